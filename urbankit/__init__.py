@@ -1,0 +1,1 @@
+"""urbankit: region embeddings from imagery, text, points of interest and region graphs."""

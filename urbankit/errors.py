@@ -1,0 +1,93 @@
+"""What urbankit says when something is wrong: every mistake at once, each with its place and its remedy."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake: where it stands (`file`, `line`, dotted `key`) and what is wrong and what to do (`message`)."""
+
+    message: str
+    file: str | Path | None = None
+    line: int | None = None
+    key: str | None = None
+
+    def __str__(self) -> str:
+        place = "" if self.file is None else str(self.file)
+        if self.line is not None:
+            place += f":{self.line}"
+        return ": ".join(part for part in (place, self.key, self.message) if part)
+
+
+class UrbankitError(Exception):
+    """An error with a message for the user; the command line prints it without a traceback."""
+
+    exit_status = 1
+
+    def __init__(self, problems: str | Problem | Iterable[Problem]) -> None:
+        if isinstance(problems, str):
+            problems = [Problem(problems)]
+        elif isinstance(problems, Problem):
+            problems = [problems]
+        self.problems: list[Problem] = list(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.problems,)
+
+
+class UserError(UrbankitError):
+    """The user's input is wrong (exit status 2)."""
+
+    exit_status = 2
+
+
+class RunError(UrbankitError):
+    """The run failed for a reason outside the input, such as a full disk (exit status 1)."""
+
+
+class Problems:
+    """Collects mistakes, so that a user sees all of them in one message.
+
+    >>> problems = Problems("city.yaml")
+    >>> problems.add("file not found", key="flows.file")
+    >>> problems.raise_if_any()
+    Traceback (most recent call last):
+    urbankit.errors.UserError: city.yaml: flows.file: file not found
+    """
+
+    def __init__(self, file: str | Path | None = None) -> None:
+        self.file = file
+        self._found: list[Problem] = []
+
+    def add(
+        self, message: str, *, key: str | None = None, line: int | None = None, file: str | Path | None = None
+    ) -> None:
+        self._found.append(Problem(message, self.file if file is None else file, line, key))
+
+    def extend(self, problems: Iterable[Problem]) -> None:
+        self._found.extend(problems)
+
+    def raise_if_any(self) -> None:
+        if self._found:
+            raise UserError(self._found)
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def __iter__(self) -> Iterator[Problem]:
+        return iter(self._found)
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """`" Did you mean 'vit'?"` for a near miss, otherwise the known names, otherwise nothing."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=2, cutoff=0.6)
+    if near:
+        return " Did you mean " + " or ".join(f"'{match}'" for match in near) + "?"
+    return f" Known: {', '.join(names)}." if names else ""
