@@ -1,0 +1,60 @@
+"""The components that urbankit brings, registered by the hooks that any plugin uses."""
+
+from __future__ import annotations
+
+from urbankit.hookspecs import Register, hookimpl
+
+
+@hookimpl
+def register_modality_encoders(register: Register) -> None:
+    register("vit", "urbankit.modalities.vit:ViT", "vision transformer over images of any bands and size")
+    register("text", "urbankit.modalities.text:Text", "text transformer (CLIP or BERT family) over captions")
+    register("geoclip", "urbankit.modalities.geoclip:GeoCLIP", "location encoder by random Fourier features")
+    register(
+        "poi_counts", "urbankit.modalities.poi_counts:PoiCounts", "counts of points of interest by category"
+    )
+    register(
+        "flow_profile",
+        "urbankit.modalities.flow_profile:FlowProfile",
+        "profile of a region's in- and outflows",
+    )
+    register("table", "urbankit.modalities.table:Table", "numeric columns of one of the city's tables")
+
+
+@hookimpl
+def register_views(register: Register) -> None:
+    register("poi", "urbankit.views.poi:PoiView", "cosine similarity of points of interest by category")
+    register("mobility", "urbankit.views.mobility:MobilityView", "flows between regions, row-normalised")
+    register("distance", "urbankit.views.distance:DistanceView", "inverse distance between centroids")
+
+
+@hookimpl
+def register_graph_encoders(register: Register) -> None:
+    register("vgae", "urbankit.graph.vgae:VGAE", "variational graph auto-encoder")
+    register("gcn", "urbankit.graph.gcn:GCN", "graph convolutional network")
+
+
+@hookimpl
+def register_subgraphs(register: Register) -> None:
+    register(
+        "random_walk", "urbankit.graph.random_walk:RandomWalk", "regions visited by a weighted random walk"
+    )
+    register("full", "urbankit.graph.full:FullGraph", "the whole graph, shared by all regions")
+
+
+@hookimpl
+def register_fusions(register: Register) -> None:
+    register("add", "urbankit.fusion.add:Add", "sum of the vectors")
+    register("concat", "urbankit.fusion.concat:Concat", "concatenation and one linear layer")
+    register("mlp", "urbankit.fusion.mlp:MLP", "concatenation and a multilayer perceptron")
+
+
+@hookimpl
+def register_heads(register: Register) -> None:
+    register("linear", "urbankit.heads.linear:Linear", "one linear layer")
+    register("mlp", "urbankit.heads.mlp:MLP", "multilayer perceptron")
+
+
+@hookimpl
+def register_methods(register: Register) -> None:
+    register("urbanmmcl", "urbankit.methods.urbanmmcl:UrbanMMCL", "multimodal and graph contrastive learning")

@@ -1,0 +1,68 @@
+"""Everything a plugin can add to urbankit: one hook a kind of component.
+
+A plugin is a module (or object) named by an entry point of the group `urbankit`. Each hook it implements is handed
+`register(name, target, description)`, where `target` is `"module:Class"` and is imported only when a recipe uses it:
+
+    from urbankit import hookimpl
+
+    @hookimpl
+    def register_views(register):
+        register("metro", "my_package.metro:MetroView", "travel time by metro")
+
+and in the plugin's pyproject.toml:
+
+    [project.entry-points.urbankit]
+    metro = "my_package.plugin"
+
+The class derives from the base of its kind and carries a `Params` (a `urbankit.Params`) that documents itself.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import pluggy
+
+hookspec = pluggy.HookspecMarker("urbankit")
+hookimpl = pluggy.HookimplMarker("urbankit")
+
+
+class Register(Protocol):
+    """Names a component. `target` is `"module:Class"`; `description` is one line for `urbankit list-components`."""
+
+    def __call__(self, name: str, target: str, description: str = "") -> None: ...
+
+
+@hookspec
+def register_modality_encoders(register: Register) -> None:
+    """Encoders of a modality (`urbankit.modalities.base.ModalityEncoder`): an observation in, one vector out."""
+
+
+@hookspec
+def register_views(register: Register) -> None:
+    """Views (`urbankit.views.base.View`): a weighted graph over the regions of a city."""
+
+
+@hookspec
+def register_graph_encoders(register: Register) -> None:
+    """Graph encoders: a view and node features in, node embeddings out."""
+
+
+@hookspec
+def register_subgraphs(register: Register) -> None:
+    """Ways to take the graph around each region, such as random walks."""
+
+
+@hookspec
+def register_fusions(register: Register) -> None:
+    """Fusions: several vectors of one region in, one out."""
+
+
+@hookspec
+def register_heads(register: Register) -> None:
+    """Heads: a region embedding in, a task's prediction out."""
+
+
+@hookspec
+def register_methods(register: Register) -> None:
+    """Methods: pre-training procedures that yield region embeddings."""

@@ -1,0 +1,173 @@
+"""The components urbankit knows, by kind and name. Listing them imports none of them.
+
+>>> from urbankit import registry
+>>> registry.get("view", "poi").__name__
+'PoiView'
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from urbankit.errors import UserError, closest
+
+if TYPE_CHECKING:
+    from urbankit.plugin import Plugin
+
+# What a class of each kind must have beside its `Params`.
+KINDS: dict[str, tuple[str, ...]] = {
+    "modality_encoder": ("observations", "load", "forward", "project"),
+    "view": ("build",),
+    "graph_encoder": ("forward",),
+    "subgraph": ("forward",),
+    "fusion": ("forward",),
+    "head": ("forward",),
+    "method": ("loss", "forward", "parts"),
+}
+
+# Components of plugins that exist but may not be installed.
+KNOWN_PACKAGES: dict[tuple[str, str], str] = {
+    ("method", name): "urbankit-baselines"
+    for name in ("vit", "pg-simclr", "urbanvlp", "mvure", "hrep", "remvc")
+}
+
+
+def get(kind: str, name: str) -> type[Any]:
+    """The class registered as `name`; raises `UserError` when it is unknown, ambiguous or does not load."""
+    return _registry().get(kind, name)
+
+
+def entries(kind: str | None = None) -> list[Entry]:
+    """Every registered component (of `kind`), sorted by kind and name; two plugins may hold the same name."""
+    return _registry().entries(kind)
+
+
+def names(kind: str) -> list[str]:
+    """The names registered for `kind`, sorted."""
+    return sorted({entry.name for entry in entries(kind)})
+
+
+def failed_plugins() -> list[Plugin]:
+    """The plugins that could not be loaded, each with its `failure`."""
+    return _registry().failed()
+
+
+def add_plugin(plugin: object, name: str) -> None:
+    """Add a plugin of this process, such as a class in a notebook or test, as though it were installed."""
+    from urbankit.plugin import load
+
+    _registry().add(load(plugin, name))
+
+
+def reload() -> None:
+    """Forget everything, so that the next question discovers the installed plugins anew."""
+    _registry.cache_clear()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered component: what it is called and where its class is."""
+
+    kind: str
+    name: str
+    target: str
+    description: str
+    plugin: str
+    distribution: str
+    version: str
+
+    @property
+    def origin(self) -> str:
+        """The distribution and version that brought it."""
+        return f"{self.distribution} {self.version}".strip()
+
+    def load(self) -> type[Any]:
+        """Import the class and check that it is one of its kind; raises `UserError` naming the plugin."""
+        module, _, attribute = self.target.partition(":")
+        try:
+            found = importlib.import_module(module)
+            for part in attribute.split("."):
+                found = getattr(found, part)
+        except (Exception, SystemExit) as error:
+            raise UserError(
+                f"{self.kind} '{self.name}' of plugin '{self.plugin}' ({self.origin}) does not load from"
+                f" '{self.target}': {type(error).__name__}: {error}"
+            ) from error
+        faults = _faults(self.kind, found)
+        if faults:
+            raise UserError(
+                f"{self.kind} '{self.name}' of plugin '{self.plugin}' ({self.origin}), class '{self.target}',"
+                f" {' and '.join(faults)}"
+            )
+        return found
+
+
+class Registry:
+    """The components of a set of plugins."""
+
+    def __init__(self, plugins: Iterable[Plugin] = ()) -> None:
+        self._plugins: list[Plugin] = []
+        self._entries: dict[tuple[str, str], list[Entry]] = {}
+        for plugin in plugins:
+            self.add(plugin)
+
+    def add(self, plugin: Plugin) -> None:
+        self._plugins.append(plugin)
+        for entry in plugin.entries:
+            self._entries.setdefault((entry.kind, entry.name), []).append(entry)
+
+    def get(self, kind: str, name: str) -> type[Any]:
+        found = self._entries.get((kind, name), [])
+        if not found:
+            raise UserError(self._unknown(kind, name))
+        if len(found) > 1:
+            both = " and ".join(f"{entry.origin} ({entry.target})" for entry in found)
+            raise UserError(
+                f"{kind} '{name}' is registered more than once: by {both}. Uninstall or rename one."
+            )
+        return found[0].load()
+
+    def entries(self, kind: str | None = None) -> list[Entry]:
+        if kind is not None and kind not in KINDS:
+            raise UserError(f"unknown kind '{kind}'.{closest(kind, KINDS)}")
+        chosen = (entry for found in self._entries.values() for entry in found if kind in (None, entry.kind))
+        return sorted(chosen, key=lambda entry: (list(KINDS).index(entry.kind), entry.name, entry.origin))
+
+    def failed(self) -> list[Plugin]:
+        return [plugin for plugin in self._plugins if plugin.failure is not None]
+
+    def _unknown(self, kind: str, name: str) -> str:
+        if kind not in KINDS:
+            return f"unknown kind '{kind}'.{closest(kind, KINDS)}"
+        message = f"unknown {kind} '{name}'.{closest(name, [entry.name for entry in self.entries(kind)])}"
+        if package := KNOWN_PACKAGES.get((kind, name)):
+            message += f" It comes with the package {package}: pip install {package}."
+        for plugin in self.failed():
+            message += f" Plugin '{plugin.name}' ({plugin.origin}) failed to load: {plugin.failure}."
+        return message
+
+
+def _faults(kind: str, found: Any) -> list[str]:
+    from urbankit.component import Params
+
+    if not isinstance(found, type):
+        return ["is not a class"]
+    faults = []
+    params = getattr(found, "Params", None)
+    if not (isinstance(params, type) and issubclass(params, Params)):
+        faults.append("lacks a `Params` class derived from urbankit.Params")
+    missing = [name for name in KINDS[kind] if not callable(getattr(found, name, None))]
+    if missing:
+        faults.append(f"lacks what every {kind} has: {', '.join(missing)}")
+    return faults
+
+
+@cache
+def _registry() -> Registry:
+    from urbankit.plugin import discover
+
+    return Registry(discover())
