@@ -10,13 +10,11 @@ def register_modality_encoders(register: Register) -> None:
     register("vit", "urbankit.modalities.vit:ViT", "vision transformer over images of any bands and size")
     register("text", "urbankit.modalities.text:Text", "text transformer (CLIP or BERT family) over captions")
     register("geoclip", "urbankit.modalities.geoclip:GeoCLIP", "location encoder by random Fourier features")
-    register(
-        "poi_counts", "urbankit.modalities.poi_counts:PoiCounts", "counts of points of interest by category"
-    )
+    register("poi_counts", "urbankit.modalities.poi_counts:PoiCounts", "points of interest by category")
     register(
         "flow_profile",
         "urbankit.modalities.flow_profile:FlowProfile",
-        "profile of a region's in- and outflows",
+        "in- and outflows of a region",
     )
     register("table", "urbankit.modalities.table:Table", "numeric columns of one of the city's tables")
 
@@ -36,9 +34,7 @@ def register_graph_encoders(register: Register) -> None:
 
 @hookimpl
 def register_subgraphs(register: Register) -> None:
-    register(
-        "random_walk", "urbankit.graph.random_walk:RandomWalk", "regions visited by a weighted random walk"
-    )
+    register("random_walk", "urbankit.graph.random_walk:RandomWalk", "regions on a weighted random walk")
     register("full", "urbankit.graph.full:FullGraph", "the whole graph, shared by all regions")
 
 

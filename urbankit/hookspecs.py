@@ -1,7 +1,8 @@
 """Everything a plugin can add to urbankit: one hook a kind of component.
 
-A plugin is a module (or object) named by an entry point of the group `urbankit`. Each hook it implements is handed
-`register(name, target, description)`, where `target` is `"module:Class"` and is imported only when a recipe uses it:
+A plugin is a module (or object) named by an entry point of the group `urbankit`. Each hook it implements is
+handed `register(name, target, description)`, where `target` is `"module:Class"` and is imported only when a recipe
+uses it:
 
     from urbankit import hookimpl
 
@@ -14,7 +15,8 @@ and in the plugin's pyproject.toml:
     [project.entry-points.urbankit]
     metro = "my_package.plugin"
 
-The class derives from the base of its kind and carries a `Params` (a `urbankit.Params`) that documents itself.
+The class derives from the base of its kind and carries a `Params` (a `urbankit.Params`) that documents itself. A
+notebook or test adds a plugin without installing it: `urbankit.registry.add_plugin(plugin, "mine")`.
 """
 
 from __future__ import annotations
@@ -28,14 +30,14 @@ hookimpl = pluggy.HookimplMarker("urbankit")
 
 
 class Register(Protocol):
-    """Names a component. `target` is `"module:Class"`; `description` is one line for `urbankit list-components`."""
+    """Names a component: `target` is `"module:Class"`, `description` the line that `list-components` shows."""
 
     def __call__(self, name: str, target: str, description: str = "") -> None: ...
 
 
 @hookspec
 def register_modality_encoders(register: Register) -> None:
-    """Encoders of a modality (`urbankit.modalities.base.ModalityEncoder`): an observation in, one vector out."""
+    """Encoders of a modality (`urbankit.modalities.base.ModalityEncoder`): observation in, vector out."""
 
 
 @hookspec
