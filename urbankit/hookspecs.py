@@ -1,8 +1,7 @@
 """Everything a plugin can add to urbankit: one hook a kind of component.
 
-A plugin is a module (or object) named by an entry point of the group `urbankit`. Each hook it implements is
-handed `register(name, target, description)`, where `target` is `"module:Class"` and is imported only when a recipe
-uses it:
+A plugin is a module (or object) named by an entry point of the group `urbankit`. Each hook it implements gets
+`register(name, target, description)`; the `target`, `"module:Class"`, is imported only when a recipe uses it:
 
     from urbankit import hookimpl
 
@@ -15,8 +14,8 @@ and in the plugin's pyproject.toml:
     [project.entry-points.urbankit]
     metro = "my_package.plugin"
 
-The class derives from the base of its kind and carries a `Params` (a `urbankit.Params`) that documents itself. A
-notebook or test adds a plugin without installing it: `urbankit.registry.add_plugin(plugin, "mine")`.
+The class derives from the base of its kind and carries a `Params` (a `urbankit.Params`) that documents itself.
+A notebook or test adds a plugin without installing it: `urbankit.registry.add_plugin(plugin, "mine")`.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ hookimpl = pluggy.HookimplMarker("urbankit")
 
 
 class Register(Protocol):
-    """Names a component: `target` is `"module:Class"`, `description` the line that `list-components` shows."""
+    """Name a component: `target` is `"module:Class"`, `description` is what `list-components` shows."""
 
     def __call__(self, name: str, target: str, description: str = "") -> None: ...
 

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from urbankit.errors import UserError, closest
+from urbankit.errors import Problem, UserError, closest
 
 if TYPE_CHECKING:
+    from urbankit.component import Use
     from urbankit.plugin import Plugin
 
 # What a class of each kind must have beside its `Params`.
@@ -23,7 +24,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "modality_encoder": ("observations", "load", "forward", "project"),
     "view": ("build",),
     "graph_encoder": ("forward",),
-    "subgraph": ("forward",),
+    "subgraph": ("sample",),
     "fusion": ("forward",),
     "head": ("forward",),
     "method": ("loss", "forward", "parts"),
@@ -39,6 +40,22 @@ KNOWN_PACKAGES: dict[tuple[str, str], str] = {
 def get(kind: str, name: str) -> type[Any]:
     """The class registered as `name`; raises `UserError` when it is unknown, ambiguous or does not load."""
     return _registry().get(kind, name)
+
+
+def create(kind: str, use: Use, *args: Any) -> Any:
+    """The component that `use` names, built as `Class(params, *args)`; raises `UserError` for wrong parameters."""
+    from pydantic import ValidationError
+
+    found = get(kind, use.name)
+    try:
+        params = found.Params(**use.params)
+    except ValidationError as error:
+        where = f"{kind} '{use.name}'"
+        faults = [
+            Problem(fault["msg"], where, key=".".join(map(str, fault["loc"]))) for fault in error.errors()
+        ]
+        raise UserError(faults) from None
+    return found(params, *args)
 
 
 def entries(kind: str | None = None) -> list[Entry]:
@@ -126,9 +143,7 @@ class Registry:
             raise UserError(self._unknown(kind, name))
         if len(found) > 1:
             both = " and ".join(f"{entry.origin} ({entry.target})" for entry in found)
-            raise UserError(
-                f"{kind} '{name}' is registered more than once: by {both}. Uninstall or rename one."
-            )
+            raise UserError(f"{kind} '{name}' is registered twice: by {both}. Uninstall one of them.")
         return found[0].load()
 
     def entries(self, kind: str | None = None) -> list[Entry]:
