@@ -11,6 +11,7 @@ import yaml
 from urbankit.errors import Problem, Problems, UserError
 
 MAX_NODES = 100_000
+_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("map", "seq", "str", "int", "float", "bool", "null")}
 
 
 def load_yaml(path: str | Path) -> tuple[Any, dict[tuple, int]]:
@@ -64,7 +65,7 @@ class _Reader:
 
     def read(self, node: yaml.Node, path: tuple, ancestors: tuple[int, ...]) -> Any:
         self._seen += 1
-        if not node.tag.startswith("tag:yaml.org,2002:"):
+        if node.tag not in _TAGS:
             raise _error(f"the tag {node.tag!r} is not allowed; write plain values", node)
         if id(node) in ancestors:
             raise _error("an alias refers to itself", node)
@@ -127,7 +128,7 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"), list("~nN") + [""]
+    "tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""]
 )
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")

@@ -1,0 +1,325 @@
+"""The city spec: the YAML file that names a city's sources, as pydantic models that document every key."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from urbankit.city.spec_errors import problems_of
+from urbankit.errors import Problem, UserError
+from urbankit.recipe.yaml_lines import load_yaml
+
+NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
+Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=64)]
+
+
+class Spec(BaseModel):
+    """A part of a city spec: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+
+
+def one_of(**models: type[Spec]) -> Any:
+    """A union whose member is chosen by the key that marks it, so that errors speak of one member only."""
+    tags = {key: f"<{model.__name__}>" for key, model in models.items()}
+
+    def choose(value: Any) -> str | None:
+        if isinstance(value, Spec):
+            return f"<{type(value).__name__}>"
+        return next((tag for key, tag in tags.items() if isinstance(value, dict) and key in value), None)
+
+    members = tuple(Annotated[model, Tag(tags[key])] for key, model in models.items())
+    message = f"needs one of the keys {', '.join(models)}"
+    return Annotated[
+        Union[members],  # noqa: UP007
+        Discriminator(choose, custom_error_type="which", custom_error_message=message),
+    ]
+
+
+class RegionFile(Spec):
+    """Regions drawn as polygons."""
+
+    file: str = Field(description="Polygons: GeoPackage, Shapefile, GeoJSON or GeoParquet.")
+    id: str = Field(description="Column that identifies a region; read as text, without nulls or duplicates.")
+    layer: str | None = Field(None, description="Layer of a file that has several.")
+    crs: str | None = Field(None, description="What the file's CRS must be; needed where the file has none.")
+
+    check_crs = field_validator("crs")(lambda crs: _known_crs(crs))
+
+
+class Grid(Spec):
+    """A square grid aligned to multiples of its size in the projected CRS."""
+
+    size_m: float = Field(gt=0, description="Side of a cell in metres.")
+    covering: str = Field(
+        description="Raster (cells over a valid value are kept) or polygons (cells that intersect)."
+    )
+
+
+class GridRegions(Spec):
+    """Regions that are the cells of a square grid; ids are `COLUMN_ROW`, counted from the south-west."""
+
+    grid: Grid = Field(description="The grid.")
+
+
+class H3(Spec):
+    """H3 cells."""
+
+    resolution: int = Field(ge=0, le=15, description="H3 resolution; 8 is about 0.7 km².")
+    covering: str = Field(
+        description="Raster (cells over a valid value are kept) or polygons (cells that intersect)."
+    )
+
+
+class H3Regions(Spec):
+    """Regions that are H3 cells; ids are the cells' own."""
+
+    h3: H3 = Field(description="The cells.")
+
+
+Size = Union[int, tuple[int, int]]  # noqa: UP007
+
+
+class _Images(Spec):
+    @property
+    def height_width(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return (self.size, self.size) if isinstance(self.size, int) else self.size
+
+
+def _size(default: int) -> Any:
+    return Field(default, description="Side in pixels, or [height, width]; images are resized to it.")
+
+
+class MosaicImages(_Images):
+    """One patch a region, cut from rasters: north-up, centred on the region, all bands stacked."""
+
+    mosaic: list[str] = Field(
+        min_length=1, description="GeoTIFFs in any CRS; their bands are stacked in this order."
+    )
+    extent_m: float = Field(gt=0, description="Side of the patch on the ground in metres.")
+    size: Size = _size(64)
+
+
+class RegionImages(_Images):
+    """One image file a region."""
+
+    files: str = Field(description="Path with `{region_id}` in it, such as `tiles/{region_id}.png`.")
+    size: Size = _size(224)
+
+    @field_validator("files")
+    @classmethod
+    def check_template(cls, files: str) -> str:
+        if set(re.findall(r"\{(.*?)\}", files)) != {"region_id"}:
+            raise ValueError("must contain {region_id} and no other braces")
+        return files
+
+
+class PointImages(_Images):
+    """Images taken at points, such as street views: any number a region."""
+
+    points: str = Field(description="Table (CSV, JSONL, Parquet) or point file with one row an image.")
+    image: str = Field("image", description="Column with the image's path; it also identifies the image.")
+    lon: str | None = Field(
+        "lon", description="Column with the longitude in degrees; unused for point files."
+    )
+    lat: str | None = Field("lat", description="Column with the latitude in degrees; unused for point files.")
+    size: Size = _size(224)
+
+
+class Captions(Spec):
+    """Texts about the images of one source, by region or by image."""
+
+    file: str = Field(description="JSONL, CSV or Parquet with one row a caption.")
+    region: str | None = Field(None, description="Column with the region's id; or give `image`.")
+    image: str | None = Field(
+        None, description="Column with the image's path as its source names it; or give `region`."
+    )
+    text: str = Field("text", description="Column with the caption.")
+
+    @model_validator(mode="after")
+    def check_key(self) -> Captions:
+        if (self.region is None) == (self.image is None):
+            raise ValueError(
+                "needs exactly one of region and image: the column that says what a caption describes"
+            )
+        return self
+
+
+class PoiCounts(Spec):
+    """Points of interest counted by region: one row a region, one column a category."""
+
+    counts: str = Field(description="Table (CSV, JSONL, Parquet).")
+    region: str = Field(description="Column with the region's id; every other column is a category.")
+
+
+class PoiPoints(Spec):
+    """Points of interest with a category."""
+
+    points: str = Field(
+        description="Points: GeoPackage, Shapefile, GeoJSON, GeoParquet, or a table with lon and lat."
+    )
+    category: str = Field(description="Column with the category.")
+    lon: str | None = Field(
+        "lon", description="Column with the longitude in degrees; unused for point files."
+    )
+    lat: str | None = Field("lat", description="Column with the latitude in degrees; unused for point files.")
+
+
+class FlowsByRegion(Spec):
+    """Flows between regions named by id."""
+
+    file: str = Field(description="Table (CSV, JSONL, Parquet).")
+    origin: str = Field(description="Column with the id of the region where the flow starts.")
+    destination: str = Field(description="Column with the id of the region where it ends.")
+    weight: str | None = Field(
+        None, description="Column with the number of trips; null counts every row once."
+    )
+    time: str | None = Field(
+        None, description="Column with the local time of departure (ISO 8601 or a timestamp)."
+    )
+
+
+class FlowsByPoint(Spec):
+    """Flows between coordinates."""
+
+    file: str = Field(description="Table (CSV, JSONL, Parquet).")
+    origin_lon: str = Field(description="Column with the origin's longitude in degrees.")
+    origin_lat: str = Field(description="Column with the origin's latitude in degrees.")
+    destination_lon: str = Field(description="Column with the destination's longitude in degrees.")
+    destination_lat: str = Field(description="Column with the destination's latitude in degrees.")
+    weight: str | None = Field(
+        None, description="Column with the number of trips; null counts every row once."
+    )
+    time: str | None = Field(
+        None, description="Column with the local time of departure (ISO 8601 or a timestamp)."
+    )
+
+
+class Table(Spec):
+    """Any numbers by region, as a modality."""
+
+    file: str = Field(description="Table (CSV, JSONL, Parquet).")
+    region: str = Field(description="Column with the region's id.")
+    columns: list[str] | None = Field(
+        None, description="Columns to take; null takes every column but the id."
+    )
+
+
+class TableTarget(Spec):
+    """A target by region."""
+
+    table: str = Field(description="Table (CSV, JSONL, Parquet).")
+    region: str = Field(description="Column with the region's id.")
+    column: str = Field(description="Column with the target.")
+    kind: Literal["regression", "classification"] = Field("regression", description="What is predicted.")
+    unit: str = Field("", description="Unit shown in tables and figures.")
+
+
+class RasterTarget(Spec):
+    """A target from a raster, weighted by the exact area of each cell within the region."""
+
+    raster: str = Field(description="GeoTIFF.")
+    statistic: Literal["mean", "sum", "density", "majority"] = Field(
+        description="`mean` of the cells; `sum` of their values; `density` the sum per km² of the region; "
+        "`majority` the commonest value (classification)."
+    )
+    band: int | None = Field(None, ge=1, description="Band of the raster; null where it has only one.")
+    unit: str = Field("", description="Unit shown in tables and figures.")
+
+
+class PointTarget(Spec):
+    """The commonest label of a region's points (classification); a tie goes to the alphabet's first."""
+
+    points: str = Field(
+        description="Points: GeoPackage, Shapefile, GeoJSON, GeoParquet, or a table with lon and lat."
+    )
+    label: str = Field(description="Column with the label.")
+    lon: str | None = Field(
+        "lon", description="Column with the longitude in degrees; unused for point files."
+    )
+    lat: str | None = Field("lat", description="Column with the latitude in degrees; unused for point files.")
+    unit: str = Field("", description="Unit shown in tables and figures.")
+
+
+RegionSpec = one_of(file=RegionFile, grid=GridRegions, h3=H3Regions)
+ImageSpec = one_of(mosaic=MosaicImages, files=RegionImages, points=PointImages)
+PoiSpec = one_of(counts=PoiCounts, points=PoiPoints)
+FlowSpec = one_of(origin=FlowsByRegion, origin_lon=FlowsByPoint)
+TargetSpec = one_of(table=TableTarget, raster=RasterTarget, points=PointTarget)
+
+
+class CitySpec(Spec):
+    """A city: its regions and the sources aligned to them. Paths are relative to the data folder."""
+
+    name: Name = Field(description="The city's name, also the name of its folder.")
+    crs: str | None = Field(None, description="Projected CRS in metres; null takes the regions' UTM zone.")
+    regions: RegionSpec = Field(description="Where the regions come from.")
+    images: dict[Name, ImageSpec] = Field({}, description="Image sources by name, such as `rsi` and `svi`.")
+    captions: dict[Name, Captions] = Field(
+        {}, description="Captions by the name of the image source they describe."
+    )
+    poi: PoiSpec | None = Field(None, description="Points of interest.")
+    flows: FlowSpec | None = Field(None, description="Flows between regions.")
+    tables: dict[Name, Table] = Field({}, description="Other numbers by region, by name.")
+    targets: dict[Name, TargetSpec] = Field({}, description="What is to be predicted, by name.")
+
+    check_crs = field_validator("crs")(lambda crs: _projected_crs(crs))
+
+    @model_validator(mode="after")
+    def check_captions(self) -> CitySpec:
+        for name, captions in self.captions.items():
+            if captions.image is not None and name not in self.images:
+                raise ValueError(
+                    f"captions.{name}: describes images by path, but there is no image source '{name}'"
+                )
+        return self
+
+
+def load_city_spec(path: str | Path) -> CitySpec:
+    """Read a city spec. Raises `UserError` with every mistake: file, line, key, the closest right name."""
+    data, lines = load_yaml(path)
+    if not isinstance(data, dict):
+        raise UserError(Problem("must be a mapping that starts with `name:` and `regions:`", path))
+    try:
+        return CitySpec.model_validate(data)
+    except ValidationError as error:
+        raise UserError(problems_of(error, lines, path, CitySpec)) from None
+
+
+def _known_crs(crs: str | None) -> str | None:
+    if crs is None:
+        return None
+    from pyproj import CRS
+    from pyproj.exceptions import CRSError
+
+    if crs.isdigit():
+        crs = f"EPSG:{crs}"
+    try:
+        CRS.from_user_input(crs)
+    except CRSError:
+        raise ValueError(f"{crs!r} is no known CRS; write it as EPSG:4326") from None
+    return crs
+
+
+def _projected_crs(crs: str | None) -> str | None:
+    crs = _known_crs(crs)
+    if crs is not None:
+        from pyproj import CRS
+
+        parsed = CRS.from_user_input(crs)
+        if not parsed.is_projected or any(axis.unit_name != "metre" for axis in parsed.axis_info):
+            raise ValueError(f"{crs} is not a projected CRS in metres; leave it out to use the UTM zone")
+    return crs
