@@ -14,7 +14,7 @@ and in the plugin's pyproject.toml:
     [project.entry-points.urbankit]
     metro = "my_package.plugin"
 
-The class derives from the base of its kind and carries a `Params` (a `urbankit.Params`) that documents itself.
+The class derives from its kind's base and carries a `Params` (a `urbankit.Params`) that documents itself.
 A notebook or test adds a plugin without installing it: `urbankit.registry.add_plugin(plugin, "mine")`.
 """
 

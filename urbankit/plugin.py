@@ -1,4 +1,4 @@
-"""Finds the installed plugins and asks what they register; one that raises is kept as failed, with a reason."""
+"""Finds the installed plugins and asks what they register; one that raises is kept as failed."""
 
 from __future__ import annotations
 

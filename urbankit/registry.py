@@ -43,7 +43,7 @@ def get(kind: str, name: str) -> type[Any]:
 
 
 def create(kind: str, use: Use, *args: Any) -> Any:
-    """The component that `use` names, built as `Class(params, *args)`; raises `UserError` for wrong parameters."""
+    """The component that `use` names, as `Class(params, *args)`; raises `UserError` for wrong parameters."""
     from pydantic import ValidationError
 
     found = get(kind, use.name)

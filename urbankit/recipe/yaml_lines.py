@@ -14,14 +14,14 @@ MAX_NODES = 100_000
 _TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("map", "seq", "str", "int", "float", "bool", "null")}
 
 
-def load_yaml(path: str | Path) -> tuple[Any, dict[tuple, int]]:
+def load_yaml(path: str | Path, problems: Problems | None = None) -> tuple[Any, dict[tuple, int]]:
     """The data of a YAML file, and the line (from 1) of every key and list item by its path.
 
     `lines[("tasks", "co", "head")]` is the line of the key `head`; `lines[()]` is the first line. An empty
     file gives `None`. Scalars follow YAML 1.2: `1e-3` is a number; `no`, `2024-01-01` and `007` are text.
 
     Raises `UserError` for a file that is missing, not UTF-8 or not YAML (tabs among them), and for
-    duplicate keys.
+    duplicate keys, unless a `problems` is given to collect those.
     """
     path = Path(path)
     try:
@@ -34,10 +34,12 @@ def load_yaml(path: str | Path) -> tuple[Any, dict[tuple, int]]:
         raise UserError(Problem(f"is not UTF-8 text (byte {error.start}); save it as UTF-8", path)) from None
     except OSError as error:
         raise UserError(Problem(f"cannot be read: {error.strerror}", path)) from None
-    return parse_yaml(text, path)
+    return parse_yaml(text, path, problems)
 
 
-def parse_yaml(text: str, file: str | Path | None = None) -> tuple[Any, dict[tuple, int]]:
+def parse_yaml(
+    text: str, file: str | Path | None = None, problems: Problems | None = None
+) -> tuple[Any, dict[tuple, int]]:
     """As `load_yaml`, from text; `file` is named in errors."""
     loader = _Loader(text)
     try:
@@ -53,7 +55,10 @@ def parse_yaml(text: str, file: str | Path | None = None) -> tuple[Any, dict[tup
         raise UserError(Problem(f"is not YAML: {error}", file)) from None
     finally:
         loader.dispose()
-    reader.problems.raise_if_any()
+    if problems is None:
+        reader.problems.raise_if_any()
+    else:
+        problems.extend(reader.problems)
     return data, reader.lines
 
 
@@ -127,15 +132,11 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict = {}  # noqa: RUF012
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""]
-)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""])
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
 )
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9_]*)$"), list("-+0123456789")
-)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9_]*)$"), list("-+0123456789"))
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(

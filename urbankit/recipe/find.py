@@ -1,0 +1,46 @@
+"""Finds recipes: a file, or one of the shipped recipes by its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import urbankit
+from urbankit.errors import UserError, closest
+
+
+def find(name: str | Path, folder: str | Path = ".") -> Path:
+    """The recipe file `name` relative to `folder`, else the shipped one of that name (`ablations/no-views`).
+
+    Raises `UserError` that lists the shipped recipes.
+    """
+    path = Path(folder, Path(name).expanduser())
+    if path.is_file():
+        return path
+    shipped_path = shipped().get(Path(name).with_suffix("").as_posix() if _is_yaml(name) else str(name))
+    if shipped_path is not None:
+        return shipped_path
+    hint = closest(str(name), shipped()).replace(" Known:", " Shipped recipes:")
+    if path.is_dir():
+        raise UserError(f"'{name}' is a folder; name a recipe file in it.{hint}")
+    raise UserError(f"there is no recipe file '{path}' and no shipped recipe '{name}'.{hint}")
+
+
+def shipped() -> dict[str, Path]:
+    """The recipes that come with urbankit, by name."""
+    folder = shipped_folder()
+    return {
+        path.relative_to(folder).with_suffix("").as_posix(): path
+        for path in sorted(folder.rglob("*.yaml"))
+        if "cities" not in path.relative_to(folder).parts  # those describe cities, not runs
+    }
+
+
+def shipped_folder() -> Path:
+    """Where the shipped recipes are: in the installed package, or beside it in a checkout."""
+    package = Path(urbankit.__file__).parent
+    packed = package / "_recipes"
+    return packed if packed.is_dir() else package.parent / "recipes"
+
+
+def _is_yaml(name: str | Path) -> bool:
+    return Path(name).suffix in (".yaml", ".yml")

@@ -1,0 +1,82 @@
+"""Reads a recipe file with what it extends and the changes of `--set`, into one tree of located values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from urbankit.errors import Problem, Problems, UserError
+from urbankit.recipe.find import find
+from urbankit.recipe.tree import Node, merge
+from urbankit.recipe.yaml_lines import load_yaml, parse_yaml
+
+NOT_INHERITED = ("name", "description")
+
+
+def load(source: str | Path | Mapping[str, Any], sets: Iterable[str], problems: Problems) -> Node:
+    """The tree of a recipe, what is wrong with it but lets reading go on added to `problems`.
+
+    Raises `UserError` for files that are missing, not YAML, or extend each other.
+    """
+    if isinstance(source, Mapping):
+        tree = _extended(Node.of(dict(source), "recipe", Path.cwd()), (), problems)
+    else:
+        path = find(source)
+        tree = _file(path, (), problems)
+        name = Node(path.stem, str(path), 1, path.parent)
+        tree = Node({"name": name, **tree.value}, tree.file, tree.line, tree.folder)
+    for change in sets:
+        try:
+            tree = merge(tree, _change(change))
+        except UserError as error:
+            problems.extend(error.problems)
+    return tree
+
+
+def _change(change: str) -> Node:
+    """The tree of one `a.b=c`; `c` is YAML, and relative paths in it start from the working folder."""
+    file = f"--set {change}"
+    key, equals, text = change.partition("=")
+    keys = key.strip().split(".")
+    if not equals or not all(keys):
+        raise UserError(Problem("write it as key=value, such as --set method.dim=32", file))
+    value, _ = parse_yaml(text, file)
+    for part in reversed(keys):
+        value = {part: value}
+    return Node.of(value, file, Path.cwd())
+
+
+def _file(path: Path, chain: tuple[Path, ...], problems: Problems) -> Node:
+    data, lines = load_yaml(path, problems)
+    if not isinstance(data, dict):
+        what = "is empty" if data is None else "is not a mapping of keys to values"
+        raise UserError(Problem(f"{what}; a recipe has keys such as `city`, `modalities` and `method`", path))
+    tree = Node.of(data, str(path), path.resolve().parent, lines)
+    return _extended(tree, (*chain, path.resolve()), problems)
+
+
+def _extended(tree: Node, chain: tuple[Path, ...], problems: Problems) -> Node:
+    children = dict(tree.value)
+    extends = children.pop("extends", None)
+    tree = Node(children, tree.file, tree.line, tree.folder)
+    if extends is None:
+        return tree
+    if not isinstance(extends.value, str):
+        raise UserError(extends.problem("should be the file or the name of one recipe", "extends"))
+    try:
+        path = find(extends.value, _beside(tree))
+    except UserError as error:
+        raise UserError([extends.problem(str(error), "extends")]) from None
+    if path.resolve() in chain:
+        circle = " → ".join(part.name for part in (*chain[chain.index(path.resolve()) :], path))
+        raise UserError(extends.problem(f"the recipes extend each other in a circle: {circle}", "extends"))
+    base = _file(path, chain, problems)
+    inherited = {key: node for key, node in base.value.items() if key not in NOT_INHERITED}
+    return merge(Node(inherited, base.file, base.line, base.folder), tree)
+
+
+def _beside(tree: Node) -> Path:
+    """The folder of the tree's file, as the user wrote it, so that messages show the path they know."""
+    written = Path(tree.file).parent
+    return written if written.resolve() == tree.folder else tree.folder

@@ -1,0 +1,166 @@
+"""What a recipe may say: every key with its type, default and meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints, model_validator
+
+from urbankit.component import Params, Use, uses
+from urbankit.recipe.training import Finetune, Pretrain
+
+# No dots or spaces: names are parts of dotted keys (`--set tasks.co.target=...`) and of file names.
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$")]
+
+
+class Recipe(Params):
+    """A recipe: which city, which components with which parameters, how to train and how to evaluate.
+
+    `Recipe.load` reads and checks one. What it returns is resolved: paths are absolute and every default,
+    those of the components included, is written out.
+    """
+
+    name: str = Field(min_length=1, description="Name of the run folder; default the file's name. Not inherited.")
+    description: str = Field("", description="What the recipe is for, in a line or two. Not inherited.")
+    seed: int = Field(0, ge=0, description="Seed of pre-training: initial weights, batches, walks.")
+    city: WhichCity = Field(description="Which city: exactly one of `demo`, `prepared` and `spec`.")
+    modalities: dict[Name, Use] = Field(
+        default_factory=dict,
+        description="Encoders by modality: {rsi: {name: vit}}. The name is the city's image source, `text`,"
+        " `location` or what a plugin's encoder reads.",
+        json_schema_extra={"component_kind": "modality_encoder"},
+    )
+    views: dict[Name, Use] = Field(
+        default_factory=dict,
+        description="Graphs over the regions, by name: {mobility: {name: mobility}}.",
+        json_schema_extra={"component_kind": "view"},
+    )
+    method: Use = uses("method", description="The pre-training procedure and its parameters.")
+    tasks: dict[Name, Task] = Field(
+        default_factory=dict,
+        description="What is predicted from the embeddings; none yields embeddings only.",
+    )
+    pretrain: Pretrain = Field(default_factory=Pretrain, description=Pretrain.__doc__)
+    finetune: Finetune = Field(default_factory=Finetune, description=Finetune.__doc__)
+    evaluation: Evaluation = Field(default_factory=lambda: Evaluation(), description="Splits, seeds and floors.")
+    report: Report = Field(default_factory=lambda: Report(), description="What is drawn at the end.")
+    engine: Literal["auto", "dgl", "torch"] = Field(
+        "auto",
+        description="What computes graph layers; auto is dgl where it is installed and supports the device.",
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to compute; auto is cuda if there.")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto",
+        description="What encoders compute in: bf16 where the hardware has it (auto), always, or never.",
+    )
+
+    @classmethod
+    def load(cls, source: str | Path | Mapping[str, Any], sets: Iterable[str] = ()) -> Recipe:
+        """Read, merge and check a recipe; raises one `UserError` with all its mistakes.
+
+        `source` is a file, the name of a shipped recipe (`"urbanmmcl"`) or a mapping with a recipe's keys.
+        `sets` are changes such as `"method.dim=32"`, as `--set` takes them.
+        """
+        from urbankit.errors import Problems
+        from urbankit.recipe.check import check
+        from urbankit.recipe.load import load
+
+        problems = Problems()
+        return check(load(source, sets, problems), problems)
+
+    def to_yaml(self) -> str:
+        """The recipe as YAML that `load` reads back to the same recipe."""
+        import yaml
+
+        data = self.model_dump(mode="json")
+        data["city"] = {key: value for key, value in data["city"].items() if value is not None}
+        return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110)
+
+
+class WhichCity(Params):
+    """The city a recipe runs on."""
+
+    demo: Demo | None = Field(None, description="The synthetic city of this size and seed.")
+    prepared: Path | None = Field(None, description="A folder that `urbankit prepare` wrote.")
+    spec: Path | None = Field(None, description="A city YAML, which the run prepares first.")
+    data: Path | None = Field(None, description="Folder of the sources of `spec`; default the folder of `spec`.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> WhichCity:
+        given = [name for name in ("demo", "prepared", "spec") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of demo, prepared and spec, not {' and '.join(given) or 'none'}")
+        if self.data is not None and self.spec is None:
+            raise ValueError("`data` goes with `spec`: it is where the sources named by the spec are")
+        return self
+
+
+class Demo(Params):
+    """The synthetic city."""
+
+    regions: int = Field(400, ge=1, description="How many regions.")
+    seed: int = Field(7, ge=0, description="Which city of this size.")
+
+
+class Task(Params):
+    """One target to predict."""
+
+    target: str | None = Field(None, min_length=1, description="The city's target; default the task's name.")
+    transform: Literal["none", "standard", "log"] = Field(
+        "standard",
+        description="Form in which a regression target is trained: as it is, standardised, or log(1 + value)"
+        " standardised. Metrics are in the target's own units; classes are not transformed.",
+    )
+    scale: Literal["own", "log"] = Field(
+        "own",
+        description="`log` makes log(1 + value) itself the target, learned and scored in that unit, where only"
+        " the order of magnitude means something.",
+    )
+    head: Use = uses("head", "mlp", "The predictor on top of the region embedding.")
+
+
+class Evaluation(Params):
+    """How predictions are judged."""
+
+    splits: list[Literal["random", "spatial"]] = Field(
+        default_factory=lambda: ["random", "spatial"],
+        min_length=1,
+        description="Split protocols, reported side by side.",
+    )
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(
+        default_factory=lambda: [0, 1, 2, 3, 4],
+        min_length=1,
+        description="One split a seed. At least 5 for a mean and standard deviation worth reporting.",
+    )
+    fractions: tuple[float, float, float] = Field(
+        (0.6, 0.2, 0.2), description="Shares of the regions for training, validation and test."
+    )
+    blocks: int = Field(10, ge=2, description="Blocks along each side of the grid of the spatial split.")
+    floors: list[Literal["mean", "location", "raw-ridge", "raw-forest"]] = Field(
+        default_factory=lambda: ["mean", "location", "raw-ridge", "raw-forest"],
+        description="No-learning baselines that the results table carries.",
+    )
+    min_class_size: int = Field(
+        10, ge=1, description="Classes with fewer labelled regions are left out of a classification task."
+    )
+
+    @model_validator(mode="after")
+    def _sound(self) -> Evaluation:
+        for name in ("splits", "seeds", "floors"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values):
+                raise ValueError(f"`{name}` has a value twice: {values}")
+        if min(self.fractions) <= 0 or abs(sum(self.fractions) - 1) > 1e-9:
+            raise ValueError(f"`fractions` should be positive and sum to 1, not {list(self.fractions)}")
+        return self
+
+
+class Report(Params):
+    """What is drawn at the end of a run."""
+
+    figures: bool = Field(True, description="Loss curves, maps of targets and predictions, t-SNE of embeddings.")
+
+
+Recipe.model_rebuild()
