@@ -1,0 +1,96 @@
+"""What a method is: a pre-training procedure that yields region embeddings."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from urbankit import registry
+from urbankit.component import Component, Use
+
+if TYPE_CHECKING:
+    from urbankit.city.city import City
+    from urbankit.graph.graph import Graph
+    from urbankit.modalities.base import ModalityEncoder
+    from urbankit.views.base import ViewGraph
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a method builds itself from: the city, the recipe's modalities and the views built of the city.
+
+    `modalities` and `views` hold only what the city can serve; what a recipe names and the city lacks is left out
+    before (and reported). `engine` runs the graph layers; `precision` is what encoders compute in under autocast, None
+    for that of their weights.
+    """
+
+    city: City
+    modalities: dict[str, Use] = field(default_factory=dict)
+    views: dict[str, ViewGraph] = field(default_factory=dict)
+    engine: str = "auto"
+    precision: torch.dtype | None = None
+
+    @property
+    def n_regions(self) -> int:
+        return self.city.n_regions
+
+    def encoder(self, modality: str, dim: int) -> ModalityEncoder:
+        """The encoder of a modality, projecting to the shared space of width `dim`."""
+        return registry.create("modality_encoder", self.modalities[modality], self.city, modality, dim)
+
+    def graph(self, view: str) -> Graph:
+        """A view's adjacency as a graph of torch tensors."""
+        from urbankit.graph.graph import Graph
+
+        return Graph.from_scipy(self.views[view].adjacency)
+
+
+class Method(Component, nn.Module, ABC):
+    """A pre-training procedure. `dim` is the width of the region embedding.
+
+    A method is a module over region indices: it loads the observations of the regions it is asked for. Its random
+    choices (walks, observations, augmentation) come from torch's global generator, which the training loop seeds anew
+    for every epoch, so that a resumed training continues exactly.
+    """
+
+    dim: int
+
+    def __init__(self, params: Component.Params, inputs: Inputs) -> None:
+        nn.Module.__init__(self)
+        self.params, self.inputs = params, inputs
+
+    @abstractmethod
+    def loss(self, regions: Tensor) -> dict[str, Tensor]:
+        """Losses of a mini-batch of region indices (int64 [B]): `total`, which is minimised, and its parts."""
+
+    @abstractmethod
+    def forward(self, regions: Tensor) -> Tensor:
+        """Embeddings [B, dim] of region indices int64 [B]."""
+
+    @abstractmethod
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        """Every trainable parameter once, by the part it belongs to: the names of learning rates and updates."""
+
+    def prepare(self) -> None:
+        """Called once before training: fill buffers, keep what will not change."""
+
+    def prefetch(self, regions: Tensor) -> None:
+        """Called in training with the next mini-batch while the present one computes: start reading it."""
+
+    def freeze(self, updated: set[str]) -> None:
+        """Called before fine-tuning: only the parts in `updated` change from here on.
+
+        A method may keep the outputs of parts that stay as they are. The default stops their gradients.
+        """
+        for part, parameters in self.parts().items():
+            for parameter in parameters if part not in updated else ():
+                parameter.requires_grad_(False)
+
+    @classmethod
+    def check(cls, params: Any, modalities: set[str], views: set[str]) -> list[tuple[str, str]]:
+        """Mistakes that only the whole recipe shows, as (key below `method`, message); none by default."""
+        return []

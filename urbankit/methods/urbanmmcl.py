@@ -1,0 +1,254 @@
+"""UrbanMMCL (Cao et al.): multi-modal and multi-graph contrastive pre-training, in the order of the paper's section 3."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from urbankit import component, registry
+from urbankit.component import Use, uses
+from urbankit.graph.base import Encoded
+from urbankit.graph.subgraph import readout
+from urbankit.methods.base import Inputs, Method
+from urbankit.methods.channels import Channels
+from urbankit.methods.losses import info_nce, two_way_info_nce
+
+Pair = tuple[str, str]
+
+
+class UrbanMMCL(Method):
+    """Aligns image, text and location by contrast, and contrasts walk subgraphs of several region graphs."""
+
+    class Params(component.Params):
+        dim: int = Field(
+            64, ge=2, description="Width of the space that all modalities share.", json_schema_extra={"source": "512 in 4.2.3"}
+        )  # fmt: skip
+        alignments: list[Pair] | None = Field(
+            None,
+            description="Pairs of modalities to align. Default: every modality that is not text or location, with "
+            "text and with location, as far as the recipe has them.",
+            json_schema_extra={"source": "eq. 14"},
+        )
+        features: list[str] | None = Field(
+            None,
+            description="Modalities whose vectors make the node features; `location/svi` is the location of the "
+            "street views. Default: every modality but text, and the location of every modality with points of its own.",
+            json_schema_extra={"source": "eq. 16"},
+        )
+        fusion: Use = uses("fusion", "add", "How a region's vectors become its node feature (eq. 16, section 5.2).")
+        temperature: float = Field(
+            0.5, gt=0, description="Temperature of both contrastive losses.", json_schema_extra={"source": "4.2.3"}
+        )
+        graph_encoder: Use = uses(
+            "graph_encoder", "vgae", "What encodes each view and learns its edge weights (eq. 17–21)."
+        )
+        subgraph: Use = uses("subgraph", "random_walk", "How the surroundings of a region are drawn (eq. 22).")
+        subgraph_encoder: Use = uses("graph_encoder", "gcn", "What encodes the drawn surroundings (eq. 23).")
+        readout: Literal["mean", "root", "mean+root"] = Field(
+            "mean",
+            description="How node vectors of a subgraph become one: their mean, the region's own, or both side by side.",
+            json_schema_extra={"source": "eq. 24"},
+        )
+        view_contrasts: list[Pair] | None = Field(
+            None,
+            description="Pairs of views to contrast. Default: all of them.",
+            json_schema_extra={"source": "eq. 25, 26"},
+        )
+        view_scale: Literal["unit", "literal"] = Field(
+            "unit",
+            description="`unit` divides the weights of a view by their root mean square, so that no view dominates the "
+            "summed reconstruction (1/d in kilometres is tens of times larger than a row-normalised flow); `literal` "
+            "takes them as built.",
+        )
+        view_fusion: Use = uses("fusion", "concat", "How the embeddings of the views are joined.")
+        join: Use = uses("fusion", "concat", "How node feature and joined views make the region embedding Z*.")
+        alpha: float = Field(
+            0.5, ge=0, description="Weight of the multi-modal loss.", json_schema_extra={"source": "eq. 27"}
+        )
+        beta: float = Field(0.5, ge=0, description="Weight of the graph loss.", json_schema_extra={"source": "eq. 27"})
+        max_observations: int | None = Field(
+            4,
+            ge=1,
+            description="Observations of one modality (street views) drawn for a region in a training step; null "
+            "takes all. Embeddings always use all.",
+        )
+        walks: int = Field(
+            4, ge=1, description="Subgraphs a region that an embedding averages over; training draws one a step."
+        )
+
+    def __init__(self, params: Params, inputs: Inputs) -> None:
+        super().__init__(params, inputs)
+        p = params
+        self.channels = Channels(inputs, p.dim, self._alignments(), p.features, p.max_observations)
+        features = self.channels.features
+        self.fusion = registry.create("fusion", p.fusion, [p.dim] * len(features), p.dim)
+        width = self.fusion.out_dim
+        self.views = list(inputs.views)
+        self.graphs = {view: self._scaled(inputs.graph(view)) for view in self.views}
+        self.graph_encoders, self.subgraph_encoders = nn.ModuleDict(), nn.ModuleDict()
+        for view in self.views:
+            self.graph_encoders[view] = registry.create("graph_encoder", p.graph_encoder, width, inputs.engine)
+            self.subgraph_encoders[view] = registry.create("graph_encoder", p.subgraph_encoder, width, inputs.engine)
+        self.subgraph = registry.create("subgraph", p.subgraph)
+        dims = [e.out_dim * (2 if p.readout == "mean+root" else 1) for e in self.subgraph_encoders.values()]
+        self.view_fusion = registry.create("fusion", p.view_fusion, dims, p.dim) if dims else None
+        joined = [width] + ([self.view_fusion.out_dim] if self.view_fusion else [])
+        self.join = registry.create("fusion", p.join, joined, p.dim)
+        self.dim = self.join.out_dim
+        # Node features of the regions outside a mini-batch, as they were when last encoded.
+        self.register_buffer("bank", torch.zeros(inputs.n_regions, width))
+        for view in self.views:
+            self.register_buffer(f"has_{view}", torch.as_tensor(inputs.views[view].present), persistent=False)
+
+    # 3.3 Multi-modal contrastive learning
+
+    def multimodal_losses(self, vectors: dict[str, Tensor], present: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Eq. 12 to 14: a two-way InfoNCE for each alignment, over the regions that have both modalities."""
+        losses = {}
+        for first, second in self.channels.alignments:
+            both = present[first] & present[second]
+            losses[f"{first}–{second}"] = two_way_info_nce(
+                vectors[first][both], vectors[second][both], self.params.temperature
+            )
+        return losses
+
+    def fuse(self, vectors: dict[str, Tensor], present: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Eq. 16: node features [B, width] of the regions' vectors, and whether a region has any of them."""
+        names = self.channels.features
+        fused = self.fusion([vectors[name] for name in names], [present[name] for name in names])
+        return fused, torch.stack([present[name] for name in names]).any(dim=0)
+
+    # 3.4 Multi-view graph contrastive learning
+
+    def view_embeddings(self, x: Tensor, regions: Tensor) -> tuple[dict[str, Tensor], dict[str, Encoded]]:
+        """Eq. 17 to 24: for each view the subgraph embeddings [B, d] of `regions`, and the encoded nodes.
+
+        `x` are the node features [N, width] of all regions.
+        """
+        embeddings, encodings = {}, {}
+        for view, graph in self.graphs.items():
+            encoder = self.graph_encoders[view]
+            encodings[view] = encoded = encoder(graph, x)  # eq. 17, 18
+            weight = encoder.edge_weight(graph, encoded, graph.src, graph.dst)  # eq. 19
+            drawn = self.subgraph.sample(graph, weight, regions)  # eq. 22
+            h = self.subgraph_encoders[view].forward_nodes(drawn.graph, x, drawn.node)  # eq. 23
+            embeddings[view] = readout(h, drawn, self.params.readout)  # eq. 24
+        return embeddings, encodings
+
+    def view_losses(
+        self, embeddings: dict[str, Tensor], encodings: dict[str, Encoded], regions: Tensor
+    ) -> dict[str, Tensor]:
+        """Eq. 20, 21, 25 and 26: reconstruction and divergence of each view, and the contrast of each pair of views."""
+        losses = {}
+        for view, encoded in encodings.items():
+            for name, value in self.graph_encoders[view].losses(self.graphs[view], encoded, regions).items():
+                losses[f"{view} {name}"] = value
+        pairs = self.params.view_contrasts
+        for first, second in combinations(self.views, 2) if pairs is None else pairs:
+            if first in embeddings and second in embeddings:
+                both = self._has(first, regions) & self._has(second, regions)
+                losses[f"{first}–{second}"] = info_nce(
+                    embeddings[first][both], embeddings[second][both], self.params.temperature
+                )
+        return losses
+
+    # 3.5 Pre-training and the region embedding
+
+    def loss(self, regions: Tensor) -> dict[str, Tensor]:
+        """Eq. 27: `α · multi-modal + β · graph`."""
+        vectors, present = self.channels(regions)
+        multimodal = self.multimodal_losses(vectors, present)
+        x = self._all_features(regions, self.fuse(vectors, present)[0])
+        graph = self.view_losses(*self.view_embeddings(x, regions), regions)
+        zero = x.sum() * 0.0
+        parts = {"multimodal": sum(multimodal.values(), zero), "graph": sum(graph.values(), zero)}
+        total = self.params.alpha * parts["multimodal"] + self.params.beta * parts["graph"]
+        return {"total": total, **parts, **multimodal, **graph}
+
+    def forward(self, regions: Tensor) -> Tensor:
+        """Z* [B, dim]: the fused node feature joined with the fused embeddings of the views."""
+        vectors, present = self.channels(regions)
+        own, has_any = self.fuse(vectors, present)
+        if self.view_fusion is None:
+            return self.join([own], [has_any])
+        x = self._all_features(regions, own)
+        rounds = 1 if self.training else self.params.walks
+        drawn = [self.view_embeddings(x, regions)[0] for _ in range(rounds)]
+        embeddings = [torch.stack([one[view] for one in drawn]).mean(dim=0) for view in self.views]
+        has_view = [self._has(view, regions) for view in self.views]
+        views = self.view_fusion(embeddings, has_view)
+        return self.join([own, views], [has_any, torch.stack(has_view).any(dim=0)])
+
+    @torch.no_grad()
+    def prepare(self) -> None:
+        """Encode all regions, so that the first mini-batch has node features for the regions outside it."""
+        self.channels.keep()
+        training = self.training
+        self.eval()
+        for regions in torch.arange(self.inputs.n_regions, device=self.bank.device).split(512):
+            self.bank[regions] = self.fuse(*self.channels(regions))[0]
+        self.train(training)
+
+    def prefetch(self, regions: Tensor) -> None:
+        self.channels.prefetch(regions)
+
+    def freeze(self, updated: set[str]) -> None:
+        super().freeze(updated)
+        self.channels.keep()
+
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        return {
+            **self.channels.parts(),
+            "fusion": [
+                p for module in (self.fusion, self.view_fusion, self.join) if module for p in module.parameters()
+            ],
+            "graph_encoder": list(self.graph_encoders.parameters()),
+            "subgraph_encoder": list(self.subgraph_encoders.parameters()),
+        }
+
+    @classmethod
+    def check(cls, params: Params, modalities: set[str], views: set[str]) -> list[tuple[str, str]]:
+        mistakes = []
+        for i, pair in enumerate(params.alignments or []):
+            mistakes += [
+                (f"alignments.{i}", f"the recipe has no modality '{name}'") for name in pair if name not in modalities
+            ]
+        for i, name in enumerate(params.features or []):
+            mistakes += [
+                (f"features.{i}", f"the recipe has no modality '{part}'") for part in name.split("/") if part not in modalities
+            ]  # fmt: skip
+        for i, pair in enumerate(params.view_contrasts or []):
+            mistakes += [
+                (f"view_contrasts.{i}", f"the recipe has no view '{name}'") for name in pair if name not in views
+            ]
+        return mistakes
+
+    def _alignments(self) -> list[Pair]:
+        have = self.inputs.modalities
+        if self.params.alignments is not None:
+            return [pair for pair in self.params.alignments if set(pair) <= set(have)]
+        observed = [name for name in have if name not in ("text", "location")]
+        return [(name, other) for name in observed for other in ("text", "location") if other in have]
+
+    def _scaled(self, graph):
+        if self.params.view_scale == "literal" or not len(graph.weight):
+            return graph
+        return graph.with_weight(graph.weight / graph.weight.square().mean().sqrt())
+
+    def _has(self, view: str, regions: Tensor) -> Tensor:
+        return getattr(self, f"has_{view}")[regions]
+
+    def _all_features(self, regions: Tensor, own: Tensor) -> Tensor:
+        """Node features [N, width] of all regions: fresh for the mini-batch, and for the others too where encoder
+        outputs are kept (then they cost one projection); otherwise as last encoded."""
+        if self.channels.kept:
+            if len(regions) == len(self.bank) and torch.equal(regions, torch.arange(len(regions), device=own.device)):
+                return own
+            return self.fuse(*self.channels(torch.arange(len(self.bank), device=own.device)))[0]
+        if self.training:
+            self.bank[regions] = own.detach().to(self.bank.dtype)
+        return self.bank.index_copy(0, regions, own.to(self.bank.dtype))

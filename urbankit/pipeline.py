@@ -1,0 +1,345 @@
+"""One run: from a recipe to embeddings, predictions, an honest table and a report, stage by stage.
+
+    city ── inputs ── pretrain ── embed ── finetune ── floors ── report
+
+What a stage has finished is on disk; a run that was cut short goes on from there with `resume`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from urbankit.errors import Problem, RunError, UserError
+from urbankit.files import cache_folder, hash_json, read_json, write_json, write_text
+from urbankit.progress import Progress
+from urbankit.recipe.schema import Recipe
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from urbankit.city.city import City
+    from urbankit.evaluation.splits import Split
+    from urbankit.evaluation.tasks import TaskData
+    from urbankit.methods.base import Inputs, Method
+    from urbankit.runfolder import Run
+    from urbankit.training.finetune import Finetuned
+
+
+def run(
+    recipe: Recipe | str | Path,
+    out: str | Path | None = None,
+    *,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> Run:
+    """Run a recipe and return the run.
+
+    `out` is the run folder (default `runs/<name>`); it must not hold another run. `resume` goes on with the run that it
+    holds, to the same result. Raises `UserError` for wrong input and `RunError` where the run fails.
+    """
+    from urbankit.runfolder import Run
+
+    if not isinstance(recipe, Recipe):
+        recipe = Recipe.load(recipe)
+    folder = Path(out) if out is not None else Path("runs") / recipe.name
+    with Progress(quiet=True) if progress is None else progress as shown:
+        run_ = _Run(recipe, folder, resume, shown)
+        run_.all_stages()
+    return Run.open(folder)
+
+
+def prepare_city(recipe: Recipe, progress: Progress | None = None) -> City:
+    """The prepared city of a recipe: opened, or prepared first from its spec or as the synthetic city.
+
+    Cities that are prepared on the way are kept in the cache folder and are up to date the next time.
+    """
+    from urbankit.city.city import City
+
+    wanted = recipe.city
+    if wanted.prepared is not None:
+        return City.open(wanted.prepared)
+    cities = cache_folder() / "cities"
+    if wanted.demo is not None:
+        from urbankit.demo import write_demo
+
+        sources = cities / f"demo-{wanted.demo.regions}-{wanted.demo.seed}"
+        spec = write_demo(sources, regions=wanted.demo.regions, seed=wanted.demo.seed, progress=progress)
+        return City.prepare(spec, out=sources / "prepared", progress=progress)
+    key = hash_json([str(wanted.spec), str(wanted.data)])[:8]
+    return City.prepare(
+        wanted.spec, data=wanted.data, out=cities / f"{wanted.spec.name.split('.')[0]}-{key}", progress=progress
+    )
+
+
+def build_inputs(recipe: Recipe, city: City) -> tuple[Inputs, list[str]]:
+    """What the method sees of the city, and a note for each modality and view that the city lacks."""
+    from urbankit import registry
+    from urbankit.methods.base import Inputs
+    from urbankit.training.device import encoder_precision, pick_device
+
+    modalities, views, notes = {}, {}, []
+    for name, use in recipe.modalities.items():
+        encoder = registry.get("modality_encoder", use.name)
+        reason = encoder.requires(encoder.Params(**use.params), city, name)
+        if reason is None:
+            modalities[name] = use
+        else:
+            notes.append(f"modality {name} is left out: {reason}")
+    for name, use in recipe.views.items():
+        view = registry.create("view", use)
+        reason = view.requires(city)
+        if reason is None:
+            views[name] = view.build(city)
+        else:
+            notes.append(f"view {name} is left out: {reason}")
+    if not modalities:
+        raise UserError(
+            [Problem("the city has none of the recipe's modalities", city.path), *(Problem(note) for note in notes)]
+        )
+    device = pick_device(recipe.device)
+    return Inputs(city, modalities, views, recipe.engine, encoder_precision(device, recipe.precision)), notes
+
+
+class _Run:
+    """The stages of one run and what they hand on."""
+
+    def __init__(self, recipe: Recipe, folder: Path, resume: bool, progress: Progress) -> None:
+        self.recipe, self.folder, self.progress = recipe, folder, progress
+        self.checkpoints = folder / "checkpoints"
+        self.manifest = self._open(resume)
+
+    def all_stages(self) -> None:
+        from urbankit.training.finetune import updated_parts
+
+        with self._stage("city"):
+            self.city = prepare_city(self.recipe, self.progress)
+            self._same_city()
+        with self._stage("inputs"):
+            inputs, notes = build_inputs(self.recipe, self.city)
+            tasks = self._tasks()
+            splits = self._splits()
+            for task in tasks.values():
+                for split in splits.values():
+                    split.of(task.labelled, task.name)
+            self._note([*notes, *(note for task in tasks.values() for note in task.notes)])
+            method = self._method(inputs)
+        with self._stage("pretrain"):
+            history = self._pretrain(method)
+        with self._stage("embed"):
+            method.freeze(updated_parts(method, self.recipe.finetune))
+            embeddings = self._embed(method)
+        with self._stage("finetune"):
+            results = self._finetune(method, embeddings, tasks, splits)
+            history += [row for result in results.values() for row in result.history]
+        with self._stage("floors"):
+            floors = self._floors(tasks, splits)
+        with self._stage("report"):
+            self._write_results(tasks, splits, results, floors, history)
+            self._report()
+        self.manifest["status"] = "done"
+        self._write_manifest()
+
+    # The run folder
+
+    def _open(self, resume: bool) -> dict[str, Any]:
+        from urbankit.manifest import new_manifest
+
+        manifest = self.folder / "manifest.json"
+        started = new_manifest(self.recipe)
+        if self.folder.exists() and any(self.folder.iterdir()):
+            if not resume:
+                raise UserError(
+                    f"{self.folder}: there is something here already. Go on with that run by --resume, or choose "
+                    "another folder by --out."
+                )
+            if not manifest.is_file():
+                raise UserError(f"{self.folder}: --resume finds no run here (no manifest.json). Choose another --out.")
+            before = read_json(manifest)
+            if before["recipe_hash"] != started["recipe_hash"]:
+                raise UserError(
+                    f"{self.folder}: --resume needs the recipe that the run began with, {self.folder / 'recipe.yaml'}; "
+                    "this one differs. Run that file, or choose another --out."
+                )
+            return before | {"status": "running", "resumed": before.get("resumed", 0) + 1}
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_text(self.folder / "recipe.yaml", self.recipe.to_yaml())
+            write_json(manifest, started)
+        except OSError as error:
+            raise UserError(
+                f"{self.folder}: the run folder cannot be written ({error.strerror}). Choose --out."
+            ) from None
+        return started
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        seconds = self.manifest["seconds"]
+        seconds[name] = round(seconds.get(name, 0.0) + time.perf_counter() - started, 2)
+        self._write_manifest()
+
+    def _write_manifest(self) -> None:
+        write_json(self.folder / "manifest.json", self.manifest)
+
+    def _note(self, notes: list[str]) -> None:
+        self.manifest["notes"] = notes
+        for note in notes:
+            self.progress.say(f"note: {note}")
+
+    def _same_city(self) -> None:
+        before = self.manifest.get("city_hash")
+        if before not in (None, self.city.content_hash):
+            raise UserError(f"{self.folder}: the city has changed since this run began. Start anew in another --out.")
+        self.manifest |= {"city": self.city.name, "city_hash": self.city.content_hash, "regions": self.city.n_regions}
+
+    # The stages
+
+    def _tasks(self) -> dict[str, TaskData]:
+        from urbankit.evaluation.tasks import load_task
+
+        return {
+            name: load_task(
+                self.city,
+                name,
+                task.target or name,
+                transform=task.transform,
+                scale=task.scale,
+                min_class_size=self.recipe.evaluation.min_class_size,
+            )
+            for name, task in self.recipe.tasks.items()
+        }
+
+    def _splits(self) -> dict[tuple[str, int], Split]:
+        from urbankit.evaluation.splits import make_split
+
+        asked = self.recipe.evaluation
+        return {
+            (protocol, seed): make_split(protocol, self.city.xy, seed, fractions=asked.fractions, blocks=asked.blocks)
+            for protocol in asked.splits
+            for seed in asked.seeds
+        }
+
+    def _method(self, inputs: Inputs) -> Method:
+        import torch
+
+        from urbankit import registry
+        from urbankit.graph.engine import select_engine
+        from urbankit.training.device import pick_device
+
+        device = pick_device(self.recipe.device)
+        torch.manual_seed(self.recipe.seed)
+        method = registry.create("method", self.recipe.method, inputs).to(device)
+        self.manifest |= {
+            "device": device.type,
+            "engine": select_engine(self.recipe.engine, device),
+            "precision": "float32" if inputs.precision is None else str(inputs.precision).removeprefix("torch."),
+            "parameters": sum(p.numel() for p in method.parameters()),
+            "embedding_width": method.dim,
+        }
+        return method
+
+    def _pretrain(self, method: Method) -> list[dict[str, Any]]:
+        from urbankit.training.pretrain import pretrain
+
+        if not self.recipe.pretrain.epochs:
+            method.prepare()
+            return []
+        settings = self.recipe.pretrain
+        return pretrain(
+            method, settings, self.city.n_regions, self.recipe.seed, self.checkpoints, self.progress
+        ).history
+
+    def _embed(self, method: Method) -> torch.Tensor:
+        import torch
+
+        from urbankit.runfolder import write_embeddings
+        from urbankit.training.loop import epoch_seed
+
+        method.eval()
+        torch.manual_seed(epoch_seed(self.recipe.seed, "embed", 0))
+        device = next(method.parameters()).device
+        with torch.no_grad():
+            regions = torch.arange(self.city.n_regions, device=device).split(1024)
+            embeddings = torch.cat([method(part).float() for part in regions])
+        if not torch.isfinite(embeddings).all():
+            raise RunError("the method's embeddings are not all finite; nothing was written. Lower the learning rate.")
+        write_embeddings(self.folder, self.city, embeddings.cpu().numpy())
+        return embeddings
+
+    def _finetune(
+        self,
+        method: Method,
+        embeddings: torch.Tensor,
+        tasks: dict[str, TaskData],
+        splits: dict[tuple[str, int], Split],
+    ) -> dict[tuple[str, int], Finetuned]:
+        from urbankit.training.finetune import Finetuned, finetune
+        from urbankit.training.loop import load_trained_state, trained_state
+
+        if not tasks:
+            return {}
+        heads = {name: self.recipe.tasks[name].head for name in tasks}
+        settings = self.recipe.finetune
+        pretrained = trained_state(method)
+        results = {}
+        for (protocol, seed), split in splits.items():
+            name = f"finetune {protocol} {seed}"
+            done = self.checkpoints / "finetune" / f"{protocol}-{seed}.safetensors"
+            if not done.exists():
+                load_trained_state(method, pretrained)
+                last = done.with_suffix(".last.safetensors")
+                with self.progress.stage(name, total=settings.epochs) as shown:
+                    result = finetune(
+                        method, embeddings, tasks, heads, split, settings, seed, name=name, last=last, shown=shown
+                    )
+                result.save(done)
+                last.unlink(missing_ok=True)
+            results[protocol, seed] = Finetuned.load(done)
+        return results
+
+    def _floors(self, tasks: dict[str, TaskData], splits: dict[tuple[str, int], Split]) -> list[dict[str, Any]]:
+        from urbankit.evaluation.floors import evaluate_floors
+        from urbankit.evaluation.raw import raw_inputs
+
+        floors = self.recipe.evaluation.floors
+        if not tasks or not floors:
+            return []
+        raw = raw_inputs(self.city, self.recipe)
+        return evaluate_floors(tasks, raw, self.city.xy, splits, floors, self.progress)
+
+    def _write_results(
+        self,
+        tasks: dict[str, TaskData],
+        splits: dict[tuple[str, int], Split],
+        results: dict[tuple[str, int], Finetuned],
+        floors: list[dict[str, Any]],
+        history: list[dict[str, Any]],
+    ) -> None:
+        from urbankit.runfolder import write_history, write_metrics, write_predictions
+
+        model = self.recipe.method.name
+        records, predictions = [], []
+        for (protocol, seed), result in results.items():
+            for name, task in tasks.items():
+                test = splits[protocol, seed].of(task.labelled, name).test
+                predicted = result.predictions[name]
+                records += task.records(model, protocol, seed, test, predicted[test])
+                predictions += [
+                    dict(zip(("region", "task", "split", "seed", "fold", "truth", "prediction"), row, strict=True))
+                    for row in ()
+                ]
+        write_metrics(self.folder, [*records, *floors])
+        write_history(self.folder, history)
+        write_predictions(self.folder, predictions)
+
+    def _report(self) -> None:
+        from urbankit.report import write_all
+        from urbankit.runfolder import Run
+
+        write_all(Run.open(self.folder), self.city, figures=self.recipe.report.figures)

@@ -1,0 +1,53 @@
+"""Checkpoints as safetensors and JSON: no pickle, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from urbankit.errors import UserError
+from urbankit.files import whole
+
+
+def save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    """Write named tensors and JSON facts as one safetensors file, atomically."""
+    own = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+    with whole(path) as temporary:
+        save_file(own, temporary, metadata={"urbankit": json.dumps(facts)})
+
+
+def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and facts that `save` wrote. Raises `UserError` where the file is not such a checkpoint."""
+    try:
+        with safe_open(path, framework="pt") as stream:
+            facts = json.loads((stream.metadata() or {})["urbankit"])
+            return {name: stream.get_tensor(name) for name in stream.keys()}, facts  # noqa: SIM118
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such checkpoint") from None
+    except Exception as error:
+        raise UserError(f"{path}: not a checkpoint of urbankit ({error})") from None
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimiser's state as named tensors, `optimizer/<parameter>/<name>`."""
+    return {
+        f"optimizer/{index}/{name}": torch.as_tensor(value)
+        for index, state in optimizer.state_dict()["state"].items()
+        for name, value in state.items()
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` took; the groups are those the optimiser was built with."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith("optimizer/"):
+            _, index, name = key.split("/")
+            state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

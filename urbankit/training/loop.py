@@ -1,0 +1,193 @@
+"""The loop that pre-training and fine-tuning share: epochs, early stopping, checkpoints, resuming, Ctrl-C.
+
+Every epoch seeds torch's generator from (seed, stage, epoch). A training that was cut short and goes on from its last
+checkpoint therefore draws what it would have drawn, and ends in the same bits on a CPU.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from urbankit.errors import RunError
+from urbankit.progress import Stage
+from urbankit.training import checkpoint
+
+Losses = dict[str, float]
+
+
+@dataclass
+class Best:
+    """The lowest validation loss so far, when it was reached, and what the model was then."""
+
+    score: float = math.inf
+    epoch: int = -1
+    state: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass
+class Training:
+    """What a training has reached: the next epoch, the history of its losses, the best state by judged loss."""
+
+    epoch: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best: dict[str, Best] = field(default_factory=dict)
+
+
+@dataclass
+class Loop:
+    """Trains `model` epoch by epoch.
+
+    `judged` names the validation losses that decide: for each of them the state with the lowest is kept, and training
+    stops once none has improved for `patience` epochs. With `patience` 0 all epochs run and the last state is the one
+    kept. `last` is the checkpoint file; without it nothing is written.
+    """
+
+    stage: str
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    epochs: int
+    patience: int
+    seed: int
+    judged: tuple[str, ...] = ("total",)
+    last: Path | None = None
+    save_every: float = 20.0
+
+    def run(
+        self, train_epoch: Callable[[], Losses], validate: Callable[[], Losses], shown: Stage | None = None
+    ) -> Training:
+        """Train until the epochs or the patience are spent; the model is left in its last state.
+
+        `train_epoch` does one epoch and returns its mean losses, `total` among them; `validate` returns those of the
+        validation part. Raises `RunError` when a loss is no longer finite.
+        """
+        training = self._resume()
+        if shown and training.epoch:
+            shown.advance(training.epoch)
+        saved = time.monotonic()
+        with interruptible() as interrupted:
+            while training.epoch < self.epochs and not self._exhausted(training):
+                self._epoch(training, train_epoch, validate, shown)
+                if interrupted():
+                    self._save(training)
+                    raise KeyboardInterrupt
+                if time.monotonic() - saved > self.save_every:
+                    self._save(training)
+                    saved = time.monotonic()
+        self._save(training)
+        if not self.patience or not training.best:
+            state = trained_state(self.model)
+            training.best = {name: Best(math.nan, training.epoch - 1, state) for name in self.judged}
+        return training
+
+    def _epoch(
+        self,
+        training: Training,
+        train_epoch: Callable[[], Losses],
+        validate: Callable[[], Losses],
+        shown: Stage | None,
+    ) -> None:
+        torch.manual_seed(epoch_seed(self.seed, self.stage, training.epoch))
+        self.model.train()
+        losses = train_epoch()
+        self.model.eval()
+        torch.manual_seed(epoch_seed(self.seed, f"{self.stage} validation", 0))
+        with torch.no_grad():
+            scores = validate()
+        if not math.isfinite(losses["total"]):
+            raise RunError(
+                f"{self.stage}: the loss is {losses['total']} in epoch {training.epoch}. Lower the learning rate, or "
+                "look at the report of prepare for extreme values."
+            )
+        row = {"stage": self.stage, "epoch": training.epoch}
+        training.history += [row | {"part": "train", "name": k, "value": v} for k, v in losses.items()]
+        training.history += [row | {"part": "validation", "name": k, "value": v} for k, v in scores.items()]
+        if self.patience:
+            self._judge(training, scores)
+        training.epoch += 1
+        if shown:
+            shown.advance(loss=losses["total"], **({"validation": scores["total"]} if scores else {}))
+
+    def _judge(self, training: Training, scores: Losses) -> None:
+        improved = [n for n in self.judged if n in scores and scores[n] < training.best.get(n, Best()).score]
+        state = trained_state(self.model) if improved else {}
+        for name in improved:
+            training.best[name] = Best(scores[name], training.epoch, state)
+
+    def _exhausted(self, training: Training) -> bool:
+        latest = max((best.epoch for best in training.best.values()), default=-1)
+        return bool(self.patience) and training.epoch - 1 - latest >= self.patience
+
+    def _save(self, training: Training) -> None:
+        if self.last is None:
+            return
+        tensors = {f"model/{k}": v for k, v in trained_state(self.model).items()}
+        tensors |= {f"best/{n}/{k}": v for n, best in training.best.items() for k, v in best.state.items()}
+        tensors |= checkpoint.optimizer_tensors(self.optimizer)
+        best = {name: {"score": best.score, "epoch": best.epoch} for name, best in training.best.items()}
+        facts = {"stage": self.stage, "epoch": training.epoch, "best": best, "history": training.history}
+        checkpoint.save(self.last, tensors, facts)
+
+    def _resume(self) -> Training:
+        if self.last is None or not self.last.exists():
+            return Training()
+        tensors, facts = checkpoint.load(self.last)
+        load_trained_state(self.model, _below("model/", tensors))
+        checkpoint.restore_optimizer(self.optimizer, tensors)
+        best = {
+            name: Best(of["score"], of["epoch"], _below(f"best/{name}/", tensors)) for name, of in facts["best"].items()
+        }
+        return Training(facts["epoch"], facts["history"], best)
+
+
+def trained_state(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of the parameters that train and of the buffers that are saved."""
+    still = {name for name, p in model.named_parameters() if not p.requires_grad}
+    return {name: value.detach().clone() for name, value in model.state_dict().items() if name not in still}
+
+
+def load_trained_state(model: nn.Module, state: dict[str, Tensor]) -> None:
+    """Put back what `trained_state` copied."""
+    model.load_state_dict(state, strict=False)
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def epoch_seed(seed: int, stage: str, epoch: int) -> int:
+    """A seed that depends on all three and on nothing else."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{stage}/{epoch}".encode()).digest()[:8], "little") >> 1
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Turns Ctrl-C and SIGTERM into a flag, so that the epoch under way ends and is saved. A second one stops at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    asked = False
+
+    def ask(signum: int, frame: Any) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    before = {kind: signal.signal(kind, ask) for kind in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)

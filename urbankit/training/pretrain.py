@@ -1,0 +1,98 @@
+"""Pre-training: a method's own losses over mini-batches of regions, without any label."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from urbankit.progress import Progress
+from urbankit.training import checkpoint
+from urbankit.training.loop import Loop, Losses, Training, epoch_seed, load_trained_state
+from urbankit.training.optimizer import build_optimizer
+
+if TYPE_CHECKING:
+    from urbankit.methods.base import Method
+    from urbankit.recipe.training import Pretrain
+
+
+def pretrain(
+    method: Method, settings: Pretrain, n_regions: int, seed: int, folder: Path | None, progress: Progress
+) -> Training:
+    """Train `method` on `n_regions` regions and leave the kept state in it.
+
+    A share of the regions (`validation_share`) is held out of the mini-batches; the loss over them decides when to stop
+    and which state to keep. Checkpoints go to `folder` as `last` and `best`.
+    """
+    device = next(method.buffers()).device
+    order = torch.randperm(n_regions, generator=torch.Generator().manual_seed(epoch_seed(seed, "held out", 0)))
+    n_held = round(settings.validation_share * n_regions)
+    held_out, trained_on = order[:n_held].sort().values.to(device), order[n_held:].sort().values
+    optimizer = build_optimizer(
+        method.parts(),
+        optimizer=settings.optimizer,
+        learning_rate=settings.learning_rate,
+        learning_rates=settings.learning_rates,
+        weight_decay=settings.weight_decay,
+        key="pretrain",
+    )
+
+    def train_epoch() -> Losses:
+        mean = _Mean()
+        shuffled = trained_on[torch.randperm(len(trained_on))]
+        batches = [batch.sort().values.to(device) for batch in shuffled.split(settings.batch_size)]
+        method.prefetch(batches[0])
+        for batch, following in zip(batches, [*batches[1:], None], strict=True):
+            losses = method.loss(batch)
+            if following is not None:
+                method.prefetch(following)
+            optimizer.zero_grad(set_to_none=True)
+            losses["total"].backward()
+            if settings.gradient_clip:
+                torch.nn.utils.clip_grad_norm_(method.parameters(), settings.gradient_clip)
+            optimizer.step()
+            mean.add(losses, len(batch))
+        return mean.values()
+
+    def validate() -> Losses:
+        mean = _Mean()
+        for batch in held_out.split(settings.batch_size) if n_held else ():
+            mean.add(method.loss(batch), len(batch))
+        return mean.values()
+
+    loop = Loop(
+        "pretrain",
+        method,
+        optimizer,
+        settings.epochs,
+        settings.patience if n_held else 0,
+        seed,
+        last=folder and folder / "last.safetensors",
+    )
+    method.prepare()
+    with progress.stage("pretrain", total=settings.epochs) as shown:
+        training = loop.run(train_epoch, validate, shown)
+    best = training.best["total"]
+    load_trained_state(method, best.state)
+    method.eval()
+    if folder is not None:
+        checkpoint.save(folder / "best.safetensors", method.state_dict(), {"stage": "pretrain", "epoch": best.epoch})
+    return training
+
+
+class _Mean:
+    """The mean of losses over batches, weighted by their size."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, torch.Tensor | float] = defaultdict(float)
+        self._weight = 0
+
+    def add(self, losses: dict[str, torch.Tensor], weight: int) -> None:
+        for name, value in losses.items():
+            self._sums[name] = self._sums[name] + value.detach() * weight
+        self._weight += weight
+
+    def values(self) -> Losses:
+        return {name: float(total) / self._weight for name, total in self._sums.items()}
