@@ -1,0 +1,51 @@
+"""`urbankit`: the commands, put together. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from urbankit import __version__
+from urbankit.cli import demo, doctor, list_components, prepare, run, schema, show, validate
+from urbankit.cli.errors import Group
+
+app = typer.Typer(
+    cls=Group,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command("run")(run.run)
+app.command("validate")(validate.validate)
+app.command("list-components")(list_components.list_components)
+app.command("show")(show.show)
+app.command("prepare")(prepare.prepare)
+app.command("demo")(demo.demo)
+app.command("schema")(schema.schema)
+app.command("doctor")(doctor.doctor)
+
+
+def main() -> None:
+    """Run the command line; exits 0 when done, 1 when the run failed, 2 when the input is wrong."""
+    app(prog_name="urbankit")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"urbankit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def urbankit(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Region embeddings of a city from imagery, text, points of interest and region graphs.
+
+    [bold]urbankit run urbanmmcl[/bold] trains on a synthetic city with nothing to download.
+    """

@@ -1,0 +1,29 @@
+"""`urbankit prepare`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def prepare(
+    spec: Annotated[Path, typer.Argument(metavar="CITY.yaml", help="The city's sources and targets.")],
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the sources; default the folder of CITY.yaml.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder to write; default cities/NAME.")] = None,
+) -> None:
+    """Align a city's sources to its regions and report what matched, what is missing and what looks wrong.
+
+    [bold]urbankit prepare cities/new-york.yaml --data DATA/new-york[/bold]
+    """
+    from urbankit.city.city import City
+    from urbankit.cli.output import console
+    from urbankit.progress import Progress
+
+    with Progress() as progress:
+        city = City.prepare(spec, data=data, out=out, progress=progress)
+    console().print(city.report)
+    console().print(f"The city is in {city.path}", markup=False)

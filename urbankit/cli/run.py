@@ -1,0 +1,90 @@
+"""`urbankit run`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from urbankit.recipe import Recipe
+
+RecipeName = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped recipe: urbanmmcl.")
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=C", help="Change one value of the recipe; may be given many times."),
+]
+
+
+def run(
+    recipe: RecipeName,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder to write; default runs/NAME.")] = None,
+    sets: Changes = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in --out.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the resolved recipe and what it would compute, then stop.")
+    ] = False,
+) -> None:
+    """Run a recipe: prepare the city, pre-train, fine-tune, evaluate, report.
+
+    [bold]urbankit run urbanmmcl[/bold]
+
+    [bold]urbankit run recipes/new-york.yaml --out runs/ny --set city.data=DATA --set evaluation.seeds=[0,1][/bold]
+    """
+    from urbankit.recipe import Recipe
+
+    loaded = Recipe.load(recipe, sets or [])
+    folder = out or Path("runs", loaded.name)
+    if dry_run:
+        _plan(loaded, folder)
+        return
+    from urbankit.pipeline import run as run_recipe
+    from urbankit.progress import Progress
+
+    with Progress() as progress:
+        run_recipe(loaded, out=folder, resume=resume, progress=progress)
+
+
+def _plan(recipe: Recipe, folder: Path) -> None:
+    """Print the resolved recipe, its components with where they come from, and what a run computes."""
+    from urbankit import registry
+    from urbankit.cli.output import console, print_table
+    from urbankit.recipe.components import components
+
+    console().print(recipe.to_yaml(), markup=False)
+    origins = {(entry.kind, entry.name): entry.origin for entry in registry.entries()}
+    print_table(
+        "components",
+        ("key", "kind", "name", "from"),
+        [(used.key, used.kind, used.use.name, origins[used.kind, used.use.name]) for used in components(recipe)],
+    )
+    print_table("what will be computed", ("", ""), _steps(recipe, folder))
+
+
+def _steps(recipe: Recipe, folder: Path) -> list[tuple[str, str]]:
+    city, pretrain, judged = recipe.city, recipe.pretrain, recipe.evaluation
+    if city.demo:
+        source = f"the synthetic city of {city.demo.regions} regions, seed {city.demo.seed}"
+    else:
+        source = f"prepared, in {city.prepared}" if city.prepared else f"prepared from {city.spec}"
+    trainings = len(judged.splits) * len(judged.seeds)
+    tasks = [f"{name} ({task.head.name})" for name, task in recipe.tasks.items()]
+    return [
+        ("city", source),
+        ("modalities", ", ".join(recipe.modalities) or "none"),
+        ("views", ", ".join(recipe.views) or "none"),
+        ("pre-training", f"{recipe.method.name}, at most {pretrain.epochs} epochs, batches of {pretrain.batch_size}"),
+        ("tasks", ", ".join(tasks) or "none: embeddings only"),
+        (
+            "fine-tuning",
+            f"{recipe.finetune.paradigm}, {len(judged.splits)} splits ({', '.join(judged.splits)})"
+            f" × {len(judged.seeds)} seeds = {trainings} trainings, at most {recipe.finetune.epochs} epochs each"
+            if tasks
+            else "none",
+        ),
+        ("floors", ", ".join(judged.floors) or "none"),
+        ("output", f"{folder}{' (exists)' if folder.exists() else ''}"),
+    ]

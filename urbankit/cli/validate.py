@@ -1,0 +1,21 @@
+"""`urbankit validate`"""
+
+from __future__ import annotations
+
+import typer
+
+from urbankit.cli.run import Changes, RecipeName
+
+
+def validate(recipe: RecipeName, sets: Changes = None) -> None:
+    """Check a recipe and every component it names; all mistakes are listed, each with its file and line.
+
+    [bold]urbankit validate recipes/urbanmmcl.yaml --set method.dim=32[/bold]
+    """
+    from urbankit.recipe import Recipe
+
+    checked = Recipe.load(recipe, sets or [])
+    typer.echo(
+        f"{checked.name} is a valid recipe: {len(checked.modalities)} modalities, {len(checked.views)} views,"
+        f" method {checked.method.name}, {len(checked.tasks)} tasks."
+    )
