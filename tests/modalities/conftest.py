@@ -1,0 +1,11 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from fake_city import FakeCity
+
+
+@pytest.fixture
+def city() -> FakeCity:
+    torch.manual_seed(0)
+    return FakeCity()

@@ -1,0 +1,162 @@
+"""What a modality encoder is: it turns the observations of one modality into vectors of one width."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from urbankit.component import Component, Params
+from urbankit.errors import Problem, UserError
+from urbankit.files import hash_json
+
+if TYPE_CHECKING:
+    from urbankit.city.city import City
+
+Batch = Tensor | dict[str, Tensor]
+
+
+class EncoderParams(Params):
+    """The parameters that every modality encoder has."""
+
+    trainable: Literal["all", "projection", "none"] = Field(
+        "all",
+        description="What training may change: backbone and projection, the projection alone, or nothing. Outputs of a "
+        "backbone that stays fixed are computed once and kept.",
+    )
+
+
+class ModalityEncoder(nn.Module, Component):
+    """Encodes the observations of one modality of one city (paper section 3.3.2).
+
+    An observation is one image, caption or point; it belongs to one region, and a region may have any number of them,
+    also none. Rows are numbered in the order of `observations(of)`, which is sorted by region. The *backbone*
+    (`forward`) gives each observation a vector of `width` numbers, the *projection* (`project`) maps such vectors to
+    the `dim` numbers of the space that all modalities share.
+
+    Write an encoder by setting up the backbone in `__init__`, calling `self.connect(width)` last, and giving
+    `observations`, `load` and `forward`. For one row of numbers a region, `urbankit.modalities.features` is shorter.
+
+    Args:
+        params: the encoder's validated `Params`.
+        city: the prepared city; only its reader API is used.
+        modality: the modality's name in the recipe.
+        dim: width of the shared space.
+
+    Raises:
+        UserError: the city lacks what the encoder reads, or a parameter does not fit the city.
+    """
+
+    Params: ClassVar[type[Params]] = EncoderParams
+    width: int
+
+    def __init__(self, params: Params, city: City, modality: str, dim: int) -> None:
+        super().__init__()
+        self.params, self.modality, self.dim = params, modality, dim
+        self.n_regions: int = city.n_regions
+        self.city_hash: str = city.content_hash
+        reason = self.requires(params, city, modality)
+        if reason is not None:
+            raise UserError(Problem(reason, key=f"modalities.{modality}"))
+
+    @classmethod
+    def requires(cls, params: Any, city: City, modality: str) -> str | None:
+        """Why this encoder cannot be built on `city`, or None when it can."""
+        return None
+
+    def connect(self, width: int, projection: nn.Module | None = None) -> None:
+        """Fix the backbone's width, add the projection, and freeze what `trainable` says; the last step of `__init__`.
+
+        The projection is linear without a bias, as in CLIP, unless one is given.
+        """
+        self.width = width
+        self.projection = nn.Linear(width, self.dim, bias=False) if projection is None else projection
+        trainable = getattr(self.params, "trainable", "all")
+        if trainable != "all":
+            self.requires_grad_(False)
+        if trainable == "projection":
+            self.projection.requires_grad_(True)
+        self.train(self.training)
+
+    def observations(self, of: str | None = None) -> np.ndarray:
+        """The region index of every observation, sorted: int64[M].
+
+        `of` names the modality that the observations describe, where that is asked: the captions *of* `rsi`, the
+        locations *of* the `svi` points. None means the modality's own observations.
+        """
+        raise NotImplementedError
+
+    def describes(self, modality: str) -> bool:
+        """Whether it has observations that describe another modality's, `observations(of=modality)`."""
+        return False
+
+    def load(self, rows: np.ndarray, of: str | None = None) -> Batch:
+        """The observations `rows` (int64[n], numbered as in `observations(of)`) on the CPU. Called from threads."""
+        raise NotImplementedError
+
+    def augment(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """A random variant of what `load` returned, drawn from `generator` alone. Called from threads."""
+        return batch
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The backbone's vectors, Tensor[n, width], of a batch that `load` returned, on the encoder's device."""
+        raise NotImplementedError
+
+    def project(self, x: Tensor) -> Tensor:
+        """Backbone vectors Tensor[n, width] in the shared space, Tensor[n, dim]."""
+        return self.projection(x)
+
+    def fingerprint(self, of: str | None = None) -> str:
+        """A hash of everything `load(_, of)` can return, by which kept outputs are found again."""
+        return hash_json([self.city_hash, self.modality, of])
+
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        """The trainable parameters of `backbone` and `projection`, for separate learning rates."""
+        own = {id(p) for p in self.projection.parameters()}
+        trainable = [p for p in self.parameters() if p.requires_grad]
+        return {
+            "backbone": [p for p in trainable if id(p) not in own],
+            "projection": [p for p in trainable if id(p) in own],
+        }
+
+    @property
+    def frozen(self) -> bool:
+        """Whether nothing in the backbone can change any more, so that its outputs can be kept."""
+        return not self.parts()["backbone"]
+
+    @property
+    def device(self) -> torch.device:
+        return next((t.device for t in (*self.parameters(), *self.buffers())), torch.device("cpu"))
+
+    def weights_hash(self) -> str:
+        """SHA-256 of the backbone's parameters and buffers: names, shapes, types and bytes."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted((*self.named_parameters(), *self.named_buffers()), key=lambda pair: pair[0]):
+            if not name.startswith("projection."):
+                digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+                digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+    def train(self, mode: bool = True) -> ModalityEncoder:
+        """As in torch, but a frozen backbone stays in evaluation mode, without dropout."""
+        super().train(mode)
+        if mode and hasattr(self, "projection") and self.frozen:
+            for name, child in self.named_children():
+                child.train(name == "projection")
+        return self
+
+
+def move(batch: Batch, device: torch.device) -> Batch:
+    """The batch on `device`."""
+    if isinstance(batch, dict):
+        return {key: value.to(device, non_blocking=True) for key, value in batch.items()}
+    return batch.to(device, non_blocking=True)
+
+
+def part(batch: Batch, begin: int, end: int) -> Batch:
+    """Observations `begin` to `end` of the batch."""
+    return {key: value[begin:end] for key, value in batch.items()} if isinstance(batch, dict) else batch[begin:end]

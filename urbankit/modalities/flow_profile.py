@@ -1,0 +1,64 @@
+"""Flows as a modality: where a region's flows go to and come from, in few numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import Field
+from scipy import sparse
+
+from urbankit.modalities.features import FeatureEncoder, FeatureParams
+
+if TYPE_CHECKING:
+    from urbankit.city.city import City
+
+
+class FlowProfile(FeatureEncoder):
+    """Principal components of log(1 + flow) to and from every region, the totals, and the flow within the region.
+
+    They are computed from the flows of all regions, without any label. Regions without any flow are absent.
+    """
+
+    class Params(FeatureParams):
+        components: int = Field(16, ge=0, description="Principal components of the rows and columns together.")
+
+    @classmethod
+    def requires(cls, params: Any, city: City, modality: str) -> str | None:
+        flows = city.flows()
+        return "the city has no flows" if flows is None or flows.nnz == 0 else None
+
+    def features(self, city: City) -> tuple[np.ndarray, np.ndarray]:
+        flows = sparse.csr_array(city.flows())
+        values = flow_profile(flows, self.params.components)
+        region = np.flatnonzero((flows.sum(axis=1) > 0) | (flows.sum(axis=0) > 0))
+        return values[region], region
+
+
+def flow_profile(flows: sparse.csr_array, components: int) -> np.ndarray:
+    """The profile of every region: float64[N, components + 5].
+
+    The columns are the principal components (singular vectors times singular values) of [L, Lᵀ], where L, N by N and
+    sparse, is log(1 + flow) between different regions; then log(1 + x) of the flow within the region, of the flow out
+    and in, and of the number of regions it goes to and comes from. There are at most N - 1 components.
+    """
+    from sklearn.decomposition import TruncatedSVD
+
+    n = flows.shape[0]
+    within = flows.diagonal()
+    between = sparse.csr_array(flows - sparse.dia_array((within[None], [0]), shape=flows.shape))
+    between.eliminate_zeros()
+    logs = between.log1p()
+    both = sparse.csr_array(sparse.hstack([logs, logs.T]))
+    k = min(components, n - 1)
+    parts = []
+    if k > 0 and both.nnz:
+        # Lanczos iteration to machine precision: the same components whatever the order of the regions.
+        parts.append(TruncatedSVD(k, algorithm="arpack", random_state=0).fit_transform(both))
+    totals = [
+        within,
+        between.sum(axis=1),
+        between.sum(axis=0),
+        *(np.diff(m.indptr) for m in (between, between.tocsc())),
+    ]
+    return np.hstack([*parts, np.log1p(np.column_stack(totals))])

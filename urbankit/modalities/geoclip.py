@@ -1,0 +1,191 @@
+"""Locations as a modality: GeoCLIP's encoder of coordinates (eq. 11)."""
+
+from __future__ import annotations
+
+import math
+import re
+from itertools import pairwise
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from urbankit.errors import Problem, UserError
+from urbankit.files import hash_json
+from urbankit.modalities.base import EncoderParams, ModalityEncoder
+from urbankit.modalities.checkpoints import read_weights
+
+if TYPE_CHECKING:
+    from urbankit.city.city import City
+
+SIGMAS = {"global": (1.0, 16.0, 256.0), "local": (0.125, 0.5, 2.0)}
+# GeoCLIP scales the equal-earth projection of the unit sphere so that x spans about -1 to 1.
+GEOCLIP_SCALE = 66.50336 / 180
+
+
+class GeoCLIP(ModalityEncoder):
+    """Equal-earth projection, random Fourier features of several frequencies, and a perceptron for each, summed.
+
+    From GeoCLIP (Vivanco Cepeda et al., 2023), which the paper takes its location encoder from. A region's observation
+    is its centroid; `of` an image source, its images' own locations.
+
+    GeoCLIP's frequencies are made for the globe: across a city of 30 km the projected coordinates differ by 0.002, so
+    features with σ = 1 and 16 are constant there and those with σ = 256 turn by half a cycle. `scale: local` therefore
+    centres the projected coordinates on the city and divides them by their spread (the root mean square of both axes,
+    about a quarter of the city's width); a σ then is in cycles per spread, and the default 1/8, 1/2, 2 reach from the
+    city as a whole to an eighth of its width.
+    """
+
+    class Params(EncoderParams):
+        scale: Literal["local", "global"] = Field(
+            "local", description="Coordinates relative to the city, or GeoCLIP's own, relative to the globe."
+        )
+        sigmas: list[float] | None = Field(
+            None,
+            min_length=1,
+            description="Standard deviation of the random frequencies of each level, in cycles per unit of the scaled "
+            "coordinates. Default: 0.125, 0.5, 2 at local scale; 1, 16, 256 at global scale.",
+            json_schema_extra={"source": "GeoCLIP: 2^0, 2^4, 2^8"},
+        )
+        features: int = Field(64, ge=1, description="Random frequencies a level (GeoCLIP: 256).")
+        hidden: int = Field(128, ge=1, description="Width of each level's hidden layers (GeoCLIP: 1024).")
+        layers: int = Field(2, ge=0, description="Hidden layers of each level (GeoCLIP: 3).")
+        width: int = Field(64, ge=1, description="Width of the encoder's vectors (GeoCLIP: 512).")
+        sources: dict[str, str] = Field(
+            default_factory=dict,
+            description="The image source of a described modality, where it is not the modality's name.",
+        )
+        pretrained: str | None = Field(
+            None,
+            description="A safetensors file with GeoCLIP's location encoder; it also decides features, hidden, layers "
+            "and width, and needs `scale: global`.",
+        )
+
+        @model_validator(mode="after")
+        def _global_when_pretrained(self) -> GeoCLIP.Params:
+            if self.pretrained is not None and self.scale != "global":
+                raise ValueError("pretrained weights are for GeoCLIP's own coordinates: set 'scale: global'")
+            if self.pretrained is not None and self.sigmas is not None:
+                raise ValueError("pretrained weights bring their own frequencies: remove 'sigmas'")
+            return self
+
+    def __init__(self, params: GeoCLIP.Params, city: City, modality: str, dim: int) -> None:
+        super().__init__(params, city, modality, dim)
+        self._centroids = np.asarray(city.lonlat, dtype=np.float64)
+        self._points = {name: _points(city, name) for name in city.image_sources}
+        if params.pretrained is None:
+            sigmas = params.sigmas or list(SIGMAS[params.scale])
+            self.levels = _levels(sigmas, params.features, params.hidden, params.layers, params.width)
+        else:
+            self.levels = _pretrained_levels(params.pretrained, f"modalities.{modality}.pretrained")
+        centre, spread = torch.zeros(2, dtype=torch.float64), torch.tensor(1 / GEOCLIP_SCALE, dtype=torch.float64)
+        if params.scale == "local":
+            projected = equal_earth(torch.from_numpy(self._centroids))
+            centre = projected.mean(0)
+            spread = (projected - centre).square().mean().sqrt()
+            spread = torch.where(spread > 0, spread, torch.ones_like(spread))
+        self.register_buffer("centre", centre)
+        self.register_buffer("spread", spread)
+        self.connect(self.levels[0][-1].out_features)
+
+    def observations(self, of: str | None = None) -> np.ndarray:
+        points = self._described(of)
+        return np.arange(self.n_regions) if points is None else points[0]
+
+    def describes(self, modality: str) -> bool:
+        """Only where a region has several images: one image lies at the centroid, which is the region's own location."""
+        points = self._described(modality)
+        return points is not None and len(points[0]) > len(np.unique(points[0]))
+
+    def load(self, rows: np.ndarray, of: str | None = None) -> Tensor:
+        """Longitude and latitude in degrees, float64 Tensor[n, 2]."""
+        points = self._described(of)
+        return torch.from_numpy((self._centroids if points is None else points[1])[rows])
+
+    def forward(self, batch: Tensor) -> Tensor:
+        coordinates = ((equal_earth(batch.double()) - self.centre) / self.spread).float()
+        return torch.stack([level(coordinates) for level in self.levels]).sum(0)
+
+    def fingerprint(self, of: str | None = None) -> str:
+        points = self._described(of)
+        return hash_json((self._centroids if points is None else points[1]).tolist())
+
+    def _described(self, of: str | None) -> tuple[np.ndarray, np.ndarray] | None:
+        return None if of is None else self._points.get(self.params.sources.get(of, of))
+
+
+class FourierFeatures(nn.Module):
+    """cos(2π B x), sin(2π B x) with B drawn from N(0, σ²): Tensor[n, 2] to Tensor[n, 2 · features], in float32."""
+
+    def __init__(self, sigma: float, features: int) -> None:
+        super().__init__()
+        self.register_buffer("b", torch.randn(features, 2) * sigma)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):  # a phase in bfloat16 is noise
+            phase = 2 * math.pi * x.float() @ self.b.T
+        return torch.cat([phase.cos(), phase.sin()], dim=-1)
+
+
+def equal_earth(lonlat: Tensor) -> Tensor:
+    """The equal-earth projection (Šavrič et al., 2018) on the unit sphere.
+
+    Args:
+        lonlat: Tensor[n, 2] longitude and latitude in degrees.
+
+    Returns:
+        Tensor[n, 2], x and y in radii.
+    """
+    a1, a2, a3, a4 = 1.340264, -0.081106, 0.000893, 0.003796
+    longitude, latitude = torch.deg2rad(lonlat).unbind(-1)
+    theta = torch.asin(math.sqrt(3) / 2 * latitude.sin())
+    slope = 9 * a4 * theta**8 + 7 * a3 * theta**6 + 3 * a2 * theta**2 + a1
+    x = 2 * math.sqrt(3) * longitude * theta.cos() / (3 * slope)
+    y = a4 * theta**9 + a3 * theta**7 + a2 * theta**3 + a1 * theta
+    return torch.stack([x, y], dim=-1)
+
+
+def _points(city: City, source: str) -> tuple[np.ndarray, np.ndarray]:
+    """The region and the longitude and latitude of a source's images; the region's centroid where an image has none."""
+    images = city.images(source)
+    region, lonlat = np.asarray(images.region), np.asarray(images.lonlat, dtype=np.float64)
+    return region, np.where(np.isfinite(lonlat), lonlat, np.asarray(city.lonlat)[region])
+
+
+def _levels(sigmas: list[float], features: int, hidden: int, layers: int, width: int) -> nn.ModuleList:
+    """One perceptron on Fourier features for every sigma."""
+    sizes = [2 * features, *[hidden] * layers, width]
+    levels = nn.ModuleList()
+    for sigma in sigmas:
+        linear = [nn.Linear(inside, outside) for inside, outside in pairwise(sizes)]
+        between = [module for layer in linear[:-1] for module in (layer, nn.ReLU())]
+        levels.append(nn.Sequential(FourierFeatures(sigma, features), *between, linear[-1]))
+    return levels
+
+
+def _pretrained_levels(path: str, key: str) -> nn.ModuleList:
+    """GeoCLIP's levels from its own tensor names: `LocEnc0.capsule.0.b`, `.capsule.1.weight`, …, `.head.0.weight`."""
+    weights = {}
+    for name, tensor in read_weights(path, key).items():
+        found = re.search(r"LocEnc(\d+)\.(capsule|head)\.(\d+)\.(b|weight|bias)$", name)
+        if found:
+            weights[found.groups()] = tensor
+    try:
+        b, first = weights["0", "capsule", "0", "b"], weights["0", "capsule", "1", "weight"]
+        last = weights["0", "head", "0", "weight"]
+        count = len({level for level, *_ in weights})
+        layers = sum(level == "0" and block == "capsule" and kind == "weight" for level, block, _, kind in weights)
+        levels = _levels([1.0] * count, len(b), len(first), layers, len(last))
+        # The head follows the last hidden layer and its ReLU.
+        levels.load_state_dict(
+            {
+                f"{level}.{place if block == 'capsule' else 2 * layers + 1}.{kind}": tensor
+                for (level, block, place, kind), tensor in weights.items()
+            }
+        )
+    except (KeyError, RuntimeError) as error:
+        message = f"these are not the weights of GeoCLIP's location encoder: {str(error).splitlines()[-1].strip()}"
+        raise UserError(Problem(message, path, key=key)) from None
+    return levels

@@ -1,0 +1,25 @@
+"""Points of interest as a modality: the logarithm of how many of each category a region has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from urbankit.modalities.features import FeatureEncoder
+
+if TYPE_CHECKING:
+    from urbankit.city.city import City
+
+
+class PoiCounts(FeatureEncoder):
+    """log(1 + count) of every category, standardised over the regions; regions without a row of counts are absent."""
+
+    @classmethod
+    def requires(cls, params: Any, city: City, modality: str) -> str | None:
+        return "the city has no points of interest" if city.poi_counts() is None else None
+
+    def features(self, city: City) -> tuple[np.ndarray, np.ndarray]:
+        counts, _ = city.poi_counts()
+        region = np.flatnonzero(city.poi_present)
+        return np.log1p(counts[region].toarray()), region

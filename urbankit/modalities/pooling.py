@@ -1,0 +1,274 @@
+"""Regions through an encoder: the mean over a region's observations (eq. 15), with masks for what is absent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from urbankit.files import hash_json
+from urbankit.modalities.base import Batch, ModalityEncoder, move, part
+from urbankit.modalities.prefetch import ahead, background
+from urbankit.modalities.store import FeatureStore
+from urbankit.progress import Progress
+
+
+class RegionEncoder:
+    """One modality's vectors by region.
+
+    It holds no weights of its own: several region encoders may share one encoder, such as the captions of images from
+    above and of street views.
+
+    Args:
+        encoder: the modality's encoder.
+        of: the modality that the observations describe, passed on to `encoder.observations`.
+        chunk: observations that go through the backbone at once where no gradient is needed.
+        held: observations whose activations a training step may hold; where a batch has more, they go through the
+            backbone in chunks that are computed again for the gradient, so memory does not grow with their number.
+
+    Attributes:
+        present: bool Tensor[N], whether the region has an observation.
+    """
+
+    def __init__(self, encoder: ModalityEncoder, of: str | None = None, *, chunk: int = 128, held: int = 2048) -> None:
+        self.encoder, self.of, self.chunk, self.held = encoder, of, chunk, held
+        self.region = np.asarray(encoder.observations(of), dtype=np.int64)
+        if len(self.region) and (np.diff(self.region) < 0).any():
+            raise ValueError(f"{type(encoder).__name__}.observations({of!r}) is not sorted by region")
+        # Region i owns the rows start[i] to start[i + 1].
+        self.start = torch.from_numpy(np.searchsorted(self.region, np.arange(encoder.n_regions + 1)))
+        self.present = self.start[1:] > self.start[:-1]
+        self._kept: tuple[Tensor, Tensor] | None = None
+        self._coming: tuple[tuple, Future[_Read]] | None = None
+
+    def encode(
+        self,
+        regions: Tensor,
+        max_observations: int | None = None,
+        generator: torch.Generator | None = None,
+        augment: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """The mean backbone vector over the observations of every region (eq. 15).
+
+        Args:
+            regions: int64 Tensor[B], indices of regions.
+            max_observations: draw at most so many observations a region, without replacement; None takes all.
+            generator: one number is drawn from it where anything is random (None: torch's own), which alone decides
+                the observations and their augmentation.
+            augment: whether the encoder augments the observations.
+
+        Returns:
+            Tensor[B, width] in float32 on the encoder's device, zero for a region without observations, and the mask
+            bool Tensor[B], true where the region has any. The vectors that `keep` computed are returned where there
+            are such and the encoder is still frozen; nothing is drawn then.
+        """
+        if self._kept is not None and self.encoder.frozen:
+            features, mask = self._kept
+            regions = regions.to(features.device)
+            return features[regions], mask[regions]
+        read = self._due(regions, max_observations, augment)
+        if read is None:
+            read = self._read(self._choose(regions, max_observations, generator, augment))
+        with torch.no_grad() if self.encoder.frozen else nullcontext():
+            return self._mean(read)
+
+    def prefetch(
+        self,
+        regions: Tensor,
+        max_observations: int | None = None,
+        generator: torch.Generator | None = None,
+        augment: bool = False,
+    ) -> None:
+        """Start reading for the next `encode` with these arguments in a thread; the generator is drawn from here.
+
+        What `encode` then returns is the same as without this call, provided that both draw from the generator in the
+        same order.
+        """
+        if self._kept is None or not self.encoder.frozen:
+            choice = self._choose(regions, max_observations, generator, augment)
+            self._coming = (_key(regions, max_observations, augment), background(self._read, choice))
+
+    def keep(
+        self,
+        *,
+        precision: torch.dtype | None = None,
+        store: FeatureStore | None = None,
+        progress: Progress | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The pooled backbone vectors of all regions, computed once: Tensor[N, width] float32 and mask bool Tensor[N].
+
+        Where the encoder is frozen they come from the feature store if it has them, go there otherwise, and are what
+        `encode` returns from now on. Memory does not grow with the number of observations.
+
+        Args:
+            precision: the type that autocast computes in, such as `torch.bfloat16`; None computes in the weights' own.
+            store: the default is the user's.
+            progress: shows the observations read.
+        """
+        encoder, device = self.encoder, self.encoder.device
+        kept, key = None, ""
+        if encoder.frozen:
+            store = FeatureStore() if store is None else store
+            key = self._content(precision)
+            kept = store.get(key)
+        if kept is None:
+            kept = {"features": self._all(precision, progress), "mask": self.present}
+            if encoder.frozen and store is not None:
+                store.put(key, kept)
+        result = kept["features"].to(device), kept["mask"].to(device)
+        if encoder.frozen:
+            self._kept = result
+        return result
+
+    def release(self) -> None:
+        """Forget what `keep` computed."""
+        self._kept = None
+
+    # How a batch is drawn and read.
+
+    def _choose(self, regions: Tensor, limit: int | None, generator: torch.Generator | None, augment: bool) -> _Choice:
+        seed = None
+        if limit is not None or augment:
+            device = "cpu" if generator is None else generator.device
+            seed = int(torch.randint(2**62, (), generator=generator, device=device))
+        rows, owner, counts = self._rows(regions.cpu(), limit, seed)
+        return _Choice(rows, owner, counts, seed if augment else None)
+
+    def _rows(self, regions: Tensor, limit: int | None, seed: int | None) -> tuple[Tensor, Tensor, Tensor]:
+        """The rows of `regions`, at most `limit` each, the position in `regions` each belongs to, and their counts."""
+        first, counts = self.start[regions], self.start[regions + 1] - self.start[regions]
+        owner = torch.repeat_interleave(counts)
+        before = counts.cumsum(0) - counts
+        rank = torch.arange(len(owner)) - before[owner]
+        rows = first[owner] + rank
+        if limit is None or not bool((counts > limit).any()):
+            return rows, owner, counts
+        # A random order within every region: sorting by owner + U[0, 1) shuffles each region's rows in their place.
+        draw = torch.rand(len(owner), generator=torch.Generator().manual_seed(seed or 0), dtype=torch.float64)
+        taken = torch.sort((owner + draw).argsort()[rank < limit]).values
+        return rows[taken], owner[taken], counts.clamp(max=limit)
+
+    def _read(self, choice: _Choice) -> _Read:
+        """The choice with its first chunk, the whole batch where that fits."""
+        many = len(choice.rows) > self._step()
+        return _Read(choice, None if many else self._load(choice, 0, len(choice.rows)))
+
+    def _due(self, regions: Tensor, limit: int | None, augment: bool) -> _Read | None:
+        if self._coming is None:
+            return None
+        key, future = self._coming
+        if key != _key(regions, limit, augment):
+            return None
+        self._coming = None
+        return future.result()
+
+    def _load(self, choice: _Choice, begin: int, end: int) -> Batch | None:
+        if begin == end:
+            return None
+        batch = self.encoder.load(choice.rows[begin:end].numpy(), self.of)
+        if choice.seed is not None:
+            batch = self.encoder.augment(batch, torch.Generator().manual_seed((choice.seed + begin) % 2**63))
+        return batch
+
+    def _step(self) -> int:
+        return self.chunk if self.encoder.frozen else max(self.chunk, self.held)
+
+    # How it goes through the backbone.
+
+    def _mean(self, read: _Read) -> tuple[Tensor, Tensor]:
+        choice, device = read.choice, self.encoder.device
+        total = torch.zeros(len(choice.counts), self.encoder.width, device=device)
+        owner = choice.owner.to(device)
+        for begin, end, x in self._vectors(read):
+            total = total.index_add(0, owner[begin:end], x.float())
+        counts = choice.counts.to(device)
+        return total / counts.clamp(min=1).unsqueeze(1), counts > 0
+
+    def _vectors(self, read: _Read) -> Iterator[tuple[int, int, Tensor]]:
+        """The backbone's vectors in pieces: begin, end, Tensor[end - begin, width]."""
+        choice, encoder, n = read.choice, self.encoder, len(read.choice.rows)
+        differentiable = torch.is_grad_enabled() and not encoder.frozen
+        if read.batch is not None and differentiable:
+            yield 0, n, encoder(move(read.batch, encoder.device))
+            return
+        pieces = [(begin, min(begin + self.chunk, n)) for begin in range(0, n, self.chunk)]
+        if read.batch is not None:
+            for begin, end in pieces:
+                yield begin, end, encoder(move(part(read.batch, begin, end), encoder.device))
+        elif differentiable:
+            for begin, end in pieces:
+                yield begin, end, checkpoint(self._forward, choice, begin, end, use_reentrant=False)
+        else:
+            batches = ahead(lambda piece: self._load(choice, *piece), pieces)
+            for (begin, end), batch in zip(pieces, batches, strict=True):
+                yield begin, end, encoder(move(batch, encoder.device))
+
+    def _forward(self, choice: _Choice, begin: int, end: int) -> Tensor:
+        return self.encoder(move(self._load(choice, begin, end), self.encoder.device))
+
+    @torch.no_grad()
+    def _all(self, precision: torch.dtype | None, progress: Progress | None) -> Tensor:
+        encoder, device, n = self.encoder, self.encoder.device, len(self.region)
+        total = torch.zeros(encoder.n_regions, encoder.width, device=device)
+        pieces = [np.arange(begin, min(begin + self.chunk, n)) for begin in range(0, n, self.chunk)]
+        name = encoder.modality if self.of is None else f"{encoder.modality} of {self.of}"
+        training = encoder.training
+        encoder.eval()
+        try:
+            with (Progress(quiet=True) if progress is None else progress).stage(f"encode {name}", n) as stage:
+                batches = ahead(lambda rows: encoder.load(rows, self.of), pieces)
+                for rows, batch in zip(pieces, batches, strict=True):
+                    with _autocast(device, precision):
+                        x = encoder(move(batch, device))
+                    total.index_add_(0, torch.from_numpy(self.region[rows]).to(device), x.float())
+                    stage.advance(len(rows))
+        finally:
+            encoder.train(training)
+        counts = (self.start[1:] - self.start[:-1]).to(device)
+        return total / counts.clamp(min=1).unsqueeze(1)
+
+    def _content(self, precision: torch.dtype | None) -> str:
+        encoder = self.encoder
+        return hash_json(
+            {
+                "encoder": f"{type(encoder).__module__}.{type(encoder).__qualname__}",
+                "params": encoder.params.model_dump(mode="json"),
+                "weights": encoder.weights_hash(),
+                "observations": encoder.fingerprint(self.of),
+                "regions": hash_json([encoder.n_regions, self.start.tolist()]),
+                "precision": str(precision),
+                "device": encoder.device.type,
+            }
+        )
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """The rows of a batch, the position in the batch each belongs to, their counts, and the seed of augmentation."""
+
+    rows: Tensor
+    owner: Tensor
+    counts: Tensor
+    seed: int | None
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A choice, and its observations where they all fit in one step."""
+
+    choice: _Choice
+    batch: Batch | None
+
+
+def _key(regions: Tensor, limit: int | None, augment: bool) -> tuple:
+    return regions.cpu().numpy().tobytes(), limit, augment
+
+
+def _autocast(device: torch.device, precision: torch.dtype | None) -> torch.autocast | nullcontext:
+    return nullcontext() if precision is None else torch.autocast(device.type, dtype=precision)

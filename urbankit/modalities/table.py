@@ -1,0 +1,42 @@
+"""Any table of numbers by region as a modality."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import Field
+
+from urbankit.errors import Problems, closest
+from urbankit.modalities.features import FeatureEncoder, FeatureParams
+
+if TYPE_CHECKING:
+    from urbankit.city.city import City
+
+
+class Table(FeatureEncoder):
+    """The columns of one of the city's tables, standardised over the regions; regions without any value are absent."""
+
+    class Params(FeatureParams):
+        table: str | None = Field(None, description="The city's table; the default is the one of the modality's name.")
+        columns: list[str] | None = Field(None, min_length=1, description="Its columns; the default is all.")
+
+    @classmethod
+    def requires(cls, params: Any, city: City, modality: str) -> str | None:
+        name = params.table or modality
+        return None if name in city.tables else f"the city has no table '{name}'.{closest(name, city.tables)}"
+
+    def features(self, city: City) -> tuple[np.ndarray, np.ndarray]:
+        values, columns = city.table(self.params.table or self.modality)
+        if self.params.columns is not None:
+            values = values[:, self._chosen(columns)]
+        region = np.flatnonzero(np.isfinite(values).any(axis=1))
+        return values[region], region
+
+    def _chosen(self, columns: list[str]) -> list[int]:
+        problems = Problems()
+        for name in self.params.columns:
+            if name not in columns:
+                problems.add(f"no column '{name}'.{closest(name, columns)}", key=f"modalities.{self.modality}.columns")
+        problems.raise_if_any()
+        return [columns.index(name) for name in self.params.columns]

@@ -1,0 +1,190 @@
+"""Captions as a modality: a transformer over their tokens (eq. 8-10), from scratch or pre-trained."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from urbankit.errors import Problem, UserError
+from urbankit.files import hash_json
+from urbankit.modalities import tokens
+from urbankit.modalities.base import EncoderParams, ModalityEncoder
+from urbankit.modalities.checkpoints import checkpoint_folder, load_config, load_model, load_tokenizer
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from urbankit.city.city import City
+
+BERT_FAMILY = ("albert", "bert", "camembert", "distilbert", "electra", "mpnet", "roberta", "xlm-roberta")
+
+
+class Text(ModalityEncoder):
+    """transformers' CLIP text model or one of the BERT family; a vector is a caption's [EOS] state (eq. 10).
+
+    `of` a modality, the observations are the captions of that modality's images or, where a caption names none, of the
+    region in it; without `of`, all captions of the city. From scratch it is a small CLIP text model with a byte-pair
+    tokenizer learned from the city's captions, which is part of the encoder's state.
+
+    A CLIP checkpoint's projection is the modality's where `dim` is its width, and a new one otherwise.
+    """
+
+    class Params(EncoderParams):
+        pretrained: str | None = Field(
+            None,
+            description="A CLIP or BERT-family checkpoint with its tokenizer: a local folder or a name on the Hugging "
+            "Face hub. Decides vocabulary, hidden_size, layers, heads and mlp_ratio.",
+            json_schema_extra={"source": "section 4: CLIP's text encoder"},
+        )
+        captions: dict[str, str] = Field(
+            default_factory=dict,
+            description="The captions' source of a described modality, where it is not the modality's name.",
+        )
+        max_tokens: int = Field(
+            77, ge=3, le=512, description="Tokens a caption is cut to.", json_schema_extra={"source": "section 4"}
+        )
+        pooling: Literal["auto", "end", "start", "mean"] = Field(
+            "auto",
+            description="The state taken for the caption: of its last token, its first, or the mean of all. auto: last "
+            "for CLIP, first for the BERT family.",
+            json_schema_extra={"source": "eq. 10"},
+        )
+        vocabulary: int = Field(2048, ge=64, description="Tokens of the learned tokenizer at most.")
+        hidden_size: int = Field(
+            64, ge=1, description="Width of the transformer.", json_schema_extra={"source": "eq. 8"}
+        )
+        layers: int = Field(2, ge=1, description="Transformer layers.", json_schema_extra={"source": "eq. 9"})
+        heads: int = Field(4, ge=1, description="Attention heads a layer.")
+        mlp_ratio: float = Field(2.0, gt=0, description="Width of each layer's perceptron relative to hidden_size.")
+
+        @model_validator(mode="after")
+        def _whole_heads(self) -> Text.Params:
+            if self.pretrained is None and self.hidden_size % self.heads:
+                raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of heads {self.heads}")
+            return self
+
+    def __init__(self, params: Text.Params, city: City, modality: str, dim: int) -> None:
+        super().__init__(params, city, modality, dim)
+        self._captions = _all_captions(city)
+        self._texts, self._text = np.unique(self._captions["text"].to_numpy(dtype=str), return_inverse=True)
+        self._rows: dict[str | None, np.ndarray] = {None: np.arange(len(self._captions))}
+        for source, rows in self._captions.groupby("source").indices.items():
+            self._rows[source] = np.sort(rows)
+        projection = None
+        self._learned: Tokenizer | None = None
+        if params.pretrained is None:
+            self.model = _from_scratch(params)
+            self._learn(tokens.train_tokenizer(self._texts.tolist(), params.vocabulary))
+        else:
+            key = f"modalities.{modality}.pretrained"
+            folder = checkpoint_folder(params.pretrained, key)
+            self.model, projection = _from_checkpoint(folder, key)
+            self._ids, self._lengths = _pretrained_tokens(self, load_tokenizer(folder, key))
+        self._clip = self.model.config.model_type == "clip_text_model"
+        self.pooling = ("end" if self._clip else "start") if params.pooling == "auto" else params.pooling
+        fits = projection is not None and projection.out_features == dim and self.pooling == "end"
+        self.connect(self.model.config.hidden_size, projection if fits else None)
+
+    @classmethod
+    def requires(cls, params: Any, city: City, modality: str) -> str | None:
+        return None if city.caption_sources else "the city has no captions"
+
+    def observations(self, of: str | None = None) -> np.ndarray:
+        return self._captions["region"].to_numpy(np.int64)[self._described(of)]
+
+    def describes(self, modality: str) -> bool:
+        return len(self._described(modality)) > 0
+
+    def load(self, rows: np.ndarray, of: str | None = None) -> dict[str, Tensor]:
+        """`ids` int64 Tensor[n, L] and `length` int64 Tensor[n], L being the longest of these captions."""
+        text = self._text[self._described(of)[rows]]
+        length = self._lengths[text]
+        ids = self._ids[text, : length.max(initial=1)]
+        return {"ids": torch.from_numpy(ids).long(), "length": torch.from_numpy(length).long()}
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        ids, length = batch["ids"], batch["length"]
+        mask = torch.arange(ids.shape[1], device=ids.device) < length.unsqueeze(1)
+        # CLIP reads from left to right, so padding, at the right, reaches no token; without a mask it is faster.
+        states = self.model(ids, attention_mask=None if self._clip else mask).last_hidden_state
+        if self.pooling == "mean":
+            weights = mask.to(states.dtype).unsqueeze(-1)
+            return (states * weights).sum(1) / weights.sum(1)
+        if self.pooling == "start":
+            return states[:, 0]
+        return states[torch.arange(len(ids), device=ids.device), length - 1]
+
+    def fingerprint(self, of: str | None = None) -> str:
+        text = self._text[self._described(of)]
+        return hash_json([self._ids[text].tolist(), self._lengths[text].tolist()])
+
+    def get_extra_state(self) -> Tensor:
+        """The learned tokenizer as JSON in bytes, so that it is saved with the weights that were trained on it."""
+        text = "" if self._learned is None else self._learned.to_str()
+        return torch.from_numpy(np.frombuffer(text.encode(), dtype=np.uint8).copy())
+
+    def set_extra_state(self, state: Tensor) -> None:
+        from tokenizers import Tokenizer
+
+        if self._learned is not None and state.numel():
+            self._learn(Tokenizer.from_str(state.cpu().numpy().tobytes().decode()))
+
+    def _learn(self, tokenizer: Tokenizer) -> None:
+        self._learned = tokenizer
+        longest = self.params.max_tokens
+        self._ids, self._lengths = tokens.encode_texts(tokenizer, self._texts.tolist(), longest, tokens.PAD)
+
+    def _described(self, of: str | None) -> np.ndarray:
+        """The captions' rows that describe `of`; none where the city has no such captions."""
+        source = None if of is None else self.params.captions.get(of, of)
+        return self._rows.get(source, np.zeros(0, dtype=np.int64))
+
+
+def _all_captions(city: City) -> pd.DataFrame:
+    """region, text and source of every caption, sorted by region."""
+    parts = [city.captions(source).assign(source=source) for source in city.caption_sources]
+    captions = pd.concat(parts, ignore_index=True)[["region", "text", "source"]]
+    return captions.sort_values("region", kind="stable", ignore_index=True)
+
+
+def _from_scratch(params: Text.Params) -> nn.Module:
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=params.vocabulary, hidden_size=params.hidden_size, num_hidden_layers=params.layers,
+            num_attention_heads=params.heads, intermediate_size=round(params.mlp_ratio * params.hidden_size),
+            max_position_embeddings=params.max_tokens, pad_token_id=tokens.PAD, bos_token_id=tokens.START,
+            eos_token_id=tokens.END, attn_implementation="sdpa",
+        )
+    )  # fmt: skip
+
+
+def _from_checkpoint(folder: Any, key: str) -> tuple[nn.Module, nn.Linear | None]:
+    """The text model in `folder`, and CLIP's projection where it has one."""
+    from transformers import AutoModel, CLIPTextModel, CLIPTextModelWithProjection
+
+    config = load_config(folder, key)
+    if config.model_type == "clip" or "CLIPTextModelWithProjection" in (config.architectures or []):
+        model = load_model(CLIPTextModelWithProjection, folder, key)
+        return model.text_model, model.text_projection
+    if config.model_type == "clip_text_model":
+        return load_model(CLIPTextModel, folder, key), None
+    if config.model_type in BERT_FAMILY:
+        model = load_model(AutoModel, folder, key, unneeded="pooler")
+        model.pooler = None  # only the states are used
+        return model, None
+    known = ", ".join(("clip", *BERT_FAMILY))
+    message = f"a checkpoint of type '{config.model_type}' is not a text model that text reads ({known})"
+    raise UserError(Problem(message, folder, key=key))
+
+
+def _pretrained_tokens(encoder: Text, tokenizer: Any) -> tuple[np.ndarray, np.ndarray]:
+    longest = min(encoder.params.max_tokens, encoder.model.config.max_position_embeddings, tokenizer.model_max_length)
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id or 0
+    return tokens.encode_texts(tokenizer.backend_tokenizer, encoder._texts.tolist(), longest, pad)
