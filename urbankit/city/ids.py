@@ -1,0 +1,63 @@
+"""Region ids: always text, and the same text whether a file kept them as text, integers or floats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class RegionIds:
+    """Finds regions by id.
+
+    Where every id is a number of one width and some start with 0 (as census codes do), a shorter number is padded
+    with zeros before it is looked up, because most tools drop them.
+    """
+
+    def __init__(self, ids: Sequence[str]) -> None:
+        self.ids = list(ids)
+        widths = {len(name) for name in self.ids}
+        digits = all(name.isascii() and name.isdigit() for name in self.ids)
+        zeros = any(name.startswith("0") and len(name) > 1 for name in self.ids)
+        self.padded_width = widths.pop() if digits and zeros and len(widths) == 1 else 0
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def text(self, column: str, dtype: pl.DataType) -> pl.Expr:
+        """The ids of a column, as text comparable to `ids`."""
+        import polars as pl
+
+        text = id_text(column, dtype)
+        if self.padded_width:
+            text = pl.when(text.str.contains(r"^\d+$")).then(text.str.zfill(self.padded_width)).otherwise(text)
+        return text
+
+    def index(self, column: str, dtype: pl.DataType) -> pl.Expr:
+        """The region of every row of a column, int64, -1 where no region has that id."""
+        import polars as pl
+
+        regions = pl.Series(np.arange(len(self.ids), dtype=np.int64))
+        found = self.text(column, dtype).replace_strict(
+            pl.Series(self.ids, dtype=pl.String), regions, default=-1, return_dtype=pl.Int64
+        )
+        return found.fill_null(-1)
+
+
+def id_text(column: str, dtype: pl.DataType) -> pl.Expr:
+    """A column of ids as text: `36061000100`, `36061000100.0` and `" 36061000100"` are one id."""
+    import polars as pl
+
+    value = pl.col(column)
+    if dtype.is_float():
+        whole = value.is_finite() & (value == value.round())
+        text = value.cast(pl.String)
+        value = pl.when(whole).then(value.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(text)
+    else:
+        value = value.cast(pl.String)
+    value = value.str.strip_chars().str.replace(r"^(-?\d+)\.0+$", "$1")
+    return pl.when(value == "").then(None).otherwise(value)
