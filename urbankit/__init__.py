@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from urbankit.component import Component, Params, Use, uses
     from urbankit.errors import RunError, UserError
     from urbankit.hookspecs import hookimpl
-    from urbankit.pipeline import Run, run
+    from urbankit.pipeline import run
     from urbankit.recipe import Recipe
+    from urbankit.runfolder import Run
 
 __version__ = "0.1.0"
 
@@ -29,7 +30,7 @@ _WHERE = {
     "Component": "urbankit.component",
     "Params": "urbankit.component",
     "Recipe": "urbankit.recipe",
-    "Run": "urbankit.pipeline",
+    "Run": "urbankit.runfolder",
     "RunError": "urbankit.errors",
     "Use": "urbankit.component",
     "UserError": "urbankit.errors",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-PACKAGES = ("torch", "transformers", "dgl", "numpy", "pandas", "polars", "geopandas", "rasterio", "pydantic")
+if TYPE_CHECKING:
+    import torch
 
 
 def doctor() -> None:
@@ -19,6 +20,7 @@ def doctor() -> None:
     from urbankit import __version__, registry
     from urbankit.cli.output import print_table
     from urbankit.files import cache_folder
+    from urbankit.manifest import versions
 
     failed = [(f"plugin {p.name}", f"failed to load: {p.failure} ({p.origin})") for p in registry.failed_plugins()]
     print_table(
@@ -27,9 +29,8 @@ def doctor() -> None:
         [
             ("urbankit", f"{__version__} in {Path(__file__).parents[1]}"),
             ("python", f"{platform.python_version()} at {sys.executable}, {platform.platform()}"),
-            *((name, _version(name)) for name in PACKAGES),
+            *((name, version or "not installed") for name, version in versions().items() if name != "urbankit"),
             *_compute(),
-            ("graph engine", _engine()),
             ("cache", _folder(cache_folder())),
             ("components", f"{len(registry.entries())} registered"),
             *failed,
@@ -37,30 +38,27 @@ def doctor() -> None:
     )
 
 
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"
-
-
 def _compute() -> list[tuple[str, str]]:
     import torch
 
-    from urbankit.training.device import bf16_is_fast
+    from urbankit.training.device import has_bf16
 
-    cpu = f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads"
-    cuda = "none"
-    if torch.cuda.is_available():
-        cuda = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
-    bf16 = [device for device in ("cpu", "cuda") if (device == "cpu" or cuda != "none") and bf16_is_fast(device)]
-    return [("processor", cpu), ("cuda", cuda), ("bf16", ", ".join(bf16) or "not in hardware")]
+    devices = [torch.device("cpu")] + [torch.device("cuda")] * torch.cuda.is_available()
+    bf16 = [device.type for device in devices if has_bf16(device)]
+    cuda = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return [
+        ("processor", f"{os.cpu_count()} cores, torch computes on {torch.get_num_threads()} threads"),
+        ("cuda", ", ".join(cuda) or "no device"),
+        ("bf16", ", ".join(bf16) or "not in hardware; precision auto computes in fp32"),
+        *((f"graph engine on {device.type}", _engine(device)) for device in devices),
+    ]
 
 
-def _engine() -> str:
-    from urbankit.graph import engine
+def _engine(device: torch.device) -> str:
+    """The engine that `engine: auto` chooses, and why dgl is not it where it is not."""
+    from urbankit.graph.engine import select_engine
 
-    return engine.describe()
+    return select_engine("auto", device)
 
 
 def _folder(folder: Path) -> str:

@@ -44,8 +44,7 @@ def run(
     from urbankit.pipeline import run as run_recipe
     from urbankit.progress import Progress
 
-    with Progress() as progress:
-        run_recipe(loaded, out=folder, resume=resume, progress=progress)
+    run_recipe(loaded, out=folder, resume=resume, progress=Progress())
 
 
 def _plan(recipe: Recipe, folder: Path) -> None:
