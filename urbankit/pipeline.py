@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,6 @@ from urbankit.progress import Progress
 from urbankit.recipe.schema import Recipe
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
     from urbankit.city.city import City
@@ -40,16 +39,15 @@ def run(
     """Run a recipe and return the run.
 
     `out` is the run folder (default `runs/<name>`); it must not hold another run. `resume` goes on with the run that it
-    holds, to the same result. Raises `UserError` for wrong input and `RunError` where the run fails.
+    holds, to the same result. `progress` is one that is already shown; by default the run shows its own. Raises `UserError` for wrong input and `RunError` where the run fails.
     """
     from urbankit.runfolder import Run
 
     if not isinstance(recipe, Recipe):
         recipe = Recipe.load(recipe)
     folder = Path(out) if out is not None else Path("runs") / recipe.name
-    with Progress(quiet=True) if progress is None else progress as shown:
-        run_ = _Run(recipe, folder, resume, shown)
-        run_.all_stages()
+    with nullcontext(progress) if progress is not None else Progress() as shown:
+        _Run(recipe, folder, resume, shown).all_stages()
     return Run.open(folder)
 
 

@@ -1,4 +1,4 @@
-"""UrbanMMCL (Cao et al.): multi-modal and multi-graph contrastive pre-training, in the order of the paper's section 3."""
+"""UrbanMMCL (Cao et al.): multi-modal and multi-graph contrastive pre-training, in the order of its section 3."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from urbankit import component, registry
 from urbankit.component import Use, uses
+from urbankit.errors import closest
 from urbankit.graph.base import Encoded
 from urbankit.graph.subgraph import readout
 from urbankit.methods.base import Inputs, Method
@@ -25,8 +26,11 @@ class UrbanMMCL(Method):
 
     class Params(component.Params):
         dim: int = Field(
-            64, ge=2, description="Width of the space that all modalities share.", json_schema_extra={"source": "512 in 4.2.3"}
-        )  # fmt: skip
+            64,
+            ge=2,
+            description="Width of the space that all modalities share.",
+            json_schema_extra={"source": "512 in 4.2.3"},
+        )
         alignments: list[Pair] | None = Field(
             None,
             description="Pairs of modalities to align. Default: every modality that is not text or location, with "
@@ -36,7 +40,7 @@ class UrbanMMCL(Method):
         features: list[str] | None = Field(
             None,
             description="Modalities whose vectors make the node features; `location/svi` is the location of the "
-            "street views. Default: every modality but text, and the location of every modality with points of its own.",
+            "street views. Default: every modality but text, and the locations of those with points of their own.",
             json_schema_extra={"source": "eq. 16"},
         )
         fusion: Use = uses("fusion", "add", "How a region's vectors become its node feature (eq. 16, section 5.2).")
@@ -50,7 +54,7 @@ class UrbanMMCL(Method):
         subgraph_encoder: Use = uses("graph_encoder", "gcn", "What encodes the drawn surroundings (eq. 23).")
         readout: Literal["mean", "root", "mean+root"] = Field(
             "mean",
-            description="How node vectors of a subgraph become one: their mean, the region's own, or both side by side.",
+            description="How a subgraph's node vectors become one: their mean, the region's own, or both side by side.",
             json_schema_extra={"source": "eq. 24"},
         )
         view_contrasts: list[Pair] | None = Field(
@@ -212,20 +216,17 @@ class UrbanMMCL(Method):
 
     @classmethod
     def check(cls, params: Params, modalities: set[str], views: set[str]) -> list[tuple[str, str]]:
-        mistakes = []
-        for i, pair in enumerate(params.alignments or []):
-            mistakes += [
-                (f"alignments.{i}", f"the recipe has no modality '{name}'") for name in pair if name not in modalities
-            ]
-        for i, name in enumerate(params.features or []):
-            mistakes += [
-                (f"features.{i}", f"the recipe has no modality '{part}'") for part in name.split("/") if part not in modalities
-            ]  # fmt: skip
-        for i, pair in enumerate(params.view_contrasts or []):
-            mistakes += [
-                (f"view_contrasts.{i}", f"the recipe has no view '{name}'") for name in pair if name not in views
-            ]
-        return mistakes
+        modality = [(f"alignments.{i}", name) for i, pair in enumerate(params.alignments or []) for name in pair]
+        modality += [
+            (f"features.{i}", part) for i, name in enumerate(params.features or []) for part in name.split("/")
+        ]
+        view = [(f"view_contrasts.{i}", name) for i, pair in enumerate(params.view_contrasts or []) for name in pair]
+        return [
+            (key, f"the recipe has no {kind} '{name}'.{closest(name, known)}")
+            for kind, named, known in (("modality", modality, modalities), ("view", view, views))
+            for key, name in named
+            if name not in known
+        ]
 
     def _alignments(self) -> list[Pair]:
         have = self.inputs.modalities

@@ -173,7 +173,7 @@ def epoch_seed(seed: int, stage: str, epoch: int) -> int:
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Turns Ctrl-C and SIGTERM into a flag, so that the epoch under way ends and is saved. A second one stops at once."""
+    """Turns Ctrl-C and SIGTERM into a flag, so that the epoch under way ends and is saved; a second stops at once."""
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return

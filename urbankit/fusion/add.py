@@ -1,0 +1,36 @@
+"""Element-wise addition, the fusion that the paper finds best (sections 4.2.3 and 5.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from urbankit import component
+from urbankit.fusion.base import Fusion
+
+
+class Add(Fusion):
+    """The sum of the vectors that are present."""
+
+    class Params(component.Params):
+        rescale: bool = Field(
+            True,
+            description="Multiply the sum of k present vectors of K by K / k, so that a region lacking a modality "
+            "keeps the scale of the others.",
+        )
+
+    def __init__(self, params: Params, dims: Sequence[int], dim: int) -> None:
+        super().__init__(params, dims, dim)
+        if len(set(dims)) > 1:
+            raise ValueError(f"addition needs vectors of one width, not {list(dims)}: use the fusion mlp or concat")
+        self.out_dim = self.dims[0]
+
+    def forward(self, vectors: Sequence[Tensor], present: Sequence[Tensor]) -> Tensor:
+        mask = torch.stack(list(present), dim=1).unsqueeze(2)
+        total = torch.stack(list(vectors), dim=1).masked_fill(~mask, 0).sum(dim=1)
+        if self.params.rescale:
+            total = total * (len(vectors) / mask.sum(dim=1).clamp(min=1))
+        return total

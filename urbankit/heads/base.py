@@ -1,0 +1,21 @@
+"""What a head is: a task's predictor on top of the region embedding."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from urbankit.component import Component
+
+
+class Head(Component, nn.Module, ABC):
+    """Maps embeddings [B, in_dim] to [B, out_dim]: one number (regression) or one logit a class (classification)."""
+
+    def __init__(self, params: Component.Params, in_dim: int, out_dim: int) -> None:
+        nn.Module.__init__(self)
+        self.params, self.in_dim, self.out_dim = params, in_dim, out_dim
+
+    @abstractmethod
+    def forward(self, embedding: Tensor) -> Tensor:
+        """Predictions [B, out_dim] of `embedding` [B, in_dim]."""
