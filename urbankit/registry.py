@@ -138,7 +138,7 @@ class Registry:
             self._entries.setdefault((entry.kind, entry.name), []).append(entry)
 
     def get(self, kind: str, name: str) -> type[Any]:
-        found = self._entries.get((kind, name), [])
+        found = sorted(self._entries.get((kind, name), []), key=lambda entry: entry.origin)
         if not found:
             raise UserError(self._unknown(kind, name))
         if len(found) > 1:

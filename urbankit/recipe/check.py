@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -21,12 +21,21 @@ from urbankit.recipe.tree import Node
 def check(tree: Node, problems: Problems) -> Recipe:
     """The resolved recipe; raises one `UserError` with all mistakes, those already in `problems` first."""
     problems.extend(_mistakes(Recipe, tree, ()))
-    problems.raise_if_any()
+    if problems:
+        raise UserError(_by_place(problems))
     recipe = _completed(Recipe.model_validate(tree.plain()), tree, ())
     problems.extend(_missing_files(recipe, tree))
     problems.extend(_method_mistakes(recipe, tree))
     problems.raise_if_any()
     return recipe
+
+
+def _by_place(problems: Iterable[Problem]) -> list[Problem]:
+    """Problems as a user goes through them: file by file from the top, the command line last."""
+    found = list(problems)
+    files = list(dict.fromkeys(str(problem.file) for problem in found))
+    files.sort(key=lambda file: file.startswith("--set"))
+    return sorted(found, key=lambda problem: (files.index(str(problem.file)), problem.line or 0))
 
 
 def _mistakes(model: type[BaseModel], node: Node, path: tuple) -> Iterator[Problem]:

@@ -1,0 +1,76 @@
+"""What the registry says about names it has, has not and cannot load."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import toys
+
+from urbankit import Use, UserError, hookimpl, registry
+
+
+class Faulty:
+    @staticmethod
+    @hookimpl
+    def register_views(register):
+        register("no_params", "toys:NoParams")
+        register("no_build", "toys:NoBuild")
+        register("no_module", "absent_module:View")
+        register("no_class", "toys:Absent")
+
+
+def test_every_builtin_kind_is_registered() -> None:
+    assert {entry.kind for entry in registry.entries()} == set(registry.KINDS)
+    assert all(entry.description and entry.distribution == "urbankit" for entry in registry.entries())
+
+
+def test_unknown_names_say_what_is_close_and_where_to_get_it() -> None:
+    with pytest.raises(UserError, match=r"unknown view 'mobilty'\. Did you mean 'mobility'\?"):
+        registry.get("view", "mobilty")
+    with pytest.raises(UserError, match=r"unknown method 'mvure'.*pip install urbankit-baselines"):
+        registry.get("method", "mvure")
+    with pytest.raises(UserError, match=r"unknown kind 'veiw'\. Did you mean 'view'\?"):
+        registry.get("veiw", "poi")
+    with pytest.raises(UserError, match="unknown kind 'veiw'"):
+        registry.entries("veiw")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no_params", "lacks a `Params` class derived from urbankit.Params"),
+        ("no_build", "lacks what every view has: build"),
+        ("no_module", "ModuleNotFoundError: No module named 'absent_module'"),
+        ("no_class", "AttributeError"),
+    ],
+)
+def test_a_component_that_is_not_one_names_its_plugin(name: str, message: str) -> None:
+    registry.add_plugin(Faulty, "faulty")
+    with pytest.raises(UserError, match=f"view '{name}' of plugin 'faulty'") as caught:
+        registry.get("view", name)
+    assert message in str(caught.value)
+
+
+def test_create_builds_with_validated_params(toy: None) -> None:
+    class Made(toys.Ring):
+        def __init__(self, params, city):
+            self.params, self.city = params, city
+
+    toys.Made = Made
+    plugin = type("P", (), {"register_views": staticmethod(hookimpl(lambda register: register("made", "toys:Made")))})
+    registry.add_plugin(plugin, "made")
+    view = registry.create("view", Use(name="made", neighbours=3), "a city")
+    assert (view.params.neighbours, view.city) == (3, "a city")
+    with pytest.raises(UserError, match=r"view 'made': neighbours: .*greater than or equal to 1"):
+        registry.create("view", Use(name="made", neighbours=0), "a city")
+
+
+def test_listing_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from urbankit import registry; registry.entries(); import urbankit.cli.main;"
+        "print([m for m in ('torch', 'transformers', 'pydantic', 'numpy', 'pandas', 'geopandas') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

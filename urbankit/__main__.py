@@ -1,0 +1,5 @@
+"""`python -m urbankit`"""
+
+from urbankit.cli.main import main
+
+main()
