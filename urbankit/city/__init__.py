@@ -1,0 +1,1 @@
+"""Sources, `prepare`, and the prepared city."""

@@ -49,9 +49,9 @@ def build_captions(
     if not len(matched):
         problems.add(f"every text in column '{spec.text}' is empty", file=path, key=f"{report.key}.text")
         return None
-    repeated = int(matched["text"].is_duplicated().sum())
+    repeated = len(matched) - matched["text"].n_unique()
     if repeated:
-        report.note(f"{repeated} captions are not unique")
+        report.note(f"{repeated} captions repeat the text of another")
     report.covers = ("captions", report.key.split(".", 1)[1], matched["region"].n_unique())
     return matched.to_pandas().astype({"region": np.int64, "image": np.int64})
 

@@ -1,0 +1,254 @@
+"""`prepare`: from a city spec and its sources to a city folder, once, and later only what has changed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from urbankit.city import parts
+from urbankit.city.parts import FORMAT, Built, Context, Part
+from urbankit.city.paths import explain_missing, inside
+from urbankit.city.report import PrepareReport, SourceReport, source_report
+from urbankit.city.spec import CitySpec, load_city_spec
+from urbankit.errors import Problem, Problems, RunError, UserError
+from urbankit.files import hash_file, hash_json, read_json, write_json
+from urbankit.progress import Progress
+
+MANIFEST, REPORT = "manifest.json", "report.json"
+
+
+def prepare(
+    spec: str | Path,
+    *,
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Align the sources that a city spec names to its regions, and return the city's folder.
+
+    `data`: the folder that paths are relative to, by default the spec's own. `out`: by default a folder with the
+    city's name in the working directory. Parts whose sources and keys are unchanged are kept as they are.
+
+    A city is a city once its manifest says `complete`: a prepare that was killed leaves finished parts, and the same
+    call goes on from there. Raises `UserError` with all mistakes of the sources, `RunError` when the disk is full.
+    """
+    spec_file = Path(spec)
+    city = load_city_spec(spec_file)
+    data_folder = Path(data) if data is not None else spec_file.parent
+    out_folder = Path(out) if out is not None else Path(city.name)
+    _check_sources(city, spec_file, data_folder)
+    manifest = _open_folder(out_folder, city.name)
+    fresh = manifest is None
+    try:
+        with _disk(out_folder):
+            out_folder.mkdir(parents=True, exist_ok=True)
+            context = Context(city, data_folder, out_folder, Problems(), progress or Progress(quiet=True))
+            _Preparation(context, manifest or {}).run()
+    except UserError:
+        if fresh and not (out_folder / MANIFEST).exists():
+            shutil.rmtree(out_folder, ignore_errors=True)
+        raise
+    return out_folder
+
+
+class _Preparation:
+    """One call of `prepare`: decides what to keep, builds the rest, and writes only when nothing is wrong."""
+
+    def __init__(self, context: Context, manifest: dict[str, Any]) -> None:
+        self.context, self.before = context, manifest
+        self.done: dict[str, dict[str, Any]] = {}
+        self.pending: list[tuple[Part, Built, SourceReport]] = []
+
+    def run(self) -> None:
+        spec, problems = self.context.spec, self.context.problems
+        regions = parts.regions_part(self.context)
+        self._do(regions)
+        problems.raise_if_any()
+        if self.context.regions is None:
+            import geopandas as gpd
+
+            self.context.regions = gpd.read_parquet(self.context.out / "regions.parquet")
+        known = regions.inputs
+        tables = [parts.table_part(self.context, name, part, known) for name, part in spec.tables.items()]
+        targets = [parts.target_part(self.context, name, part, known) for name, part in spec.targets.items()]
+        poi = [parts.poi_part(self.context, spec.poi, known)] if spec.poi else []
+        flows = [parts.flows_part(self.context, spec.flows, known)] if spec.flows else []
+        of_regions = {name: part for name, part in spec.captions.items() if part.region is not None}
+        captions = [parts.captions_part(self.context, name, part, known, "") for name, part in of_regions.items()]
+        for part in [*poi, *flows, *tables, *targets, *captions]:
+            self._do(part)
+        problems.raise_if_any()
+        # Pictures take longest and are written as they are decoded, so they come when all else is known to be right.
+        stamps = {}
+        for name, image in spec.images.items():
+            part = parts.image_part(self.context, name, image, known)
+            self._do(part)
+            stamps[name] = part.inputs
+        problems.raise_if_any()
+        for name, part in spec.captions.items():
+            if part.image is not None:
+                self.context.images[name] = self._entry(f"images.{name}")["image"]
+                self._do(parts.captions_part(self.context, name, part, known, stamps[name]))
+        problems.raise_if_any()
+        self._finish()
+
+    def _do(self, part: Part) -> None:
+        """Keep a part that is unchanged, else build it; pictures are written at once, the rest by `_finish`."""
+        old = self.before.get("parts", {}).get(part.key)
+        if old and old["inputs"] == part.inputs and self._intact(old):
+            self.done[part.key] = old
+            return
+        report = SourceReport(part.key)
+        self.context.progress.say(f"{part.key} …")
+        if part.key.startswith("images."):
+            self._write_manifest(complete=False)
+        built = part.build(self.context, report)
+        if built is None:
+            return
+        self.pending.append((part, built, report))
+        if part.key.startswith("images."):
+            self._flush()
+
+    def _intact(self, entry: dict[str, Any]) -> bool:
+        return all((self.context.out / name).is_file() for name in entry["files"])
+
+    def _entry(self, key: str) -> dict[str, Any]:
+        return self.done[key]
+
+    def _flush(self) -> None:
+        """Write what is pending; from the first file on, the city is not complete until all is written."""
+        if self.pending:
+            self._write_manifest(complete=False)
+        for part, built, report in self.pending:
+            built.write()
+            files = part.files
+            digest = hash_json([hash_file(self.context.out / name) for name in files])
+            if "image" in built.entry:
+                digest, entry = built.entry["image"]["content_hash"], built.entry["image"]
+                files = [*files, *(f"{part.key.replace('.', '/', 1)}/{shard['file']}" for shard in entry["shards"])]
+            self.done[part.key] = {
+                "inputs": part.inputs,
+                "hash": digest,
+                "files": files,
+                "report": vars(report),
+                **built.entry,
+            }
+            self._write_manifest(complete=False)
+        self.pending.clear()
+
+    def _finish(self) -> None:
+        changed = bool(self.pending) or set(self.done) != set(self.before.get("parts", {}))
+        self._flush()
+        if not changed and self.before.get("complete") and (self.context.out / REPORT).is_file():
+            return
+        self._write_manifest(complete=False)
+        report = PrepareReport(self.context.spec.name, len(self.context.regions))
+        report.sources = [source_report(self.done[key]["report"]) for key in self._in_order()]
+        report.without_modality = self._without_modality()
+        report.write(self.context.out / REPORT)
+        self._write_manifest(complete=True)
+        self._remove_stale()
+
+    def _without_modality(self) -> list[str]:
+        from urbankit.city.city import City
+
+        city = City(self.context.out, self._manifest(complete=True))
+        present = city.any_modality()
+        return [] if present is None else city.regions.region_id[~present].tolist()
+
+    def _in_order(self) -> list[str]:
+        order = ["regions", "images", "captions", "poi", "flows", "tables", "targets"]
+        return sorted(self.done, key=lambda key: order.index(key.split(".", 1)[0]))
+
+    def _manifest(self, *, complete: bool) -> dict[str, Any]:
+        kept = self.before.get("parts", {}) if not complete else {}
+        entries = kept | self.done
+        return {
+            "format": FORMAT,
+            "complete": complete,
+            "urbankit": version("urbankit"),
+            "name": self.context.spec.name,
+            "crs": None if self.context.regions is None else self.context.regions.crs.to_string(),
+            "regions": None if self.context.regions is None else len(self.context.regions),
+            "content_hash": hash_json({key: self.done[key]["hash"] for key in self.done}) if complete else None,
+            "spec": self.context.spec.model_dump(mode="json"),
+            "parts": {key: entries[key] for key in (self._in_order() if complete else entries)},
+        }
+
+    def _write_manifest(self, *, complete: bool) -> None:
+        write_json(self.context.out / MANIFEST, self._manifest(complete=complete))
+
+    def _remove_stale(self) -> None:
+        """Files of parts that the spec no longer names."""
+        out = self.context.out
+        kept = {name for entry in self.done.values() for name in entry["files"]}
+        old = {name for entry in self.before.get("parts", {}).values() for name in entry["files"]}
+        for name in old - kept:
+            (out / name).unlink(missing_ok=True)
+            if not any((out / name).parent.iterdir()):
+                (out / name).parent.rmdir()
+
+
+def _check_sources(spec: CitySpec, spec_file: Path, data: Path) -> None:
+    """Every file that the spec names must be in the data folder."""
+    if not data.is_dir():
+        raise UserError(
+            Problem(f"there is no data folder {data}; give the folder of the sources with --data", spec_file)
+        )
+    problems = Problems(spec_file)
+    base = data.resolve()
+    for key, name in parts.sources(spec):
+        path = inside(data, name)
+        if path is None or not path.resolve().is_relative_to(base):
+            problems.add(f"the path '{name}' leaves the data folder {data}; put the file in it", key=key)
+        elif not path.is_file():
+            problems.add(f"{path}: {explain_missing(path)}", key=key)
+    problems.raise_if_any()
+
+
+def _open_folder(out: Path, name: str) -> dict[str, Any] | None:
+    """The manifest of a city that is already at `out`, None where nothing is. Raises for anything else there."""
+    if out.exists() and not out.is_dir():
+        raise UserError(Problem("exists and is no folder; choose another --out", out))
+    found = read_manifest(out) if (out / MANIFEST).is_file() else None
+    if found is None and out.is_dir() and any(out.iterdir()):
+        raise UserError(Problem("exists and is no prepared city; choose another --out or empty it", out))
+    if found is not None and found.get("name") != name:
+        raise UserError(Problem(f"holds the city '{found.get('name')}', not '{name}'; choose another --out", out))
+    nearest = next(folder for folder in [out, *out.absolute().parents] if folder.is_dir())
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise UserError(Problem(f"is not writable; choose another --out than {out}", nearest))
+    return found if found is None or found.get("format") == FORMAT else {"name": name}
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a city folder. Raises `UserError` where there is none or it is damaged."""
+    path = folder / MANIFEST
+    try:
+        manifest = read_json(path)
+    except FileNotFoundError:
+        raise UserError(Problem("is no prepared city; make one with `urbankit prepare city.yaml`", folder)) from None
+    except (ValueError, OSError) as error:
+        raise UserError(Problem(f"is damaged ({error}); prepare the city again into an empty folder", path)) from None
+    if not isinstance(manifest, dict) or "parts" not in manifest:
+        raise UserError(Problem("is not the manifest of a city; prepare it again", path))
+    return manifest
+
+
+@contextmanager
+def _disk(out: Path) -> Iterator[None]:
+    """A full disk is no fault of the input: it ends the run with one message, and what is finished stays."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "No space left" in str(error):
+            raise RunError(f"{out}: the disk is full; make room and give the same command: it goes on") from None
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise UserError(Problem(f"is not writable ({error.strerror}); choose another --out", out)) from None
+        raise
