@@ -1,0 +1,218 @@
+"""The floors: what is predicted without learning any representation, on the same labels and splits as the method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from urbankit.errors import UserError, closest
+from urbankit.evaluation.metrics import score
+from urbankit.evaluation.raw import RawInputs
+from urbankit.evaluation.splits import PARTS
+from urbankit.evaluation.transforms import TargetTransform
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from urbankit.evaluation.splits import Split
+    from urbankit.evaluation.tasks import TaskData
+    from urbankit.progress import Progress
+
+NEIGHBOURS = 5
+TREES = 300
+ALPHAS = tuple(10.0 ** np.arange(-1, 5.5, 0.5))
+_VERSION = 1
+"""Part of every cache key: raise it when a floor computes something else."""
+
+
+class FloorResults(NamedTuple):
+    """`records` are metric records; `predictions` is the table of `TaskData.predictions`, for the test regions."""
+
+    records: list[dict[str, Any]]
+    predictions: pd.DataFrame
+
+
+def evaluate_floors(
+    tasks: Mapping[str, TaskData],
+    raw: RawInputs,
+    xy: NDArray[np.float64],
+    splits: Mapping[tuple[str, int], Split],
+    floors: Sequence[str],
+    progress: Progress | None = None,
+) -> FloorResults:
+    """Fit and score `floors` on every task and every split, keyed by (protocol, seed).
+
+    A floor is fitted to the training part and chosen on the validation part, as a method is; the labels of the test
+    part only score it. Floors do not depend on the method, so results are kept by content in the cache folder.
+    """
+    import pandas as pd
+
+    from urbankit.progress import Progress
+
+    for floor in floors:
+        if floor not in FLOORS:
+            raise UserError(f"unknown floor '{floor}'.{closest(floor, FLOORS)}")
+    inputs = _Inputs(raw, np.asarray(xy, dtype=np.float64))
+    records, tables = [], []
+    progress = Progress(quiet=True) if progress is None else progress
+    with progress.stage("floors", total=len(tasks) * len(floors)) as stage:
+        for task in tasks.values():
+            narrowed = {key: split.of(task.labelled, task.name) for key, split in splits.items()}
+            for floor in floors:
+                predicted = _kept(floor, task, inputs, splits, narrowed)
+                for (protocol, seed), split in narrowed.items():
+                    prediction, model = predicted[protocol, seed], f"floor:{floor}"
+                    records += task.records(model, protocol, seed, split.test, prediction)
+                    tables.append(task.predictions(model, protocol, seed, {"test": split.test}, prediction))
+                stage.advance()
+    return FloorResults(records, pd.concat(tables, ignore_index=True) if tables else pd.DataFrame())
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """What floors predict from; filled and scaled inputs are shared by the tasks and floors of a split."""
+
+    raw: RawInputs
+    xy: NDArray[np.float64]
+    _filled: dict[bytes, NDArray[np.float64]] = field(default_factory=dict)
+
+    def scaled(self, split: Split) -> NDArray[np.float64]:
+        """Raw inputs [N, F] without missing values, standardised by the training part of all regions."""
+        key = split.train.tobytes()
+        if key not in self._filled:
+            filled = self.raw.filled(split.train)
+            train = filled[split.train]
+            spread = train.std(axis=0)
+            self._filled[key] = (filled - train.mean(axis=0)) / np.where(spread > 1e-12, spread, 1)
+        return self._filled[key]
+
+
+class _Case(NamedTuple):
+    """One floor's work: a task, its labelled regions of each part, and the inputs."""
+
+    task: TaskData
+    split: Split
+    inputs: _Inputs
+    whole_split: Split
+
+    @property
+    def x(self) -> NDArray[np.float64]:
+        return self.inputs.scaled(self.whole_split)
+
+
+def mean(case: _Case) -> NDArray:
+    """The mean of the training part, or its majority class."""
+    y = case.task.y[case.split.train]
+    value = np.bincount(y).argmax() if case.task.classes else y.mean()
+    return np.full(len(case.split.test), value)
+
+
+def location(case: _Case) -> NDArray:
+    """The mean, or the majority, of the five nearest training regions by distance between centres."""
+    from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+
+    estimator = KNeighborsClassifier if case.task.classes else KNeighborsRegressor
+    train, xy = case.split.train, case.inputs.xy
+    model = estimator(n_neighbors=min(NEIGHBOURS, len(train)))
+    return model.fit(xy[train], case.task.y[train]).predict(xy[case.split.test])
+
+
+def raw_ridge(case: _Case) -> NDArray:
+    """Ridge regression, or a ridge classifier with and without balanced classes; chosen on the validation part."""
+    from sklearn.linear_model import Ridge, RidgeClassifier
+
+    if case.task.classes:
+        return _chosen(case, [RidgeClassifier(a, class_weight=w) for w in (None, "balanced") for a in ALPHAS])
+    return _chosen(case, [Ridge(a) for a in ALPHAS])
+
+
+def raw_forest(case: _Case) -> NDArray:
+    """A random forest of 300 trees; of a classifier, balanced or not by the validation part.
+
+    A third of the inputs is tried at every split of a regression tree (Breiman's choice), the square root for classes.
+    """
+    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+
+    shared = {"n_estimators": TREES, "n_jobs": -1, "random_state": 0}
+    if case.task.classes:
+        return _chosen(case, [RandomForestClassifier(class_weight=w, **shared) for w in (None, "balanced")])
+    return _chosen(case, [RandomForestRegressor(max_features=1 / 3, **shared)])
+
+
+FLOORS: dict[str, Callable[[_Case], NDArray]] = {
+    "mean": mean,
+    "location": location,
+    "raw-ridge": raw_ridge,
+    "raw-forest": raw_forest,
+}
+
+
+def _chosen(case: _Case, candidates: Sequence[Any]) -> NDArray:
+    """Test predictions, in the target's own units, of the candidate that scores best on the validation part."""
+    task, split, x = case.task, case.split, case.x
+    y = task.y[split.train]
+    transform = TargetTransform("none") if task.classes else TargetTransform.fit(task.transform, y)
+    if task.classes and y.min() == y.max():
+        return np.full(len(split.test), y[0])
+    best, found = -np.inf, None
+    for candidate in candidates:
+        candidate.fit(x[split.train], y if task.classes else transform.transform(y))
+        if len(candidates) == 1:
+            found = candidate
+            break
+        value = _judge(task, split.validation, _predict(candidate, x[split.validation], task, transform))
+        if found is None or value > best:
+            best, found = value, candidate
+    return _predict(found, x[split.test], task, transform)
+
+
+def _predict(model: Any, x: NDArray, task: TaskData, transform: TargetTransform) -> NDArray:
+    predicted = model.predict(x)
+    return predicted if task.classes else transform.inverse(predicted)
+
+
+def _judge(task: TaskData, regions: NDArray[np.int64], predicted: NDArray) -> float:
+    """The task's headline metric, or the negative squared error where R² is not defined."""
+    scores = score(task.kind, task.y[regions], predicted)
+    return scores[task.metric] if np.isfinite(scores[task.metric]) else -scores["mse"]
+
+
+def _kept(
+    floor: str,
+    task: TaskData,
+    inputs: _Inputs,
+    splits: Mapping[tuple[str, int], Split],
+    narrowed: Mapping[tuple[str, int], Split],
+) -> dict[tuple[str, int], NDArray]:
+    """Test predictions of one floor on one task by split, from the cache folder where they are."""
+    import pandas as pd
+    import sklearn
+
+    from urbankit.files import cache_folder, hash_json, whole
+
+    seen = [inputs.raw.values] if floor.startswith("raw") else [inputs.xy]
+    arrays = [
+        *seen,
+        task.y,
+        *(part for split in splits.values() for part in (split.train, split.validation, split.test)),
+    ]
+    facts = [_VERSION, sklearn.__version__, floor, task.kind, task.transform, [list(key) for key in splits]]
+    path = cache_folder() / "floors" / f"{hash_json([facts, [_digest(a) for a in arrays]])}.parquet"
+    if path.is_file():
+        table = pd.read_parquet(path)
+        return {key: group["prediction"].to_numpy() for key, group in table.groupby(["split", "seed"], sort=False)}
+    found = {key: FLOORS[floor](_Case(task, narrowed[key], inputs, splits[key])) for key in splits}
+    rows = [pd.DataFrame({"split": p, "seed": s, "prediction": values}) for (p, s), values in found.items()]
+    with whole(path) as temporary:
+        pd.concat(rows).to_parquet(temporary, index=False)
+    return found
+
+
+def _digest(array: NDArray) -> str:
+    import hashlib
+
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest() + f"{array.dtype}{array.shape}"

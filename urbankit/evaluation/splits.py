@@ -1,0 +1,118 @@
+"""The two split protocols: `random` over regions, and `spatial`, whole blocks of a grid over the city."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from urbankit.errors import UserError
+
+PROTOCOLS = ("random", "spatial")
+PARTS = ("train", "validation", "test")
+FRACTIONS = (0.6, 0.2, 0.2)
+BLOCKS = 10
+
+
+@dataclass(frozen=True)
+class Split:
+    """Region indices of the three parts, int64, sorted and disjoint.
+
+    A split is of the regions, not of one task's labels, so that tasks trained together share their test regions;
+    `of` narrows it to the regions a task has labels for.
+    """
+
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    test: NDArray[np.int64]
+
+    def of(self, labelled: NDArray[np.bool_], task: str = "the task") -> Split:
+        """The split among the labelled regions (bool [N]). A part left without any is a `UserError`."""
+        parts = {part: getattr(self, part)[labelled[getattr(self, part)]] for part in PARTS}
+        empty = [part for part, regions in parts.items() if len(regions) == 0]
+        if empty:
+            raise UserError(
+                f"{task}: no labelled region falls into the {' or '.join(empty)} part of a split of "
+                f"{len(labelled)} regions, of which {int(labelled.sum())} are labelled; "
+                "more labelled regions, or another split protocol or seed, are needed"
+            )
+        return Split(**parts)
+
+    def fold(self, n: int) -> NDArray[np.object_]:
+        """The name of the part each of `n` regions is in, object [n]; None for a region in none."""
+        names = np.full(n, None, dtype=object)
+        for part in PARTS:
+            names[getattr(self, part)] = part
+        return names
+
+
+def make_split(
+    protocol: str,
+    xy: NDArray[np.float64],
+    seed: int,
+    *,
+    fractions: Sequence[float] = FRACTIONS,
+    blocks: int = BLOCKS,
+) -> Split:
+    """The split of `protocol` (`random` or `spatial`) of the regions centred at `xy` (metres, [N, 2])."""
+    if protocol == "random":
+        return random_split(len(xy), seed, fractions)
+    if protocol == "spatial":
+        return spatial_split(xy, seed, blocks, fractions)
+    raise UserError(f"unknown split protocol '{protocol}'; known: {', '.join(PROTOCOLS)}")
+
+
+def random_split(n: int, seed: int, fractions: Sequence[float] = FRACTIONS) -> Split:
+    """`n` regions shuffled by `seed` and cut at `fractions`; no part is empty."""
+    _check(fractions, n, "regions")
+    shuffled = np.random.default_rng([seed, 0]).permutation(n)
+    train = int(np.clip(round(fractions[0] * n), 1, n - 2))
+    validation = int(np.clip(round(fractions[1] * n), 1, n - train - 1))
+    return Split(*(np.sort(part) for part in np.split(shuffled, [train, train + validation])))
+
+
+def spatial_split(
+    xy: NDArray[np.float64], seed: int, blocks: int = BLOCKS, fractions: Sequence[float] = FRACTIONS
+) -> Split:
+    """Blocks of a `blocks` x `blocks` grid over the bounding box of `xy` (metres, [N, 2]), each wholly in one part.
+
+    The occupied blocks are taken in an order shuffled by `seed`; each goes to the part that then lacks most regions
+    of its share, so the parts come close to `fractions` by number of regions.
+    """
+    block = grid_blocks(xy, blocks)
+    occupied, block = np.unique(block, return_inverse=True)
+    _check(fractions, len(occupied), f"occupied blocks of a {blocks} x {blocks} grid")
+    sizes = np.bincount(block)
+    lacking = np.asarray(fractions, dtype=float) * len(xy)
+    used = np.zeros(len(PARTS), dtype=bool)
+    part_of_block = np.empty(len(occupied), dtype=np.int64)
+    order = np.random.default_rng([seed, 1]).permutation(len(occupied))
+    for place, index in enumerate(order):
+        must_fill = len(order) - place == (~used).sum()
+        part = int(np.argmax(np.where(used & must_fill, -np.inf, lacking)))
+        part_of_block[index] = part
+        lacking[part] -= sizes[index]
+        used[part] = True
+    part_of_region = part_of_block[block]
+    return Split(*(np.flatnonzero(part_of_region == part) for part in range(len(PARTS))))
+
+
+def grid_blocks(xy: NDArray[np.float64], blocks: int = BLOCKS) -> NDArray[np.int64]:
+    """The block (row * blocks + column) of a grid over the bounding box of `xy` that each point falls into, [N]."""
+    low = xy.min(axis=0)
+    extent = xy.max(axis=0) - low
+    cell = (xy - low) / np.where(extent > 0, extent, 1) * blocks
+    column, row = np.minimum(cell.astype(np.int64), blocks - 1).T
+    return row * blocks + column
+
+
+def _check(fractions: Sequence[float], n: int, what: str) -> None:
+    if len(fractions) != 3 or min(fractions) <= 0 or not np.isclose(sum(fractions), 1):
+        raise UserError(f"fractions of a split are three positive numbers that sum to 1, not {list(fractions)}")
+    if n < len(PARTS):
+        raise UserError(
+            f"the city has {n} {what}; a split into {', '.join(PARTS)} needs at least {len(PARTS)}: "
+            "use a city of more regions" + (" or the random protocol" if "blocks" in what else "")
+        )

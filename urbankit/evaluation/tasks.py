@@ -1,0 +1,203 @@
+"""What a task predicts: a city's target made ready to be split, learned and scored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from urbankit.errors import Problems, UserError
+from urbankit.evaluation.metrics import METRICS, score
+from urbankit.evaluation.transforms import TRANSFORMS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from urbankit.city.city import City
+
+MIN_CLASS_SIZE = 10
+MIN_LABELLED = 10
+"""Fewer labelled regions than this leave fewer than two in the validation and test parts."""
+
+SCALES = ("own", "log")
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """One task over the regions of a city.
+
+    `y` is float64 [N] (NaN where not labelled) for regression, int64 [N] (a position in `classes`, -1 where not
+    labelled) for classification. `notes` say what was left out and why.
+    """
+
+    name: str
+    kind: str
+    y: NDArray
+    labelled: NDArray[np.bool_]
+    classes: tuple[str, ...] = ()
+    unit: str = ""
+    transform: str = "none"
+    notes: tuple[str, ...] = ()
+
+    @property
+    def metric(self) -> str:
+        """The metric models of this task are chosen and compared by."""
+        return METRICS[self.kind][0]
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers a head predicts: one, or one a class."""
+        return len(self.classes) or 1
+
+    def records(
+        self, model: str, protocol: str, seed: int, regions: NDArray[np.int64], prediction: NDArray
+    ) -> list[dict[str, Any]]:
+        """Metric records (`task, model, split, seed, metric, value`) of predictions [n] for labelled `regions` [n]."""
+        return [
+            {"task": self.name, "model": model, "split": protocol, "seed": seed, "metric": metric, "value": value}
+            for metric, value in score(self.kind, self.y[regions], prediction).items()
+        ]
+
+    def predictions(
+        self, model: str, protocol: str, seed: int, parts: Mapping[str, NDArray[np.int64]], prediction: NDArray
+    ) -> pd.DataFrame:
+        """The predictions table of one model on one split; `prediction` has the regions of `parts` in their order.
+
+        Columns: `region` (row of the city), `task, model, split, seed, fold` (a key of `parts`), `truth, prediction`
+        (NaN where not labelled; positions in `classes` for a classification), `truth_class, prediction_class`.
+        """
+        import pandas as pd
+
+        regions = np.concatenate(list(parts.values()))
+        fold = np.repeat(np.array(list(parts), dtype=object), [len(part) for part in parts.values()])
+        truth = np.where(self.labelled[regions], self.y[regions].astype(np.float64), np.nan)
+        names = np.array([*self.classes, None], dtype=object)
+        classes = [names[np.asarray(codes)] if self.classes else None for codes in (self.y[regions], prediction)]
+        return pd.DataFrame(
+            {
+                "region": regions, "task": self.name, "model": model, "split": protocol, "seed": seed, "fold": fold,
+                "truth": truth, "prediction": np.asarray(prediction, dtype=np.float64),
+                "truth_class": classes[0], "prediction_class": classes[1],
+            }
+        )  # fmt: skip
+
+
+def load_task(
+    city: City,
+    name: str,
+    target: str,
+    *,
+    transform: str = "none",
+    scale: str = "own",
+    min_class_size: int = MIN_CLASS_SIZE,
+) -> TaskData:
+    """A task named `name` on the city's target; see `make_task`."""
+    found = city.target(target)
+    return make_task(
+        name,
+        found.kind,
+        found.values,
+        unit=found.unit or "",
+        region_ids=city.region_ids,
+        transform=transform,
+        scale=scale,
+        min_class_size=min_class_size,
+    )
+
+
+def make_task(
+    name: str,
+    kind: str,
+    values: NDArray,
+    *,
+    unit: str = "",
+    region_ids: Sequence[str] | None = None,
+    transform: str = "none",
+    scale: str = "own",
+    min_class_size: int = MIN_CLASS_SIZE,
+) -> TaskData:
+    """A task of target values [N] (float with NaN for missing, or object with None for missing).
+
+    `transform` is how a regression target is learned (`none`, `standard`, `log`): metrics stay in its own units.
+    `scale="log"` makes log(1 + value) the target itself: it is learned, predicted and scored in that unit, for
+    targets of which only the order of magnitude means something. Classes with fewer than `min_class_size` regions
+    are left out. Raises `UserError`: no label at all or too few, infinite values, a logarithm of negative values, fewer
+    than two classes.
+    """
+    ids = [str(i) for i in (range(len(values)) if region_ids is None else region_ids)]
+    if kind == "classification":
+        return _classification(name, values, unit, min_class_size)
+    problems = Problems()
+    if transform not in TRANSFORMS:
+        problems.add(f"unknown transform '{transform}'; known: {', '.join(TRANSFORMS)}", key=f"tasks.{name}.transform")
+    if scale not in SCALES:
+        problems.add(f"unknown scale '{scale}'; known: {', '.join(SCALES)}", key=f"tasks.{name}.scale")
+    y = np.array(values, dtype=np.float64)
+    infinite = np.isinf(y)
+    if infinite.any():
+        problems.add(
+            f"{int(infinite.sum())} values are infinite (regions {_some(ids, infinite)}); remove or correct them",
+            key=f"tasks.{name}",
+        )
+    negative = y < 0
+    if "log" in (transform, scale) and negative.any():
+        problems.add(
+            f"a logarithm needs values of at least 0, but {int(negative.sum())} are negative "
+            f"(regions {_some(ids, negative)}); use transform: standard",
+            key=f"tasks.{name}.transform" if transform == "log" else f"tasks.{name}.scale",
+        )
+    labelled = ~np.isnan(y)
+    _enough(name, int(labelled.sum()), problems)
+    problems.raise_if_any()
+    if scale == "log":
+        y, unit = np.log1p(y), f"log(1 + {unit})" if unit else "log(1 + value)"
+    return TaskData(name, "regression", y, labelled, unit=unit, transform=transform)
+
+
+def _classification(name: str, values: NDArray, unit: str, min_class_size: int) -> TaskData:
+    import pandas as pd
+
+    codes, names = pd.factorize(pd.Series(values, dtype=object).map(str, na_action="ignore"), sort=True)
+    sizes = np.bincount(codes[codes >= 0], minlength=len(names))
+    kept = np.flatnonzero(sizes >= min_class_size)
+    notes = tuple(
+        f"{name}: class '{names[i]}' has {_regions(sizes[i])}, fewer than min_class_size {min_class_size}: left out"
+        for i in np.flatnonzero(sizes < min_class_size)
+    )
+    if len(names) and len(kept) < 2:
+        found = ", ".join(f"'{c}' {size}" for c, size in zip(names, sizes, strict=True))
+        raise UserError(
+            f"tasks.{name}: a classification needs two classes of at least {min_class_size} regions each "
+            f"(evaluation.min_class_size); the target has {found}"
+        )
+    renumbered = np.full(len(names) + 1, -1, dtype=np.int64)
+    renumbered[kept] = np.arange(len(kept))
+    y = renumbered[codes]
+    problems = Problems()
+    _enough(name, int((y >= 0).sum()), problems)
+    problems.raise_if_any()
+    classes = tuple(str(names[i]) for i in kept)
+    return TaskData(name, "classification", y, y >= 0, classes, unit=unit, notes=notes)
+
+
+def _enough(name: str, labelled: int, problems: Problems) -> None:
+    if labelled == 0:
+        problems.add("the target has no value for any region; check its source", key=f"tasks.{name}")
+    elif labelled < MIN_LABELLED:
+        problems.add(
+            f"only {_regions(labelled)} have a value; train, validation and test parts need at least "
+            f"{MIN_LABELLED} together",
+            key=f"tasks.{name}",
+        )
+
+
+def _regions(count: int) -> str:
+    return f"{count} region" + ("" if count == 1 else "s")
+
+
+def _some(ids: Sequence[str], mask: NDArray[np.bool_], most: int = 5) -> str:
+    rows = np.flatnonzero(mask)
+    return ", ".join(ids[row] for row in rows[:most]) + (", …" if len(rows) > most else "")
