@@ -1,25 +1,24 @@
-"""Patches cut from raster mosaics: one a region, north-up in the city's projected CRS, centred on the region."""
+"""Patches cut from raster mosaics: one a region, north-up in the city's CRS, centred on the region."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from urbankit.city.ahead import in_order
 from urbankit.city.raster import opened, read_cells
 from urbankit.errors import Problem, UserError
 
 if TYPE_CHECKING:
     import rasterio
 
-_BATCH_BYTES = 64 << 20
+_BATCH_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -70,101 +69,109 @@ def mosaic_bands(paths: list[Path], chosen: list[int] | None) -> list[Band]:
 def cut_patches(
     bands: list[Band], centres: np.ndarray, crs: Any, extent_m: float, size: tuple[int, int]
 ) -> Iterator[np.ndarray]:
-    """Patches around `centres` float64[N, 2] (x, y in the projected `crs`), in order, as batches float32[k, bands, h, w].
+    """Patches around `centres`, in order, as batches float32[k, bands, h, w].
 
-    A patch is a square of `extent_m` metres, its first row the northernmost, its first column the westernmost.
-    Where it covers finer cells they are averaged, coarser cells are interpolated bilinearly; a pixel whose
-    centre lies on no valid cell is NaN. Only the cells below one patch are in memory, thinned beforehand (through the
-    raster's overviews where it has them) when they are much finer than the patch's pixels.
-    Raises UserError for a file that turns out to be damaged.
+    `centres` float64[N, 2] are x, y in the projected `crs`. A patch is a square of `extent_m` metres;
+    its first row is the northernmost, its first column the westernmost. Finer cells are averaged, coarser
+    cells interpolated bilinearly; a pixel whose centre lies on no valid cell is NaN. Only the cells below one
+    patch are in memory, thinned beforehand (through the raster's overviews where it has them) when they are
+    much finer than the patch's pixels. Raises UserError for a file that turns out to be damaged.
     """
+    from rasterio.errors import NotGeoreferencedWarning
+
     each = max(1, min(64, _BATCH_BYTES // (4 * len(bands) * math.prod(size))))
-    starts = range(0, len(centres), each)
 
     def cut(start: int) -> np.ndarray:
         chunk = centres[start : start + each]
         patches = np.full((len(chunk), len(bands), *size), np.nan, dtype=np.float32)
         for path in dict.fromkeys(band.path for band in bands):
+            numbers = {number: band.number for number, band in enumerate(bands) if band.path == path}
             with opened(path) as dataset:
-                cells = _Cells(dataset, chunk, crs, extent_m, size)
-                for number, band in enumerate(bands):
-                    if band.path == path:
-                        cells.warp(band.number, patches[:, number])
+                cells = _Cells(dataset, list(numbers.values()), chunk, crs, extent_m, size)
+                for row in range(len(chunk)):
+                    patches[row, list(numbers)] = cells.warp(row)
         return patches
 
-    workers = os.cpu_count() or 1
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[np.ndarray]] = deque()
-        for start in starts:
-            waiting.append(pool.submit(cut, start))
-            if len(waiting) > 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    ahead = 2 * (os.cpu_count() or 1)
+    yield from in_order(cut, range(0, len(centres), each), ahead, NotGeoreferencedWarning)
 
 
 class _Cells:
-    """The windows of one dataset that lie below a chunk of patches, and how they are warped onto them."""
+    """The cells of some bands of one dataset that lie below a chunk of patches, and how they are warped onto them."""
 
     def __init__(
         self,
         dataset: rasterio.DatasetReader,
+        bands: list[int],
         centres: np.ndarray,
         crs: Any,
         extent_m: float,
         size: tuple[int, int],
     ) -> None:
         from rasterio.crs import CRS
-        from rasterio.transform import from_origin
 
-        self._dataset, self._crs = dataset, CRS.from_user_input(crs)
-        half, (height, width) = extent_m / 2, size
-        self._grids = [
-            from_origin(x - half, y + half, extent_m / width, extent_m / height) for x, y in centres
-        ]
-        columns, rows = self._border_in_cells(centres, crs, half)
-        self._columns, self._column_step = _spans(columns, width, dataset.width)
-        self._rows, self._row_step = _spans(rows, height, dataset.height)
+        self._dataset, self._bands, self._size = dataset, bands, size
+        self._crs, self._extent_m, self._centres = CRS.from_user_input(crs), extent_m, centres
+        columns, rows = self._border_in_cells(crs)
+        self._columns, self._column_step = _spans(columns, size[1], dataset.width)
+        self._rows, self._row_step = _spans(rows, size[0], dataset.height)
 
-    def warp(self, band: int, patches: np.ndarray) -> None:
-        """Fill `patches` float32[k, h, w], NaN before, with this band's cells."""
-        import rasterio
+    def warp(self, row: int) -> np.ndarray:
+        """The patch of one row of `centres`: float32[bands, h, w]."""
+        from affine import Affine
         from rasterio.enums import Resampling
         from rasterio.warp import reproject
+
+        patch = np.full((len(self._bands), *self._size), np.nan, dtype=np.float32)
+        cells, transform = self._read(row)
+        if not cells.size:
+            return patch
+        (x, y), (height, width) = self._centres[row], self._size
+        half, across, down = self._extent_m / 2, self._extent_m / width, self._extent_m / height
+        reproject(
+            cells,
+            patch,
+            src_transform=transform,
+            src_crs=self._dataset.crs,
+            src_nodata=np.nan,
+            dst_transform=Affine(across, 0, x - half, 0, -down, y + half),
+            dst_crs=self._crs,
+            dst_nodata=np.nan,
+            resampling=Resampling.bilinear,
+            UNIFIED_SRC_NODATA="NO",  # a cell may be missing in one band and valid in another
+        )
+        return patch
+
+    def _read(self, row: int) -> tuple[np.ndarray, Any]:
+        """Cells below one patch, float32[bands, rows, columns] with NaN where missing, and their affine transform."""
+        from affine import Affine
+        from rasterio.enums import Resampling
         from rasterio.windows import Window
 
-        spans = zip(self._columns, self._rows, self._column_step, self._row_step, strict=True)
-        for patch, grid, ((left, right), (top, bottom), across, down) in zip(
-            patches, self._grids, spans, strict=True
-        ):
-            if left >= right or top >= bottom:
-                continue
-            window = Window(left, top, right - left, bottom - top)
-            shape = (math.ceil(window.height / down), math.ceil(window.width / across))
-            cells = read_cells(
-                self._dataset, band, window=window, out_shape=shape, resampling=Resampling.average
-            )
-            scale = rasterio.Affine.scale(window.width / shape[1], window.height / shape[0])
-            reproject(
-                cells.astype(np.float32).filled(np.nan),
-                patch,
-                src_transform=self._dataset.window_transform(window) * scale,
-                src_crs=self._dataset.crs,
-                src_nodata=np.nan,
-                dst_transform=grid,
-                dst_crs=self._crs,
-                dst_nodata=np.nan,
-                resampling=Resampling.bilinear,
-            )
+        (left, right), (top, bottom) = self._columns[row], self._rows[row]
+        if left >= right or top >= bottom:
+            return np.empty((0, 0, 0), np.float32), None
+        window = Window(left, top, right - left, bottom - top)
+        shape = math.ceil((bottom - top) / self._row_step[row]), math.ceil((right - left) / self._column_step[row])
+        cells = [
+            read_cells(self._dataset, band, window=window, out_shape=shape, resampling=Resampling.average)
+            for band in self._bands
+        ]
+        wide, high = (right - left) / shape[1], (bottom - top) / shape[0]
+        a, b, _, d, e, _ = self._dataset.transform[:6]
+        x, y = self._dataset.transform * (float(left), float(top))
+        filled = np.stack([band.astype(np.float32).filled(np.nan) for band in cells])
+        return filled, Affine(a * wide, b * high, x, d * wide, e * high, y)
 
-    def _border_in_cells(self, centres: np.ndarray, crs: Any, half: float) -> tuple[np.ndarray, np.ndarray]:
+    def _border_in_cells(self, crs: Any) -> tuple[np.ndarray, np.ndarray]:
         """Column and row coordinates [k, points] of points along the border of every patch."""
         import pyproj
 
+        half = self._extent_m / 2
         along = np.linspace(-half, half, 9)
         edge = np.full_like(along, half)
-        x = centres[:, :1] + np.concatenate([along, along, edge, -edge])
-        y = centres[:, 1:] + np.concatenate([edge, -edge, along, along])
+        x = self._centres[:, :1] + np.concatenate([along, along, edge, -edge])
+        y = self._centres[:, 1:] + np.concatenate([edge, -edge, along, along])
         to_dataset = pyproj.Transformer.from_crs(crs, self._dataset.crs, always_xy=True)
         return ~self._dataset.transform * to_dataset.transform(x, y)
 

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 Statistic = Literal["mean", "sum", "density", "majority"]
 
 _CELLS_IN_MEMORY = 8_000_000
-# A region counts as overlapping when at least this share of it (or of one cell) is covered: rounding covers less.
+# Rounding alone covers less than this share of a region (or of a cell): it does not count as overlap.
 _LEAST_SHARE = 1e-9
 
 
 @dataclass
 class ZonalResult:
-    """`values` float64[N], one a region, NaN where the region overlaps no valid cell; `notes` for the report."""
+    """`values` float64[N], one a region, NaN where it overlaps no valid cell; `notes` for the report."""
 
     values: np.ndarray
     notes: list[str] = field(default_factory=list)
@@ -39,9 +39,9 @@ def zonal(
     problems: Problems,
     key: str,
 ) -> ZonalResult:
-    """A statistic of one raster band over every region, each cell weighted by the part of it that lies in the region.
+    """A statistic of one raster band over every region, each cell weighted by its part within the region.
 
-    Coverage is computed from the exact intersection of polygon and cell (exactextract), so that it also holds for
+    That part is computed from the exact intersection of polygon and cell (exactextract), so it also holds for
     regions smaller than a cell. Cells are missing where the raster declares nodata or a mask, and where they
     are NaN or infinite.
 
@@ -51,8 +51,8 @@ def zonal(
       neither counted nor averaged in. Areas are on the ellipsoid.
     - `majority`: the class code with the largest covered area; the larger code of two that tie.
 
-    `regions` (N rows) may be in any CRS. `band` counts from 1 and may be None for a raster of one band. What is
-    wrong with the raster is added to `problems` under `key`, and the values are then all NaN.
+    `regions` (N rows) may be in any CRS. `band` counts from 1 and may be None for a raster of one band. What
+    is wrong with the raster is added to `problems` under `key`, and the values are then all NaN.
     """
     import shapely
 
@@ -73,10 +73,11 @@ def zonal(
     present = share > _LEAST_SHARE
     if not present.any():
         problems.add(
-            f"no region overlaps a valid cell; the raster covers {_box(bounds)}, the regions {_box(shapes.total_bounds)}"
-            f" ({crs.to_string()}): check both CRS",
-            file=path, key=key,
-        )  # fmt: skip
+            f"no region overlaps a valid cell; the raster covers {_box(bounds)}, "
+            f"the regions {_box(shapes.total_bounds)} ({crs.to_string()}): check both CRS",
+            file=path,
+            key=key,
+        )
         return missing
     if statistic == "density":
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -95,7 +96,7 @@ def covering_mask(path: str | Path, boxes: gpd.GeoSeries) -> np.ndarray:
 
 
 def extent(path: str | Path) -> tuple[tuple[float, float, float, float], Any]:
-    """`(left, bottom, right, top)` of a raster in its own CRS, and that CRS as a `pyproj.CRS`. Raises UserError."""
+    """`(left, bottom, right, top)` of a raster in its own CRS, and that CRS (pyproj). Raises UserError."""
     import pyproj
 
     with opened(path) as dataset:
@@ -105,13 +106,11 @@ def extent(path: str | Path) -> tuple[tuple[float, float, float, float], Any]:
 def ellipsoidal_area_km2(regions: gpd.GeoDataFrame | gpd.GeoSeries) -> np.ndarray:
     """float64[N]: areas on the ellipsoid, through an equal-area projection centred on the regions.
 
-    A UTM zone is off by up to 0.1 %, Web Mercator by a factor of two at 45 degrees: neither serves for a density.
+    A UTM zone is off by up to 0.1 %, Web Mercator by a factor of two at 45 degrees.
     """
     lonlat = regions.geometry.to_crs("EPSG:4326")
     left, bottom, right, top = lonlat.total_bounds
-    equal_area = (
-        f"+proj=laea +lon_0={(left + right) / 2:.4f} +lat_0={(bottom + top) / 2:.4f} +ellps=WGS84 +units=m"
-    )
+    equal_area = f"+proj=laea +lon_0={(left + right) / 2:.4f} +lat_0={(bottom + top) / 2:.4f} +ellps=WGS84 +units=m"
     return lonlat.to_crs(equal_area).area.to_numpy() / 1e6
 
 
@@ -119,8 +118,8 @@ def ellipsoidal_area_km2(regions: gpd.GeoDataFrame | gpd.GeoSeries) -> np.ndarra
 def opened(path: str | Path) -> Iterator[rasterio.DatasetReader]:
     """A georeferenced raster, open for reading.
 
-    Raises UserError for a file that is absent, not a raster, without CRS or georeference, or truncated, the last
-    also when a later read inside the block finds it.
+    Raises UserError for a file that is absent, not a raster, without CRS or georeference, or truncated, the
+    last also when a later read inside the block finds it.
     """
     import rasterio
     from rasterio.errors import RasterioError
@@ -130,9 +129,7 @@ def opened(path: str | Path) -> Iterator[rasterio.DatasetReader]:
     try:
         dataset = rasterio.open(path)
     except RasterioError as error:
-        raise UserError(
-            Problem(f"cannot be opened as a raster; it may be truncated ({_cause(error)})", path)
-        ) from None
+        raise UserError(Problem(f"cannot be opened as a raster; it may be truncated ({_cause(error)})", path)) from None
     with dataset:
         if dataset.crs is None:
             raise UserError(
@@ -147,14 +144,12 @@ def opened(path: str | Path) -> Iterator[rasterio.DatasetReader]:
             yield dataset
         except RasterioError as error:
             raise UserError(
-                Problem(
-                    f"cannot be read to its end: truncated or damaged ({_cause(error)}); fetch it again", path
-                )
+                Problem(f"cannot be read to its end: truncated or damaged ({_cause(error)}); fetch it again", path)
             ) from None
 
 
 def read_cells(dataset: rasterio.DatasetReader, band: int, **window: Any) -> np.ma.MaskedArray:
-    """Cells of one band with the dataset's scale and offset applied, masked where nodata, masked, NaN or infinite.
+    """Cells of one band, scale and offset applied, masked where nodata, masked, NaN or infinite.
 
     `window` is passed on to `DatasetReader.read` (`window=`, `out_shape=`, `resampling=`).
     """
@@ -170,9 +165,7 @@ def read_cells(dataset: rasterio.DatasetReader, band: int, **window: Any) -> np.
 def _chosen_band(dataset: rasterio.DatasetReader, band: int | None) -> int:
     count = dataset.count
     if band is None and count > 1:
-        raise UserError(
-            Problem(f"the raster has {count} bands; say which with `band`, counted from 1", dataset.name)
-        )
+        raise UserError(Problem(f"the raster has {count} bands; say which with `band`, counted from 1", dataset.name))
     if band is not None and not 1 <= band <= count:
         raise UserError(Problem(f"has no band {band}; its bands are 1 to {count}", dataset.name))
     return band or 1
@@ -187,9 +180,14 @@ def _extract(cells: Any, shapes: gpd.GeoSeries, statistic: Statistic, *, geograp
     value = {"mean": f"mean{weight}", "majority": f"mode{weight}"}.get(statistic, "sum")
     features = gpd.GeoDataFrame({"row": np.arange(len(shapes))}, geometry=shapes.array, crs=None)
     table = exact_extract(
-        cells, features, [f"value={value}", "count=count"],
-        include_cols=["row"], output="pandas", strategy="raster-sequential", max_cells_in_memory=_CELLS_IN_MEMORY,
-    )  # fmt: skip
+        cells,
+        features,
+        [f"value={value}", "count=count"],
+        include_cols=["row"],
+        output="pandas",
+        strategy="raster-sequential",
+        max_cells_in_memory=_CELLS_IN_MEMORY,
+    )
     return table.set_index("row").reindex(np.arange(len(shapes)))
 
 
@@ -247,9 +245,7 @@ def _notes(share: np.ndarray, cells: Any) -> list[str]:
     if partly:
         notes.append(f"{partly} of {len(share)} regions have valid cells on less than half of their area")
     if cells.undeclared is not None:
-        notes.append(
-            f"the raster holds the value {cells.undeclared:g}, which looks like nodata but is not declared so"
-        )
+        notes.append(f"the raster holds the value {cells.undeclared:g}, which looks like nodata but is not declared so")
     return notes
 
 
@@ -259,5 +255,5 @@ def _box(bounds: Any) -> str:
 
 
 def _cause(error: Exception) -> str:
-    """What GDAL said: rasterio chains it behind messages such as "Read failed. See previous exception for details"."""
+    """What GDAL said: rasterio chains it behind "Read failed. See previous exception for details"."""
     return str(error.__cause__ or error).strip()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from urbankit.errors import UserError
 from urbankit.files import whole
 
 SHARD_BYTES = 256 << 20
@@ -19,9 +20,9 @@ SHARD_BYTES = 256 << 20
 
 @dataclass(frozen=True)
 class Shards:
-    """What was written: `files` with their number of rows, in order; statistics of every band; a hash of all pixels.
+    """What was written: `files` with their rows, in order; statistics of every band; a hash of all pixels.
 
-    `mean` and `std` are over valid pixels, float64[bands], uint8 scaled to 0..1; NaN for a band without a valid pixel.
+    `mean` and `std` float64[bands] are over valid pixels, those of uint8 scaled to 0..1.
     """
 
     files: list[dict[str, Any]]
@@ -36,12 +37,14 @@ def write_shards(
     batches: Iterable[np.ndarray],
     shape: tuple[int, int, int],
     dtype: str,
+    band_names: list[str],
     shard_bytes: int = SHARD_BYTES,
 ) -> Shards:
-    """Write `batches`, each [k, bands, h, w] with `shape` = (bands, h, w), as files of at most `shard_bytes`.
+    """Write `batches`, each [k, bands, h, w], `shape` = (bands, h, w), as files of at most `shard_bytes`.
 
-    A batch is of `dtype`, or of float32 with NaN where a pixel is missing; written as uint8, a missing pixel is 0,
-    and the statistics leave it out. One batch at a time is in memory.
+    A batch is of `dtype`, or of float32 with NaN where a pixel is missing; written as uint8, a missing pixel
+    is 0, and the statistics leave it out. One batch at a time is in memory. Raises UserError, and writes nothing,
+    where a band has no valid pixel in any image.
     """
     rows_each = max(1, shard_bytes // (math.prod(shape) * np.dtype(dtype).itemsize))
     statistics = _Statistics(shape[0], scale=255.0 if dtype == "uint8" else 1.0)
@@ -61,7 +64,10 @@ def write_shards(
                 part, pixels = pixels[: rows_each - shard.rows], pixels[rows_each - shard.rows :]
                 shard.append(part)
                 files[-1]["rows"] = shard.rows
-    mean, std = statistics.finish()
+        mean, std = statistics.finish()
+        empty = [name for name, value in zip(band_names, mean, strict=True) if np.isnan(value)]
+        if empty:
+            raise UserError(f"no image has a valid pixel in band {', '.join(empty)}")
     return Shards(files, sum(file["rows"] for file in files), mean, std, digest.hexdigest())
 
 
@@ -69,18 +75,16 @@ class ShardReader:
     """Rows across the shards of one folder, read by memory map. Safe to share between threads."""
 
     def __init__(self, folder: Path, files: list[dict[str, Any]]) -> None:
-        self._maps = [
-            np.asarray(np.load(folder / file["file"], mmap_mode="r", allow_pickle=False)) for file in files
-        ]
+        self._maps = [np.asarray(np.load(folder / file["file"], mmap_mode="r", allow_pickle=False)) for file in files]
         self._starts = np.cumsum([0] + [file["rows"] for file in files])
 
     def __len__(self) -> int:
         return int(self._starts[-1])
 
     def read(self, rows: np.ndarray) -> np.ndarray:
-        """[n, bands, h, w] for int rows [n], in any order, repeats allowed. Raises IndexError outside 0..len-1."""
+        """[n, bands, h, w] for int rows [n], in any order. Raises IndexError for no such row."""
         rows = np.asarray(rows, dtype=np.int64)
-        if rows.size and not (0 <= rows.min() and rows.max() < len(self)):
+        if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
             raise IndexError(f"image rows are 0 to {len(self) - 1}, not {rows.min()} to {rows.max()}")
         shard = np.searchsorted(self._starts, rows, side="right") - 1
         out = np.empty((len(rows), *self._maps[0].shape[1:]), dtype=self._maps[0].dtype)
@@ -111,7 +115,7 @@ class _Shard:
 
 
 class _Statistics:
-    """Mean and standard deviation of every band over all valid pixels, merged batch by batch (Chan et al. 1983)."""
+    """Mean and standard deviation of every band over valid pixels, merged by batch (Chan et al. 1983)."""
 
     def __init__(self, bands: int, scale: float) -> None:
         self._scale = scale
@@ -121,9 +125,7 @@ class _Statistics:
         if batch.dtype == np.uint8:
             # A histogram is exact and needs no float copy of the pixels.
             levels = np.arange(256) / self._scale
-            histogram = np.stack(
-                [np.bincount(batch[:, band].ravel(), minlength=256) for band in range(batch.shape[1])]
-            )
+            histogram = np.stack([np.bincount(batch[:, band].ravel(), minlength=256) for band in range(batch.shape[1])])
             count = histogram.sum(1)
             mean = histogram @ levels / np.maximum(count, 1)
             squares = (histogram * (levels - mean[:, None]) ** 2).sum(1)

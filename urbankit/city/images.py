@@ -1,0 +1,279 @@
+"""Image sources of a city: prepared once into shards of decoded, resized images, then read by memory map.
+
+A source is one picture file a region, pictures taken at points, or patches cut from raster mosaics. All three become
+the same shards and index, which `ImageSource` reads.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from urbankit.city.patches import cut_patches, mosaic_bands
+from urbankit.city.paths import inside
+from urbankit.city.pictures import decode_pictures
+from urbankit.city.points import PointIndex, explain_no_match, read_points
+from urbankit.city.shards import ShardReader, write_shards
+from urbankit.city.spec import MosaicImages, PointImages, RegionImages
+from urbankit.errors import Problem, Problems, UserError
+from urbankit.files import hash_json, whole
+from urbankit.progress import Progress, Stage
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+
+def prepare_images(
+    name: str,
+    spec: MosaicImages | RegionImages | PointImages,
+    regions: gpd.GeoDataFrame,
+    data_folder: Path,
+    out_folder: Path,
+    problems: Problems,
+    progress: Progress,
+) -> dict[str, Any] | None:
+    """Prepare one image source into `out_folder`, its own, and return its entry for the city's manifest.
+
+    `regions` has the columns `region_id` and `geometry`, in a projected CRS in metres. What is wrong goes to
+    `problems` under `images.NAME`; the result is then None and nothing has been written.
+
+    Missing is recorded: a region without a picture, or whose patch has no valid pixel, has no row in the index.
+    A point on no region is dropped and counted; a point in several belongs to the first of them in the order of
+    the regions. Rows are sorted by region, then in the order of the source.
+
+    The entry holds what `ImageSource.open` needs and, for the report, `rows` (read), `images` (kept), `regions` (with
+    at least one image), `dropped` (reason to count) and `notes`.
+    """
+    key = f"images.{name}"
+    find = {MosaicImages: _find_patches, RegionImages: _find_files, PointImages: _find_points}[type(spec)]
+    try:
+        found = find(spec, regions, Path(data_folder), problems, key)
+        if found is None:
+            return None
+        with progress.stage(key, total=len(found.region)) as stage:
+            return _write(name, found, spec.height_width, list(regions["region_id"]), Path(out_folder), stage)
+    except UserError as error:
+        problems.extend(Problem(one.message, one.file, one.line, one.key or key) for one in error.problems)
+        return None
+
+
+class ImageSource:
+    """The images of one source, by row; several rows may belong to one region. Safe to share between threads.
+
+    name; `bands` and their `band_names`; `size` (h, w); `dtype` 'uint8', or 'float32' with NaN where a pixel is missing
+    region: int64[M], sorted; lonlat: float64[M, 2] in degrees; image_ids: the M paths or region ids
+    band_mean, band_std: float64[bands] over valid pixels, those of uint8 scaled to 0..1
+    content_hash: of pixels and index
+    """
+
+    def __init__(self, folder: Path, entry: dict[str, Any]) -> None:
+        import pandas as pd
+
+        self.name: str = entry["name"]
+        self.bands, self.band_names = int(entry["bands"]), list(entry["band_names"])
+        self.size: tuple[int, int] = tuple(entry["size"])
+        self.dtype: str = entry["dtype"]
+        self.band_mean, self.band_std = np.array(entry["band_mean"]), np.array(entry["band_std"])
+        self.content_hash: str = entry["content_hash"]
+        try:
+            index = pd.read_parquet(folder / "index.parquet")
+            self._shards = ShardReader(folder, entry["shards"])
+        except (OSError, ValueError) as error:
+            raise UserError(
+                Problem(f"the prepared images are damaged ({error}); prepare the city again", folder)
+            ) from None
+        self.region = index["region"].to_numpy(np.int64)
+        self.lonlat = index[["lon", "lat"]].to_numpy(np.float64)
+        self.image_ids: list[str] = index["image_id"].tolist()
+
+    @classmethod
+    def open(cls, folder: str | Path, entry: dict[str, Any]) -> ImageSource:
+        """The images in `folder`, described by their `entry` in the manifest. Raises UserError for damaged files."""
+        return cls(Path(folder), entry)
+
+    def __len__(self) -> int:
+        return len(self.region)
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """[n, bands, h, w] of `dtype` for int rows [n], in any order. Raises IndexError for no such row."""
+        return self._shards.read(rows)
+
+
+@dataclass
+class _Found:
+    """The images of a source, one a row, before they are decoded; `batches` yields their pixels in the same order."""
+
+    region: np.ndarray
+    image_ids: list[str]
+    lonlat: np.ndarray
+    files: list[str]
+    band_names: list[str]
+    dtype: str
+    batches: Iterator[np.ndarray]
+    rows: int
+    dropped: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def _find_files(
+    spec: RegionImages, regions: gpd.GeoDataFrame, data_folder: Path, problems: Problems, key: str
+) -> _Found:
+    names = [spec.files.replace("{region_id}", str(region)) for region in regions["region_id"]]
+    paths = _paths(data_folder, names, f"{key}.files")
+    region = np.array([row for row, path in enumerate(paths) if path.is_file()], np.int64)
+    if not len(region):
+        raise UserError(Problem(f"none of the {len(paths)} files is there; the first would be {names[0]}", paths[0]))
+    return _Found(
+        region,
+        [str(regions["region_id"].iloc[row]) for row in region],
+        _centroids_lonlat(regions)[region],
+        [names[row] for row in region],
+        ["red", "green", "blue"],
+        "uint8",
+        decode_pictures([paths[row] for row in region], spec.height_width),
+        rows=len(paths),
+    )
+
+
+def _find_points(
+    spec: PointImages, regions: gpd.GeoDataFrame, data_folder: Path, problems: Problems, key: str
+) -> _Found | None:
+    (table,) = _paths(data_folder, [spec.points], f"{key}.points")
+    points = read_points(table, {"image": spec.image}, spec.lon, spec.lat, problems, key)
+    if points is None:
+        return None
+    names = np.array([name or "" for name in points.columns[spec.image].cast(str).to_list()], dtype=object)
+    index = PointIndex(regions)
+    region = index.first(points.lon, points.lat)
+    named = names != ""
+    placed = np.isfinite(points.lon)
+    again = np.ones(len(names), bool)
+    again[np.unique(names.astype(str), return_index=True)[1]] = False
+    use = named & placed & ~again & (region >= 0)
+    if not (region >= 0).any():
+        raise UserError(Problem(explain_no_match(index, points.lon, points.lat), table))
+    dropped = {
+        "without the path of an image": ~named,
+        "without a usable position": named & ~placed,
+        "an image listed before": named & placed & again,
+        "outside every region": named & placed & ~again & (region < 0),
+    }
+    rows = np.flatnonzero(use)
+    rows = rows[np.argsort(region[rows], kind="stable")]
+    files = names[rows].tolist()
+    return _Found(
+        region[rows],
+        files,
+        np.stack([points.lon[rows], points.lat[rows]], 1),
+        files,
+        ["red", "green", "blue"],
+        "uint8",
+        decode_pictures(_paths(data_folder, files, f"{key}.image"), spec.height_width),
+        rows=len(points),
+        dropped={reason: int(which.sum()) for reason, which in dropped.items() if which.any()},
+    )
+
+
+def _find_patches(
+    spec: MosaicImages, regions: gpd.GeoDataFrame, data_folder: Path, problems: Problems, key: str
+) -> _Found:
+    names = [spec.mosaic] if isinstance(spec.mosaic, str) else list(spec.mosaic)
+    bands = mosaic_bands(_paths(data_folder, names, f"{key}.mosaic"), spec.bands)
+    extent_m = spec.extent_m or math.sqrt(float(np.median(regions.area)))
+    centres = regions.geometry.centroid
+    xy = np.stack([centres.x, centres.y], 1)
+    return _Found(
+        np.arange(len(regions), dtype=np.int64),
+        [str(region) for region in regions["region_id"]],
+        _centroids_lonlat(regions),
+        ["+".join(names)] * len(regions),
+        [band.name for band in bands],
+        "uint8" if all(band.dtype == "uint8" for band in bands) else "float32",
+        cut_patches(bands, xy, regions.crs, extent_m, spec.height_width),
+        rows=len(regions),
+        notes=[f"patches of {extent_m:.0f} m"],
+    )
+
+
+def _write(
+    name: str, found: _Found, size: tuple[int, int], region_ids: list[str], folder: Path, stage: Stage
+) -> dict[str, Any]:
+    import pandas as pd
+
+    kept: list[np.ndarray] = []
+
+    def present() -> Iterator[np.ndarray]:
+        for batch in found.batches:
+            valid = np.ones(len(batch), bool)
+            if batch.dtype != np.uint8:
+                valid = np.isfinite(batch).any((1, 2, 3))
+            kept.append(valid)
+            stage.advance(len(batch))
+            if valid.any():
+                yield batch[valid]
+
+    shape = (len(found.band_names), *size)
+    shards = write_shards(folder, present(), shape, found.dtype, found.band_names)
+    keep = np.flatnonzero(np.concatenate(kept))
+    region = found.region[keep]
+    index = pd.DataFrame(
+        {
+            "image_id": [found.image_ids[row] for row in keep],
+            "region": region,
+            "region_id": [str(region_ids[row]) for row in region],
+            "lon": found.lonlat[keep, 0],
+            "lat": found.lonlat[keep, 1],
+            "file": [found.files[row] for row in keep],
+        }
+    )
+    with whole(folder / "index.parquet") as temporary:
+        index.to_parquet(temporary, index=False)
+    for stale in set(folder.glob("shard-*.npy")) - {folder / file["file"] for file in shards.files}:
+        stale.unlink()
+    dropped = found.dropped | (
+        {} if len(keep) == len(found.region) else {"no valid pixel": len(found.region) - len(keep)}
+    )
+    return {
+        "name": name,
+        "images": len(index),
+        "bands": shape[0],
+        "band_names": found.band_names,
+        "size": list(size),
+        "dtype": found.dtype,
+        "shards": shards.files,
+        "band_mean": shards.mean.tolist(),
+        "band_std": shards.std.tolist(),
+        "content_hash": hash_json([shards.digest, index.to_dict("list")]),
+        "rows": found.rows,
+        "regions": int(np.unique(region).size),
+        "dropped": dropped,
+        "notes": found.notes,
+    }
+
+
+def _paths(data_folder: Path, names: list[str], key: str) -> list[Path]:
+    """Each of `names` in the data folder. Raises UserError for the first that leaves it, by a symbolic link also."""
+    root = os.path.realpath(data_folder)
+    # Pictures share their folders: following links once a folder, not once a picture, makes this cheap.
+    real_folder = functools.cache(os.path.realpath)
+    paths = []
+    for name in names:
+        path = inside(data_folder, name)
+        if path is not None:
+            real = os.path.realpath(path) if path.is_symlink() else real_folder(path.parent)
+        if path is None or os.path.commonpath([root, real]) != root:
+            raise UserError(Problem(f"the path '{name}' leaves the data folder {data_folder}", key=key))
+        paths.append(path)
+    return paths
+
+
+def _centroids_lonlat(regions: gpd.GeoDataFrame) -> np.ndarray:
+    lonlat = regions.geometry.centroid.to_crs("EPSG:4326")
+    return np.stack([lonlat.x, lonlat.y], 1)
