@@ -8,7 +8,21 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-WORDS = "a dense block of towers with green park wide road low houses water harbour shops trees".split()
+WORDS = [
+    "dense",
+    "block",
+    "of",
+    "towers",
+    "green",
+    "park",
+    "wide",
+    "road",
+    "low",
+    "houses",
+    "water",
+    "harbour",
+    "trees",
+]
 
 
 class FakeImages:

@@ -57,12 +57,16 @@ def load_model(kind: Any, folder: Path, key: str, unneeded: str = "", **options:
     with _explained(folder, key), _quiet():
         model, found = kind.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True, use_safetensors=True, dtype=torch.float32,
-            attn_implementation="sdpa", output_loading_info=True, **options,
+            attn_implementation="sdpa", output_loading_info=True, ignore_mismatched_sizes=True, **options,
         )  # fmt: skip
-    missing = sorted(name for name in found["missing_keys"] if not unneeded or unneeded not in name)
-    if missing:
-        message = f"the checkpoint lacks {len(missing)} weights of {type(model).__name__}, such as '{missing[0]}'"
-        raise UserError(Problem(message, folder, key=key))
+    for what, names in (
+        ("lacks", found["missing_keys"]),
+        ("has, in shapes other than config.json says,", {name for name, *_ in found["mismatched_keys"]}),
+    ):
+        wrong = sorted(name for name in names if not unneeded or unneeded not in name)
+        if wrong:
+            message = f"the checkpoint {what} {len(wrong)} weights of {type(model).__name__}, such as '{wrong[0]}'"
+            raise UserError(Problem(message, folder, key=key))
     return model.eval()
 
 

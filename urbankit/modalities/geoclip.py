@@ -95,7 +95,7 @@ class GeoCLIP(ModalityEncoder):
         return np.arange(self.n_regions) if points is None else points[0]
 
     def describes(self, modality: str) -> bool:
-        """Only where a region has several images: one image lies at the centroid, which is the region's own location."""
+        """Only where regions have several images: a single one lies at the centroid, the region's own location."""
         points = self._described(modality)
         return points is not None and len(points[0]) > len(np.unique(points[0]))
 

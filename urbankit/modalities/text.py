@@ -171,7 +171,9 @@ def _from_checkpoint(folder: Any, key: str) -> tuple[nn.Module, nn.Linear | None
 
     config = load_config(folder, key)
     if config.model_type == "clip" or "CLIPTextModelWithProjection" in (config.architectures or []):
-        model = load_model(CLIPTextModelWithProjection, folder, key)
+        text = getattr(config, "text_config", config)
+        text.projection_dim = config.projection_dim
+        model = load_model(CLIPTextModelWithProjection, folder, key, config=text)
         return model.text_model, model.text_projection
     if config.model_type == "clip_text_model":
         return load_model(CLIPTextModel, folder, key), None

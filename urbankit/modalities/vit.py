@@ -156,7 +156,9 @@ def _from_checkpoint(folder: Path, key: str) -> tuple[nn.Module, nn.Linear | Non
     if config.model_type == "vit":
         return load_model(ViTModel, folder, key, add_pooling_layer=False), None
     if config.model_type == "clip" or "CLIPVisionModelWithProjection" in (config.architectures or []):
-        model = load_model(CLIPVisionModelWithProjection, folder, key)
+        vision = getattr(config, "vision_config", config)
+        vision.projection_dim = config.projection_dim
+        model = load_model(CLIPVisionModelWithProjection, folder, key, config=vision)
         return model.vision_model, model.visual_projection
     if config.model_type == "clip_vision_model":
         return load_model(CLIPVisionModel, folder, key), None
