@@ -195,11 +195,8 @@ def _kept(
     from urbankit.files import cache_folder, hash_json, whole
 
     seen = [inputs.raw.values] if floor.startswith("raw") else [inputs.xy]
-    arrays = [
-        *seen,
-        task.y,
-        *(part for split in splits.values() for part in (split.train, split.validation, split.test)),
-    ]
+    parts = (getattr(split, part) for split in splits.values() for part in PARTS)
+    arrays = [*seen, task.y, *parts]
     facts = [_VERSION, sklearn.__version__, floor, task.kind, task.transform, [list(key) for key in splits]]
     path = cache_folder() / "floors" / f"{hash_json([facts, [_digest(a) for a in arrays]])}.parquet"
     if path.is_file():

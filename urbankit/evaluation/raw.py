@@ -50,8 +50,8 @@ def raw_inputs(city: City, recipe: UsesModalitiesAndViews) -> RawInputs:
     Points of interest (log(1 + count) of each category) where the recipe uses them; of flows the leading principal
     components of log(1 + flow) from and to each region, and totals; of each image source band statistics averaged
     over a region's images; of captions TF-IDF of the commonest terms; numeric tables; and what every region has, the
-    coordinates of its centre and the logarithm of its area. Without the area, densities would be hidden from the floors:
-    in New York's tracts it lifts the forest's R² of population density from 0.49 to 0.71 on the spatial split.
+    coordinates of its centre and the logarithm of its area. Without the area, densities would be hidden from the
+    floors: in New York's tracts it lifts the forest's spatial R² of population density from 0.49 to 0.71.
     Sources are read for what the built-in components use; a plugin's modality counts where it is named like
     an image source or table of the city.
     """

@@ -1,0 +1,200 @@
+"""The run folder: what one run leaves behind, and how it is read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from urbankit.errors import Problem, UserError
+from urbankit.files import read_json, whole, write_json
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+    import pandas as pd
+
+    from urbankit.city.city import City
+    from urbankit.evaluation.table import ResultsTable
+    from urbankit.recipe.schema import Recipe
+
+METRIC_COLUMNS = ("task", "model", "split", "seed", "metric", "value")
+PREDICTION_COLUMNS = (
+    "region_id", "task", "split", "seed", "fold", "truth", "prediction", "truth_class", "prediction_class",
+)  # fmt: skip
+HISTORY_COLUMNS = ("stage", "epoch", "name", "value")
+
+
+class Run:
+    """A run folder, read lazily. A file that is missing or damaged is a `UserError` that names it.
+
+    >>> run = Run.open("runs/new-york")
+    >>> run.embeddings.explore()
+    >>> print(run.table())
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def open(cls, path: str | Path) -> Run:
+        """The run in folder `path`; `UserError` where there is none."""
+        path = Path(path)
+        if not (path / "manifest.json").is_file():
+            raise UserError(Problem("is not a run folder: it has no manifest.json; `urbankit run` writes one", path))
+        return cls(path)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The resolved recipe of the run."""
+        from urbankit.recipe.schema import Recipe
+
+        return Recipe.load(self._there("recipe.yaml"))
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """Versions, seeds, hashes, device and the seconds of each stage."""
+        path = self._there("manifest.json")
+        try:
+            return read_json(path)
+        except ValueError as error:
+            raise UserError(Problem(f"is not valid JSON ({error})", path)) from None
+
+    @cached_property
+    def metrics(self) -> pd.DataFrame:
+        """Tidy records: `task, model, split, seed, metric, value`; `model` is a method or `floor:NAME`."""
+        return self._table("metrics.parquet")
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """The method's predictions: one row a region, task, split and seed; see `write_predictions`."""
+        return self._table("predictions.parquet")
+
+    @cached_property
+    def floor_predictions(self) -> pd.DataFrame:
+        """The floors' predictions of the test regions, with a column `model` more."""
+        return self._table("floor_predictions.parquet")
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """Losses of every epoch: `stage, epoch, name, value`."""
+        return self._table("history.parquet")
+
+    @cached_property
+    def embeddings(self) -> gpd.GeoDataFrame:
+        """`region_id`, `geometry` and `embedding`, a float32 array [dim] a region; in the order of the city."""
+        import geopandas as gpd
+
+        path = self._there("embeddings.parquet")
+        with _readable(path):
+            return gpd.read_parquet(path)
+
+    def table(self) -> ResultsTable:
+        """The results table: mean and deviation over seeds of the method and its floors, on every split."""
+        from urbankit.evaluation.table import ResultsTable
+
+        return ResultsTable(self.metrics)
+
+    def has(self, name: str) -> bool:
+        """Whether the run wrote the file `name`; a run without tasks has no predictions."""
+        return (self.path / name).is_file()
+
+    def _there(self, name: str) -> Path:
+        if not self.has(name):
+            status = self.manifest.get("status", "unknown") if name != "manifest.json" else "unknown"
+            raise UserError(
+                Problem(f"the run has not written {name} (its status: {status}); `--resume` goes on with it", self.path)
+            )
+        return self.path / name
+
+    def _table(self, name: str) -> pd.DataFrame:
+        import pandas as pd
+
+        path = self._there(name)
+        with _readable(path):
+            return pd.read_parquet(path)
+
+
+class _readable:
+    """Turns the many errors of a damaged Parquet file into one message."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (OSError, ValueError)):
+            raise UserError(Problem(f"cannot be read ({error})", self.path)) from None
+
+
+def write_metrics(folder: str | Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """`metrics.parquet` and `metrics.json` of metric records. A metric that is not defined is NaN, in JSON null."""
+    import pandas as pd
+
+    table = pd.DataFrame(list(records), columns=list(METRIC_COLUMNS))
+    table = table.astype({"seed": "int64", "value": "float64"})
+    _write_table(Path(folder) / "metrics.parquet", table)
+    rows = [{**row, "value": None if math.isnan(row["value"]) else row["value"]} for row in table.to_dict("records")]
+    write_json(Path(folder) / "metrics.json", rows)
+
+
+def write_history(folder: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """`history.parquet` of training: rows of `stage, epoch, name, value`."""
+    import pandas as pd
+
+    _write_table(Path(folder) / "history.parquet", pd.DataFrame(list(rows), columns=list(HISTORY_COLUMNS)))
+
+
+def write_predictions(
+    folder: str | Path, city: City, predictions: pd.DataFrame, floors: pd.DataFrame | None = None
+) -> None:
+    """`predictions.parquet` of the method, and `floor_predictions.parquet` of the floors.
+
+    Both come as `TaskData.predictions` makes them. `truth` and `prediction` are numbers in the target's own units,
+    NaN where a region has no label; of a classification they are positions among its classes, whose names stand in
+    `truth_class` and `prediction_class`.
+    """
+    _write_table(Path(folder) / "predictions.parquet", _with_ids(predictions, city, PREDICTION_COLUMNS))
+    if floors is not None:
+        columns = ("model", *PREDICTION_COLUMNS)
+        _write_table(Path(folder) / "floor_predictions.parquet", _with_ids(floors, city, columns))
+
+
+def _with_ids(predictions: pd.DataFrame, city: City, columns: Sequence[str]) -> pd.DataFrame:
+    if predictions.empty:
+        import pandas as pd
+
+        return pd.DataFrame(columns=list(columns))
+    ids = np.asarray(city.region_ids, dtype=object)[predictions["region"].to_numpy()]
+    return predictions.assign(region_id=ids)[list(columns)]
+
+
+def write_embeddings(folder: str | Path, city: City, embeddings: NDArray[np.float32]) -> None:
+    """`embeddings.parquet`, GeoParquet: `region_id, geometry, embedding`, a fixed-size list of float32, of [N, dim]."""
+    import io
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    buffer = io.BytesIO()
+    city.regions[["region_id", "geometry"]].to_parquet(buffer, index=False)
+    table = pq.read_table(buffer)
+    vectors = np.ascontiguousarray(embeddings, dtype=np.float32)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
+    table = table.append_column("embedding", column)
+    with whole(Path(folder) / "embeddings.parquet") as temporary:
+        pq.write_table(table, temporary)
+
+
+def _write_table(path: Path, table: pd.DataFrame) -> None:
+    with whole(path) as temporary:
+        table.to_parquet(temporary, index=False)
