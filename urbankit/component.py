@@ -40,7 +40,7 @@ def uses(kind: str, default: dict[str, Any] | str | None = None, description: st
     """
     if isinstance(default, str):
         default = {"name": default}
-    schema = {"component_kind": kind}
+    schema: dict[str, Any] = {"component_kind": kind}
     if default is None:
         return Field(description=description, json_schema_extra=schema)
     return Field(default_factory=lambda: Use(**default), description=description, json_schema_extra=schema)

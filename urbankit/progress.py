@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,7 +47,8 @@ class Progress:
     """
 
     def __init__(self, console: Console | None = None, *, quiet: bool = False, every: float = 5.0) -> None:
-        self.quiet, self.every, self._bars = quiet, every, None
+        self.quiet, self.every = quiet, every
+        self._bars: Any = None
         self._console = console
 
     @property

@@ -106,7 +106,7 @@ class Entry:
         """Import the class and check that it is one of its kind; raises `UserError` naming the plugin."""
         module, _, attribute = self.target.partition(":")
         try:
-            found = importlib.import_module(module)
+            found: Any = importlib.import_module(module)
             for part in attribute.split("."):
                 found = getattr(found, part)
         except (Exception, SystemExit) as error:

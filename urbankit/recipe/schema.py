@@ -125,7 +125,7 @@ class Evaluation(Params):
     """How predictions are judged."""
 
     splits: list[Literal["random", "spatial"]] = Field(
-        default_factory=lambda: ["random", "spatial"],
+        ["random", "spatial"],
         min_length=1,
         description="Split protocols, reported side by side.",
     )
@@ -139,7 +139,7 @@ class Evaluation(Params):
     )
     blocks: int = Field(10, ge=2, description="Blocks along each side of the grid of the spatial split.")
     floors: list[Literal["mean", "location", "raw-ridge", "raw-forest"]] = Field(
-        default_factory=lambda: ["mean", "location", "raw-ridge", "raw-forest"],
+        ["mean", "location", "raw-ridge", "raw-forest"],
         description="No-learning baselines that the results table carries.",
     )
     min_class_size: int = Field(

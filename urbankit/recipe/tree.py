@@ -49,7 +49,8 @@ class Node:
 
     def deepest(self, path: Iterable[Any]) -> tuple[Node, tuple]:
         """The last node that exists along `path`, and the path that leads to it."""
-        node, reached = self, ()
+        node: Node = self
+        reached: tuple = ()
         for key in path:
             found = node.child(key)
             if found is None:
