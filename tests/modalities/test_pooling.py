@@ -238,8 +238,9 @@ def test_a_trainable_backbone_is_not_kept(city: FakeCity) -> None:
 
 
 ALL = [
-    (ViT, "rsi", {"patch_size": 8}, None), (ViT, "svi", {"patch_size": 8}, None), (Text, "text", {}, "rsi"),
-    (Text, "text", {}, "svi"), (Text, "text", {}, None), (GeoCLIP, "location", {}, None), (GeoCLIP, "location", {}, "svi"),
+    (ViT, "rsi", {"patch_size": 8}, None), (ViT, "svi", {"patch_size": 8}, None),
+    (Text, "text", {}, "rsi"), (Text, "text", {}, "svi"), (Text, "text", {}, None),
+    (GeoCLIP, "location", {}, None), (GeoCLIP, "location", {}, "svi"),
     (PoiCounts, "poi", {}, None), (FlowProfile, "flows", {"components": 6}, None), (Table, "census", {}, None),
     (ImageStats, "rsi", {}, None), (ImageStats, "svi", {"hidden": 8}, None),
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The vision transformer: against transformers itself, over bands, sizes and missing pixels, and with bad checkpoints."""
+"""The vision transformer: against transformers itself, over bands, sizes, missing pixels, and with bad checkpoints."""
 
 from __future__ import annotations
 

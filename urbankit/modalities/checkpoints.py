@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # Weights only as safetensors: pickled ones can run code, and so can a repository's own Python files.
 FILES = ["*.json", "*.txt", "*.model", "model*.safetensors"]
+VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
 PATIENCE_S = 5.0
 
 
@@ -74,6 +75,11 @@ def load_tokenizer(folder: Path, key: str) -> Any:
     """The transformers tokenizer in `folder`."""
     from transformers import AutoTokenizer
 
+    # Without its files transformers would make an empty tokenizer and say nothing.
+    if not any((folder / name).is_file() for name in VOCABULARIES):
+        raise UserError(
+            Problem(f"the checkpoint has no tokenizer (none of {', '.join(VOCABULARIES)})", folder, key=key)
+        )
     with _explained(folder, key):
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
 

@@ -54,7 +54,7 @@ class Text(ModalityEncoder):
             "for CLIP, first for the BERT family.",
             json_schema_extra={"source": "eq. 10"},
         )
-        vocabulary: int = Field(2048, ge=64, description="Tokens of the learned tokenizer at most.")
+        vocabulary: int = Field(2048, ge=300, description="Tokens of the learned byte-pair tokenizer at most.")
         hidden_size: int = Field(
             64, ge=1, description="Width of the transformer.", json_schema_extra={"source": "eq. 8"}
         )

@@ -11,24 +11,27 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 # <end> is not number 2: transformers' CLIP text model takes a 2 for a sign of its first, faulty configurations.
-SPECIAL = ["<pad>", "<unknown>", "<start>", "<end>"]
-PAD, UNKNOWN, START, END = range(4)
+SPECIAL = ["<pad>", "<unused>", "<start>", "<end>"]
+PAD, _, START, END = range(4)
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
-    """A byte-pair tokenizer of lower-cased words, the same for the same texts in any order.
+    """A byte-pair tokenizer of lower-cased words in any script, the same for the same texts in any order.
 
     Args:
-        vocabulary: the most tokens it may have, special ones included.
+        vocabulary: the most tokens it may have, the 256 bytes and 4 special ones included.
     """
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-    tokenizer = Tokenizer(models.BPE(unk_token=SPECIAL[UNKNOWN], end_of_word_suffix="</w>"))
+    # Bytes as the alphabet: nothing is unknown, and it comes sorted. With an end-of-word suffix the trainer would add
+    # tokens in the order of a randomly seeded hash table.
+    tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.BPEDecoder(suffix="</w>")
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary, special_tokens=SPECIAL, end_of_word_suffix="</w>", show_progress=False
+        vocab_size=vocabulary, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
     )
     tokenizer.train_from_iterator(sorted(texts), trainer)
     tokenizer.post_processor = processors.TemplateProcessing(

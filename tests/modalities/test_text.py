@@ -1,0 +1,170 @@
+"""Captions: tokens, the state of the last token against transformers, channels, and the saved tokenizer."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fake_city import FakeCity
+from torch import Tensor
+from transformers import BertConfig, BertModel, CLIPConfig, CLIPModel, PreTrainedTokenizerFast
+
+from urbankit.errors import UserError
+from urbankit.modalities.text import Text
+from urbankit.modalities.tokens import END, PAD, SPECIAL, START, encode_texts, train_tokenizer
+
+SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+TEXTS = ["A dense block of towers.", "Low houses, wide road", "Water & trees along the harbour!"]
+
+
+def encode(city: FakeCity, of: str | None = None, dim: int = 8, **params: object) -> tuple[Text, dict, Tensor]:
+    encoder = Text(Text.Params(**params), city, "text", dim).eval()
+    batch = encoder.load(np.arange(len(encoder.observations(of))), of)
+    with torch.no_grad():
+        return encoder, batch, encoder(batch)
+
+
+def save_tokenizer(folder: Path, **special: str) -> PreTrainedTokenizerFast:
+    learned = train_tokenizer(TEXTS, 300)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=learned, pad_token=SPECIAL[PAD], bos_token=SPECIAL[START], eos_token=SPECIAL[END], **special
+    )
+    tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    torch.manual_seed(5)
+    text = SMALL | {"vocab_size": 300, "bos_token_id": START, "eos_token_id": END, "pad_token_id": PAD}
+    vision = SMALL | {"image_size": 16, "patch_size": 8}
+    CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)).save_pretrained(tmp_path / "clip")
+    save_tokenizer(tmp_path / "clip")
+    return tmp_path / "clip"
+
+
+def test_tokens_read_back_as_the_caption() -> None:
+    tokenizer = train_tokenizer(TEXTS, 300)
+    ids, lengths = encode_texts(tokenizer, TEXTS, 77, PAD)
+    assert (ids[:, 0] == START).all() and all(ids[i, n - 1] == END for i, n in enumerate(lengths))
+    assert tokenizer.decode(ids[1, : lengths[1]]) == " low houses, wide road"
+    assert (ids[np.arange(ids.shape[1]) >= lengths[:, None]] == PAD).all()
+
+
+def test_long_captions_are_cut_but_end() -> None:
+    ids, lengths = encode_texts(train_tokenizer(TEXTS, 300), ["water " * 100, "trees"], 9, PAD)
+    assert ids.shape == (2, 9) and lengths[0] == 9 and ids[0, -1] == END
+
+
+def test_words_and_scripts_never_seen_are_split() -> None:
+    tokenizer = train_tokenizer(TEXTS, 300)
+    ids, lengths = encode_texts(tokenizer, ["wart 山"], 77, PAD)
+    assert lengths[0] > 4 and tokenizer.decode(ids[0]) == " wart 山"
+
+
+def test_the_tokenizer_depends_on_the_texts_alone() -> None:
+    code = (
+        "import sys; from urbankit.modalities.tokens import train_tokenizer\n"
+        "print(hash(0), train_tokenizer(sys.argv[1:], 330).to_str())"
+    )
+    texts = [*TEXTS, *(f"{a} {b}" for a in "abcdefgh" for b in "klmnopqr")]
+    runs = {subprocess.check_output([sys.executable, "-c", code, *order]) for order in (texts, texts[::-1], texts)}
+    assert len(runs) == 1
+
+
+def test_the_vector_is_transformers_own_end_state(city: FakeCity) -> None:
+    encoder, batch, vectors = encode(city, "rsi")
+    with torch.no_grad():
+        direct = encoder.model(batch["ids"]).pooler_output
+        alone = torch.cat([encoder({k: v[[i]] for k, v in _cut(batch, i).items()}) for i in range(len(vectors))])
+    torch.testing.assert_close(vectors, direct)
+    torch.testing.assert_close(vectors, alone, atol=1e-5, rtol=1e-5)
+
+
+def _cut(batch: dict[str, Tensor], i: int) -> dict[str, Tensor]:
+    return {"ids": batch["ids"][:, : batch["length"][i]], "length": batch["length"]}
+
+
+def test_channels_are_the_captions_of_what_they_describe(city: FakeCity) -> None:
+    encoder = Text(Text.Params(captions={"street": "svi"}), city, "text", 8)
+    for of, source in (("rsi", "rsi"), ("svi", "svi"), ("street", "svi")):
+        np.testing.assert_array_equal(encoder.observations(of), city.captions(source)["region"])
+        batch = encoder.load(np.arange(3), of)
+        read = [encoder._learned.decode(ids.tolist()) for ids in batch["ids"]]
+        assert read == [f" {text}" for text in city.captions(source)["text"][:3]]
+        assert encoder.describes(of)
+    assert not encoder.describes("location") and len(encoder.observations("location")) == 0
+    every = encoder.observations()
+    assert len(every) == sum(len(city.captions(s)) for s in city.caption_sources) and (np.diff(every) >= 0).all()
+
+
+def test_clip_checkpoint_equals_a_direct_call(city: FakeCity, clip: Path) -> None:
+    encoder, _, vectors = encode(city, "svi", pretrained=str(clip))
+    tokens = PreTrainedTokenizerFast.from_pretrained(clip)(
+        city.captions("svi")["text"].tolist(), padding=True, truncation=True, max_length=77, return_tensors="pt"
+    )
+    model = CLIPModel.from_pretrained(clip).eval()
+    with torch.no_grad():
+        direct = model.text_model(tokens["input_ids"], attention_mask=tokens["attention_mask"]).pooler_output
+        torch.testing.assert_close(vectors, direct, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(encoder.project(vectors), model.text_projection(direct), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", ["auto", "mean", "end"])
+def test_bert_checkpoint_equals_a_direct_call(city: FakeCity, tmp_path: Path, pooling: str) -> None:
+    model = BertModel(BertConfig(vocab_size=300, **SMALL)).eval()
+    model.save_pretrained(tmp_path / "bert")
+    tokenizer = save_tokenizer(tmp_path / "bert")
+    encoder, _, vectors = encode(city, "rsi", pretrained=str(tmp_path / "bert"), pooling=pooling)
+    tokens = tokenizer(city.captions("rsi")["text"].tolist(), padding=True, return_tensors="pt")
+    with torch.no_grad():
+        states = model(tokens["input_ids"], attention_mask=tokens["attention_mask"]).last_hidden_state
+    lengths = tokens["attention_mask"].sum(1)
+    expected = {
+        "auto": states[:, 0],
+        "end": torch.stack([s[n - 1] for s, n in zip(states, lengths, strict=True)]),
+        "mean": torch.stack([s[:n].mean(0) for s, n in zip(states, lengths, strict=True)]),
+    }[pooling]
+    torch.testing.assert_close(vectors, expected, atol=1e-5, rtol=1e-5)
+    assert all(p.requires_grad for p in encoder.parameters())
+
+
+def test_the_learned_tokenizer_is_part_of_the_state(city: FakeCity, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    encoder, _, vectors = encode(city, "rsi")
+    save_file(encoder.state_dict(), tmp_path / "text.safetensors")
+    # Another city would learn another tokenizer; its captions are read by the one that the weights were trained on.
+    other_city = FakeCity()
+    more = other_city.captions("svi").assign(text="an entirely different vocabulary of boulevards")
+    other_city._captions["svi"] = more
+    other = Text(Text.Params(), other_city, "text", 8).eval()
+    assert other._learned.to_str() != encoder._learned.to_str()
+    other.load_state_dict(load_file(tmp_path / "text.safetensors"))
+    assert other._learned.to_str() == encoder._learned.to_str()
+    with torch.no_grad():
+        again = other(other.load(np.arange(len(vectors)), "rsi"))
+    torch.testing.assert_close(again, vectors)
+
+
+def test_gradients_reach_the_embedding(city: FakeCity) -> None:
+    encoder = Text(Text.Params(), city, "text", 8)
+    encoder.project(encoder(encoder.load(np.arange(4), "svi"))).sum().backward()
+    assert encoder.model.embeddings.token_embedding.weight.grad.abs().sum() > 0
+
+
+def test_a_city_without_captions(city: FakeCity) -> None:
+    city._captions = {}
+    with pytest.raises(UserError, match=r"modalities\.text: the city has no captions"):
+        Text(Text.Params(), city, "text", 8)
+
+
+def test_a_checkpoint_without_a_tokenizer(city: FakeCity, clip: Path) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (clip / name).unlink()
+    with pytest.raises(UserError, match=r"modalities\.text\.pretrained"):
+        encode(city, pretrained=str(clip))
