@@ -16,6 +16,7 @@ def register_modality_encoders(register: Register) -> None:
         "urbankit.modalities.flow_profile:FlowProfile",
         "in- and outflows of a region",
     )
+    register("image_stats", "urbankit.modalities.image_stats:ImageStats", "statistics of an image's bands")
     register("table", "urbankit.modalities.table:Table", "numeric columns of one of the city's tables")
 
 
