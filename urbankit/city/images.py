@@ -159,6 +159,8 @@ def _find_points(
     use = named & placed & ~again & (region >= 0)
     if not (region >= 0).any():
         raise UserError(Problem(explain_no_match(index, points.lon, points.lat), table))
+    if not use.any():
+        raise UserError(Problem(f"no row has the path of an image in column '{spec.image}'", table, key=f"{key}.image"))
     dropped = {
         "without the path of an image": ~named,
         "without a usable position": named & ~placed,

@@ -17,6 +17,7 @@ from urbankit.errors import Problem, UserError
 
 if TYPE_CHECKING:
     import rasterio
+    from affine import Affine
 
 _BATCH_BYTES = 32 << 20
 
@@ -50,6 +51,8 @@ def mosaic_bands(paths: list[Path], chosen: list[int] | None) -> list[Band]:
                 for number, dtype in zip(dataset.indexes, dataset.dtypes, strict=True):
                     if dtype.startswith("complex"):
                         raise UserError(Problem(f"band {number} holds complex numbers", path))
+                    if dataset.colorinterp[number - 1] == ColorInterp.palette:
+                        raise UserError(Problem("holds numbers of a palette; use `gdal_translate -expand rgb`", path))
                     plain = (dataset.scales[number - 1], dataset.offsets[number - 1]) == (1.0, 0.0)
                     if dataset.colorinterp[number - 1] != ColorInterp.alpha:
                         stack.append(Band(path, number, dtype if plain else "float32"))
@@ -161,7 +164,7 @@ class _Cells:
         ]
         wide, high = (right - left) / shape[1], (bottom - top) / shape[0]
         a, b, _, d, e, _ = self._dataset.transform[:6]
-        x, y = self._dataset.transform * (float(left), float(top))
+        x, y = _apply(self._dataset.transform, left, top)
         filled = np.stack([band.astype(np.float32).filled(np.nan) for band in cells])
         return filled, Affine(a * wide, b * high, x, d * wide, e * high, y)
 
@@ -175,7 +178,11 @@ class _Cells:
         x = self._centres[:, :1] + np.concatenate([along, along, edge, -edge])
         y = self._centres[:, 1:] + np.concatenate([edge, -edge, along, along])
         to_dataset = pyproj.Transformer.from_crs(crs, self._dataset.crs, always_xy=True)
-        return ~self._dataset.transform * to_dataset.transform(x, y)
+        return _apply(~self._dataset.transform, *to_dataset.transform(x, y))
+
+
+def _apply(transform: Affine, x: Any, y: Any) -> tuple[Any, Any]:
+    return transform.a * x + transform.b * y + transform.c, transform.d * x + transform.e * y + transform.f
 
 
 def _spans(border: np.ndarray, pixels: int, cells: int) -> tuple[np.ndarray, np.ndarray]:

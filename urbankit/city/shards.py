@@ -67,7 +67,10 @@ def write_shards(
         mean, std = statistics.finish()
         empty = [name for name, value in zip(band_names, mean, strict=True) if np.isnan(value)]
         if empty:
-            raise UserError(f"no image has a valid pixel in band {', '.join(empty)}")
+            raise UserError(
+                f"no image has a valid pixel in band {', '.join(empty)}: check its CRS, its nodata value, and that it "
+                "covers the regions"
+            )
     return Shards(files, sum(file["rows"] for file in files), mean, std, digest.hexdigest())
 
 
