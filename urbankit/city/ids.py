@@ -35,7 +35,7 @@ class RegionIds:
         text = id_text(column, dtype)
         if self.padded_width:
             text = pl.when(text.str.contains(r"^\d+$")).then(text.str.zfill(self.padded_width)).otherwise(text)
-        return text
+        return text.alias(column)
 
     def index(self, column: str, dtype: pl.DataType) -> pl.Expr:
         """The region of every row of a column, int64, -1 where no region has that id."""
@@ -45,7 +45,7 @@ class RegionIds:
         found = self.text(column, dtype).replace_strict(
             pl.Series(self.ids, dtype=pl.String), regions, default=-1, return_dtype=pl.Int64
         )
-        return found.fill_null(-1)
+        return found.fill_null(-1).alias(column)
 
 
 def id_text(column: str, dtype: pl.DataType) -> pl.Expr:
@@ -60,4 +60,4 @@ def id_text(column: str, dtype: pl.DataType) -> pl.Expr:
     else:
         value = value.cast(pl.String)
     value = value.str.strip_chars().str.replace(r"^(-?\d+)\.0+$", "$1")
-    return pl.when(value == "").then(None).otherwise(value)
+    return pl.when(value == "").then(None).otherwise(value).alias(column)

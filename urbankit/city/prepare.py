@@ -44,28 +44,42 @@ def prepare(
     out_folder = Path(out) if out is not None else Path(city.name)
     _check_sources(city, spec_file, data_folder)
     manifest = _open_folder(out_folder, city.name)
-    fresh = manifest is None
-    try:
-        with _disk(out_folder):
-            out_folder.mkdir(parents=True, exist_ok=True)
-            context = Context(city, data_folder, out_folder, Problems(), progress or Progress(quiet=True))
-            _Preparation(context, manifest or {}).run()
-    except UserError:
-        if fresh and not (out_folder / MANIFEST).exists():
-            shutil.rmtree(out_folder, ignore_errors=True)
-        raise
+    with _disk(out_folder):
+        context = Context(city, data_folder, out_folder, Problems(), progress or Progress(quiet=True))
+        _Preparation(context, manifest).run()
     return out_folder
 
 
 class _Preparation:
     """One call of `prepare`: decides what to keep, builds the rest, and writes only when nothing is wrong."""
 
-    def __init__(self, context: Context, manifest: dict[str, Any]) -> None:
-        self.context, self.before = context, manifest
+    def __init__(self, context: Context, manifest: dict[str, Any] | None) -> None:
+        self.context, self.before = context, manifest or {}
+        self.kept: dict[str, dict[str, Any]] = dict(self.before.get("parts", {}))
         self.done: dict[str, dict[str, Any]] = {}
         self.pending: list[tuple[Part, Built, SourceReport]] = []
+        self.existed, self.written = context.out.exists(), False
 
     def run(self) -> None:
+        self.context.out.mkdir(parents=True, exist_ok=True)
+        try:
+            self._build()
+        except UserError:
+            self._undo()
+            raise
+
+    def _undo(self) -> None:
+        """Leave the folder as it was; parts that were written whole stay for the next call."""
+        if self.written:
+            return
+        if "parts" in self.before:
+            write_json(self.context.out / MANIFEST, self.before)
+        else:
+            shutil.rmtree(self.context.out)
+            if self.existed:
+                self.context.out.mkdir()
+
+    def _build(self) -> None:
         spec, problems = self.context.spec, self.context.problems
         regions = parts.regions_part(self.context)
         self._do(regions)
@@ -93,21 +107,21 @@ class _Preparation:
         problems.raise_if_any()
         for name, part in spec.captions.items():
             if part.image is not None:
-                self.context.images[name] = self._entry(f"images.{name}")["image"]
+                self.context.images[name] = self.done[f"images.{name}"]["image"]
                 self._do(parts.captions_part(self.context, name, part, known, stamps[name]))
         problems.raise_if_any()
         self._finish()
 
     def _do(self, part: Part) -> None:
         """Keep a part that is unchanged, else build it; pictures are written at once, the rest by `_finish`."""
-        old = self.before.get("parts", {}).get(part.key)
+        old = self.kept.get(part.key)
         if old and old["inputs"] == part.inputs and self._intact(old):
             self.done[part.key] = old
             return
         report = SourceReport(part.key)
         self.context.progress.say(f"{part.key} …")
         if part.key.startswith("images."):
-            self._write_manifest(complete=False)
+            self._forget(part)
         built = part.build(self.context, report)
         if built is None:
             return
@@ -118,33 +132,36 @@ class _Preparation:
     def _intact(self, entry: dict[str, Any]) -> bool:
         return all((self.context.out / name).is_file() for name in entry["files"])
 
-    def _entry(self, key: str) -> dict[str, Any]:
-        return self.done[key]
+    def _forget(self, part: Part) -> None:
+        """Before the files of a part change, the manifest stops vouching for them, and for the city."""
+        self.kept.pop(part.key, None)
+        self._write_manifest(complete=False)
 
     def _flush(self) -> None:
-        """Write what is pending; from the first file on, the city is not complete until all is written."""
-        if self.pending:
-            self._write_manifest(complete=False)
+        """Write what is pending, and each part into the manifest once it is whole."""
         for part, built, report in self.pending:
+            self._forget(part)
             built.write()
-            files = part.files
-            digest = hash_json([hash_file(self.context.out / name) for name in files])
+            files, digest = part.files, None
             if "image" in built.entry:
-                digest, entry = built.entry["image"]["content_hash"], built.entry["image"]
-                files = [*files, *(f"{part.key.replace('.', '/', 1)}/{shard['file']}" for shard in entry["shards"])]
+                image = built.entry["image"]
+                files = [*files, *(f"{part.key.replace('.', '/', 1)}/{shard['file']}" for shard in image["shards"])]
+                digest = image["content_hash"]
             self.done[part.key] = {
                 "inputs": part.inputs,
-                "hash": digest,
+                "hash": digest or hash_json([hash_file(self.context.out / name) for name in files]),
                 "files": files,
                 "report": vars(report),
                 **built.entry,
             }
+            self.written = True
+        if self.pending:
             self._write_manifest(complete=False)
         self.pending.clear()
 
     def _finish(self) -> None:
-        changed = bool(self.pending) or set(self.done) != set(self.before.get("parts", {}))
         self._flush()
+        changed = self.written or set(self.done) != set(self.before.get("parts", {}))
         if not changed and self.before.get("complete") and (self.context.out / REPORT).is_file():
             return
         self._write_manifest(complete=False)
@@ -167,8 +184,7 @@ class _Preparation:
         return sorted(self.done, key=lambda key: order.index(key.split(".", 1)[0]))
 
     def _manifest(self, *, complete: bool) -> dict[str, Any]:
-        kept = self.before.get("parts", {}) if not complete else {}
-        entries = kept | self.done
+        entries = self.done if complete else self.kept | self.done
         return {
             "format": FORMAT,
             "complete": complete,
@@ -185,7 +201,7 @@ class _Preparation:
         write_json(self.context.out / MANIFEST, self._manifest(complete=complete))
 
     def _remove_stale(self) -> None:
-        """Files of parts that the spec no longer names."""
+        """Files of parts that the spec no longer names, and half-written ones of a prepare that was killed."""
         out = self.context.out
         kept = {name for entry in self.done.values() for name in entry["files"]}
         old = {name for entry in self.before.get("parts", {}).values() for name in entry["files"]}
@@ -193,6 +209,8 @@ class _Preparation:
             (out / name).unlink(missing_ok=True)
             if not any((out / name).parent.iterdir()):
                 (out / name).parent.rmdir()
+        for left_by_a_kill in out.rglob(".*"):
+            left_by_a_kill.unlink()
 
 
 def _check_sources(spec: CitySpec, spec_file: Path, data: Path) -> None:
@@ -217,7 +235,7 @@ def _open_folder(out: Path, name: str) -> dict[str, Any] | None:
     if out.exists() and not out.is_dir():
         raise UserError(Problem("exists and is no folder; choose another --out", out))
     found = read_manifest(out) if (out / MANIFEST).is_file() else None
-    if found is None and out.is_dir() and any(out.iterdir()):
+    if found is None and out.is_dir() and any(not entry.name.startswith(".") for entry in out.iterdir()):
         raise UserError(Problem("exists and is no prepared city; choose another --out or empty it", out))
     if found is not None and found.get("name") != name:
         raise UserError(Problem(f"holds the city '{found.get('name')}', not '{name}'; choose another --out", out))

@@ -52,8 +52,11 @@ def build_regions(
 
 
 def utm(shapes: gpd.GeoDataFrame | gpd.GeoSeries) -> CRS:
-    """The UTM zone of the middle of the shapes."""
-    return shapes.estimate_utm_crs()
+    """The UTM zone of the middle of the shapes. Raises `UserError` near the poles, which have none."""
+    try:
+        return shapes.estimate_utm_crs()
+    except RuntimeError:
+        raise UserError(Problem("there is no UTM zone here; name a projected CRS in metres", key="crs")) from None
 
 
 def _from_file(spec: RegionFile, data: Path, problems: Problems, report: SourceReport) -> gpd.GeoDataFrame | None:
@@ -66,7 +69,7 @@ def _from_file(spec: RegionFile, data: Path, problems: Problems, report: SourceR
         return None
     report.rows = len(frame)
     column = pl.from_pandas(frame[spec.id])
-    ids = column.to_frame("id").select(id=id_text("id", column.dtype)).to_series()
+    ids = column.to_frame("id").select(id_text("id", column.dtype)).to_series()
     null = ids.is_null()
     if null.any():
         rows = ", ".join(str(row + 1) for row in np.flatnonzero(null.to_numpy())[:5])

@@ -89,7 +89,8 @@ class H3Regions(Spec):
     h3: H3 = Field(description="The cells.")
 
 
-Size = Union[int, tuple[int, int]]  # noqa: UP007
+Side = Annotated[int, Field(ge=1, le=4096)]
+Size = Union[Side, tuple[Side, Side]]  # noqa: UP007
 
 
 class _Images(Spec):
@@ -106,10 +107,18 @@ def _size(default: int) -> Any:
 class MosaicImages(_Images):
     """One patch a region, cut from rasters: north-up, centred on the region, all bands stacked."""
 
-    mosaic: list[str] = Field(
-        min_length=1, description="GeoTIFFs in any CRS; their bands are stacked in this order."
+    mosaic: str | list[str] = Field(
+        min_length=1,
+        description="GeoTIFF or several, in any CRS; their bands are stacked in this order.",
     )
-    extent_m: float = Field(gt=0, description="Side of the patch on the ground in metres.")
+    bands: list[Annotated[int, Field(ge=1)]] | None = Field(
+        None, min_length=1, description="Bands to take, counted from 1 over the whole stack; null takes all."
+    )
+    extent_m: float | None = Field(
+        None,
+        gt=0,
+        description="Side of the patch on the ground in metres; null takes the square root of the median region area.",
+    )
     size: Size = _size(64)
 
 

@@ -155,7 +155,7 @@ def _labels(column: object) -> np.ndarray:
     """object[n]: labels as text (`4`, never `4.0`), None where a cell is empty or says NA."""
     from urbankit.city.ids import id_text
 
-    text = column.to_frame("label").select(label=id_text("label", column.dtype)).to_series()  # type: ignore[attr-defined]
+    text = column.to_frame("label").select(id_text("label", column.dtype)).to_series()  # type: ignore[attr-defined]
     text = text.set(text.str.to_lowercase().is_in(MISSING).fill_null(True), None)
     return np.array(text.to_list(), dtype=object)
 

@@ -66,14 +66,14 @@ def read_vector(
         problems.add("has no CRS; declare it with `crs`, or save the file with one", file=path, key=key)
         return None
     if frame.crs is None:
-        return frame.set_crs(crs)
+        frame = frame.set_crs(crs)
     if crs is not None and not frame.crs.equals(CRS.from_user_input(crs), ignore_axis_order=True):
         problems.add(f"is in {_name(frame.crs)}, but {crs} is declared", file=path, key=f"{key}.crs")
         return None
     left, bottom, right, top = frame.total_bounds
     if frame.crs.is_geographic and not (left >= -360 and right <= 360 and bottom >= -90.001 and top <= 90.001):
         problems.add(
-            f"says it is in {_name(frame.crs)}, in degrees, but its coordinates span x {left:.6g} to {right:.6g}, "
+            f"is declared in {_name(frame.crs)}, in degrees, but its coordinates span x {left:.6g} to {right:.6g}, "
             f"y {bottom:.6g} to {top:.6g}: they are in another CRS",
             file=path,
             key=key,
