@@ -1,0 +1,78 @@
+"""What a graph encoder is: a view and node features in, node embeddings out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from urbankit.component import Component
+from urbankit.graph.engine import propagate
+from urbankit.graph.graph import Graph
+from urbankit.graph.normalise import Normalisation, add_self, normalise
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Node embeddings `z` [n, out_dim]; of a variational encoder also the mean and log standard deviation."""
+
+    z: Tensor
+    mu: Tensor | None = None
+    log_sigma: Tensor | None = None
+
+
+class GraphEncoder(Component, nn.Module, ABC):
+    """Encodes the nodes of a graph. `in_dim` is the width of the node features, `out_dim` that of the embeddings.
+
+    `engine` computes the message passing: `auto`, `dgl` or `torch`.
+    """
+
+    out_dim: int
+
+    def __init__(self, params: Component.Params, in_dim: int, engine: str = "auto") -> None:
+        nn.Module.__init__(self)
+        self.params, self.in_dim, self.engine = params, in_dim, engine
+
+    @abstractmethod
+    def forward(self, graph: Graph, x: Tensor, generator: torch.Generator | None = None) -> Encoded:
+        """Encode node features `x` [n, in_dim]. Random draws happen in training mode only, from `generator`."""
+
+    def forward_nodes(self, graph: Graph, x: Tensor, nodes: Tensor) -> Tensor:
+        """Embeddings [M, out_dim] of a graph of M nodes of which the m-th has the features `x[nodes[m]]`.
+
+        `x` is [N, in_dim], `nodes` int64 [M]; a node of `x` may occur many times.
+        """
+        return self(graph, x.index_select(0, nodes)).z
+
+    def losses(self, graph: Graph, encoded: Encoded, rows: Tensor) -> dict[str, Tensor]:
+        """What the encoder itself learns from, for the nodes in `rows` (int64 [B]), by name; nothing by default."""
+        return {}
+
+    def edge_weight(self, graph: Graph, encoded: Encoded, src: Tensor, dst: Tensor) -> Tensor:
+        """The weight [E] of the pairs (`src`, `dst`), int64 [E] each: by default the view's own A_ij, 0 for no edge."""
+        if src is graph.src and dst is graph.dst:
+            return graph.weight
+        with_zero = torch.cat([graph.weight, graph.weight.new_zeros(1)])
+        return with_zero[graph.edge_ids(src, dst)]
+
+
+class GraphConvolution(nn.Module):
+    """One graph convolution `Â X W + b`, Â being the normalised adjacency with self-loops (Kipf and Welling, 2017)."""
+
+    def __init__(self, in_dim: int, out_dim: int, normalisation: Normalisation, engine: str) -> None:
+        super().__init__()
+        self.linear = nn.Linear(in_dim, out_dim, bias=False)
+        nn.init.xavier_uniform_(self.linear.weight)
+        self.bias = nn.Parameter(torch.zeros(out_dim))
+        self.normalisation, self.engine = normalisation, engine
+
+    def forward(self, graph: Graph, x: Tensor) -> Tensor:
+        """Node features `x` [n, in_dim] to [n, out_dim]."""
+        return self.gather(graph, self.linear(x))
+
+    def gather(self, graph: Graph, x: Tensor) -> Tensor:
+        """`Â x + b` of features [n, out_dim] that went through `linear` already."""
+        weight, self_weight = normalise(graph, self.normalisation)
+        return add_self(propagate(graph, x, weight, self.engine), x, self_weight) + self.bias

@@ -1,0 +1,125 @@
+"""Message passing by DGL or by plain torch; the only file that imports dgl."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import warnings
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import torch
+from torch import Tensor
+
+from urbankit.errors import UserError
+from urbankit.graph import torch_engine
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from urbankit.graph.graph import Graph
+
+Engine = Literal["dgl", "torch"]
+ENGINES = ("auto", "dgl", "torch")
+
+
+def propagate(graph: Graph, x: Tensor, weight: Tensor | None = None, engine: str = "auto") -> Tensor:
+    """One step of message passing, `out_i = Σⱼ A_ij x_j`: `A X` of eq. 17 and 23.
+
+    `x` is [n, d]; `weight` ([E], the graph's own by default) are the A_ij of the graph's edges. Returns float32 [n, d];
+    gradients reach `x` and `weight`. Under `auto` a graph so dense that a matrix product is cheaper is multiplied as
+    one, with any engine. The engines agree to 1e-5.
+    """
+    weight = graph.weight if weight is None else weight
+    with torch.autocast(x.device.type, enabled=False):
+        x, weight = x.float(), weight.float()
+        if _by_dgl(graph, engine):
+            return _dgl().ops.u_mul_e_sum(_dgl_graph(graph), x, weight.unsqueeze(1))
+        return torch_engine.propagate(graph, x, weight)
+
+
+def edge_dot(graph: Graph, a: Tensor, b: Tensor, engine: str = "auto") -> Tensor:
+    """`a_i · b_j` on every edge (i, j): [E] float32, of `a` and `b` [n, d]; gradients reach both."""
+    with torch.autocast(a.device.type, enabled=False):
+        a, b = a.float(), b.float()
+        if _by_dgl(graph, engine):
+            return _dgl().ops.v_dot_u(_dgl_graph(graph), a, b).squeeze(1)
+        return torch_engine.edge_dot(graph, a, b)
+
+
+def select_engine(engine: str = "auto", device: torch.device | str = "cpu") -> Engine:
+    """The engine that serves tensors on `device`: for `auto` DGL where it is installed and can, torch otherwise.
+
+    Raises `UserError` for an unknown engine, and for `dgl` where it cannot serve; the message says why.
+    """
+    if engine not in ENGINES:
+        raise UserError(f"unknown graph engine '{engine}'; choose one of {', '.join(ENGINES)}")
+    if engine == "torch":
+        return "torch"
+    reason = why_not_dgl(torch.device(device).type)
+    if reason is None:
+        return "dgl"
+    if engine == "dgl":
+        raise UserError(f"the graph engine 'dgl' cannot be used: {reason}. Choose 'auto' or 'torch'.")
+    return "torch"
+
+
+@cache
+def why_not_dgl(device_type: str = "cpu") -> str | None:
+    """Why DGL cannot compute on a kind of device (`cpu`, `cuda`), or None if it can."""
+    try:
+        dgl = _dgl()
+    except ImportError as error:
+        return f"it does not import ({error})"
+    except Exception as error:
+        return f"it does not start on torch {torch.__version__} ({type(error).__name__}: {error})"
+    try:
+        nodes = torch.zeros(1, dtype=torch.int64, device=device_type)
+        ones = torch.ones(1, 1, device=device_type)
+        dgl.ops.u_mul_e_sum(dgl.graph((nodes, nodes)), ones, ones)
+    except Exception as error:
+        return f"dgl {dgl.__version__} has no kernels for {device_type} ({str(error).strip().splitlines()[-1]})"
+    return None
+
+
+def dgl_version() -> str | None:
+    """The version of DGL in use, None where it does not serve the processor."""
+    return _dgl().__version__ if why_not_dgl() is None else None
+
+
+def _by_dgl(graph: Graph, engine: str) -> bool:
+    if engine == "auto" and torch_engine.nearly_dense(graph):
+        return False
+    return graph.n_edges > 0 and select_engine(engine, graph.device) == "dgl"
+
+
+def _dgl_graph(graph: Graph) -> Any:
+    """The DGL graph whose node i hears from node j for every edge (i, j), built once for a set of edges.
+
+    DGL sends along edges: its source is our `dst`. Our rows are its columns, so that it has nothing to sort.
+    """
+    none = torch.empty(0, dtype=torch.int64, device=graph.device)
+    return graph.keep("dgl", lambda: _dgl().graph(("csc", (graph.indptr, graph.dst, none)), num_nodes=graph.n))
+
+
+@cache
+def _dgl() -> ModuleType:
+    """dgl, imported without its questions: it prints, warns and writes `~/.dgl` when no backend is chosen."""
+    before = os.environ.get("DGLBACKEND")
+    os.environ["DGLBACKEND"] = "pytorch"
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            import dgl
+            import dgl.ops
+    finally:
+        if before is None:
+            del os.environ["DGLBACKEND"]
+        else:
+            os.environ["DGLBACKEND"] = before
+    return cast("ModuleType", dgl)

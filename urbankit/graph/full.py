@@ -1,0 +1,18 @@
+"""The whole view as everybody's surroundings: the ablation without random walks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from urbankit.graph.graph import Graph
+from urbankit.graph.subgraph import Subgraphs, SubgraphSampler
+
+
+class FullGraph(SubgraphSampler):
+    """All roots share the whole view with its (learned) weights; a root's readout is its own row."""
+
+    def sample(
+        self, graph: Graph, weight: Tensor, roots: Tensor, generator: torch.Generator | None = None
+    ) -> Subgraphs:
+        return Subgraphs(graph.with_weight(weight), torch.arange(graph.n, device=graph.device), None, roots)

@@ -1,0 +1,55 @@
+"""Graph convolutional network (Kipf and Welling, 2017), eq. 23 of the UrbanMMCL paper."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from urbankit import component
+from urbankit.graph.activation import Activation, activation
+from urbankit.graph.base import Encoded, GraphConvolution, GraphEncoder
+from urbankit.graph.graph import Graph
+from urbankit.graph.normalise import DESCRIPTION, Normalisation
+
+
+class GCN(GraphEncoder):
+    """Layers of `Â X W + b` with an activation between them. Learns no edge weights: it keeps those of the view."""
+
+    class Params(component.Params):
+        hidden: list[int] = Field(
+            [128],
+            description="Widths of the hidden layers; an empty list leaves one layer.",
+            json_schema_extra={"source": "4.2.3"},
+        )
+        out: int = Field(64, ge=1, description="Width of the embeddings.", json_schema_extra={"source": "4.2.3"})
+        activation: Activation = Field(
+            "leaky_relu",
+            description="Activation after every hidden layer. The last layer is linear: an embedding compared by its"
+            " cosine wants both signs.",
+            json_schema_extra={"source": "4.2.3"},
+        )
+        normalise: Normalisation = Field("symmetric", description=DESCRIPTION)
+        dropout: float = Field(0.0, ge=0, lt=1, description="Dropout after every hidden layer.")
+
+    def __init__(self, params: Params, in_dim: int, engine: str = "auto") -> None:
+        super().__init__(params, in_dim, engine)
+        widths = [in_dim, *params.hidden, params.out]
+        self.out_dim = params.out
+        self.layers = nn.ModuleList(GraphConvolution(i, o, params.normalise, engine) for i, o in pairwise(widths))
+        self.between = nn.Sequential(activation(params.activation), nn.Dropout(params.dropout))
+
+    def forward(self, graph: Graph, x: Tensor, generator: torch.Generator | None = None) -> Encoded:
+        return Encoded(self._after_linear(graph, self.layers[0].linear(x)))
+
+    def forward_nodes(self, graph: Graph, x: Tensor, nodes: Tensor) -> Tensor:
+        # A node occurs in many subgraphs: the first linear layer costs less on x than on its copies.
+        return self._after_linear(graph, nn.functional.embedding(nodes, self.layers[0].linear(x)))
+
+    def _after_linear(self, graph: Graph, x: Tensor) -> Tensor:
+        x = self.layers[0].gather(graph, x)
+        for layer in self.layers[1:]:
+            x = layer(graph, self.between(x))
+        return x

@@ -1,0 +1,90 @@
+"""Variational graph auto-encoder, eq. 17 to 21 of the UrbanMMCL paper."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from urbankit import component
+from urbankit.graph.activation import Activation, activation
+from urbankit.graph.base import Encoded, GraphConvolution, GraphEncoder
+from urbankit.graph.engine import edge_dot
+from urbankit.graph.graph import Graph
+from urbankit.graph.normalise import DESCRIPTION, Normalisation
+from urbankit.graph.reconstruction import squared_error
+
+# Bounds of log σ: σ between 0.0003 and 55, so that neither it nor its square leaves the range of half floats.
+LOG_SIGMA = (-8.0, 4.0)
+
+
+class VGAE(GraphEncoder):
+    """Draws node embeddings from Gaussians that a one-layer GCN gives, and learns the weights of the edges.
+
+    The decoder is `Ã_ij = Softplus(z_i · z_j)`. Outside training `z` is the mean.
+    """
+
+    class Params(component.Params):
+        latent: int = Field(64, ge=1, description="Width of the embeddings.", json_schema_extra={"source": "4.2.3"})
+        activation: Activation = Field(
+            "leaky_relu",
+            description="Activation of the mean. The paper names LeakyReLU for its one-layer encoder, whose only output"
+            " is the mean and the deviation; the deviation is positive by its parametrisation, so the mean has it.",
+            json_schema_extra={"source": "eq. 17, 4.2.3"},
+        )
+        normalise: Normalisation = Field("symmetric", description=DESCRIPTION)
+        kl_weight: Literal["balanced", "literal"] | float = Field(
+            "balanced",
+            description="Weight of the divergence. The paper sums it over nodes (eq. 21) while it averages the"
+            " reconstruction over all N² pairs (eq. 20): `literal` does that, `balanced` divides both by N², as the"
+            " evidence bound has them; a number multiplies eq. 21.",
+            json_schema_extra={"source": "eq. 21"},
+        )
+        reconstruction_weight: float = Field(
+            1.0, ge=0, description="Weight of the reconstruction.", json_schema_extra={"source": "eq. 20"}
+        )
+
+    def __init__(self, params: Params, in_dim: int, engine: str = "auto") -> None:
+        super().__init__(params, in_dim, engine)
+        self.out_dim = params.latent
+        # GCN_μ and GCN_σ see the same messages, so they are one convolution of both widths.
+        self.convolution = GraphConvolution(in_dim, 2 * params.latent, params.normalise, engine)
+        self.activation = activation(params.activation)
+
+    def forward(self, graph: Graph, x: Tensor, generator: torch.Generator | None = None) -> Encoded:
+        """Eq. 17 and 18: `z = μ + σ ⊙ ε` [n, latent]; `log σ` is what the GCN gives, kept within `LOG_SIGMA`."""
+        mu, log_sigma = self.convolution(graph, x).chunk(2, dim=1)
+        mu, log_sigma = self.activation(mu), log_sigma.clamp(*LOG_SIGMA)
+        if not self.training:
+            return Encoded(mu, mu, log_sigma)
+        # Drawn where the generator lives, so that a seed gives the same numbers on every device.
+        epsilon = torch.randn(mu.shape, generator=generator, device=generator.device if generator else "cpu")
+        return Encoded(mu + log_sigma.exp() * epsilon.to(mu.device), mu, log_sigma)
+
+    def losses(self, graph: Graph, encoded: Encoded, rows: Tensor) -> dict[str, Tensor]:
+        """Eq. 20 and 21, of which the nodes in `rows` (int64 [B], each once) are taken as a sample of all.
+
+        `reconstruction` is the mean of `(A_ij - Ã_ij)²` over i in `rows` and all j, exactly; `kl` the sum over nodes,
+        times its weight.
+        """
+        params: VGAE.Params = self.params
+        n = graph.n
+        reconstruction = squared_error(graph, encoded.z, rows)
+        weight = {"balanced": n**-2, "literal": 1.0}.get(params.kl_weight, params.kl_weight)
+        kl = n / max(len(rows), 1) * divergence(encoded.mu[rows], encoded.log_sigma[rows]).sum()
+        return {"reconstruction": params.reconstruction_weight * reconstruction, "kl": weight * kl}
+
+    def edge_weight(self, graph: Graph, encoded: Encoded, src: Tensor, dst: Tensor) -> Tensor:
+        """Eq. 19: `Ã_ij = Softplus(z_i · z_j)` [E], positive."""
+        z = encoded.z
+        if src is graph.src and dst is graph.dst:
+            return F.softplus(edge_dot(graph, z, z, self.engine))
+        return F.softplus((z[src] * z[dst]).sum(dim=1))
+
+
+def divergence(mu: Tensor, log_sigma: Tensor) -> Tensor:
+    """KL(N(μ, σ²) ‖ N(0, I)) of each node, [n], of `mu` and `log_sigma` [n, d]: the summands of eq. 21."""
+    return -0.5 * (1 + 2 * log_sigma - mu.square() - (2 * log_sigma).exp()).sum(dim=1)

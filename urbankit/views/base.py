@@ -1,0 +1,110 @@
+"""What a view is: a weighted graph over the regions of a city."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import scipy.sparse
+from pydantic import Field, model_validator
+
+from urbankit import component
+from urbankit.component import Component
+from urbankit.errors import UserError
+
+if TYPE_CHECKING:
+    from urbankit.city.city import City
+
+# Neighbours a region keeps where the sparse form is chosen by the number of regions alone.
+DEFAULT_TOP_K = 25
+
+
+@dataclass(frozen=True)
+class ViewGraph:
+    """The weights A_ij between regions (float32 CSR [N, N], finite, none negative) and who has the data (bool [N]).
+
+    A region that is not `present` has no edges. Raises `ValueError` where this does not hold.
+    """
+
+    adjacency: scipy.sparse.csr_array
+    present: np.ndarray
+
+    def __post_init__(self) -> None:
+        adjacency = scipy.sparse.csr_array(self.adjacency, dtype=np.float32)
+        adjacency.sum_duplicates()
+        adjacency.eliminate_zeros()
+        present = np.asarray(self.present, dtype=bool)
+        if adjacency.shape != (len(present), len(present)):
+            raise ValueError(f"a view of {len(present)} regions has an adjacency of shape {adjacency.shape}")
+        if not np.isfinite(adjacency.data).all() or (adjacency.data < 0).any():
+            raise ValueError("the weights of a view are finite and not negative")
+        if (np.diff(adjacency.indptr)[~present] > 0).any() or not present[adjacency.indices].all():
+            raise ValueError("a region that is not present in a view has no edges")
+        object.__setattr__(self, "adjacency", adjacency)
+        object.__setattr__(self, "present", present)
+
+    def __repr__(self) -> str:
+        return f"ViewGraph({len(self.present)} regions, {self.present.sum()} present, {self.adjacency.nnz} edges)"
+
+
+class View(Component, ABC):
+    """Builds a view of a city."""
+
+    def __init__(self, params: component.Params) -> None:
+        self.params = params
+
+    @abstractmethod
+    def build(self, city: City) -> ViewGraph:
+        """The view over the regions of `city`, which `requires` has nothing against."""
+
+    def requires(self, city: City) -> str | None:
+        """Why the view cannot be built of `city`, or None if it can."""
+        return None
+
+
+class PairParams(component.Params):
+    """Parameters of a view that has a weight for every pair of regions: which pairs to keep."""
+
+    form: Literal["auto", "dense", "sparse"] = Field(
+        "auto",
+        description="`dense` keeps every pair; `sparse` the strongest of each region. `auto` is dense up to"
+        " `dense_limit` regions unless a limit such as `top_k` is given, sparse otherwise.",
+    )
+    top_k: int | None = Field(
+        None,
+        ge=1,
+        description=f"Sparse form: a pair is kept if it is among the so many strongest of either region. Default"
+        f" {DEFAULT_TOP_K} where nothing else limits the pairs.",
+    )
+    dense_limit: int = Field(
+        2500, ge=1, description="Most regions for which all pairs may be kept; the memory goes with their square."
+    )
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """The parameters given that ask for a sparse form."""
+        return ("top_k",) if self.top_k is not None else ()
+
+    @model_validator(mode="after")
+    def _one_form(self) -> PairParams:
+        if self.form == "dense" and self.limits:
+            raise ValueError(f"form 'dense' keeps every pair: leave out {' and '.join(self.limits)}")
+        return self
+
+    def keeps_every_pair(self, n: int) -> bool:
+        """Whether `n` regions get the dense form; raises `UserError` if it is asked for beyond `dense_limit`."""
+        if self.form == "auto":
+            return n <= self.dense_limit and not self.limits
+        if self.form == "dense" and n > self.dense_limit:
+            raise UserError(
+                f"a dense view of {n} regions has {n * n:,} pairs, dense_limit is {self.dense_limit} regions;"
+                " use form 'sparse' or raise dense_limit"
+            )
+        return self.form == "dense"
+
+
+def symmetric_union(adjacency: scipy.sparse.csr_array) -> scipy.sparse.csr_array:
+    """The pairs that either side has kept, with the weight that both give it."""
+    return adjacency.maximum(adjacency.T).tocsr()

@@ -1,0 +1,77 @@
+"""View of regions near one another, section 3.4.1 of the UrbanMMCL paper."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.sparse
+from pydantic import Field
+from scipy.spatial import cKDTree
+
+from urbankit.errors import UserError
+from urbankit.views.base import DEFAULT_TOP_K, PairParams, View, ViewGraph, symmetric_union
+
+if TYPE_CHECKING:
+    from urbankit.city.city import City
+
+# Pairs within a radius that are still built: about 1.5 GB.
+MOST_PAIRS = 60_000_000
+
+
+class DistanceView(View):
+    """Inverse distance of the regions' centroids, `a_ij = 1 / d_ij` with d in kilometres and a zero diagonal."""
+
+    class Params(PairParams):
+        radius_km: float | None = Field(
+            None, gt=0, description="Sparse form: keep pairs no further apart than this, all of them or `top_k`."
+        )
+        power: float = Field(
+            1.0, gt=0, le=4, description="Weights are `1 / d^power`.", json_schema_extra={"source": "1 in 3.4.1"}
+        )
+        nearest_km: float = Field(
+            0.01,
+            gt=0,
+            description="Distances below this count as this: centroids may coincide, and 1/0 is no weight.",
+        )
+
+        @property
+        def limits(self) -> tuple[str, ...]:
+            return super().limits + (("radius_km",) if self.radius_km is not None else ())
+
+    def build(self, city: City) -> ViewGraph:
+        km = np.asarray(city.xy, dtype=np.float64) / 1000
+        n = len(km)
+        if self.params.keeps_every_pair(n):
+            i, j = np.divmod(np.arange(n * n), max(n, 1))
+            i, j = i[i != j], j[i != j]
+        else:
+            i, j = self._near(km)
+        apart = np.maximum(np.hypot(*(km[i] - km[j]).T), self.params.nearest_km)
+        weights = scipy.sparse.csr_array((apart**-self.params.power, (i, j)), shape=(n, n))
+        return ViewGraph(symmetric_union(weights), np.ones(n, dtype=bool))
+
+    def _near(self, km: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The pairs that the sparse form keeps, some of them once for both directions."""
+        n, radius, k = len(km), self.params.radius_km, self.params.top_k
+        tree = cKDTree(km)
+        if k is None and radius is not None:
+            count = tree.count_neighbors(tree, radius) - n
+            if count > MOST_PAIRS:
+                raise UserError(
+                    f"{count:,} pairs of regions are within {radius:g} km, more than {MOST_PAIRS:,};"
+                    " lower radius_km or give top_k"
+                )
+            pairs = tree.query_pairs(radius, output_type="ndarray")
+            return pairs[:, 0], pairs[:, 1]
+        k = min(k or DEFAULT_TOP_K, n - 1)
+        # A region finds itself, unless more than k others share its centroid.
+        _, found = tree.query(
+            km, k=k + 1, distance_upper_bound=np.inf if radius is None else np.nextafter(radius, np.inf)
+        )
+        found = found.reshape(n, k + 1)
+        own = found == np.arange(n)[:, None]
+        own[~own.any(axis=1), -1] = True
+        i = np.broadcast_to(np.arange(n)[:, None], found.shape)
+        keep = ~own & (found < n)
+        return i[keep], found[keep]

@@ -1,0 +1,63 @@
+"""View of regions that people move between, section 3.4.1 of the UrbanMMCL paper."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.sparse
+from pydantic import Field
+
+from urbankit import component
+from urbankit.views.base import View, ViewGraph
+
+if TYPE_CHECKING:
+    from urbankit.city.city import City
+
+
+class MobilityView(View):
+    """Flows from origin i to destination j, `a_ij = log(1 + m_ij) / Σₖ log(1 + m_ik)`; directed.
+
+    Observed pairs only, so its size is that of the flow table. Regions that no flow leaves or reaches are absent.
+    """
+
+    class Params(component.Params):
+        top_k: int | None = Field(
+            None,
+            ge=1,
+            description="Keep the so many strongest flows out of each region; default all. Weights stay as they are,"
+            " shares of all flows of the region.",
+        )
+        self_flows: bool = Field(
+            True, description="Whether flows within a region count, as they do in the paper's formula."
+        )
+
+    def requires(self, city: City) -> str | None:
+        return None if city.flows() is not None else "the city has no flows"
+
+    def build(self, city: City) -> ViewGraph:
+        flows = city.flows()
+        if flows is None:
+            raise ValueError(self.requires(city))
+        logs = scipy.sparse.csr_array(flows, dtype=np.float64, copy=True)
+        logs.sum_duplicates()
+        logs.data = np.log1p(logs.data)
+        if not self.params.self_flows:
+            logs.setdiag(0)
+        logs.eliminate_zeros()
+        sums = logs.sum(axis=1)
+        logs.data /= np.repeat(sums, np.diff(logs.indptr))
+        present = sums > 0
+        present[logs.indices] = True
+        if self.params.top_k is not None:
+            logs = _strongest(logs, self.params.top_k)
+        return ViewGraph(logs, present)
+
+
+def _strongest(matrix: scipy.sparse.csr_array, k: int) -> scipy.sparse.csr_array:
+    """The k largest entries of each row; of equal ones those of the first columns."""
+    coo = matrix.tocoo()
+    order = np.lexsort((coo.col, -coo.data, coo.row))
+    rank = np.arange(matrix.nnz) - np.repeat(matrix.indptr[:-1], np.diff(matrix.indptr))
+    kept = order[rank < k]
+    return scipy.sparse.csr_array((coo.data[kept], (coo.row[kept], coo.col[kept])), shape=matrix.shape)
