@@ -187,9 +187,9 @@ def street(data: Path) -> Path:
 def test_pictures_at_points(street: Path) -> None:
     regions = squares([(0, 0), (150, 0), (600, 0)])
     source, entry = prepare(PointImages(points="views.csv", size=4), regions, street)
-    assert source.image_ids == ["a.png", "b.png", "f.png", "c.png", "d.png"]
-    assert source.region.tolist() == [0, 0, 1, 2, 2], "b lies in regions 0 and 1, and belongs to the first"
-    assert source.read(np.arange(5))[:, 0, 0, 0].tolist() == [0, 10, 40, 20, 30]
+    assert source.image_ids == ["a.png", "b.png", "b.png", "f.png", "c.png", "d.png"]
+    assert source.region.tolist() == [0, 0, 1, 1, 2, 2], "b lies in regions 0 and 1, and stands in both"
+    assert source.read(np.arange(6))[:, 0, 0, 0].tolist() == [0, 10, 10, 40, 20, 30]
     assert (entry["rows"], entry["images"], entry["regions"]) == (9, 5, 3)
     assert entry["dropped"] == {
         "without the path of an image": 1,
@@ -204,7 +204,7 @@ def test_points_may_come_as_a_vector_file(street: Path) -> None:
     points = gpd.GeoDataFrame(table[["image"]], geometry=gpd.points_from_xy(table.lon, table.lat), crs="EPSG:4326")
     points.to_crs(UTM).to_file(street / "views.gpkg")
     source, _ = prepare(PointImages(points="views.gpkg", size=4), squares([(0, 0), (150, 0), (600, 0)]), street)
-    assert source.image_ids == ["b.png", "f.png", "c.png", "d.png"]
+    assert source.image_ids == ["b.png", "b.png", "f.png", "c.png", "d.png"]
 
 
 def test_the_content_hash_follows_the_content(street: Path) -> None:

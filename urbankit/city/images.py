@@ -19,7 +19,7 @@ import numpy as np
 from urbankit.city.patches import cut_patches, mosaic_bands
 from urbankit.city.paths import inside
 from urbankit.city.pictures import decode_pictures
-from urbankit.city.points import PointIndex, explain_no_match, read_points
+from urbankit.city.points import PointIndex, explain_no_match, in_several, read_points
 from urbankit.city.shards import ShardReader, write_shards
 from urbankit.city.spec import MosaicImages, PointImages, RegionImages
 from urbankit.errors import Problem, Problems, UserError
@@ -45,8 +45,8 @@ def prepare_images(
     `problems` under `images.NAME`; the result is then None and nothing has been written.
 
     Missing is recorded: a region without a picture, or whose patch has no valid pixel, has no row in the index.
-    A point on no region is dropped and counted; a point in several belongs to the first of them in the order of
-    the regions. Rows are sorted by region, then in the order of the source.
+    A point on no region is dropped and counted; the image of a point in several has a row in each. Rows are
+    sorted by region, then in the order of the source.
 
     The entry holds what `ImageSource.open` needs and, for the report, `rows` (read), `images` (kept), `regions` (with
     at least one image), `dropped` (reason to count) and `notes`.
@@ -151,27 +151,31 @@ def _find_points(
         return None
     names = np.array([name or "" for name in points.columns[spec.image].cast(str).to_list()], dtype=object)
     index = PointIndex(regions)
-    region = index.first(points.lon, points.lat)
+    rows, region = index.pairs(points.lon, points.lat)
+    if not len(rows):
+        raise UserError(Problem(explain_no_match(index, points.lon, points.lat), table))
+    inside_any = np.zeros(len(names), bool)
+    inside_any[rows] = True
     named = names != ""
     placed = np.isfinite(points.lon)
     again = np.ones(len(names), bool)
     again[np.unique(names.astype(str), return_index=True)[1]] = False
-    use = named & placed & ~again & (region >= 0)
-    if not (region >= 0).any():
-        raise UserError(Problem(explain_no_match(index, points.lon, points.lat), table))
-    if not use.any():
-        raise UserError(Problem(f"no row has the path of an image in column '{spec.image}'", table, key=f"{key}.image"))
     dropped = {
         "without the path of an image": ~named,
         "without a usable position": named & ~placed,
         "an image listed before": named & placed & again,
-        "outside every region": named & placed & ~again & (region < 0),
+        "outside every region": named & placed & ~again & ~inside_any,
     }
-    rows = np.flatnonzero(use)
-    rows = rows[np.argsort(region[rows], kind="stable")]
+    use = (named & ~again)[rows]
+    if not use.any():
+        raise UserError(Problem(f"no row has the path of an image in column '{spec.image}'", table, key=f"{key}.image"))
+    rows, region = rows[use], region[use]
+    order = np.argsort(region, kind="stable")
+    rows, region = rows[order], region[order]
     files = names[rows].tolist()
+    several = in_several(rows)
     return _Found(
-        region[rows],
+        region,
         files,
         np.stack([points.lon[rows], points.lat[rows]], 1),
         files,
@@ -180,6 +184,7 @@ def _find_points(
         decode_pictures(_paths(data_folder, files, f"{key}.image"), spec.height_width),
         rows=len(points),
         dropped={reason: int(which.sum()) for reason, which in dropped.items() if which.any()},
+        notes=[f"{several} images lie in several regions and stand in each"] if several else [],
     )
 
 
@@ -244,7 +249,7 @@ def _write(
     )
     return {
         "name": name,
-        "images": len(index),
+        "images": int(index["image_id"].nunique()),
         "bands": shape[0],
         "band_names": found.band_names,
         "size": list(size),

@@ -35,7 +35,8 @@ def decode_pictures(paths: list[Path], size: tuple[int, int]) -> Iterator[np.nda
     # MAX_PIXELS is the limit here; Pillow would warn of pictures a little below it.
     for decoded in in_order(lambda path: _attempt(path, size), paths, ahead, Image.DecompressionBombWarning):
         if isinstance(decoded, Problem):
-            problems.append(decoded)
+            if decoded not in problems:
+                problems.append(decoded)
             if len(problems) > _MOST_PROBLEMS:
                 problems[-1] = Problem("further pictures cannot be used either; the rest was not looked at")
                 break
