@@ -28,7 +28,7 @@ WORDS = [
 class FakeImages:
     def __init__(self, name: str, region: np.ndarray, pixels: np.ndarray, lonlat: np.ndarray) -> None:
         self.name, self.region, self.pixels, self.lonlat = name, region, pixels, lonlat
-        self.bands, self.size, self.dtype = pixels.shape[1], pixels.shape[2:], pixels.dtype
+        self.bands, self.size, self.dtype = pixels.shape[1], pixels.shape[2:], str(pixels.dtype)
         scaled = pixels / 255 if pixels.dtype == np.uint8 else pixels
         self.band_mean, self.band_std = np.nanmean(scaled, axis=(0, 2, 3)), np.nanstd(scaled, axis=(0, 2, 3))
         self.content_hash = hashlib.sha256(np.ascontiguousarray(pixels)).hexdigest()

@@ -160,3 +160,12 @@ def move(batch: Batch, device: torch.device) -> Batch:
 def part(batch: Batch, begin: int, end: int) -> Batch:
     """Observations `begin` to `end` of the batch."""
     return {key: value[begin:end] for key, value in batch.items()} if isinstance(batch, dict) else batch[begin:end]
+
+
+def hash_arrays(*arrays: np.ndarray) -> str:
+    """SHA-256 of the arrays' shapes, types and bytes."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.shape} {array.dtype}\n".encode())
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()

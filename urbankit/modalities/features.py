@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from urbankit.modalities.base import EncoderParams, ModalityEncoder
+from urbankit.modalities.base import EncoderParams, ModalityEncoder, hash_arrays
 
 if TYPE_CHECKING:
     from urbankit.city.city import City
@@ -61,7 +60,7 @@ class FeatureEncoder(ModalityEncoder):
         return self.backbone(batch)
 
     def fingerprint(self, of: str | None = None) -> str:
-        return hashlib.sha256(self._values.numpy()).hexdigest()
+        return hash_arrays(self._values.numpy())
 
 
 def standardised(values: np.ndarray) -> np.ndarray:

@@ -13,8 +13,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from urbankit.errors import Problem, UserError
-from urbankit.files import hash_json
-from urbankit.modalities.base import EncoderParams, ModalityEncoder
+from urbankit.modalities.base import EncoderParams, ModalityEncoder, hash_arrays
 from urbankit.modalities.checkpoints import read_weights
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ class GeoCLIP(ModalityEncoder):
 
     def __init__(self, params: GeoCLIP.Params, city: City, modality: str, dim: int) -> None:
         super().__init__(params, city, modality, dim)
-        self._centroids = np.asarray(city.lonlat, dtype=np.float64)
+        self._centroids = np.array(city.lonlat, dtype=np.float64)
         self._points = {name: _points(city, name) for name in city.image_sources}
         if params.pretrained is None:
             sigmas = params.sigmas or list(SIGMAS[params.scale])
@@ -110,7 +109,7 @@ class GeoCLIP(ModalityEncoder):
 
     def fingerprint(self, of: str | None = None) -> str:
         points = self._described(of)
-        return hash_json((self._centroids if points is None else points[1]).tolist())
+        return hash_arrays(self._centroids if points is None else points[1])
 
     def _described(self, of: str | None) -> tuple[np.ndarray, np.ndarray] | None:
         return None if of is None else self._points.get(self.params.sources.get(of, of))

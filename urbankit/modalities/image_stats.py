@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from urbankit.errors import closest
 from urbankit.files import hash_json
@@ -48,34 +47,38 @@ def all_image_stats(images: ImageSource, chunk: int = 64) -> np.ndarray:
     if kept is None:
         n = len(images.region)
         pieces = [np.arange(begin, min(begin + chunk, n)) for begin in range(0, n, chunk)]
-        parts = [image_stats(torch.from_numpy(read)) for read in ahead(images.read, pieces)]
-        kept = {"stats": torch.cat(parts) if parts else torch.zeros(0, images.bands * 10)}
+        parts = [image_stats(pixels) for pixels in ahead(images.read, pieces)]
+        kept = {"stats": torch.from_numpy(np.vstack([np.zeros((0, images.bands * 10), np.float32), *parts]))}
         store.put(key, kept)
     return kept["stats"].numpy()
 
 
-def image_stats(images: Tensor) -> Tensor:
-    """Statistics by band over an image's valid pixels, float32 Tensor[n, bands * 10]; NaN where a band has none.
+def image_stats(images: np.ndarray) -> np.ndarray:
+    """Statistics by band over an image's valid pixels, float32[n, bands * 10]; NaN where a band has none.
 
     In this order, each for every band: mean, standard deviation, the percentiles 5, 25, 50, 75, 95, the share of valid
     pixels, the mean of the central ninth (the middle third of rows and columns), and that less the mean of the rest.
 
     Args:
-        images: Tensor[n, bands, h, w], uint8 (taken as 0 to 1) or float with NaN for missing pixels.
+        images: [n, bands, h, w], uint8 (taken as 0 to 1) or float with NaN for missing pixels.
     """
-    x = images.float() / 255 if images.dtype == torch.uint8 else images.float()
-    h, w = x.shape[-2:]
-    flat = x.flatten(2)
-    count = (~flat.isnan()).sum(-1)
-    mean = flat.nanmean(-1)
-    deviation = (flat - mean.unsqueeze(-1)).square().nanmean(-1).sqrt()
-    # Sorting puts NaN last: the valid pixels are the first `count`.
-    ranked = flat.sort(-1).values
-    share = torch.tensor(PERCENTILES, dtype=x.dtype, device=x.device) / 100
-    place = (share * (count.clamp(min=1) - 1).unsqueeze(-1)).round().long()
-    percentiles = ranked.gather(-1, place)
-    centre = torch.zeros(h, w, dtype=torch.bool, device=x.device)
+    n, bands, h, w = images.shape
+    flat = images.reshape(n, bands, h * w)
+    scale = 255 if images.dtype == np.uint8 else 1
+    valid = ~np.isnan(flat)
+    count = valid.sum(-1)
+    x = np.where(valid, flat, 0).astype(np.float32) / scale
+    centre = np.zeros((h, w), dtype=bool)
     centre[h // 3 : h - h // 3, w // 3 : w - w // 3] = True
-    inner, outer = x[..., centre].nanmean(-1), x[..., ~centre].nanmean(-1)
-    columns = [mean, deviation, *percentiles.unbind(-1), count / flat.shape[-1], inner, inner - outer]
-    return torch.cat([column.float() for column in columns], dim=1)
+    inside = centre.ravel()
+    # Sorting puts NaN last: the valid pixels are the first `count`. Stable sorting of bytes is 40 times faster.
+    ranked = np.sort(flat, axis=-1, kind="stable" if images.dtype == np.uint8 else None)
+    place = np.rint(np.array(PERCENTILES) / 100 * (np.maximum(count, 1) - 1)[..., None]).astype(np.int64)
+    percentiles = np.take_along_axis(ranked, place, axis=-1) / np.float32(scale)
+    with np.errstate(invalid="ignore"):
+        mean = x.sum(-1) / count
+        deviation = np.sqrt(np.where(valid, np.square(x - mean[..., None]), 0).sum(-1) / count)
+        inner = x[..., inside].sum(-1) / valid[..., inside].sum(-1)
+        outer = x[..., ~inside].sum(-1) / valid[..., ~inside].sum(-1)
+    columns = [mean, deviation, *np.moveaxis(percentiles, -1, 0), count / (h * w), inner, inner - outer]
+    return np.concatenate(columns, axis=1, dtype=np.float32)

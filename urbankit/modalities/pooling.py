@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from urbankit.files import hash_json
-from urbankit.modalities.base import Batch, ModalityEncoder, move, part
+from urbankit.modalities.base import Batch, ModalityEncoder, hash_arrays, move, part
 from urbankit.modalities.prefetch import ahead, background
 from urbankit.modalities.store import FeatureStore
 from urbankit.progress import Progress
@@ -241,7 +241,7 @@ class RegionEncoder:
                 "params": encoder.params.model_dump(mode="json"),
                 "weights": encoder.weights_hash(),
                 "observations": encoder.fingerprint(self.of),
-                "regions": hash_json([encoder.n_regions, self.start.tolist()]),
+                "regions": hash_arrays(self.start.numpy()),
                 "precision": str(precision),
                 "device": encoder.device.type,
             }

@@ -11,9 +11,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from urbankit.errors import Problem, UserError
-from urbankit.files import hash_json
 from urbankit.modalities import tokens
-from urbankit.modalities.base import EncoderParams, ModalityEncoder
+from urbankit.modalities.base import EncoderParams, ModalityEncoder, hash_arrays
 from urbankit.modalities.checkpoints import checkpoint_folder, load_config, load_model, load_tokenizer
 
 if TYPE_CHECKING:
@@ -71,7 +70,8 @@ class Text(ModalityEncoder):
     def __init__(self, params: Text.Params, city: City, modality: str, dim: int) -> None:
         super().__init__(params, city, modality, dim)
         self._captions = _all_captions(city)
-        self._texts, self._text = np.unique(self._captions["text"].to_numpy(dtype=str), return_inverse=True)
+        # Equal captions share their tokens: caption i has the text number _text[i].
+        self._text, self._texts = pd.factorize(self._captions["text"])
         self._rows: dict[str | None, np.ndarray] = {None: np.arange(len(self._captions))}
         for source, rows in self._captions.groupby("source").indices.items():
             self._rows[source] = np.sort(rows)
@@ -121,7 +121,7 @@ class Text(ModalityEncoder):
 
     def fingerprint(self, of: str | None = None) -> str:
         text = self._text[self._described(of)]
-        return hash_json([self._ids[text].tolist(), self._lengths[text].tolist()])
+        return hash_arrays(self._ids[text], self._lengths[text])
 
     def get_extra_state(self) -> Tensor:
         """The learned tokenizer as JSON in bytes, so that it is saved with the weights that were trained on it."""

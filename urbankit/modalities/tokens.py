@@ -45,10 +45,11 @@ def encode_texts(tokenizer: Tokenizer, texts: Sequence[str], longest: int, pad: 
 
     Texts are cut to `longest` tokens; the closing token stays.
     """
-    tokenizer.no_padding()
     tokenizer.enable_truncation(longest)
-    encoded = [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))]
-    lengths = np.fromiter((len(ids) for ids in encoded), dtype=np.int32, count=len(encoded))
-    ids = np.full((len(encoded), lengths.max(initial=1)), pad, dtype=np.int32)
-    ids[np.arange(ids.shape[1]) < lengths[:, None]] = np.fromiter((i for one in encoded for i in one), dtype=np.int32)
-    return ids, lengths
+    tokenizer.enable_padding(pad_id=pad, length=longest)
+    ids, lengths = np.empty((len(texts), longest), np.int32), np.empty(len(texts), np.int32)
+    for begin in range(0, len(texts), 4096):
+        encoded = tokenizer.encode_batch(texts[begin : begin + 4096])
+        ids[begin : begin + 4096] = [encoding.ids for encoding in encoded]
+        lengths[begin : begin + 4096] = [sum(encoding.attention_mask) for encoding in encoded]
+    return ids[:, : lengths.max(initial=1)].copy(), lengths

@@ -88,7 +88,7 @@ class ViT(ModalityEncoder):
             own = self.model.config.num_channels
             if params.bands == "first3":
                 mean, std = mean[:own], std[:own]
-            if len(mean) == own == 3 and self.images.dtype == np.uint8:
+            if len(mean) == own == 3 and np.dtype(self.images.dtype) == np.uint8:
                 mean, std = _processor_statistics(folder, mean, std)
             _adapt_bands(self.model, self.images.bands, params, f"modalities.{modality}.bands")
         self._interpolate = self.size != _pair(self.model.config.image_size)
