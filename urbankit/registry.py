@@ -32,8 +32,7 @@ KINDS: dict[str, tuple[str, ...]] = {
 
 # Components of plugins that exist but may not be installed.
 KNOWN_PACKAGES: dict[tuple[str, str], str] = {
-    ("method", name): "urbankit-baselines"
-    for name in ("vit", "pg-simclr", "urbanvlp", "mvure", "hrep", "remvc")
+    ("method", name): "urbankit-baselines" for name in ("vit", "pg-simclr", "urbanvlp", "mvure", "hrep", "remvc")
 }
 
 
@@ -51,9 +50,7 @@ def create(kind: str, use: Use, *args: Any) -> Any:
         params = found.Params(**use.params)
     except ValidationError as error:
         where = f"{kind} '{use.name}'"
-        faults = [
-            Problem(fault["msg"], where, key=".".join(map(str, fault["loc"]))) for fault in error.errors()
-        ]
+        faults = [Problem(fault["msg"], where, key=".".join(map(str, fault["loc"]))) for fault in error.errors()]
         raise UserError(faults) from None
     return found(params, *args)
 

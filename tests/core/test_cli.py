@@ -10,21 +10,31 @@ import sys
 import types
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import yaml
-from typer.testing import CliRunner, Result
 
 from urbankit import RunError, UserError, __version__, registry
-from urbankit.cli.main import app
+from urbankit.cli.main import main
+
+
+class Result(NamedTuple):
+    stdout: str
+    stderr: str
 
 
 @pytest.fixture
-def cli() -> Callable[..., Result]:
+def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Runs the command line in this process and checks its exit status."""
+
     def run(*args: str | Path, status: int = 0) -> Result:
-        result = CliRunner().invoke(app, [str(arg) for arg in args])
-        assert result.exit_code == status, result.output
-        assert "Traceback" not in result.output
+        monkeypatch.setattr(sys, "argv", ["urbankit", *map(str, args)])
+        with pytest.raises(SystemExit) as exited:
+            main()
+        result = Result(*capsys.readouterr())
+        assert (exited.value.code or 0) == status, result
+        assert "Traceback" not in result.stderr
         return result
 
     return run
@@ -41,14 +51,14 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
 
 
 def test_version(cli) -> None:
-    assert cli("--version").output == f"urbankit {__version__}\n"
+    assert cli("--version").stdout == f"urbankit {__version__}\n"
 
 
 @pytest.mark.parametrize(
     "command", ["run", "validate", "list-components", "show", "prepare", "demo", "schema", "doctor"]
 )
 def test_help_of_every_command_has_an_example(cli, command: str) -> None:
-    assert f"urbankit {command}" in cli(command, "--help").output.replace(f"Usage: urbankit {command}", "")
+    assert f"urbankit {command}" in cli(command, "--help").stdout.replace(f"Usage: urbankit {command}", "")
 
 
 def test_usage_errors_exit_2(cli) -> None:
@@ -58,11 +68,11 @@ def test_usage_errors_exit_2(cli) -> None:
 
 
 def test_list_components(cli, toy) -> None:
-    lines = cli("list-components").output.splitlines()
+    lines = cli("list-components").stdout.splitlines()
     (line,) = [line for line in lines if "toy_ring" in line]
     assert all(part in line for part in ("view", "a ring", "this process"))
-    assert "toy_ring" not in cli("list-components", "--kind", "head").output
-    listed = json.loads(cli("list-components", "--kind", "view", "--json").output)
+    assert "toy_ring" not in cli("list-components", "--kind", "head").stdout
+    listed = json.loads(cli("list-components", "--kind", "view", "--json").stdout)
     (ring,) = [component for component in listed["components"] if component["name"] == "toy_ring"]
     assert ring == {
         "kind": "view",
@@ -88,10 +98,10 @@ def test_list_components_shows_failed_plugins_and_conflicts(cli, toy) -> None:
         register_views = staticmethod(toys.hookimpl(lambda register: 1 / 0))
 
     registry.add_plugin(Raises, "raises")
-    output = cli("list-components").output
+    output = cli("list-components").stdout
     assert "raises" in output and "ZeroDivisionError: division by zero" in output
     assert "CONFLICT, also from this process: a ring" in output
-    listed = json.loads(cli("list-components", "--json").output)
+    listed = json.loads(cli("list-components", "--json").stdout)
     assert listed["failed"] == [
         {
             "plugin": "raises",
@@ -103,18 +113,18 @@ def test_list_components_shows_failed_plugins_and_conflicts(cli, toy) -> None:
 
 
 def test_show(cli, toy) -> None:
-    shown = cli("show", "view", "toy_ring").output
+    shown = cli("show", "view", "toy_ring").stdout
     (line,) = [line for line in shown.splitlines() if "neighbours" in line]
     assert [cell.strip() for cell in line.strip("│").split("│")] == [
         "neighbours", "int", "2", "≥ 1", "Neighbours on each side.", "eq. 1"
     ]  # fmt: skip
     assert "Toy view." in shown
-    assert "takes no parameters" in cli("show", "fusion", "toy_sum").output
+    assert "takes no parameters" in cli("show", "fusion", "toy_sum").stdout
     assert "Did you mean 'toy_ring'?" in cli("show", "view", "toy_rong", status=2).stderr
 
 
 def test_show_json(cli, toy) -> None:
-    parameters = json.loads(cli("show", "method", "toy_contrast", "--json").output)["parameters"]
+    parameters = json.loads(cli("show", "method", "toy_contrast", "--json").stdout)["parameters"]
     by_name = {parameter["name"]: parameter for parameter in parameters}
     assert by_name["mode"]["type"] == "mean | root"
     assert by_name["rate"]["bounds"] == "≥ 0, < 1"
@@ -125,7 +135,7 @@ def test_show_json(cli, toy) -> None:
 
 
 def test_validate(cli, recipe_file) -> None:
-    assert "toy is a valid recipe" in cli("validate", recipe_file()).output
+    assert "toy is a valid recipe" in cli("validate", recipe_file()).stdout
     failed = cli("validate", recipe_file("veiws: {}\nsede: 1\n", "bad.yaml"), status=2)
     assert failed.stdout == ""
     lines = failed.stderr.splitlines()
@@ -143,7 +153,7 @@ def test_run_hands_the_recipe_on(cli, recipe_file, pipeline, tmp_path: Path) -> 
 
 
 def test_dry_run_prints_the_resolved_recipe_and_the_plan(cli, recipe_file, pipeline) -> None:
-    output = cli("run", recipe_file("finetune: {batch_size: null}\n"), "--dry-run").output
+    output = cli("run", recipe_file("finetune: {batch_size: null}\n"), "--dry-run").stdout
     assert pipeline == []
     resolved = yaml.safe_load(output[: output.index("components")])
     assert resolved["method"]["fusion"] == {"name": "toy_sum"}
@@ -178,11 +188,11 @@ def test_errors_of_a_run(cli, recipe_file, pipeline, monkeypatch, error, status:
     assert cli("run", recipe_file(), status=status).stderr.startswith(message)
 
 
-def test_debug_lets_the_traceback_through(recipe_file, pipeline, monkeypatch) -> None:
+def test_debug_lets_the_traceback_through(cli, recipe_file, pipeline, monkeypatch) -> None:
     monkeypatch.setattr(sys.modules["urbankit.pipeline"], "run", raising(ZeroDivisionError()))
     monkeypatch.setenv("URBANKIT_DEBUG", "1")
     with pytest.raises(ZeroDivisionError):
-        CliRunner().invoke(app, ["run", str(recipe_file())], catch_exceptions=False)
+        cli("run", recipe_file())
 
 
 def test_a_closed_pipe_is_no_error() -> None:

@@ -13,7 +13,7 @@ from urbankit import registry
 from urbankit.component import Use
 from urbankit.errors import Problem, Problems, UserError
 from urbankit.recipe.components import component_kind
-from urbankit.recipe.explain import explain
+from urbankit.recipe.explain import explain, is_model
 from urbankit.recipe.schema import Recipe
 from urbankit.recipe.tree import Node
 
@@ -65,7 +65,7 @@ def _component_mistakes(annotation: Any, kind: str | None, node: Node, path: tup
             yield from _component_mistakes(inner[0], kind, child, (*path, index))
     elif annotation is Use and kind is not None:
         yield from _use_mistakes(kind, node, path)
-    elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    elif is_model(annotation):
         for name, field in annotation.model_fields.items():
             child = node.child(name)
             if child is not None:

@@ -60,13 +60,18 @@ def _model_at(model: type[BaseModel], loc: tuple) -> type[BaseModel] | None:
     annotation: Any = model
     for part in loc:
         annotation = _step(annotation, part)
-    found = [option for option in _options(annotation) if isinstance(option, type) and issubclass(option, BaseModel)]
+    found = [option for option in _options(annotation) if is_model(option)]
     return found[0] if found else None
+
+
+def is_model(annotation: Any) -> bool:
+    """Whether a type is a pydantic model. (In Python 3.10 `dict[str, int]` counts as a class, hence the origin.)"""
+    return get_origin(annotation) is None and isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _step(annotation: Any, part: Any) -> Any:
     for option in _options(annotation):
-        if isinstance(option, type) and issubclass(option, BaseModel) and part in option.model_fields:
+        if is_model(option) and part in option.model_fields:
             return option.model_fields[part].annotation
         if get_origin(option) in (dict, list, tuple):
             return get_args(option)[-1 if get_origin(option) is dict else 0]
