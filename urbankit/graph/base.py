@@ -12,6 +12,7 @@ from urbankit.component import Component
 from urbankit.graph.engine import propagate
 from urbankit.graph.graph import Graph
 from urbankit.graph.normalise import Normalisation, add_self, normalise
+from urbankit.graph.subgraph import Readout, Subgraphs, readout
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,13 @@ class GraphEncoder(Component, nn.Module, ABC):
         """
         return self(graph, x.index_select(0, nodes)).z
 
+    def embed(self, subgraphs: Subgraphs, x: Tensor, how: Readout = "mean") -> Tensor:
+        """Eq. 23 and 24: one vector for each root of `subgraphs`, [B, out_dim] ([B, 2 out_dim] for `mean+root`).
+
+        `x` are the features [N, in_dim] of the regions that `subgraphs.node` counts.
+        """
+        return readout(self.forward_nodes(subgraphs.graph, x, subgraphs.node), subgraphs, how)
+
     def losses(self, graph: Graph, encoded: Encoded, rows: Tensor) -> dict[str, Tensor]:
         """What the encoder itself learns from, for the nodes in `rows` (int64 [B]), by name; nothing by default."""
         return {}
@@ -76,3 +84,10 @@ class GraphConvolution(nn.Module):
         """`Â x + b` of features [n, out_dim] that went through `linear` already."""
         weight, self_weight = normalise(graph, self.normalisation)
         return add_self(propagate(graph, x, weight, self.engine), x, self_weight) + self.bias
+
+    def transposed(self, graph: Graph, shares: Tensor) -> Tensor:
+        """`Âᵀ shares` of [n, k]: how much of every node's row goes into sums over nodes weighted by `shares`."""
+        weight, self_weight = normalise(graph, self.normalisation)
+        messages = shares.index_select(0, graph.src) * weight.unsqueeze(1)
+        gathered = shares.new_zeros(shares.shape).index_add(0, graph.dst, messages)
+        return add_self(gathered, shares, self_weight)

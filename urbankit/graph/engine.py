@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import warnings
+from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -109,11 +109,7 @@ def _dgl() -> ModuleType:
     before = os.environ.get("DGLBACKEND")
     os.environ["DGLBACKEND"] = "pytorch"
     try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             import dgl
             import dgl.ops

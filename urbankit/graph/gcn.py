@@ -7,12 +7,14 @@ from itertools import pairwise
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from urbankit import component
 from urbankit.graph.activation import Activation, activation
 from urbankit.graph.base import Encoded, GraphConvolution, GraphEncoder
 from urbankit.graph.graph import Graph
 from urbankit.graph.normalise import DESCRIPTION, Normalisation
+from urbankit.graph.subgraph import Readout, Subgraphs, pool, readout_shares
 
 
 class GCN(GraphEncoder):
@@ -42,14 +44,32 @@ class GCN(GraphEncoder):
         self.between = nn.Sequential(activation(params.activation), nn.Dropout(params.dropout))
 
     def forward(self, graph: Graph, x: Tensor, generator: torch.Generator | None = None) -> Encoded:
-        return Encoded(self._after_linear(graph, self.layers[0].linear(x)))
+        return Encoded(self._output(graph, self._hidden(graph, self.layers[0].linear(x))))
 
     def forward_nodes(self, graph: Graph, x: Tensor, nodes: Tensor) -> Tensor:
-        # A node occurs in many subgraphs: the first linear layer costs less on x than on its copies.
-        return self._after_linear(graph, nn.functional.embedding(nodes, self.layers[0].linear(x)))
+        return self._output(graph, self._hidden(graph, self._first_linear(x, nodes)))
 
-    def _after_linear(self, graph: Graph, x: Tensor) -> Tensor:
-        x = self.layers[0].gather(graph, x)
-        for layer in self.layers[1:]:
-            x = layer(graph, self.between(x))
+    def embed(self, subgraphs: Subgraphs, x: Tensor, how: Readout = "mean") -> Tensor:
+        """Eq. 23 and 24. The last layer and the readout R are linear, `R (Â H W + b) = ((Âᵀ Rᵀ)ᵀ H) W + b`, so R goes
+        before the last layer, which then has B rows instead of M."""
+        if subgraphs.slot is None or len(self.layers) == 1:
+            return super().embed(subgraphs, x, how)
+        last = self.layers[-1]
+        h = self._hidden(subgraphs.graph, self._first_linear(x, subgraphs.node))
+        shares = last.transposed(subgraphs.graph, readout_shares(subgraphs, how))
+        pooled = [last.linear(pool(h * share.unsqueeze(1), subgraphs)) + last.bias for share in shares.unbind(1)]
+        return torch.cat(pooled, dim=1)
+
+    def _first_linear(self, x: Tensor, nodes: Tensor) -> Tensor:
+        # A node occurs in many subgraphs: the first linear layer costs less on x than on its copies.
+        return F.embedding(nodes, self.layers[0].linear(x))
+
+    def _hidden(self, graph: Graph, x: Tensor) -> Tensor:
+        """All that comes after the first linear layer and before the last."""
+        for i, layer in enumerate(self.layers[:-1]):
+            x = self.between(layer.gather(graph, x if i == 0 else layer.linear(x)))
         return x
+
+    def _output(self, graph: Graph, h: Tensor) -> Tensor:
+        last = self.layers[-1]
+        return last.gather(graph, h if len(self.layers) == 1 else last.linear(h))

@@ -60,10 +60,25 @@ def readout(h: Tensor, subgraphs: Subgraphs, how: Readout = "mean") -> Tensor:
     own = h.index_select(0, subgraphs.root)
     if how == "root":
         return own
-    mean = own if subgraphs.slot is None else _mean(h, subgraphs.slot, subgraphs.n)
+    mean = own if subgraphs.slot is None else pool(h * _equal_shares(subgraphs).unsqueeze(1), subgraphs)
     return mean if how == "mean" else torch.cat([mean, own], dim=1)
 
 
-def _mean(h: Tensor, slot: Tensor, n: int) -> Tensor:
-    counts = torch.bincount(slot, minlength=n).clamp_(min=1)
-    return h.new_zeros(n, h.shape[1]).index_add(0, slot, h) / counts.unsqueeze(1)
+def readout_shares(subgraphs: Subgraphs, how: Readout = "mean") -> Tensor:
+    """The readout as weights of nodes, [M, 1] or [M, 2] for `mean+root`: `pool(h * shares)` is `readout(h)`."""
+    shares = []
+    if how != "root":
+        shares.append(_equal_shares(subgraphs))
+    if how != "mean":
+        shares.append(torch.zeros_like(subgraphs.node, dtype=torch.float32).index_fill(0, subgraphs.root, 1.0))
+    return torch.stack(shares, dim=1)
+
+
+def pool(h: Tensor, subgraphs: Subgraphs) -> Tensor:
+    """The sum [B, d] over the nodes of each subgraph of `h` [M, d]; the roots do not share one graph."""
+    return h.new_zeros(subgraphs.n, h.shape[1]).index_add(0, subgraphs.slot, h)
+
+
+def _equal_shares(subgraphs: Subgraphs) -> Tensor:
+    sizes = torch.bincount(subgraphs.slot, minlength=subgraphs.n)
+    return sizes.to(torch.float32).reciprocal().index_select(0, subgraphs.slot)

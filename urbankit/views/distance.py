@@ -66,9 +66,8 @@ class DistanceView(View):
             return pairs[:, 0], pairs[:, 1]
         k = min(k or DEFAULT_TOP_K, n - 1)
         # A region finds itself, unless more than k others share its centroid.
-        _, found = tree.query(
-            km, k=k + 1, distance_upper_bound=np.inf if radius is None else np.nextafter(radius, np.inf)
-        )
+        limit = np.inf if radius is None else np.nextafter(radius, np.inf)
+        _, found = tree.query(km, k=k + 1, distance_upper_bound=limit)
         found = found.reshape(n, k + 1)
         own = found == np.arange(n)[:, None]
         own[~own.any(axis=1), -1] = True
