@@ -85,7 +85,7 @@ def _with_weight_and_time(table: pl.LazyFrame, spec: FlowSpec, path: Path, probl
         text = pl.col(spec.weight).cast(pl.String).str.strip_chars()
         unread = weight.is_null() & text.is_not_null() & ~text.str.to_lowercase().is_in(MISSING)
         wrong = unread | (weight < 0) | weight.is_infinite()
-        rows = table.select(pl.row_index("row") + 1, text=text, wrong=wrong).filter("wrong")
+        rows = table.select(text=text, wrong=wrong).with_row_index("row", offset=1).filter("wrong")
         count = rows.select(pl.len()).collect(engine="streaming").item()
         if count:
             some = ", ".join(f"row {row} {text!r}" for row, text, _ in rows.head(3).collect().iter_rows())

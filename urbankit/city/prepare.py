@@ -32,8 +32,8 @@ def prepare(
 ) -> Path:
     """Align the sources that a city spec names to its regions, and return the city's folder.
 
-    `data`: the folder that paths are relative to, by default the spec's own. `out`: by default a folder with the
-    city's name in the working directory. Parts whose sources and keys are unchanged are kept as they are.
+    `data`: the folder that paths are relative to, by default the spec's own. `out`: by default `cities/NAME` in the
+    working directory. Parts whose sources and keys are unchanged are kept as they are.
 
     A city is a city once its manifest says `complete`: a prepare that was killed leaves finished parts, and the same
     call goes on from there. Raises `UserError` with all mistakes of the sources, `RunError` when the disk is full.
@@ -41,7 +41,7 @@ def prepare(
     spec_file = Path(spec)
     city = load_city_spec(spec_file)
     data_folder = Path(data) if data is not None else spec_file.parent
-    out_folder = Path(out) if out is not None else Path(city.name)
+    out_folder = Path(out) if out is not None else Path("cities") / city.name
     _check_sources(city, spec_file, data_folder)
     manifest = _open_folder(out_folder, city.name)
     with _disk(out_folder):

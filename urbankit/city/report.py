@@ -87,7 +87,8 @@ class PrepareReport:
 
         table = Table(title=f"{self.city}: {self.regions} regions", title_justify="left")
         for column in ("source", "rows", "matched", "dropped", "regions with it"):
-            table.add_column(column, justify="right" if column in ("rows", "matched") else "left", overflow="fold")
+            number = column in ("rows", "matched")
+            table.add_column(column, justify="right" if number else "left", no_wrap=column == "source")
         for source in self.sources:
             dropped = "\n".join(f"{count} {why}" for why, count in source.dropped.items())
             cover = ""
