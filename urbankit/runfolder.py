@@ -26,7 +26,7 @@ METRIC_COLUMNS = ("task", "model", "split", "seed", "metric", "value")
 PREDICTION_COLUMNS = (
     "region_id", "task", "split", "seed", "fold", "truth", "prediction", "truth_class", "prediction_class",
 )  # fmt: skip
-HISTORY_COLUMNS = ("stage", "epoch", "name", "value")
+HISTORY_COLUMNS = ("stage", "epoch", "part", "name", "value")
 
 
 class Run:
@@ -84,7 +84,7 @@ class Run:
 
     @cached_property
     def history(self) -> pd.DataFrame:
-        """Losses of every epoch: `stage, epoch, name, value`."""
+        """Losses of every epoch: `stage, epoch, part, name, value`; `part` is `train` or `validation`."""
         return self._table("history.parquet")
 
     @cached_property
@@ -148,7 +148,7 @@ def write_metrics(folder: str | Path, records: Sequence[Mapping[str, Any]]) -> N
 
 
 def write_history(folder: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """`history.parquet` of training: rows of `stage, epoch, name, value`."""
+    """`history.parquet` of training: rows of `stage, epoch, part, name, value`."""
     import pandas as pd
 
     _write_table(Path(folder) / "history.parquet", pd.DataFrame(list(rows), columns=list(HISTORY_COLUMNS)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -24,8 +25,11 @@ if TYPE_CHECKING:
 
 NEIGHBOURS = 5
 TREES = 300
+TREES_TO_CHOOSE = 100
+ROWS_A_TREE = 20_000
+"""A tree of a larger city is grown on a sample of this many training regions, as many as keep a forest to minutes."""
 ALPHAS = tuple(10.0 ** np.arange(-1, 5.5, 0.5))
-_VERSION = 1
+_VERSION = 2
 """Part of every cache key: raise it when a floor computes something else."""
 
 
@@ -91,17 +95,63 @@ class _Inputs:
         return self._filled[key]
 
 
-class _Case(NamedTuple):
-    """One floor's work: a task, its labelled regions of each part, and the inputs."""
+@dataclass(frozen=True)
+class _Candidate:
+    """A scikit-learn model to choose, and whether it weighs classes alike whatever their size."""
+
+    model: Any
+    balanced: bool = False
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One floor's work: a task and its labelled regions of each part of one split, and the inputs."""
 
     task: TaskData
     split: Split
     inputs: _Inputs
     whole_split: Split
 
-    @property
+    @cached_property
     def x(self) -> NDArray[np.float64]:
         return self.inputs.scaled(self.whole_split)
+
+    @property
+    def one_class(self) -> bool:
+        """Whether all of the training part is of one class, so that there is nothing to fit."""
+        y = self.task.y[self.split.train]
+        return bool(self.task.classes) and y.min() == y.max()
+
+    @cached_property
+    def transform(self) -> TargetTransform:
+        return TargetTransform.fit("none" if self.task.classes else self.task.transform, self.task.y[self.split.train])
+
+    def fit(self, candidate: _Candidate) -> None:
+        """Fit to the training part, a regression in the form the task is learned in."""
+        from sklearn.utils.class_weight import compute_sample_weight
+
+        y = self.task.y[self.split.train]
+        weight = compute_sample_weight("balanced", y) if candidate.balanced else None
+        target = y if self.task.classes else self.transform.transform(y)
+        candidate.model.fit(self.x[self.split.train], target, sample_weight=weight)
+
+    def predict(self, candidate: _Candidate, part: str = "test") -> NDArray:
+        """Predictions for a part, in the target's own units."""
+        predicted = candidate.model.predict(self.x[getattr(self.split, part)])
+        return predicted if self.task.classes else self.transform.inverse(predicted)
+
+    def choose(self, candidates: Sequence[_Candidate]) -> _Candidate:
+        """The candidate, fitted, whose predictions score best on the validation part; the first of equals."""
+        best, chosen = -np.inf, candidates[0]
+        for candidate in candidates:
+            self.fit(candidate)
+            scores = score(self.task.kind, self.task.y[self.split.validation], self.predict(candidate, "validation"))
+            value = scores[self.task.metric]
+            if np.isnan(value):  # R² of a validation part in which all values are the same
+                value = -scores["mse"]
+            if value > best:
+                best, chosen = value, candidate
+        return chosen
 
 
 def mean(case: _Case) -> NDArray:
@@ -125,22 +175,38 @@ def raw_ridge(case: _Case) -> NDArray:
     """Ridge regression, or a ridge classifier with and without balanced classes; chosen on the validation part."""
     from sklearn.linear_model import Ridge, RidgeClassifier
 
+    if case.one_class:
+        return mean(case)
     if case.task.classes:
-        return _chosen(case, [RidgeClassifier(a, class_weight=w) for w in (None, "balanced") for a in ALPHAS])
-    return _chosen(case, [Ridge(a) for a in ALPHAS])
+        candidates = [_Candidate(RidgeClassifier(a), balanced) for balanced in (False, True) for a in ALPHAS]
+    else:
+        candidates = [_Candidate(Ridge(a)) for a in ALPHAS]
+    return case.predict(case.choose(candidates))
 
 
 def raw_forest(case: _Case) -> NDArray:
-    """A random forest of 300 trees; of a classifier, balanced or not by the validation part.
+    """A random forest of 300 trees, of which the first 100 choose on the validation part.
 
-    A third of the inputs is tried at every split of a regression tree (Breiman's choice), the square root for classes.
+    Regression chooses whether all inputs or a third (Breiman's choice) are tried at every split of a tree: all find the one
+    input that matters, such as a coordinate of a smooth target. Classification chooses whether classes are balanced.
     """
     from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
-    shared = {"n_estimators": TREES, "n_jobs": -1, "random_state": 0}
+    shared = {
+        "n_estimators": TREES_TO_CHOOSE,
+        "max_samples": min(1.0, ROWS_A_TREE / len(case.split.train)),
+        "warm_start": True,
+        "n_jobs": -1,
+        "random_state": 0,
+    }
     if case.task.classes:
-        return _chosen(case, [RandomForestClassifier(class_weight=w, **shared) for w in (None, "balanced")])
-    return _chosen(case, [RandomForestRegressor(max_features=1 / 3, **shared)])
+        candidates = [_Candidate(RandomForestClassifier(**shared), balanced) for balanced in (False, True)]
+    else:
+        candidates = [_Candidate(RandomForestRegressor(max_features=m, **shared)) for m in (1 / 3, 1.0)]
+    chosen = case.choose(candidates)
+    chosen.model.set_params(n_estimators=TREES)
+    case.fit(chosen)
+    return case.predict(chosen)
 
 
 FLOORS: dict[str, Callable[[_Case], NDArray]] = {
@@ -149,36 +215,6 @@ FLOORS: dict[str, Callable[[_Case], NDArray]] = {
     "raw-ridge": raw_ridge,
     "raw-forest": raw_forest,
 }
-
-
-def _chosen(case: _Case, candidates: Sequence[Any]) -> NDArray:
-    """Test predictions, in the target's own units, of the candidate that scores best on the validation part."""
-    task, split, x = case.task, case.split, case.x
-    y = task.y[split.train]
-    transform = TargetTransform("none") if task.classes else TargetTransform.fit(task.transform, y)
-    if task.classes and y.min() == y.max():
-        return np.full(len(split.test), y[0])
-    best, found = -np.inf, None
-    for candidate in candidates:
-        candidate.fit(x[split.train], y if task.classes else transform.transform(y))
-        if len(candidates) == 1:
-            found = candidate
-            break
-        value = _judge(task, split.validation, _predict(candidate, x[split.validation], task, transform))
-        if found is None or value > best:
-            best, found = value, candidate
-    return _predict(found, x[split.test], task, transform)
-
-
-def _predict(model: Any, x: NDArray, task: TaskData, transform: TargetTransform) -> NDArray:
-    predicted = model.predict(x)
-    return predicted if task.classes else transform.inverse(predicted)
-
-
-def _judge(task: TaskData, regions: NDArray[np.int64], predicted: NDArray) -> float:
-    """The task's headline metric, or the negative squared error where R² is not defined."""
-    scores = score(task.kind, task.y[regions], predicted)
-    return scores[task.metric] if np.isfinite(scores[task.metric]) else -scores["mse"]
 
 
 def _kept(
