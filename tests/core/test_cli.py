@@ -45,7 +45,12 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
     """Stands in for the run itself, and keeps what it was asked to do."""
     asked: list[dict] = []
     module = types.ModuleType("urbankit.pipeline")
-    module.run = lambda recipe, **options: asked.append({"recipe": recipe, **options})
+
+    def run(recipe: object, **options: object) -> types.SimpleNamespace:
+        asked.append({"recipe": recipe, **options})
+        return types.SimpleNamespace(has=lambda name: False)
+
+    module.run = run
     monkeypatch.setitem(sys.modules, "urbankit.pipeline", module)
     return asked
 
@@ -150,6 +155,13 @@ def test_run_hands_the_recipe_on(cli, recipe_file, pipeline, tmp_path: Path) -> 
     assert (asked["recipe"].seed, asked["recipe"].method.params["dim"]) == (3, 8)
     cli("run", recipe_file())
     assert pipeline[1]["out"] == Path("runs/toy")
+
+
+def test_run_ends_with_the_table_and_where_the_files_are(cli, recipe_file, monkeypatch, pipeline) -> None:
+    finished = types.SimpleNamespace(has=lambda name: name == "metrics.parquet", table=lambda: "the results table")
+    monkeypatch.setattr(sys.modules["urbankit.pipeline"], "run", lambda recipe, **options: finished)
+    lines = cli("run", recipe_file(), "--out", "runs/x").stdout.splitlines()
+    assert lines == ["the results table", "Everything is in runs/x; begin with runs/x/report.html"]
 
 
 def test_dry_run_prints_the_resolved_recipe_and_the_plan(cli, recipe_file, pipeline) -> None:

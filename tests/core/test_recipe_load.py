@@ -34,6 +34,7 @@ def test_the_resolved_recipe_reads_back_the_same(recipe_file, tmp_path: Path) ->
     again.parent.mkdir()
     again.write_text(recipe.to_yaml())
     assert Recipe.load(again) == recipe
+    assert Recipe.from_yaml(recipe.to_yaml()) == recipe
 
 
 def test_extends_merges_deeply_and_forgets_the_name(recipe_file) -> None:

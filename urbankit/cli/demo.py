@@ -18,6 +18,8 @@ def demo(
     [bold]urbankit demo --regions 900 --out demo && urbankit prepare demo/city.yaml[/bold]
     """
     from urbankit.demo import write_demo
+    from urbankit.progress import Progress
 
-    write_demo(out, regions, seed)
+    with Progress() as progress:
+        write_demo(out, regions, seed, progress=progress)
     typer.echo(f"The sources of {regions} regions are in {out}. Next: urbankit prepare {out / 'city.yaml'}")

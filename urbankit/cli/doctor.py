@@ -56,9 +56,10 @@ def _compute() -> list[tuple[str, str]]:
 
 def _engine(device: torch.device) -> str:
     """The engine that `engine: auto` chooses, and why dgl is not it where it is not."""
-    from urbankit.graph.engine import select_engine
+    from urbankit.graph.engine import select_engine, why_not_dgl
 
-    return select_engine("auto", device)
+    reason = why_not_dgl(device.type)
+    return select_engine("auto", device) + (f"; dgl: {reason}" if reason else "")
 
 
 def _folder(folder: Path) -> str:

@@ -26,4 +26,4 @@ def prepare(
     with Progress() as progress:
         city = City.prepare(spec, data=data, out=out, progress=progress)
     console().print(city.report)
-    console().print(f"The city is in {city.path}", markup=False)
+    console().print(f"The city is in {city.path}", markup=False, soft_wrap=True)

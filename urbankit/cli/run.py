@@ -41,10 +41,14 @@ def run(
     if dry_run:
         _plan(loaded, folder)
         return
+    from urbankit.cli.output import console
     from urbankit.pipeline import run as run_recipe
     from urbankit.progress import Progress
 
-    run_recipe(loaded, out=folder, resume=resume, progress=Progress())
+    finished = run_recipe(loaded, out=folder, resume=resume, progress=Progress())
+    if finished.has("metrics.parquet"):
+        console().print(finished.table())
+    console().print(f"Everything is in {folder}; begin with {folder / 'report.html'}", markup=False, soft_wrap=True)
 
 
 def _plan(recipe: Recipe, folder: Path) -> None:

@@ -15,7 +15,11 @@ def validate(recipe: RecipeName, sets: Changes = None) -> None:
     from urbankit.recipe import Recipe
 
     checked = Recipe.load(recipe, sets or [])
-    typer.echo(
-        f"{checked.name} is a valid recipe: {len(checked.modalities)} modalities, {len(checked.views)} views,"
-        f" method {checked.method.name}, {len(checked.tasks)} tasks."
-    )
+    parts = {
+        "modalities": ", ".join(checked.modalities),
+        "views": ", ".join(checked.views),
+        "method": checked.method.name,
+        "tasks": ", ".join(checked.tasks),
+    }
+    listed = "; ".join(f"{name}: {value or 'none'}" for name, value in parts.items())
+    typer.echo(f"{checked.name} is a valid recipe ({listed})")

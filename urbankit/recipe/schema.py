@@ -70,8 +70,15 @@ class Recipe(Params):
         problems = Problems()
         return check(load(source, sets, problems), problems)
 
+    @classmethod
+    def from_yaml(cls, text: str) -> Recipe:
+        """A resolved recipe taken as it is: no component or file that it names need be here (any more)."""
+        from urbankit.recipe.yaml_lines import parse_yaml
+
+        return cls.model_validate(parse_yaml(text)[0])
+
     def to_yaml(self) -> str:
-        """The recipe as YAML that `load` reads back to the same recipe."""
+        """The recipe as YAML that `load` and `from_yaml` read back to the same recipe."""
         import yaml
 
         data = self.model_dump(mode="json")
