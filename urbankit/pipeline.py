@@ -13,6 +13,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from urbankit import __version__
 from urbankit.errors import Problem, RunError, UserError
 from urbankit.files import cache_folder, hash_json, read_json, write_json, write_text
 from urbankit.progress import Progress
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import torch
 
     from urbankit.city.city import City
+    from urbankit.evaluation.floors import FloorResults
     from urbankit.evaluation.splits import Split
     from urbankit.evaluation.tasks import TaskData
     from urbankit.methods.base import Inputs, Method
@@ -39,7 +41,8 @@ def run(
     """Run a recipe and return the run.
 
     `out` is the run folder (default `runs/<name>`); it must not hold another run. `resume` goes on with the run that it
-    holds, to the same result. `progress` is one that is already shown; by default the run shows its own. Raises `UserError` for wrong input and `RunError` where the run fails.
+    holds, to the same result. `progress` is one that is already shown; by default the run shows its own. Raises
+    `UserError` for wrong input and `RunError` where the run fails.
     """
     from urbankit.runfolder import Run
 
@@ -65,9 +68,10 @@ def prepare_city(recipe: Recipe, progress: Progress | None = None) -> City:
     if wanted.demo is not None:
         from urbankit.demo import write_demo
 
-        sources = cities / f"demo-{wanted.demo.regions}-{wanted.demo.seed}"
-        spec = write_demo(sources, regions=wanted.demo.regions, seed=wanted.demo.seed, progress=progress)
-        return City.prepare(spec, out=sources / "prepared", progress=progress)
+        sources = cities / f"demo-{wanted.demo.regions}-{wanted.demo.seed}-{__version__}"
+        if not (sources / "city.yaml").exists():
+            write_demo(sources, regions=wanted.demo.regions, seed=wanted.demo.seed, progress=progress)
+        return City.prepare(sources / "city.yaml", out=sources / "prepared", progress=progress)
     key = hash_json([str(wanted.spec), str(wanted.data)])[:8]
     return City.prepare(
         wanted.spec, data=wanted.data, out=cities / f"{wanted.spec.name.split('.')[0]}-{key}", progress=progress
@@ -301,43 +305,43 @@ class _Run:
             results[protocol, seed] = Finetuned.load(done)
         return results
 
-    def _floors(self, tasks: dict[str, TaskData], splits: dict[tuple[str, int], Split]) -> list[dict[str, Any]]:
+    def _floors(self, tasks: dict[str, TaskData], splits: dict[tuple[str, int], Split]) -> FloorResults:
         from urbankit.evaluation.floors import evaluate_floors
         from urbankit.evaluation.raw import raw_inputs
 
-        floors = self.recipe.evaluation.floors
-        if not tasks or not floors:
-            return []
         raw = raw_inputs(self.city, self.recipe)
-        return evaluate_floors(tasks, raw, self.city.xy, splits, floors, self.progress)
+        return evaluate_floors(tasks, raw, self.city.xy, splits, self.recipe.evaluation.floors, self.progress)
 
     def _write_results(
         self,
         tasks: dict[str, TaskData],
         splits: dict[tuple[str, int], Split],
         results: dict[tuple[str, int], Finetuned],
-        floors: list[dict[str, Any]],
+        floors: FloorResults,
         history: list[dict[str, Any]],
     ) -> None:
+        import pandas as pd
+
         from urbankit.runfolder import write_history, write_metrics, write_predictions
 
         model = self.recipe.method.name
-        records, predictions = [], []
+        records, predictions = [], [pd.DataFrame()]
         for (protocol, seed), result in results.items():
             for name, task in tasks.items():
-                test = splits[protocol, seed].of(task.labelled, name).test
-                predicted = result.predictions[name]
-                records += task.records(model, protocol, seed, test, predicted[test])
-                predictions += [
-                    dict(zip(("region", "task", "split", "seed", "fold", "truth", "prediction"), row, strict=True))
-                    for row in ()
-                ]
-        write_metrics(self.folder, [*records, *floors])
+                regions = splits[protocol, seed].of(task.labelled, name).test
+                predicted = result.predictions[name][regions]
+                records += task.records(model, protocol, seed, regions, predicted)
+                predictions.append(task.predictions(model, protocol, seed, {"test": regions}, predicted))
         write_history(self.folder, history)
-        write_predictions(self.folder, predictions)
+        write_predictions(self.folder, self.city, pd.concat(predictions, ignore_index=True), floors.predictions)
+        write_metrics(self.folder, [*records, *floors.records])
 
     def _report(self) -> None:
-        from urbankit.report import write_all
+        from urbankit.report import write_report
+        from urbankit.report.figures import draw_all
         from urbankit.runfolder import Run
 
-        write_all(Run.open(self.folder), self.city, figures=self.recipe.report.figures)
+        run_ = Run.open(self.folder)
+        if self.recipe.report.figures:
+            draw_all(run_, self.city)
+        write_report(run_, self.city)

@@ -13,7 +13,7 @@ from urbankit import component, registry
 from urbankit.component import Use, uses
 from urbankit.errors import closest
 from urbankit.graph.base import Encoded
-from urbankit.graph.subgraph import readout
+from urbankit.graph.subgraph import Readout
 from urbankit.methods.base import Inputs, Method
 from urbankit.methods.channels import Channels
 from urbankit.methods.losses import info_nce, two_way_info_nce
@@ -52,7 +52,7 @@ class UrbanMMCL(Method):
         )
         subgraph: Use = uses("subgraph", "random_walk", "How the surroundings of a region are drawn (eq. 22).")
         subgraph_encoder: Use = uses("graph_encoder", "gcn", "What encodes the drawn surroundings (eq. 23).")
-        readout: Literal["mean", "root", "mean+root"] = Field(
+        readout: Readout = Field(
             "mean",
             description="How a subgraph's node vectors become one: their mean, the region's own, or both side by side.",
             json_schema_extra={"source": "eq. 24"},
@@ -139,8 +139,7 @@ class UrbanMMCL(Method):
             encodings[view] = encoded = encoder(graph, x)  # eq. 17, 18
             weight = encoder.edge_weight(graph, encoded, graph.src, graph.dst)  # eq. 19
             drawn = self.subgraph.sample(graph, weight, regions)  # eq. 22
-            h = self.subgraph_encoders[view].forward_nodes(drawn.graph, x, drawn.node)  # eq. 23
-            embeddings[view] = readout(h, drawn, self.params.readout)  # eq. 24
+            embeddings[view] = self.subgraph_encoders[view].embed(drawn, x, self.params.readout)  # eq. 23, 24
         return embeddings, encodings
 
     def view_losses(

@@ -21,6 +21,10 @@ class Optimization(Params):
         description="Learning rates of single parts of the method: {graph_encoder: 1e-4}.",
     )
     weight_decay: float = Field(1e-4, ge=0, description="Weight decay of the optimizer.")
+    schedule: Literal["constant", "cosine"] = Field(
+        "constant",
+        description="Learning rates over the epochs: constant, or a rise over the first tenth and half a cosine to zero.",
+    )
 
 
 class Pretrain(Optimization):
@@ -62,6 +66,13 @@ class Finetune(Optimization):
         30,
         ge=0,
         description="Epochs without a better validation loss before training stops; 0 never stops early.",
+    )
+    average: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Validate and predict with the exponential moving average of the weights, of which every epoch keeps"
+        " this share; 0 uses the weights themselves.",
     )
     loss_weights: dict[str, Rate] = Field(
         default_factory=dict, description="Weight of a task's loss in the sum: {co: 2.0}; 1 where not named."

@@ -160,7 +160,18 @@ def finetune(
                 counts[key] = counts.get(key, 0) + len(batch)
         return {key: value / counts[key] for key, value in sums.items()}
 
-    loop = Loop(name, model, optimizer, settings.epochs, settings.patience, seed, judged=tuple(tasks), last=last)
+    loop = Loop(
+        name,
+        model,
+        optimizer,
+        settings.epochs,
+        settings.patience,
+        seed,
+        judged=tuple(tasks),
+        schedule=settings.schedule,
+        average=settings.average,
+        last=last,
+    )
     training = loop.run(train_epoch, validate, shown)
     predictions = {}
     for task, one in labels.items():

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from urbankit.errors import RunError
 from urbankit.progress import Stage
 from urbankit.training import checkpoint
+from urbankit.training.average import WeightAverage
 
 Losses = dict[str, float]
 
@@ -51,6 +52,8 @@ class Loop:
 
     `judged` names the validation losses that decide: for each of them the state with the lowest is kept, and training
     stops once none has improved for `patience` epochs. With `patience` 0 all epochs run and the last state is the one
+    kept. `schedule` is of the learning rates over the epochs: `constant`, or `cosine`, which rises over the first tenth
+    and falls to zero. With `average` the running average of the weights (see `WeightAverage`) is what is validated and
     kept. `last` is the checkpoint file; without it nothing is written.
     """
 
@@ -61,8 +64,14 @@ class Loop:
     patience: int
     seed: int
     judged: tuple[str, ...] = ("total",)
+    schedule: Literal["constant", "cosine"] = "constant"
+    average: float = 0.0
     last: Path | None = None
     save_every: float = 20.0
+
+    def __post_init__(self) -> None:
+        self._average = WeightAverage(self.model, self.average)
+        self._rates = [group["lr"] for group in self.optimizer.param_groups]
 
     def run(
         self, train_epoch: Callable[[], Losses], validate: Callable[[], Losses], shown: Stage | None = None
@@ -87,7 +96,8 @@ class Loop:
                     saved = time.monotonic()
         self._save(training)
         if not self.patience or not training.best:
-            state = trained_state(self.model)
+            with self._average.in_place():
+                state = trained_state(self.model)
             training.best = {name: Best(math.nan, training.epoch - 1, state) for name in self.judged}
         return training
 
@@ -99,22 +109,25 @@ class Loop:
         shown: Stage | None,
     ) -> None:
         torch.manual_seed(epoch_seed(self.seed, self.stage, training.epoch))
+        for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate * (cosine(training.epoch, self.epochs) if self.schedule == "cosine" else 1.0)
         self.model.train()
         losses = train_epoch()
+        self._average.update()
         self.model.eval()
         torch.manual_seed(epoch_seed(self.seed, f"{self.stage} validation", 0))
-        with torch.no_grad():
+        with torch.no_grad(), self._average.in_place():
             scores = validate()
+            if self.patience:
+                self._judge(training, scores)
         if not math.isfinite(losses["total"]):
             raise RunError(
                 f"{self.stage}: the loss is {losses['total']} in epoch {training.epoch}. Lower the learning rate, or "
                 "look at the report of prepare for extreme values."
             )
         row = {"stage": self.stage, "epoch": training.epoch}
-        training.history += [row | {"part": "train", "name": k, "value": v} for k, v in losses.items()]
-        training.history += [row | {"part": "validation", "name": k, "value": v} for k, v in scores.items()]
-        if self.patience:
-            self._judge(training, scores)
+        named = losses | {f"validation {name}": value for name, value in scores.items()}
+        training.history += [row | {"name": name, "value": value} for name, value in named.items()]
         training.epoch += 1
         if shown:
             shown.advance(loss=losses["total"], **({"validation": scores["total"]} if scores else {}))
@@ -134,6 +147,7 @@ class Loop:
             return
         tensors = {f"model/{k}": v for k, v in trained_state(self.model).items()}
         tensors |= {f"best/{n}/{k}": v for n, best in training.best.items() for k, v in best.state.items()}
+        tensors |= {f"average/{k}": v for k, v in self._average.state.items()}
         tensors |= checkpoint.optimizer_tensors(self.optimizer)
         best = {name: {"score": best.score, "epoch": best.epoch} for name, best in training.best.items()}
         facts = {"stage": self.stage, "epoch": training.epoch, "best": best, "history": training.history}
@@ -145,6 +159,7 @@ class Loop:
         tensors, facts = checkpoint.load(self.last)
         load_trained_state(self.model, _below("model/", tensors))
         checkpoint.restore_optimizer(self.optimizer, tensors)
+        self._average.restore(_below("average/", tensors), facts["epoch"])
         best = {
             name: Best(of["score"], of["epoch"], _below(f"best/{name}/", tensors)) for name, of in facts["best"].items()
         }
@@ -164,6 +179,14 @@ def load_trained_state(model: nn.Module, state: dict[str, Tensor]) -> None:
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def cosine(epoch: int, epochs: int) -> float:
+    """The share of the learning rate in an epoch: a linear rise over the first tenth, then half a cosine to zero."""
+    rise = max(1, epochs // 10)
+    if epoch < rise:
+        return (epoch + 1) / rise
+    return 0.5 * (1 + math.cos(math.pi * (epoch + 1 - rise) / max(1, epochs - rise)))
 
 
 def epoch_seed(seed: int, stage: str, epoch: int) -> int:

@@ -69,6 +69,7 @@ def pretrain(
         settings.epochs,
         settings.patience if n_held else 0,
         seed,
+        schedule=settings.schedule,
         last=folder and folder / "last.safetensors",
     )
     method.prepare()

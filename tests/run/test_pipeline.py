@@ -1,0 +1,136 @@
+"""A whole run: what it leaves behind, that it can be stopped anywhere, and that mistakes leave nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from urbankit.errors import UserError
+from urbankit.pipeline import run
+from urbankit.progress import Progress
+from urbankit.recipe.schema import Recipe
+
+QUIET = Progress(quiet=True)
+
+
+def completed(recipe: dict, out: Path, **arguments):
+    return run(Recipe.load(recipe), out, progress=QUIET, **arguments)
+
+
+def test_a_run_leaves_the_files_of_the_contract(tiny_recipe, tiny_city, tmp_path):
+    result = completed(tiny_recipe, tmp_path / "run")
+    folder = tmp_path / "run"
+    for name in (
+        "recipe.yaml", "manifest.json", "metrics.parquet", "metrics.json", "embeddings.parquet", "predictions.parquet",
+        "checkpoints/last.safetensors", "checkpoints/best.safetensors", "report.html",
+    ):  # fmt: skip
+        assert (folder / name).is_file(), name
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["status"] == "done" and manifest["city_hash"] == tiny_city.content_hash
+    assert {"city", "pretrain", "finetune", "floors"} <= set(manifest["seconds"])
+
+    embeddings = result.embeddings
+    assert list(embeddings["region_id"]) == tiny_city.region_ids and embeddings.crs is not None
+    assert np.isfinite(np.stack(embeddings["embedding"])).all()
+
+    metrics = pd.read_parquet(folder / "metrics.parquet")
+    assert list(metrics.columns) == ["task", "model", "split", "seed", "metric", "value"]
+    assert set(metrics["model"]) == {"urbanmmcl", "floor:mean", "floor:location", "floor:raw-ridge", "floor:raw-forest"}
+    assert set(metrics["split"]) == {"random", "spatial"}
+
+    predictions = pd.read_parquet(folder / "predictions.parquet")
+    assert {"region_id", "task", "split", "seed", "fold", "truth", "prediction"} <= set(predictions.columns)
+
+
+def test_the_same_recipe_gives_the_same_bits(tiny_recipe, tmp_path):
+    for name in ("one", "two"):
+        completed(tiny_recipe, tmp_path / name)
+    for file in ("embeddings.parquet", "predictions.parquet", "metrics.parquet"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
+
+
+def test_another_seed_gives_other_embeddings(tiny_recipe, tmp_path):
+    tiny_recipe["tasks"] = {}
+    one = completed(tiny_recipe, tmp_path / "one").embeddings
+    two = completed(tiny_recipe | {"seed": 1}, tmp_path / "two").embeddings
+    assert not np.allclose(np.stack(one["embedding"]), np.stack(two["embedding"]))
+
+
+@pytest.mark.parametrize("after", ["pretrain", "embed", "finetune"])
+def test_a_killed_run_resumes_to_the_same_bits(after, tiny_recipe, tmp_path):
+    """SIGKILL as soon as the stage's first file is there; then `--resume`."""
+    tiny_recipe["pretrain"]["epochs"] = tiny_recipe["finetune"]["epochs"] = 6
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(yaml.safe_dump(tiny_recipe))
+    completed(recipe_keys(recipe), tmp_path / "whole")
+    awaited = {
+        "pretrain": "checkpoints/last.safetensors",
+        "embed": "embeddings.parquet",
+        "finetune": "checkpoints/finetune/random-0.safetensors",
+    }[after]
+    cut = tmp_path / "cut"
+    code = (
+        "import urbankit.training.loop as loop; loop.Loop.save_every = 0.0\n"
+        "from urbankit.cli.main import main; main()"
+    )
+    command = [sys.executable, "-c", code, "run", str(recipe), "--out", str(cut)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (cut / awaited).exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    resumed = subprocess.run([*command, "--resume"], capture_output=True, text=True)
+    assert resumed.returncode == 0, resumed.stderr
+    for file in ("embeddings.parquet", "predictions.parquet", "metrics.parquet"):
+        assert (cut / file).read_bytes() == (tmp_path / "whole" / file).read_bytes(), file
+
+
+def recipe_keys(path: Path) -> dict:
+    return yaml.safe_load(path.read_text())
+
+
+def test_a_folder_that_holds_something_is_not_overwritten(tiny_recipe, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="--resume"):
+        completed(tiny_recipe, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_resume_refuses_another_recipe(tiny_recipe, tmp_path):
+    tiny_recipe["tasks"] = {}
+    completed(tiny_recipe, tmp_path / "run")
+    with pytest.raises(UserError, match="differs"):
+        completed(tiny_recipe | {"seed": 5}, tmp_path / "run", resume=True)
+
+
+def test_a_finished_run_resumes_without_training_again(tiny_recipe, tmp_path):
+    completed(tiny_recipe, tmp_path / "run")
+    before = (tmp_path / "run" / "metrics.parquet").read_bytes()
+    completed(tiny_recipe, tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "metrics.parquet").read_bytes() == before
+
+
+@pytest.mark.parametrize("paradigm", ["linear_probe", "end_to_end", "finetune"])
+def test_every_paradigm_predicts(paradigm, tiny_recipe, tmp_path):
+    tiny_recipe["finetune"] |= {"paradigm": paradigm, "batch_size": 16, "update": ["all"]}
+    tiny_recipe["evaluation"]["floors"] = ["mean"]
+    result = completed(tiny_recipe, tmp_path / "run")
+    assert np.isfinite(result.metrics.query("metric == 'mae'")["value"]).all()
+
+
+def test_a_modality_and_a_view_the_city_lacks_are_left_out_with_a_note(tiny_recipe, tmp_path):
+    tiny_recipe["modalities"]["aerial"] = {"name": "vit"}
+    tiny_recipe["tasks"] = {}
+    result = completed(tiny_recipe, tmp_path / "run")
+    assert any("aerial" in note for note in result.manifest["notes"])
