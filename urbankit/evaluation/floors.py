@@ -26,10 +26,12 @@ if TYPE_CHECKING:
 NEIGHBOURS = 5
 TREES = 300
 TREES_TO_CHOOSE = 100
+LEAF = 3
+"""Fewest training regions in a leaf of a regression tree: R² as with 1 (within 0.007 in New York), a fifth faster."""
 ROWS_A_TREE = 20_000
 """A tree of a larger city is grown on a sample of this many training regions, as many as keep a forest to minutes."""
 ALPHAS = tuple(10.0 ** np.arange(-1, 5.5, 0.5))
-_VERSION = 2
+_VERSION = 3
 """Part of every cache key: raise it when a floor computes something else."""
 
 
@@ -185,28 +187,22 @@ def raw_ridge(case: _Case) -> NDArray:
 
 
 def raw_forest(case: _Case) -> NDArray:
-    """A random forest of 300 trees, of which the first 100 choose on the validation part.
+    """A random forest of 300 trees. Of classes, the first 100 choose on the validation part whether to balance them.
 
-    Regression chooses whether all inputs or a third (Breiman's choice) are tried at every split of a tree: all find the one
-    input that matters, such as a coordinate of a smooth target. Classification chooses whether classes are balanced.
+    Regression trees try all inputs at every split: with a third of them, R² of PM2.5 in Singapore falls to 0.80 on the
+    spatial split, since the coordinate that matters is too rarely among those tried.
     """
     from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
-    shared = {
-        "n_estimators": TREES_TO_CHOOSE,
-        "max_samples": min(1.0, ROWS_A_TREE / len(case.split.train)),
-        "warm_start": True,
-        "n_jobs": -1,
-        "random_state": 0,
-    }
-    if case.task.classes:
-        candidates = [_Candidate(RandomForestClassifier(**shared), balanced) for balanced in (False, True)]
+    shared = {"max_samples": min(1.0, ROWS_A_TREE / len(case.split.train)), "n_jobs": -1, "random_state": 0}
+    if not case.task.classes:
+        forest = _Candidate(RandomForestRegressor(TREES, min_samples_leaf=LEAF, **shared))
     else:
-        candidates = [_Candidate(RandomForestRegressor(max_features=m, **shared)) for m in (1 / 3, 1.0)]
-    chosen = case.choose(candidates)
-    chosen.model.set_params(n_estimators=TREES)
-    case.fit(chosen)
-    return case.predict(chosen)
+        shared |= {"n_estimators": TREES_TO_CHOOSE, "warm_start": True}
+        forest = case.choose([_Candidate(RandomForestClassifier(**shared), balanced) for balanced in (False, True)])
+        forest.model.set_params(n_estimators=TREES)
+    case.fit(forest)
+    return case.predict(forest)
 
 
 FLOORS: dict[str, Callable[[_Case], NDArray]] = {

@@ -10,7 +10,10 @@ from urbankit.report.style import COLOURS, Drawing, hide_the_rest, new_figure, s
 if TYPE_CHECKING:
     import pandas as pd
 
-_LOOKS = {"train": {"linestyle": "--", "linewidth": 1}, "validation": {"linestyle": "-", "linewidth": 1.2}}
+_LOOKS = {
+    "train": {"linestyle": "--", "linewidth": 0.8, "alpha": 0.5},
+    "validation": {"linestyle": "-", "linewidth": 1.2, "alpha": 0.8},
+}
 
 
 def draw_pretraining(history: pd.DataFrame, folder: Path) -> Drawing | None:
@@ -53,7 +56,7 @@ def _draw(groups: dict[str, pd.DataFrame], folder: Path, name: str, caption: str
     for ax, loss in zip(axes, losses, strict=False):
         for (_, rows), colour in zip(groups.items(), COLOURS, strict=False):
             for (_, part), line in rows[rows["name"] == loss].groupby(["stage", "part"], sort=False):
-                ax.plot(line["epoch"], line["value"], color=colour, alpha=0.7, **_LOOKS[part])
+                ax.plot(line["epoch"], line["value"], color=colour, **_LOOKS[part])
         ax.set(title=loss, xlabel="epoch", ylabel="loss")
     hide_the_rest(axes, len(losses))
     handles = [Line2D([], [], color="#404040", label=part, **look) for part, look in _LOOKS.items()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from urbankit.report.style import ABSENT, Drawing, Scale, hide_the_rest, new_figure, save
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from urbankit.evaluation.tasks import TaskData
 
 MOST_REGIONS = 5000
@@ -26,7 +28,7 @@ def draw_embeddings(embeddings: NDArray[np.float32], tasks: Sequence[TaskData], 
     points, perplexity = two_dimensions(embeddings[shown])
     columns = min(3, max(1, len(tasks)))
     rows = -(-max(1, len(tasks)) // columns)
-    figure = new_figure(3.8 * columns, 3.8 * rows)
+    figure = new_figure(4.6 * columns, 3.4 * rows)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     if not tasks:
         axes[0].scatter(*points.T, s=6, color="#0072b2", linewidths=0, rasterized=True)
@@ -54,7 +56,7 @@ def two_dimensions(embeddings: NDArray[np.float32]) -> tuple[NDArray[np.float64]
     return TSNE(perplexity=perplexity, init=init, random_state=0).fit_transform(z), perplexity
 
 
-def _panel(figure, ax, points: NDArray, task: TaskData, shown: NDArray[np.int64]) -> None:
+def _panel(figure: Figure, ax: Any, points: NDArray, task: TaskData, shown: NDArray[np.int64]) -> None:
     from matplotlib.cm import ScalarMappable
 
     scale = Scale(task)
@@ -68,10 +70,10 @@ def _panel(figure, ax, points: NDArray, task: TaskData, shown: NDArray[np.int64]
             ax.scatter([], [], s=20, color=[scale.cmap(i)], label=name)
         if np.isnan(values).any():
             ax.scatter([], [], s=20, color=ABSENT, label="no label")
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=2, handletextpad=0.1, columnspacing=0.8)
+        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handletextpad=0.1)
     else:
         bar = ScalarMappable(scale.norm, scale.cmap)
-        look = {"extend": "both", "location": "bottom", "shrink": 0.8, "pad": 0.02}
+        look = {"extend": "both", "shrink": 0.8, "pad": 0.02, "ticks": scale.ticks}
         figure.colorbar(bar, ax=ax, label=task.unit or task.name, **look)
 
 

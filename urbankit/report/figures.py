@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from urbankit.files import read_json, write_json
 from urbankit.report.style import Drawing, style
 
 if TYPE_CHECKING:
@@ -20,9 +22,26 @@ class Figures(NamedTuple):
     drawn: list[Drawing]
     left_out: list[str]
 
+    def save(self, folder: Path) -> None:
+        """Write `captions.json` beside the figures."""
+        drawn = [{"file": drawing.png.name, "caption": drawing.caption} for drawing in self.drawn]
+        write_json(folder / "captions.json", {"drawn": drawn, "left_out": self.left_out})
+
+    @classmethod
+    def load(cls, folder: Path) -> Figures:
+        """What `save` wrote; no figures where there is nothing."""
+        if not (folder / "captions.json").is_file():
+            return cls([], ["No figures were drawn (report.figures: false)."])
+        found = read_json(folder / "captions.json")
+        drawn = [Drawing(folder / drawing["file"], drawing["caption"]) for drawing in found["drawn"]]
+        return cls(drawn, found["left_out"])
+
 
 def draw_all(run: Run, city: City) -> Figures:
-    """Loss curves, a map of every target beside its prediction, and t-SNE of the embeddings, as PNG and PDF."""
+    """Loss curves, a map of every target beside its prediction, and t-SNE of the embeddings, as PNG and PDF.
+
+    They go into the run's folder `figures`, with their captions in `captions.json`.
+    """
     from urbankit.report import curves, embedding_map, maps
 
     folder = run.path / "figures"
@@ -43,7 +62,9 @@ def draw_all(run: Run, city: City) -> Figures:
             drawn.append(embedding_map.draw_embeddings(vectors, tasks, folder))
             if drawn[-1] is None:
                 left_out.append(f"No t-SNE: it needs four regions or more, the city has {len(vectors)}.")
-    return Figures([drawing for drawing in drawn if drawing is not None], left_out)
+    figures = Figures([drawing for drawing in drawn if drawing is not None], left_out)
+    figures.save(folder)
+    return figures
 
 
 def tasks_of(run: Run, city: City) -> list[TaskData]:

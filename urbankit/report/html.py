@@ -31,8 +31,8 @@ pre { background: #f5f5f5; padding: .8rem; overflow-x: auto; font-size: 85%; } .
 """
 
 
-def write_report(run: Run, city: City, figures: Figures) -> Path:
-    """Write `report.html`: results, figures (embedded), the city's prepare report, recipe and manifest.
+def write_report(run: Run, city: City) -> Path:
+    """Write `report.html`: results, the figures drawn before (embedded), the city's prepare report, recipe, manifest.
 
     Every text that comes from data, recipe or manifest is escaped.
     """
@@ -40,7 +40,7 @@ def write_report(run: Run, city: City, figures: Figures) -> Path:
     sections = [
         ("Run", _run(run, city)),
         ("Results", _results(run)),
-        ("Figures", _figures(figures)),
+        ("Figures", _figures(Figures.load(run.path / "figures"))),
         ("City", _city(city.report)),
         ("Recipe", f"<pre>{escape(run.recipe.to_yaml())}</pre>"),
         ("Manifest", f"<pre>{escape(json.dumps(run.manifest, indent=2, ensure_ascii=False))}</pre>"),
