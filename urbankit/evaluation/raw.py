@@ -51,26 +51,26 @@ def raw_inputs(city: City, recipe: UsesModalitiesAndViews) -> RawInputs:
     components of log(1 + flow) from and to each region, and totals; of each image source band statistics averaged
     over a region's images; of captions TF-IDF of the commonest terms; numeric tables; and what every region has, the
     coordinates of its centre and the logarithm of its area. Without the area, densities would be hidden from the
-    floors: in New York's tracts it lifts the forest's spatial R² of population density from 0.49 to 0.71.
-    Sources are read for what the built-in components use; a plugin's modality counts where it is named like
-    an image source or table of the city.
+    floors: in New York's tracts it lifts the forest's spatial R² of population density from 0.54 to 0.76.
+    Of encoders of numbers that a plugin brings, and of `shape`, the features before any learning, averaged by region.
     """
-    components = {use.name for use in (*recipe.modalities.values(), *recipe.views.values())}
+    modalities, views = recipe.modalities, recipe.views
+    components = {use.name for use in (*modalities.values(), *views.values())}
+    read = {use.params.get("source") or use.params.get("table") or name for name, use in modalities.items()}
     blocks = [_geometry(city)]
     if components & {"poi", "poi_counts"}:
         blocks.append(_points_of_interest(city))
     if components & {"mobility", "flow_profile"}:
         blocks.append(_flows(city))
-    for source in city.image_sources:
-        if source in recipe.modalities:
-            blocks.append(_bands(city, source))
+    blocks += [_bands(city, source) for source in city.image_sources if source in read]
     if "text" in components:
         blocks += [_captions(city, source) for source in city.caption_sources]
-    for table in city.tables:
-        if table in recipe.modalities or any(use.params.get("table") == table for use in recipe.modalities.values()):
-            blocks.append(_table(city, table))
-    blocks = [(values, names) for values, names in blocks if len(names)]
+    blocks += [_table(city, table) for table in city.tables if table in read]
+    blocks += [_features(city, name, use) for name, use in modalities.items() if use.name not in _READ_ABOVE]
     return RawInputs(np.hstack([values for values, _ in blocks]), tuple(name for _, names in blocks for name in names))
+
+
+_READ_ABOVE = {"vit", "image_stats", "text", "geoclip", "poi_counts", "flow_profile", "table"}
 
 
 def _geometry(city: City) -> tuple[NDArray, list[str]]:
@@ -118,13 +118,7 @@ def principal_components(matrix: NDArray | object, most: int) -> NDArray[np.floa
 
 def _bands(city: City, source: str) -> tuple[NDArray, list[str]]:
     images = city.images(source)
-    statistics = _image_statistics(images)
-    n_statistics = statistics.shape[1]
-    sums = np.zeros((city.n_regions, n_statistics))
-    known = np.zeros((city.n_regions, n_statistics))
-    np.add.at(sums, images.region, np.nan_to_num(statistics))
-    np.add.at(known, images.region, ~np.isnan(statistics))
-    values = np.divide(sums, known, out=np.full_like(sums, np.nan), where=known > 0)
+    values = _by_region(city, _image_statistics(images), np.asarray(images.region))
     names = [f"{source} band {band + 1} {name}" for name in _STATISTICS for band in range(images.bands)]
     return values, names
 
@@ -180,6 +174,25 @@ def _captions(city: City, source: str) -> tuple[NDArray, list[str]]:
 def _table(city: City, table: str) -> tuple[NDArray, list[str]]:
     values, columns = city.table(table)
     return values, [f"{table}: {column}" for column in columns]
+
+
+def _features(city: City, modality: str, use: Use) -> tuple[NDArray, list[str]]:
+    from urbankit import registry
+    from urbankit.modalities.features import FeatureEncoder
+
+    encoder = registry.get("modality_encoder", use.name)
+    if not issubclass(encoder, FeatureEncoder) or encoder.requires(encoder.Params(**use.params), city, modality):
+        return _nothing(city)
+    features, region = registry.create("modality_encoder", use, city, modality, 1).features(city)
+    return _by_region(city, features, region), [f"{modality} feature {i + 1}" for i in range(features.shape[1])]
+
+
+def _by_region(city: City, values: NDArray[np.float64], region: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The mean [N, F] over each region's observations [M, F], of those that are not NaN; NaN without any."""
+    sums, known = np.zeros((2, city.n_regions, values.shape[1]))
+    np.add.at(sums, region, np.nan_to_num(values))
+    np.add.at(known, region, ~np.isnan(values))
+    return np.divide(sums, known, out=np.full_like(sums, np.nan), where=known > 0)
 
 
 def _nothing(city: City) -> tuple[NDArray, list[str]]:
