@@ -38,10 +38,10 @@ def points_of_interest(story: Story, seed: int) -> pd.DataFrame:
     """
     rng = np.random.default_rng([seed, 2])
     city = story.lattice.city
-    mapped = np.exp(0.6 * rng.standard_normal(len(city)) - 0.18)
+    mapped = np.exp(0.7 * rng.standard_normal(len(city)) - 0.245)
     busy = (0.5 + story.compactness[city]) * mapped * story.lattice.area_km2[city]
     rate = story.mixture[city] @ np.array([_POI[name] for name in POI_CATEGORIES]).T
-    own = np.exp(0.5 * rng.standard_normal(rate.shape) - 0.125)
+    own = np.exp(0.6 * rng.standard_normal(rate.shape) - 0.18)
     count = rng.poisson(rate * own * busy[:, None])
     region, category = np.divmod(np.repeat(np.arange(count.size), count.ravel()), count.shape[1])
     x, y = story.lattice.points_in(city[region], rng).T
@@ -57,7 +57,7 @@ def trips(story: Story, seed: int, per_region: float = 150.0) -> Iterator[pd.Dat
     """
     rng = np.random.default_rng([seed, 3])
     city = story.lattice.city
-    share = np.exp(0.55 * rng.standard_normal(len(city)))
+    share = np.exp(0.7 * rng.standard_normal(len(city)))
     travel = story.travel[city][:, city].tocoo()
     rate = travel.data * np.sqrt(share[travel.row] * share[travel.col])
     count = rng.poisson(rate * (per_region * len(city) / max(rate.sum(), 1e-12)))

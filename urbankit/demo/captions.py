@@ -7,7 +7,7 @@ import numpy as np
 from urbankit.demo.story import COMMERCIAL, INDUSTRIAL, LOW_RISE, TOWERS, Story
 from urbankit.demo.street import Scenes
 
-WRONG, VAGUE = 0.14, 0.16
+WRONG, VAGUE = 0.16, 0.18
 """Shares of captions that describe another picture, and that say nothing particular."""
 
 _ABOVE_OPENING = (
@@ -61,6 +61,10 @@ _ABOVE_INDUSTRY = (
     ("there are several workshops and yards", "factory yards can be seen"),
     ("round storage tanks can be seen", "there are storage tanks of a chemical plant"),
 )
+_ABOVE_ROADS = (
+    ("roads form a regular grid", "the streets meet at right angles", "a main road crosses the area"),
+    ("smaller streets divide the blocks", "a network of roads connects the area", "roads run in two directions"),
+)
 _RIVER = ("a river runs through the area", "a wide river crosses the scene")
 
 _STREET_OPENING = (
@@ -103,6 +107,10 @@ _STREET_INDUSTRY = (
     ("a plain factory wall runs along the road", "there is a factory gate"),
     ("chimneys smoke in the background", "tall smokestacks rise behind the sheds"),
 )
+_STREET_WEATHER = (
+    ("the sky is clear", "it is a sunny day", "the light is warm"),
+    ("the sky is overcast", "the weather is hazy", "the light is dim"),
+)
 
 _Words = tuple[tuple[str, ...], ...]
 
@@ -120,8 +128,9 @@ def satellite_captions(story: Story, seed: int) -> list[str]:
         (0.40, built, _ABOVE_GREEN, _thirds(story.greenness[cell], 0.25, rng)),
         (0.65, story.mixture[cell, INDUSTRIAL] > 0.3, _ABOVE_INDUSTRY, _thirds(story.heaviness[cell], 0.25, rng)),
         (0.80, story.river.distance_km(*km.T) < 0.4, (_RIVER,), np.zeros(len(cell), np.int64)),
+        (0.55, np.ones(len(cell), bool), _ABOVE_ROADS, rng.integers(0, 2, len(cell))),
     ]
-    use = _glance(story.mixture[cell], 0.22, rng)
+    use = _glance(story.mixture[cell], 0.28, rng)
     return _speak(_ABOVE_OPENING, _ABOVE_VAGUE, _ABOVE_USE, use, details, rng)
 
 
@@ -138,6 +147,7 @@ def street_view_captions(scenes: Scenes, seed: int) -> list[str]:
         (0.45, everywhere, _STREET_BUSY, _thirds(scenes.bustle[row], 0.2, rng)),
         (0.35, built, _STREET_GREEN, _thirds(scenes.trees[row], 0.2, rng)),
         (0.65, use == INDUSTRIAL, _STREET_INDUSTRY, _thirds(scenes.heavy[row], 0.2, rng)),
+        (0.45, everywhere, _STREET_WEATHER, rng.integers(0, 2, len(row))),
     ]
     slip = rng.random(len(row)) < 0.06
     use = np.where(slip, rng.integers(0, 6, len(row)), use)
@@ -192,6 +202,6 @@ def _speak(
 
 
 def _sentences(said: list[str]) -> str:
-    """`["A park", "few trees", "a river"]` → "A park, few trees. A river."."""
+    """Two phrases a sentence: `["a park", "few trees", "a river"]` gives `A park, few trees. A river.`."""
     pairs = [", ".join(said[k : k + 2]) for k in range(0, len(said), 2)]
     return " ".join(pair[0].upper() + pair[1:] + "." for pair in pairs)

@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from urbankit.demo.air import Air
 from urbankit.demo.lattice import CRS
 from urbankit.demo.story import CLASSES, Story
-from urbankit.demo.targets import Air
 
 _FINE = 1 / 1920
 """Degrees; the step at which regions are turned into raster cells (about 55 m)."""
-CO_CELL, PM25_CELL, POPULATION_CELL = 16 * _FINE, 16 * _FINE, 4 * _FINE
-"""Degrees: about 0.9 km, 0.9 km and 230 m."""
-_POINTS_PER_REGION = 40
+CO_CELL, PM25_CELL, POPULATION_CELL = 8 * _FINE, 8 * _FINE, 4 * _FINE
+"""Degrees: about 450 m, 450 m and 230 m."""
+_POINTS_PER_REGION = 75
 
 
 def write_rasters(folder: Path, story: Story, air: Air, seed: int) -> None:
@@ -66,8 +66,8 @@ def _fine_cells(story: Story) -> tuple[np.ndarray, float, float]:
 
     lattice = story.lattice
     lon, lat = (degrees.reshape(-1, 4) for degrees in to_lonlat(lattice.quads.reshape(-1, 2)))
-    west, south = (np.floor(d.min() / CO_CELL) * CO_CELL for d in (lon, lat))
-    east, north = (np.ceil(d.max() / CO_CELL) * CO_CELL for d in (lon, lat))
+    west, south = (np.floor(d.min() / PM25_CELL) * PM25_CELL for d in (lon, lat))
+    east, north = (np.ceil(d.max() / PM25_CELL) * PM25_CELL for d in (lon, lat))
     shape = round((north - south) / _FINE), round((east - west) / _FINE)
     polygons = shapely.polygons(np.stack([lon, lat], axis=-1))
     cell = rasterize(

@@ -8,7 +8,7 @@ import numpy as np
 
 from urbankit.demo.fields import lattice_noise, value_noise
 from urbankit.demo.lattice import CRS, SPACING
-from urbankit.demo.story import BUILDING_M, COMMERCIAL, FARMLAND, INDUSTRIAL, LOW_RISE, PARK, TOWERS, Story
+from urbankit.demo.story import BUILDING_M, FARMLAND, INDUSTRIAL, LOW_RISE, PARK, TOWERS, Story
 from urbankit.progress import Stage
 
 PIXELS = 64
@@ -24,7 +24,10 @@ _SHADOW = 8
 
 # Roofs: what a region builds with. Classes share them, so that colour alone does not tell the class.
 _ROOFS = np.array(
-    [[176, 168, 158], [196, 186, 170], [158, 104, 84], [126, 130, 136], [108, 136, 168], [204, 204, 202], [148, 136, 118]],
+    [
+        [176, 168, 158], [196, 186, 170], [158, 104, 84], [126, 130, 136], [108, 136, 168], [204, 204, 202],
+        [148, 136, 118],
+    ],
     dtype=np.float32,
 )  # fmt: skip
 _ROOF_ODDS = np.array(

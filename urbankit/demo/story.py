@@ -19,7 +19,7 @@ _SHARES = np.array([0.24, 0.23, 0.14, 0.15, 0.12, 0.12])
 _RESIDENTS_PER_M2 = np.array([0.020, 0.023, 0.003, 0.0006, 0.002, 0.010])
 _JOBS_PER_M2 = np.array([0.001, 0.003, 0.024, 0.012, 0.002, 0.002])
 _REACH_KM = 6.0
-_COMMUTE_KM = 2.0
+_COMMUTE_KM = 1.2
 
 
 @dataclass(frozen=True)
@@ -154,23 +154,38 @@ def _direction(rng: np.random.Generator) -> np.ndarray:
 def _gravity(
     km: np.ndarray, residents: np.ndarray, jobs: np.ndarray, regions: int, rng: np.random.Generator
 ) -> sp.csr_array:
-    """Production-constrained gravity law: residents choose jobs, less willingly with cost; metro lines cut the cost."""
+    """Production-constrained gravity law: residents choose jobs, less willingly the dearer the way.
+
+    Ways along the corridor that both cells live by (an expressway or metro line) are cheap.
+    """
+    corridor = _corridors(km, max(2, round(regions / 12)), rng)
     i, j, distance = neighbours(km, _REACH_KM)
-    line = _metro(km, max(2, round(regions / 80)), rng)
-    ridden = (line[i] >= 0) & (line[i] == line[j])
-    cost = np.where(ridden, 0.35, 1.0) * distance / _COMMUTE_KM
-    pull = jobs[j] * np.exp(-cost + 0.5 * rng.standard_normal(len(i)))
+    other = corridor[i] != corridor[j]
+    along = _same(corridor)
+    i, j = np.concatenate([i[other], along[0]]), np.concatenate([j[other], along[1]])
+    distance = np.hypot(*(km[i] - km[j]).T)
+    cost = np.where(corridor[i] == corridor[j], 0.12, 1.0) * distance / _COMMUTE_KM
+    pull = jobs[j] ** 0.8 * np.exp(-cost + 0.5 * rng.standard_normal(len(i)))
     pull = sp.csr_array((pull, (i, j)), shape=(len(km), len(km)))
-    made = 0.6 * residents / np.maximum(pull.sum(axis=1), 1e-9)
+    made = 0.6 * residents / np.maximum(pull.sum(axis=1), 1e-12)
     return sp.csr_array(sp.diags_array(made) @ pull)
 
 
-def _metro(km: np.ndarray, lines: int, rng: np.random.Generator) -> np.ndarray:
-    """int64[cells]: the straight metro line that has a station in the cell (the last built one), -1 for none."""
-    station = np.full(len(km), -1)
+def _same(group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Every ordered pair (i, j), i ≠ j, of cells in one group."""
+    member = sp.csr_array((np.ones(len(group)), (np.arange(len(group)), group)))
+    i, j = sp.coo_array(member @ member.T).coords
+    return i[i != j], j[i != j]
+
+
+def _corridors(km: np.ndarray, lines: int, rng: np.random.Generator) -> np.ndarray:
+    """int64[cells]: the corridor that a cell lives by, one of the straight lines that pass near it."""
+    best, corridor = np.full(len(km), np.inf), np.zeros(len(km), dtype=np.int64)
     for line in range(lines):
         through, along = km[rng.integers(len(km))], _direction(rng)
-        across = (km - through) @ np.array([-along[1], along[0]])
-        served = (np.abs(across) < 0.5) & (np.abs((km - through) @ along) < 6)
-        station[served & (rng.random(len(km)) < 0.7)] = line
-    return station
+        beside = np.abs((km - through) @ np.array([-along[1], along[0]]))
+        beyond = np.maximum(np.abs((km - through) @ along) - 5, 0)
+        far = np.hypot(beside, beyond) + rng.exponential(1.2, len(km))
+        corridor[far < best] = line
+        best = np.minimum(best, far)
+    return corridor

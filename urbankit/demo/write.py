@@ -77,11 +77,11 @@ def _check(folder: Path, regions: int, seed: int) -> None:
 
 def _write_sources(folder: Path, regions: int, seed: int, progress: Progress) -> None:
     from urbankit.demo.activity import points_of_interest, trips
+    from urbankit.demo.air import air
     from urbankit.demo.captions import satellite_captions, street_view_captions
     from urbankit.demo.rasters import land_use_points, to_lonlat, write_rasters
     from urbankit.demo.satellite import write_mosaic
     from urbankit.demo.street import scenes, write_street_views
-    from urbankit.demo.targets import air
 
     story = tell(regions, seed)
     ids = region_ids(story)

@@ -1,4 +1,4 @@
-"""What the city is asked about: carbon monoxide, fine particles, population and land use, as a survey would find them."""
+"""The air over the city: carbon monoxide and fine particles, and what they come from."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from urbankit.demo.story import INDUSTRIAL, PARK, Story, neighbours
+from urbankit.demo.story import BUILDING_M, INDUSTRIAL, PARK, Story, neighbours
 
 _CAR_REACH_KM = 1.1
 _PLUME_KM = 1.6
@@ -34,9 +34,9 @@ def air(story: Story, seed: int) -> Air:
     trips = both_ways.sum(axis=1)
     exchange = sp.csr_array(sp.diags_array(1 / np.maximum(trips, 1e-9)) @ both_ways)
 
-    works = story.mixture[:, INDUSTRIAL] * (62.0 / story.spacing_m[:, INDUSTRIAL]) ** 2
+    works = story.mixture[:, INDUSTRIAL] * (BUILDING_M[INDUSTRIAL] / story.spacing_m[:, INDUSTRIAL]) ** 2
     stack = works * story.heaviness**1.5
-    freight = works * (1.2 - story.heaviness)
+    freight = works * (1.1 - story.heaviness) ** 2
     cars = trips * np.exp(0.1 * rng.standard_normal(cells))
     built = (story.mixture * story.storeys / story.spacing_m).sum(axis=1)
     leaves = story.mixture[:, PARK] + 0.4 * story.greenness
@@ -47,7 +47,7 @@ def air(story: Story, seed: int) -> Air:
     emission = scaled(np.sqrt(cars)) + scaled(np.sqrt(freight)) + scaled(np.sqrt(stack))
     causes = {
         "cars": scaled(np.sqrt(cars)),
-        "trucks": scaled(exchange @ np.sqrt(freight + stack)),
+        "trucks": scaled(np.sqrt(exchange @ freight)),
         "drift": scaled(_kernel(km, _CAR_REACH_KM, 3.0) @ emission),
         "plume": scaled(_kernel(km, _PLUME_KM, 6.0) @ np.sqrt(stack)),
         "canyon": scaled(np.sqrt(built)),
@@ -55,8 +55,8 @@ def air(story: Story, seed: int) -> Air:
         "leaves": scaled(leaves),
     }
     c, noise = causes, rng.standard_normal((2, cells))
-    co = 0.80 + 0.16 * (0.50 * c["cars"] + 0.65 * c["trucks"] + 0.50 * c["drift"] + 0.2 * noise[0])
-    pm25 = 34 + 5.0 * (0.65 * c["plume"] + 0.45 * c["canyon"] + 0.40 * c["stack"] - 0.45 * c["leaves"] + 0.2 * noise[1])
+    co = 0.80 + 0.16 * (0.60 * c["cars"] + 0.65 * c["trucks"] + 0.22 * c["drift"] + 0.2 * noise[0])
+    pm25 = 34 + 5.0 * (0.45 * c["plume"] + 0.50 * c["canyon"] + 0.45 * c["stack"] - 0.45 * c["leaves"] + 0.2 * noise[1])
     return Air(np.maximum(co, 0.05), np.maximum(pm25, 3.0), causes)
 
 
