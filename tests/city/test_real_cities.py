@@ -56,7 +56,7 @@ def test_new_york(prepare: Any, shared_data: Path) -> None:
     table = pd.read_csv(shared_data / "new-york" / "commuting.csv")
     assert city.flows().sum() == table.commuters.sum()
     assert city.poi_present.all() and city.poi_counts()[0].shape == (957, 34)
-    assert "centroids of 2 regions lie outside them" in notes(city, "regions")
+    assert "regions whose centroid lies outside them: 36061016200, 36081000100" in notes(city, "regions")
     covered = city.coverage().set_index("name")["regions"]
     assert covered["land_use"] == 874
     for name, missing in [("population_density", "36081990100"), ("pm25", "36061000100")]:
@@ -83,13 +83,15 @@ def test_shenzhen(prepare: Any) -> None:
     city = prepare("shenzhen")
     assert city.n_regions == 3384 and city.flows() is None and city.poi_counts() is None
     assert len(city.captions("rsi")) == 3384
-    assert "56 captions repeat" in notes(city, "captions.rsi")
+    assert "another: 56" in notes(city, "captions.rsi")
     assert "overlap by slivers" in notes(city, "regions")
     assert "exactly 10000 in 557 of 3384" in notes(city, "targets.gdp")
     assert "exactly 0 in 506 of 3384" in notes(city, "targets.gdp")
     assert "exactly 0 in 121 of 3384" in notes(city, "targets.carbon")
     assert "exactly 0 in 396 of 3384" in notes(city, "targets.population")
-    assert "3 extreme" in notes(city, "targets.carbon")
+    assert "extreme: 12377_2496 (240,078), 12379_2493 (219,387), 12442_2504 (151,595), against" in notes(
+        city, "targets.carbon"
+    )
     images = city.images("svi")
     assert len(np.unique(images.region)) == 644
     assert len(set(images.image_ids)) == 1477 and images.size == (80, 120)

@@ -61,11 +61,14 @@ def test_the_spec_may_choose_the_crs(sources: Sources) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"ids": [*IDS[:8], None]}, "1 regions have no id .row 9"),
-        ({"ids": [*IDS[:8], "000"]}, "1 ids occur more than once: 000"),
+        ({"ids": [*IDS[:8], None]}, "regions without an id: row 9"),
+        ({"ids": [*IDS[:8], "000"]}, "ids that occur more than once: 000"),
         ({"shapes": [*squares()[:8], None]}, "no geometry: 008"),
         ({"shapes": [*squares()[:8], LineString([(EAST, NORTH), (EAST + 1, NORTH)])]}, "not a polygon: 008"),
-        ({"shapes": [*squares()[:8], Polygon([(EAST, NORTH), (EAST + 9, NORTH), (EAST, NORTH)])]}, "no area: 008"),
+        (
+            {"shapes": [*squares()[:8], Polygon([(EAST, NORTH), (EAST + 9, NORTH), (EAST, NORTH)])]},
+            "regions without area: 008",
+        ),
         ({"ids": [], "shapes": []}, "no features"),
     ],
 )
@@ -119,12 +122,12 @@ def test_invalid_polygons_are_mended_and_told(sources: Sources) -> None:
     sources.regions(shapes=[*squares()[:8], bowtie])
     city = sources.prepare()
     assert city.area_km2[8] == pytest.approx(0.5, rel=2e-3)
-    assert "1 invalid polygons were mended: 008" in notes(sources)
+    assert "invalid polygons, mended: 008" in notes(sources)
 
 
 def test_overlaps_are_told(sources: Sources) -> None:
     sources.regions(shapes=[*squares()[:8], box(EAST, NORTH, EAST + 500, NORTH + 1000)])
-    assert "1 pairs of regions overlap: 000 and 008 by 100.0%" in notes(sources)
+    assert "regions that overlap: 000 and 008 by 100.0%" in notes(sources)
 
 
 def test_a_grid_over_a_raster_keeps_cells_with_a_valid_value(sources: Sources) -> None:

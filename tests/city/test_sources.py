@@ -61,7 +61,7 @@ def test_every_table_format(sources: Sources, suffix: str) -> None:
         (b"id;value\n000;1\n", "separated by ';'"),
         (b"id,valeu\n000,1\n", r"tables\.t\.columns\[0\]: there is no column 'value'\. Did you mean 'valeu'"),
         (b"id,value\n000,1\n001,two\n", r"must hold numbers, but: row 2 'two'"),
-        (b"id,value\n000,1\n000,2\n", "1 regions have several rows: 000"),
+        (b"id,value\n000,1\n000,2\n", "regions with several rows: 000"),
         (b"id,value\na,1\nb,2\n", r"no id in column 'id' matches a region; it holds a, b, the regions are 000"),
         (b"id,value\n000,caf\xe9\n", "cannot be read|must hold numbers"),
     ],
@@ -94,7 +94,7 @@ def test_rows_of_unknown_regions_are_told(sources: Sources) -> None:
     sources.spec["tables"] = {"t": {"file": "t.csv", "region": "id"}}
     city = sources.prepare()
     assert dropped(city, "tables.t") == {"with an id that no region has": 1, "without a region id": 1}
-    assert "1 ids match no region: x" in notes(city)
+    assert "ids that match no region: x" in notes(city)
 
 
 # Points
@@ -151,10 +151,10 @@ def test_points_with_lon_and_lat_exchanged(sources: Sources) -> None:
 def test_poi_counts_negative_and_of_no_category(sources: Sources) -> None:
     sources.csv("poi.csv", id=IDS, shop=[-1] + [0] * 8, park=[1] * 9)
     sources.spec["poi"] = {"counts": "poi.csv", "region": "id"}
-    with pytest.raises(UserError, match=r"negative or infinite, such as -1 of 'shop' in 000"):
+    with pytest.raises(UserError, match=r"negative or infinite counts: 1, such as -1 of 'shop' in 000"):
         sources.prepare()
     sources.csv("poi.csv", id=IDS, shop=[0] * 9, park=[1] * 9)
-    assert "1 categories have no point in any region: shop" in notes(sources.prepare())
+    assert "categories without a point in any region: shop" in notes(sources.prepare())
 
 
 # Captions
@@ -165,7 +165,7 @@ def test_captions_that_are_empty_unknown_or_repeated(full: Sources) -> None:
     city = full.prepare()
     assert city.captions("rsi")["text"].tolist() == ["same", "same"]
     assert dropped(city, "captions.rsi") == {"with an id that no region has": 1, "without a text": 2}
-    assert "1 captions repeat the text of another" in notes(city)
+    assert "captions that repeat the text of another: 1" in notes(city)
     full.csv("tiles.csv", id=IDS[:2], text=[None, None])
     with pytest.raises(UserError, match=r"captions\.rsi\.text: every text"):
         full.prepare()
@@ -210,7 +210,7 @@ def test_flows_with_unknown_ids(sources: Sources) -> None:
     city = sources.prepare()
     assert city.flows().sum() == 1
     assert dropped(city, "flows") == {"from or to an id that no region has": 2}
-    assert "2 ids match no region: x, y" in notes(city)
+    assert "ids that match no region: x, y" in notes(city)
     sources.csv("f.csv", o=["x"], d=["y"], n=[1])
     with pytest.raises(UserError, match="matches a region; it holds x, y"):
         sources.prepare()
@@ -253,7 +253,7 @@ def target(sources: Sources, values: list, **more: Any) -> Any:
 def test_nan_is_missing_and_infinite_is_told(sources: Sources) -> None:
     city = target(sources, [1, np.nan, np.inf, 4])
     np.testing.assert_array_equal(city.target("t").values, [1, np.nan, np.nan, 4] + [np.nan] * 5)
-    assert "targets.t: 1 values are infinite and taken as missing: 002" in notes(city)
+    assert "targets.t: infinite, taken as missing, in 002" in notes(city)
 
 
 @pytest.mark.parametrize("values", [[np.nan] * 9, [np.inf] * 9])
@@ -265,7 +265,7 @@ def test_a_target_without_any_value(sources: Sources, values: list) -> None:
 def test_classes(sources: Sources) -> None:
     city = target(sources, [1, 1, 2, None, 3.0], kind="classification")
     assert city.target("t").values.tolist() == ["1", "1", "2", None, "3", None, None, None, None]
-    assert "2 classes have one member, which no split can hold: '2', '3'" in notes(city)
+    assert "classes with one member, which no split can hold: '2', '3'" in notes(city)
     with pytest.raises(UserError, match="add `kind: classification`"):
         target(sources, ["a", "b"])
     assert "every region is 'a'" in notes(target(sources, ["a", "a"], kind="classification"))
@@ -279,7 +279,7 @@ def test_the_commonest_label_wins_and_ties_go_by_the_alphabet(sources: Sources) 
     sources.spec["targets"] = {"use": {"points": "p.csv", "label": "use"}}
     city = sources.prepare()
     assert city.target("use").values.tolist() == ["b", "c", "z"] + [None] * 6
-    assert "1 regions have a tie" in notes(city)
+    assert "regions with a tie of labels, decided for the alphabet's first: 1" in notes(city)
 
 
 def test_constant_runs_and_outliers() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from urbankit.city.ids import RegionIds
 from urbankit.city.report import SourceReport
 from urbankit.city.tables import numbers, read
+from urbankit.city.wording import some
 from urbankit.errors import Problems
 
 if TYPE_CHECKING:
@@ -41,8 +42,7 @@ def read_by_region(
         return None
     twice = found.filter(pl.col("__region").is_duplicated())["__id"].unique().sort()
     if once and len(twice):
-        some = ", ".join(twice.head(5)) + (", …" if len(twice) > 5 else "")
-        problems.add(f"{len(twice)} regions have several rows: {some}; keep one each", file=path, key=f"{key}.region")
+        problems.add(f"regions with several rows: {some(twice)}; keep one each", file=path, key=f"{key}.region")
         return None
     return found.drop("__id")
 
@@ -73,9 +73,7 @@ def report_unmatched(ids: pl.Series, report: SourceReport) -> None:
     strangers = ids.drop_nulls()
     report.drop(len(strangers), "with an id that no region has")
     if len(strangers):
-        unique = strangers.unique().sort()
-        some = ", ".join(unique.head(5)) + (", …" if len(unique) > 5 else "")
-        report.note(f"{len(unique)} ids match no region: {some}")
+        report.note(f"ids that match no region: {some(strangers.unique().sort())}")
 
 
 def explain_no_match(found: pl.Series, ids: RegionIds, column: str) -> str:

@@ -51,7 +51,7 @@ def build_captions(
         return None
     repeated = len(matched) - matched["text"].n_unique()
     if repeated:
-        report.note(f"{repeated} captions repeat the text of another")
+        report.note(f"captions that repeat the text of another: {repeated}")
     report.covers = ("captions", report.key.split(".", 1)[1], matched["region"].n_unique())
     return matched.to_pandas().astype({"region": np.int64, "image": np.int64})
 

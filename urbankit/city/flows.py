@@ -88,9 +88,9 @@ def _with_weight_and_time(table: pl.LazyFrame, spec: FlowSpec, path: Path, probl
         rows = table.select(text=text, wrong=wrong).with_row_index("row", offset=1).filter("wrong")
         count = rows.select(pl.len()).collect(engine="streaming").item()
         if count:
-            some = ", ".join(f"row {row} {text!r}" for row, text, _ in rows.head(3).collect().iter_rows())
+            first = ", ".join(f"row {row} {text!r}" for row, text, _ in rows.head(3).collect().iter_rows())
             problems.add(
-                f"{count} weights are negative, infinite or no number: {some}; a flow is 0 or more",
+                f"negative, infinite or no number: {first} ({count} in all); a flow is 0 or more",
                 file=path,
                 key="flows.weight",
             )

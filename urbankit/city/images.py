@@ -184,7 +184,7 @@ def _find_points(
         decode_pictures(_paths(data_folder, files, f"{key}.image"), spec.height_width),
         rows=len(points),
         dropped={reason: int(which.sum()) for reason, which in dropped.items() if which.any()},
-        notes=[f"{several} images lie in several regions and stand in each"] if several else [],
+        notes=[f"images that lie in several regions, and stand in each: {several}"] if several else [],
     )
 
 

@@ -200,7 +200,7 @@ def table_part(context: Context, name: str, spec: Table, regions: str) -> Part:
             return None
         infinite = np.isinf(values)
         if infinite.any():
-            report.note(f"{int(infinite.sum())} values are infinite and taken as missing")
+            report.note(f"infinite values, taken as missing: {int(infinite.sum())}")
             values[infinite] = np.nan
         values = spread(values, region_of(frame), len(ids))
         report.covers = ("table", name, int(np.isfinite(values).any(1).sum()))

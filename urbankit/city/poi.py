@@ -14,6 +14,7 @@ from urbankit.city.paths import inside
 from urbankit.city.points import PointIndex, explain_no_match, in_several, read_points
 from urbankit.city.report import SourceReport
 from urbankit.city.spec import PoiCounts, PoiPoints, PoiSpec
+from urbankit.city.wording import some
 from urbankit.errors import Problems
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def build_poi(
         report.covers = ("poi", "poi", int(poi.present.sum()))
         empty = [name for name, total in zip(poi.categories, poi.counts.sum(axis=0), strict=True) if total == 0]
         if empty:
-            report.note(f"{len(empty)} categories have no point in any region: {', '.join(empty[:5])}")
+            report.note(f"categories without a point in any region: {some(empty)}")
     return poi
 
 
@@ -67,7 +68,7 @@ def _from_counts(
     if bad.any():
         row, column = np.argwhere(bad)[0]
         problems.add(
-            f"{int(bad.sum())} counts are negative or infinite, such as {counts[row, column]:g} of "
+            f"negative or infinite counts: {int(bad.sum())}, such as {counts[row, column]:g} of "
             f"'{categories[column]}' in {frame[spec.region][int(row)]}",
             file=path,
             key="poi.counts",
@@ -75,7 +76,7 @@ def _from_counts(
         return None
     gaps = int(np.isnan(counts).sum())
     if gaps:
-        report.note(f"{gaps} counts are empty and taken as 0, their rows being present")
+        report.note(f"empty counts, taken as 0 in rows that are there: {gaps}")
     at = region_of(frame)
     row, column = np.nonzero(np.nan_to_num(counts))
     shape = (len(regions), len(categories))
@@ -108,7 +109,7 @@ def _from_points(
         problems.add(explain_no_match(index, points.lon, points.lat), file=path, key="poi.points")
         return None
     if in_several(row):
-        report.note(f"{in_several(row)} points lie in several regions and count in each")
+        report.note(f"points that lie in several regions, and count in each: {in_several(row)}")
     categories = category.filter(pl.Series(~unnamed)).unique().sort()
     code = category.replace_strict(categories, np.arange(len(categories)), default=-1, return_dtype=pl.Int64)
     shape = (len(regions), len(categories))

@@ -13,6 +13,7 @@ from urbankit.city.report import SourceReport
 from urbankit.city.spec import GridRegions, RegionFile, RegionSpec
 from urbankit.city.tables import check_columns
 from urbankit.city.vectors import is_vector, read_vector
+from urbankit.city.wording import some
 from urbankit.errors import Problem, Problems, UserError
 
 if TYPE_CHECKING:
@@ -72,18 +73,16 @@ def _from_file(spec: RegionFile, data: Path, problems: Problems, report: SourceR
     ids = column.to_frame("id").select(id_text("id", column.dtype)).to_series()
     null = ids.is_null()
     if null.any():
-        rows = ", ".join(str(row + 1) for row in np.flatnonzero(null.to_numpy())[:5])
-        problems.add(f"{null.sum()} regions have no id (row {rows}); give each its own", file=path, key="regions.id")
+        rows = some(np.flatnonzero(null.to_numpy()) + 1)
+        problems.add(f"regions without an id: row {rows}; give each its own", file=path, key="regions.id")
     twice = ids.drop_nulls().value_counts().filter(pl.col("count") > 1).sort("id")
     if len(twice):
-        some = ", ".join(twice["id"].head(5)) + (", …" if len(twice) > 5 else "")
-        problems.add(f"{len(twice)} ids occur more than once: {some}", file=path, key="regions.id")
+        problems.add(f"ids that occur more than once: {some(twice['id'])}", file=path, key="regions.id")
     empty = frame.geometry.isna() | frame.geometry.is_empty
     flat = ~empty & ~frame.geom_type.isin(["Polygon", "MultiPolygon", "GeometryCollection"])
     for mask, what in [(empty, "no geometry"), (flat, "a geometry that is not a polygon")]:
         if mask.any():
-            some = ", ".join(str(name) for name in frame[spec.id][mask][:5])
-            problems.add(f"{int(mask.sum())} regions have {what}: {some}", file=path, key="regions.file")
+            problems.add(f"regions with {what}: {some(frame[spec.id][mask])}", file=path, key="regions.file")
     if null.any() or len(twice) or empty.any() or flat.any():
         return None
     return gpd.GeoDataFrame({"region_id": ids.to_list()}, geometry=frame.geometry.force_2d().to_numpy(), crs=frame.crs)
@@ -97,11 +96,10 @@ def _mend(shapes: gpd.GeoDataFrame, problems: Problems, report: SourceReport) ->
 
         mended = shapely.make_valid(shapes.geometry[invalid].to_numpy(), method="structure", keep_collapsed=False)
         shapes.loc[invalid, "geometry"] = mended
-        names = shapes.region_id[invalid]
-        report.note(f"{len(names)} invalid polygons were mended: {_some(names)}")
+        report.note(f"invalid polygons, mended: {some(shapes.region_id[invalid])}")
     flat = shapes.region_id[~(shapes.area > 0)]
     if len(flat):
-        problems.add(f"{len(flat)} regions have no area: {_some(flat)}; remove or redraw them", key="regions")
+        problems.add(f"regions without area: {some(flat)}; remove or redraw them", key="regions")
     return not len(flat)
 
 
@@ -116,11 +114,11 @@ def _report_overlaps(shapes: gpd.GeoDataFrame, report: SourceReport) -> None:
     many, slivers = share > SLIVER, (share > 1e-9) & (share <= SLIVER)
     if many.any():
         ids = shapes.region_id.to_numpy()
-        worst = np.flatnonzero(many)[np.argsort(-share[many], kind="stable")[:3]]
-        pairs = ", ".join(f"{ids[left[i]]} and {ids[right[i]]} by {share[i]:.1%}" for i in worst)
-        report.note(f"{int(many.sum())} pairs of regions overlap: {pairs}")
+        worst = np.flatnonzero(many)[np.argsort(-share[many], kind="stable")]
+        pairs = some((f"{ids[left[i]]} and {ids[right[i]]} by {share[i]:.1%}" for i in worst), 3)
+        report.note(f"regions that overlap: {pairs}")
     if slivers.any():
-        report.note(f"{int(slivers.sum())} pairs of regions overlap by slivers under {SLIVER:.0%} of their area")
+        report.note(f"pairs of regions that overlap by slivers, under {SLIVER:.0%} of their area: {slivers.sum()}")
 
 
 def _with_measures(shapes: gpd.GeoDataFrame, report: SourceReport) -> gpd.GeoDataFrame:
@@ -131,7 +129,7 @@ def _with_measures(shapes: gpd.GeoDataFrame, report: SourceReport) -> gpd.GeoDat
     centroid = shapes.geometry.centroid
     outside = shapes.region_id[~shapes.covers(centroid)]
     if len(outside):
-        report.note(f"the centroids of {len(outside)} regions lie outside them: {_some(outside)}")
+        report.note(f"regions whose centroid lies outside them: {some(outside)}")
     lonlat = centroid.to_crs("EPSG:4326")
     columns = {
         "region_id": shapes.region_id.to_numpy(),
@@ -214,8 +212,3 @@ def _hexagons(spec: RegionSpec, area: gpd.GeoSeries, problems: Problems) -> gpd.
     corners = [h3.cell_to_boundary(cell) for cell in cells]
     outlines = shapely.polygons([shapely.linearrings([(lon, lat) for lat, lon in ring]) for ring in corners])
     return gpd.GeoDataFrame({"region_id": cells}, geometry=outlines, crs="EPSG:4326")
-
-
-def _some(names: object, most: int = 5) -> str:
-    names = list(names)  # type: ignore[call-overload]
-    return ", ".join(names[:most]) + (", …" if len(names) > most else "")

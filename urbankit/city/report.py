@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from urbankit.city.wording import some
 from urbankit.files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -53,8 +54,7 @@ class PrepareReport:
             for note in source.notes:
                 yield source.key, note
         if self.without_modality:
-            names = _some(self.without_modality)
-            yield "regions", f"{len(self.without_modality)} regions have no modality but their location: {names}"
+            yield "regions", f"regions with no modality but their location: {some(self.without_modality)}"
 
     def coverage(self) -> list[tuple[str, str, int, float]]:
         """`(kind, name, regions, share)` of every modality, view source and target."""
@@ -90,7 +90,7 @@ class PrepareReport:
             number = column in ("rows", "matched")
             table.add_column(column, justify="right" if number else "left", no_wrap=column == "source")
         for source in self.sources:
-            dropped = "\n".join(f"{count} {why}" for why, count in source.dropped.items())
+            dropped = "\n".join(f"{count:,} {why}" for why, count in source.dropped.items())
             cover = ""
             if source.covers:
                 cover = f"{source.covers[2]} ({source.covers[2] / max(self.regions, 1):.1%})"
@@ -106,7 +106,3 @@ def source_report(data: dict[str, Any]) -> SourceReport:
     """A source report from its JSON form."""
     covers = data.get("covers")
     return SourceReport(**{**data, "covers": tuple(covers) if covers else None})
-
-
-def _some(names: list[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (", …" if len(names) > most else "")

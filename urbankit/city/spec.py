@@ -63,9 +63,7 @@ class Grid(Spec):
     """A square grid aligned to multiples of its size in the projected CRS."""
 
     size_m: float = Field(gt=0, description="Side of a cell in metres.")
-    covering: str = Field(
-        description="Raster (cells over a valid value are kept) or polygons (cells that intersect)."
-    )
+    covering: str = Field(description="Raster (cells over a valid value are kept) or polygons (cells that intersect).")
 
 
 class GridRegions(Spec):
@@ -78,9 +76,7 @@ class H3(Spec):
     """H3 cells."""
 
     resolution: int = Field(ge=0, le=15, description="H3 resolution; 8 is about 0.7 km².")
-    covering: str = Field(
-        description="Raster (cells over a valid value are kept) or polygons (cells that intersect)."
-    )
+    covering: str = Field(description="Raster (cells over a valid value are kept) or polygons (cells that intersect).")
 
 
 class H3Regions(Spec):
@@ -141,9 +137,7 @@ class PointImages(_Images):
 
     points: str = Field(description="Table (CSV, JSONL, Parquet) or point file with one row an image.")
     image: str = Field("image", description="Column with the image's path; it also identifies the image.")
-    lon: str | None = Field(
-        "lon", description="Column with the longitude in degrees; unused for point files."
-    )
+    lon: str | None = Field("lon", description="Column with the longitude in degrees; unused for point files.")
     lat: str | None = Field("lat", description="Column with the latitude in degrees; unused for point files.")
     size: Size = _size(224)
 
@@ -161,9 +155,7 @@ class Captions(Spec):
     @model_validator(mode="after")
     def check_key(self) -> Captions:
         if (self.region is None) == (self.image is None):
-            raise ValueError(
-                "needs exactly one of region and image: the column that says what a caption describes"
-            )
+            raise ValueError("needs exactly one of region and image: the column that says what a caption describes")
         return self
 
 
@@ -177,13 +169,9 @@ class PoiCounts(Spec):
 class PoiPoints(Spec):
     """Points of interest with a category."""
 
-    points: str = Field(
-        description="Points: GeoPackage, Shapefile, GeoJSON, GeoParquet, or a table with lon and lat."
-    )
+    points: str = Field(description="Points: GeoPackage, Shapefile, GeoJSON, GeoParquet, or a table with lon and lat.")
     category: str = Field(description="Column with the category.")
-    lon: str | None = Field(
-        "lon", description="Column with the longitude in degrees; unused for point files."
-    )
+    lon: str | None = Field("lon", description="Column with the longitude in degrees; unused for point files.")
     lat: str | None = Field("lat", description="Column with the latitude in degrees; unused for point files.")
 
 
@@ -193,12 +181,8 @@ class FlowsByRegion(Spec):
     file: str = Field(description="Table (CSV, JSONL, Parquet).")
     origin: str = Field(description="Column with the id of the region where the flow starts.")
     destination: str = Field(description="Column with the id of the region where it ends.")
-    weight: str | None = Field(
-        None, description="Column with the number of trips; null counts every row once."
-    )
-    time: str | None = Field(
-        None, description="Column with the local time of departure (ISO 8601 or a timestamp)."
-    )
+    weight: str | None = Field(None, description="Column with the number of trips; null counts every row once.")
+    time: str | None = Field(None, description="Column with the local time of departure (ISO 8601 or a timestamp).")
 
 
 class FlowsByPoint(Spec):
@@ -209,12 +193,8 @@ class FlowsByPoint(Spec):
     origin_lat: str = Field(description="Column with the origin's latitude in degrees.")
     destination_lon: str = Field(description="Column with the destination's longitude in degrees.")
     destination_lat: str = Field(description="Column with the destination's latitude in degrees.")
-    weight: str | None = Field(
-        None, description="Column with the number of trips; null counts every row once."
-    )
-    time: str | None = Field(
-        None, description="Column with the local time of departure (ISO 8601 or a timestamp)."
-    )
+    weight: str | None = Field(None, description="Column with the number of trips; null counts every row once.")
+    time: str | None = Field(None, description="Column with the local time of departure (ISO 8601 or a timestamp).")
 
 
 class Table(Spec):
@@ -222,9 +202,7 @@ class Table(Spec):
 
     file: str = Field(description="Table (CSV, JSONL, Parquet).")
     region: str = Field(description="Column with the region's id.")
-    columns: list[str] | None = Field(
-        None, description="Columns to take; null takes every column but the id."
-    )
+    columns: list[str] | None = Field(None, description="Columns to take; null takes every column but the id.")
 
 
 class TableTarget(Spec):
@@ -252,13 +230,9 @@ class RasterTarget(Spec):
 class PointTarget(Spec):
     """The commonest label of a region's points (classification); a tie goes to the alphabet's first."""
 
-    points: str = Field(
-        description="Points: GeoPackage, Shapefile, GeoJSON, GeoParquet, or a table with lon and lat."
-    )
+    points: str = Field(description="Points: GeoPackage, Shapefile, GeoJSON, GeoParquet, or a table with lon and lat.")
     label: str = Field(description="Column with the label.")
-    lon: str | None = Field(
-        "lon", description="Column with the longitude in degrees; unused for point files."
-    )
+    lon: str | None = Field("lon", description="Column with the longitude in degrees; unused for point files.")
     lat: str | None = Field("lat", description="Column with the latitude in degrees; unused for point files.")
     unit: str = Field("", description="Unit shown in tables and figures.")
 
@@ -277,9 +251,7 @@ class CitySpec(Spec):
     crs: str | None = Field(None, description="Projected CRS in metres; null takes the regions' UTM zone.")
     regions: RegionSpec = Field(description="Where the regions come from.")
     images: dict[Name, ImageSpec] = Field({}, description="Image sources by name, such as `rsi` and `svi`.")
-    captions: dict[Name, Captions] = Field(
-        {}, description="Captions by the name of the image source they describe."
-    )
+    captions: dict[Name, Captions] = Field({}, description="Captions by the name of the image source they describe.")
     poi: PoiSpec | None = Field(None, description="Points of interest.")
     flows: FlowSpec | None = Field(None, description="Flows between regions.")
     tables: dict[Name, Table] = Field({}, description="Other numbers by region, by name.")
@@ -291,9 +263,7 @@ class CitySpec(Spec):
     def check_captions(self) -> CitySpec:
         for name, captions in self.captions.items():
             if captions.image is not None and name not in self.images:
-                raise ValueError(
-                    f"captions.{name}: describes images by path, but there is no image source '{name}'"
-                )
+                raise ValueError(f"captions.{name}: describes images by path, but there is no image source '{name}'")
         return self
 
 

@@ -37,9 +37,7 @@ def _message(mistake: dict[str, Any], model: type[BaseModel] | None) -> str:
         return str(mistake["ctx"]["error"])
     if kind == "which":
         given = mistake["input"]
-        return mistake["msg"] + (
-            f"; it has {', '.join(map(str, given))}" if isinstance(given, dict) and given else ""
-        )
+        return mistake["msg"] + (f"; it has {', '.join(map(str, given))}" if isinstance(given, dict) and given else "")
     text = mistake["msg"][0].lower() + mistake["msg"][1:]
     value = repr(mistake["input"])
     return text if len(value) > 60 else f"{text}, but it is {value}"

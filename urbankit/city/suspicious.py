@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from urbankit.city.wording import some
+
 RUN_SHARE, RUN_COUNT, RUN_DISTINCT = 0.03, 10, 20
 GAP, GAP_SHARE = 5.0, 0.01
 
@@ -50,6 +52,6 @@ def suspicious_values(values: np.ndarray, names: Sequence[str]) -> list[str]:
     found = outliers(values)
     if found is not None:
         who, rest = found
-        shown = ", ".join(f"{names[i]} ({values[i]:,.6g})" for i in who[:3]) + (", …" if len(who) > 3 else "")
-        notes.append(f"{len(who)} extreme: {shown} against {rest:,.6g} next; consider a log transform")
+        shown = some((f"{names[i]} ({values[i]:,.6g})" for i in who), 3)
+        notes.append(f"extreme: {shown}, against {rest:,.6g} for the next; consider a log transform")
     return notes

@@ -16,6 +16,7 @@ from urbankit.city.report import SourceReport
 from urbankit.city.spec import PointTarget, RasterTarget, TableTarget, TargetSpec
 from urbankit.city.suspicious import suspicious_values
 from urbankit.city.tables import MISSING, numbers
+from urbankit.city.wording import some
 from urbankit.errors import Problems
 
 if TYPE_CHECKING:
@@ -54,8 +55,7 @@ def build_target(
         infinite = np.isinf(target.values)
         if infinite.any():
             target.values[infinite] = np.nan
-            some = ", ".join(ids[infinite][:5])
-            report.note(f"{int(infinite.sum())} values are infinite and taken as missing: {some}")
+            report.note(f"infinite, taken as missing, in {some(ids[infinite])}")
     present = target.present
     if not present.any():
         problems.add("has no value in any region", key=report.key)
@@ -104,12 +104,12 @@ def _from_raster(
     if spec.statistic != "majority":
         values = np.asarray(result.values, dtype=np.float64)
         report.matched = int(np.isfinite(values).sum())
-        report.drop(report.rows - report.matched, "regions over no valid cell")
+        report.drop(report.rows - report.matched, "over no valid cell")
         return Target(name, "regression", values, spec.unit)
     numeric = np.asarray(result.values, dtype=np.float64)
     values = np.array([None if np.isnan(code) else f"{code:g}" for code in numeric], dtype=object)
     report.matched = int(np.isfinite(numeric).sum())
-    report.drop(report.rows - report.matched, "regions over no valid cell")
+    report.drop(report.rows - report.matched, "over no valid cell")
     return Target(name, "classification", values, spec.unit)
 
 
@@ -135,7 +135,7 @@ def _from_points(
         problems.add(explain_no_match(index, points.lon, points.lat), file=path, key=f"{report.key}.points")
         return None
     if in_several(row):
-        report.note(f"{in_several(row)} points lie in several regions and count in each")
+        report.note(f"points that lie in several regions, and count in each: {in_several(row)}")
     votes = (
         pl.DataFrame({"region": region, "label": label.gather(row)})
         .group_by("region", "label")
@@ -145,7 +145,7 @@ def _from_points(
     best = votes.group_by("region", maintain_order=True).first()
     tied = votes.join(best, on=["region", "votes"]).group_by("region").len().filter(pl.col("len") > 1)
     if len(tied):
-        report.note(f"{len(tied)} regions have a tie of labels, decided for the first in the alphabet")
+        report.note(f"regions with a tie of labels, decided for the alphabet's first: {len(tied)}")
     values = np.full(len(regions), None, dtype=object)
     values[best["region"].to_numpy()] = best["label"].to_list()
     return Target(name, "classification", values, spec.unit)
@@ -166,7 +166,6 @@ def _report_classes(labels: np.ndarray, report: SourceReport) -> None:
         report.note(f"every region is '{names[0]}': there is nothing to tell apart")
     single = names[counts == 1]
     if len(single) and len(names) > 1:
-        some = ", ".join(f"'{name}'" for name in single[:5]) + (", …" if len(single) > 5 else "")
-        report.note(f"{len(single)} classes have one member, which no split can hold: {some}")
+        report.note(f"classes with one member, which no split can hold: {some(map(repr, single.tolist()))}")
     if len(names) > 50:
         report.note(f"{len(names)} classes: is it a number? then it is a regression")
