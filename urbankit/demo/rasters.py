@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,8 @@ from urbankit.demo.story import CLASSES, Story
 
 _FINE = 1 / 1920
 """Degrees; the step at which regions are turned into raster cells (about 55 m)."""
-CO_CELL, PM25_CELL, POPULATION_CELL = 8 * _FINE, 8 * _FINE, 4 * _FINE
-"""Degrees: about 450 m, 450 m and 230 m."""
+AIR_CELL, POPULATION_CELL = 8 * _FINE, 4 * _FINE
+"""Degrees: about 450 m and 230 m."""
 _POINTS_PER_REGION = 75
 
 
@@ -26,17 +27,12 @@ def write_rasters(folder: Path, story: Story, air: Air, seed: int) -> None:
     spread = np.exp(0.5 * rng.standard_normal(cell.shape)) * known
     total = np.bincount(cell[known], spread[known], minlength=story.lattice.cells)
     people = story.residents * story.lattice.area_km2 / np.maximum(total, 1e-12)
-    layers = {
-        "co.tif": (_block_mean(np.where(known, air.co[cell], np.nan), CO_CELL), CO_CELL),
-        "pm25.tif": (_block_mean(np.where(known, air.pm25[cell], np.nan), PM25_CELL), PM25_CELL),
-        "population.tif": (
-            _block_mean(np.where(known, people[cell] * spread, np.nan), POPULATION_CELL)
-            * (POPULATION_CELL / _FINE) ** 2,
-            POPULATION_CELL,
-        ),
-    }
-    for name, (values, size) in layers.items():
-        _write(folder / name, values, west, north, size)
+    for name, values in (("co.tif", air.co), ("pm25.tif", air.pm25)):
+        _write(
+            folder / name, _blocks(np.where(known, values[cell], np.nan), AIR_CELL, np.nanmean), west, north, AIR_CELL
+        )
+    counted = _blocks(np.where(known, people[cell] * spread, np.nan), POPULATION_CELL, np.nansum)
+    _write(folder / "population.tif", counted, west, north, POPULATION_CELL)
 
 
 def land_use_points(story: Story, seed: int) -> pd.DataFrame:
@@ -66,8 +62,8 @@ def _fine_cells(story: Story) -> tuple[np.ndarray, float, float]:
 
     lattice = story.lattice
     lon, lat = (degrees.reshape(-1, 4) for degrees in to_lonlat(lattice.quads.reshape(-1, 2)))
-    west, south = (np.floor(d.min() / PM25_CELL) * PM25_CELL for d in (lon, lat))
-    east, north = (np.ceil(d.max() / PM25_CELL) * PM25_CELL for d in (lon, lat))
+    west, south = (np.floor(d.min() / AIR_CELL) * AIR_CELL for d in (lon, lat))
+    east, north = (np.ceil(d.max() / AIR_CELL) * AIR_CELL for d in (lon, lat))
     shape = round((north - south) / _FINE), round((east - west) / _FINE)
     polygons = shapely.polygons(np.stack([lon, lat], axis=-1))
     cell = rasterize(
@@ -77,13 +73,13 @@ def _fine_cells(story: Story) -> tuple[np.ndarray, float, float]:
     return cell, west, north
 
 
-def _block_mean(fine: np.ndarray, size: float) -> np.ndarray:
-    """float32: the mean of the known fine steps of every raster cell, NaN where none is known."""
+def _blocks(fine: np.ndarray, size: float, statistic: Callable[..., np.ndarray]) -> np.ndarray:
+    """float32: the statistic of the known fine steps of every raster cell, NaN where none is known."""
     step = round(size / _FINE)
     blocks = fine.reshape(fine.shape[0] // step, step, fine.shape[1] // step, step)
-    known = (~np.isnan(blocks)).sum(axis=(1, 3))
-    total = np.nansum(blocks, axis=(1, 3))
-    return np.where(known > 0, total / np.maximum(known, 1), np.nan).astype(np.float32)
+    empty = np.isnan(blocks).all(axis=(1, 3))
+    values = statistic(np.where(empty[:, None, :, None], 0, blocks), axis=(1, 3))
+    return np.where(empty, np.nan, values).astype(np.float32)
 
 
 def _write(path: Path, values: np.ndarray, west: float, north: float, size: float) -> None:
