@@ -170,6 +170,8 @@ def test_folders_that_cannot_be_used(full: Sources, tmp_path: Path) -> None:
     (tmp_path / "mine/letter.txt").write_text("x")
     with pytest.raises(UserError, match="no prepared city"):
         full.prepare(out=tmp_path / "mine")
+    with pytest.raises(UserError, match="cannot be created"):
+        full.prepare(out=Path("/dev/null/city"))
     full.prepare()
     full.spec["name"] = "other"
     with pytest.raises(UserError, match="holds the city 'small'"):

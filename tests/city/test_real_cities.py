@@ -42,7 +42,7 @@ def test_manhattan(prepare: Any, shared_data: Path) -> None:
     expected = np.zeros((180, 180))
     np.add.at(expected, (table.origin, table.destination), table.trips)
     np.testing.assert_array_equal(flows, expected)
-    assert "the self flow of region 179 is 1.54252e+06" in notes(city, "flows")
+    assert "the self flow of region 179 is 1,542,522" in notes(city, "flows")
     assert city.poi_counts()[0].shape == (180, 26)
     targets = pd.read_csv(shared_data / "manhattan" / "targets.csv")
     assert city.target("check_ins").values.tolist() == targets.check_ins.tolist()
@@ -85,7 +85,7 @@ def test_shenzhen(prepare: Any) -> None:
     assert len(city.captions("rsi")) == 3384
     assert "another: 56" in notes(city, "captions.rsi")
     assert "overlap by slivers" in notes(city, "regions")
-    assert "exactly 10000 in 557 of 3384" in notes(city, "targets.gdp")
+    assert "exactly 10,000 in 557 of 3384" in notes(city, "targets.gdp")
     assert "exactly 0 in 506 of 3384" in notes(city, "targets.gdp")
     assert "exactly 0 in 121 of 3384" in notes(city, "targets.carbon")
     assert "exactly 0 in 396 of 3384" in notes(city, "targets.population")

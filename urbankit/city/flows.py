@@ -17,6 +17,7 @@ from urbankit.city.report import SourceReport
 from urbankit.city.spec import FlowsByRegion, FlowSpec
 from urbankit.city.suspicious import outliers
 from urbankit.city.tables import MISSING, explain_unreadable, number, scan
+from urbankit.city.wording import figure
 from urbankit.errors import Problems
 
 if TYPE_CHECKING:
@@ -223,6 +224,6 @@ def _report_extremes(pairs: pl.DataFrame, names: np.ndarray, report: SourceRepor
         for i in who[:3]:
             start, end = names[flows["origin"][int(i)]], names[flows["destination"][int(i)]]
             between = f"of region {start}" if start == end else f"from {start} to {end}"
-            report.note(f"the {what} {between} is {weight[i]:,.6g}, against {rest:,.6g} for the next")
+            report.note(f"the {what} {between} is {figure(weight[i])}, against {figure(rest)} for the next")
     if not len(pairs):
         report.note("every flow is zero")

@@ -61,7 +61,11 @@ class _Preparation:
         self.existed, self.written = context.out.exists(), False
 
     def run(self) -> None:
-        self.context.out.mkdir(parents=True, exist_ok=True)
+        out = self.context.out
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(Problem(f"cannot be created ({error.strerror}); choose another --out", out)) from None
         try:
             self._build()
         except UserError:
