@@ -139,7 +139,11 @@ class _Case:
 
     def predict(self, candidate: _Candidate, part: str = "test") -> NDArray:
         """Predictions for a part, in the target's own units."""
-        predicted = candidate.model.predict(self.x[getattr(self.split, part)])
+        import joblib
+
+        # Threads would add up the predictions of a forest's trees in any order, so not to the same last bit.
+        with joblib.parallel_config(backend="sequential"):
+            predicted = candidate.model.predict(self.x[getattr(self.split, part)])
         return predicted if self.task.classes else self.transform.inverse(predicted)
 
     def choose(self, candidates: Sequence[_Candidate]) -> _Candidate:

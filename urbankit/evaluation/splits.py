@@ -79,24 +79,43 @@ def spatial_split(
     """Blocks of a `blocks` x `blocks` grid over the bounding box of `xy` (metres, [N, 2]), each wholly in one part.
 
     The occupied blocks are taken in an order shuffled by `seed`; each goes to the part that then lacks most regions
-    of its share, so the parts come close to `fractions` by number of regions.
+    of its share. Then blocks move to another part, one at a time in that order, while that brings the numbers of
+    regions nearer to `fractions`.
     """
     block = grid_blocks(xy, blocks)
     occupied, block = np.unique(block, return_inverse=True)
     _check(fractions, len(occupied), f"occupied blocks of a {blocks} x {blocks} grid")
-    sizes = np.bincount(block)
-    lacking = np.asarray(fractions, dtype=float) * len(xy)
-    used = np.zeros(len(PARTS), dtype=bool)
-    part_of_block = np.empty(len(occupied), dtype=np.int64)
     order = np.random.default_rng([seed, 1]).permutation(len(occupied))
-    for place, index in enumerate(order):
-        must_fill = len(order) - place == (~used).sum()
-        part = int(np.argmax(np.where(used & must_fill, -np.inf, lacking)))
-        part_of_block[index] = part
-        lacking[part] -= sizes[index]
-        used[part] = True
+    part_of_block = np.empty(len(occupied), dtype=np.int64)
+    part_of_block[order] = _assign(np.bincount(block)[order], np.asarray(fractions, dtype=float) * len(xy))
     part_of_region = part_of_block[block]
     return Split(*(np.flatnonzero(part_of_region == part) for part in range(len(PARTS))))
+
+
+def _assign(sizes: NDArray[np.int64], wanted: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The part of each block so that parts hold about `wanted` regions, and at least one block."""
+    lacking = wanted.copy()
+    part_of = np.empty(len(sizes), dtype=np.int64)
+    blocks = np.zeros(len(wanted), dtype=np.int64)
+    for place, size in enumerate(sizes):
+        must_fill = len(sizes) - place == (blocks == 0).sum()
+        part = int(np.argmax(np.where((blocks > 0) & must_fill, -np.inf, lacking)))
+        part_of[place] = part
+        lacking[part] -= size
+        blocks[part] += 1
+    moved = True
+    while moved:
+        moved = False
+        for place, size in enumerate(sizes):
+            here, there = part_of[place], int(np.argmax(lacking))
+            # Just then the move lowers the sum of squares of what the parts lack.
+            if blocks[here] > 1 and lacking[there] - lacking[here] > size:
+                part_of[place] = there
+                lacking[here] += size
+                lacking[there] -= size
+                blocks[[here, there]] += (-1, 1)
+                moved = True
+    return part_of
 
 
 def grid_blocks(xy: NDArray[np.float64], blocks: int = BLOCKS) -> NDArray[np.int64]:

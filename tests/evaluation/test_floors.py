@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge
+
+from urbankit.errors import UserError
+from urbankit.evaluation import floors as module
+from urbankit.evaluation.floors import ALPHAS, FLOORS, evaluate_floors
+from urbankit.evaluation.raw import RawInputs
+from urbankit.evaluation.splits import make_split
+from urbankit.evaluation.tasks import make_task
+
+
+def splits_of(small: SimpleNamespace, seeds: int = 2) -> dict:
+    return {(p, s): make_split(p, small.xy, s) for p in ("random", "spatial") for s in range(seeds)}
+
+
+@pytest.fixture
+def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TREES", 30)
+    monkeypatch.setattr(module, "TREES_TO_CHOOSE", 10)
+
+
+def predictions(results, model: str, task: str, split: str = "random", seed: int = 0) -> dict[int, float]:
+    table = results.predictions
+    one = table[(table.model == model) & (table.task == task) & (table.split == split) & (table.seed == seed)]
+    return dict(zip(one["region"], one["prediction"], strict=True))
+
+
+def test_every_floor_is_scored_on_every_task_and_split(small: SimpleNamespace, few_trees: None) -> None:
+    results = evaluate_floors(small.tasks, small.raw, small.xy, splits_of(small), list(FLOORS))
+    keys = {(r["task"], r["model"], r["split"], r["seed"]) for r in results.records}
+    assert len(keys) == 2 * 4 * 2 * 2
+    value = {(r["task"], r["model"], r["split"], r["seed"], r["metric"]): r["value"] for r in results.records}
+    assert value["y", "floor:raw-ridge", "random", 0, "r2"] > 0.95
+    assert value["c", "floor:raw-forest", "spatial", 1, "macro_f1"] > 0.85
+    assert abs(value["y", "floor:location", "random", 0, "r2"]) < 0.6
+    assert value["y", "floor:mean", "random", 0, "r2"] <= 0
+
+
+def test_mean_and_location_by_hand(small: SimpleNamespace) -> None:
+    split = make_split("random", small.xy, 0)
+    results = evaluate_floors(small.tasks, small.raw, small.xy, {("random", 0): split}, ["mean", "location"])
+    y, c = small.tasks["y"].y, small.tasks["c"].y
+    train = split.train[~np.isnan(y[split.train])]
+    assert set(predictions(results, "floor:mean", "y").values()) == {y[train].mean()}
+    assert set(predictions(results, "floor:mean", "c").values()) == {float(np.bincount(c[split.train]).argmax())}
+    for region, predicted in predictions(results, "floor:location", "y").items():
+        nearest = train[np.argsort(np.hypot(*(small.xy[train] - small.xy[region]).T))[:5]]
+        assert predicted == pytest.approx(y[nearest].mean())
+
+
+def test_ridge_is_fitted_to_the_training_part_and_chosen_on_the_validation_part(small: SimpleNamespace) -> None:
+    split = make_split("random", small.xy, 0)
+    task = {"y": small.tasks["y"]}
+    found = predictions(
+        evaluate_floors(task, small.raw, small.xy, {("random", 0): split}, ["raw-ridge"]), "floor:raw-ridge", "y"
+    )
+    x = small.raw.filled(split.train)
+    x = (x - x[split.train].mean(axis=0)) / x[split.train].std(axis=0)
+    parts, y = split.of(task["y"].labelled), task["y"].y
+    fits = [Ridge(alpha).fit(x[parts.train], y[parts.train]) for alpha in ALPHAS]
+    best = min(fits, key=lambda fit: np.square(fit.predict(x[parts.validation]) - y[parts.validation]).sum())
+    np.testing.assert_allclose([found[r] for r in parts.test], best.predict(x[parts.test]), rtol=1e-6)
+
+
+def test_labels_of_the_test_part_change_no_prediction(small: SimpleNamespace, few_trees: None) -> None:
+    split = make_split("spatial", small.xy, 0)
+    y = small.tasks["y"].y.copy()
+    y[split.test] = np.where(np.isnan(y[split.test]), np.nan, 1e6)
+    other = {"y": make_task("y", "regression", y, transform="standard")}
+    for floor in FLOORS:
+        before, after = (
+            evaluate_floors(tasks, small.raw, small.xy, {("spatial", 0): split}, [floor])
+            for tasks in ({"y": small.tasks["y"]}, other)
+        )
+        model = f"floor:{floor}"
+        assert predictions(before, model, "y", "spatial") == predictions(after, model, "y", "spatial")
+
+
+def test_results_are_kept_by_content(small: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    splits = splits_of(small)
+    first = evaluate_floors(small.tasks, small.raw, small.xy, splits, ["mean"])
+    monkeypatch.setitem(FLOORS, "mean", lambda case: pytest.fail("computed again"))
+    again = evaluate_floors(small.tasks, small.raw, small.xy, splits, ["mean"])
+    assert again.records == first.records
+    moved = {"y": make_task("y", "regression", small.tasks["y"].y + 1, transform="standard")}
+    with pytest.raises(pytest.fail.Exception, match="computed again"):
+        evaluate_floors(moved, small.raw, small.xy, splits, ["mean"])
+
+
+def test_missing_inputs_are_the_training_median_with_one_flag_for_columns_missing_together() -> None:
+    values = np.array([[1.0, 2, np.nan], [3, 4, np.nan], [np.nan, np.nan, np.nan], [5, 60, np.nan]])
+    filled = RawInputs(values, ("a", "b", "c")).filled(np.array([0, 1]))
+    assert filled.shape == (4, 5)
+    np.testing.assert_array_equal(filled[:, :3], [[1, 2, 0], [3, 4, 0], [2, 3, 0], [5, 60, 0]])
+    flags = {tuple(column) for column in filled[:, 3:].T}
+    assert flags == {(0, 0, 1, 0), (1, 1, 1, 1)}
+
+
+def test_a_training_part_of_one_class(few_trees: None) -> None:
+    rng = np.random.default_rng(0)
+    xy = np.column_stack([np.arange(60.0), np.zeros(60)])
+    task = make_task("c", "classification", np.array(["a"] * 40 + ["b"] * 20, dtype=object))
+    from urbankit.evaluation.splits import Split
+
+    split = Split(np.arange(36), np.arange(36, 48), np.arange(48, 60))
+    raw = RawInputs(rng.normal(size=(60, 3)), tuple("abc"))
+    results = evaluate_floors({"c": task}, raw, xy, {("spatial", 0): split}, list(FLOORS))
+    assert (results.predictions["prediction"] == 0).all()
+
+
+def test_an_unknown_floor(small: SimpleNamespace) -> None:
+    with pytest.raises(UserError, match=r"unknown floor 'raw-forrest'. Did you mean 'raw-forest'"):
+        evaluate_floors(small.tasks, small.raw, small.xy, splits_of(small), ["raw-forrest"])
+
+
+def test_a_run_without_tasks_has_no_floors(small: SimpleNamespace) -> None:
+    results = evaluate_floors({}, small.raw, small.xy, splits_of(small), list(FLOORS))
+    assert results.records == [] and results.predictions.empty

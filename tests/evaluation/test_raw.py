@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+from urbankit.component import Use
+from urbankit.evaluation.raw import principal_components, raw_inputs
+
+
+class SmallCity:
+    """Twelve regions with every source; what the reader API of a city promises, from memory."""
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(1)
+        self.n_regions = 12
+        self.xy = rng.uniform(0, 1000, (12, 2))
+        self.area_km2 = rng.uniform(0.1, 2, 12)
+        self.image_sources, self.caption_sources, self.tables = ["rsi", "svi"], ["rsi"], ["census"]
+        self.pixels = rng.normal(size=(14, 2, 8, 8)).astype(np.float32)
+        self.pixels[0, 0, :4] = np.nan
+        self.pixels[1] = np.nan
+        self.image_region = np.array([0, 1, 2, 2, 2, 3, 4, 5, 6, 7, 8, 9, 10, 10])
+        self.counts = rng.poisson(2, (12, 3)).astype(float)
+        self.matrix = rng.poisson(3, (12, 12)).astype(float)
+        self.poi_present = np.arange(12) != 5
+        self.census = np.arange(24.0).reshape(12, 2)
+
+    def images(self, name: str) -> SimpleNamespace:
+        def read(rows):
+            return self.pixels[rows]
+
+        return SimpleNamespace(region=self.image_region, bands=2, size=(8, 8), read=read)
+
+    def captions(self, source: str) -> pd.DataFrame:
+        texts = ["a green park", "dense towers", "park by the river"]
+        return pd.DataFrame({"region": [0, 0, 3], "image": [-1, -1, -1], "text": texts})
+
+    def poi_counts(self):
+        return sparse.csr_array(self.counts), ["shop", "school", "office"]
+
+    def flows(self):
+        return sparse.csr_array(self.matrix)
+
+    def table(self, name: str):
+        return self.census, ["rooms", "rent"]
+
+
+def recipe(modalities: dict | None = None, views: dict | None = None) -> SimpleNamespace:
+    parts = ({k: Use(**v) for k, v in (part or {}).items()} for part in (modalities, views))
+    return SimpleNamespace(**dict(zip(("modalities", "views"), parts, strict=True)))
+
+
+def column(raw, name: str) -> np.ndarray:
+    return raw.values[:, raw.names.index(name)]
+
+
+def test_a_recipe_without_sources_leaves_the_place_and_area() -> None:
+    city = SmallCity()
+    raw = raw_inputs(city, recipe({"location": {"name": "geoclip"}}))
+    assert raw.names == ("x", "y", "log area")
+    np.testing.assert_allclose(raw.values[:, 2], np.log(city.area_km2))
+
+
+def test_points_of_interest_as_a_view_or_a_modality() -> None:
+    city = SmallCity()
+    for used in (recipe(views={"function": {"name": "poi"}}), recipe({"poi": {"name": "poi_counts"}})):
+        raw = raw_inputs(city, used)
+        there = city.poi_present
+        np.testing.assert_allclose(column(raw, "poi:school")[there], np.log1p(city.counts[there, 1]))
+        assert np.isnan(column(raw, "poi:total")[5])
+
+
+def test_band_statistics_are_over_valid_pixels_and_averaged_over_a_regions_images() -> None:
+    city = SmallCity()
+    raw = raw_inputs(city, recipe({"rsi": {"name": "vit"}}))
+    assert not any(name.startswith("svi") for name in raw.names)
+    of_region_2 = city.pixels[[2, 3, 4], 1].astype(float)
+    expected = {
+        "mean": np.mean([image.mean() for image in of_region_2]),
+        "std": np.mean([image.std() for image in of_region_2]),
+        "max": np.mean([image.max() for image in of_region_2]),
+        "centre mean": np.mean([image[2:6, 2:6].mean() for image in of_region_2]),
+    }
+    for name, value in expected.items():
+        assert column(raw, f"rsi band 2 {name}")[2] == pytest.approx(value, rel=1e-5)
+    assert column(raw, "rsi band 1 mean")[0] == pytest.approx(np.nanmean(city.pixels[0, 0].astype(float)), rel=1e-5)
+    without = np.isnan(column(raw, "rsi band 1 min"))
+    assert np.flatnonzero(without).tolist() == [1, 11]
+
+
+def test_another_name_for_an_image_source_or_table() -> None:
+    raw = raw_inputs(
+        SmallCity(), recipe({"sky": {"name": "image_stats", "source": "svi"}, "census": {"name": "table"}})
+    )
+    assert "svi band 1 mean" in raw.names and "rsi band 1 mean" not in raw.names
+    np.testing.assert_array_equal(column(raw, "census: rent"), np.arange(1.0, 24, 2))
+
+
+def test_flows_as_principal_components_and_totals() -> None:
+    city = SmallCity()
+    raw = raw_inputs(city, recipe(views={"mobility": {"name": "mobility"}}))
+    np.testing.assert_allclose(column(raw, "flow in total"), np.log1p(city.matrix.sum(axis=0)))
+    np.testing.assert_allclose(column(raw, "flow within"), np.log1p(np.diag(city.matrix)))
+    logs = np.log1p(city.matrix)
+    u, s, _ = np.linalg.svd(logs - logs.mean(axis=0))
+    np.testing.assert_allclose(np.abs(column(raw, "flow out component 1")), np.abs(u[:, 0] * s[0]), atol=1e-6)
+
+
+def test_principal_components_of_an_empty_or_tiny_matrix() -> None:
+    assert principal_components(sparse.csr_array((5, 5)), 40).shape == (5, 0)
+    assert principal_components(sparse.csr_array(np.ones((1, 1))), 40).shape == (1, 0)
+
+
+def test_captions_as_tf_idf_and_missing_where_there_is_none() -> None:
+    raw = raw_inputs(SmallCity(), recipe({"text": {"name": "text"}}))
+    park = column(raw, "rsi caption 'park'")
+    assert park[0] > 0 and park[3] > 0
+    assert np.isnan(park[[1, 2, *range(4, 12)]]).all()
+    assert "rsi caption 'by'" not in raw.names

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+
+from urbankit.evaluation.table import ResultsTable
+
+
+def metrics(**values: dict) -> pd.DataFrame:
+    """Records from {task: {(model, split, metric): values by seed}}."""
+    rows = [
+        {"task": task, "model": model, "split": split, "seed": seed, "metric": metric, "value": value}
+        for task, columns in values.items()
+        for (model, split, metric), by_seed in columns.items()
+        for seed, value in enumerate(by_seed)
+    ]
+    return pd.DataFrame(rows)
+
+
+EXAMPLE = metrics(
+    co={
+        ("floor:mean", "random", "r2"): [0.0, 0.1, 0.2],
+        ("floor:raw-forest", "random", "r2"): [0.5, 0.6, 0.7],
+        ("urbanmmcl", "random", "r2"): [0.7, 0.5, 0.9],
+        ("floor:raw-forest", "random", "mae"): [1.0, 1.0, 1.0],
+        ("urbanmmcl", "random", "mae"): [2.0, 2.0, 2.0],
+        ("urbanmmcl", "spatial", "r2"): [0.3, 0.4, 0.5],
+        ("floor:raw-forest", "spatial", "r2"): [0.2, 0.3, 0.4],
+    },
+    use={("urbanmmcl", "random", "macro_f1"): [0.5, 0.7, 0.6]},
+)
+
+
+def cells(table: ResultsTable, task: int, model: int) -> dict:
+    section = table.sections[task]
+    return dict(zip(section.columns, section.rows[model].cells, strict=True))
+
+
+def test_mean_and_sample_deviation_over_seeds() -> None:
+    cell = cells(ResultsTable(EXAMPLE), 0, 0)["random", "r2"]
+    assert cell.mean == np.mean([0.7, 0.5, 0.9])
+    assert cell.std == np.std([0.7, 0.5, 0.9], ddof=1)
+    assert str(cell) == "0.700 ± 0.200"
+
+
+def test_methods_come_first_then_floors_and_the_best_is_by_direction() -> None:
+    table = ResultsTable(EXAMPLE)
+    assert [row.model for row in table.sections[0].rows] == ["urbanmmcl", "floor:mean", "floor:raw-forest"]
+    best = {row.model: cells(table, 0, i) for i, row in enumerate(table.sections[0].rows)}
+    assert best["urbanmmcl"]["random", "r2"].best and not best["floor:raw-forest"]["random", "r2"].best
+    assert best["floor:raw-forest"]["random", "mae"].best and not best["urbanmmcl"]["random", "mae"].best
+
+
+def test_paired_comparison_with_the_best_floor_of_each_split() -> None:
+    lines = ResultsTable(EXAMPLE).sections[0].comparisons
+    spread = np.std([0.2, -0.1, 0.2], ddof=1)
+    assert lines == (
+        f"random: urbanmmcl +0.100 ± {spread:.3f} R² against the best floor, raw-forest; above it on 2 of 3 seeds",
+        "spatial: urbanmmcl +0.100 ± 0.000 R² against the best floor, raw-forest; above it on 3 of 3 seeds",
+    )
+
+
+def test_a_metric_that_is_undefined_on_one_seed_is_not_averaged_over_the_others() -> None:
+    table = ResultsTable(metrics(co={("urbanmmcl", "random", "r2"): [0.5, np.nan]}))
+    assert str(cells(table, 0, 0)["random", "r2"]) == "n/a"
+    assert not cells(table, 0, 0)["random", "r2"].best
+
+
+def test_large_numbers_are_shown_with_fewer_decimals() -> None:
+    table = ResultsTable(metrics(d={("m", "random", "mae"): [12345.6, 12000.0], ("m", "random", "r2"): [0.5]}))
+    assert str(cells(table, 0, 0)["random", "mae"]) == "12,173 ± 244"
+    assert str(cells(table, 0, 0)["random", "r2"]) == "0.500"
+
+
+def test_markdown_and_html_hold_what_the_table_holds_and_escape_it() -> None:
+    odd = EXAMPLE.replace({"task": {"co": "<co>|x"}})
+    table = ResultsTable(odd)
+    assert "**0.700 ± 0.200**" in table.markdown() and "<co>\\|x" in table.markdown()
+    assert "<td class=best>0.700 ± 0.200</td>" in table.html()
+    assert "<co>" not in table.html() and "&lt;co&gt;|x" in table.html()
+
+
+def test_a_narrow_terminal_gets_one_table_a_split() -> None:
+    for width, tables in ((160, 1), (90, 2)):
+        console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+        ResultsTable(EXAMPLE).print(console)
+        assert console.export_text().count("floor: raw-forest") == tables
+    assert "macro-F1" in str(ResultsTable(EXAMPLE))
+
+
+def test_a_run_without_tasks_has_an_empty_table() -> None:
+    table = ResultsTable(pd.DataFrame(columns=["task", "model", "split", "seed", "metric", "value"]))
+    assert table.sections == []
+    assert table.markdown().strip() == ""
