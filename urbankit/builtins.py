@@ -17,6 +17,7 @@ def register_modality_encoders(register: Register) -> None:
         "in- and outflows of a region",
     )
     register("image_stats", "urbankit.modalities.image_stats:ImageStats", "statistics of an image's bands")
+    register("coordinates", "urbankit.modalities.coordinates:Coordinates", "a region's projected coordinates")
     register("shape", "urbankit.modalities.shape:Shape", "area, perimeter and compactness of a region")
     register("table", "urbankit.modalities.table:Table", "numeric columns of one of the city's tables")
 
@@ -49,6 +50,8 @@ def register_fusions(register: Register) -> None:
 
 @hookimpl
 def register_heads(register: Register) -> None:
+    register("forest", "urbankit.heads.forest:Forest", "random forest on the frozen embedding")
+    register("gp", "urbankit.heads.gp:GP", "Gaussian process on the frozen embedding, a length scale a block")
     register("linear", "urbankit.heads.linear:Linear", "one linear layer")
     register("mlp", "urbankit.heads.mlp:MLP", "multilayer perceptron")
 

@@ -23,6 +23,10 @@ class Fusion(Component, nn.Module, ABC):
         nn.Module.__init__(self)
         self.params, self.dims, self.dim = params, list(dims), dim
 
+    def blocks(self, inner: Sequence[Sequence[int]]) -> list[int]:
+        """Widths of the parts of the result that can be told apart, given those of each of the vectors."""
+        return [self.out_dim]
+
     @abstractmethod
     def forward(self, vectors: Sequence[Tensor], present: Sequence[Tensor]) -> Tensor:
         """Join `vectors` (each [B, dims[i]]) of which only the rows in `present` (each bool [B]) are there.

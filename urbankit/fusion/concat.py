@@ -18,5 +18,8 @@ class Concat(Fusion):
         super().__init__(params, dims, dim)
         self.out_dim = sum(self.dims)
 
+    def blocks(self, inner: Sequence[Sequence[int]]) -> list[int]:
+        return [width for widths in inner for width in widths]
+
     def forward(self, vectors: Sequence[Tensor], present: Sequence[Tensor]) -> Tensor:
         return torch.cat([v.masked_fill(~p.unsqueeze(1), 0) for v, p in zip(vectors, present, strict=True)], dim=1)

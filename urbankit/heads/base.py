@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
@@ -19,3 +20,14 @@ class Head(Component, nn.Module, ABC):
     @abstractmethod
     def forward(self, embedding: Tensor) -> Tensor:
         """Predictions [B, out_dim] of `embedding` [B, in_dim]."""
+
+
+class FittedHead(Head):
+    """A head that is fitted to the pre-trained embedding as a whole, rather than by gradient steps with the method."""
+
+    @abstractmethod
+    def fit(self, embedding: Tensor, labels: Tensor, blocks: Sequence[int]) -> None:
+        """Fit to `embedding` [n, in_dim] and `labels` [n]: float in the learned form, or int64 class numbers.
+
+        `blocks` are the widths of the parts of the embedding, in order.
+        """

@@ -52,12 +52,15 @@ class Inputs:
 class Method(Component, nn.Module, ABC):
     """A pre-training procedure. `dim` is the width of the region embedding.
 
+    `blocks` are the widths of the parts that the embedding consists of, side by side, where it is not one whole.
+
     A method is a module over region indices: it loads the observations of the regions it is asked for. Its random
     choices (walks, observations, augmentation) come from torch's global generator, which the training loop seeds anew
     for every epoch, so that a resumed training continues exactly.
     """
 
     dim: int
+    blocks: list[int]
 
     def __init__(self, params: Component.Params, inputs: Inputs) -> None:
         nn.Module.__init__(self)

@@ -103,6 +103,9 @@ class UrbanMMCL(Method):
         joined = [width] + ([self.view_fusion.out_dim] if self.view_fusion else [])
         self.join = registry.create("fusion", p.join, joined, p.dim)
         self.dim = self.join.out_dim
+        own = self.fusion.blocks([[p.dim]] * len(features))
+        seen = [self.view_fusion.blocks([[dim] for dim in dims])] if self.view_fusion else []
+        self.blocks = self.join.blocks([own, *seen])
         # Node features of the regions outside a mini-batch, as they were when last encoded.
         self.register_buffer("bank", torch.zeros(inputs.n_regions, width))
         for view in self.views:

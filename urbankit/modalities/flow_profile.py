@@ -21,7 +21,10 @@ class FlowProfile(FeatureEncoder):
     """
 
     class Params(FeatureParams):
-        components: int = Field(16, ge=0, description="Principal components of the rows and columns together.")
+        components: int = Field(
+            16, ge=0, description="Principal components of the rows and columns together; 0 keeps the totals alone."
+        )
+        per_area: bool = Field(False, description="Also the totals for each km² of the region, as logarithms.")
 
     @classmethod
     def requires(cls, params: Any, city: City, modality: str) -> str | None:
@@ -31,6 +34,9 @@ class FlowProfile(FeatureEncoder):
     def features(self, city: City) -> tuple[np.ndarray, np.ndarray]:
         flows = sparse.csr_array(city.flows())
         values = flow_profile(flows, self.params.components)
+        if self.params.per_area:
+            totals = np.log1p(np.column_stack([flows.diagonal(), flows.sum(axis=1), flows.sum(axis=0)]))
+            values = np.hstack([values, totals - np.log(np.asarray(city.area_km2))[:, None]])
         region = np.flatnonzero((flows.sum(axis=1) > 0) | (flows.sum(axis=0) > 0))
         return values[region], region
 

@@ -19,10 +19,14 @@ def pick_device(device: Literal["auto", "cpu", "cuda"]) -> torch.device:
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether the device computes in bfloat16 natively, so that it is faster and not emulated."""
+    """Whether bfloat16 is faster on the device: a GPU that has it, or a processor with AMX tiles.
+
+    A processor with AVX-512 bf16 alone computes in it too, but casting costs more than it saves: small transformers
+    took 1.9 times as long as in float32.
+    """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return bool(torch.cpu._is_amx_tile_supported())
 
 
 def encoder_precision(device: torch.device, precision: Literal["auto", "fp32", "bf16"]) -> torch.dtype | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from urbankit import registry
 from urbankit.component import Use
-from urbankit.evaluation.transforms import TargetTransform
+from urbankit.heads.base import FittedHead, Head
 from urbankit.progress import Stage
 from urbankit.training import checkpoint
-from urbankit.training.loop import Loop, Losses, epoch_seed, load_trained_state
+from urbankit.training.loop import Loop, Losses, Mean, epoch_seed, load_trained_state
 from urbankit.training.optimizer import build_optimizer
+from urbankit.training.predictor import Labels, Predictor
 
 if TYPE_CHECKING:
     from urbankit.evaluation.splits import Split
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Finetuned:
-    """Predictions of every task for all regions, each from the epoch that validated best on that task.
+    """Predictions of every task for all regions, and the epoch of the state that predicts (fitted heads have none).
 
     Regression: float64 [N] in the target's own units; classification: class numbers int64 [N].
     """
@@ -48,32 +48,6 @@ class Finetuned:
         """Read what `save` wrote."""
         tensors, facts = checkpoint.load(path)
         return cls({k: v.numpy() for k, v in tensors.items()}, facts["best_epochs"], facts["history"])
-
-
-class Predictor(nn.Module):
-    """A method and the heads of all tasks.
-
-    `embeddings` [N, dim] are the pre-trained ones: their mean and spread standardise what heads see, and where nothing
-    of the method is updated (`frozen`) they are what heads see.
-    """
-
-    def __init__(self, method: Method, heads: dict[str, nn.Module], embeddings: Tensor, frozen: bool) -> None:
-        super().__init__()
-        self.method = None if frozen else method
-        self.heads = nn.ModuleDict(heads)
-        self.register_buffer("shift", embeddings.mean(dim=0), persistent=False)
-        self.register_buffer("scale", embeddings.std(dim=0).clamp(min=1e-6), persistent=False)
-        self.register_buffer("embeddings", embeddings if frozen else None, persistent=False)
-
-    def forward(self, regions: Tensor) -> dict[str, Tensor]:
-        """Outputs [B, n_outputs] of every task for region indices int64 [B]."""
-        z = self.embeddings[regions] if self.method is None else self.method(regions)
-        z = (z.float() - self.shift) / self.scale
-        return {name: head(z) for name, head in self.heads.items()}
-
-    def parts(self) -> dict[str, list[nn.Parameter]]:
-        parts = {} if self.method is None else self.method.parts()
-        return parts | {"heads": list(self.heads.parameters())}
 
 
 def updated_parts(method: Method, settings: Finetune) -> set[str]:
@@ -102,19 +76,48 @@ def finetune(
     """Train fresh heads, and the unfrozen parts of `method`, on the training part of `split`, all tasks together.
 
     The labels of the validation part decide, task by task, which epoch's state predicts, and when to stop; those of
-    the test part are not looked at. `method` holds its pre-trained state and is frozen as far as `settings` say;
+    the test part are not looked at. Heads of the fitted kind (`gp`, `forest`) are fitted to the training part of the
+    pre-trained embedding instead. `method` holds its pre-trained state and is frozen as far as `settings` say;
     `embeddings` [N, dim] are its embeddings in that state.
     """
-    device, n = embeddings.device, len(embeddings)
     torch.manual_seed(epoch_seed(seed, name, -1))
-    labels = {task: _Labels(data, split, settings.class_balance, device) for task, data in tasks.items()}
-    frozen = not updated_parts(method, settings)
-    probing = settings.paradigm == "linear_probe"
-    built = {
-        task: registry.create("head", Use(name="linear") if probing else heads[task], embeddings.shape[1], data.outputs)
+    labels = {task: Labels(data, split, settings.class_balance, embeddings.device) for task, data in tasks.items()}
+    linear = settings.paradigm == "linear_probe"
+    built: dict[str, Head] = {
+        task: registry.create("head", Use(name="linear") if linear else heads[task], embeddings.shape[1], data.outputs)
         for task, data in tasks.items()
     }
-    model = Predictor(method, built, embeddings, frozen).to(device)
+    fitted = {task: head for task, head in built.items() if isinstance(head, FittedHead)}
+    trained = {task: head for task, head in built.items() if task not in fitted}
+    frozen = not updated_parts(method, settings) or not trained
+    model = Predictor(method, built, embeddings, frozen).to(embeddings.device)
+    result = Finetuned({}, {})
+    if trained:
+        model.heads = nn.ModuleDict(trained)
+        result = _train(model, {task: labels[task] for task in trained}, settings, seed, name, last, shown)
+    for task, head in fitted.items():
+        result.predictions[task] = _fit(head, labels[task], model.standardised(embeddings), method.blocks)
+    return result
+
+
+def _fit(head: FittedHead, labels: Labels, z: Tensor, blocks: Sequence[int]) -> np.ndarray:
+    """Predictions for all regions of a head fitted to the training part."""
+    rows = labels.parts["train"].nonzero().squeeze(1)
+    with torch.no_grad():
+        head.fit(z[rows], labels.y[rows], blocks)
+        return labels.predict(head(z))
+
+
+def _train(
+    model: Predictor,
+    labels: Mapping[str, Labels],
+    settings: Finetune,
+    seed: int,
+    name: str,
+    last: Path | None,
+    shown: Stage | None,
+) -> Finetuned:
+    """Train the heads, and the method as far as it is not frozen, by gradient steps on the tasks' summed losses."""
     optimizer = build_optimizer(
         model.parts(),
         optimizer=settings.optimizer,
@@ -123,42 +126,34 @@ def finetune(
         weight_decay=settings.weight_decay,
         key="finetune",
     )
-    labelled = {
-        part: torch.stack([one.parts[part] for one in labels.values()]).any(dim=0) for part in ("train", "validation")
-    }
-    train, validation = (labelled[part].nonzero().squeeze(1) for part in ("train", "validation"))
+    device, n = model.shift.device, len(next(iter(labels.values())).y)
+    regions = {part: _any(labels, part) for part in ("train", "validation")}
 
-    def losses_of(regions: Tensor, part: str) -> dict[str, Tensor]:
-        outputs = model(regions)
-        losses = {}
-        for task, one in labels.items():
-            there = one.parts[part][regions]
-            if there.any():
-                losses[task] = one.loss(outputs[task][there], regions[there])
+    def losses_of(batch: Tensor, part: str) -> dict[str, Tensor]:
+        outputs = model(batch)
+        there = {task: one.parts[part][batch] for task, one in labels.items()}
+        losses = {
+            task: labels[task].loss(outputs[task][rows], batch[rows]) for task, rows in there.items() if rows.any()
+        }
         total = sum(settings.loss_weights.get(task, 1.0) * value for task, value in losses.items())
         return losses | {"total": total}
 
     def train_epoch() -> Losses:
-        shuffled = train[torch.randperm(len(train)).to(device)]
-        batches = shuffled.split(settings.batch_size or n)
-        sums: dict[str, float] = {}
-        for batch in batches:
+        mean = Mean()
+        shuffled = regions["train"][torch.randperm(len(regions["train"])).to(device)]
+        for batch in shuffled.split(settings.batch_size or n):
             losses = losses_of(batch.sort().values, "train")
             optimizer.zero_grad(set_to_none=True)
             losses["total"].backward()
             optimizer.step()
-            for key, value in losses.items():
-                sums[key] = sums.get(key, 0.0) + float(value.detach()) * len(batch) / len(shuffled)
-        return sums
+            mean.add(losses, len(batch))
+        return mean.values()
 
     def validate() -> Losses:
-        sums: dict[str, float] = {}
-        counts: dict[str, int] = {}
-        for batch in validation.split(settings.batch_size or n):
-            for key, value in losses_of(batch, "validation").items():
-                sums[key] = sums.get(key, 0.0) + float(value) * len(batch)
-                counts[key] = counts.get(key, 0) + len(batch)
-        return {key: value / counts[key] for key, value in sums.items()}
+        mean = Mean()
+        for batch in regions["validation"].split(settings.batch_size or n):
+            mean.add(losses_of(batch, "validation"), len(batch))
+        return mean.values()
 
     loop = Loop(
         name,
@@ -167,7 +162,7 @@ def finetune(
         settings.epochs,
         settings.patience,
         seed,
-        judged=tuple(tasks),
+        judged=tuple(labels),
         schedule=settings.schedule,
         average=settings.average,
         last=last,
@@ -181,40 +176,9 @@ def finetune(
         with torch.no_grad():
             chunks = torch.arange(n, device=device).split(settings.batch_size or n)
             predictions[task] = one.predict(torch.cat([model(chunk)[task] for chunk in chunks]))
-    return Finetuned(predictions, {task: training.best[task].epoch for task in tasks}, training.history)
+    return Finetuned(predictions, {task: training.best[task].epoch for task in labels}, training.history)
 
 
-class _Labels:
-    """One task's labels in the form they are learned in, and which of them each part may see."""
-
-    def __init__(self, data: TaskData, split: Split, balance: float, device: torch.device) -> None:
-        self.data = data
-        visible = split.of(data.labelled, data.name)
-        self.parts = {
-            part: torch.zeros(len(data.y), dtype=torch.bool).index_fill(0, torch.as_tensor(rows), True).to(device)
-            for part, rows in (("train", visible.train), ("validation", visible.validation))
-        }
-        if data.kind == "classification":
-            self.y = torch.as_tensor(data.y, device=device)
-            counts = np.bincount(data.y[visible.train], minlength=data.outputs)
-            self.class_weights = _class_weights(counts, balance, device)
-        else:
-            self.transform = TargetTransform.fit(data.transform, data.y[visible.train])
-            self.y = torch.as_tensor(self.transform.transform(data.y), dtype=torch.float32, device=device)
-
-    def loss(self, outputs: Tensor, regions: Tensor) -> Tensor:
-        if self.data.kind == "classification":
-            return F.cross_entropy(outputs, self.y[regions], weight=self.class_weights)
-        return F.mse_loss(outputs.squeeze(1), self.y[regions])
-
-    def predict(self, outputs: Tensor) -> np.ndarray:
-        if self.data.kind == "classification":
-            return outputs.argmax(dim=1).cpu().numpy()
-        return self.transform.inverse(outputs.squeeze(1).double().cpu().numpy())
-
-
-def _class_weights(counts: np.ndarray, balance: float, device: torch.device) -> Tensor:
-    """Weights proportional to (training members of the class) ** -balance, with mean 1 over the members."""
-    weights = np.where(counts > 0, np.maximum(counts, 1.0) ** -balance, 0.0)
-    weights *= counts.sum() / (weights * counts).sum()
-    return torch.as_tensor(weights, dtype=torch.float32, device=device)
+def _any(labels: Mapping[str, Labels], part: str) -> Tensor:
+    """Regions, int64, with a label of any task in the part."""
+    return torch.stack([one.parts[part] for one in labels.values()]).any(dim=0).nonzero().squeeze(1)

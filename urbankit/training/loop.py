@@ -11,6 +11,7 @@ import math
 import signal
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -164,6 +165,22 @@ class Loop:
             name: Best(of["score"], of["epoch"], _below(f"best/{name}/", tensors)) for name, of in facts["best"].items()
         }
         return Training(facts["epoch"], facts["history"], best)
+
+
+class Mean:
+    """The mean of losses over the batches that have them, weighted by size."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor | float] = defaultdict(float)
+        self._weights: dict[str, int] = defaultdict(int)
+
+    def add(self, losses: dict[str, Tensor], weight: int) -> None:
+        for name, value in losses.items():
+            self._sums[name] = self._sums[name] + value.detach() * weight
+            self._weights[name] += weight
+
+    def values(self) -> Losses:
+        return {name: float(total) / self._weights[name] for name, total in self._sums.items()}
 
 
 def trained_state(model: nn.Module) -> dict[str, Tensor]:

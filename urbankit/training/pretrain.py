@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ import torch
 
 from urbankit.progress import Progress
 from urbankit.training import checkpoint
-from urbankit.training.loop import Loop, Losses, Training, epoch_seed, load_trained_state
+from urbankit.training.loop import Loop, Losses, Mean, Training, epoch_seed, load_trained_state
 from urbankit.training.optimizer import build_optimizer
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ def pretrain(
     )
 
     def train_epoch() -> Losses:
-        mean = _Mean()
+        mean = Mean()
         shuffled = trained_on[torch.randperm(len(trained_on))]
         batches = [batch.sort().values.to(device) for batch in shuffled.split(settings.batch_size)]
         method.prefetch(batches[0])
@@ -57,7 +56,7 @@ def pretrain(
         return mean.values()
 
     def validate() -> Losses:
-        mean = _Mean()
+        mean = Mean()
         for batch in held_out.split(settings.batch_size) if n_held else ():
             mean.add(method.loss(batch), len(batch))
         return mean.values()
@@ -81,19 +80,3 @@ def pretrain(
     if folder is not None:
         checkpoint.save(folder / "best.safetensors", method.state_dict(), {"stage": "pretrain", "epoch": best.epoch})
     return training
-
-
-class _Mean:
-    """The mean of losses over batches, weighted by their size."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, torch.Tensor | float] = defaultdict(float)
-        self._weight = 0
-
-    def add(self, losses: dict[str, torch.Tensor], weight: int) -> None:
-        for name, value in losses.items():
-            self._sums[name] = self._sums[name] + value.detach() * weight
-        self._weight += weight
-
-    def values(self) -> Losses:
-        return {name: float(total) / self._weight for name, total in self._sums.items()}

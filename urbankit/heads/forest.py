@@ -1,0 +1,49 @@
+"""A random forest on the embedding, by scikit-learn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from urbankit import component
+from urbankit.heads.base import FittedHead
+
+
+class Forest(FittedHead):
+    """A random forest; of classes the outputs are logarithms of the trees' mean probabilities."""
+
+    class Params(component.Params):
+        trees: int = Field(300, ge=1, description="Number of trees.")
+        min_leaf: int = Field(5, ge=1, description="Fewest training regions in a leaf.")
+        class_weight: Literal["balanced", "none"] = Field(
+            "balanced", description="Whether every class counts alike, or every region."
+        )
+
+    def fit(self, embedding: Tensor, labels: Tensor, blocks: Sequence[int]) -> None:
+        from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+
+        p = self.params
+        common = {
+            "n_estimators": p.trees,
+            "min_samples_leaf": p.min_leaf,
+            "n_jobs": -1,
+            "random_state": int(torch.randint(2**31, ())),
+        }
+        if labels.is_floating_point():
+            self.model = RandomForestRegressor(max_features=1 / 3, **common)
+        else:
+            weight = None if p.class_weight == "none" else p.class_weight
+            self.model = RandomForestClassifier(class_weight=weight, **common)
+        self.model.fit(embedding.cpu().numpy(), labels.cpu().numpy())
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        x = embedding.cpu().numpy()
+        if not hasattr(self.model, "classes_"):
+            return torch.as_tensor(self.model.predict(x), device=embedding.device).unsqueeze(1)
+        outputs = torch.full((len(x), self.out_dim), -torch.inf, dtype=torch.float64)
+        outputs[:, torch.as_tensor(self.model.classes_)] = torch.as_tensor(self.model.predict_proba(x)).log()
+        return outputs.to(embedding.device)

@@ -1,0 +1,104 @@
+"""A Gaussian process on the embedding, with a length scale for each of its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from urbankit import component
+from urbankit.errors import RunError
+from urbankit.heads.base import FittedHead
+
+# Where the search of the kernel's parameters (all logarithms) starts, and the centre of their Gaussian prior.
+START = {"signal": 0.0, "length": 0.5, "linear": -2.0, "noise": -2.0}
+PRIOR_WEIGHT = 0.05
+JITTER = 1e-4
+
+
+class GP(FittedHead):
+    """Gaussian-process regression; classes are regressed as indicators (Rasmussen and Williams, 2006, 2.2 and 6.5).
+
+    The kernel is `s · Matérn₃⸝₂(√Σ_b |z_b - z'_b|² / l_b²) + Σ_b c_b ⟨z_b, z'_b⟩`, b running over the blocks of the
+    embedding (a modality, a view). Its parameters maximise the marginal likelihood of the training labels, with a weak
+    prior, so that a block that says nothing about the task gets a long length scale. Predictions are posterior means.
+    """
+
+    class Params(component.Params):
+        steps: int = Field(60, ge=1, description="Steps of Adam on the marginal likelihood.")
+        learning_rate: float = Field(0.1, gt=0, description="Learning rate of these steps.")
+        max_points: int = Field(
+            2000, ge=2, description="Training regions at most; of more, a random choice (cost grows with the cube)."
+        )
+
+    def fit(self, embedding: Tensor, labels: Tensor, blocks: Sequence[int]) -> None:
+        if len(embedding) > self.params.max_points:
+            chosen = torch.randperm(len(embedding))[: self.params.max_points].sort().values.to(embedding.device)
+            embedding, labels = embedding[chosen], labels[chosen]
+        self.block_widths = list(blocks)
+        self.points = self._blocks(embedding)
+        y = labels.double().unsqueeze(1)
+        if not labels.is_floating_point():
+            y = F.one_hot(labels, self.out_dim).double()
+        self.mean = y.mean(dim=0)
+        self.theta = {
+            name: torch.full((len(blocks),) if name in ("length", "linear") else (), value, dtype=torch.float64)
+            for name, value in START.items()
+        }
+        squared, inner = _squared_distances(self.points, self.points), _inner_products(self.points, self.points)
+        with torch.enable_grad():
+            self._maximise_likelihood(squared, inner, y - self.mean)
+        factor = self._factor(squared, inner)
+        self.weights = torch.cholesky_solve(y - self.mean, factor)
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        outputs = []
+        for part in embedding.split(1024):
+            blocks = self._blocks(part)
+            kernel = self._kernel(_squared_distances(blocks, self.points), _inner_products(blocks, self.points))
+            outputs.append(kernel @ self.weights + self.mean)
+        return torch.cat(outputs)
+
+    def _maximise_likelihood(self, squared: Tensor, inner: Tensor, y: Tensor) -> None:
+        for value in self.theta.values():
+            value.requires_grad_()
+        optimizer = torch.optim.Adam(self.theta.values(), lr=self.params.learning_rate)
+        for _ in range(self.params.steps):
+            factor = self._factor(squared, inner)
+            fit = 0.5 * (y * torch.cholesky_solve(y, factor)).sum(dim=0).mean()
+            loss = fit + factor.diagonal().log().sum()
+            loss = loss + PRIOR_WEIGHT * sum((v - START[name]).square().sum() for name, v in self.theta.items())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        self.theta = {name: value.detach() for name, value in self.theta.items()}
+
+    def _kernel(self, squared: Tensor, inner: Tensor) -> Tensor:
+        scaled = torch.einsum("b,bij->ij", torch.exp(-2 * self.theta["length"]), squared)
+        r = torch.sqrt(3 * scaled + 1e-12)
+        matern = torch.exp(self.theta["signal"]) * (1 + r) * torch.exp(-r)
+        return matern + torch.einsum("b,bij->ij", torch.exp(self.theta["linear"]), inner)
+
+    def _factor(self, squared: Tensor, inner: Tensor) -> Tensor:
+        noise = (torch.exp(self.theta["noise"]) + JITTER) * torch.eye(squared.shape[1], dtype=squared.dtype)
+        factor, failed = torch.linalg.cholesky_ex(self._kernel(squared, inner) + noise.to(squared.device))
+        if failed:
+            raise RunError("head gp: the kernel matrix is not positive definite; lower learning_rate or take head mlp")
+        return factor
+
+    def _blocks(self, embedding: Tensor) -> list[Tensor]:
+        """The blocks in float64, each divided by the root of its width so that distances are comparable."""
+        return [block.double() / block.shape[1] ** 0.5 for block in embedding.split(self.block_widths, dim=1)]
+
+
+def _squared_distances(a: list[Tensor], b: list[Tensor]) -> Tensor:
+    """Squared distances by block, [blocks, n, m]."""
+    return torch.stack([torch.cdist(x, y).square() for x, y in zip(a, b, strict=True)])
+
+
+def _inner_products(a: list[Tensor], b: list[Tensor]) -> Tensor:
+    """Inner products by block, [blocks, n, m]."""
+    return torch.stack([x @ y.T for x, y in zip(a, b, strict=True)])
