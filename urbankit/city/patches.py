@@ -80,7 +80,6 @@ def cut_patches(
     patch are in memory, thinned beforehand (through the raster's overviews where it has them) when they are
     much finer than the patch's pixels. Raises UserError for a file that turns out to be damaged.
     """
-    import rasterio
     from rasterio.errors import NotGeoreferencedWarning
 
     each = max(1, min(64, _BATCH_BYTES // (4 * len(bands) * math.prod(size))))
@@ -90,8 +89,7 @@ def cut_patches(
         patches = np.full((len(chunk), len(bands), *size), np.nan, dtype=np.float32)
         for path in dict.fromkeys(band.path for band in bands):
             numbers = {number: band.number for number, band in enumerate(bands) if band.path == path}
-            # The environment around many calls spares each call from setting up its own.
-            with rasterio.Env(), opened(path) as dataset:
+            with opened(path) as dataset:
                 cells = _Cells(dataset, list(numbers.values()), chunk, crs, extent_m, size)
                 for row in range(len(chunk)):
                     patches[row, list(numbers)] = cells.warp(row)
