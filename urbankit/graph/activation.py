@@ -8,7 +8,7 @@ from torch import nn
 
 Activation = Literal["leaky_relu", "relu", "elu", "gelu", "none"]
 
-_MODULES: dict[str, type[nn.Module]] = {
+_MODULES: dict[Activation, type[nn.Module]] = {
     "leaky_relu": nn.LeakyReLU,
     "relu": nn.ReLU,
     "elu": nn.ELU,

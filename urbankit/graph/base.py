@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from urbankit.component import Component
 from urbankit.graph.engine import propagate
 from urbankit.graph.graph import Graph
-from urbankit.graph.normalise import Normalisation, add_self, normalise
+from urbankit.graph.normalise import Normalisation, normalise
 from urbankit.graph.subgraph import Readout, Subgraphs, readout
 
 
@@ -83,11 +83,10 @@ class GraphConvolution(nn.Module):
     def gather(self, graph: Graph, x: Tensor) -> Tensor:
         """`Â x + b` of features [n, out_dim] that went through `linear` already."""
         weight, self_weight = normalise(graph, self.normalisation)
-        return add_self(propagate(graph, x, weight, self.engine), x, self_weight) + self.bias
+        return propagate(graph, x, weight, self_weight, self.engine).add_(self.bias)
 
     def transposed(self, graph: Graph, shares: Tensor) -> Tensor:
-        """`Âᵀ shares` of [n, k]: how much of every node's row goes into sums over nodes weighted by `shares`."""
+        """`Âᵀ shares` [n]: what every node counts in a sum over the rows of `Â X` weighted by `shares` [n]."""
         weight, self_weight = normalise(graph, self.normalisation)
-        messages = shares.index_select(0, graph.src) * weight.unsqueeze(1)
-        gathered = shares.new_zeros(shares.shape).index_add(0, graph.dst, messages)
-        return add_self(gathered, shares, self_weight)
+        own = shares * self_weight
+        return own.scatter_add(0, graph.dst, shares.take(graph.src) * weight)

@@ -15,4 +15,5 @@ class FullGraph(SubgraphSampler):
     def sample(
         self, graph: Graph, weight: Tensor, roots: Tensor, generator: torch.Generator | None = None
     ) -> Subgraphs:
-        return Subgraphs(graph.with_weight(weight), torch.arange(graph.n, device=graph.device), None, roots)
+        node = torch.arange(graph.n, device=graph.device)
+        return Subgraphs(graph.with_weight(weight), node, torch.ones_like(node, dtype=torch.bool), roots, shared=True)

@@ -14,7 +14,9 @@ from urbankit.graph.activation import Activation, activation
 from urbankit.graph.base import Encoded, GraphConvolution, GraphEncoder
 from urbankit.graph.graph import Graph
 from urbankit.graph.normalise import DESCRIPTION, Normalisation
-from urbankit.graph.subgraph import Readout, Subgraphs, pool, readout_shares
+from urbankit.graph.subgraph import Readout, Subgraphs, mean_shares, pool, root_shares
+
+_SHARES = {"mean": mean_shares, "root": root_shares}
 
 
 class GCN(GraphEncoder):
@@ -50,15 +52,14 @@ class GCN(GraphEncoder):
         return self._output(graph, self._hidden(graph, self._first_linear(x, nodes)))
 
     def embed(self, subgraphs: Subgraphs, x: Tensor, how: Readout = "mean") -> Tensor:
-        """Eq. 23 and 24. The last layer and the readout R are linear, `R (Â H W + b) = ((Âᵀ Rᵀ)ᵀ H) W + b`, so R goes
+        """Eq. 23 and 24. The last layer and the readout R are linear, `R (Â H W + b) = (R Â) H W + b`, so R goes
         before the last layer, which then has B rows instead of M."""
-        if subgraphs.slot is None or len(self.layers) == 1:
+        if subgraphs.shared or len(self.layers) == 1:
             return super().embed(subgraphs, x, how)
-        last = self.layers[-1]
-        h = self._hidden(subgraphs.graph, self._first_linear(x, subgraphs.node))
-        shares = last.transposed(subgraphs.graph, readout_shares(subgraphs, how))
-        pooled = [last.linear(pool(h * share.unsqueeze(1), subgraphs)) + last.bias for share in shares.unbind(1)]
-        return torch.cat(pooled, dim=1)
+        last, graph = self.layers[-1], subgraphs.graph
+        h = self._hidden(graph, self._first_linear(x, subgraphs.node))
+        readouts = [make(subgraphs) for name, make in _SHARES.items() if name in how.split("+")]
+        return torch.cat([last.linear(pool(h, last.transposed(graph, r), subgraphs)) + last.bias for r in readouts], 1)
 
     def _first_linear(self, x: Tensor, nodes: Tensor) -> Tensor:
         # A node occurs in many subgraphs: the first linear layer costs less on x than on its copies.

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -23,13 +21,15 @@ class Graph:
     """A weighted directed graph: `weight[e]` is A_ij for i = `src[e]`, j = `dst[e]`.
 
     A node gathers along its row: `out_i = Σⱼ A_ij x_j`. Edges are unique and sorted by (src, dst). `src` and `dst` are
-    int64 [E], `weight` is float [E] and may carry gradients. `blocks` says, where the graph consists of many small
-    ones side by side, which node belongs to which.
+    int64 [E], `weight` is float [E] and may carry gradients. The graph may consist of many small ones side by side:
+    then each has `width` nodes, one after the other, and no edge crosses from one to another.
     """
 
-    def __init__(self, n: int, src: Tensor, dst: Tensor, weight: Tensor, blocks: Blocks | None = None) -> None:
-        self.n, self.src, self.dst, self.weight, self.blocks = n, src, dst, weight, blocks
+    def __init__(self, n: int, src: Tensor, dst: Tensor, weight: Tensor, width: int | None = None) -> None:
+        self.n, self.src, self.dst, self.weight = n, src, dst, weight
+        self.width = n if width is None else width
         self._kept: dict[str, Any] = {}
+        self._kept_own: dict[str, Any] = {}
 
     @classmethod
     def from_scipy(cls, adjacency: scipy.sparse.sparray) -> Graph:
@@ -60,22 +60,21 @@ class Graph:
         return self.keep("indptr", lambda: _row_starts(self.src, self.n))
 
     @property
-    def layout(self) -> Blocks:
-        """Its blocks; one that holds all nodes where it was not made of blocks."""
-        return self.blocks or self.keep("layout", lambda: Blocks.one(self.n, self.device))
+    def n_blocks(self) -> int:
+        """How many graphs stand side by side."""
+        return self.n // self.width if self.width else 0
 
     def to(self, device: torch.device | str) -> Graph:
         """This graph on a device; itself if it is there already."""
         if torch.device(device) == self.device:
             return self
-        blocks = None if self.blocks is None else self.blocks.to(device)
-        return Graph(self.n, self.src.to(device), self.dst.to(device), self.weight.to(device), blocks)
+        return Graph(self.n, self.src.to(device), self.dst.to(device), self.weight.to(device), self.width)
 
     def with_weight(self, weight: Tensor) -> Graph:
         """The same edges with other weights (float [E]); gradients flow into them."""
         if weight.shape != self.src.shape:
             raise ValueError(f"{tuple(weight.shape)} weights for {self.n_edges} edges")
-        graph = Graph(self.n, self.src, self.dst, weight, self.blocks)
+        graph = Graph(self.n, self.src, self.dst, weight, self.width)
         graph._kept = self._kept
         return graph
 
@@ -85,7 +84,7 @@ class Graph:
         return self.weight.new_zeros(self.n * self.n).scatter(0, cells, self.weight).view(self.n, self.n)
 
     def edge_ids(self, i: Tensor, j: Tensor) -> Tensor:
-        """The index of the edge from `i` to `j` (int64, any shapes that broadcast), -1 where there is none.
+        """The index (integer) of the edge from `i` to `j`, -1 where there is none; their shapes broadcast.
 
         A node index of `n` stands for no node.
         """
@@ -94,7 +93,7 @@ class Graph:
         if self.n_edges == 0:
             return torch.full_like(pairs, -1)
         if self.n <= TABLE_LIMIT:
-            return self.keep("table", self._table).take(pairs).to(torch.int64)
+            return self.keep("table", self._table).take(pairs)
         keys = self.keep("keys", lambda: self.src * side + self.dst)
         found = torch.searchsorted(keys, pairs).clamp_(max=self.n_edges - 1)
         return found.masked_fill_(keys.take(found) != pairs, -1)
@@ -105,41 +104,19 @@ class Graph:
             self._kept[name] = make()
         return self._kept[name]
 
+    def keep_own(self, name: str, make: Callable[[], T]) -> T:
+        """Like `keep`, for what depends on the weights: computed anew while gradients flow through them."""
+        if self.weight.requires_grad:
+            return make()
+        if name not in self._kept_own:
+            self._kept_own[name] = make()
+        return self._kept_own[name]
+
     def _table(self) -> Tensor:
         side = self.n + 1
         table = torch.full((side * side,), -1, dtype=torch.int32, device=self.device)
         table[self.src * side + self.dst] = torch.arange(self.n_edges, dtype=torch.int32, device=self.device)
         return table
-
-
-@dataclass(frozen=True)
-class Blocks:
-    """How the nodes of a graph divide into `count` blocks of at most `width` nodes, no edge crossing between two.
-
-    Node m is the `position[m]`-th of block `slot[m]` (int64 [n] each); blocks follow one another.
-    """
-
-    count: int
-    width: int
-    slot: Tensor
-    position: Tensor
-
-    @classmethod
-    def one(cls, n: int, device: torch.device) -> Blocks:
-        return cls(1, n, torch.zeros(n, dtype=torch.int64, device=device), torch.arange(n, device=device))
-
-    @property
-    def cells(self) -> int:
-        """Entries of the adjacency matrices of all blocks together."""
-        return self.count * self.width**2
-
-    @cached_property
-    def rows(self) -> Tensor:
-        """int64 [n]: the row of each node where every block is padded to `width` rows."""
-        return self.slot * self.width + self.position
-
-    def to(self, device: torch.device | str) -> Blocks:
-        return Blocks(self.count, self.width, self.slot.to(device), self.position.to(device))
 
 
 def _row_starts(rows: Tensor, n: int) -> Tensor:

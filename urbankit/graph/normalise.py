@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from urbankit.graph.graph import Graph
@@ -24,6 +23,10 @@ def normalise(graph: Graph, how: Normalisation = "symmetric") -> tuple[Tensor, T
     edges keeps its own vector. For directed views D are the row sums on both sides: the eigenvalues then are those of
     the random walk D^-1 (A + I), none above 1.
     """
+    return graph.keep_own(f"normalised {how}", lambda: _normalised(graph, how))
+
+
+def _normalised(graph: Graph, how: Normalisation) -> tuple[Tensor, Tensor]:
     weight = graph.weight
     if how == "none":
         return weight, weight.new_ones(graph.n)
@@ -32,8 +35,3 @@ def normalise(graph: Graph, how: Normalisation = "symmetric") -> tuple[Tensor, T
         return weight / degree.take(graph.src), 1 / degree
     root = degree.rsqrt()
     return weight * root.take(graph.src) * root.take(graph.dst), 1 / degree
-
-
-def add_self(out: Tensor, x: Tensor, self_weight: Tensor) -> Tensor:
-    """`out` [n, d] with every node's own vector `x` [n, d] added by its self-loop's weight [n]."""
-    return torch.addcmul(out, x.to(out.dtype), self_weight.unsqueeze(1))

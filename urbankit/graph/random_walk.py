@@ -7,14 +7,14 @@ from pydantic import Field
 from torch import Tensor
 
 from urbankit import component
-from urbankit.graph.graph import Blocks, Graph
+from urbankit.graph.graph import Graph
 from urbankit.graph.subgraph import Subgraphs, SubgraphSampler
 
 
 class RandomWalk(SubgraphSampler):
     """One walk from every root; the regions it visits and all edges of the view between them are the subgraph.
 
-    Walks are drawn anew at every call, for all roots at once.
+    Walks are drawn anew at every call, for all roots at once. A region visited twice leaves an unused node.
     """
 
     class Params(component.Params):
@@ -27,10 +27,12 @@ class RandomWalk(SubgraphSampler):
         self, graph: Graph, weight: Tensor, roots: Tensor, generator: torch.Generator | None = None
     ) -> Subgraphs:
         visited = walk(graph, weight, roots, self.params.length, generator)
-        node, blocks, root = _distinct(visited)
-        src, dst, edge = _edges_between(graph, node, blocks)
-        local = Graph(len(node), src, dst, weight.index_select(0, edge), blocks)
-        return Subgraphs(local, node, blocks.slot, root)
+        width = visited.shape[1]
+        repeated = (visited.unsqueeze(2) == visited.unsqueeze(1)).tril_(-1).any(dim=2)
+        src, dst, edge = _edges_between(graph, visited.masked_fill(repeated, graph.n))
+        local = Graph(visited.numel(), src, dst, weight.index_select(0, edge), width)
+        root = torch.arange(len(roots), device=roots.device) * width
+        return Subgraphs(local, visited.flatten(), ~repeated.flatten(), root)
 
 
 def walk(graph: Graph, weight: Tensor, roots: Tensor, length: int, generator: torch.Generator | None = None) -> Tensor:
@@ -58,27 +60,13 @@ def walk(graph: Graph, weight: Tensor, roots: Tensor, length: int, generator: to
     return torch.stack(visited, dim=1)
 
 
-def _distinct(visited: Tensor) -> tuple[Tensor, Blocks, Tensor]:
-    """The nodes of each walk once, ascending: their regions, their blocks, and where each root stands among them."""
-    ordered = visited.sort(dim=1).values
-    new = torch.ones_like(ordered, dtype=torch.bool)
-    new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    rank = new.cumsum(1) - 1
-    sizes = rank[:, -1] + 1
-    slot = torch.repeat_interleave(torch.arange(len(visited), device=visited.device), sizes)
-    width = int(sizes.max()) if len(sizes) else 0
-    root = sizes.cumsum(0) - sizes + (new & (ordered < visited[:, :1])).sum(1)
-    return ordered[new], Blocks(len(visited), width, slot, rank[new]), root
+def _edges_between(graph: Graph, nodes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The edges of the view between the `nodes` [B, L] of each row, where `graph.n` stands for no node.
 
-
-def _edges_between(graph: Graph, node: Tensor, blocks: Blocks) -> tuple[Tensor, Tensor, Tensor]:
-    """The edges of the view between the nodes of each block: local ends, and index in the view; sorted by both ends."""
-    padded = torch.full((blocks.count, blocks.width), graph.n, dtype=torch.int64, device=node.device)
-    padded.view(-1)[blocks.rows] = node
-    found = graph.edge_ids(padded.unsqueeze(2), padded.unsqueeze(1))
-    local = torch.zeros_like(padded)
-    local.view(-1)[blocks.rows] = torch.arange(len(node), device=node.device)
-    cell = (found.flatten() >= 0).nonzero().squeeze(1)
-    row = cell // max(blocks.width, 1)
-    column = row // max(blocks.width, 1) * blocks.width + cell % max(blocks.width, 1)
-    return local.take(row), local.take(column), found.take(cell)
+    Their ends among the B · L nodes, and their index in the view: int64 [E'] each, sorted by both ends.
+    """
+    width = nodes.shape[1]
+    found = graph.edge_ids(nodes.unsqueeze(2), nodes.unsqueeze(1)).flatten()
+    cell = (found >= 0).nonzero().squeeze(1)
+    src = cell // width
+    return src, src // width * width + cell % width, found.take(cell).to(torch.int64)

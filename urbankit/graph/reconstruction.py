@@ -10,8 +10,9 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from urbankit.graph.graph import Graph
+from urbankit.graph.torch_engine import nearly_dense
 
-# Pairs worked on at a time: five arrays of this many floats, 160 MB.
+# Pairs worked on at a time: three arrays of this many floats, 100 MB.
 BLOCK = 1 << 23
 
 
@@ -28,22 +29,20 @@ def squared_error(graph: Graph, z: Tensor, rows: Tensor) -> Tensor:
 class _SquaredError(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, graph: Graph, z: Tensor, rows: Tensor) -> Tensor:
-        wants_gradient = ctx.needs_input_grad[1]
-        gradient = torch.zeros_like(z) if wants_gradient else None
-        total = z.new_zeros((), dtype=torch.float64)
         pairs = max(len(rows) * graph.n, 1)
+        total = z.new_zeros((), dtype=torch.float64)
+        gradient = torch.zeros_like(z) if ctx.needs_input_grad[1] else None
         for block in rows.split(max(1, BLOCK // max(graph.n, 1))):
             own = z.index_select(0, block)
             products = own @ z.T
-            predicted = F.softplus(products)
-            error = predicted - dense_rows(graph, block)
-            total += error.square().sum(dtype=torch.float64)
+            error = _minus_rows(F.softplus(products), graph, block)
+            total += error.flatten() @ error.flatten()
             if gradient is not None:
                 # d/ds (softplus(s) - a)² = 2 (softplus(s) - a) · sigmoid(s)
-                slope = error.mul_(products.sigmoid_()).mul_(2 / pairs)
+                slope = products.sigmoid_().mul_(error)
                 gradient.addmm_(slope.T, own)
                 gradient.index_add_(0, block, slope @ z)
-        ctx.save_for_backward(gradient)
+        ctx.save_for_backward(None if gradient is None else gradient.mul_(2 / pairs))
         return (total / pairs).to(z.dtype)
 
     @staticmethod
@@ -53,12 +52,21 @@ class _SquaredError(torch.autograd.Function):
         return None, grad * gradient, None
 
 
-def dense_rows(graph: Graph, rows: Tensor) -> Tensor:
-    """The rows A_i of the adjacency for i in `rows` (int64 [B]): [B, n]."""
-    starts, counts = graph.indptr[rows], graph.indptr[rows + 1] - graph.indptr[rows]
+def _minus_rows(predicted: Tensor, graph: Graph, rows: Tensor) -> Tensor:
+    """`Ã_i - A_i` in place of `predicted` [B, n], for i in `rows` (int64 [B])."""
+    if nearly_dense(graph):
+        matrix = graph.keep_own("matrix", graph.dense)
+        return predicted.sub_(matrix.index_select(0, rows))
+    cells, edges = _cells_of(graph, rows)
+    predicted.view(-1).scatter_add_(0, cells, -graph.weight.take(edges))
+    return predicted
+
+
+def _cells_of(graph: Graph, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """The edges out of `rows` (int64 [B]): where each stands in a matrix of these rows [B, n], and its index."""
+    starts = graph.indptr[rows]
+    counts = graph.indptr[rows + 1] - starts
     row = torch.repeat_interleave(torch.arange(len(rows), device=rows.device), counts)
-    first = counts.cumsum(0) - counts
-    edge = torch.arange(len(row), device=rows.device) + (starts - first).index_select(0, row)
-    dense = graph.weight.new_zeros(len(rows) * graph.n)
-    dense[row * graph.n + graph.dst.take(edge)] = graph.weight.detach().take(edge)
-    return dense.view(len(rows), graph.n)
+    before = counts.cumsum(0) - counts
+    edges = torch.arange(len(row), device=rows.device) + (starts - before).take(row)
+    return row * graph.n + graph.dst.take(edges), edges

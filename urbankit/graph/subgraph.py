@@ -17,17 +17,18 @@ Readout = Literal["mean", "root", "mean+root"]
 
 @dataclass(frozen=True)
 class Subgraphs:
-    """The surroundings of B roots as one graph of M nodes.
+    """The surroundings of B roots, side by side in one graph of M nodes.
 
-    `node` int64 [M] says which region a node is, `slot` int64 [M] (ascending) whose surroundings it belongs to, `root`
-    int64 [B] which node is the root itself. `slot` is None where all roots share one graph. Gradients flow through the
-    weights of `graph`.
+    Node m stands for region `node[m]` (int64 [M]); `root` (int64 [B]) are the nodes of the roots themselves. All
+    surroundings have the same number of nodes, `graph.width`: those not `used` (bool [M]) fill up, have no edges and
+    count for nothing. Where `shared` all roots have the whole graph. Gradients flow through the weights of `graph`.
     """
 
     graph: Graph
     node: Tensor
-    slot: Tensor | None
+    used: Tensor
     root: Tensor
+    shared: bool = False
 
     @property
     def n(self) -> int:
@@ -60,25 +61,22 @@ def readout(h: Tensor, subgraphs: Subgraphs, how: Readout = "mean") -> Tensor:
     own = h.index_select(0, subgraphs.root)
     if how == "root":
         return own
-    mean = own if subgraphs.slot is None else pool(h * _equal_shares(subgraphs).unsqueeze(1), subgraphs)
+    mean = own if subgraphs.shared else pool(h, mean_shares(subgraphs), subgraphs)
     return mean if how == "mean" else torch.cat([mean, own], dim=1)
 
 
-def readout_shares(subgraphs: Subgraphs, how: Readout = "mean") -> Tensor:
-    """The readout as weights of nodes, [M, 1] or [M, 2] for `mean+root`: `pool(h * shares)` is `readout(h)`."""
-    shares = []
-    if how != "root":
-        shares.append(_equal_shares(subgraphs))
-    if how != "mean":
-        shares.append(torch.zeros_like(subgraphs.node, dtype=torch.float32).index_fill(0, subgraphs.root, 1.0))
-    return torch.stack(shares, dim=1)
+def pool(h: Tensor, shares: Tensor, subgraphs: Subgraphs) -> Tensor:
+    """The sum [B, d] of the vectors `h` [M, d] of each subgraph's nodes, weighted by `shares` [M]."""
+    by_root = subgraphs.n, subgraphs.graph.width
+    return torch.bmm(shares.view(*by_root, 1).mT, h.view(*by_root, h.shape[1])).squeeze(1)
 
 
-def pool(h: Tensor, subgraphs: Subgraphs) -> Tensor:
-    """The sum [B, d] over the nodes of each subgraph of `h` [M, d]; the roots do not share one graph."""
-    return h.new_zeros(subgraphs.n, h.shape[1]).index_add(0, subgraphs.slot, h)
+def mean_shares(subgraphs: Subgraphs) -> Tensor:
+    """The shares [M] with which `pool` takes the mean over each subgraph."""
+    used = subgraphs.used.view(subgraphs.n, subgraphs.graph.width).float()
+    return (used / used.sum(dim=1, keepdim=True)).flatten()
 
 
-def _equal_shares(subgraphs: Subgraphs) -> Tensor:
-    sizes = torch.bincount(subgraphs.slot, minlength=subgraphs.n)
-    return sizes.to(torch.float32).reciprocal().index_select(0, subgraphs.slot)
+def root_shares(subgraphs: Subgraphs) -> Tensor:
+    """The shares [M] with which `pool` takes each root alone."""
+    return torch.zeros(len(subgraphs.node), device=subgraphs.node.device).index_fill(0, subgraphs.root, 1.0)

@@ -20,24 +20,32 @@ if TYPE_CHECKING:
 CELLS_PER_EDGE = 8
 
 
-def propagate(graph: Graph, x: Tensor, weight: Tensor) -> Tensor:
-    """`out_i = Σⱼ A_ij x_j` for `x` [n, d] and the A_ij of all edges, `weight` [E]; differentiable in both."""
-    if nearly_dense(graph):
-        return _unpadded(torch.bmm(_blocks(graph, weight), _padded(graph, x)), graph)
-    return _Propagate.apply(graph, weight, x)
+def propagate(graph: Graph, x: Tensor, weight: Tensor, self_weight: Tensor | None = None) -> Tensor:
+    """`out_i = s_i x_i + Σⱼ A_ij x_j`: `x` is [n, d], `weight` [E] the A_ij of all edges, `self_weight` [n] the s_i.
+
+    Differentiable in all three.
+    """
+    if not nearly_dense(graph):
+        out = _Propagate.apply(graph, weight, x)
+        return out if self_weight is None else torch.addcmul(out, x, self_weight.unsqueeze(1))
+    blocks = weight.new_zeros(graph.n * graph.width).scatter(0, graph.keep("cells", lambda: _cells(graph)), weight)
+    blocks = blocks.view(graph.n_blocks, graph.width, graph.width)
+    if self_weight is not None:
+        blocks = blocks + torch.diag_embed(self_weight.view(graph.n_blocks, graph.width))
+    return torch.bmm(blocks, _by_block(graph, x)).flatten(0, 1)
 
 
 def edge_dot(graph: Graph, a: Tensor, b: Tensor) -> Tensor:
     """`a_i · b_j` on every edge (i, j): [E], for `a` and `b` [n, d]; differentiable in both."""
-    if nearly_dense(graph):
-        products = torch.bmm(_padded(graph, a), _padded(graph, b).mT)
-        return products.flatten().gather(0, graph.keep("cells", lambda: _cells(graph)))
-    return _EdgeDot.apply(graph, a, b)
+    if not nearly_dense(graph):
+        return _EdgeDot.apply(graph, a, b)
+    products = torch.bmm(_by_block(graph, a), _by_block(graph, b).mT)
+    return products.flatten().gather(0, graph.keep("cells", lambda: _cells(graph)))
 
 
 def nearly_dense(graph: Graph) -> bool:
-    """Whether the blocks of the graph are so full that dense products are the cheaper ones."""
-    return graph.layout.cells <= CELLS_PER_EDGE * graph.n_edges
+    """Whether the graph, or the small ones it consists of, are so full that dense products are the cheaper ones."""
+    return graph.n * graph.width <= CELLS_PER_EDGE * graph.n_edges
 
 
 class _Propagate(torch.autograd.Function):
@@ -105,25 +113,10 @@ def _transposed(graph: Graph) -> tuple[Tensor, Tensor, Tensor]:
     return indptr, graph.src.take(order), order
 
 
-def _blocks(graph: Graph, weight: Tensor) -> Tensor:
-    """The adjacency matrices of the blocks, [count, width, width]."""
-    layout = graph.layout
-    cells = graph.keep("cells", lambda: _cells(graph))
-    return weight.new_zeros(layout.cells).scatter(0, cells, weight).view(layout.count, layout.width, layout.width)
-
-
 def _cells(graph: Graph) -> Tensor:
-    layout = graph.layout
-    return layout.rows.take(graph.src) * layout.width + layout.position.take(graph.dst)
+    """Where each edge stands in the adjacency matrices of all blocks, one after the other."""
+    return graph.src * graph.width + graph.dst % graph.width
 
 
-def _padded(graph: Graph, x: Tensor) -> Tensor:
-    layout = graph.layout
-    if graph.n != layout.count * layout.width:
-        x = x.new_zeros(layout.count * layout.width, x.shape[1]).index_copy(0, layout.rows, x)
-    return x.view(layout.count, layout.width, x.shape[1])
-
-
-def _unpadded(x: Tensor, graph: Graph) -> Tensor:
-    x = x.flatten(0, 1)
-    return x if len(x) == graph.n else x.index_select(0, graph.layout.rows)
+def _by_block(graph: Graph, x: Tensor) -> Tensor:
+    return x.view(graph.n_blocks, graph.width, x.shape[1])

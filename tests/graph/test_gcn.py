@@ -1,0 +1,103 @@
+import networkx
+import numpy as np
+import pytest
+import torch
+from graphs import features, random_adjacency, random_graph
+from torch.nn import functional as F
+
+from urbankit.graph.gcn import GCN
+from urbankit.graph.graph import Graph
+from urbankit.graph.normalise import normalise
+
+
+def normalised(adjacency: np.ndarray, how: str) -> np.ndarray:
+    with_self = adjacency + np.eye(len(adjacency))
+    if how == "none":
+        return with_self
+    degree = with_self.sum(axis=1)
+    if how == "row":
+        return with_self / degree[:, None]
+    return np.diag(degree**-0.5) @ with_self @ np.diag(degree**-0.5)
+
+
+@pytest.mark.parametrize("how", ["symmetric", "row", "none"])
+def test_normalisation_is_that_of_the_matrix_with_self_loops(how):
+    adjacency = random_adjacency(25, 0.3, isolated=2)
+    graph = Graph.from_scipy(adjacency)
+    weight, own = normalise(graph, how)
+    mine = graph.with_weight(weight).dense() + torch.diag(own)
+    np.testing.assert_allclose(mine, normalised(adjacency.toarray(), how), rtol=1e-5, atol=1e-6)
+
+
+def test_symmetric_normalisation_is_one_minus_networkx_laplacian():
+    adjacency = random_adjacency(20, 0.3)
+    adjacency = ((adjacency + adjacency.T) / 2).tocsr()
+    weight, own = normalise(Graph.from_scipy(adjacency))
+    mine = Graph.from_scipy(adjacency).with_weight(weight).dense() + torch.diag(own)
+    laplacian = networkx.normalized_laplacian_matrix(networkx.from_numpy_array(adjacency.toarray() + np.eye(20)))
+    np.testing.assert_allclose(mine, np.eye(20) - laplacian.toarray(), atol=1e-5)
+
+
+def test_normalised_weights_follow_the_weights_of_each_graph():
+    graph = random_graph(10, 0.5)
+    first, _ = normalise(graph, "row")
+    doubled, _ = normalise(graph.with_weight(graph.weight * 2), "row")
+    assert not torch.allclose(first, doubled)
+    weight = graph.weight.clone().requires_grad_()
+    normalise(graph.with_weight(weight))[0].sum().backward()
+    assert weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("how", ["symmetric", "row", "none"])
+@pytest.mark.parametrize("density", [0.03, 0.5])
+def test_layers_are_the_equation(how, density):
+    adjacency = random_adjacency(50, density, isolated=1)
+    gcn = GCN(GCN.Params(hidden=[9, 6], out=4, normalise=how), 5).eval()
+    x = features(50, 5)
+    for layer in gcn.layers:
+        torch.nn.init.normal_(layer.bias)
+    operator = torch.tensor(normalised(adjacency.toarray(), how), dtype=torch.float32)
+    expected = x
+    for i, layer in enumerate(gcn.layers):
+        expected = operator @ expected @ layer.linear.weight.T + layer.bias
+        expected = F.leaky_relu(expected) if i < 2 else expected
+    encoded = gcn(Graph.from_scipy(adjacency), x)
+    torch.testing.assert_close(encoded.z, expected, rtol=1e-4, atol=1e-4)
+    assert gcn.out_dim == 4 and encoded.mu is None
+
+
+def test_nodes_of_a_graph_take_their_features_by_index():
+    gcn, x, node = GCN(GCN.Params(hidden=[9], out=4), 5).eval(), features(30, 5), torch.randint(30, (80,))
+    graph = random_graph(80, 0.05)
+    torch.testing.assert_close(gcn.forward_nodes(graph, x, node), gcn(graph, x[node]).z)
+
+
+def test_renaming_the_nodes_renames_the_embeddings():
+    adjacency, order = random_adjacency(40, 0.1), np.random.default_rng(1).permutation(40)
+    gcn, x = GCN(GCN.Params(), 6).eval(), features(40, 6)
+    z = gcn(Graph.from_scipy(adjacency), x).z
+    moved = gcn(Graph.from_scipy(adjacency[order][:, order]), x[order]).z
+    torch.testing.assert_close(moved, z[order], rtol=1e-4, atol=1e-5)
+
+
+def test_one_layer_one_region_and_no_edges():
+    gcn = GCN(GCN.Params(hidden=[], out=3), 2).eval()
+    graph, x = random_graph(1, 0.0), torch.ones(1, 2)
+    assert len(gcn.layers) == 1
+    torch.testing.assert_close(gcn(graph, x).z, x @ gcn.layers[0].linear.weight.T)
+
+
+def test_it_keeps_the_weights_of_the_view():
+    gcn, graph = GCN(GCN.Params(), 4), random_graph(12, 0.3)
+    encoded = gcn(graph, features(12, 4))
+    assert gcn.losses(graph, encoded, torch.arange(12)) == {}
+    assert torch.equal(gcn.edge_weight(graph, encoded, graph.src, graph.dst), graph.weight)
+    every = torch.cartesian_prod(torch.arange(12), torch.arange(12))
+    assert torch.equal(gcn.edge_weight(graph, encoded, every[:, 0], every[:, 1]).view(12, 12), graph.dense())
+
+
+def test_dropout_acts_in_training_only():
+    gcn, graph, x = GCN(GCN.Params(dropout=0.5), 4), random_graph(12, 0.3), features(12, 4)
+    assert not torch.equal(gcn(graph, x).z, gcn(graph, x).z)
+    gcn.eval()
+    assert torch.equal(gcn(graph, x).z, gcn(graph, x).z)

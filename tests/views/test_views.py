@@ -1,0 +1,294 @@
+"""Views against loops over all pairs, on random cities."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import scipy.sparse
+from pydantic import ValidationError
+
+from urbankit import registry
+from urbankit.component import Use
+from urbankit.errors import UserError
+from urbankit.views import poi
+from urbankit.views.base import View, ViewGraph
+from urbankit.views.distance import DistanceView
+from urbankit.views.mobility import MobilityView
+from urbankit.views.poi import PoiView
+
+
+def city(n: int = 30, seed: int = 0) -> SimpleNamespace:
+    """Regions without points of interest (the last two), without any flow (the last), with inflow alone (the first)."""
+    rng = np.random.default_rng(seed)
+    counts = rng.poisson(1.0, (n, 6)).astype(float)
+    counts[-2:] = 0
+    flows = rng.poisson(0.4, (n, n)) * rng.integers(1, 100, (n, n)).astype(float)
+    flows[0] = 0
+    flows[1, 0] = 5
+    flows[-1] = flows[:, -1] = 0
+    return SimpleNamespace(
+        poi_counts=lambda: (scipy.sparse.csr_array(counts), [f"c{i}" for i in range(6)]),
+        flows=lambda: scipy.sparse.csr_array(flows),
+        xy=rng.uniform(0, 5000, (n, 2)),
+        counts=counts,
+        od=flows,
+    )
+
+
+def build(view: type[View], made: SimpleNamespace, **params: object) -> ViewGraph:
+    return view(view.Params(**params)).build(made)
+
+
+def cosine(counts: np.ndarray) -> np.ndarray:
+    n = len(counts)
+    similar = np.zeros((n, n))
+    for i in range(n):
+        for j in range(n):
+            lengths = math.dist(counts[i], 0 * counts[i]) * math.dist(counts[j], 0 * counts[j])
+            similar[i, j] = counts[i] @ counts[j] / lengths if lengths and i != j else 0
+    return similar
+
+
+def kilometres(xy: np.ndarray) -> np.ndarray:
+    return np.array([[math.dist(a, b) / 1000 for b in xy] for a in xy])
+
+
+def either_keeps(weights: np.ndarray, k: int) -> np.ndarray:
+    """Whether a pair is among the k largest weights of one of its two regions."""
+    keeps = np.zeros(weights.shape, dtype=bool)
+    for i, row in enumerate(weights):
+        keeps[i, np.argsort(-row, kind="stable")[:k]] = True
+    return (keeps | keeps.T) & (weights > 0)
+
+
+class TestPoi:
+    def test_every_pair_has_its_cosine(self):
+        made = city()
+        view = build(PoiView, made)
+        np.testing.assert_allclose(view.adjacency.toarray(), cosine(made.counts), atol=1e-6)
+        assert view.present.tolist() == [True] * 28 + [False] * 2
+
+    @pytest.mark.parametrize("block", [1, 100, 1 << 23])
+    def test_the_sparse_form_keeps_the_strongest_of_either_region(self, monkeypatch, block):
+        monkeypatch.setattr(poi, "BLOCK", block)
+        made = city()
+        made.counts += np.random.default_rng(1).uniform(0, 0.01, made.counts.shape) * (made.counts > 0)  # no equals
+        made.poi_counts = lambda: (scipy.sparse.csr_array(made.counts), list("abcdef"))
+        expected = cosine(made.counts)
+        sparse = build(PoiView, made, top_k=4).adjacency.toarray()
+        np.testing.assert_allclose(sparse, np.where(either_keeps(expected, 4), expected, 0), atol=1e-6)
+
+    def test_of_equal_similarities_the_first_regions_are_kept(self):
+        made = city(8)
+        made.poi_counts = lambda: (scipy.sparse.csr_array(np.ones((8, 2))), ["a", "b"])
+        sparse = build(PoiView, made, top_k=2).adjacency
+        assert sparse[[7]].indices.tolist() == [0, 1]
+        assert set(sparse[[0]].indices.tolist()) == set(range(1, 8))  # all others keep the first
+
+    def test_as_many_neighbours_as_there_are_regions_is_every_pair(self):
+        made = city()
+        assert (build(PoiView, made, top_k=29).adjacency != build(PoiView, made, form="dense").adjacency).nnz == 0
+
+    def test_other_counts(self):
+        made = city()
+        np.testing.assert_allclose(
+            build(PoiView, made, counts="log").adjacency.toarray(), cosine(np.log(1 + made.counts)), atol=1e-6
+        )
+        rarity = np.log(30 / (made.counts > 0).sum(axis=0))
+        np.testing.assert_allclose(
+            build(PoiView, made, counts="tf_idf").adjacency.toarray(), cosine(made.counts * rarity), atol=1e-6
+        )
+
+
+class TestMobility:
+    def expected(self, od: np.ndarray) -> np.ndarray:
+        n = len(od)
+        shares = np.zeros((n, n))
+        for i in range(n):
+            total = sum(math.log(1 + od[i, k]) for k in range(n))
+            for j in range(n):
+                shares[i, j] = math.log(1 + od[i, j]) / total if total else 0
+        return shares
+
+    def test_shares_are_the_equation(self):
+        made = city()
+        view = build(MobilityView, made)
+        np.testing.assert_allclose(view.adjacency.toarray(), self.expected(made.od), rtol=1e-5)
+        sums = view.adjacency.sum(axis=1)
+        np.testing.assert_allclose(sums[view.present][1:], 1, rtol=1e-5)
+        assert view.present.tolist() == [True] * 29 + [False] and sums[0] == 0
+
+    def test_self_flows_can_be_left_out(self):
+        made = city()
+        od = made.od.copy()
+        np.fill_diagonal(od, 0)
+        view = build(MobilityView, made, self_flows=False)
+        np.testing.assert_allclose(view.adjacency.toarray(), self.expected(od), rtol=1e-5)
+
+    def test_the_strongest_flows_keep_their_shares(self):
+        made = city()
+        expected = self.expected(made.od)
+        kept = np.zeros(expected.shape, dtype=bool)
+        for i, row in enumerate(expected):
+            kept[i, np.argsort(-row, kind="stable")[:3]] = True
+        view = build(MobilityView, made, top_k=3)
+        np.testing.assert_allclose(view.adjacency.toarray(), np.where(kept, expected, 0), rtol=1e-5)
+        assert np.diff(view.adjacency.indptr).max() == 3
+
+    def test_the_city_stays_as_it_was(self):
+        made = city()
+        flows = made.flows()
+        made.flows = lambda: flows
+        build(MobilityView, made, self_flows=False)
+        np.testing.assert_array_equal(flows.toarray(), made.od)
+
+
+class TestDistance:
+    def test_every_pair_has_its_inverse_distance(self):
+        made = city()
+        km = kilometres(made.xy)
+        np.fill_diagonal(km, np.inf)
+        np.testing.assert_allclose(build(DistanceView, made).adjacency.toarray(), 1 / km, rtol=1e-5)
+        np.testing.assert_allclose(build(DistanceView, made, power=2).adjacency.toarray(), km**-2, rtol=1e-5)
+
+    def test_the_sparse_form_keeps_the_nearest_of_either_region(self):
+        made = city()
+        km = kilometres(made.xy)
+        np.fill_diagonal(km, np.inf)
+        for params, kept in {
+            (("top_k", 4),): either_keeps(1 / km, 4),
+            (("radius_km", 1.2),): km <= 1.2,
+            (("top_k", 4), ("radius_km", 0.8)): either_keeps(1 / km, 4) & (km <= 0.8),
+        }.items():
+            sparse = build(DistanceView, made, **dict(params)).adjacency.toarray()
+            np.testing.assert_allclose(sparse, np.where(kept, 1 / km, 0), rtol=1e-5)
+
+    @pytest.mark.parametrize("params", [{}, {"top_k": 2}, {"radius_km": 1.0}])
+    def test_coincident_centroids_count_as_ten_metres_apart(self, params):
+        made = SimpleNamespace(xy=np.array([[0.0, 0], [0, 0], [0, 0], [0, 0], [500, 0]]))
+        adjacency = build(DistanceView, made, **params).adjacency
+        assert np.isfinite(adjacency.data).all() and adjacency.max() == pytest.approx(100)
+        assert (adjacency.diagonal() == 0).all()
+        assert (np.diff(adjacency.indptr) >= params.get("top_k", 4) * (not params.get("radius_km"))).all()
+
+    def test_more_pairs_than_fit_are_refused(self, monkeypatch):
+        monkeypatch.setattr("urbankit.views.distance.MOST_PAIRS", 100)
+        with pytest.raises(UserError, match=r"870 pairs of regions are within 100 km.*lower radius_km or give top_k"):
+            build(DistanceView, city(), radius_km=100)
+
+
+@pytest.mark.parametrize("view", [PoiView, DistanceView])
+class TestForms:
+    def test_the_number_of_regions_chooses(self, view):
+        made = city(60)
+        assert build(view, made).adjacency.nnz == build(view, made, form="dense").adjacency.nnz
+        sparse = build(view, made, dense_limit=59).adjacency
+        assert sparse.nnz == build(view, made, form="sparse").adjacency.nnz
+        assert sparse.nnz == build(view, made, top_k=25).adjacency.nnz < build(view, made).adjacency.nnz
+
+    def test_a_dense_view_of_too_many_is_refused(self, view):
+        with pytest.raises(UserError, match=r"60 regions has 3,600 pairs, dense_limit is 59.*sparse"):
+            build(view, city(60), form="dense", dense_limit=59)
+
+    def test_dense_and_a_limit_contradict(self, view):
+        with pytest.raises(ValidationError, match="leave out top_k"):
+            view.Params(form="dense", top_k=3)
+
+    def test_pairs_are_mutual(self, view):
+        for params in ({}, {"top_k": 3}):
+            adjacency = build(view, city(), **params).adjacency
+            assert (adjacency != adjacency.T).nnz == 0 and (adjacency.diagonal() == 0).all()
+
+
+@pytest.mark.parametrize("view", [PoiView, MobilityView, DistanceView])
+class TestAll:
+    def test_what_is_built(self, view):
+        built = build(view, city())
+        assert built.adjacency.dtype == np.float32 and isinstance(built.adjacency, scipy.sparse.csr_array)
+        assert built.adjacency.has_sorted_indices and (built.adjacency.data > 0).all()
+        absent = ~built.present
+        assert built.adjacency[absent].nnz == built.adjacency[:, absent].nnz == 0
+
+    @pytest.mark.parametrize("params", [{}, {"top_k": 3}])
+    def test_renaming_the_regions_renames_the_view(self, view, params):
+        made, order = city(), np.random.default_rng(3).permutation(30)
+        made.counts += np.random.default_rng(1).uniform(0, 0.01, made.counts.shape) * (made.counts > 0)
+        made.od *= np.random.default_rng(2).uniform(1, 1.01, made.od.shape)
+        moved = SimpleNamespace(
+            xy=made.xy[order],
+            poi_counts=lambda: (scipy.sparse.csr_array(made.counts[order]), list("abcdef")),
+            flows=lambda: scipy.sparse.csr_array(made.od[order][:, order]),
+        )
+        made.poi_counts = lambda: (scipy.sparse.csr_array(made.counts), list("abcdef"))
+        made.flows = lambda: scipy.sparse.csr_array(made.od)
+        first, second = build(view, made, **params), build(view, moved, **params)
+        np.testing.assert_allclose(second.adjacency.toarray(), first.adjacency.toarray()[order][:, order], atol=1e-6)
+        assert (second.present == first.present[order]).all()
+
+    @pytest.mark.parametrize("params", [{}, {"top_k": 3}])
+    def test_a_city_of_one_region(self, view, params):
+        made = SimpleNamespace(
+            xy=np.zeros((1, 2)),
+            poi_counts=lambda: (scipy.sparse.csr_array([[3.0]]), ["cafe"]),
+            flows=lambda: scipy.sparse.csr_array((1, 1)),
+        )
+        built = build(view, made, **params)
+        assert built.adjacency.shape == (1, 1) and built.adjacency.nnz == 0
+
+    def test_every_parameter_is_described(self, view):
+        assert all(field.description for field in view.Params.model_fields.values())
+
+
+def test_what_a_city_lacks_is_named():
+    bare = SimpleNamespace(poi_counts=lambda: None, flows=lambda: None, xy=np.zeros((2, 2)))
+    reasons = {name: registry.create("view", Use(name=name)).requires(bare) for name in ("poi", "mobility", "distance")}
+    assert reasons == {
+        "poi": "the city has no points of interest",
+        "mobility": "the city has no flows",
+        "distance": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("matrix", "present", "message"),
+    [
+        ([[0, -1.0], [0, 0]], [True, True], "not negative"),
+        ([[0, np.nan], [0, 0]], [True, True], "finite"),
+        ([[0, 1.0], [0, 0]], [True, False], "not present"),
+        ([[0, 1.0], [0, 0]], [True], "1 regions has an adjacency of shape"),
+    ],
+)
+def test_a_view_that_breaks_the_contract_is_refused(matrix, present, message):
+    with pytest.raises(ValueError, match=message):
+        ViewGraph(scipy.sparse.csr_array(matrix), np.array(present))
+
+
+def test_new_york(shared_data):
+    """The real files: counts and flows by tract id, without the city in between."""
+    import geopandas
+    import pandas as pd
+
+    folder = shared_data / "new-york"
+    tracts = geopandas.read_file(folder / "tracts.gpkg").to_crs(32618)
+    ids = tracts["tract"].astype("int64")
+    row = pd.Series(np.arange(len(ids)), index=ids)
+    table = pd.read_csv(folder / "poi_counts.csv").set_index("tract").reindex(ids).fillna(0).to_numpy(dtype=float)
+    od = pd.read_csv(folder / "commuting.csv")
+    od = od[od["origin"].isin(ids) & od["destination"].isin(ids)]
+    ends = row[od["origin"]].to_numpy(), row[od["destination"]].to_numpy()
+    made = SimpleNamespace(
+        xy=np.column_stack([tracts.centroid.x, tracts.centroid.y]),
+        poi_counts=lambda: (scipy.sparse.csr_array(table), []),
+        flows=lambda: scipy.sparse.coo_array((od["commuters"], ends), shape=(957, 957)).tocsr(),
+    )
+    similar = build(PoiView, made)
+    assert similar.present.sum() == (table.sum(axis=1) > 0).sum()
+    strongest = build(PoiView, made, top_k=25)
+    assert strongest.adjacency.nnz < similar.adjacency.nnz
+    mobility = build(MobilityView, made)
+    assert mobility.adjacency.nnz == len(od)
+    near = build(DistanceView, made, top_k=25).adjacency
+    assert np.diff(near.indptr).min() >= 25 and near.nnz < 957 * 50
