@@ -193,8 +193,8 @@ def raw_ridge(case: _Case) -> NDArray:
 def raw_forest(case: _Case) -> NDArray:
     """A random forest of 300 trees. Of classes, the first 100 choose on the validation part whether to balance them.
 
-    Regression trees try all inputs at every split: with a third of them, R² of PM2.5 in Singapore falls to 0.80 on the
-    spatial split, since the coordinate that matters is too rarely among those tried.
+    Regression trees try all inputs at every split. With a third of them R² falls, of population density in New York
+    (spatial split) from 0.78 to 0.73 and of PM2.5 in Singapore (random split) from 0.97 to 0.94.
     """
     from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 

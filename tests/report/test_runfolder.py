@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from urbankit.errors import UserError
+from urbankit.runfolder import METRIC_COLUMNS, PREDICTION_COLUMNS, Run, write_embeddings, write_metrics
+
+
+def test_a_run_is_read_back(make_run) -> None:
+    run, city = make_run()
+    assert run.recipe.name == "small" and run.manifest["status"] == "done"
+    assert tuple(run.metrics.columns) == METRIC_COLUMNS
+    assert set(run.metrics["model"]) == {"urbanmmcl", "floor:mean"}
+    assert tuple(run.predictions.columns) == PREDICTION_COLUMNS
+    assert set(run.predictions["region_id"]) <= set(city.region_ids)
+    assert (run.predictions["truth"] == run.predictions["prediction"]).all()
+    assert "urbanmmcl" in str(run.table())
+    assert set(run.history["part"]) == {"train", "validation"}
+
+
+def test_embeddings_are_geoparquet_with_a_fixed_size_list(make_run) -> None:
+    run, city = make_run()
+    path = run.path / "embeddings.parquet"
+    schema = pq.read_schema(path)
+    assert schema.field("embedding").type == pa.list_(pa.float32(), 5)
+    geo = json.loads(schema.metadata[b"geo"])
+    assert geo["version"].startswith("1.") and geo["primary_column"] == "geometry"
+    frame = gpd.read_parquet(path)
+    assert frame.crs == city.regions.crs and frame["region_id"].tolist() == city.region_ids
+    vectors = np.stack(frame["embedding"].to_numpy())
+    np.testing.assert_array_equal(vectors, np.random.default_rng(0).normal(size=(64, 5)).astype(np.float32))
+    before = path.read_bytes()
+    write_embeddings(run.path, city, vectors)
+    assert path.read_bytes() == before
+
+
+def test_a_metric_that_is_not_defined_is_null_in_json(tmp_path: Path) -> None:
+    record = {"task": "co", "model": "m", "split": "random", "seed": 0, "metric": "r2", "value": float("nan")}
+    write_metrics(tmp_path, [record, {**record, "seed": 1, "value": 0.5}])
+    assert [row["value"] for row in json.loads((tmp_path / "metrics.json").read_text())] == [None, 0.5]
+    table = pq.read_table(tmp_path / "metrics.parquet").to_pandas()
+    assert np.isnan(table["value"][0]) and table["value"][1] == 0.5
+
+
+def test_no_run_an_unfinished_run_and_a_damaged_file(make_run, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"is not a run folder: it has no manifest\.json"):
+        Run.open(tmp_path / "nowhere")
+    run, _ = make_run()
+    (run.path / "metrics.parquet").unlink()
+    with pytest.raises(UserError, match=r"has not written metrics\.parquet"):
+        _ = run.metrics
+    whole = (run.path / "predictions.parquet").read_bytes()
+    (run.path / "predictions.parquet").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"predictions\.parquet: cannot be read"):
+        _ = run.predictions
+
+
+def test_a_run_without_tasks(make_run) -> None:
+    run, _ = make_run(tasks=())
+    assert run.metrics.empty and run.predictions.empty and run.table().sections == []
