@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from urbankit.errors import UserError, closest
 from urbankit.evaluation.metrics import score
 from urbankit.evaluation.raw import RawInputs
-from urbankit.evaluation.splits import PARTS
 from urbankit.evaluation.transforms import TargetTransform
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ LEAF = 3
 ROWS_A_TREE = 20_000
 """A tree of a larger city is grown on a sample of this many training regions, as many as keep a forest to minutes."""
 ALPHAS = tuple(10.0 ** np.arange(-1, 5.5, 0.5))
-_VERSION = 3
+_VERSION = 4
 """Part of every cache key: raise it when a floor computes something else."""
 
 
@@ -62,39 +61,37 @@ def evaluate_floors(
     for floor in floors:
         if floor not in FLOORS:
             raise UserError(f"unknown floor '{floor}'.{closest(floor, FLOORS)}")
-    inputs = _Inputs(raw, np.asarray(xy, dtype=np.float64))
-    records, tables = [], []
+    records, tables = [], [pd.DataFrame()]
     progress = Progress(quiet=True) if progress is None else progress
-    with progress.stage("floors", total=len(tasks) * len(floors)) as stage:
-        for task in tasks.values():
-            narrowed = {key: split.of(task.labelled, task.name) for key, split in splits.items()}
-            for floor in floors:
-                predicted = _kept(floor, task, inputs, splits, narrowed)
-                for (protocol, seed), split in narrowed.items():
-                    prediction, model = predicted[protocol, seed], f"floor:{floor}"
-                    records += task.records(model, protocol, seed, split.test, prediction)
-                    tables.append(task.predictions(model, protocol, seed, {"test": split.test}, prediction))
-                stage.advance()
-    return FloorResults(records, pd.concat(tables, ignore_index=True) if tables else pd.DataFrame())
+    digests = {"raw": _digest(raw.values), "xy": _digest(xy)}
+    with progress.stage("floors", total=len(splits) * len(tasks) * len(floors)) as stage:
+        for (protocol, seed), split in splits.items():
+            inputs = _Inputs(raw, np.asarray(xy, dtype=np.float64), split)
+            for task in tasks.values():
+                case = _Case(task, split.of(task.labelled, task.name), inputs)
+                for floor in floors:
+                    prediction, model = _kept(floor, case, digests), f"floor:{floor}"
+                    records += task.records(model, protocol, seed, case.split.test, prediction)
+                    tables.append(task.predictions(model, protocol, seed, {"test": case.split.test}, prediction))
+                    stage.advance()
+    return FloorResults(records, pd.concat(tables, ignore_index=True))
 
 
 @dataclass(frozen=True)
 class _Inputs:
-    """What floors predict from; filled and scaled inputs are shared by the tasks and floors of a split."""
+    """What floors predict from on one split of all regions."""
 
     raw: RawInputs
     xy: NDArray[np.float64]
-    _filled: dict[bytes, NDArray[np.float64]] = field(default_factory=dict)
+    split: Split
 
-    def scaled(self, split: Split) -> NDArray[np.float64]:
-        """Raw inputs [N, F] without missing values, standardised by the training part of all regions."""
-        key = split.train.tobytes()
-        if key not in self._filled:
-            filled = self.raw.filled(split.train)
-            train = filled[split.train]
-            spread = train.std(axis=0)
-            self._filled[key] = (filled - train.mean(axis=0)) / np.where(spread > 1e-12, spread, 1)
-        return self._filled[key]
+    @cached_property
+    def scaled(self) -> NDArray[np.float64]:
+        """Raw inputs [N, F] without missing values, standardised by the training part."""
+        filled = self.raw.filled(self.split.train)
+        train = filled[self.split.train]
+        spread = train.std(axis=0)
+        return (filled - train.mean(axis=0)) / np.where(spread > 1e-12, spread, 1)
 
 
 @dataclass(frozen=True)
@@ -112,11 +109,6 @@ class _Case:
     task: TaskData
     split: Split
     inputs: _Inputs
-    whole_split: Split
-
-    @cached_property
-    def x(self) -> NDArray[np.float64]:
-        return self.inputs.scaled(self.whole_split)
 
     @property
     def one_class(self) -> bool:
@@ -135,7 +127,7 @@ class _Case:
         y = self.task.y[self.split.train]
         weight = compute_sample_weight("balanced", y) if candidate.balanced else None
         target = y if self.task.classes else self.transform.transform(y)
-        candidate.model.fit(self.x[self.split.train], target, sample_weight=weight)
+        candidate.model.fit(self.inputs.scaled[self.split.train], target, sample_weight=weight)
 
     def predict(self, candidate: _Candidate, part: str = "test") -> NDArray:
         """Predictions for a part, in the target's own units."""
@@ -143,7 +135,7 @@ class _Case:
 
         # Threads would add up the predictions of a forest's trees in any order, so not to the same last bit.
         with joblib.parallel_config(backend="sequential"):
-            predicted = candidate.model.predict(self.x[getattr(self.split, part)])
+            predicted = candidate.model.predict(self.inputs.scaled[getattr(self.split, part)])
         return predicted if self.task.classes else self.transform.inverse(predicted)
 
     def choose(self, candidates: Sequence[_Candidate]) -> _Candidate:
@@ -217,32 +209,23 @@ FLOORS: dict[str, Callable[[_Case], NDArray]] = {
 }
 
 
-def _kept(
-    floor: str,
-    task: TaskData,
-    inputs: _Inputs,
-    splits: Mapping[tuple[str, int], Split],
-    narrowed: Mapping[tuple[str, int], Split],
-) -> dict[tuple[str, int], NDArray]:
-    """Test predictions of one floor on one task by split, from the cache folder where they are."""
-    import pandas as pd
+def _kept(floor: str, case: _Case, digests: Mapping[str, str]) -> NDArray:
+    """Test predictions of a floor, from the cache folder where they are."""
     import sklearn
 
     from urbankit.files import cache_folder, hash_json, whole
 
-    seen = [inputs.raw.values] if floor.startswith("raw") else [inputs.xy]
-    parts = (getattr(split, part) for split in splits.values() for part in PARTS)
-    arrays = [*seen, task.y, *parts]
-    facts = [_VERSION, sklearn.__version__, floor, task.kind, task.transform, [list(key) for key in splits]]
-    path = cache_folder() / "floors" / f"{hash_json([facts, [_digest(a) for a in arrays]])}.parquet"
+    task, split = case.task, case.inputs.split
+    seen = digests["raw" if floor.startswith("raw") else "xy"]
+    arrays = [_digest(array) for array in (task.y, split.train, split.validation, split.test)]
+    facts = [_VERSION, sklearn.__version__, floor, task.kind, task.transform, seen, *arrays]
+    path = cache_folder() / "floors" / f"{hash_json(facts)}.npy"
     if path.is_file():
-        table = pd.read_parquet(path)
-        return {key: group["prediction"].to_numpy() for key, group in table.groupby(["split", "seed"], sort=False)}
-    found = {key: FLOORS[floor](_Case(task, narrowed[key], inputs, splits[key])) for key in splits}
-    rows = [pd.DataFrame({"split": p, "seed": s, "prediction": values}) for (p, s), values in found.items()]
+        return np.load(path, allow_pickle=False)
+    prediction = FLOORS[floor](case)
     with whole(path) as temporary:
-        pd.concat(rows).to_parquet(temporary, index=False)
-    return found
+        np.save(temporary, prediction, allow_pickle=False)
+    return prediction
 
 
 def _digest(array: NDArray) -> str:
