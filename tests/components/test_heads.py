@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -22,3 +24,59 @@ def test_linear_is_an_affine_map():
     head = registry.create("head", Use(name="linear"), 2, 1)
     x = torch.randn(4, 2)
     assert torch.allclose(head(x), x @ head.layer.weight.T + head.layer.bias)
+
+
+def test_gp_predicts_the_posterior_mean_of_its_kernel():
+    """Against equation 2.25 of Rasmussen and Williams, with the kernel of the docstring written out as loops."""
+    torch.manual_seed(0)
+    z, y, new = torch.randn(12, 5), torch.randn(12), torch.randn(3, 5)
+    head = registry.create("head", Use(name="gp", steps=5), 5, 1)
+    head.fit(z, y, [2, 3])
+    theta = {name: value.exp() for name, value in head.theta.items()}
+
+    def kernel(a: torch.Tensor, b: torch.Tensor) -> float:
+        r2 = linear = 0.0
+        for block, (start, stop) in enumerate(((0, 2), (2, 5))):
+            width = stop - start
+            r2 += float((a[start:stop] - b[start:stop]).square().sum() / width / theta["length"][block] ** 2)
+            linear += float(theta["linear"][block] * (a[start:stop] @ b[start:stop]) / width)
+        r = (3 * r2) ** 0.5
+        return float(theta["signal"]) * (1 + r) * math.exp(-r) + linear
+
+    points = z.double()
+    gram = torch.tensor([[kernel(a, b) for b in points] for a in points], dtype=torch.float64)
+    cross = torch.tensor([[kernel(a, b) for b in points] for a in new.double()], dtype=torch.float64)
+    noise = (theta["noise"] + 1e-4) * torch.eye(12, dtype=torch.float64)
+    mean = y.double().mean()
+    expected = cross @ torch.linalg.solve(gram + noise, y.double() - mean) + mean
+    assert torch.allclose(head(new).squeeze(1), expected, atol=1e-5)
+
+
+def test_gp_finds_the_block_that_matters():
+    torch.manual_seed(0)
+    z = torch.randn(150, 6)
+    y = torch.sin(2 * z[:, 0])
+    head = registry.create("head", Use(name="gp"), 6, 1)
+    head.fit(z[:100], y[:100], [1, 5])
+    assert head.theta["length"][0] < head.theta["length"][1]
+    assert (head(z[100:]).squeeze(1) - y[100:]).square().mean() < 0.1 * y.var()
+
+
+@pytest.mark.parametrize("name", ["gp", "forest"])
+def test_fitted_heads_tell_classes_apart_and_allow_for_one_without_members(name):
+    torch.manual_seed(0)
+    labels = torch.arange(60) % 2
+    z = torch.randn(60, 4) + 4 * labels.unsqueeze(1)
+    head = registry.create("head", Use(name=name), 4, 3)
+    head.fit(z[:40], labels[:40], [4])
+    out = head(z[40:])
+    assert out.shape == (20, 3)
+    assert (out.argmax(dim=1) == labels[40:]).float().mean() > 0.9
+
+
+def test_forest_regresses():
+    torch.manual_seed(0)
+    z = torch.rand(200, 3)
+    head = registry.create("head", Use(name="forest", trees=50), 3, 1)
+    head.fit(z[:150], z[:150, 0], [3])
+    assert (head(z[150:]).squeeze(1) - z[150:, 0]).abs().mean() < 0.1
