@@ -129,7 +129,7 @@ def _mixture(
     belt = np.exp(-np.abs(km @ _direction(rng) - rng.normal(0, 2.0)) / 1.5)
     edge = np.linalg.norm(km, axis=1) / np.linalg.norm(km, axis=1).max()
     suitability = np.stack(
-        [0.5 * centrality, -0.4 * water, 2.2 * centrality, 1.3 * belt + 0.4 * water, 0.6 * water, 1.6 * edge], axis=1
+        [0.5 * centrality, -0.4 * water, 2.2 * centrality, 0.8 * belt + 0.4 * water, 0.6 * water, 1.6 * edge], axis=1
     )
     for column in suitability.T:
         column += 0.75 * smooth_field(km, rng, 1.5) + 1.0 * rng.standard_normal(len(km))
@@ -164,7 +164,7 @@ def _gravity(
     along = _same(corridor)
     i, j = np.concatenate([i[other], along[0]]), np.concatenate([j[other], along[1]])
     distance = np.hypot(*(km[i] - km[j]).T)
-    cost = np.where(corridor[i] == corridor[j], 0.12, 1.0) * distance / _COMMUTE_KM
+    cost = np.where(corridor[i] == corridor[j], 0.12 * distance / _COMMUTE_KM, 1 + distance / _COMMUTE_KM)
     pull = jobs[j] ** 0.8 * np.exp(-cost + 0.5 * rng.standard_normal(len(i)))
     pull = sp.csr_array((pull, (i, j)), shape=(len(km), len(km)))
     made = 0.6 * residents / np.maximum(pull.sum(axis=1), 1e-12)
@@ -185,7 +185,7 @@ def _corridors(km: np.ndarray, lines: int, rng: np.random.Generator) -> np.ndarr
         through, along = km[rng.integers(len(km))], _direction(rng)
         beside = np.abs((km - through) @ np.array([-along[1], along[0]]))
         beyond = np.maximum(np.abs((km - through) @ along) - 5, 0)
-        far = np.hypot(beside, beyond) + rng.exponential(1.2, len(km))
+        far = np.hypot(beside, beyond) + rng.exponential(2.0, len(km))
         corridor[far < best] = line
         best = np.minimum(best, far)
     return corridor
