@@ -17,7 +17,7 @@ def tiny_recipe(tiny_city) -> dict[str, Any]:
         "modalities": {
             "rsi": {**vit, "augment": "overhead"},
             "svi": {**vit, "augment": "street"},
-            "text": {"name": "text", "hidden_size": 16, "layers": 1, "heads": 2, "vocabulary": 128},
+            "text": {"name": "text", "hidden_size": 16, "layers": 1, "heads": 2, "vocabulary": 300},
             "location": {"name": "geoclip", "features": 8, "hidden": 16, "layers": 1, "width": 16},
         },
         "views": {"poi": {"name": "poi"}, "mobility": {"name": "mobility"}, "distance": {"name": "distance"}},

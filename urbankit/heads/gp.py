@@ -28,6 +28,11 @@ class GP(FittedHead):
     """
 
     class Params(component.Params):
+        linear: bool = Field(
+            True,
+            description="Whether the kernel has linear terms; without them predictions far from all training regions "
+            "return to the mean instead of running on.",
+        )
         steps: int = Field(60, ge=1, description="Steps of Adam on the marginal likelihood.")
         learning_rate: float = Field(0.1, gt=0, description="Learning rate of these steps.")
         max_points: int = Field(
@@ -80,6 +85,8 @@ class GP(FittedHead):
         scaled = torch.einsum("b,bij->ij", torch.exp(-2 * self.theta["length"]), squared)
         r = torch.sqrt(3 * scaled + 1e-12)
         matern = torch.exp(self.theta["signal"]) * (1 + r) * torch.exp(-r)
+        if not self.params.linear:
+            return matern
         return matern + torch.einsum("b,bij->ij", torch.exp(self.theta["linear"]), inner)
 
     def _factor(self, squared: Tensor, inner: Tensor) -> Tensor:

@@ -64,10 +64,25 @@ class UrbanMMCL(Method):
         )
         view_scale: Literal["unit", "literal"] = Field(
             "unit",
-            description="`unit` divides the weights of a view by their root mean square, so that no view dominates the "
-            "summed reconstruction (1/d in kilometres is tens of times larger than a row-normalised flow); `literal` "
-            "takes them as built.",
+            description="`unit` divides the weights of a view by their 99th percentile and cuts them at 1, so that no "
+            "view dominates the summed reconstruction (1/d in kilometres is tens of times larger than a row-normalised "
+            "flow); `literal` takes them as built.",
         )
+        projection_head: int = Field(
+            0,
+            ge=0,
+            description="Width of a two-layer perceptron between a view's embedding and its contrast, so that what "
+            "only one view knows may stay in the embedding (SimCLR); 0 contrasts the embeddings themselves.",
+            json_schema_extra={"source": "0 in eq. 25"},
+        )
+        masked_features: float = Field(
+            0.0,
+            ge=0,
+            description="Weight of a further loss: the node features of a part of the regions are hidden from the "
+            "graph part, and each view's embedding must tell those of its own region. 0 leaves it out.",
+            json_schema_extra={"source": "not in the paper; after GraphMAE"},
+        )
+        mask_share: float = Field(0.3, gt=0, lt=1, description="Share of regions whose features are hidden.")
         view_fusion: Use = uses("fusion", "concat", "How the embeddings of the views are joined.")
         join: Use = uses("fusion", "concat", "How node feature and joined views make the region embedding Z*.")
         alpha: float = Field(
@@ -98,8 +113,14 @@ class UrbanMMCL(Method):
             self.graph_encoders[view] = registry.create("graph_encoder", p.graph_encoder, width, inputs.engine)
             self.subgraph_encoders[view] = registry.create("graph_encoder", p.subgraph_encoder, width, inputs.engine)
         self.subgraph = registry.create("subgraph", p.subgraph)
+        self.projection_heads, self.decoders = nn.ModuleDict(), nn.ModuleDict()
         dims = [e.out_dim * (2 if p.readout == "mean+root" else 1) for e in self.subgraph_encoders.values()]
         self.view_fusion = registry.create("fusion", p.view_fusion, dims, p.dim) if dims else None
+        for view, dim in zip(self.views, dims, strict=True):
+            if p.projection_head:
+                self.projection_heads[view] = _perceptron(dim, p.projection_head, p.projection_head)
+            if p.masked_features:
+                self.decoders[view] = nn.Linear(dim, width)
         joined = [width] + ([self.view_fusion.out_dim] if self.view_fusion else [])
         self.join = registry.create("fusion", p.join, joined, p.dim)
         self.dim = self.join.out_dim
@@ -150,6 +171,8 @@ class UrbanMMCL(Method):
     ) -> dict[str, Tensor]:
         """Eq. 20, 21, 25 and 26: reconstruction and divergence of each view, and the contrast of each pair of views."""
         losses = {}
+        if self.projection_heads:
+            embeddings = {view: self.projection_heads[view](s) for view, s in embeddings.items()}
         for view, encoded in encodings.items():
             for name, value in self.graph_encoders[view].losses(self.graphs[view], encoded, regions).items():
                 losses[f"{view} {name}"] = value
@@ -162,14 +185,33 @@ class UrbanMMCL(Method):
                 )
         return losses
 
+    def masked_losses(self, embeddings: dict[str, Tensor], own: Tensor, hidden: Tensor) -> dict[str, Tensor]:
+        """Beyond the paper: the squared error of each view's embeddings [B, d] in telling the hidden node features.
+
+        `own` [B, width] are the features, standardised here over the mini-batch and without gradient, so that there is
+        nothing to gain from making them easy; `hidden` (bool [B]) says whose were hidden.
+        """
+        if not hidden.any():
+            return {}
+        target = ((own - own.mean(dim=0)) / own.std(dim=0).clamp(min=1e-6)).detach()[hidden]
+        return {
+            f"{view} masked": (decoder(embeddings[view][hidden]) - target).square().mean()
+            for view, decoder in self.decoders.items()
+        }
+
     # 3.5 Pre-training and the region embedding
 
     def loss(self, regions: Tensor) -> dict[str, Tensor]:
         """Eq. 27: `α · multi-modal + β · graph`."""
         vectors, present = self.channels(regions)
         multimodal = self.multimodal_losses(vectors, present)
-        x = self._all_features(regions, self.fuse(vectors, present)[0])
-        graph = self.view_losses(*self.view_embeddings(x, regions), regions)
+        own = self.fuse(vectors, present)[0]
+        x = self._all_features(regions, own)
+        hidden = self._hidden(x)
+        embeddings, encodings = self.view_embeddings(x.masked_fill(hidden.unsqueeze(1), 0.0), regions)
+        graph = self.view_losses(embeddings, encodings, regions)
+        for name, value in self.masked_losses(embeddings, own, hidden[regions]).items():
+            graph[name] = self.params.masked_features * value
         zero = x.sum() * 0.0
         parts = {"multimodal": sum(multimodal.values(), zero), "graph": sum(graph.values(), zero)}
         total = self.params.alpha * parts["multimodal"] + self.params.beta * parts["graph"]
@@ -209,6 +251,7 @@ class UrbanMMCL(Method):
     def parts(self) -> dict[str, list[nn.Parameter]]:
         return {
             **self.channels.parts(),
+            "pretext": [*self.projection_heads.parameters(), *self.decoders.parameters()],
             "fusion": [
                 p for module in (self.fusion, self.view_fusion, self.join) if module for p in module.parameters()
             ],
@@ -240,7 +283,15 @@ class UrbanMMCL(Method):
     def _scaled(self, graph):
         if self.params.view_scale == "literal" or not len(graph.weight):
             return graph
-        return graph.with_weight(graph.weight / graph.weight.square().mean().sqrt())
+        rank = max(1, round(0.99 * len(graph.weight)))
+        top = graph.weight.kthvalue(rank).values.clamp(min=1e-12)
+        return graph.with_weight((graph.weight / top).clamp(max=1.0))
+
+    def _hidden(self, x: Tensor) -> Tensor:
+        """Which regions (bool [N]) are hidden from the graph part in this step."""
+        if not (self.params.masked_features and self.training):
+            return torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        return torch.rand(len(x)).to(x.device) < self.params.mask_share
 
     def _has(self, view: str, regions: Tensor) -> Tensor:
         return getattr(self, f"has_{view}")[regions]
@@ -255,3 +306,7 @@ class UrbanMMCL(Method):
         if self.training:
             self.bank[regions] = own.detach().to(self.bank.dtype)
         return self.bank.index_copy(0, regions, own.to(self.bank.dtype))
+
+
+def _perceptron(in_dim: int, hidden: int, out_dim: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(in_dim, hidden), nn.LeakyReLU(), nn.Linear(hidden, out_dim))

@@ -1,0 +1,125 @@
+"""UrbanMMCL on the tiny city: its sums, its masks, and that every part learns."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from urbankit import registry
+from urbankit.component import Use
+from urbankit.methods.base import Inputs
+
+VIT = {"patch_size": 16, "hidden_size": 16, "layers": 1, "heads": 2}
+MODALITIES = {
+    "rsi": Use(name="vit", **VIT),
+    "svi": Use(name="vit", **VIT),
+    "text": Use(name="text", hidden_size=16, layers=1, heads=2, vocabulary=300),
+    "location": Use(name="geoclip", features=8, hidden=16, layers=1, width=16),
+}
+VIEWS = ("poi", "mobility", "distance")
+
+
+def built(city, modalities=MODALITIES, views=VIEWS, **params):
+    torch.manual_seed(0)
+    graphs = {name: registry.create("view", Use(name=name)).build(city) for name in views}
+    small = {"dim": 16, "graph_encoder": {"name": "vgae", "latent": 8}, "subgraph_encoder": {"name": "gcn", "out": 8}}
+    method = registry.create("method", Use(name="urbanmmcl", **(small | params)), Inputs(city, modalities, graphs))
+    method.prepare()
+    return method
+
+
+@pytest.fixture
+def everyone(tiny_city):
+    return torch.arange(tiny_city.n_regions)
+
+
+def test_the_total_is_equation_27_of_its_parts(tiny_city, everyone):
+    method = built(tiny_city, alpha=0.3, beta=0.7)
+    losses = {name: float(value.detach()) for name, value in method.loss(everyone).items()}
+    alignments = ["rsi–text/rsi", "rsi–location", "svi–text/svi", "svi–location/svi"]
+    contrasts = ["poi–mobility", "poi–distance", "mobility–distance"]
+    own = [f"{view} {name}" for view in VIEWS for name in ("reconstruction", "kl")]
+    assert set(losses) == {"total", "multimodal", "graph", *alignments, *contrasts, *own}
+    assert losses["multimodal"] == pytest.approx(sum(losses[name] for name in alignments), rel=1e-5)
+    assert losses["graph"] == pytest.approx(sum(losses[name] for name in (*contrasts, *own)), rel=1e-5)
+    assert losses["total"] == pytest.approx(0.3 * losses["multimodal"] + 0.7 * losses["graph"], rel=1e-5)
+
+
+def test_every_part_gets_a_gradient(tiny_city, everyone):
+    method = built(tiny_city, projection_head=8, masked_features=1.0)
+    method.train()
+    method.loss(everyone)["total"].backward()
+    for part, parameters in method.parts().items():
+        assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in parameters) or not parameters, part
+
+
+def test_a_batch_in_another_order_gives_the_same_rows(tiny_city, everyone):
+    method = built(tiny_city, subgraph={"name": "full"}).eval()
+    order = torch.randperm(len(everyone), generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        assert torch.allclose(method(everyone[order]), method(everyone)[order], atol=1e-4)
+
+
+def test_kept_encoder_outputs_change_no_embedding(tiny_city, everyone):
+    method = built(tiny_city, subgraph={"name": "full"}).eval()
+    with torch.no_grad():
+        before = method(everyone)
+        method.freeze({"projections", "graph_encoder"})
+        after = method(everyone)
+    assert method.channels.kept
+    assert torch.allclose(before, after, atol=1e-4)
+
+
+def test_the_embedding_consists_of_its_blocks(tiny_city, everyone):
+    method = built(tiny_city, fusion={"name": "concat"}, readout="mean+root").eval()
+    assert method.blocks == [16, 16, 16, 16, 16, 16, 16] and sum(method.blocks) == method.dim
+    assert method(everyone).shape == (len(everyone), method.dim)
+
+
+def test_regions_without_street_views_do_without(tiny_city, everyone):
+    method = built(tiny_city, views=(), fusion={"name": "concat"}).eval()
+    absent = ~method.channels.pools["svi"].present
+    assert absent.any() and not absent.all()
+    with torch.no_grad():
+        svi = method(everyone)[:, method.blocks[0] : 2 * method.blocks[0]]
+    assert (svi[absent] == 0).all() and (svi[~absent] != 0).any(dim=1).all()
+
+
+def test_a_city_without_images_and_views_still_has_embeddings(tiny_city, everyone):
+    method = built(tiny_city, {"text": MODALITIES["text"], "location": MODALITIES["location"]}, views=())
+    losses = method.loss(everyone)
+    assert torch.isfinite(losses["total"]) and method(everyone).shape == (len(everyone), method.dim)
+
+
+def test_mini_batches_keep_the_features_of_the_others(tiny_city):
+    method = built(tiny_city).train()
+    before = method.bank.clone()
+    batch = torch.tensor([1, 4, 7])
+    method.loss(batch)["total"].backward()
+    changed = (method.bank != before).any(dim=1).nonzero().squeeze(1)
+    assert set(changed.tolist()) <= {1, 4, 7}
+
+
+def test_masked_features_are_told_from_standardised_targets(tiny_city):
+    method = built(tiny_city, masked_features=1.0)
+    own, hidden = torch.randn(6, method.bank.shape[1]), torch.tensor([True, False, True, False, False, True])
+    embeddings = {view: torch.randn(6, 8) for view in VIEWS}
+    losses = method.masked_losses(embeddings, own, hidden)
+    target = (own - own.mean(0)) / own.std(0)
+    for view in VIEWS:
+        error = method.decoders[view](embeddings[view])[hidden] - target[hidden]
+        assert torch.allclose(losses[f"{view} masked"], (error**2).mean(), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("params", "key"),
+    [
+        ({"alignments": [["rsi", "txt"]]}, "alignments.0"),
+        ({"features": ["rsi", "location/sv"]}, "features.1"),
+        ({"view_contrasts": [["poi", "flows"]]}, "view_contrasts.0"),
+    ],
+)
+def test_what_the_recipe_does_not_have_is_named(params, key):
+    cls = registry.get("method", "urbanmmcl")
+    [(where, message)] = cls.check(cls.Params(**params), set(MODALITIES), set(VIEWS))
+    assert where == key and "the recipe has no" in message
