@@ -113,6 +113,17 @@ def test_a_training_part_of_one_class(few_trees: None) -> None:
     assert (results.predictions["prediction"] == 0).all()
 
 
+def test_a_logarithm_is_the_floors_own_choice(few_trees: None) -> None:
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(200, 3))
+    values = {"straight": 20 + x @ [3.0, 1, 0], "exponential": np.expm1(5 + x @ [0.8, 0.4, 0])}
+    tasks = {name: make_task(name, "regression", y, transform="log") for name, y in values.items()}
+    split = {("random", 0): make_split("random", x[:, :2], 0)}
+    results = evaluate_floors(tasks, RawInputs(x, tuple("abc")), x[:, :2], split, ["raw-ridge"])
+    r2 = {record["task"]: record["value"] for record in results.records if record["metric"] == "r2"}
+    assert r2["straight"] > 0.999 and r2["exponential"] > 0.999
+
+
 def test_an_unknown_floor(small: SimpleNamespace) -> None:
     with pytest.raises(UserError, match=r"unknown floor 'raw-forrest'. Did you mean 'raw-forest'"):
         evaluate_floors(small.tasks, small.raw, small.xy, splits_of(small), ["raw-forrest"])
