@@ -121,7 +121,7 @@ def test_a_logarithm_is_the_floors_own_choice(few_trees: None) -> None:
     split = {("random", 0): make_split("random", x[:, :2], 0)}
     results = evaluate_floors(tasks, RawInputs(x, tuple("abc")), x[:, :2], split, ["raw-ridge"])
     r2 = {record["task"]: record["value"] for record in results.records if record["metric"] == "r2"}
-    assert r2["straight"] > 0.999 and r2["exponential"] > 0.999
+    assert r2["straight"] > 0.999 and r2["exponential"] > 0.99
 
 
 def test_an_unknown_floor(small: SimpleNamespace) -> None:
