@@ -31,10 +31,10 @@ class VGAE(GraphEncoder):
         latent: int = Field(64, ge=1, description="Width of the embeddings.", json_schema_extra={"source": "4.2.3"})
         activation: Activation = Field(
             "leaky_relu",
-            description="Activation of the mean. The paper names LeakyReLU for its one-layer encoder, whose only outputs"
-            " are the mean and the deviation; the deviation is positive by its parametrisation, so the mean has it. Means"
-            " that are hardly ever negative keep z_i · z_j positive and so every learned weight above log 2: `none` lets"
-            " the weights reach zero and reconstructs better.",
+            description="Activation of the mean. The paper names LeakyReLU for its one-layer encoder, whose only"
+            " outputs are mean and deviation; the deviation is positive by its parametrisation, so the mean has it."
+            " Means hardly ever negative keep z_i · z_j positive and so every learned weight above log 2: `none` lets"
+            " weights come near zero and reconstructs better.",
             json_schema_extra={"source": "eq. 17, 4.2.3"},
         )
         normalise: Normalisation = Field("symmetric", description=DESCRIPTION)
