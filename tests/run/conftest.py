@@ -25,7 +25,7 @@ def tiny_recipe(tiny_city) -> dict[str, Any]:
             "name": "urbanmmcl",
             "dim": 16,
             "graph_encoder": {"name": "vgae", "latent": 8},
-            "subgraph_encoder": {"name": "gcn", "hidden": 16, "out": 8},
+            "subgraph_encoder": {"name": "gcn", "hidden": [16], "out": 8},
         },
         "tasks": {"co": {}, "pm25": {}, "population_density": {"transform": "log"}, "land_use": {}},
         "pretrain": {"epochs": 3, "batch_size": 32, "patience": 2},

@@ -80,8 +80,7 @@ def test_a_killed_run_resumes_to_the_same_bits(after, tiny_recipe, tmp_path):
     }[after]
     cut = tmp_path / "cut"
     code = (
-        "import urbankit.training.loop as loop; loop.Loop.save_every = 0.0\n"
-        "from urbankit.cli.main import main; main()"
+        "import urbankit.training.loop as loop; loop.Loop.save_every = 0.0\nfrom urbankit.cli.main import main; main()"
     )
     command = [sys.executable, "-c", code, "run", str(recipe), "--out", str(cut)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)

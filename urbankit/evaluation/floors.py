@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from urbankit.errors import UserError, closest
 from urbankit.evaluation.metrics import score
 from urbankit.evaluation.raw import RawInputs
-from urbankit.evaluation.transforms import TargetTransform
+from urbankit.evaluation.transforms import LOGARITHMS, TargetTransform
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,7 +120,7 @@ class _Case:
     @property
     def transforms(self) -> tuple[str, ...]:
         """The forms of a regression target to choose from. Standardising changes no floor, so it is not among them."""
-        return ("none", "log") if self.task.transform == "log" else ("none",)
+        return ("none", self.task.transform) if self.task.transform in LOGARITHMS else ("none",)
 
     def fitted(self, transform: str) -> TargetTransform:
         return TargetTransform.fit(transform, self.task.y[self.split.train])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from urbankit.errors import Problems, UserError
 from urbankit.evaluation.metrics import METRICS, score
-from urbankit.evaluation.transforms import TRANSFORMS
+from urbankit.evaluation.transforms import LOGARITHMS, TRANSFORMS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -143,11 +143,11 @@ def make_task(
             key=f"tasks.{name}",
         )
     negative = y < 0
-    if "log" in (transform, scale) and negative.any():
+    if (transform in LOGARITHMS or scale == "log") and negative.any():
         problems.add(
             f"a logarithm needs values of at least 0, but {int(negative.sum())} are negative "
             f"(regions {_some(ids, negative)}); use transform: standard",
-            key=f"tasks.{name}.transform" if transform == "log" else f"tasks.{name}.scale",
+            key=f"tasks.{name}.transform" if transform in LOGARITHMS else f"tasks.{name}.scale",
         )
     labelled = ~np.isnan(y)
     _enough(name, int(labelled.sum()), problems)

@@ -22,16 +22,17 @@ JITTER = 1e-4
 class GP(FittedHead):
     """Gaussian-process regression; classes are regressed as indicators (Rasmussen and Williams, 2006, 2.2 and 6.5).
 
-    The kernel is `s · Matérn₃⸝₂(√Σ_b |z_b - z'_b|² / l_b²) + Σ_b c_b ⟨z_b, z'_b⟩`, b running over the blocks of the
-    embedding (a modality, a view). Its parameters maximise the marginal likelihood of the training labels, with a weak
-    prior, so that a block that says nothing about the task gets a long length scale. Predictions are posterior means.
+    The kernel is `s · Matérn₃⸝₂(√Σ_b |z_b - z'_b|² / l_b²)`, with `linear` plus `Σ_b c_b ⟨z_b, z'_b⟩`, b running over the
+    blocks of the embedding (a modality, a view). Its parameters maximise the marginal likelihood of the training labels,
+    with a weak prior, so that a block that says nothing about the task gets a long length scale. Predictions are
+    posterior means.
     """
 
     class Params(component.Params):
         linear: bool = Field(
-            True,
-            description="Whether the kernel has linear terms; without them predictions far from all training regions "
-            "return to the mean instead of running on.",
+            False,
+            description="Whether the kernel has linear terms. With them a trend, in the coordinates for one, runs on "
+            "beyond the training regions; without them predictions return to the mean there.",
         )
         steps: int = Field(60, ge=1, description="Steps of Adam on the marginal likelihood.")
         learning_rate: float = Field(0.1, gt=0, description="Learning rate of these steps.")

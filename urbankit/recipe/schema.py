@@ -115,10 +115,11 @@ class Task(Params):
     """One target to predict."""
 
     target: str | None = Field(None, min_length=1, description="The city's target; default the task's name.")
-    transform: Literal["none", "standard", "log"] = Field(
+    transform: Literal["none", "standard", "log", "soft-log"] = Field(
         "standard",
-        description="Form in which a regression target is trained: as it is, standardised, or log(1 + value)"
-        " standardised. Metrics are in the target's own units; classes are not transformed.",
+        description="Form in which a regression target is trained: as it is, standardised, log(1 + value)"
+        " standardised, or the same of 20 times the value over the median. Metrics are in the target's own units;"
+        " classes are not transformed.",
     )
     scale: Literal["own", "log"] = Field(
         "own",

@@ -23,7 +23,7 @@ class Optimization(Params):
     weight_decay: float = Field(1e-4, ge=0, description="Weight decay of the optimizer.")
     schedule: Literal["constant", "cosine"] = Field(
         "constant",
-        description="Learning rates over the epochs: constant, or a rise over the first tenth and half a cosine to zero.",
+        description="Learning rates over the epochs: constant, or a rise over the first tenth, then a cosine to zero.",
     )
 
 
@@ -71,8 +71,8 @@ class Finetune(Optimization):
         0.0,
         ge=0,
         lt=1,
-        description="Validate and predict with the exponential moving average of the weights, of which every epoch keeps"
-        " this share; 0 uses the weights themselves.",
+        description="Validate and predict with the exponential moving average of the weights, of which every epoch"
+        " keeps this share; 0 uses the weights themselves.",
     )
     loss_weights: dict[str, Rate] = Field(
         default_factory=dict, description="Weight of a task's loss in the sum: {co: 2.0}; 1 where not named."

@@ -90,7 +90,7 @@ class Scale:
         if low == high:
             low, high = low - 0.5, high + 0.5
         self.cmap = matplotlib.colormaps[CONTINUOUS]
-        if task.transform == "log":
+        if task.transform in ("log", "soft-log"):
             self.norm = colors.FuncNorm((np.log1p, np.expm1), vmin=max(low, 0), vmax=high)
         else:
             self.norm = colors.Normalize(low, high)
