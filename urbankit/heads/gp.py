@@ -22,10 +22,10 @@ JITTER = 1e-4
 class GP(FittedHead):
     """Gaussian-process regression; classes are regressed as indicators (Rasmussen and Williams, 2006, 2.2 and 6.5).
 
-    The kernel is `s · Matérn₃⸝₂(√Σ_b |z_b - z'_b|² / l_b²)`, with `linear` plus `Σ_b c_b ⟨z_b, z'_b⟩`, b running over the
-    blocks of the embedding (a modality, a view). Its parameters maximise the marginal likelihood of the training labels,
-    with a weak prior, so that a block that says nothing about the task gets a long length scale. Predictions are
-    posterior means.
+    The kernel is `s · Matérn₃⸝₂(√Σ_b |z_b - z'_b|² / l_b²)`, with `linear` plus `Σ_b c_b ⟨z_b, z'_b⟩`, b running over
+    the blocks of the embedding (a modality, a view). Its parameters maximise the marginal likelihood of the training
+    labels, with a weak prior, so that a block that says nothing about the task gets a long length scale. Predictions
+    are posterior means.
     """
 
     class Params(component.Params):
