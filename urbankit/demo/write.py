@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
-import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,6 @@ import pandas as pd
 from urbankit.demo.lattice import CRS
 from urbankit.demo.story import Story, tell
 from urbankit.errors import UserError
-from urbankit.files import _UMASK
 from urbankit.progress import Progress
 
 _SMALLEST = 4
@@ -49,15 +49,18 @@ def write_demo(folder: str | Path, regions: int = 400, seed: int = 0, progress: 
     """Write the raw sources of a synthetic city to `folder` and return the path of its `city.yaml`.
 
     The same `regions` (at least 4) and `seed` (not negative) give the same bytes. The folder appears whole or
-    not at all. Raises UserError when the folder holds something already, or when a number is out of range.
+    not at all. Raises UserError when the folder holds something already or cannot be made, or when a number is
+    out of range.
     """
-    folder, progress = Path(folder), progress or Progress(quiet=True)
+    folder, progress = Path(folder).absolute(), progress or Progress(quiet=True)
     _check(folder, regions, seed)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    temporary = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
     try:
-        temporary.chmod(0o777 & ~_UMASK)
-        _write_sources(temporary, regions, seed, progress)
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(f"cannot write to {folder.parent}: {error.strerror}; choose another folder") from error
+    try:
+        _write_sources(temporary, tell(regions, seed), seed, progress)
         if folder.exists():
             folder.rmdir()
         temporary.rename(folder)
@@ -75,42 +78,23 @@ def _check(folder: Path, regions: int, seed: int) -> None:
         raise UserError(f"{folder} exists and is not an empty folder; name another or remove it")
 
 
-def _write_sources(folder: Path, regions: int, seed: int, progress: Progress) -> None:
+def _write_sources(folder: Path, story: Story, seed: int, progress: Progress) -> None:
     from urbankit.demo.activity import points_of_interest, trips
     from urbankit.demo.air import air
-    from urbankit.demo.captions import satellite_captions, street_view_captions
-    from urbankit.demo.rasters import land_use_points, to_lonlat, write_rasters
+    from urbankit.demo.rasters import land_use_points, write_rasters
     from urbankit.demo.satellite import write_mosaic
-    from urbankit.demo.street import scenes, write_street_views
 
-    story = tell(regions, seed)
-    ids = region_ids(story)
-    _write_regions(folder / "regions.gpkg", story, ids)
+    _write_regions(folder / "regions.gpkg", story)
     with progress.stage("demo satellite", story.lattice.height) as stage:
         write_mosaic(folder / "satellite.tif", story, seed, stage)
-
-    views = scenes(story, seed)
-    images = [f"street_views/{ids[region]}_{k}.jpg" for region, k in zip(views.region, _nth(views.region), strict=True)]
-    with progress.stage("demo street views", len(images)) as stage:
-        write_street_views(folder, images, views, stage)
-    lon, lat = to_lonlat(views.xy)
-    _write_csv(folder / "street_views.csv", pd.DataFrame({"image": images, "lon": lon.round(6), "lat": lat.round(6)}))
-
-    above = zip(ids, satellite_captions(story, seed), strict=True)
-    _write_lines(folder / "satellite_captions.jsonl", [{"region_id": i, "text": text} for i, text in above])
-    street = zip(images, street_view_captions(views, seed), strict=True)
-    _write_lines(folder / "street_view_captions.jsonl", [{"image": i, "text": text} for i, text in street])
-
-    poi = points_of_interest(story, seed)
-    lon, lat = to_lonlat(poi[["x", "y"]].to_numpy())
-    _write_csv(
-        folder / "pois.csv", pd.DataFrame({"lon": lon.round(6), "lat": lat.round(6), "category": poi["category"]})
-    )
-    with progress.stage("demo trips") as stage:
+    _write_satellite_captions(folder, story, seed)
+    _write_street_views(folder, story, seed, progress)
+    _write_points(folder / "pois.csv", points_of_interest(story, seed))
+    with progress.stage("demo trips"):
         _write_trips(folder / "trips.parquet", trips(story, seed))
-        stage.advance()
     write_rasters(folder, story, air(story, seed), seed)
     land_use_points(story, seed).to_parquet(folder / "land_use_points.parquet", index=False)
+    regions = len(story.lattice.city)
     text = _CITY.format(name=f"demo-{regions}-{seed}", regions=regions, seed=seed, crs=CRS)
     (folder / "city.yaml").write_text(text, encoding="utf-8")
 
@@ -129,11 +113,12 @@ def _nth(group: np.ndarray) -> np.ndarray:
     return index - np.maximum.accumulate(np.where(first, index, 0))
 
 
-def _write_regions(path: Path, story: Story, ids: list[str]) -> None:
+def _write_regions(path: Path, story: Story) -> None:
     import geopandas as gpd
     import pyogrio
 
-    frame = gpd.GeoDataFrame({"region_id": ids}, geometry=story.lattice.polygons(story.lattice.city), crs=CRS)
+    polygons = story.lattice.polygons(story.lattice.city)
+    frame = gpd.GeoDataFrame({"region_id": region_ids(story)}, geometry=polygons, crs=CRS)
     # A GeoPackage notes when it was written; the date is pinned so that a seed gives the same bytes.
     before = pyogrio.get_gdal_config_option("OGR_CURRENT_DATE")
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "2024-01-01T00:00:00.000Z"})
@@ -143,7 +128,36 @@ def _write_regions(path: Path, story: Story, ids: list[str]) -> None:
         pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": before})
 
 
-def _write_trips(path: Path, blocks) -> None:
+def _write_satellite_captions(folder: Path, story: Story, seed: int) -> None:
+    from urbankit.demo.captions import satellite_captions
+
+    told = zip(region_ids(story), satellite_captions(story, seed), strict=True)
+    _write_lines(folder / "satellite_captions.jsonl", [{"region_id": region, "text": text} for region, text in told])
+
+
+def _write_street_views(folder: Path, story: Story, seed: int, progress: Progress) -> None:
+    from urbankit.demo.captions import street_view_captions
+    from urbankit.demo.rasters import to_lonlat
+    from urbankit.demo.street import scenes, write_street_views
+
+    views, ids = scenes(story, seed), region_ids(story)
+    images = [f"street_views/{ids[region]}_{k}.jpg" for region, k in zip(views.region, _nth(views.region), strict=True)]
+    with progress.stage("demo street views", len(images)) as stage:
+        write_street_views(folder, images, views, stage)
+    lon, lat = to_lonlat(views.xy)
+    _write_csv(folder / "street_views.csv", pd.DataFrame({"image": images, "lon": lon.round(6), "lat": lat.round(6)}))
+    told = zip(images, street_view_captions(views, seed), strict=True)
+    _write_lines(folder / "street_view_captions.jsonl", [{"image": image, "text": text} for image, text in told])
+
+
+def _write_points(path: Path, points: pd.DataFrame) -> None:
+    from urbankit.demo.rasters import to_lonlat
+
+    lon, lat = to_lonlat(points[["x", "y"]].to_numpy())
+    _write_csv(path, pd.DataFrame({"lon": lon.round(6), "lat": lat.round(6), "category": points["category"]}))
+
+
+def _write_trips(path: Path, blocks: Iterable[pd.DataFrame]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
