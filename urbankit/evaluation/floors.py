@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -132,7 +133,9 @@ class _Case:
         y = self.task.y[self.split.train]
         weight = compute_sample_weight("balanced", y) if candidate.balanced else None
         target = y if self.task.classes else self.fitted(candidate.transform).transform(y)
-        candidate.model.fit(self.inputs.scaled[self.split.train], target, sample_weight=weight)
+        # Threads that grow a forest race for the list of warning filters and may leave it empty for good.
+        with warnings.catch_warnings():
+            candidate.model.fit(self.inputs.scaled[self.split.train], target, sample_weight=weight)
 
     def predict(self, candidate: _Candidate, part: str = "test") -> NDArray:
         """Predictions for a part, in the target's own units."""
