@@ -17,6 +17,7 @@ def register_modality_encoders(register: Register) -> None:
         "in- and outflows of a region",
     )
     register("image_stats", "urbankit.modalities.image_stats:ImageStats", "statistics of an image's bands")
+    register("words", "urbankit.modalities.words:Words", "components of the TF-IDF of captions")
     register("coordinates", "urbankit.modalities.coordinates:Coordinates", "a region's projected coordinates")
     register("shape", "urbankit.modalities.shape:Shape", "area, perimeter and compactness of a region")
     register("table", "urbankit.modalities.table:Table", "numeric columns of one of the city's tables")

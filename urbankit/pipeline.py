@@ -72,10 +72,10 @@ def prepare_city(recipe: Recipe, progress: Progress | None = None) -> City:
         if not (sources / "city.yaml").exists():
             write_demo(sources, regions=wanted.demo.regions, seed=wanted.demo.seed, progress=progress)
         return City.prepare(sources / "city.yaml", out=sources / "prepared", progress=progress)
+    assert wanted.spec is not None  # a recipe names exactly one of the three
     key = hash_json([str(wanted.spec), str(wanted.data)])[:8]
-    return City.prepare(
-        wanted.spec, data=wanted.data, out=cities / f"{wanted.spec.name.split('.')[0]}-{key}", progress=progress
-    )
+    out = cities / f"{wanted.spec.name.split('.')[0]}-{key}"
+    return City.prepare(wanted.spec, data=wanted.data, out=out, progress=progress)
 
 
 def build_inputs(recipe: Recipe, city: City) -> tuple[Inputs, list[str]]:

@@ -21,8 +21,10 @@ _PIXELS_AT_ONCE = 1 << 24
 class UsesModalitiesAndViews(Protocol):
     """The part of a recipe that says which inputs are used."""
 
-    modalities: Mapping[str, Use]
-    views: Mapping[str, Use]
+    @property
+    def modalities(self) -> Mapping[str, Use]: ...
+    @property
+    def views(self) -> Mapping[str, Use]: ...
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def raw_inputs(city: City, recipe: UsesModalitiesAndViews) -> RawInputs:
     return RawInputs(np.hstack([values for values, _ in blocks]), tuple(name for _, names in blocks for name in names))
 
 
-_READ_ABOVE = {"vit", "image_stats", "text", "geoclip", "poi_counts", "flow_profile", "table"}
+_READ_ABOVE = {"vit", "text", "geoclip", "poi_counts", "table", "coordinates", "words"}
 
 
 def _geometry(city: City) -> tuple[NDArray, list[str]]:

@@ -13,6 +13,7 @@ from urbankit import component, registry
 from urbankit.component import Use, uses
 from urbankit.errors import closest
 from urbankit.graph.base import Encoded
+from urbankit.graph.graph import Graph
 from urbankit.graph.subgraph import Readout
 from urbankit.methods.base import Inputs, Method
 from urbankit.methods.channels import Channels
@@ -280,7 +281,7 @@ class UrbanMMCL(Method):
         observed = [name for name in have if name not in ("text", "location")]
         return [(name, other) for name in observed for other in ("text", "location") if other in have]
 
-    def _scaled(self, graph):
+    def _scaled(self, graph: Graph) -> Graph:
         if self.params.view_scale == "literal" or not len(graph.weight):
             return graph
         rank = max(1, round(0.99 * len(graph.weight)))

@@ -1,0 +1,44 @@
+"""Captions as a modality without learning: the words that tell regions apart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import Field
+
+from urbankit.modalities.features import FeatureEncoder, FeatureParams
+
+if TYPE_CHECKING:
+    from urbankit.city.city import City
+
+
+class Words(FeatureEncoder):
+    """Leading components (latent semantic analysis) of the TF-IDF of all captions of a region, read as one text.
+
+    They are computed from the captions of all regions, without any label. Regions without a caption are absent.
+    """
+
+    class Params(FeatureParams):
+        components: int = Field(32, ge=1, description="Components at most.")
+        source: str | None = Field(None, description="Captions of this image source alone; default all captions.")
+
+    @classmethod
+    def requires(cls, params: Any, city: City, modality: str) -> str | None:
+        wanted = city.caption_sources if params.source is None else [params.source]
+        return None if wanted and set(wanted) <= set(city.caption_sources) else "the city has no such captions"
+
+    def features(self, city: City) -> tuple[np.ndarray, np.ndarray]:
+        from sklearn.decomposition import TruncatedSVD
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        sources = city.caption_sources if self.params.source is None else [self.params.source]
+        texts: dict[int, str] = {}
+        for source in sources:
+            joined = city.captions(source).groupby("region")["text"].agg(" ".join)
+            texts |= {region: f"{texts.get(region, '')} {text}" for region, text in joined.items()}
+        region = np.array(sorted(texts), dtype=np.int64)
+        tfidf = TfidfVectorizer(sublinear_tf=True, min_df=2, ngram_range=(1, 2), max_features=5000)
+        weights = tfidf.fit_transform([texts[i] for i in region])
+        k = max(1, min(self.params.components, min(weights.shape) - 1))
+        return TruncatedSVD(k, algorithm="arpack", random_state=0).fit_transform(weights), region
