@@ -20,8 +20,7 @@ def splits_of(small: SimpleNamespace, seeds: int = 2) -> dict:
 
 @pytest.fixture
 def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "TREES", 30)
-    monkeypatch.setattr(module, "TREES_TO_CHOOSE", 10)
+    monkeypatch.setattr(module, "TREES", 20)
 
 
 def predictions(results, model: str, task: str, split: str = "random", seed: int = 0) -> dict[int, float]:

@@ -16,7 +16,7 @@ class SmallCity:
 
     def __init__(self) -> None:
         rng = np.random.default_rng(1)
-        self.n_regions = 12
+        self.n_regions, self.content_hash = 12, "small"
         self.xy = rng.uniform(0, 1000, (12, 2))
         self.area_km2 = rng.uniform(0.1, 2, 12)
         self.image_sources, self.caption_sources, self.tables = ["rsi", "svi"], ["rsi"], ["census"]
@@ -33,7 +33,7 @@ class SmallCity:
         def read(rows):
             return self.pixels[rows]
 
-        return SimpleNamespace(region=self.image_region, bands=2, size=(8, 8), read=read)
+        return SimpleNamespace(region=self.image_region, bands=2, size=(8, 8), read=read, content_hash=name)
 
     def captions(self, source: str) -> pd.DataFrame:
         texts = ["a green park", "dense towers", "park by the river"]

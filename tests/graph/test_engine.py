@@ -26,7 +26,7 @@ def test_messages_are_the_product_with_the_matrix(name, density):
     graph, x, own = Graph.from_scipy(adjacency), features(60, 7), torch.rand(60)
     assert torch_engine.nearly_dense(graph) == (density > 0.1)
     expected = adjacency.toarray() @ x.numpy() + own.numpy()[:, None] * x.numpy()
-    np.testing.assert_allclose(engine.propagate(graph, x, self_weight=own, engine=name), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(engine.propagate(graph, x, own, name), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ENGINES)
@@ -44,7 +44,7 @@ def test_gradients_are_those_of_plain_autograd(name, density):
     tensors = [graph.weight, features(40, 5), torch.rand(40)]
     mine = [t.clone().requires_grad_() for t in tensors]
     plain = [t.clone().requires_grad_() for t in tensors]
-    engine.propagate(graph, mine[1], mine[0], mine[2], name).square().sum().backward()
+    engine.propagate(graph.with_weight(mine[0]), mine[1], mine[2], name).square().sum().backward()
     matrix = torch.zeros(40, 40).index_put((graph.src, graph.dst), plain[0])
     (matrix @ plain[1] + plain[2][:, None] * plain[1]).square().sum().backward()
     for ours, theirs in zip(mine, plain, strict=True):

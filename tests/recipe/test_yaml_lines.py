@@ -22,9 +22,7 @@ def test_every_key_and_item_has_its_line(tmp_path: Path) -> None:
 
 
 def test_scalars_are_yaml_1_2() -> None:
-    data, _ = parse_yaml(
-        "a: 1e-3\nb: no\nc: 007\nd: 2024-01-01\ne: 12:30\nf: true\ng:\nh: 1_000\ni: -2.5E+3\nj: .inf"
-    )
+    data, _ = parse_yaml("a: 1e-3\nb: no\nc: 007\nd: 2024-01-01\ne: 12:30\nf: true\ng:\nh: 1_000\ni: -2.5E+3\nj: .inf")
     assert data == {
         "a": 1e-3, "b": "no", "c": "007", "d": "2024-01-01", "e": "12:30", "f": True, "g": None, "h": 1000,
         "i": -2500.0, "j": float("inf"),

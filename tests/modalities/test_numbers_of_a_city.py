@@ -1,0 +1,54 @@
+"""Encoders of numbers that read the tiny city: shape, coordinates, words and totals of flows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from urbankit import registry
+from urbankit.component import Use
+
+
+def values(city, name: str, **params) -> np.ndarray:
+    encoder = registry.create("modality_encoder", Use(name=name, **params), city, name, 4)
+    return encoder.load(np.arange(len(encoder.observations()))).numpy()
+
+
+def test_shape_knows_area_perimeter_and_compactness(tiny_city):
+    encoder = registry.create("modality_encoder", Use(name="shape"), tiny_city, "shape", 4)
+    raw, region = encoder.features(tiny_city)
+    polygon = tiny_city.regions.geometry.iloc[3]
+    assert region[3] == 3
+    assert raw[3, 0] == pytest.approx(np.log(tiny_city.area_km2[3]))
+    assert raw[3, 1] == pytest.approx(np.log(polygon.length / 1000))
+    assert raw[3, 2] == pytest.approx(4 * np.pi * tiny_city.area_km2[3] / (polygon.length / 1000) ** 2)
+
+
+def test_coordinates_keep_the_ratio_of_distances(tiny_city):
+    x, xy = values(tiny_city, "coordinates"), tiny_city.xy
+    ours, true = (np.linalg.norm(p[1:] - p[0], axis=1) for p in (x, xy))
+    assert np.allclose(ours / ours[0], true / true[0], atol=1e-4)
+
+
+def test_words_tell_regions_with_the_same_captions_alike(tiny_city):
+    encoder = registry.create("modality_encoder", Use(name="words", source="rsi"), tiny_city, "words", 4)
+    captions = tiny_city.captions("rsi").groupby("region")["text"].agg(" ".join)
+    assert encoder.observations().tolist() == sorted(captions.index)
+    rows = encoder.load(np.arange(len(captions))).numpy()
+    for text in captions[captions.duplicated()].unique():
+        same = rows[(captions == text).to_numpy()]
+        assert np.allclose(same, same[0], atol=1e-4)
+
+
+def test_totals_of_flows_come_for_each_square_kilometre_too(tiny_city):
+    params = {"components": 0, "per_area": True}
+    encoder = registry.create("modality_encoder", Use(name="flow_profile", **params), tiny_city, "flows", 4)
+    raw, region = encoder.features(tiny_city)
+    assert raw.shape[1] == 8
+    out = np.asarray(tiny_city.flows().sum(axis=1)).ravel()[region]
+    assert np.allclose(raw[:, 6], np.log1p(out) - np.log(tiny_city.area_km2[region]))
+
+
+def test_a_city_without_such_captions_is_said_to_lack_them(tiny_city):
+    cls = registry.get("modality_encoder", "words")
+    assert "no such captions" in cls.requires(cls.Params(source="aerial"), tiny_city, "words")
