@@ -82,11 +82,11 @@ class GraphConvolution(nn.Module):
 
     def gather(self, graph: Graph, x: Tensor) -> Tensor:
         """`Â x + b` of features [n, out_dim] that went through `linear` already."""
-        weight, self_weight = normalise(graph, self.normalisation)
-        return propagate(graph, x, weight, self_weight, self.engine).add_(self.bias)
+        normalised, self_weight = normalise(graph, self.normalisation)
+        return propagate(normalised, x, self_weight, self.engine).add_(self.bias)
 
     def transposed(self, graph: Graph, shares: Tensor) -> Tensor:
         """`Âᵀ shares` [n]: what every node counts in a sum over the rows of `Â X` weighted by `shares` [n]."""
-        weight, self_weight = normalise(graph, self.normalisation)
-        own = shares * self_weight
-        return own.scatter_add(0, graph.dst, shares.take(graph.src) * weight)
+        normalised, self_weight = normalise(graph, self.normalisation)
+        messages = shares.take(graph.src) * normalised.weight
+        return (shares * self_weight).scatter_add(0, graph.dst, messages)

@@ -24,21 +24,18 @@ Engine = Literal["dgl", "torch"]
 ENGINES = ("auto", "dgl", "torch")
 
 
-def propagate(
-    graph: Graph, x: Tensor, weight: Tensor | None = None, self_weight: Tensor | None = None, engine: str = "auto"
-) -> Tensor:
+def propagate(graph: Graph, x: Tensor, self_weight: Tensor | None = None, engine: str = "auto") -> Tensor:
     """One step of message passing, `out_i = s_i x_i + Σⱼ A_ij x_j`: `A X` of eq. 17 and 23.
 
-    `x` is [n, d]; `weight` ([E], the graph's own by default) are the A_ij of the graph's edges, `self_weight` ([n],
-    none by default) the s_i. Returns a new float32 [n, d]; gradients reach all three. Under `auto` a graph so dense
-    that a matrix product is cheaper is multiplied as one, whichever engine is there. The engines agree to 1e-5.
+    `x` is [n, d], `self_weight` the s_i [n], none by default. Returns a new float32 [n, d]; gradients reach `x`, the
+    weights of the graph and `self_weight`. Under `auto` a graph so dense that a matrix product is cheaper is multiplied
+    as one, whichever engine is there. The engines agree to 1e-5.
     """
-    weight = graph.weight if weight is None else weight
     with torch.autocast(x.device.type, enabled=False):
-        x, weight = x.float(), weight.float()
+        x = x.float()
         if not _by_dgl(graph, engine):
-            return torch_engine.propagate(graph, x, weight, self_weight)
-        out = _dgl().ops.u_mul_e_sum(_dgl_graph(graph), x, weight.unsqueeze(1))
+            return torch_engine.propagate(graph, x, self_weight)
+        out = _dgl().ops.u_mul_e_sum(_dgl_graph(graph), x, graph.weight.unsqueeze(1))
         return out if self_weight is None else torch.addcmul(out, x, self_weight.unsqueeze(1))
 
 

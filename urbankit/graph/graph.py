@@ -43,6 +43,18 @@ class Graph:
         src, dst = (torch.as_tensor(index).to(torch.int64) for index in (coo.row, coo.col))
         return cls(csr.shape[0], src, dst, torch.as_tensor(coo.data).to(torch.float32))
 
+    @classmethod
+    def side_by_side(cls, count: int, width: int, cells: Tensor, weight: Tensor) -> Graph:
+        """`count` graphs of `width` nodes each, from their adjacency matrices one after the other.
+
+        `cells` (int64 [E], ascending) are the positions of the edges in those matrices [count, width, width].
+        """
+        src = cells // width
+        column = cells - src * width
+        graph = cls(count * width, src, src - src % width + column, weight, width)
+        graph._kept["cells"] = cells
+        return graph
+
     def __repr__(self) -> str:
         return f"Graph({self.n} nodes, {self.n_edges} edges, {self.device})"
 
@@ -58,6 +70,11 @@ class Graph:
     def indptr(self) -> Tensor:
         """int64 [n + 1]: the edges of node i are `indptr[i]` to `indptr[i + 1]`."""
         return self.keep("indptr", lambda: _row_starts(self.src, self.n))
+
+    @property
+    def cells(self) -> Tensor:
+        """int64 [E]: where each edge stands in the adjacency matrices [n_blocks, width, width]."""
+        return self.keep("cells", lambda: self.src * self.width + self.dst % self.width)
 
     @property
     def n_blocks(self) -> int:
@@ -80,8 +97,8 @@ class Graph:
 
     def dense(self) -> Tensor:
         """The adjacency matrix A [n, n], differentiable in `weight`."""
-        cells = self.src * self.n + self.dst
-        return self.weight.new_zeros(self.n * self.n).scatter(0, cells, self.weight).view(self.n, self.n)
+        pairs = self.src * self.n + self.dst
+        return self.weight.new_zeros(self.n * self.n).scatter(0, pairs, self.weight).view(self.n, self.n)
 
     def edge_ids(self, i: Tensor, j: Tensor) -> Tensor:
         """The index (integer) of the edge from `i` to `j`, -1 where there is none; their shapes broadcast.

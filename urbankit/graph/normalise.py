@@ -16,8 +16,8 @@ DESCRIPTION = (
 )
 
 
-def normalise(graph: Graph, how: Normalisation = "symmetric") -> tuple[Tensor, Tensor]:
-    """The normalised weights of the edges [E], and of each node's self-loop [n]; gradients flow into the weights.
+def normalise(graph: Graph, how: Normalisation = "symmetric") -> tuple[Graph, Tensor]:
+    """The graph with normalised weights, and the weight of each node's self-loop [n]; gradients flow into both.
 
     The self-loops of A + I are kept apart from the edges, so that no graph needs another set of edges. A node without
     edges keeps its own vector. For directed views D are the row sums on both sides: the eigenvalues then are those of
@@ -26,12 +26,12 @@ def normalise(graph: Graph, how: Normalisation = "symmetric") -> tuple[Tensor, T
     return graph.keep_own(f"normalised {how}", lambda: _normalised(graph, how))
 
 
-def _normalised(graph: Graph, how: Normalisation) -> tuple[Tensor, Tensor]:
+def _normalised(graph: Graph, how: Normalisation) -> tuple[Graph, Tensor]:
     weight = graph.weight
     if how == "none":
-        return weight, weight.new_ones(graph.n)
+        return graph, weight.new_ones(graph.n)
     degree = weight.new_ones(graph.n).scatter_add(0, graph.src, weight)
     if how == "row":
-        return weight / degree.take(graph.src), 1 / degree
+        return graph.with_weight(weight / degree.take(graph.src)), 1 / degree
     root = degree.rsqrt()
-    return weight * root.take(graph.src) * root.take(graph.dst), 1 / degree
+    return graph.with_weight(weight * root.take(graph.src) * root.take(graph.dst)), 1 / degree

@@ -29,8 +29,8 @@ class RandomWalk(SubgraphSampler):
         visited = walk(graph, weight, roots, self.params.length, generator)
         width = visited.shape[1]
         repeated = (visited.unsqueeze(2) == visited.unsqueeze(1)).tril_(-1).any(dim=2)
-        src, dst, edge = _edges_between(graph, visited.masked_fill(repeated, graph.n))
-        local = Graph(visited.numel(), src, dst, weight.index_select(0, edge), width)
+        cells, edges = _edges_between(graph, visited.masked_fill(repeated, graph.n))
+        local = Graph.side_by_side(len(roots), width, cells, weight.index_select(0, edges))
         root = torch.arange(len(roots), device=roots.device) * width
         return Subgraphs(local, visited.flatten(), ~repeated.flatten(), root)
 
@@ -60,13 +60,11 @@ def walk(graph: Graph, weight: Tensor, roots: Tensor, length: int, generator: to
     return torch.stack(visited, dim=1)
 
 
-def _edges_between(graph: Graph, nodes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _edges_between(graph: Graph, nodes: Tensor) -> tuple[Tensor, Tensor]:
     """The edges of the view between the `nodes` [B, L] of each row, where `graph.n` stands for no node.
 
-    Their ends among the B · L nodes, and their index in the view: int64 [E'] each, sorted by both ends.
+    Where they stand in the matrices [B, L, L], and their index in the view: int64 [E'] each.
     """
-    width = nodes.shape[1]
     found = graph.edge_ids(nodes.unsqueeze(2), nodes.unsqueeze(1)).flatten()
-    cell = (found >= 0).nonzero().squeeze(1)
-    src = cell // width
-    return src, src // width * width + cell % width, found.take(cell).to(torch.int64)
+    cells = (found >= 0).nonzero().squeeze(1)
+    return cells, found.take(cells).to(torch.int64)

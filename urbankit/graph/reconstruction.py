@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from urbankit.graph.graph import Graph
-from urbankit.graph.torch_engine import nearly_dense
+from urbankit.graph.torch_engine import blocks, nearly_dense
 
 # Pairs worked on at a time: three arrays of this many floats, 100 MB.
 BLOCK = 1 << 23
@@ -55,8 +55,7 @@ class _SquaredError(torch.autograd.Function):
 def _minus_rows(predicted: Tensor, graph: Graph, rows: Tensor) -> Tensor:
     """`Ã_i - A_i` in place of `predicted` [B, n], for i in `rows` (int64 [B])."""
     if nearly_dense(graph):
-        matrix = graph.keep_own("matrix", graph.dense)
-        return predicted.sub_(matrix.index_select(0, rows))
+        return predicted.sub_(blocks(graph)[0].index_select(0, rows))
     cells, edges = _cells_of(graph, rows)
     predicted.view(-1).scatter_add_(0, cells, -graph.weight.take(edges))
     return predicted

@@ -20,19 +20,20 @@ if TYPE_CHECKING:
 CELLS_PER_EDGE = 8
 
 
-def propagate(graph: Graph, x: Tensor, weight: Tensor, self_weight: Tensor | None = None) -> Tensor:
-    """`out_i = s_i x_i + Σⱼ A_ij x_j`: `x` is [n, d], `weight` [E] the A_ij of all edges, `self_weight` [n] the s_i.
+def propagate(graph: Graph, x: Tensor, self_weight: Tensor | None = None) -> Tensor:
+    """`out_i = s_i x_i + Σⱼ A_ij x_j`, for `x` [n, d] and the s_i in `self_weight` [n].
 
-    Differentiable in all three.
+    Differentiable in both and in the weights of the graph.
     """
     if not nearly_dense(graph):
-        out = _Propagate.apply(graph, weight, x)
-        return out if self_weight is None else torch.addcmul(out, x, self_weight.unsqueeze(1))
-    blocks = weight.new_zeros(graph.n * graph.width).scatter(0, graph.keep("cells", lambda: _cells(graph)), weight)
-    blocks = blocks.view(graph.n_blocks, graph.width, graph.width)
-    if self_weight is not None:
-        blocks = blocks + torch.diag_embed(self_weight.view(graph.n_blocks, graph.width))
-    return torch.bmm(blocks, _by_block(graph, x)).flatten(0, 1)
+        out = _Propagate.apply(graph, graph.weight, x)
+    elif self_weight is not None and graph.width < x.shape[1]:
+        # On small matrices a diagonal costs less than another pass over the vectors.
+        diagonal = torch.diag_embed(self_weight.view(graph.n_blocks, graph.width))
+        return torch.bmm(blocks(graph) + diagonal, _by_block(graph, x)).flatten(0, 1)
+    else:
+        out = torch.bmm(blocks(graph), _by_block(graph, x)).flatten(0, 1)
+    return out if self_weight is None else torch.addcmul(out, x, self_weight.unsqueeze(1))
 
 
 def edge_dot(graph: Graph, a: Tensor, b: Tensor) -> Tensor:
@@ -40,7 +41,12 @@ def edge_dot(graph: Graph, a: Tensor, b: Tensor) -> Tensor:
     if not nearly_dense(graph):
         return _EdgeDot.apply(graph, a, b)
     products = torch.bmm(_by_block(graph, a), _by_block(graph, b).mT)
-    return products.flatten().gather(0, graph.keep("cells", lambda: _cells(graph)))
+    return products.flatten().gather(0, graph.cells)
+
+
+def blocks(graph: Graph) -> Tensor:
+    """The adjacency matrices [n_blocks, width, width] of the small graphs side by side; one matrix of any other."""
+    return graph.keep_own("blocks", lambda: _blocks(graph))
 
 
 def nearly_dense(graph: Graph) -> bool:
@@ -113,9 +119,9 @@ def _transposed(graph: Graph) -> tuple[Tensor, Tensor, Tensor]:
     return indptr, graph.src.take(order), order
 
 
-def _cells(graph: Graph) -> Tensor:
-    """Where each edge stands in the adjacency matrices of all blocks, one after the other."""
-    return graph.src * graph.width + graph.dst % graph.width
+def _blocks(graph: Graph) -> Tensor:
+    flat = graph.weight.new_zeros(graph.n * graph.width).scatter(0, graph.cells, graph.weight)
+    return flat.view(graph.n_blocks, graph.width, graph.width)
 
 
 def _by_block(graph: Graph, x: Tensor) -> Tensor:
