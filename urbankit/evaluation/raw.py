@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from urbankit.component import Use
 
 COMPONENTS = 40
-TERMS = 300
+TERMS = 100
 _PIXELS_AT_ONCE = 1 << 24
 
 
