@@ -198,8 +198,8 @@ def raw_forest(case: _Case) -> NDArray:
     """A random forest of 100 trees. The validation part chooses whether classes are balanced and, of a target that the
     task learns in logarithms, whether to do so here.
 
-    Regression trees try all inputs, up to 150, at every split. With a third of them R² falls, of population density in New York
-    (spatial split) from 0.78 to 0.73 and of PM2.5 in Singapore (random split) from 0.97 to 0.94.
+    Regression trees try all inputs, up to 150, at every split. With a third of them R² falls, of population density in
+    New York (spatial split) from 0.78 to 0.73 and of PM2.5 in Singapore (random split) from 0.97 to 0.94.
     """
     from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
