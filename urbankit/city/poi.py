@@ -98,6 +98,9 @@ def _from_points(
     category = points.columns[spec.category].cast(pl.String).str.strip_chars()
     unnamed = (category.is_null() | (category == "")).fill_null(True).to_numpy()
     lost = np.isnan(points.lon)
+    if unnamed.all():
+        problems.add(f"column '{spec.category}' is empty in every row", file=path, key="poi.category")
+        return None
     report.rows = len(points)
     report.drop(lost.sum(), "without a usable lon and lat")
     report.drop((unnamed & ~lost).sum(), "without a category")

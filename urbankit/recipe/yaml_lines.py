@@ -41,7 +41,11 @@ def parse_yaml(
     text: str, file: str | Path | None = None, problems: Problems | None = None
 ) -> tuple[Any, dict[tuple, int]]:
     """As `load_yaml`, from text; `file` is named in errors."""
-    loader = _Loader(text)
+    try:
+        loader = _Loader(text)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise UserError(Problem(f"holds a control character ({error.character:#04x}): is it YAML?", file, line)) from None
     try:
         root = loader.get_single_node()
         if root is None:

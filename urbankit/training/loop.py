@@ -127,8 +127,8 @@ class Loop:
                 "look at the report of prepare for extreme values."
             )
         row = {"stage": self.stage, "epoch": training.epoch}
-        named = losses | {f"validation {name}": value for name, value in scores.items()}
-        training.history += [row | {"name": name, "value": value} for name, value in named.items()]
+        training.history += [row | {"part": "train", "name": k, "value": v} for k, v in losses.items()]
+        training.history += [row | {"part": "validation", "name": k, "value": v} for k, v in scores.items()]
         training.epoch += 1
         if shown:
             shown.advance(loss=losses["total"], **({"validation": scores["total"]} if scores else {}))
