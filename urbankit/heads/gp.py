@@ -36,39 +36,39 @@ class GP(FittedHead):
         )
         steps: int = Field(60, ge=1, description="Steps of Adam on the marginal likelihood.")
         learning_rate: float = Field(0.1, gt=0, description="Learning rate of these steps.")
+        search_points: int = Field(
+            1000, ge=2, description="Training regions that the kernel's parameters are found on, a random choice."
+        )
         max_points: int = Field(
-            2000, ge=2, description="Training regions at most; of more, a random choice (cost grows with the cube)."
+            5000, ge=2, description="Training regions predicted from, a random choice (cost grows with the cube)."
         )
 
     def fit(self, embedding: Tensor, labels: Tensor, blocks: Sequence[int]) -> None:
-        if len(embedding) > self.params.max_points:
-            chosen = torch.randperm(len(embedding))[: self.params.max_points].sort().values.to(embedding.device)
-            embedding, labels = embedding[chosen], labels[chosen]
+        order = torch.randperm(len(embedding)).to(embedding.device)[: self.params.max_points]
         self.block_widths = list(blocks)
-        self.points = self._blocks(embedding)
-        y = labels.double().unsqueeze(1)
+        self.points = self._blocks(embedding[order])
+        y = labels[order].double().unsqueeze(1)
         if not labels.is_floating_point():
-            y = F.one_hot(labels, self.out_dim).double()
+            y = F.one_hot(labels[order], self.out_dim).double()
         self.mean = y.mean(dim=0)
         self.theta = {
-            name: torch.full((len(blocks),) if name in ("length", "linear") else (), value, dtype=torch.float64)
+            name: y.new_full((len(blocks),) if name in ("length", "linear") else (), value)
             for name, value in START.items()
         }
-        squared, inner = _squared_distances(self.points, self.points), _inner_products(self.points, self.points)
+        n = self.params.search_points
         with torch.enable_grad():
-            self._maximise_likelihood(squared, inner, y - self.mean)
-        factor = self._factor(squared, inner)
-        self.weights = torch.cholesky_solve(y - self.mean, factor)
+            self._maximise_likelihood([block[:n] for block in self.points], y[:n] - self.mean)
+        self.weights = torch.cholesky_solve(y - self.mean, self._factor(*_products(self.points, self.points)))
 
     def forward(self, embedding: Tensor) -> Tensor:
         outputs = []
         for part in embedding.split(1024):
             blocks = self._blocks(part)
-            kernel = self._kernel(_squared_distances(blocks, self.points), _inner_products(blocks, self.points))
-            outputs.append(kernel @ self.weights + self.mean)
+            outputs.append(self._kernel(*_products(blocks, self.points)) @ self.weights + self.mean)
         return torch.cat(outputs)
 
-    def _maximise_likelihood(self, squared: Tensor, inner: Tensor, y: Tensor) -> None:
+    def _maximise_likelihood(self, points: list[Tensor], y: Tensor) -> None:
+        squared, inner = _products(points, points)
         for value in self.theta.values():
             value.requires_grad_()
         optimizer = torch.optim.Adam(self.theta.values(), lr=self.params.learning_rate)
@@ -91,8 +91,8 @@ class GP(FittedHead):
         return matern + torch.einsum("b,bij->ij", torch.exp(self.theta["linear"]), inner)
 
     def _factor(self, squared: Tensor, inner: Tensor) -> Tensor:
-        noise = (torch.exp(self.theta["noise"]) + JITTER) * torch.eye(squared.shape[1], dtype=squared.dtype)
-        factor, failed = torch.linalg.cholesky_ex(self._kernel(squared, inner) + noise.to(squared.device))
+        noise = (torch.exp(self.theta["noise"]) + JITTER) * torch.eye(squared.shape[1]).to(squared)
+        factor, failed = torch.linalg.cholesky_ex(self._kernel(squared, inner) + noise)
         if failed:
             raise RunError("head gp: the kernel matrix is not positive definite; lower learning_rate or take head mlp")
         return factor
@@ -102,11 +102,7 @@ class GP(FittedHead):
         return [block.double() / block.shape[1] ** 0.5 for block in embedding.split(self.block_widths, dim=1)]
 
 
-def _squared_distances(a: list[Tensor], b: list[Tensor]) -> Tensor:
-    """Squared distances by block, [blocks, n, m]."""
-    return torch.stack([torch.cdist(x, y).square() for x, y in zip(a, b, strict=True)])
-
-
-def _inner_products(a: list[Tensor], b: list[Tensor]) -> Tensor:
-    """Inner products by block, [blocks, n, m]."""
-    return torch.stack([x @ y.T for x, y in zip(a, b, strict=True)])
+def _products(a: list[Tensor], b: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Squared distances and inner products by block, [blocks, n, m] each."""
+    squared = torch.stack([torch.cdist(x, y).square() for x, y in zip(a, b, strict=True)])
+    return squared, torch.stack([x @ y.T for x, y in zip(a, b, strict=True)])
