@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -15,7 +16,10 @@ from typing import Any
 
 @contextmanager
 def whole(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path` to write to; it replaces `path` when the block ends well, else vanishes."""
+    """A temporary path beside `path` to write to; it replaces `path` when the block ends well, else vanishes.
+
+    A full disk is an `OSError` with `ENOSPC` and the file's name, whichever library was writing.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
@@ -27,6 +31,11 @@ def whole(path: str | Path) -> Iterator[Path]:
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
         temporary.replace(path)
+    except Exception as error:
+        text = os.strerror(errno.ENOSPC)
+        if getattr(error, "errno", None) == errno.ENOSPC or text in str(error):
+            raise OSError(errno.ENOSPC, text, str(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -7,6 +7,7 @@ What a stage has finished is on disk; a run that was cut short goes on from ther
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -14,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from urbankit import __version__
-from urbankit.errors import Problem, RunError, UserError
-from urbankit.files import cache_folder, hash_json, read_json, write_json, write_text
+from urbankit.errors import Problem, Problems, RunError, UserError
+from urbankit.files import cache_folder, hash_json, write_json, write_text
 from urbankit.progress import Progress
 from urbankit.recipe.schema import Recipe
 
@@ -100,9 +101,8 @@ def build_inputs(recipe: Recipe, city: City) -> tuple[Inputs, list[str]]:
         else:
             notes.append(f"view {name} is left out: {reason}")
     if not modalities:
-        raise UserError(
-            [Problem("the city has none of the recipe's modalities", city.path), *(Problem(note) for note in notes)]
-        )
+        message = "the city has none of the recipe's modalities; name one that it has, or `location`, which all have"
+        raise UserError([Problem(message, city.path, key="modalities"), *(Problem(note) for note in notes)])
     device = pick_device(recipe.device)
     return Inputs(city, modalities, views, recipe.engine, encoder_precision(device, recipe.precision)), notes
 
@@ -113,9 +113,26 @@ class _Run:
     def __init__(self, recipe: Recipe, folder: Path, resume: bool, progress: Progress) -> None:
         self.recipe, self.folder, self.progress = recipe, folder, progress
         self.checkpoints = folder / "checkpoints"
+        self.existed = folder.exists()
         self.manifest = self._open(resume)
 
     def all_stages(self) -> None:
+        """All stages; a run that wrong input stops before it has trained leaves its folder as it was."""
+        try:
+            self._all_stages()
+        except UserError:
+            if "resumed" not in self.manifest and not self.checkpoints.exists():
+                self._undo()
+            raise
+
+    def _undo(self) -> None:
+        if self.folder.is_dir():
+            for name in ("manifest.json", "recipe.yaml"):
+                (self.folder / name).unlink(missing_ok=True)
+            if not self.existed:
+                self.folder.rmdir()
+
+    def _all_stages(self) -> None:
         from urbankit.training.finetune import updated_parts
 
         with self._stage("city"):
@@ -127,7 +144,7 @@ class _Run:
             splits = self._splits()
             for task in tasks.values():
                 for split in splits.values():
-                    split.of(task.labelled, task.name)
+                    split.of(task.labelled, f"tasks.{task.name}")
             self._note([*notes, *(note for task in tasks.values() for note in task.notes)])
             method = self._method(inputs)
         with self._stage("pretrain"):
@@ -150,9 +167,12 @@ class _Run:
 
     def _open(self, resume: bool) -> dict[str, Any]:
         from urbankit.manifest import new_manifest
+        from urbankit.runfolder import Run
 
         manifest = self.folder / "manifest.json"
         started = new_manifest(self.recipe)
+        if self.folder.exists() and not self.folder.is_dir():
+            raise UserError(f"{self.folder}: is a file, not a folder. Choose another --out.")
         if self.folder.exists() and any(self.folder.iterdir()):
             if not resume:
                 raise UserError(
@@ -161,18 +181,22 @@ class _Run:
                 )
             if not manifest.is_file():
                 raise UserError(f"{self.folder}: --resume finds no run here (no manifest.json). Choose another --out.")
-            before = read_json(manifest)
-            if before["recipe_hash"] != started["recipe_hash"]:
+            before = Run.open(self.folder).manifest
+            if before.get("recipe_hash") != started["recipe_hash"]:
                 raise UserError(
                     f"{self.folder}: --resume needs the recipe that the run began with, {self.folder / 'recipe.yaml'}; "
                     "this one differs. Run that file, or choose another --out."
                 )
+            write_text(self.folder / "recipe.yaml", self.recipe.to_yaml())
             return before | {"status": "running", "resumed": before.get("resumed", 0) + 1}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_text(self.folder / "recipe.yaml", self.recipe.to_yaml())
             write_json(manifest, started)
         except OSError as error:
+            self._undo()
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise RunError(f"{self.folder}: the disk is full; make room and run again.") from None
             raise UserError(
                 f"{self.folder}: the run folder cannot be written ({error.strerror}). Choose --out."
             ) from None
@@ -205,17 +229,21 @@ class _Run:
     def _tasks(self) -> dict[str, TaskData]:
         from urbankit.evaluation.tasks import load_task
 
-        return {
-            name: load_task(
-                self.city,
-                name,
-                task.target or name,
-                transform=task.transform,
-                scale=task.scale,
-                min_class_size=self.recipe.evaluation.min_class_size,
-            )
-            for name, task in self.recipe.tasks.items()
-        }
+        tasks, problems = {}, Problems()
+        for name, task in self.recipe.tasks.items():
+            try:
+                tasks[name] = load_task(
+                    self.city,
+                    name,
+                    task.target or name,
+                    transform=task.transform,
+                    scale=task.scale,
+                    min_class_size=self.recipe.evaluation.min_class_size,
+                )
+            except UserError as error:
+                problems.extend(error.problems)
+        problems.raise_if_any()
+        return tasks
 
     def _splits(self) -> dict[tuple[str, int], Split]:
         from urbankit.evaluation.splits import make_split

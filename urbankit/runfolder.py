@@ -63,9 +63,12 @@ class Run:
         """Versions, seeds, hashes, device and the seconds of each stage."""
         path = self._there("manifest.json")
         try:
-            return read_json(path)
+            manifest = read_json(path)
         except ValueError as error:
-            raise UserError(Problem(f"is not valid JSON ({error})", path)) from None
+            raise UserError(Problem(f"is damaged ({error}); run the recipe anew in another folder", path)) from None
+        if not isinstance(manifest, dict):
+            raise UserError(Problem("is not the manifest of a run; run the recipe anew in another folder", path))
+        return manifest
 
     @cached_property
     def metrics(self) -> pd.DataFrame:

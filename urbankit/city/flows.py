@@ -62,7 +62,7 @@ def build_flows(
         else:
             groups = _by_point(table, spec, regions, path, problems, report)
     except (pl.exceptions.PolarsError, OSError) as error:
-        problems.add(explain_unreadable(error), file=path, key="flows")
+        problems.add(explain_unreadable(error, path), file=path, key="flows")
         return None
     if groups is None:
         return None
@@ -175,7 +175,9 @@ def _by_point(
     groups = pl.concat(parts)
     known = (pl.col("origin") >= 0) & (pl.col("destination") >= 0)
     if not len(groups.filter(known)):
-        problems.add(explain_no_point(index, *sample), file=path, key="flows")
+        one_end = len(groups.filter((pl.col("origin") >= 0) | (pl.col("destination") >= 0)))
+        why = "no trip both starts and ends in a region" if one_end else explain_no_point(index, *sample)
+        problems.add(why, file=path, key="flows")
         return None
     return _matched(groups, known, "that start or end outside every region", path, problems, report)
 

@@ -181,7 +181,7 @@ def _find_points(
         files,
         ["red", "green", "blue"],
         "uint8",
-        decode_pictures(_paths(data_folder, files, f"{key}.image"), spec.height_width),
+        decode_pictures(_paths(data_folder, files, f"{key}.image", table), spec.height_width),
         rows=len(points),
         dropped={reason: int(which.sum()) for reason, which in dropped.items() if which.any()},
         notes=[f"images that lie in several regions, and stand in each: {several}"] if several else [],
@@ -265,8 +265,11 @@ def _write(
     }
 
 
-def _paths(data_folder: Path, names: list[str], key: str) -> list[Path]:
-    """Each of `names` in the data folder. Raises UserError for the first that leaves it, by a symbolic link also."""
+def _paths(data_folder: Path, names: list[str], key: str, table: Path | None = None) -> list[Path]:
+    """Each of `names` in the data folder. Raises UserError for the first that leaves it, by a symbolic link also.
+
+    `table`: the file that names them, for the error.
+    """
     root = os.path.realpath(data_folder)
     # Pictures share their folders: following links once a folder, not once a picture, makes this cheap.
     real_folder = functools.cache(os.path.realpath)
@@ -276,7 +279,8 @@ def _paths(data_folder: Path, names: list[str], key: str) -> list[Path]:
         if path is not None:
             real = os.path.realpath(path) if path.is_symlink() else real_folder(path.parent)
         if path is None or os.path.commonpath([root, real]) != root:
-            raise UserError(Problem(f"the path '{name}' leaves the data folder {data_folder}", key=key))
+            where = f"the path '{name}' leaves the data folder {data_folder}; put the file in it"
+            raise UserError(Problem(where, table, key=key))
         paths.append(path)
     return paths
 

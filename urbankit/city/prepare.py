@@ -36,7 +36,8 @@ def prepare(
     working directory. Parts whose sources and keys are unchanged are kept as they are.
 
     A city is a city once its manifest says `complete`: a prepare that was killed leaves finished parts, and the same
-    call goes on from there. Raises `UserError` with all mistakes of the sources, `RunError` when the disk is full.
+    call goes on from there. Raises `UserError` with all mistakes of the sources, and then leaves no folder where none
+    was; `RunError` when the disk is full.
     """
     spec_file = Path(spec)
     city = load_city_spec(spec_file)
@@ -65,7 +66,7 @@ class _Preparation:
         try:
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(Problem(f"cannot be created ({error.strerror}); choose another --out", out)) from None
+            raise UserError(Problem(f"cannot be created ({error.strerror}); choose another folder", out)) from None
         try:
             self._build()
         except UserError:
@@ -73,11 +74,10 @@ class _Preparation:
             raise
 
     def _undo(self) -> None:
-        """Leave the folder as it was; parts that were written whole stay for the next call."""
-        if self.written:
-            return
+        """Leave the folder as it was: without a city, or with the old one unless images of it were redone already."""
         if "parts" in self.before:
-            write_json(self.context.out / MANIFEST, self.before)
+            if not self.written:
+                write_json(self.context.out / MANIFEST, self.before)
         else:
             shutil.rmtree(self.context.out)
             if self.existed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,7 +51,7 @@ def scan(path: Path, columns: dict[str, str], problems: Problems, key: str) -> p
             return None
         return table
     except (pl.exceptions.PolarsError, OSError) as error:
-        problems.add(explain_unreadable(error), file=path, key=key)
+        problems.add(explain_unreadable(error, path), file=path, key=key)
         return None
 
 
@@ -62,14 +63,29 @@ def read(path: Path, columns: dict[str, str], problems: Problems, key: str) -> p
     try:
         return None if table is None else table.collect()
     except (pl.exceptions.PolarsError, OSError) as error:
-        problems.add(explain_unreadable(error), file=path, key=key)
+        problems.add(explain_unreadable(error, path), file=path, key=key)
         return None
 
 
-def explain_unreadable(error: Exception) -> str:
-    """What Polars said about a file, in its first line."""
+def explain_unreadable(error: Exception, path: Path) -> str:
+    """What Polars said about a file, in its first line; of JSONL, the row that is no JSON."""
+    if path.suffix.lower() in (".jsonl", ".ndjson"):
+        row = _first_row_not_json(path)
+        if row is not None:
+            return f"cannot be read, it may be truncated or damaged: row {row} is not a JSON object"
     text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return f"cannot be read, it may be truncated or damaged: {text[:300]}"
+
+
+def _first_row_not_json(path: Path) -> int | None:
+    with path.open("rb") as stream:
+        for row, line in enumerate(stream, start=1):
+            try:
+                if line.strip() and not isinstance(json.loads(line), dict):
+                    return row
+            except ValueError:
+                return row
+    return None
 
 
 def check_columns(path: Path, columns: dict[str, str], found: Iterable[str], problems: Problems, key: str) -> bool:

@@ -45,7 +45,11 @@ def build_target(
     name: str, spec: TargetSpec, regions: gpd.GeoDataFrame, data: Path, problems: Problems, report: SourceReport
 ) -> Target | None:
     """One target; None when `problems` says why (a target without any value among them)."""
-    build = {TableTarget: _from_table, RasterTarget: _from_raster, PointTarget: _from_points}[type(spec)]
+    build, source_key = {
+        TableTarget: (_from_table, "table"),
+        RasterTarget: (_from_raster, "raster"),
+        PointTarget: (_from_points, "points"),
+    }[type(spec)]
     before = len(list(problems))
     target = build(name, spec, regions, data, problems, report)
     if target is None or len(list(problems)) > before:
@@ -58,7 +62,11 @@ def build_target(
             report.note(f"infinite, taken as missing, in {some(ids[infinite])}")
     present = target.present
     if not present.any():
-        problems.add("has no value in any region", key=report.key)
+        what = (
+            "every value that is there is infinite" if target.kind == "regression" and infinite.any() else "all empty"
+        )
+        source = inside(data, getattr(spec, source_key))
+        problems.add(f"has no value in any region: {what}; correct it or take it out", file=source, key=report.key)
         return None
     report.covers = ("target", name, int(present.sum()))
     if target.kind == "regression":
@@ -124,6 +132,9 @@ def _from_points(
         return None
     label = pl.Series(_labels(points.columns[spec.label]), dtype=pl.String)
     unnamed, lost = label.is_null().to_numpy(), np.isnan(points.lon)
+    if unnamed.all():
+        problems.add(f"column '{spec.label}' is empty in every row", file=path, key=f"{report.key}.label")
+        return None
     report.rows = len(points)
     report.drop(lost.sum(), "without a usable lon and lat")
     report.drop((unnamed & ~lost).sum(), "without a label")

@@ -15,8 +15,11 @@ from urbankit.errors import UrbankitError
 FAILED, WRONG_INPUT, INTERRUPTED = 1, 2, 130
 
 REMEDIES = {
-    errno.ENOSPC: (FAILED, "the disk is full; free some space, then go on with --resume"),
-    errno.EDQUOT: (FAILED, "the disk quota is used up; free some space, then go on with --resume"),
+    errno.ENOSPC: (FAILED, "the disk is full; free some space and give the same command again, a run with --resume"),
+    errno.EDQUOT: (
+        FAILED,
+        "the disk quota is used up; free some space and give the same command again, a run with --resume",
+    ),
     errno.EACCES: (WRONG_INPUT, "no permission; choose another folder or change its permissions"),
     errno.EPERM: (WRONG_INPUT, "not permitted; choose another folder or change its permissions"),
     errno.EROFS: (WRONG_INPUT, "the file system is read-only; choose another folder"),

@@ -22,6 +22,9 @@ MIN_CLASS_SIZE = 10
 MIN_LABELLED = 10
 """Fewer labelled regions than this leave fewer than two in the validation and test parts."""
 
+LARGEST = 1e30
+"""Nothing that is measured is larger; a value that stands for missing and was not declared so is."""
+
 SCALES = ("own", "log")
 
 
@@ -136,10 +139,11 @@ def make_task(
     if scale not in SCALES:
         problems.add(f"unknown scale '{scale}'; known: {', '.join(SCALES)}", key=f"tasks.{name}.scale")
     y = np.array(values, dtype=np.float64)
-    infinite = np.isinf(y)
+    infinite = np.abs(y) > LARGEST
     if infinite.any():
         problems.add(
-            f"{int(infinite.sum())} values are infinite (regions {_some(ids, infinite)}); remove or correct them",
+            f"{int(infinite.sum())} values are infinite or beyond {LARGEST:g} (regions {_some(ids, infinite)}); remove "
+            "or correct them",
             key=f"tasks.{name}",
         )
     negative = y < 0
@@ -188,8 +192,8 @@ def _enough(name: str, labelled: int, problems: Problems) -> None:
         problems.add("the target has no value for any region; check its source", key=f"tasks.{name}")
     elif labelled < MIN_LABELLED:
         problems.add(
-            f"only {_regions(labelled)} have a value; train, validation and test parts need at least "
-            f"{MIN_LABELLED} together",
+            f"only {_regions(labelled)} {'has' if labelled == 1 else 'have'} a value; train, validation and test parts "
+            f"need at least {MIN_LABELLED} together",
             key=f"tasks.{name}",
         )
 

@@ -45,7 +45,9 @@ def parse_yaml(
         loader = _Loader(text)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise UserError(Problem(f"holds a control character ({error.character:#04x}): is it YAML?", file, line)) from None
+        raise UserError(
+            Problem(f"holds a control character ({error.character:#04x}): is it YAML?", file, line)
+        ) from None
     try:
         root = loader.get_single_node()
         if root is None:

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from urbankit.errors import UserError
+from urbankit.errors import Problem, UserError
 from urbankit.files import whole
 
 
@@ -31,7 +31,13 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such checkpoint") from None
     except Exception as error:
-        raise UserError(f"{path}: not a checkpoint of urbankit ({error})") from None
+        raise damaged(path, error) from None
+
+
+def damaged(path: Path, reason: object) -> UserError:
+    """What to say of a checkpoint that cannot be used."""
+    message = f"is not a checkpoint of this stage, or damaged ({reason}); remove it, and --resume trains it anew"
+    return UserError(Problem(message, path))
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -47,7 +47,10 @@ class Finetuned:
     def load(cls, path: Path) -> Finetuned:
         """Read what `save` wrote."""
         tensors, facts = checkpoint.load(path)
-        return cls({k: v.numpy() for k, v in tensors.items()}, facts["best_epochs"], facts["history"])
+        try:
+            return cls({k: v.numpy() for k, v in tensors.items()}, facts["best_epochs"], facts["history"])
+        except KeyError as error:
+            raise checkpoint.damaged(path, f"it lacks {error}") from None
 
 
 def updated_parts(method: Method, settings: Finetune) -> set[str]:

@@ -158,6 +158,14 @@ class Loop:
         if self.last is None or not self.last.exists():
             return Training()
         tensors, facts = checkpoint.load(self.last)
+        try:
+            return self._restored(tensors, facts)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise checkpoint.damaged(self.last, str(error).splitlines()[0]) from None
+
+    def _restored(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> Training:
+        if facts["stage"] != self.stage:
+            raise ValueError(f"it is of {facts['stage']}")
         load_trained_state(self.model, _below("model/", tensors))
         checkpoint.restore_optimizer(self.optimizer, tensors)
         self._average.restore(_below("average/", tensors), facts["epoch"])
