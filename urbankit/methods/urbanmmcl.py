@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -273,6 +273,12 @@ class UrbanMMCL(Method):
             for key, name in named
             if name not in known
         ]
+
+    def _apply(self, *args: Any, **kwargs: Any) -> UrbanMMCL:
+        """As in torch; the graphs follow the weights to their device."""
+        super()._apply(*args, **kwargs)
+        self.graphs = {view: graph.to(self.bank.device) for view, graph in self.graphs.items()}
+        return self
 
     def _alignments(self) -> list[Pair]:
         have = self.inputs.modalities
