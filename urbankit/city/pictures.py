@@ -75,7 +75,7 @@ def decode_picture(path: Path, size: tuple[int, int]) -> np.ndarray:
     except UserError:
         raise
     except Image.DecompressionBombError as error:
-        raise UserError(_too_large(path, str(error))) from None
+        raise UserError(_too_large(path, str(error).split(" exceeds")[0])) from None
     except Exception as error:  # (Pillow's decoders raise errors of many kinds on damaged files)
         raise UserError(Problem(f"image cannot be decoded, truncated or damaged: {error}", path)) from None
     return np.ascontiguousarray(np.asarray(fitted).transpose(2, 0, 1))

@@ -14,14 +14,21 @@ from urbankit.recipe.yaml_lines import dotted
 def problems_of(
     error: ValidationError, lines: dict[tuple, int], file: str | Path, model: type[BaseModel]
 ) -> list[Problem]:
-    """One problem an error, in the order of the file. Tags of unions (`<Model>`) are no part of a key."""
-    problems = []
+    """One problem a key, in the order of the file.
+
+    Only what the file holds is part of a key, and a key that is missing: pydantic also names the members of unions.
+    """
+    messages: dict[tuple, list[str]] = {}
     for mistake in error.errors(include_url=False):
         location = mistake["loc"]
-        key = tuple(part for part in location if not _is_tag(part) and part != "[key]")
-        line = next((lines[key[:n]] for n in range(len(key), 0, -1) if key[:n] in lines), None)
-        message = _message(mistake, _model_at(model, location[:-1]))
-        problems.append(Problem(message, file, line, dotted(key) or None))
+        path = tuple(part for part in location if not _is_tag(part) and part != "[key]")
+        held = next(path[:n] for n in range(len(path), -1, -1) if path[:n] in lines)
+        key = (*held, location[-1]) if mistake["type"] == "missing" else held
+        messages.setdefault((held, key), []).append(_message(mistake, _model_at(model, location[:-1])))
+    problems = [
+        Problem(", or ".join(texts), file, lines[held] if held else None, dotted(key) or None)
+        for (held, key), texts in messages.items()
+    ]
     return sorted(problems, key=lambda problem: problem.line or 0)
 
 
