@@ -61,7 +61,7 @@ veiws: {}
         "bad.yaml:17: method.fusion.hidden: should be greater than 0, not 0",
         "bad.yaml:18: method.fusion.after.name: unknown fusion 'toy_sun'. Did you mean 'toy_sum'?",
         "bad.yaml:19: method.stages.0.x: unknown key. It takes no parameters.",
-        "bad.yaml:21: tasks.co.transform: should be 'none', 'standard' or 'log', not 'logarithm'",
+        "bad.yaml:21: tasks.co.transform: should be 'none', 'standard', 'log' or 'soft-log', not 'logarithm'",
         "bad.yaml:21: tasks.co.head.name: unknown head 'toy_heed'. Did you mean 'toy_head'?",
         "bad.yaml:22: pretrain.lr: unknown key. Known: batch_size, epochs, gradient_clip, learning_rate,"
         " learning_rates, optimizer, patience, validation_share, weight_decay.",
