@@ -1,0 +1,52 @@
+"""Every shipped recipe from end to end, on the tiny city with short trainings."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from urbankit.pipeline import run
+from urbankit.progress import Progress
+from urbankit.recipe.find import shipped
+from urbankit.recipe.schema import Recipe
+
+# What the tiny city does not have under the recipe's name, or what takes long.
+OTHERWISE = {
+    "manhattan": ["tasks.check_ins.target=population_density"],
+    "shenzhen": ["tasks.log_carbon.target=co", "tasks.log_population.target=population_density"],
+    "urbanmmcl-paper": [
+        "modalities.rsi={pretrained: null, patch_size: 16, hidden_size: 16, layers: 1, heads: 2}",
+        "modalities.svi={pretrained: null, patch_size: 16, hidden_size: 16, layers: 1, heads: 2}",
+        "modalities.text={pretrained: null, hidden_size: 16, layers: 1, heads: 2}",
+        "modalities.location={features: 8, hidden: 16, layers: 1, width: 16}",
+        "method.dim=16",
+        "method.max_observations=2",
+    ],
+}
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_it_runs_to_the_end(name, tiny_city, tmp_path):
+    changes = [
+        f"city={{prepared: {tiny_city.path}}}",
+        "pretrain.epochs=1",
+        "finetune.epochs=1",
+        "evaluation={seeds: [0], floors: [mean], min_class_size: 1, splits: [random]}",
+        "report.figures=false",
+        *OTHERWISE.get(name, []),
+    ]
+    recipe = Recipe.load(name, changes)
+    result = run(recipe, tmp_path / "run", progress=Progress(quiet=True))
+    scores = result.metrics.query("model == 'urbanmmcl'")
+    assert set(scores["task"]) == set(recipe.tasks)
+    assert np.isfinite(scores.query("metric in ['mae', 'accuracy']")["value"]).all()
+    assert len(result.embeddings) == tiny_city.n_regions
+
+
+def test_the_engines_agree_on_a_whole_run(tiny_recipe, tmp_path):
+    tiny_recipe["tasks"] = {}
+    one, two = (
+        run(Recipe.load(tiny_recipe | {"engine": engine}), tmp_path / engine, progress=Progress(quiet=True)).embeddings
+        for engine in ("auto", "torch")
+    )
+    assert np.allclose(np.stack(one["embedding"]), np.stack(two["embedding"]), atol=1e-3)
