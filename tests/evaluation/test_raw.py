@@ -115,8 +115,9 @@ def test_principal_components_of_an_empty_or_tiny_matrix() -> None:
     assert principal_components(sparse.csr_array(np.ones((1, 1))), 40).shape == (1, 0)
 
 
-def test_captions_as_tf_idf_and_missing_where_there_is_none() -> None:
-    raw = raw_inputs(SmallCity(), recipe({"text": {"name": "text"}}))
+@pytest.mark.parametrize("encoder", ["text", "words"])
+def test_captions_as_tf_idf_and_missing_where_there_is_none(encoder: str) -> None:
+    raw = raw_inputs(SmallCity(), recipe({"told": {"name": encoder}}))
     park = column(raw, "rsi caption 'park'")
     assert park[0] > 0 and park[3] > 0
     assert np.isnan(park[[1, 2, *range(4, 12)]]).all()

@@ -65,7 +65,7 @@ def raw_inputs(city: City, recipe: UsesModalitiesAndViews) -> RawInputs:
     if components & {"mobility", "flow_profile"}:
         blocks.append(_flows(city))
     blocks += [_bands(city, source) for source in city.image_sources if source in read]
-    if "text" in components:
+    if components & {"text", "words"}:
         blocks += [_captions(city, source) for source in city.caption_sources]
     blocks += [_table(city, table) for table in city.tables if table in read]
     blocks += [_features(city, name, use) for name, use in modalities.items() if use.name not in _READ_ABOVE]
