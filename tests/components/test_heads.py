@@ -9,6 +9,7 @@ import torch
 
 from urbankit import registry
 from urbankit.component import Use
+from urbankit.heads import gp
 
 
 @pytest.mark.parametrize("name", ["linear", "mlp"])
@@ -80,3 +81,25 @@ def test_forest_regresses():
     head = registry.create("head", Use(name="forest", trees=50), 3, 1)
     head.fit(z[:150], z[:150, 0], [3])
     assert (head(z[150:]).squeeze(1) - z[150:, 0]).abs().mean() < 0.1
+
+
+@pytest.mark.parametrize("linear", [False, True])
+def test_gp_predicts_the_same_a_few_rows_at_a_time(linear, monkeypatch):
+    z, y, new = torch.randn(30, 5), torch.randn(30), torch.randn(20, 5)
+    predicted = []
+    for rows in (1024, 7):
+        monkeypatch.setattr(gp, "ROWS_AT_ONCE", rows)
+        torch.manual_seed(0)
+        head = registry.create("head", Use(name="gp", steps=3, linear=linear), 5, 1)
+        head.fit(z, y, [2, 3])
+        predicted.append(head(new))
+    assert torch.allclose(*predicted, atol=1e-9)
+
+
+def test_forest_predicts_the_same_bits_again():
+    torch.manual_seed(0)
+    z = torch.rand(300, 3)
+    head = registry.create("head", Use(name="forest", trees=40), 3, 1)
+    head.fit(z, z.sum(dim=1), [3])
+    first = head(z)
+    assert all(torch.equal(head(z), first) for _ in range(10))

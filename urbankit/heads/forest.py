@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Literal
 
@@ -38,12 +39,19 @@ class Forest(FittedHead):
         else:
             weight = None if p.class_weight == "none" else p.class_weight
             self.model = RandomForestClassifier(class_weight=weight, **common)
-        self.model.fit(embedding.cpu().numpy(), labels.cpu().numpy())
+        # Threads that grow a forest race for the list of warning filters and may leave it empty for good.
+        with warnings.catch_warnings():
+            self.model.fit(embedding.cpu().numpy(), labels.cpu().numpy())
 
     def forward(self, embedding: Tensor) -> Tensor:
+        import joblib
+
         x = embedding.cpu().numpy()
-        if not hasattr(self.model, "classes_"):
-            return torch.as_tensor(self.model.predict(x), device=embedding.device).unsqueeze(1)
+        # Threads would add up the trees' predictions in any order, so not to the same last bit.
+        with joblib.parallel_config(backend="sequential"):
+            if not hasattr(self.model, "classes_"):
+                return torch.as_tensor(self.model.predict(x), device=embedding.device).unsqueeze(1)
+            shares = torch.as_tensor(self.model.predict_proba(x))
         outputs = torch.full((len(x), self.out_dim), -torch.inf, dtype=torch.float64)
-        outputs[:, torch.as_tensor(self.model.classes_)] = torch.as_tensor(self.model.predict_proba(x)).log()
+        outputs[:, torch.as_tensor(self.model.classes_)] = shares.log()
         return outputs.to(embedding.device)

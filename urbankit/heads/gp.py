@@ -17,6 +17,7 @@ from urbankit.heads.base import FittedHead
 START = {"signal": 0.0, "length": 0.5, "linear": -2.0, "noise": -2.0}
 PRIOR_WEIGHT = 0.05
 JITTER = 1e-4
+ROWS_AT_ONCE = 1024
 
 
 class GP(FittedHead):
@@ -58,22 +59,19 @@ class GP(FittedHead):
         n = self.params.search_points
         with torch.enable_grad():
             self._maximise_likelihood([block[:n] for block in self.points], y[:n] - self.mean)
-        self.weights = torch.cholesky_solve(y - self.mean, self._factor(*_products(self.points, self.points)))
+        self.weights = torch.cholesky_solve(y - self.mean, self._factor(self._gram(self.points)))
 
     def forward(self, embedding: Tensor) -> Tensor:
-        outputs = []
-        for part in embedding.split(1024):
-            blocks = self._blocks(part)
-            outputs.append(self._kernel(*_products(blocks, self.points)) @ self.weights + self.mean)
-        return torch.cat(outputs)
+        parts = embedding.split(ROWS_AT_ONCE)
+        return torch.cat([self._gram(self._blocks(part)) @ self.weights + self.mean for part in parts])
 
     def _maximise_likelihood(self, points: list[Tensor], y: Tensor) -> None:
-        squared, inner = _products(points, points)
+        squared, inner = self._products(points, points)
         for value in self.theta.values():
             value.requires_grad_()
         optimizer = torch.optim.Adam(self.theta.values(), lr=self.params.learning_rate)
         for _ in range(self.params.steps):
-            factor = self._factor(squared, inner)
+            factor = self._factor(self._kernel(squared, inner))
             fit = 0.5 * (y * torch.cholesky_solve(y, factor)).sum(dim=0).mean()
             loss = fit + factor.diagonal().log().sum()
             loss = loss + PRIOR_WEIGHT * sum((v - START[name]).square().sum() for name, v in self.theta.items())
@@ -82,17 +80,29 @@ class GP(FittedHead):
             optimizer.step()
         self.theta = {name: value.detach() for name, value in self.theta.items()}
 
-    def _kernel(self, squared: Tensor, inner: Tensor) -> Tensor:
+    def _gram(self, points: list[Tensor]) -> Tensor:
+        """The kernel [n, m] of `points` with the fitted ones, a few rows at a time: blocks times n times m is large."""
+        starts = range(0, len(points[0]), ROWS_AT_ONCE)
+        rows = ([block[start : start + ROWS_AT_ONCE] for block in points] for start in starts)
+        return torch.cat([self._kernel(*self._products(part, self.points)) for part in rows])
+
+    def _products(self, a: list[Tensor], b: list[Tensor]) -> tuple[Tensor, Tensor | None]:
+        """Squared distances and, where the kernel has linear terms, inner products by block: [blocks, n, m] each."""
+        pairs = list(zip(a, b, strict=True))
+        squared = torch.stack([torch.cdist(x, y).square() for x, y in pairs])
+        return squared, torch.stack([x @ y.T for x, y in pairs]) if self.params.linear else None
+
+    def _kernel(self, squared: Tensor, inner: Tensor | None) -> Tensor:
         scaled = torch.einsum("b,bij->ij", torch.exp(-2 * self.theta["length"]), squared)
         r = torch.sqrt(3 * scaled + 1e-12)
         matern = torch.exp(self.theta["signal"]) * (1 + r) * torch.exp(-r)
-        if not self.params.linear:
+        if inner is None:
             return matern
         return matern + torch.einsum("b,bij->ij", torch.exp(self.theta["linear"]), inner)
 
-    def _factor(self, squared: Tensor, inner: Tensor) -> Tensor:
-        noise = (torch.exp(self.theta["noise"]) + JITTER) * torch.eye(squared.shape[1]).to(squared)
-        factor, failed = torch.linalg.cholesky_ex(self._kernel(squared, inner) + noise)
+    def _factor(self, kernel: Tensor) -> Tensor:
+        noise = (torch.exp(self.theta["noise"]) + JITTER) * torch.eye(len(kernel)).to(kernel)
+        factor, failed = torch.linalg.cholesky_ex(kernel + noise)
         if failed:
             raise RunError("head gp: the kernel matrix is not positive definite; lower learning_rate or take head mlp")
         return factor
@@ -100,9 +110,3 @@ class GP(FittedHead):
     def _blocks(self, embedding: Tensor) -> list[Tensor]:
         """The blocks in float64, each divided by the root of its width so that distances are comparable."""
         return [block.double() / block.shape[1] ** 0.5 for block in embedding.split(self.block_widths, dim=1)]
-
-
-def _products(a: list[Tensor], b: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Squared distances and inner products by block, [blocks, n, m] each."""
-    squared = torch.stack([torch.cdist(x, y).square() for x, y in zip(a, b, strict=True)])
-    return squared, torch.stack([x @ y.T for x, y in zip(a, b, strict=True)])
