@@ -133,7 +133,7 @@ class _Run:
                 self.folder.rmdir()
 
     def _all_stages(self) -> None:
-        from urbankit.training.finetune import updated_parts
+        from urbankit.training.finetune import check_parts, updated_parts
 
         with self._stage("city"):
             self.city = prepare_city(self.recipe, self.progress)
@@ -147,6 +147,7 @@ class _Run:
                     split.of(task.labelled, f"tasks.{task.name}")
             self._note([*notes, *(note for task in tasks.values() for note in task.notes)])
             method = self._method(inputs)
+            check_parts(method, self.recipe.finetune)
         with self._stage("pretrain"):
             history = self._pretrain(method)
         with self._stage("embed"):
@@ -289,13 +290,13 @@ class _Run:
         import torch
 
         from urbankit.runfolder import write_embeddings
+        from urbankit.training.device import pick_device
         from urbankit.training.loop import epoch_seed
 
         method.eval()
         torch.manual_seed(epoch_seed(self.recipe.seed, "embed", 0))
-        device = next(method.parameters()).device
         with torch.no_grad():
-            regions = torch.arange(self.city.n_regions, device=device).split(1024)
+            regions = torch.arange(self.city.n_regions, device=pick_device(self.recipe.device)).split(1024)
             embeddings = torch.cat([method(part).float() for part in regions])
         if not torch.isfinite(embeddings).all():
             raise RunError("the method's embeddings are not all finite; nothing was written. Lower the learning rate.")
@@ -334,9 +335,13 @@ class _Run:
         return results
 
     def _floors(self, tasks: dict[str, TaskData], splits: dict[tuple[str, int], Split]) -> FloorResults:
-        from urbankit.evaluation.floors import evaluate_floors
+        import pandas as pd
+
+        from urbankit.evaluation.floors import FloorResults, evaluate_floors
         from urbankit.evaluation.raw import raw_inputs
 
+        if not tasks or not self.recipe.evaluation.floors:
+            return FloorResults([], pd.DataFrame())
         raw = raw_inputs(self.city, self.recipe)
         return evaluate_floors(tasks, raw, self.city.xy, splits, self.recipe.evaluation.floors, self.progress)
 

@@ -7,6 +7,7 @@ import torch
 
 from urbankit import registry
 from urbankit.component import Use
+from urbankit.errors import UserError
 from urbankit.methods.base import Inputs
 
 VIT = {"patch_size": 16, "hidden_size": 16, "layers": 1, "heads": 2}
@@ -109,6 +110,17 @@ def test_masked_features_are_told_from_standardised_targets(tiny_city):
     for view in VIEWS:
         error = method.decoders[view](embeddings[view])[hidden] - target[hidden]
         assert torch.allclose(losses[f"{view} masked"], (error**2).mean(), atol=1e-5)
+
+
+def test_one_region_alone_has_finite_losses(tiny_city):
+    method = built(tiny_city, masked_features=1.0, mask_share=0.99).train()
+    losses = method.loss(torch.tensor([3]))
+    assert torch.isfinite(losses["total"]) and not any("masked" in name for name in losses)
+
+
+def test_node_features_that_the_city_lacks_are_named(tiny_city):
+    with pytest.raises(UserError, match=r"method.features: .*\(rsi, svi\)"):
+        built(tiny_city, {"location": MODALITIES["location"]}, features=["rsi", "svi"])
 
 
 @pytest.mark.parametrize(

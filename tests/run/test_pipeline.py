@@ -128,6 +128,13 @@ def test_every_paradigm_predicts(paradigm, tiny_recipe, tmp_path):
     assert np.isfinite(result.metrics.query("metric == 'mae'")["value"]).all()
 
 
+def test_a_part_that_the_method_lacks_is_named_before_anything_is_trained(tiny_recipe, tmp_path):
+    tiny_recipe["finetune"]["update"] = ["projection"]
+    with pytest.raises(UserError, match=r"finetune.update: .* 'projections'"):
+        completed(tiny_recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_modality_and_a_view_the_city_lacks_are_left_out_with_a_note(tiny_recipe, tmp_path):
     tiny_recipe["modalities"]["aerial"] = {"name": "vit"}
     tiny_recipe["tasks"] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,13 @@ def test_parts_have_their_own_learning_rates_and_an_unknown_part_is_named():
     assert {group["name"]: group["lr"] for group in built.param_groups} == {"encoders": 0.1, "heads": 0.5}
     with pytest.raises(UserError, match=r"finetune.learning_rates.encoder: .* 'encoders'"):
         build_optimizer(parts, learning_rates={"encoder": 0.5}, **arguments)
+
+
+def test_a_judged_loss_that_is_never_finite_keeps_the_last_state():
+    setting = Setting(epochs=3, patience=9)
+    setting.loop.judged = ("a", "b")
+    scores = iter([{"a": 1.0, "b": math.nan}, {"a": 2.0, "b": math.nan}, {"a": 3.0, "b": math.nan}])
+    training = setting.loop.run(setting.train_epoch, lambda: next(scores))
+    assert (training.best["a"].epoch, training.best["b"].epoch) == (0, 2)
+    last = setting.model.state_dict()
+    assert all(torch.equal(value, last[name]) for name, value in training.best["b"].state.items())

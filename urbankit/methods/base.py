@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,7 @@ class Inputs:
 class Method(Component, nn.Module, ABC):
     """A pre-training procedure. `dim` is the width of the region embedding.
 
-    `blocks` are the widths of the parts that the embedding consists of, side by side, where it is not one whole.
+    `blocks` are the widths of the parts that the embedding consists of, side by side; empty where it is one whole.
 
     A method is a module over region indices: it loads the observations of the regions it is asked for. Its random
     choices (walks, observations, augmentation) come from torch's global generator, which the training loop seeds anew
@@ -60,7 +61,7 @@ class Method(Component, nn.Module, ABC):
     """
 
     dim: int
-    blocks: list[int]
+    blocks: Sequence[int] = ()
 
     def __init__(self, params: Component.Params, inputs: Inputs) -> None:
         nn.Module.__init__(self)

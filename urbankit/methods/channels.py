@@ -7,6 +7,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
+from urbankit.errors import Problem, UserError
 from urbankit.methods.base import Inputs
 from urbankit.modalities.pooling import RegionEncoder
 
@@ -19,7 +20,8 @@ class Channels(nn.Module):
     over its observations (eq. 15).
 
     `alignments` are pairs of channels, `features` those that make the node features. Where the backbone of an encoder
-    is frozen its outputs are computed once, by `keep`; `kept` says whether that is so for all of them.
+    is frozen its outputs are computed once, by `keep`; `kept` says whether that is so for all of them. Raises
+    `UserError` where nothing is left to make node features of.
     """
 
     def __init__(
@@ -35,6 +37,10 @@ class Channels(nn.Module):
         self.encoders = nn.ModuleDict({name: inputs.encoder(name, dim) for name in inputs.modalities})
         pairs = [(first, self._described(second, first)) for first, second in alignments]
         self.features = self._default_features() if features is None else self._available(features)
+        if not self.features:
+            asked = ", ".join(features or []) or "none"
+            message = f"the city has none of the modalities that make the node features ({asked}); name one that it has"
+            raise UserError(Problem(message, key="method.features"))
         named = dict.fromkeys([*self.features, *(channel for pair in pairs for channel in pair)])
         self.pools = {channel: self._pool(channel) for channel in named}
         self.alignments = [pair for pair in pairs if all(self.pools[c].present.any() for c in pair)]

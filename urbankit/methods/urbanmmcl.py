@@ -190,9 +190,10 @@ class UrbanMMCL(Method):
         """Beyond the paper: the squared error of each view's embeddings [B, d] in telling the hidden node features.
 
         `own` [B, width] are the features, standardised here over the mini-batch and without gradient, so that there is
-        nothing to gain from making them easy; `hidden` (bool [B]) says whose were hidden.
+        nothing to gain from making them easy; `hidden` (bool [B]) says whose were hidden. One region alone has no
+        deviation to be standardised by, and no such loss.
         """
-        if not hidden.any():
+        if len(own) < 2 or not hidden.any():
             return {}
         target = ((own - own.mean(dim=0)) / own.std(dim=0).clamp(min=1e-6)).detach()[hidden]
         return {

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from urbankit import registry
 from urbankit.component import Use
+from urbankit.errors import Problems, closest
 from urbankit.heads.base import FittedHead, Head
 from urbankit.progress import Stage
 from urbankit.training import checkpoint
@@ -63,6 +64,19 @@ def updated_parts(method: Method, settings: Finetune) -> set[str]:
     return everything & set(settings.update)
 
 
+def check_parts(method: Method, settings: Finetune) -> None:
+    """Raise `UserError` for parts that `settings` name and neither the method nor the heads are."""
+    parts, problems = method.parts(), Problems()
+    for part in settings.update:
+        if part not in (*parts, "all"):
+            problems.add(f"the method has no part '{part}'.{closest(part, [*parts, 'all'])}", key="finetune.update")
+    for part in settings.learning_rates:
+        if part not in (*parts, "heads"):
+            message = f"the method has no part '{part}'.{closest(part, [*parts, 'heads'])}"
+            problems.add(message, key=f"finetune.learning_rates.{part}")
+    problems.raise_if_any()
+
+
 def finetune(
     method: Method,
     embeddings: Tensor,
@@ -98,8 +112,9 @@ def finetune(
     if trained:
         model.heads = nn.ModuleDict(trained)
         result = _train(model, {task: labels[task] for task in trained}, settings, seed, name, last, shown)
+    z, blocks = model.standardised(embeddings), method.blocks or [method.dim]
     for task, head in fitted.items():
-        result.predictions[task] = _fit(head, labels[task], model.standardised(embeddings), method.blocks)
+        result.predictions[task] = _fit(head, labels[task], z, blocks)
     return result
 
 
@@ -121,11 +136,13 @@ def _train(
     shown: Stage | None,
 ) -> Finetuned:
     """Train the heads, and the method as far as it is not frozen, by gradient steps on the tasks' summed losses."""
+    parts = model.parts()
     optimizer = build_optimizer(
-        model.parts(),
+        parts,
         optimizer=settings.optimizer,
         learning_rate=settings.learning_rate,
-        learning_rates=settings.learning_rates,
+        # Parts that are named but stay as they are have no rate.
+        learning_rates={part: rate for part, rate in settings.learning_rates.items() if part in parts},
         weight_decay=settings.weight_decay,
         key="finetune",
     )

@@ -53,9 +53,9 @@ class Loop:
 
     `judged` names the validation losses that decide: for each of them the state with the lowest is kept, and training
     stops once none has improved for `patience` epochs. With `patience` 0 all epochs run and the last state is the one
-    kept. `schedule` is of the learning rates over the epochs: `constant`, or `cosine`, which rises over the first tenth
-    and falls to zero. With `average` the running average of the weights (see `WeightAverage`) is what is validated and
-    kept. `last` is the checkpoint file; without it nothing is written.
+    kept, as it is for a loss that was never finite. `schedule` is of the learning rates over the epochs: `constant`, or
+    `cosine`, which rises over the first tenth and falls to zero. With `average` the running average of the weights (see
+    `WeightAverage`) is what is validated and kept. `last` is the checkpoint file; without it nothing is written.
     """
 
     stage: str
@@ -96,10 +96,11 @@ class Loop:
                     self._save(training)
                     saved = time.monotonic()
         self._save(training)
-        if not self.patience or not training.best:
+        unjudged = [name for name in self.judged if name not in training.best]
+        if unjudged:
             with self._average.in_place():
                 state = trained_state(self.model)
-            training.best = {name: Best(math.nan, training.epoch - 1, state) for name in self.judged}
+            training.best |= {name: Best(math.nan, training.epoch - 1, state) for name in unjudged}
         return training
 
     def _epoch(

@@ -43,6 +43,7 @@ class Predictor(nn.Module):
         return (z.float() - self.shift) / self.scale
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
+        """Every trainable parameter by its part: those of the method, and `heads`."""
         parts = {} if self.method is None else self.method.parts()
         return parts | {"heads": list(self.heads.parameters())}
 
@@ -66,11 +67,19 @@ class Labels:
             self.y = torch.as_tensor(self.transform.transform(data.y), dtype=torch.float32, device=device)
 
     def loss(self, outputs: Tensor, regions: Tensor) -> Tensor:
-        if self.data.kind == "classification":
-            return F.cross_entropy(outputs, self.y[regions], weight=self.class_weights)
-        return F.mse_loss(outputs.squeeze(1), self.y[regions])
+        """Mean loss of `outputs` [B, n_outputs] for labelled `regions` int64 [B].
+
+        Classes without a training region count for nothing: where there is no other the loss is zero.
+        """
+        y = self.y[regions]
+        if self.data.kind == "regression":
+            return F.mse_loss(outputs.squeeze(1), y)
+        if not self.class_weights[y].any():
+            return outputs.sum() * 0.0
+        return F.cross_entropy(outputs, y, weight=self.class_weights)
 
     def predict(self, outputs: Tensor) -> np.ndarray:
+        """What `outputs` [N, n_outputs] say: float64 [N] in the target's own units, or class numbers int64 [N]."""
         if self.data.kind == "classification":
             return outputs.argmax(dim=1).cpu().numpy()
         return self.transform.inverse(outputs.squeeze(1).double().cpu().numpy())

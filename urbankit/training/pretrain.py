@@ -25,9 +25,9 @@ def pretrain(
     A share of the regions (`validation_share`) is held out of the mini-batches; the loss over them decides when to stop
     and which state to keep. Checkpoints go to `folder` as `last` and `best`.
     """
-    device = next(method.buffers()).device
+    device = next(method.parameters()).device
     order = torch.randperm(n_regions, generator=torch.Generator().manual_seed(epoch_seed(seed, "held out", 0)))
-    n_held = round(settings.validation_share * n_regions)
+    n_held = min(round(settings.validation_share * n_regions), n_regions - 1)
     held_out, trained_on = order[:n_held].sort().values.to(device), order[n_held:].sort().values
     optimizer = build_optimizer(
         method.parts(),

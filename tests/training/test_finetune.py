@@ -1,0 +1,101 @@
+"""Fine-tuning: what it may see, what it may change, and settings that name what is not there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from urbankit.component import Use
+from urbankit.errors import UserError
+from urbankit.evaluation.splits import Split
+from urbankit.evaluation.tasks import TaskData
+from urbankit.methods.base import Method
+from urbankit.recipe.training import Finetune
+from urbankit.training.finetune import check_parts, finetune
+from urbankit.training.predictor import Labels
+
+N = 40
+SPLIT = Split(np.arange(24), np.arange(24, 32), np.arange(32, N))
+
+
+class Lookup(Method):
+    """A method whose embedding is one layer on fixed numbers."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        self.dim = 3
+        self.x = torch.randn(N, 5, generator=torch.Generator().manual_seed(0))
+        self.layer = nn.Linear(5, self.dim)
+
+    def loss(self, regions):
+        return {"total": self(regions).square().mean()}
+
+    def forward(self, regions):
+        return self.layer(self.x[regions])
+
+    def parts(self):
+        return {"layer": list(self.layer.parameters())}
+
+
+def task(kind: str = "regression", y: np.ndarray | None = None) -> TaskData:
+    if kind == "classification":
+        y = np.arange(N) % 2 if y is None else y
+        return TaskData("it", kind, y, y >= 0, ("a", "b", "c"))
+    y = np.random.default_rng(0).normal(size=N) if y is None else y
+    return TaskData("it", kind, y, ~np.isnan(y), transform="standard")
+
+
+def predicted(data: TaskData, head: str = "mlp", method: Method | None = None, **settings) -> np.ndarray:
+    torch.manual_seed(1)
+    method = Lookup() if method is None else method
+    embeddings = method(torch.arange(N)).detach()
+    made = Finetune(**({"epochs": 4, "patience": 2} | settings))
+    result = finetune(method, embeddings, {"it": data}, {"it": Use(name=head)}, SPLIT, made, 0, name="fold")
+    return result.predictions["it"]
+
+
+@pytest.mark.parametrize("head", ["mlp", "gp", "forest"])
+@pytest.mark.parametrize("kind", ["regression", "classification"])
+def test_labels_of_the_test_part_change_no_prediction(head, kind):
+    data = task(kind)
+    y = data.y.copy()
+    y[SPLIT.test] = y[SPLIT.test][::-1] + 1
+    assert np.array_equal(predicted(data, head), predicted(task(kind, y), head))
+
+
+@pytest.mark.parametrize("head", ["gp", "forest"])
+def test_fitted_heads_do_not_see_labels_of_the_validation_part(head):
+    y = task().y.copy()
+    y[SPLIT.validation] = 100
+    assert np.array_equal(predicted(task(), head), predicted(task(y=y), head))
+
+
+def test_probing_leaves_the_method_as_it_is():
+    method = Lookup()
+    before = method.layer.weight.detach().clone()
+    predicted(task(), method=method, paradigm="linear_probe", learning_rates={"layer": 0.1, "heads": 0.1})
+    assert torch.equal(method.layer.weight, before)
+    predicted(task(), method=method, paradigm="end_to_end")
+    assert not torch.equal(method.layer.weight, before)
+
+
+def test_classes_without_a_training_region_count_for_nothing():
+    y = np.arange(N) % 2
+    y[30:] = 2
+    labels = Labels(task("classification", y), SPLIT, 1.0, torch.device("cpu"))
+    outputs = torch.randn(3, 3, requires_grad=True)
+    assert labels.loss(outputs, torch.tensor([30, 31, 32])) == 0
+    two, all_three = (labels.loss(outputs[:n], torch.tensor([0, 1, 30])[:n]) for n in (2, 3))
+    assert torch.allclose(two, all_three)
+
+
+def test_parts_that_are_not_there_are_named_all_at_once():
+    method = Lookup()
+    check_parts(method, Finetune(update=["all"], learning_rates={"heads": 0.1, "layer": 0.1}))
+    with pytest.raises(UserError) as caught:
+        check_parts(method, Finetune(update=["layers"], learning_rates={"head": 0.1}))
+    said = str(caught.value)
+    assert "finetune.update: the method has no part 'layers'" in said and "'layer'" in said
+    assert "finetune.learning_rates.head" in said and "'heads'" in said
