@@ -45,7 +45,7 @@ def register_subgraphs(register: Register) -> None:
 @hookimpl
 def register_fusions(register: Register) -> None:
     register("add", "urbankit.fusion.add:Add", "sum of the vectors")
-    register("concat", "urbankit.fusion.concat:Concat", "concatenation and one linear layer")
+    register("concat", "urbankit.fusion.concat:Concat", "concatenation, zeros for what is absent")
     register("mlp", "urbankit.fusion.mlp:MLP", "concatenation and a multilayer perceptron")
 
 

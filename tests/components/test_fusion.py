@@ -7,6 +7,7 @@ import torch
 
 from urbankit import registry
 from urbankit.component import Use
+from urbankit.errors import UserError
 
 
 def fused(name: str, vectors, present, **params):
@@ -37,7 +38,7 @@ def test_add_without_rescaling_is_the_plain_sum(vectors):
 
 
 def test_add_refuses_vectors_of_several_widths():
-    with pytest.raises(ValueError, match="one width"):
+    with pytest.raises(UserError, match=r"several widths.*concat"):
         registry.create("fusion", Use(name="add"), [3, 4], 4)
 
 

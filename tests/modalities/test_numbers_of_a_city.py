@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from urbankit import registry
 from urbankit.component import Use
+from urbankit.errors import UserError
 
 
 def values(city, name: str, **params) -> np.ndarray:
@@ -52,3 +56,16 @@ def test_totals_of_flows_come_for_each_square_kilometre_too(tiny_city):
 def test_a_city_without_such_captions_is_said_to_lack_them(tiny_city):
     cls = registry.get("modality_encoder", "words")
     assert "no such captions" in cls.requires(cls.Params(source="aerial"), tiny_city, "words")
+
+
+def test_captions_that_share_no_word_or_only_one():
+    def encoded(*texts):
+        captions = pd.DataFrame({"region": range(len(texts)), "image": -1, "text": texts})
+        city = SimpleNamespace(
+            n_regions=len(texts), content_hash="", caption_sources=["rsi"], captions=lambda _: captions
+        )
+        return registry.create("modality_encoder", Use(name="words"), city, "told", 4)
+
+    with pytest.raises(UserError, match=r"modalities.told: .* share a word"):
+        encoded("a park", "towers", "water")
+    assert encoded("green park", "tall park", "grey towers").load(np.arange(3)).shape == (3, 1)

@@ -9,11 +9,12 @@ from pydantic import Field
 from torch import Tensor
 
 from urbankit import component
+from urbankit.errors import UserError
 from urbankit.fusion.base import Fusion
 
 
 class Add(Fusion):
-    """The sum of the vectors that are present."""
+    """The sum of the vectors that are present. Vectors of several widths are a `UserError`."""
 
     class Params(component.Params):
         rescale: bool = Field(
@@ -25,7 +26,7 @@ class Add(Fusion):
     def __init__(self, params: Params, dims: Sequence[int], dim: int) -> None:
         super().__init__(params, dims, dim)
         if len(set(dims)) > 1:
-            raise ValueError(f"addition needs vectors of one width, not {list(dims)}: use the fusion mlp or concat")
+            raise UserError(f"fusion add: the vectors have several widths, {list(dims)}; use fusion mlp or concat")
         self.out_dim = self.dims[0]
 
     def forward(self, vectors: Sequence[Tensor], present: Sequence[Tensor]) -> Tensor:

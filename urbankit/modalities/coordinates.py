@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class Coordinates(FeatureEncoder):
     """A region's centroid in the city's projected CRS, in units of the city's spread, the same for both axes.
 
-    Where `geoclip` turns places into many waves, these two numbers keep distances as they are, which is what a
-    Gaussian process on top of the embedding interpolates by.
+    Where `geoclip` turns places into many waves, these two numbers keep the plane as it is, up to the linear map of the
+    projection: distances in them are what a Gaussian process on top of the embedding interpolates by.
     """
 
     def __init__(self, params: FeatureParams, city: City, modality: str, dim: int) -> None:

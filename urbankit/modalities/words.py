@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
+from urbankit.errors import Problem, UserError
 from urbankit.modalities.features import FeatureEncoder, FeatureParams
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ class Words(FeatureEncoder):
     """Leading components (latent semantic analysis) of the TF-IDF of all captions of a region, read as one text.
 
     They are computed from the captions of all regions, without any label. Regions without a caption are absent.
+    Captions of which no two regions share a word are a `UserError`.
     """
 
     class Params(FeatureParams):
@@ -39,6 +41,12 @@ class Words(FeatureEncoder):
             texts |= {region: f"{texts.get(region, '')} {text}" for region, text in joined.items()}
         region = np.array(sorted(texts), dtype=np.int64)
         tfidf = TfidfVectorizer(sublinear_tf=True, min_df=2, ngram_range=(1, 2), max_features=5000)
-        weights = tfidf.fit_transform([texts[i] for i in region])
-        k = max(1, min(self.params.components, min(weights.shape) - 1))
+        try:
+            weights = tfidf.fit_transform([texts[i] for i in region])
+        except ValueError:  # scikit-learn's word for no term that two texts share
+            message = "the captions of no two regions share a word; leave this modality out"
+            raise UserError(Problem(message, key=f"modalities.{self.modality}")) from None
+        k = min(self.params.components, min(weights.shape) - 1)
+        if k < 1:
+            return weights.toarray(), region
         return TruncatedSVD(k, algorithm="arpack", random_state=0).fit_transform(weights), region
