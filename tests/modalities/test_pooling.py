@@ -14,11 +14,11 @@ from urbankit.modalities.geoclip import GeoCLIP
 from urbankit.modalities.image_stats import ImageStats
 from urbankit.modalities.poi_counts import PoiCounts
 from urbankit.modalities.pooling import RegionEncoder
-from urbankit.modalities.prefetch import ahead
 from urbankit.modalities.store import FeatureStore
 from urbankit.modalities.table import Table
 from urbankit.modalities.text import Text
 from urbankit.modalities.vit import ViT
+from urbankit.threads import ahead
 
 
 def svi(city: FakeCity, **params: object) -> ViT:

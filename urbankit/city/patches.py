@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from urbankit.city.ahead import in_order
 from urbankit.city.raster import opened, read_cells
 from urbankit.errors import Problem, UserError
+from urbankit.threads import on_all_processors
 
 if TYPE_CHECKING:
     import rasterio
@@ -96,7 +96,7 @@ def cut_patches(
         return patches
 
     ahead = 2 * (os.cpu_count() or 1)
-    yield from in_order(cut, range(0, len(centres), each), ahead, NotGeoreferencedWarning)
+    yield from on_all_processors(cut, range(0, len(centres), each), ahead, NotGeoreferencedWarning)
 
 
 class _Cells:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from urbankit.city.ahead import in_order
 from urbankit.errors import Problem, UserError
+from urbankit.threads import on_all_processors
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -33,7 +33,7 @@ def decode_pictures(paths: list[Path], size: tuple[int, int]) -> Iterator[np.nda
     batch, problems = [], []
     ahead = 8 * (os.cpu_count() or 1)
     # MAX_PIXELS is the limit here; Pillow would warn of pictures a little below it.
-    for decoded in in_order(lambda path: _attempt(path, size), paths, ahead, Image.DecompressionBombWarning):
+    for decoded in on_all_processors(lambda path: _attempt(path, size), paths, ahead, Image.DecompressionBombWarning):
         if isinstance(decoded, Problem):
             if decoded not in problems:
                 problems.append(decoded)

@@ -11,8 +11,8 @@ from pydantic import Field
 from urbankit.errors import closest
 from urbankit.files import hash_json
 from urbankit.modalities.features import FeatureEncoder, FeatureParams
-from urbankit.modalities.prefetch import ahead
 from urbankit.modalities.store import FeatureStore
+from urbankit.threads import ahead
 
 if TYPE_CHECKING:
     from urbankit.city.city import City, ImageSource

@@ -14,9 +14,9 @@ from torch.utils.checkpoint import checkpoint
 
 from urbankit.files import hash_json
 from urbankit.modalities.base import Batch, ModalityEncoder, hash_arrays, move, part
-from urbankit.modalities.prefetch import ahead, background
 from urbankit.modalities.store import FeatureStore
 from urbankit.progress import Progress
+from urbankit.threads import ahead, background
 
 
 class RegionEncoder:

@@ -1,0 +1,63 @@
+"""Work done ahead in threads, so that reading and computing overlap; results come in order and never pile up."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def ahead(
+    function: Callable[[Item], Result], items: Iterable[Item], depth: int = 1, pool: ThreadPoolExecutor | None = None
+) -> Iterator[Result]:
+    """`map(function, items)`, in order, where the next `depth` results are computed in a thread meanwhile.
+
+    `pool` has the threads; the default is the pool of `background`. An error of `function` is raised where its result
+    is due.
+
+    >>> list(ahead(lambda x: x * x, [1, 2, 3]))
+    [1, 4, 9]
+    """
+    pool = _threads() if pool is None else pool
+    waiting: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > depth:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def on_all_processors(
+    function: Callable[[Item], Result], items: Iterable[Item], depth: int, ignored: type[Warning]
+) -> Iterator[Result]:
+    """`ahead` with one thread a processor, for work that releases the interpreter lock: decoding, warping, reading.
+
+    `ignored` warnings are silenced around all threads, because filters belong to the process and a thread that sets its
+    own undoes another's.
+    """
+    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        warnings.simplefilter("ignore", ignored)
+        yield from ahead(function, items, depth, pool)
+
+
+def background(function: Callable[[Item], Result], item: Item) -> Future[Result]:
+    """Start `function(item)` in a thread."""
+    return _threads().submit(function, item)
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    # Two: one reads the next batch of a modality while another modality's is still being read.
+    return ThreadPoolExecutor(max_workers=2, thread_name_prefix="urbankit-read")
