@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from urbankit import registry
 from urbankit.component import Use
-from urbankit.errors import Problem, Problems, UserError
+from urbankit.errors import Problem, Problems, UserError, closest
 from urbankit.recipe.components import component_kind
 from urbankit.recipe.explain import explain, is_model
 from urbankit.recipe.schema import Recipe
@@ -26,6 +26,7 @@ def check(tree: Node, problems: Problems) -> Recipe:
     recipe = _completed(Recipe.model_validate(tree.plain()), tree, ())
     problems.extend(_missing_files(recipe, tree))
     problems.extend(_method_mistakes(recipe, tree))
+    problems.extend(_weights_of_no_task(recipe, tree))
     problems.raise_if_any()
     return recipe
 
@@ -129,6 +130,14 @@ def _missing_files(recipe: Recipe, tree: Node) -> Iterator[Problem]:
         if path is not None and not there(path):
             kind = "file" if name == "spec" else "folder"
             yield tree.deepest(("city", name))[0].problem(f"there is no {kind} '{path}'", f"city.{name}")
+
+
+def _weights_of_no_task(recipe: Recipe, tree: Node) -> Iterator[Problem]:
+    for name in recipe.finetune.loss_weights:
+        if name not in recipe.tasks:
+            path = ("finetune", "loss_weights", name)
+            message = f"the recipe has no task '{name}'.{closest(name, recipe.tasks)}"
+            yield tree.deepest(path)[0].problem(message, _dotted(path))
 
 
 def _method_mistakes(recipe: Recipe, tree: Node) -> Iterator[Problem]:
