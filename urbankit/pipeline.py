@@ -121,7 +121,8 @@ class _Run:
         try:
             self._all_stages()
         except UserError:
-            if "resumed" not in self.manifest and not self.checkpoints.exists():
+            trained = self.checkpoints.exists() or (self.folder / "embeddings.parquet").exists()
+            if "resumed" not in self.manifest and not trained:
                 self._undo()
             raise
 
