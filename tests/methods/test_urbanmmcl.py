@@ -118,6 +118,17 @@ def test_one_region_alone_has_finite_losses(tiny_city):
     assert torch.isfinite(losses["total"]) and not any("masked" in name for name in losses)
 
 
+def test_modalities_and_views_may_have_any_name(tiny_city, everyone):
+    graph = registry.create("view", Use(name="distance")).build(tiny_city)
+    modalities = {"type": Use(name="coordinates"), "values": Use(name="poi_counts")}
+    method = registry.create(
+        "method", Use(name="urbanmmcl", dim=16), Inputs(tiny_city, modalities, {"train": graph, "half": graph})
+    )
+    method.prepare()
+    assert torch.isfinite(method.train().loss(everyone)["total"])
+    assert {"channels.encoders.type.projection.weight"} <= set(method.state_dict())
+
+
 def test_node_features_that_the_city_lacks_are_named(tiny_city):
     with pytest.raises(UserError, match=r"method.features: .*\(rsi, svi\)"):
         built(tiny_city, {"location": MODALITIES["location"]}, features=["rsi", "svi"])

@@ -42,9 +42,9 @@ class Lookup(Method):
 def task(kind: str = "regression", y: np.ndarray | None = None) -> TaskData:
     if kind == "classification":
         y = np.arange(N) % 2 if y is None else y
-        return TaskData("it", kind, y, y >= 0, ("a", "b", "c"))
+        return TaskData("type", kind, y, y >= 0, ("a", "b", "c"))
     y = np.random.default_rng(0).normal(size=N) if y is None else y
-    return TaskData("it", kind, y, ~np.isnan(y), transform="standard")
+    return TaskData("type", kind, y, ~np.isnan(y), transform="standard")
 
 
 def predicted(data: TaskData, head: str = "mlp", method: Method | None = None, **settings) -> np.ndarray:
@@ -52,8 +52,8 @@ def predicted(data: TaskData, head: str = "mlp", method: Method | None = None, *
     method = Lookup() if method is None else method
     embeddings = method(torch.arange(N)).detach()
     made = Finetune(**({"epochs": 4, "patience": 2} | settings))
-    result = finetune(method, embeddings, {"it": data}, {"it": Use(name=head)}, SPLIT, made, 0, name="fold")
-    return result.predictions["it"]
+    result = finetune(method, embeddings, {"type": data}, {"type": Use(name=head)}, SPLIT, made, 0, name="fold")
+    return result.predictions["type"]
 
 
 @pytest.mark.parametrize("head", ["mlp", "gp", "forest"])

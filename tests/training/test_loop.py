@@ -131,3 +131,12 @@ def test_a_judged_loss_that_is_never_finite_keeps_the_last_state():
     assert (training.best["a"].epoch, training.best["b"].epoch) == (0, 2)
     last = setting.model.state_dict()
     assert all(torch.equal(value, last[name]) for name, value in training.best["b"].state.items())
+
+
+def test_a_checkpoint_that_lacks_a_weight_is_not_gone_on_from(tmp_path):
+    last = tmp_path / "last.safetensors"
+    Setting(last, epochs=2).run()
+    tensors, facts = checkpoint.load(last)
+    checkpoint.save(last, {name: t for name, t in tensors.items() if name != "model/2.bias"}, facts)
+    with pytest.raises(UserError, match=r"it lacks 2\.bias"):
+        Setting(last).run()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from urbankit.errors import Problem, UserError
 from urbankit.methods.base import Inputs
 from urbankit.modalities.pooling import RegionEncoder
+from urbankit.modules import NamedModules
 
 
 class Channels(nn.Module):
@@ -34,7 +35,7 @@ class Channels(nn.Module):
     ) -> None:
         super().__init__()
         self.max_observations, self.precision = max_observations, inputs.precision
-        self.encoders = nn.ModuleDict({name: inputs.encoder(name, dim) for name in inputs.modalities})
+        self.encoders = NamedModules({name: inputs.encoder(name, dim) for name in inputs.modalities})
         pairs = [(first, self._described(second, first)) for first, second in alignments]
         self.features = self._default_features() if features is None else self._available(features)
         if not self.features:

@@ -18,6 +18,7 @@ from urbankit.graph.subgraph import Readout
 from urbankit.methods.base import Inputs, Method
 from urbankit.methods.channels import Channels
 from urbankit.methods.losses import info_nce, two_way_info_nce
+from urbankit.modules import NamedModules
 
 Pair = tuple[str, str]
 
@@ -109,12 +110,12 @@ class UrbanMMCL(Method):
         width = self.fusion.out_dim
         self.views = list(inputs.views)
         self.graphs = {view: self._scaled(inputs.graph(view)) for view in self.views}
-        self.graph_encoders, self.subgraph_encoders = nn.ModuleDict(), nn.ModuleDict()
+        self.graph_encoders, self.subgraph_encoders = NamedModules(), NamedModules()
         for view in self.views:
             self.graph_encoders[view] = registry.create("graph_encoder", p.graph_encoder, width, inputs.engine)
             self.subgraph_encoders[view] = registry.create("graph_encoder", p.subgraph_encoder, width, inputs.engine)
         self.subgraph = registry.create("subgraph", p.subgraph)
-        self.projection_heads, self.decoders = nn.ModuleDict(), nn.ModuleDict()
+        self.projection_heads, self.decoders = NamedModules(), NamedModules()
         dims = [e.out_dim * (2 if p.readout == "mean+root" else 1) for e in self.subgraph_encoders.values()]
         self.view_fusion = registry.create("fusion", p.view_fusion, dims, p.dim) if dims else None
         for view, dim in zip(self.views, dims, strict=True):

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from urbankit import registry
 from urbankit.component import Use
 from urbankit.errors import Problems, closest
 from urbankit.heads.base import FittedHead, Head
+from urbankit.modules import NamedModules
 from urbankit.progress import Stage
 from urbankit.training import checkpoint
 from urbankit.training.loop import Loop, Losses, Mean, epoch_seed, load_trained_state
@@ -110,7 +111,7 @@ def finetune(
     model = Predictor(method, built, embeddings, frozen).to(embeddings.device)
     result = Finetuned({}, {})
     if trained:
-        model.heads = nn.ModuleDict(trained)
+        model.heads = NamedModules(trained)
         result = _train(model, {task: labels[task] for task in trained}, settings, seed, name, last, shown)
     z, blocks = model.standardised(embeddings), method.blocks or [method.dim]
     for task, head in fitted.items():

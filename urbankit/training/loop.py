@@ -167,7 +167,11 @@ class Loop:
     def _restored(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> Training:
         if facts["stage"] != self.stage:
             raise ValueError(f"it is of {facts['stage']}")
-        load_trained_state(self.model, _below("model/", tensors))
+        state = _below("model/", tensors)
+        missing = trained_state(self.model).keys() - state.keys()
+        if missing:
+            raise ValueError(f"it lacks {min(missing)}")
+        load_trained_state(self.model, state)
         checkpoint.restore_optimizer(self.optimizer, tensors)
         self._average.restore(_below("average/", tensors), facts["epoch"])
         best = {

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from urbankit.evaluation.transforms import TargetTransform
+from urbankit.modules import NamedModules
 
 if TYPE_CHECKING:
     from urbankit.evaluation.splits import Split
@@ -27,7 +28,7 @@ class Predictor(nn.Module):
     def __init__(self, method: Method, heads: dict[str, nn.Module], embeddings: Tensor, frozen: bool) -> None:
         super().__init__()
         self.method = None if frozen else method
-        self.heads = nn.ModuleDict(heads)
+        self.heads = NamedModules(heads)
         self.register_buffer("shift", embeddings.mean(dim=0), persistent=False)
         self.register_buffer("scale", embeddings.std(dim=0).clamp(min=1e-6), persistent=False)
         self.register_buffer("embeddings", embeddings if frozen else None, persistent=False)
