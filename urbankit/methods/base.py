@@ -80,7 +80,7 @@ class Method(Component, nn.Module, ABC):
         """Every trainable parameter once, by the part it belongs to: the names of learning rates and updates."""
 
     def prepare(self) -> None:
-        """Called once before training: fill buffers, keep what will not change."""
+        """Called before pre-training, and after it with the kept state: fill buffers, keep what will not change."""
 
     def prefetch(self, regions: Tensor) -> None:
         """Called in training with the next mini-batch while the present one computes: start reading it."""

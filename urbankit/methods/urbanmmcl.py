@@ -176,8 +176,10 @@ class UrbanMMCL(Method):
         if self.projection_heads:
             embeddings = {view: self.projection_heads[view](s) for view, s in embeddings.items()}
         for view, encoded in encodings.items():
-            for name, value in self.graph_encoders[view].losses(self.graphs[view], encoded, regions).items():
-                losses[f"{view} {name}"] = value
+            there = regions[self._has(view, regions)]
+            if len(there):
+                for name, value in self.graph_encoders[view].losses(self.graphs[view], encoded, there).items():
+                    losses[f"{view} {name}"] = value
         pairs = self.params.view_contrasts
         for first, second in combinations(self.views, 2) if pairs is None else pairs:
             if first in embeddings and second in embeddings:
@@ -312,8 +314,7 @@ class UrbanMMCL(Method):
             if len(regions) == len(self.bank) and torch.equal(regions, torch.arange(len(regions), device=own.device)):
                 return own
             return self.fuse(*self.channels(torch.arange(len(self.bank), device=own.device)))[0]
-        if self.training:
-            self.bank[regions] = own.detach().to(self.bank.dtype)
+        self.bank[regions] = own.detach().to(self.bank.dtype)
         return self.bank.index_copy(0, regions, own.to(self.bank.dtype))
 
 

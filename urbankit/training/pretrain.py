@@ -76,6 +76,7 @@ def pretrain(
         training = loop.run(train_epoch, validate, shown)
     best = training.best["total"]
     load_trained_state(method, best.state)
+    method.prepare()
     method.eval()
     if folder is not None:
         checkpoint.save(folder / "best.safetensors", method.state_dict(), {"stage": "pretrain", "epoch": best.epoch})
