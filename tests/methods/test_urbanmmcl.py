@@ -146,3 +146,20 @@ def test_what_the_recipe_does_not_have_is_named(params, key):
     cls = registry.get("method", "urbanmmcl")
     [(where, message)] = cls.check(cls.Params(**params), set(MODALITIES), set(VIEWS))
     assert where == key and "the recipe has no" in message
+
+
+def test_held_out_regions_keep_fresh_features_too(tiny_city):
+    """Validation encodes the regions that no mini-batch has; the graph part must not train beside stale ones."""
+    method = built(tiny_city).eval()
+    held_out = torch.tensor([2, 5])
+    method.bank[held_out] = 99.0
+    with torch.no_grad():
+        method.loss(held_out)
+        fresh = method.fuse(*method.channels(held_out))[0]
+    assert torch.allclose(method.bank[held_out], fresh, atol=1e-5)
+
+
+def test_a_view_learns_from_the_regions_it_has(tiny_city, everyone):
+    method = built(tiny_city, views=("distance",)).eval()
+    method.has_distance[:] = False
+    assert not any("reconstruction" in name for name in method.loss(everyone))
