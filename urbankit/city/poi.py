@@ -11,7 +11,7 @@ import numpy as np
 from urbankit.city.by_region import number_matrix, read_by_region, region_of
 from urbankit.city.ids import RegionIds
 from urbankit.city.paths import inside
-from urbankit.city.points import PointIndex, explain_no_match, in_several, read_points
+from urbankit.city.points import locate_named, read_points
 from urbankit.city.report import SourceReport
 from urbankit.city.spec import PoiCounts, PoiPoints, PoiSpec
 from urbankit.city.wording import some
@@ -96,24 +96,12 @@ def _from_points(
     if points is None:
         return None
     category = points.columns[spec.category].cast(pl.String).str.strip_chars()
-    unnamed = (category.is_null() | (category == "")).fill_null(True).to_numpy()
-    lost = np.isnan(points.lon)
-    if unnamed.all():
-        problems.add(f"column '{spec.category}' is empty in every row", file=path, key="poi.category")
+    category = category.set(category == "", None)
+    located = locate_named(points, category, "category", spec.category, path, regions, problems, report)
+    if located is None:
         return None
-    report.rows = len(points)
-    report.drop(lost.sum(), "without a usable lon and lat")
-    report.drop((unnamed & ~lost).sum(), "without a category")
-    index = PointIndex(regions)
-    row, region = index.pairs(np.where(unnamed, np.nan, points.lon), points.lat)
-    report.matched = len(np.unique(row))
-    report.drop(int((~lost & ~unnamed).sum()) - report.matched, "outside every region")
-    if not len(row):
-        problems.add(explain_no_match(index, points.lon, points.lat), file=path, key="poi.points")
-        return None
-    if in_several(row):
-        report.note(f"points that lie in several regions, and count in each: {in_several(row)}")
-    categories = category.filter(pl.Series(~unnamed)).unique().sort()
+    row, region = located
+    categories = category.drop_nulls().unique().sort()
     code = category.replace_strict(categories, np.arange(len(categories)), default=-1, return_dtype=pl.Int64)
     shape = (len(regions), len(categories))
     counts = scipy.sparse.csr_array((np.ones(len(row)), (region, code.to_numpy()[row])), shape=shape)

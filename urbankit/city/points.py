@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import geopandas as gpd
     import polars as pl
 
+    from urbankit.city.report import SourceReport
+
 CHUNK = 1_000_000
 
 
@@ -98,6 +100,40 @@ def read_points(
     x = numbers(frame, lon, path, problems, f"{key}.lon")
     y = numbers(frame, lat, path, problems, f"{key}.lat")
     return None if x is None or y is None else Points(*_usable(x, y), frame.select(sorted(set(columns.values()))))
+
+
+def locate_named(
+    points: Points,
+    names: pl.Series,
+    what: str,
+    column: str,
+    path: Path,
+    regions: gpd.GeoDataFrame,
+    problems: Problems,
+    report: SourceReport,
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Rows of the points that have a name and the regions that contain them, as `PointIndex.pairs` gives them.
+
+    `names` (text, null for none) are each point's `what`, a category or a label, from `column` of `path`. What is
+    counted, dropped and noted goes to `report`; None where no point is left, which `problems` then says.
+    """
+    unnamed, lost = names.is_null().to_numpy(), np.isnan(points.lon)
+    if unnamed.all():
+        problems.add(f"column '{column}' is empty in every row", file=path, key=f"{report.key}.{what}")
+        return None
+    report.rows = len(points)
+    report.drop(lost.sum(), "without a usable lon and lat")
+    report.drop((unnamed & ~lost).sum(), f"without a {what}")
+    index = PointIndex(regions)
+    row, region = index.pairs(np.where(unnamed, np.nan, points.lon), points.lat)
+    report.matched = len(np.unique(row))
+    report.drop(int((~lost & ~unnamed).sum()) - report.matched, "outside every region")
+    if not len(row):
+        problems.add(explain_no_match(index, points.lon, points.lat), file=path, key=f"{report.key}.points")
+        return None
+    if in_several(row):
+        report.note(f"points that lie in several regions, and count in each: {in_several(row)}")
+    return row, region
 
 
 def _usable(lon: np.ndarray, lat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

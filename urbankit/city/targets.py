@@ -11,7 +11,7 @@ import numpy as np
 from urbankit.city.by_region import read_by_region, region_of, spread
 from urbankit.city.ids import RegionIds
 from urbankit.city.paths import inside
-from urbankit.city.points import PointIndex, explain_no_match, in_several, read_points
+from urbankit.city.points import locate_named, read_points
 from urbankit.city.report import SourceReport
 from urbankit.city.spec import PointTarget, RasterTarget, TableTarget, TargetSpec
 from urbankit.city.suspicious import suspicious_values
@@ -131,22 +131,10 @@ def _from_points(
     if points is None:
         return None
     label = pl.Series(_labels(points.columns[spec.label]), dtype=pl.String)
-    unnamed, lost = label.is_null().to_numpy(), np.isnan(points.lon)
-    if unnamed.all():
-        problems.add(f"column '{spec.label}' is empty in every row", file=path, key=f"{report.key}.label")
+    located = locate_named(points, label, "label", spec.label, path, regions, problems, report)
+    if located is None:
         return None
-    report.rows = len(points)
-    report.drop(lost.sum(), "without a usable lon and lat")
-    report.drop((unnamed & ~lost).sum(), "without a label")
-    index = PointIndex(regions)
-    row, region = index.pairs(np.where(unnamed, np.nan, points.lon), points.lat)
-    report.matched = len(np.unique(row))
-    report.drop(int((~lost & ~unnamed).sum()) - report.matched, "outside every region")
-    if not len(row):
-        problems.add(explain_no_match(index, points.lon, points.lat), file=path, key=f"{report.key}.points")
-        return None
-    if in_several(row):
-        report.note(f"points that lie in several regions, and count in each: {in_several(row)}")
+    row, region = located
     votes = (
         pl.DataFrame({"region": region, "label": label.gather(row)})
         .group_by("region", "label")
