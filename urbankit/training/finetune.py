@@ -15,7 +15,6 @@ from urbankit import registry
 from urbankit.component import Use
 from urbankit.errors import Problems, closest
 from urbankit.heads.base import FittedHead, Head
-from urbankit.modules import NamedModules
 from urbankit.progress import Stage
 from urbankit.training import checkpoint
 from urbankit.training.loop import Loop, Losses, Mean, epoch_seed, load_trained_state
@@ -108,10 +107,9 @@ def finetune(
     fitted = {task: head for task, head in built.items() if isinstance(head, FittedHead)}
     trained = {task: head for task, head in built.items() if task not in fitted}
     frozen = not updated_parts(method, settings) or not trained
-    model = Predictor(method, built, embeddings, frozen).to(embeddings.device)
+    model = Predictor(method, trained, embeddings, frozen).to(embeddings.device)
     result = Finetuned({}, {})
     if trained:
-        model.heads = NamedModules(trained)
         result = _train(model, {task: labels[task] for task in trained}, settings, seed, name, last, shown)
     z, blocks = model.standardised(embeddings), method.blocks or [method.dim]
     for task, head in fitted.items():
