@@ -100,7 +100,7 @@ def build_inputs(recipe: Recipe, city: City) -> tuple[Inputs, list[str]]:
             views[name] = view.build(city)
         else:
             notes.append(f"view {name} is left out: {reason}")
-    if not modalities:
+    if recipe.modalities and not modalities:
         message = "the city has none of the recipe's modalities; name one that it has, or `location`, which all have"
         raise UserError([Problem(message, city.path, key="modalities"), *(Problem(note) for note in notes)])
     device = pick_device(recipe.device)

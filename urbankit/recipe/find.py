@@ -31,7 +31,7 @@ def shipped() -> dict[str, Path]:
     return {
         path.relative_to(folder).with_suffix("").as_posix(): path
         for path in sorted(folder.rglob("*.yaml"))
-        if "cities" not in path.relative_to(folder).parts  # those describe cities, not runs
+        if not {"cities", "suites"} & set(path.relative_to(folder).parts)  # those describe cities and suites, not runs
     }
 
 

@@ -1,0 +1,16 @@
+"""The baselines, registered by the hooks that any plugin uses."""
+
+from __future__ import annotations
+
+from urbankit import hookimpl
+from urbankit.hookspecs import Register
+
+
+@hookimpl
+def register_methods(register: Register) -> None:
+    register("vit", "urbankit_baselines.vit:ViTFeatures", "image features side by side, no pre-training")
+    register("pg-simclr", "urbankit_baselines.pg_simclr:PGSimCLR", "SimCLR with neighbours in space and function")
+    register("urbanvlp", "urbankit_baselines.urbanvlp:UrbanVLP", "images of two granularities against captions")
+    register("mvure", "urbankit_baselines.mvure:MVURE", "multi-view graph attention, sharing and fusion")
+    register("hrep", "urbankit_baselines.hrep:HREP", "heterogeneous region graph and prompts")
+    register("remvc", "urbankit_baselines.remvc:ReMVC", "contrast within and between flows and points of interest")
