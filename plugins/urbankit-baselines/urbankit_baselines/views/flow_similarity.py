@@ -1,4 +1,4 @@
-"""View of regions alike in where trips go to, or come from, as in MVURE (section 3.1) and HREP."""
+"""View of regions alike in where trips go to, or come from, as in MVURE and HREP."""
 
 from __future__ import annotations
 
