@@ -124,7 +124,7 @@ class HREP(RegionGraphMethod):
 
 
 class RelationAwareGraphEmbedding(nn.Module):
-    """Graph convolutions over each relation, of regions multiplied by the relation: `Â_r ((h ⊙ r) W) + b`.
+    """Graph convolutions over each relation, of regions multiplied by the relation: `Â_r (h ⊙ r) W + b`.
 
     A layer's weights are the same for all relations. Every layer but the last is normalised, activated and added to
     what it was given; relations go through a linear map of their own at every layer.
@@ -133,11 +133,12 @@ class RelationAwareGraphEmbedding(nn.Module):
     def __init__(self, dim: int, layers: int, dropout: float, engine: str) -> None:
         super().__init__()
         self.engine, self.dropout = engine, nn.Dropout(dropout)
-        self.convolutions = nn.ModuleList(nn.Linear(dim, dim, bias=False) for _ in range(layers))
+        # Normalisation takes away any bias but that of the last layer.
+        self.convolutions = nn.ModuleList(nn.Linear(dim, dim, bias=i == layers - 1) for i in range(layers))
         for convolution in self.convolutions:
             nn.init.xavier_uniform_(convolution.weight)
+        nn.init.zeros_(self.convolutions[-1].bias)
         self.norms = nn.ModuleList(RelationNorm(dim) for _ in range(layers - 1))
-        self.bias = nn.Parameter(torch.zeros(dim))  # of the last layer; normalisation takes away any other
         self.relations = nn.ModuleList(nn.Linear(dim, dim) for _ in range(layers))
 
     def forward(self, graph: Graph, region: Tensor, relation: Tensor) -> tuple[Tensor, Tensor]:
@@ -147,8 +148,9 @@ class RelationAwareGraphEmbedding(nn.Module):
         """
         h = region.expand(len(relation), -1, -1)
         for convolution, norm, transform in zip(self.convolutions, [*self.norms, None], self.relations, strict=True):
-            gathered = self._gather(graph, convolution(h * relation.unsqueeze(1)))
-            h = gathered + self.bias if norm is None else self.dropout(h + F.leaky_relu(norm(gathered)))
+            # Gathered before W: in the first layer nothing is trained before it, and no gradient goes further.
+            told = convolution(self._gather(graph, h * relation.unsqueeze(1)))
+            h = told if norm is None else self.dropout(h + F.leaky_relu(norm(told)))
             relation = transform(relation)
         return h, relation
 
@@ -171,8 +173,11 @@ class RelationNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`x` [R, N, dim] with mean `bias` and standard deviation `weight` over the regions of a relation."""
-        variance, mean = torch.var_mean(x, dim=1, correction=0, keepdim=True)
-        return torch.addcmul(self.bias, x - mean, (variance + 1e-5).rsqrt() * self.weight)
+        count, n, dim = x.shape
+        channels = x.transpose(0, 1).reshape(n, count * dim)
+        weight, bias = self.weight.repeat(count), self.bias.repeat(count)
+        normalised = F.batch_norm(channels, None, None, weight, bias, training=True)
+        return normalised.view(n, count, dim).transpose(0, 1)
 
 
 class AttentiveFusion(nn.Module):

@@ -58,9 +58,11 @@ class RegionGraphMethod(Method):
         similar = inputs.views["poi_similarity"]
         # A region is like itself, which the view leaves out.
         similarity = torch.as_tensor(similar.adjacency.toarray()) + torch.eye(n)
+        compared = torch.as_tensor(similar.present)
         self.register_buffer("flows", flows / flows.mean(), persistent=False)
-        self.register_buffer("similarity", similarity, persistent=False)
-        self.register_buffer("has_poi", torch.as_tensor(similar.present), persistent=False)
+        self.register_buffer("has_poi", compared, persistent=False)
+        self.register_buffer("compared", compared.nonzero().squeeze(1), persistent=False)
+        self.register_buffer("similarity", similarity[:, compared], persistent=False)
 
     @abstractmethod
     def embed(self) -> Tensor:
@@ -76,8 +78,8 @@ class RegionGraphMethod(Method):
         `Σ_k exp(o_k · d_j)` that of i among the flows into j; `origin` o and `destination` d are [N, dim]. Of a
         mini-batch, the flows out of and into its regions (int64 [B]) stand for those of all N.
         """
-        out = F.cross_entropy(origin[regions] @ destination.T, self.flows[regions], reduction="sum")
-        into = F.cross_entropy(destination[regions] @ origin.T, self.flows.T[regions], reduction="sum")
+        out = F.cross_entropy(_rows(origin, regions) @ destination.T, _rows(self.flows, regions), reduction="sum")
+        into = F.cross_entropy(_rows(destination, regions) @ origin.T, _rows(self.flows.T, regions), reduction="sum")
         return (out + into) * (len(self.flows) / len(regions))
 
     def poi_loss(self, z: Tensor, regions: Tensor) -> Tensor:
@@ -88,8 +90,7 @@ class RegionGraphMethod(Method):
         counted = regions[self.has_poi[regions]]
         if not len(counted):
             return z.sum() * 0.0
-        told, there = z[counted] @ z.T, self.similarity[counted]
-        return F.mse_loss(told[:, self.has_poi], there[:, self.has_poi])
+        return F.mse_loss(_rows(z, counted) @ _rows(z, self.compared).T, _rows(self.similarity, counted))
 
     @classmethod
     def check(cls, params: Params, modalities: set[str], views: set[str]) -> list[tuple[str, str]]:
@@ -117,6 +118,11 @@ class RegionGraphMethod(Method):
         super()._apply(*args, **kwargs)
         self.graph = self.graph.to(self.has_poi.device)
         return self
+
+
+def _rows(x: Tensor, rows: Tensor) -> Tensor:
+    """The rows of `x`: itself where they are all of them, for then their order makes no difference to a sum."""
+    return x if len(rows) == len(x) else x.index_select(0, rows)
 
 
 def side_by_side(adjacencies: list[scipy.sparse.csr_array]) -> Graph:

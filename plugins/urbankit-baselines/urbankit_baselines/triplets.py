@@ -43,10 +43,10 @@ class Triplets(nn.Module):
 
     def loss(self, z: Tensor, regions: Tensor, margin: float) -> Tensor:
         """Mean of `max(0, |z_i - z_neighbour| - |z_i - z_stranger| + margin)` over anchors; `z` is [N, d]."""
-        anchors, neighbour, stranger = self.draw(regions)
-        if not len(anchors):
+        triplets = self.draw(regions)
+        if not len(triplets[0]):
             return z.sum() * 0.0
-        return F.triplet_margin_loss(z[anchors], z[neighbour], z[stranger], margin=margin)
+        return F.triplet_margin_loss(*(z.index_select(0, drawn) for drawn in triplets), margin=margin)
 
     def _keep(self, name: str, values: np.ndarray) -> None:
         self.register_buffer(name, torch.as_tensor(values, dtype=torch.int64), persistent=False)
