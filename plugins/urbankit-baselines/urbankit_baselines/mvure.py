@@ -114,17 +114,17 @@ class GraphAttention(nn.Module):
         super().__init__()
         self.heads, self.width, self.dropout = heads, width, nn.Dropout(dropout)
         self.weight = nn.Parameter(_glorot((views, heads, in_dim, width), in_dim + width))
-        self.to, self.heard = (nn.Parameter(_glorot((views, heads, width, 1), width + 1)) for _ in range(2))
+        self.asks, self.tells = (nn.Parameter(_glorot((views, heads, width, 1), width + 1)) for _ in range(2))
         self.bias = nn.Parameter(torch.zeros(views, 1, heads * width))
 
     def forward(self, graph: Graph, x: Tensor) -> Tensor:
         """[V, N, heads * width] of `x` [N, in_dim]; `graph` holds the graphs of the V views side by side."""
         mapped = x @ self.weight
-        to, heard = ((mapped @ a).squeeze(-1).transpose(1, 2).flatten(0, 1) for a in (self.to, self.heard))
+        asks, tells = ((mapped @ a).squeeze(-1).transpose(1, 2).flatten(0, 1) for a in (self.asks, self.tells))
         mapped = mapped.transpose(1, 2).flatten(0, 1)
         every = torch.arange(graph.n, device=graph.device)
         i, j = torch.cat([graph.src, every]), torch.cat([graph.dst, every])
-        coefficients = self.dropout(softmax_by_row(F.leaky_relu(to[i] + heard[j], 0.2), i, graph.n))
+        coefficients = self.dropout(softmax_by_row(F.leaky_relu(asks[i] + tells[j], 0.2), i, graph.n))
         messages = coefficients.unsqueeze(-1) * mapped.index_select(0, j)
         gathered = torch.zeros_like(mapped).index_add(0, i, messages)
         return F.relu(gathered.view(len(self.weight), -1, self.heads * self.width) + self.bias)
