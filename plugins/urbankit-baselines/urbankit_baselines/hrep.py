@@ -3,16 +3,18 @@
 In the order of the paper: the heterogeneous region graph, relation-aware graph embedding, self-attention over the
 relations, attentive fusion, and the three losses. The prompt that the paper adds downstream is the head `hrep_prompt`.
 
-Where this departs from the authors' published code, which says what the paper leaves open:
+As in the authors' code both sums of the flow loss are weighted by the flows out of a region; `into_weights: inflows`
+weighs the second by the flows into it. Where this departs from that code, which says what the paper leaves open:
 - There the four outputs of the graph embedding are unpacked in another order than they were returned, so that each
   loss meets the relation vector of another relation. Here each loss meets its own.
-- There both sums of the flow loss weigh `log p` by `m_ij`. Here the flows into a region weigh the second, `m_ji`.
 - There embeddings are taken with batch normalisation's running averages, which mix the four relations. The graph is
   whole in every step, so its own mean and variance serve in training and after.
 - There scores were printed for every epoch and the best one named. Here the last epoch is the one kept.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -26,6 +28,8 @@ from urbankit.methods.base import Inputs
 from urbankit_baselines.region_graphs import RegionGraphMethod
 from urbankit_baselines.triplets import Triplets
 
+SOURCE = {"source": "the authors' code"}
+
 
 class HREP(RegionGraphMethod):
     """Region and relation embeddings of a heterogeneous graph: alike outflows, inflows, points of interest, neighbours.
@@ -37,24 +41,20 @@ class HREP(RegionGraphMethod):
     relations = ("outflow", "inflow", "poi", "neighbours")
 
     class Params(RegionGraphMethod.Params):
-        dim: int = Field(
-            144, ge=1, description="Width of all embeddings.", json_schema_extra={"source": "the authors' code"}
-        )
-        layers: int = Field(
-            3, ge=1, description="Layers of graph embedding.", json_schema_extra={"source": "the authors' code"}
-        )
+        dim: int = Field(144, ge=1, description="Width of all embeddings.", json_schema_extra=SOURCE)
+        layers: int = Field(3, ge=1, description="Layers of graph embedding.", json_schema_extra=SOURCE)
         heads: int = Field(
             4,
             ge=1,
             description="Heads of the self-attention over relations; they divide `dim`.",
-            json_schema_extra={"source": "the authors' code"},
+            json_schema_extra=SOURCE,
         )
         dropout: float = Field(
             0.1,
             ge=0,
             lt=1,
             description="Dropout after each layer of graph embedding but the last.",
-            json_schema_extra={"source": "the authors' code"},
+            json_schema_extra=SOURCE,
         )
         own_share: float = Field(
             0.05,
@@ -62,13 +62,20 @@ class HREP(RegionGraphMethod):
             le=1,
             description="Share of a relation's own embedding beside that shared by self-attention, at the start; it is"
             " learned.",
-            json_schema_extra={"source": "the authors' code"},
+            json_schema_extra=SOURCE,
         )
         margin: float = Field(
             1.0,
             gt=0,
             description="Margin of the neighbours' triplet loss.",
-            json_schema_extra={"source": "the authors' code"},
+            json_schema_extra=SOURCE,
+        )
+        into_weights: Literal["outflows", "inflows"] = Field(
+            "outflows",
+            description="What weighs the second sum of the flow loss, for region j the shares of the regions i that its"
+            " flows come from: the flows from i to j are `inflows`; the authors' code, by which the published numbers"
+            " were made, takes the flows from j to i.",
+            json_schema_extra=SOURCE,
         )
         flow_weight: float = Field(1.0, ge=0, description="Weight of the flow loss.")
         poi_weight: float = Field(1.0, ge=0, description="Weight of the loss of points of interest.")
@@ -106,8 +113,9 @@ class HREP(RegionGraphMethod):
         """Flow, points of interest and neighbours, each told by `e_i ⊙ r`, the embedding in the light of a relation."""
         region, relation = self.encode()
         outflow, inflow, poi, neighbours = region * relation.unsqueeze(1)
+        into = self.flows if self.params.into_weights == "outflows" else self.flows.T
         losses = {
-            "flow": self.flow_loss(outflow, inflow, regions),
+            "flow": self.flow_loss(outflow, inflow, into, regions),
             "poi": self.poi_loss(poi, regions),
             "neighbours": self.triplets.loss(neighbours, regions, self.params.margin),
         }

@@ -95,7 +95,7 @@ class MVURE(RegionGraphMethod):
         fused, views = self.encode()
         own = self.params.own_share
         outflow, inflow, poi = own * views + (1 - own) * fused
-        flow, similar = self.flow_loss(outflow, inflow, regions), self.poi_loss(poi, regions)
+        flow, similar = self.flow_loss(outflow, inflow, self.flows.T, regions), self.poi_loss(poi, regions)
         return {"total": flow + similar, "flow": flow, "poi": similar}
 
     def parts(self) -> dict[str, list[nn.Parameter]]:

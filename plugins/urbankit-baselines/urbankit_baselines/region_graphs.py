@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any, ClassVar
 
+import numpy as np
 import scipy.sparse
 import torch
 from pydantic import Field
@@ -71,16 +72,17 @@ class RegionGraphMethod(Method):
     def forward(self, regions: Tensor) -> Tensor:
         return self.embed()[regions]
 
-    def flow_loss(self, origin: Tensor, destination: Tensor, regions: Tensor) -> Tensor:
-        """`-Σ_ij m_ij log p(j | i) - Σ_ij m_ij log p(i | j)`, flows `m` divided by their mean.
+    def flow_loss(self, origin: Tensor, destination: Tensor, into: Tensor, regions: Tensor) -> Tensor:
+        """`-Σ_ij m_ij log p(j | i) - Σ_ij w_ji log p(i | j)`, flows `m` divided by their mean.
 
         `p(j | i) = exp(o_i · d_j) / Σ_k exp(o_i · d_k)` is the share of j among the flows out of i, `p(i | j)` with
-        `Σ_k exp(o_k · d_j)` that of i among the flows into j; `origin` o and `destination` d are [N, dim]. Of a
-        mini-batch, the flows out of and into its regions (int64 [B]) stand for those of all N.
+        `Σ_k exp(o_k · d_j)` that of i among the flows into j; `origin` o and `destination` d are [N, dim]. The weights
+        w are `into` [N, N]: `m` transposed, for the likelihood of the flows. Of a mini-batch, the flows out of and into
+        its regions (int64 [B]) stand for those of all N.
         """
         out = F.cross_entropy(_rows(origin, regions) @ destination.T, _rows(self.flows, regions), reduction="sum")
-        into = F.cross_entropy(_rows(destination, regions) @ origin.T, _rows(self.flows.T, regions), reduction="sum")
-        return (out + into) * (len(self.flows) / len(regions))
+        back = F.cross_entropy(_rows(destination, regions) @ origin.T, _rows(into, regions), reduction="sum")
+        return (out + back) * (len(self.flows) / len(regions))
 
     def poi_loss(self, z: Tensor, regions: Tensor) -> Tensor:
         """Mean of `(z_i · z_j - s_ij)²` for i in `regions` (int64 [B]) and all j that have points of interest.
@@ -128,6 +130,7 @@ def _rows(x: Tensor, rows: Tensor) -> Tensor:
 def side_by_side(adjacencies: list[scipy.sparse.csr_array]) -> Graph:
     """The edges of several views over N regions, all of weight 1, as one graph: view r has nodes r N to r N + N - 1."""
     n = adjacencies[0].shape[0]
-    cells = [torch.as_tensor(a.tocoo().row * n + a.tocoo().col) + r * n * n for r, a in enumerate(adjacencies)]
+    entries = [adjacency.tocoo() for adjacency in adjacencies]
+    cells = [torch.as_tensor((r * n + a.row.astype(np.int64)) * n + a.col) for r, a in enumerate(entries)]
     joined = torch.cat(cells)
     return Graph.side_by_side(len(adjacencies), n, joined, torch.ones(len(joined)))
