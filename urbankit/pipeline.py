@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from urbankit import __version__
 from urbankit.errors import Problem, Problems, RunError, UserError
-from urbankit.files import cache_folder, hash_json, write_json, write_text
+from urbankit.files import cache_folder, hash_json, locked, write_json, write_text
 from urbankit.progress import Progress
 from urbankit.recipe.schema import Recipe
 
@@ -58,7 +58,8 @@ def run(
 def prepare_city(recipe: Recipe, progress: Progress | None = None) -> City:
     """The prepared city of a recipe: opened, or prepared first from its spec or as the synthetic city.
 
-    Cities that are prepared on the way are kept in the cache folder and are up to date the next time.
+    Cities that are prepared on the way are kept in the cache folder and are up to date the next time. Processes that
+    want one city at the same time take turns.
     """
     from urbankit.city.city import City
 
@@ -70,13 +71,15 @@ def prepare_city(recipe: Recipe, progress: Progress | None = None) -> City:
         from urbankit.demo import write_demo
 
         sources = cities / f"demo-{wanted.demo.regions}-{wanted.demo.seed}-{__version__}"
-        if not (sources / "city.yaml").exists():
-            write_demo(sources, regions=wanted.demo.regions, seed=wanted.demo.seed, progress=progress)
-        return City.prepare(sources / "city.yaml", out=sources / "prepared", progress=progress)
+        with locked(sources.with_name(f"{sources.name}.lock")):
+            if not (sources / "city.yaml").exists():
+                write_demo(sources, regions=wanted.demo.regions, seed=wanted.demo.seed, progress=progress)
+            return City.prepare(sources / "city.yaml", out=sources / "prepared", progress=progress)
     assert wanted.spec is not None  # a recipe names exactly one of the three
     key = hash_json([str(wanted.spec), str(wanted.data)])[:8]
     out = cities / f"{wanted.spec.name.split('.')[0]}-{key}"
-    return City.prepare(wanted.spec, data=wanted.data, out=out, progress=progress)
+    with locked(out.with_name(f"{out.name}.lock")):
+        return City.prepare(wanted.spec, data=wanted.data, out=out, progress=progress)
 
 
 def build_inputs(recipe: Recipe, city: City) -> tuple[Inputs, list[str]]:
@@ -105,6 +108,58 @@ def build_inputs(recipe: Recipe, city: City) -> tuple[Inputs, list[str]]:
         raise UserError([Problem(message, city.path, key="modalities"), *(Problem(note) for note in notes)])
     device = pick_device(recipe.device)
     return Inputs(city, modalities, views, recipe.engine, encoder_precision(device, recipe.precision)), notes
+
+
+def load_tasks(recipe: Recipe, city: City) -> dict[str, TaskData]:
+    """The recipe's tasks with the city's labels. Raises one `UserError` with what is wrong with any of them."""
+    from urbankit.evaluation.tasks import load_task
+
+    tasks, problems = {}, Problems()
+    for name, task in recipe.tasks.items():
+        try:
+            tasks[name] = load_task(
+                city,
+                name,
+                task.target or name,
+                transform=task.transform,
+                scale=task.scale,
+                min_class_size=recipe.evaluation.min_class_size,
+            )
+        except UserError as error:
+            problems.extend(error.problems)
+    problems.raise_if_any()
+    return tasks
+
+
+def make_splits(recipe: Recipe, city: City) -> dict[tuple[str, int], Split]:
+    """The splits that the recipe evaluates on, by protocol and seed."""
+    from urbankit.evaluation.splits import make_split
+
+    asked = recipe.evaluation
+    return {
+        (protocol, seed): make_split(protocol, city.xy, seed, fractions=asked.fractions, blocks=asked.blocks)
+        for protocol in asked.splits
+        for seed in asked.seeds
+    }
+
+
+def run_floors(
+    recipe: Recipe,
+    city: City,
+    tasks: dict[str, TaskData],
+    splits: dict[tuple[str, int], Split],
+    progress: Progress,
+) -> FloorResults:
+    """The recipe's floors on its tasks and splits; they need nothing of a run."""
+    import pandas as pd
+
+    from urbankit.evaluation.floors import FloorResults, evaluate_floors
+    from urbankit.evaluation.raw import raw_inputs
+
+    if not tasks or not recipe.evaluation.floors:
+        return FloorResults([], pd.DataFrame())
+    raw = raw_inputs(city, recipe)
+    return evaluate_floors(tasks, raw, city.xy, splits, recipe.evaluation.floors, progress)
 
 
 class _Run:
@@ -141,8 +196,8 @@ class _Run:
             self._same_city()
         with self._stage("inputs"):
             inputs, notes = build_inputs(self.recipe, self.city)
-            tasks = self._tasks()
-            splits = self._splits()
+            tasks = load_tasks(self.recipe, self.city)
+            splits = make_splits(self.recipe, self.city)
             for task in tasks.values():
                 for split in splits.values():
                     split.of(task.labelled, f"tasks.{task.name}")
@@ -158,7 +213,7 @@ class _Run:
             results = self._finetune(method, embeddings, tasks, splits)
             history += [row for result in results.values() for row in result.history]
         with self._stage("floors"):
-            floors = self._floors(tasks, splits)
+            floors = run_floors(self.recipe, self.city, tasks, splits, self.progress)
         with self._stage("report"):
             self._write_results(tasks, splits, results, floors, history)
             self._report()
@@ -228,35 +283,6 @@ class _Run:
 
     # The stages
 
-    def _tasks(self) -> dict[str, TaskData]:
-        from urbankit.evaluation.tasks import load_task
-
-        tasks, problems = {}, Problems()
-        for name, task in self.recipe.tasks.items():
-            try:
-                tasks[name] = load_task(
-                    self.city,
-                    name,
-                    task.target or name,
-                    transform=task.transform,
-                    scale=task.scale,
-                    min_class_size=self.recipe.evaluation.min_class_size,
-                )
-            except UserError as error:
-                problems.extend(error.problems)
-        problems.raise_if_any()
-        return tasks
-
-    def _splits(self) -> dict[tuple[str, int], Split]:
-        from urbankit.evaluation.splits import make_split
-
-        asked = self.recipe.evaluation
-        return {
-            (protocol, seed): make_split(protocol, self.city.xy, seed, fractions=asked.fractions, blocks=asked.blocks)
-            for protocol in asked.splits
-            for seed in asked.seeds
-        }
-
     def _method(self, inputs: Inputs) -> Method:
         import torch
 
@@ -283,9 +309,9 @@ class _Run:
             method.prepare()
             return []
         settings = self.recipe.pretrain
-        return pretrain(
-            method, settings, self.city.n_regions, self.recipe.seed, self.checkpoints, self.progress
-        ).history
+        training = pretrain(method, settings, self.city.n_regions, self.recipe.seed, self.checkpoints, self.progress)
+        self.manifest["training"]["pretrain"] = training.record()
+        return training.history
 
     def _embed(self, method: Method) -> torch.Tensor:
         import torch
@@ -333,18 +359,9 @@ class _Run:
                 result.save(done)
                 last.unlink(missing_ok=True)
             results[protocol, seed] = Finetuned.load(done)
+            if results[protocol, seed].record:
+                self.manifest["training"][name] = results[protocol, seed].record
         return results
-
-    def _floors(self, tasks: dict[str, TaskData], splits: dict[tuple[str, int], Split]) -> FloorResults:
-        import pandas as pd
-
-        from urbankit.evaluation.floors import FloorResults, evaluate_floors
-        from urbankit.evaluation.raw import raw_inputs
-
-        if not tasks or not self.recipe.evaluation.floors:
-            return FloorResults([], pd.DataFrame())
-        raw = raw_inputs(self.city, self.recipe)
-        return evaluate_floors(tasks, raw, self.city.xy, splits, self.recipe.evaluation.floors, self.progress)
 
     def _write_results(
         self,

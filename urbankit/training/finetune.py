@@ -30,26 +30,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Finetuned:
-    """Predictions of every task for all regions, and the epoch of the state that predicts (fitted heads have none).
+    """Predictions of every task for all regions, and what `Training.record` says of the heads that were trained.
 
-    Regression: float64 [N] in the target's own units; classification: class numbers int64 [N].
+    Regression: float64 [N] in the target's own units; classification: class numbers int64 [N]. `record` is empty where
+    all heads are fitted.
     """
 
     predictions: dict[str, np.ndarray]
-    best_epochs: dict[str, int]
+    record: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
 
     def save(self, path: Path) -> None:
         """Write to one safetensors file."""
         tensors = {name: torch.as_tensor(values) for name, values in self.predictions.items()}
-        checkpoint.save(path, tensors, {"best_epochs": self.best_epochs, "history": self.history})
+        checkpoint.save(path, tensors, {"record": self.record, "history": self.history})
 
     @classmethod
     def load(cls, path: Path) -> Finetuned:
         """Read what `save` wrote."""
         tensors, facts = checkpoint.load(path)
         try:
-            return cls({k: v.numpy() for k, v in tensors.items()}, facts["best_epochs"], facts["history"])
+            return cls({k: v.numpy() for k, v in tensors.items()}, facts["record"], facts["history"])
         except KeyError as error:
             raise checkpoint.damaged(path, f"it lacks {error}") from None
 
@@ -108,7 +109,7 @@ def finetune(
     trained = {task: head for task, head in built.items() if task not in fitted}
     frozen = not updated_parts(method, settings) or not trained
     model = Predictor(method, trained, embeddings, frozen).to(embeddings.device)
-    result = Finetuned({}, {})
+    result = Finetuned({})
     if trained:
         result = _train(model, {task: labels[task] for task in trained}, settings, seed, name, last, shown)
     z, blocks = model.standardised(embeddings), method.blocks or [method.dim]
@@ -195,7 +196,7 @@ def _train(
         with torch.no_grad():
             chunks = torch.arange(n, device=device).split(settings.batch_size or n)
             predictions[task] = one.predict(torch.cat([model(chunk)[task] for chunk in chunks]))
-    return Finetuned(predictions, {task: training.best[task].epoch for task in labels}, training.history)
+    return Finetuned(predictions, training.record(), training.history)
 
 
 def _any(labels: Mapping[str, Labels], part: str) -> Tensor:
