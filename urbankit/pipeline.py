@@ -1,6 +1,6 @@
 """One run: from a recipe to embeddings, predictions, an honest table and a report, stage by stage.
 
-    city ── inputs ── pretrain ── embed ── finetune ── floors ── report
+    city ── inputs ── pretrain ── embed ── finetune ── probe ── floors ── report
 
 What a stage has finished is on disk; a run that was cut short goes on from there with `resume`.
 """
@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     import torch
 
     from urbankit.city.city import City
-    from urbankit.evaluation.floors import FloorResults
     from urbankit.evaluation.splits import Split
-    from urbankit.evaluation.tasks import TaskData
+    from urbankit.evaluation.tasks import Scored, TaskData
     from urbankit.methods.base import Inputs, Method
     from urbankit.runfolder import Run
     from urbankit.training.finetune import Finetuned
@@ -132,13 +131,14 @@ def load_tasks(recipe: Recipe, city: City) -> dict[str, TaskData]:
 
 
 def make_splits(recipe: Recipe, city: City) -> dict[tuple[str, int], Split]:
-    """The splits that the recipe evaluates on, by protocol and seed."""
-    from urbankit.evaluation.splits import make_split
+    """The splits that the recipe evaluates on, by protocol and seed; `folds` is no split and has none."""
+    from urbankit.evaluation.splits import PROTOCOLS, make_split
 
     asked = recipe.evaluation
     return {
         (protocol, seed): make_split(protocol, city.xy, seed, fractions=asked.fractions, blocks=asked.blocks)
         for protocol in asked.splits
+        if protocol in PROTOCOLS
         for seed in asked.seeds
     }
 
@@ -149,17 +149,21 @@ def run_floors(
     tasks: dict[str, TaskData],
     splits: dict[tuple[str, int], Split],
     progress: Progress,
-) -> FloorResults:
-    """The recipe's floors on its tasks and splits; they need nothing of a run."""
-    import pandas as pd
-
-    from urbankit.evaluation.floors import FloorResults, evaluate_floors
+) -> Scored:
+    """The recipe's floors on its tasks, splits and folds; they need nothing of a run."""
+    from urbankit.evaluation.floors import evaluate_floors
+    from urbankit.evaluation.folds import evaluate_fold_floors
     from urbankit.evaluation.raw import raw_inputs
+    from urbankit.evaluation.tasks import Scored
 
-    if not tasks or not recipe.evaluation.floors:
-        return FloorResults([], pd.DataFrame())
+    asked = recipe.evaluation
+    if not tasks or not asked.floors:
+        return Scored.joined([])
     raw = raw_inputs(city, recipe)
-    return evaluate_floors(tasks, raw, city.xy, splits, recipe.evaluation.floors, progress)
+    scored = [evaluate_floors(tasks, raw, city.xy, splits, asked.floors, progress)] if splits else []
+    if "folds" in asked.splits:
+        scored.append(evaluate_fold_floors(tasks, raw, city.xy, asked.floors, asked.folds, asked.seeds))
+    return Scored.joined(scored)
 
 
 class _Run:
@@ -168,6 +172,7 @@ class _Run:
     def __init__(self, recipe: Recipe, folder: Path, resume: bool, progress: Progress) -> None:
         self.recipe, self.folder, self.progress = recipe, folder, progress
         self.checkpoints = folder / "checkpoints"
+        self.folds = recipe.evaluation.folds if "folds" in recipe.evaluation.splits else None
         self.existed = folder.exists()
         self.manifest = self._open(resume)
 
@@ -189,6 +194,7 @@ class _Run:
                 self.folder.rmdir()
 
     def _all_stages(self) -> None:
+        from urbankit.evaluation.folds import check_folds
         from urbankit.training.finetune import check_parts, updated_parts
 
         with self._stage("city"):
@@ -201,6 +207,8 @@ class _Run:
             for task in tasks.values():
                 for split in splits.values():
                     split.of(task.labelled, f"tasks.{task.name}")
+            if self.folds:
+                check_folds(tasks, self.folds)
             self._note([*notes, *(note for task in tasks.values() for note in task.notes)])
             method = self._method(inputs)
             check_parts(method, self.recipe.finetune)
@@ -212,10 +220,12 @@ class _Run:
         with self._stage("finetune"):
             results = self._finetune(method, embeddings, tasks, splits)
             history += [row for result in results.values() for row in result.history]
+        with self._stage("probe"):
+            probed = self._probe(embeddings, tasks)
         with self._stage("floors"):
             floors = run_floors(self.recipe, self.city, tasks, splits, self.progress)
         with self._stage("report"):
-            self._write_results(tasks, splits, results, floors, history)
+            self._write_results(tasks, splits, results, probed, floors, history)
             self._report()
         self.manifest["status"] = "done"
         self._write_manifest()
@@ -363,29 +373,39 @@ class _Run:
                 self.manifest["training"][name] = results[protocol, seed].record
         return results
 
+    def _probe(self, embeddings: torch.Tensor, tasks: dict[str, TaskData]) -> Scored:
+        from urbankit.evaluation.folds import evaluate_folds
+        from urbankit.evaluation.tasks import Scored
+
+        if not self.folds:
+            return Scored.joined([])
+        seeds = self.recipe.evaluation.seeds
+        return evaluate_folds(self.recipe.method.name, embeddings.cpu().numpy(), tasks, self.folds, seeds)
+
     def _write_results(
         self,
         tasks: dict[str, TaskData],
         splits: dict[tuple[str, int], Split],
         results: dict[tuple[str, int], Finetuned],
-        floors: FloorResults,
+        probed: Scored,
+        floors: Scored,
         history: list[dict[str, Any]],
     ) -> None:
-        import pandas as pd
-
+        from urbankit.evaluation.tasks import Scored
         from urbankit.runfolder import write_history, write_metrics, write_predictions
 
         model = self.recipe.method.name
-        records, predictions = [], [pd.DataFrame()]
+        scored = []
         for (protocol, seed), result in results.items():
             for name, task in tasks.items():
                 regions = splits[protocol, seed].of(task.labelled, name).test
                 predicted = result.predictions[name][regions]
-                records += task.records(model, protocol, seed, regions, predicted)
-                predictions.append(task.predictions(model, protocol, seed, {"test": regions}, predicted))
+                records = task.records(model, protocol, seed, regions, predicted)
+                scored.append(Scored(records, task.predictions(model, protocol, seed, {"test": regions}, predicted)))
+        method = Scored.joined([*scored, probed])
         write_history(self.folder, history)
-        write_predictions(self.folder, self.city, pd.concat(predictions, ignore_index=True), floors.predictions)
-        write_metrics(self.folder, [*records, *floors.records])
+        write_predictions(self.folder, self.city, method.predictions, floors.predictions)
+        write_metrics(self.folder, [*method.records, *floors.records])
 
     def _report(self) -> None:
         from urbankit.report import write_report
