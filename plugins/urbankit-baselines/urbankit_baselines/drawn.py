@@ -16,8 +16,8 @@ from urbankit_baselines.named import autocast
 class DrawnTokens(NamedTuple):
     """Unit vectors of B regions, zero where there is none.
 
-    `vector` Tensor[B, d] of the mean over the drawn observations, `tokens` Tensor[B, L, d] of all tokens of all of them,
-    and which are there: `present` bool Tensor[B], `token_present` bool Tensor[B, L].
+    `vector` Tensor[B, d] of the mean over the drawn observations, `tokens` Tensor[B, L, d] of all tokens of all of
+    them, and which are there: `present` bool Tensor[B], `token_present` bool Tensor[B, L].
     """
 
     vector: Tensor

@@ -1,5 +1,5 @@
-"""PG-SimCLR: Xi et al., "Beyond the First Law of Geography: Learning Representations of Satellite Imagery by Leveraging
-Point-of-Interests", WWW 2022.
+"""PG-SimCLR: Xi et al., "Beyond the First Law of Geography: Learning Representations of Satellite Imagery by
+Leveraging Point-of-Interests", WWW 2022.
 
 Two SimCLR models (Chen et al., 2020) learn from tiles: to the one, a tile's positive is the tile nearest in space (the
 first law of geography), to the other the tile most alike in points of interest. In the order of the paper:
@@ -7,10 +7,10 @@ first law of geography), to the other the tile most alike in points of interest.
 - Positives: the tile and its counterpart, each under a random augmentation of its own. Which counterpart, the recipe's
   views say: the strongest edge of `distance` and of `poi`. Functions are compared as that view compares them, by the
   cosine of category counts; the authors' code takes their Euclidean distance, in which mostly totals count.
-- `hᵢ = f(x̃ᵢ)`, `zᵢ = g(hᵢ) = W₂ ReLU(W₁ hᵢ)`, without biases: the recipe's image encoder in place of ResNet-18, so that
-  methods are compared and not encoders, and a projection to 64 numbers that only the loss sees.
-- `ℓ(i, j) = -log( exp(sim(zᵢ, zⱼ)/τ) / Σ_{k≠i} exp(sim(zᵢ, z_k)/τ) )`, the mean of it over the 2B tiles of a mini-batch,
-  τ = 0.5.
+- `hᵢ = f(x̃ᵢ)`, `zᵢ = g(hᵢ) = W₂ ReLU(W₁ hᵢ)`, without biases: the recipe's image encoder in place of ResNet-18, so
+  that methods are compared and not encoders, and a projection to 64 numbers that only the loss sees.
+- `ℓ(i, j) = -log( exp(sim(zᵢ, zⱼ)/τ) / Σ_{k≠i} exp(sim(zᵢ, z_k)/τ) )`, the mean of it over the 2B tiles of a
+  mini-batch, τ = 0.5.
 - Fusion: the authors weigh both embeddings by an attention that is trained with the labels of each task. An embedding
   here is the same for all tasks, so both stand side by side and the heads weigh them; `fusion` takes another.
 """

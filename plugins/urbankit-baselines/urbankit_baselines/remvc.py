@@ -2,28 +2,28 @@
 
 Two views of a region, its points of interest and its flows, are encoded on their own. In the order of the paper:
 
-- POI view: the distribution of a region's points over categories, through one layer, `ReLU(W p + b)`. Positives are the
-  region with a tenth of its points deleted, added again, or replaced by points of any category.
-- Mobility view: matrices of the trips that leave a region and that reach it, each normalised to sum to one, through one
-  layer each; the view's embedding is the mean of both. Positives are four variants with Gaussian noise.
+- POI view: the distribution of a region's points over categories, through one layer, `ReLU(W p + b)`. Positives are
+  the region with a tenth of its points deleted, added again, or replaced by points of any category.
+- Mobility view: matrices of the trips that leave a region and that reach it, each normalised to sum to one, through
+  one layer each; the view's embedding is the mean of both. Positives are four variants with Gaussian noise.
 - Negatives of a region are other regions, drawn with probabilities that grow with their dissimilarity in the view.
-- Intra-view loss, with dot products and τ = 0.08: the mean over the positives p of
-  `-log( exp(z·z_p/τ) / (Σ_{p'} exp(z·z_{p'}/τ) + Σ_n exp(z·z_n/τ)) )`.
-- Inter-view loss: a scorer of (POI embedding, flow embedding) should find the region's own pair among pairs in which one
-  of the two is of a negative region: `-log softmax` of its score.
-- Total: `flow + 0.0001 · POI + 1.0 · inter-view`, the weights of the authors' configuration. The region embedding is both
-  views' embeddings side by side.
+- Intra-view loss, with dot products and τ = 0.08: the mean over the positives p of `-log( exp(z·z_p/τ) / (Σ_{p'}
+  exp(z·z_{p'}/τ) + Σ_n exp(z·z_n/τ)) )`.
+- Inter-view loss: a scorer of (POI embedding, flow embedding) should find the region's own pair among pairs in which
+  one of the two is of a negative region: `-log softmax` of its score.
+- Total: `flow + 0.0001 · POI + 1.0 · inter-view`, the weights of the authors' configuration. The region embedding is
+  both views' embeddings side by side.
 
 Departures:
 
-- Regions come in mini-batches, where the authors take them one by one with negatives from the whole city. Negatives are
-  drawn from the mini-batch, at most as many as it has, by the Euclidean distance of the features of the view. The authors
-  publish the probabilities that they draw by, not how they were made; those of the POI view are a symmetric matrix
-  divided by its row sums, as distances would be.
-- The authors' matrices have a row for each hour of a working day and of a weekend's day. Their published configuration,
-  a perceptron, sums the rows, so that no hour reaches the encoder. Here the sums stand beside the distribution over the
-  48 hours where the city's flows have times; `hours: false`, or flows without times, is what the authors run. Noise is
-  added to the sums, once, and not to 48 numbers that are then summed.
+- Regions come in mini-batches, where the authors take them one by one with negatives from the whole city. Negatives
+  are drawn from the mini-batch, at most as many as it has, by the Euclidean distance of the features of the view. The
+  authors publish the probabilities that they draw by, not how they were made; those of the POI view are a symmetric
+  matrix divided by its row sums, as distances would be.
+- The authors' matrices have a row for each hour of a working day and of a weekend's day. Their published
+  configuration, a perceptron, sums the rows, so that no hour reaches the encoder. Here the sums stand beside the
+  distribution over the 48 hours where the city's flows have times; `hours: false`, or flows without times, is what the
+  authors run. Noise is added to the sums, once, and not to 48 numbers that are then summed.
 - `scorer`: the authors' scorer is one linear layer on both embeddings side by side. It gives a pair the sum of two
   scores, which cannot tell whether they belong together; a hidden layer can.
 """
@@ -96,7 +96,7 @@ class ReMVC(Method):
         self.dim, self.blocks = 2 * d, (d, d)
 
     def loss(self, regions: Tensor) -> dict[str, Tensor]:
-        """Weighted sum of both intra-view losses and the inter-view loss, each the mean over the regions that have it."""
+        """Weighted sum of both intra-view losses and the inter-view loss, over the regions that have what it is of."""
         p = self.params
         has_poi, has_flows = self.has_poi[regions], self.has_flows[regions]
         poi, poi_loss, other_poi = self._poi_view(regions[has_poi])
@@ -189,7 +189,7 @@ def _layer(width: int, dim: int) -> nn.Module:
 
 
 def _need(inputs: Inputs) -> np.ndarray:
-    """The city's counts of points, float32 [N, C], fractions rounded; raises `UserError` without them or without flows."""
+    """The city's counts of points, float32 [N, C], fractions rounded; a `UserError` without them or without flows."""
     counts = inputs.city.poi_counts()
     lacking = [("points of interest", "poi", counts), ("flows", "flows", inputs.city.flows())]
     problems = [

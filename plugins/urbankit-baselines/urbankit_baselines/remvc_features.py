@@ -75,7 +75,7 @@ def distribution(counts: Tensor) -> Tensor:
 
 
 def noisy(profiles: Tensor, sigma: float, count: int) -> list[Tensor]:
-    """`count` variants of profiles [B, W], each the one before with Gaussian noise of deviation `sigma`, within 0 to 1."""
+    """`count` variants of profiles [B, W], each the one before with Gaussian noise, cut at 0 and 1."""
     variants = []
     for _ in range(count):
         noise = sigma * torch.randn(profiles.shape).to(profiles.device)

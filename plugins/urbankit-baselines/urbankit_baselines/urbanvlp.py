@@ -6,32 +6,35 @@ Images of two granularities, tiles from above and street views, are aligned with
 - Encoders: an image encoder and a text encoder for each granularity, and GeoCLIP's encoder for where the street views
   were taken. The authors start from OpenCLIP ViT-B/16; here they are the recipe's.
 - Text calibration: captions come with the city, generated; those of poor quality should not be learned from. The paper
-  scores them by PerceptionScore, whose first half is CLIPScore `2.5 · max(cos(image, text), 0)` under a pre-trained CLIP
-  model. `min_clip_score` drops captions below; the other half needs models that generate and segment images, and is left
-  to who makes the captions.
-- Macro level: `L_macro`, the mean of both directions of InfoNCE between `tile + street view + location` and a caption of
-  the tile.
-- Micro level: `L_micro`, the same between street views and their captions, with the similarity of all tokens (FILIP): the
-  mean over image tokens of the largest cosine with a text token.
+  scores them by PerceptionScore, whose first half is CLIPScore `2.5 · max(cos(image, text), 0)` under a pre-trained
+  CLIP model. `min_clip_score` drops captions below; the other half needs models that generate and segment images, and
+  is left to who makes the captions.
+- Macro level: `L_macro`, the mean of both directions of InfoNCE between `tile + street view + location` and a caption
+  of the tile.
+- Micro level: `L_micro`, the same between street views and their captions, with the similarity of all tokens (FILIP):
+  the mean over image tokens of the largest cosine with a text token.
 - Total: `α L_macro + β L_micro`, α = β = 0.5, with a learned temperature that starts at 0.07 and stays above 0.01.
 - The region embedding is the macro level's image side: `tile + street view + location`.
 
 Departures:
 
-- The authors blend the pixels of up to 25 street views into one picture, by one learned weight for each place in the list,
-  and cut all their captions, joined, at 77 tokens. A place in the list means nothing, and pixels of different streets do
-  not belong together: here each street view and each caption goes through its encoder by itself, the vector of a region's
-  street views is their mean, and its tokens are those of all of them. `max_observations` bounds how many are drawn.
+- The authors blend the pixels of up to 25 street views into one picture, by one learned weight for each place in the
+  list, and cut all their captions, joined, at 77 tokens. A place in the list means nothing, and pixels of different
+  streets do not belong together: here each street view and each caption goes through its encoder by itself, the vector
+  of a region's street views is their mean, and its tokens are those of all of them. `max_observations` bounds how many
+  are drawn.
 - The authors give the micro level no temperature, so that logits lie between -1 and 1; here it has the learned one.
 - All three vectors of the macro level's sum are normalised, that of the location too, and the sum is before it is
   compared, as CLIP's similarity is a cosine.
-- A region without street views has its tile alone at the macro level, where the authors encode black pictures at 0°, 0°.
+- A region without street views has its tile alone at the macro level, where the authors encode black pictures at 0°,
+  0°.
 """
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -136,8 +139,8 @@ class UrbanVLP(Method):
             self._calibrated = True
 
     @torch.no_grad()
-    def clip_scores(self, name: str) -> Tensor:
-        """CLIPScore of every caption of the images `name`, against the mean of its region's images: numpy float32 [M]."""
+    def clip_scores(self, name: str) -> np.ndarray:
+        """CLIPScore of every caption of the images `name`, against the mean of its region's images: float32 [M]."""
         captions, device = self.captions[name], self.log_scale.device
         training = self.training
         self.eval()
