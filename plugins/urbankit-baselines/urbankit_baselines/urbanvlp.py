@@ -135,7 +135,11 @@ class UrbanVLP(Method):
         """Score the captions by the encoders as they come, before anything is trained."""
         if not self._calibrated:
             for name, captions in self.captions.items():
-                captions.keep_only(self.clip_scores(name) >= self.params.min_clip_score)
+                kept = self.clip_scores(name) >= self.params.min_clip_score
+                if not kept.any():
+                    message = f"no caption of '{name}' has that CLIPScore; lower it"
+                    raise UserError(Problem(message, key="method.min_clip_score"))
+                captions.keep_only(kept)
             self._calibrated = True
 
     @torch.no_grad()
