@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from urbankit.errors import Problem, UserError
 from urbankit.modalities import tokens
-from urbankit.modalities.base import EncoderParams, ModalityEncoder, hash_arrays
+from urbankit.modalities.base import EncoderParams, ModalityEncoder, Tokens, hash_arrays
 from urbankit.modalities.checkpoints import checkpoint_folder, load_config, load_model, load_tokenizer
 
 if TYPE_CHECKING:
@@ -108,16 +108,22 @@ class Text(ModalityEncoder):
         return {"ids": torch.from_numpy(ids).long(), "length": torch.from_numpy(length).long()}
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        return self.tokens(batch).vector
+
+    def tokens(self, batch: dict[str, Tensor]) -> Tokens:
+        """The final states of all tokens, the marks of start and end among them."""
         ids, length = batch["ids"], batch["length"]
         mask = torch.arange(ids.shape[1], device=ids.device) < length.unsqueeze(1)
         # CLIP reads from left to right, so padding, at the right, reaches no token; without a mask it is faster.
         states = self.model(ids, attention_mask=None if self._clip else mask).last_hidden_state
         if self.pooling == "mean":
             weights = mask.to(states.dtype).unsqueeze(-1)
-            return (states * weights).sum(1) / weights.sum(1)
-        if self.pooling == "start":
-            return states[:, 0]
-        return states[torch.arange(len(ids), device=ids.device), length - 1]
+            vector = (states * weights).sum(1) / weights.sum(1)
+        elif self.pooling == "start":
+            vector = states[:, 0]
+        else:
+            vector = states[torch.arange(len(ids), device=ids.device), length - 1]
+        return Tokens(vector, states, mask)
 
     def fingerprint(self, of: str | None = None) -> str:
         text = self._text[self._described(of)]
