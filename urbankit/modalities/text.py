@@ -10,7 +10,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from urbankit.errors import Problem, UserError
+from urbankit.errors import Problem, UserError, closest
 from urbankit.modalities import tokens
 from urbankit.modalities.base import EncoderParams, ModalityEncoder, Tokens, hash_arrays
 from urbankit.modalities.checkpoints import checkpoint_folder, load_config, load_model, load_tokenizer
@@ -40,6 +40,7 @@ class Text(ModalityEncoder):
             "Face hub. Decides vocabulary, hidden_size, layers, heads and mlp_ratio.",
             json_schema_extra={"source": "section 4: CLIP's text encoder"},
         )
+        source: str | None = Field(None, description="Captions of this image source alone; default all captions.")
         captions: dict[str, str] = Field(
             default_factory=dict,
             description="The captions' source of a described modality, where it is not the modality's name.",
@@ -69,7 +70,7 @@ class Text(ModalityEncoder):
 
     def __init__(self, params: Text.Params, city: City, modality: str, dim: int) -> None:
         super().__init__(params, city, modality, dim)
-        self._captions = _all_captions(city)
+        self._captions = _captions(city, params.source)
         # Equal captions share their tokens: caption i has the text number _text[i].
         self._text, self._texts = pd.factorize(self._captions["text"])
         self._rows: dict[str | None, np.ndarray] = {None: np.arange(len(self._captions))}
@@ -92,7 +93,10 @@ class Text(ModalityEncoder):
 
     @classmethod
     def requires(cls, params: Any, city: City, modality: str) -> str | None:
-        return None if city.caption_sources else "the city has no captions"
+        known = city.caption_sources
+        if params.source is not None and params.source not in known:
+            return f"the city has no captions of '{params.source}'.{closest(params.source, known)}"
+        return None if known else "the city has no captions"
 
     def observations(self, of: str | None = None) -> np.ndarray:
         return self._captions["region"].to_numpy(np.int64)[self._described(of)]
@@ -151,9 +155,10 @@ class Text(ModalityEncoder):
         return self._rows.get(source, np.zeros(0, dtype=np.int64))
 
 
-def _all_captions(city: City) -> pd.DataFrame:
-    """region, text and source of every caption, sorted by region."""
-    parts = [city.captions(source).assign(source=source) for source in city.caption_sources]
+def _captions(city: City, source: str | None) -> pd.DataFrame:
+    """region, text and source of every caption of `source`, or of all sources, sorted by region."""
+    sources = city.caption_sources if source is None else [source]
+    parts = [city.captions(name).assign(source=name) for name in sources]
     captions = pd.concat(parts, ignore_index=True)[["region", "text", "source"]]
     return captions.sort_values("region", kind="stable", ignore_index=True)
 
