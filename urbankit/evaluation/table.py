@@ -102,6 +102,8 @@ class ResultsTable:
             if split not in values.index.get_level_values(0):
                 continue
             one = values.loc[split]
+            if one[floors].isna().all(axis=None):  # nothing to learn from: a split without a training part
+                continue
             best = one[floors].mean().idxmax()
             for method in methods:
                 difference = (one[method] - one[best]).dropna()
