@@ -13,7 +13,7 @@ from urbankit.component import Params
 _FROM: dict[str, Any] = {
     "from": (
         Path,
-        Field(description="The folder of a finished run on the source city, the one to give: transfer.from=runs/NAME."),
+        Field(description="The folder of a finished run on the source city: --set transfer.from=runs/NAME, or here."),
     )
 }
 _From = create_model("_From", __base__=Params, **_FROM)
