@@ -161,7 +161,7 @@ class _Run:
             method.freeze(updated_parts(method, self.recipe.finetune))
             embeddings = self._embed(method)
         with self._stage("finetune"):
-            if kept:
+            if kept and tasks:
                 results, scored = self._zero_shot(method, embeddings, tasks, kept)
             else:
                 results, scored = self._finetune(method, embeddings, tasks, splits), tasks
