@@ -1,6 +1,6 @@
 """One run: from a recipe to embeddings, predictions, an honest table and a report, stage by stage.
 
-    city ── inputs ── pretrain ── embed ── finetune ── probe ── floors ── report
+    city ── inputs ── (transfer) ── pretrain ── embed ── finetune ── (probe) ── floors ── report
 
 What a stage has finished is on disk; a run that was cut short goes on from there with `resume`.
 """
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from urbankit.evaluation.splits import Split
     from urbankit.evaluation.tasks import Scored, TaskData
     from urbankit.methods.base import Inputs, Method
+    from urbankit.recipe.transfer import Transfer
     from urbankit.runfolder import Run
     from urbankit.training.finetune import Finetuned
+    from urbankit.transfer.source import Source
 
 
 def run(
@@ -212,20 +214,27 @@ class _Run:
             self._note([*notes, *(note for task in tasks.values() for note in task.notes)])
             method = self._method(inputs)
             check_parts(method, self.recipe.finetune)
+        kept = None
+        if self.recipe.transfer is not None:
+            with self._stage("transfer"):
+                kept = self._transfer(method, inputs, self.recipe.transfer)
         with self._stage("pretrain"):
-            history = self._pretrain(method)
+            history = [] if kept else self._pretrain(method)
         with self._stage("embed"):
             method.freeze(updated_parts(method, self.recipe.finetune))
             embeddings = self._embed(method)
         with self._stage("finetune"):
-            results = self._finetune(method, embeddings, tasks, splits)
+            if kept and tasks:
+                results, scored = self._zero_shot(method, embeddings, tasks, kept)
+            else:
+                results, scored = self._finetune(method, embeddings, tasks, splits), tasks
             history += [row for result in results.values() for row in result.history]
         with self._stage("probe"):
             probed = self._probe(embeddings, tasks)
         with self._stage("floors"):
             floors = run_floors(self.recipe, self.city, tasks, splits, self.progress)
         with self._stage("report"):
-            self._write_results(tasks, splits, results, probed, floors, history)
+            self._write_results(scored, splits, results, probed, floors, history)
             self._report()
         self.manifest["status"] = "done"
         self._write_manifest()
@@ -255,7 +264,7 @@ class _Run:
                     "this one differs. Run that file, or choose another --out."
                 )
             write_text(self.folder / "recipe.yaml", self.recipe.to_yaml())
-            return before | {"status": "running", "resumed": before.get("resumed", 0) + 1}
+            return before | {"status": "running", "notes": [], "resumed": before.get("resumed", 0) + 1}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_text(self.folder / "recipe.yaml", self.recipe.to_yaml())
@@ -281,7 +290,7 @@ class _Run:
         write_json(self.folder / "manifest.json", self.manifest)
 
     def _note(self, notes: list[str]) -> None:
-        self.manifest["notes"] = notes
+        self.manifest["notes"] += notes
         for note in notes:
             self.progress.say(f"note: {note}")
 
@@ -307,10 +316,30 @@ class _Run:
             "device": device.type,
             "engine": select_engine(self.recipe.engine, device),
             "precision": "float32" if inputs.precision is None else str(inputs.precision).removeprefix("torch."),
+            "modalities": list(inputs.modalities),
+            "views": list(inputs.views),
             "parameters": sum(p.numel() for p in method.parameters()),
             "embedding_width": method.dim,
         }
         return method
+
+    def _transfer(self, method: Method, inputs: Inputs, wanted: Transfer) -> Source | None:
+        """Take weights of the source run over; returns that run where they are all kept and nothing is trained here."""
+        from urbankit.transfer.source import Source
+        from urbankit.transfer.weights import take_over
+
+        source = Source(wanted.source)
+        facts = source.facts()
+        if self.manifest.setdefault("transfer", facts) != facts:
+            raise UserError(
+                f"{self.folder}: the source run {source.run.path} has changed since this run began. Start anew in "
+                "another --out."
+            )
+        self._note(take_over(method, inputs, self.recipe, source))
+        if wanted.graph == "new":
+            return None
+        method.prepare()
+        return source
 
     def _pretrain(self, method: Method) -> list[dict[str, Any]]:
         from urbankit.training.pretrain import pretrain
@@ -346,6 +375,7 @@ class _Run:
         embeddings: torch.Tensor,
         tasks: dict[str, TaskData],
         splits: dict[tuple[str, int], Split],
+        described: int | None = None,
     ) -> dict[tuple[str, int], Finetuned]:
         from urbankit.training.finetune import Finetuned, finetune
         from urbankit.training.loop import load_trained_state, trained_state
@@ -364,14 +394,31 @@ class _Run:
                 last = done.with_suffix(".last.safetensors")
                 with self.progress.stage(name, total=settings.epochs) as shown:
                     result = finetune(
-                        method, embeddings, tasks, heads, split, settings, seed, name=name, last=last, shown=shown
-                    )
+                        method, embeddings, tasks, heads, split, settings, seed, name=name, last=last, shown=shown,
+                        described=described,
+                    )  # fmt: skip
                 result.save(done)
                 last.unlink(missing_ok=True)
             results[protocol, seed] = Finetuned.load(done)
             if results[protocol, seed].record:
                 self.manifest["training"][name] = results[protocol, seed].record
         return results
+
+    def _zero_shot(
+        self, method: Method, embeddings: torch.Tensor, tasks: dict[str, TaskData], source: Source
+    ) -> tuple[dict[tuple[str, int], Finetuned], dict[str, TaskData]]:
+        """Predictions of heads that only the source city's labels were shown to, and the tasks that score them.
+
+        Beside the splits there is `all`: no label of this city was seen, so that every region can be scored.
+        """
+        from urbankit.transfer.zero_shot import ZeroShot
+
+        seen = ZeroShot.of(source, source.city(self.progress), self.recipe, tasks, embeddings)
+        self._note(seen.notes)
+        fitted = self._finetune(method, seen.embeddings, seen.tasks, seen.splits, described=seen.n_source)
+        results = {split: seen.predictions(result) for split, result in fitted.items()}
+        first = self.recipe.evaluation.splits[0]
+        return results | {("all", seed): results[first, seed] for seed in self.recipe.evaluation.seeds}, seen.scored
 
     def _probe(self, embeddings: torch.Tensor, tasks: dict[str, TaskData]) -> Scored:
         from urbankit.evaluation.folds import evaluate_folds
@@ -398,7 +445,10 @@ class _Run:
         scored = []
         for (protocol, seed), result in results.items():
             for name, task in tasks.items():
-                regions = splits[protocol, seed].of(task.labelled, name).test
+                if protocol == "all":
+                    regions = task.labelled.nonzero()[0]
+                else:
+                    regions = splits[protocol, seed].of(task.labelled, name).test
                 predicted = result.predictions[name][regions]
                 records = task.records(model, protocol, seed, regions, predicted)
                 scored.append(Scored(records, task.predictions(model, protocol, seed, {"test": regions}, predicted)))

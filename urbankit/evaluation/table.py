@@ -101,6 +101,8 @@ class ResultsTable:
             floors = [model for model in one if model.startswith(FLOOR)]
             if not methods or not floors:
                 continue
+            if one[floors].isna().all(axis=None):  # nothing to learn from: a split without a training part
+                continue
             best = one[floors].mean().idxmax()
             for method in methods:
                 difference = (one[method] - one[best]).dropna()

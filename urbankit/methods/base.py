@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +62,10 @@ class Method(Component, nn.Module, ABC):
 
     dim: int
     blocks: Sequence[int] = ()
+    inductive: ClassVar[bool] = False
+    """Whether the weights can embed the regions of a city that they were not trained on (`transfer.graph: keep`)."""
+    region_state: ClassVar[tuple[str, ...]] = ()
+    """Buffers that hold something of each region; `prepare` fills them, and another city does not take them over."""
 
     def __init__(self, params: Component.Params, inputs: Inputs) -> None:
         nn.Module.__init__(self)

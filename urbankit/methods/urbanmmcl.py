@@ -26,6 +26,9 @@ Pair = tuple[str, str]
 class UrbanMMCL(Method):
     """Aligns image, text and location by contrast, and contrasts walk subgraphs of several region graphs."""
 
+    inductive = True
+    region_state = ("bank",)
+
     class Params(component.Params):
         dim: int = Field(
             64,

@@ -64,6 +64,10 @@ class ModalityEncoder(nn.Module, Component):
 
     Params: ClassVar[type[Params]] = EncoderParams
     width: int
+    statistics: ClassVar[tuple[str, ...]] = ()
+    """Buffers that describe the city's observations as a whole, such as means of bands."""
+    bound: ClassVar[tuple[str, ...]] = ()
+    """Buffers that mean something in the city alone that they were computed in, such as its centre."""
 
     def __init__(self, params: Params, city: City, modality: str, dim: int) -> None:
         super().__init__()
@@ -77,6 +81,11 @@ class ModalityEncoder(nn.Module, Component):
     @classmethod
     def requires(cls, params: Any, city: City, modality: str) -> str | None:
         """Why this encoder cannot be built on `city`, or None when it can."""
+        return None
+
+    @classmethod
+    def untransferable(cls, params: Any) -> str | None:
+        """Why weights trained on one city mean nothing in another, or None where they do."""
         return None
 
     def connect(self, width: int, projection: nn.Module | None = None) -> None:
@@ -132,6 +141,25 @@ class ModalityEncoder(nn.Module, Component):
     def fingerprint(self, of: str | None = None) -> str:
         """A hash of everything `load(_, of)` can return, by which kept outputs are found again."""
         return hash_json([self.city_hash, self.modality, of])
+
+    def carried(
+        self, state: dict[str, Tensor], statistics: Literal["source", "own"]
+    ) -> tuple[dict[str, Tensor], list[str]]:
+        """The state of another city's encoder of the same parameters made to fit this one, and what to note of it.
+
+        `statistics` says whose `statistics` it has. Raises `ValueError` that says why it cannot be made to fit.
+        """
+        own = self.state_dict()
+        kept = {*self.bound, *(self.statistics if statistics == "own" else ())}
+        state = {**state, **{name: own[name] for name in kept}}
+        names = [name for name in {**own, **state} if not name.endswith("_extra_state")]
+        shapes = {name: [list(s[name].shape) if name in s else None for s in (state, own)] for name in names}
+        unlike = {name: pair for name, pair in shapes.items() if pair[0] != pair[1]}
+        if unlike:
+            name, (there, here) = next(iter(unlike.items()))
+            more = f", and {len(unlike) - 1} more differ" if len(unlike) > 1 else ""
+            raise ValueError(f"weights '{name}' have the shape {there} there and {here} here{more}")
+        return state, []
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         """The trainable parameters of `backbone` and `projection`, for separate learning rates."""

@@ -32,6 +32,8 @@ class ViT(ModalityEncoder):
     A CLIP checkpoint's projection is the modality's where `dim` is its width, and a new one otherwise.
     """
 
+    statistics = ("mean", "std")
+
     class Params(EncoderParams):
         source: str | None = Field(None, description="The city's image source; the default is the modality's name.")
         pretrained: str | None = Field(
@@ -93,8 +95,8 @@ class ViT(ModalityEncoder):
             _adapt_bands(self.model, self.images.bands, params, f"modalities.{modality}.bands")
         self._interpolate = self.size != _pair(self.model.config.image_size)
         std = np.where(np.isfinite(std) & (std > 0), std, 1.0)
-        self.register_buffer("mean", _per_band(np.nan_to_num(mean)), persistent=False)
-        self.register_buffer("std", _per_band(std), persistent=False)
+        self.register_buffer("mean", _per_band(np.nan_to_num(mean)))
+        self.register_buffer("std", _per_band(std))
         fits = projection is not None and projection.out_features == dim
         self.connect(self.model.config.hidden_size, projection if fits else None)
 

@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from urbankit.component import Params, Use, uses
 from urbankit.recipe.training import Finetune, Pretrain
+from urbankit.recipe.transfer import Transfer
 
 # No dots or spaces: names are parts of dotted keys (`--set tasks.co.target=...`) and of file names.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$")]
@@ -44,6 +45,9 @@ class Recipe(Params):
     )
     pretrain: Pretrain = Field(default_factory=Pretrain, description=Pretrain.__doc__)
     finetune: Finetune = Field(default_factory=Finetune, description=Finetune.__doc__)
+    transfer: Transfer | None = Field(
+        None, description="What a finished run on another city hands on to this one; null starts from nothing."
+    )
     evaluation: Evaluation = Field(default_factory=lambda: Evaluation(), description="Splits, seeds and floors.")
     report: Report = Field(default_factory=lambda: Report(), description="What is drawn at the end.")
     engine: Literal["auto", "dgl", "torch"] = Field(

@@ -90,13 +90,15 @@ def finetune(
     name: str,
     last: Path | None = None,
     shown: Stage | None = None,
+    described: int | None = None,
 ) -> Finetuned:
     """Train fresh heads, and the unfrozen parts of `method`, on the training part of `split`, all tasks together.
 
     The labels of the validation part decide, task by task, which epoch's state predicts, and when to stop; those of
     the test part are not looked at. Heads of the fitted kind (`gp`, `forest`) are fitted to the training part of the
     pre-trained embedding instead. `method` holds its pre-trained state and is frozen as far as `settings` say;
-    `embeddings` [N, dim] are its embeddings in that state.
+    `embeddings` [N, dim] are its embeddings in that state; what heads see is standardised by the mean and spread of
+    their first `described` rows, by default all.
     """
     torch.manual_seed(epoch_seed(seed, name, -1))
     labels = {task: Labels(data, split, settings.class_balance, embeddings.device) for task, data in tasks.items()}
@@ -108,7 +110,7 @@ def finetune(
     fitted = {task: head for task, head in built.items() if isinstance(head, FittedHead)}
     trained = {task: head for task, head in built.items() if task not in fitted}
     frozen = not updated_parts(method, settings) or not trained
-    model = Predictor(method, trained, embeddings, frozen).to(embeddings.device)
+    model = Predictor(method, trained, embeddings, frozen, described).to(embeddings.device)
     result = Finetuned({})
     if trained:
         result = _train(model, {task: labels[task] for task in trained}, settings, seed, name, last, shown)
