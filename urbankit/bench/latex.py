@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
@@ -42,18 +43,24 @@ def _results(table: Table) -> str:
     body = [_row(escaped(line.label), _values(line, table.columns)) for line in table.rows]
     if table.improvements:
         body.append(r"\midrule")
-        body += [_row(escaped(label), map(_improvement, percents)) for label, percents in table.improvements]
+        body += [
+            _row(escaped(label), map(_signed, map(wording.improvement, percents)))
+            for label, percents in table.improvements
+        ]
     if table.floors:
         body.append(r"\midrule")
         body += [_row(escaped(line.label), _values(line, table.columns)) for line in table.floors]
-    explained = r"Mean $\pm$ sample standard deviation; \textbf{best}, \underline{second best}."
+    explained = r"Mean $\pm$ sample standard deviation over pairs of seeds; \textbf{best}, \underline{second best}."
     return _float(table, escaped(table.title), body, [explained, *map(escaped, table.notes)])
 
 
 def _tests(table: Table) -> str:
     if not table.tested:
         return ""
-    body = [_row(escaped(line.label), (escaped(wording.comparison(e)) for e in line.entries)) for line in table.tested]
+    body = [
+        _row(escaped(line.label), map(_signed, map(wording.comparison, line.entries, table.columns)))
+        for line in table.tested
+    ]
     caption = escaped(f"{table.title}: {table.reference} less each row, and p after Holm's adjustment")
     return "\n" + _float(table, caption, body, [])
 
@@ -94,10 +101,11 @@ def _values(line: Line, columns: Sequence[Column]) -> list[str]:
 
 
 def _value(entry: Entry, column: Column) -> str:
-    text = escaped(wording.value(entry))
+    text = _signed(wording.value(entry, column))
     text = {1: rf"\textbf{{{text}}}", 2: rf"\underline{{{text}}}"}.get(entry.rank, text)
     return text + escaped(wording.mark(entry, column))
 
 
-def _improvement(percent: float) -> str:
-    return f"${text}$" if (text := wording.improvement(percent)) != "n/a" else text
+def _signed(numbers: str) -> str:
+    """Numbers whose signs are set as signs, not as hyphens."""
+    return re.sub(r"(?<!\S)([+-])(?=\d)", r"$\1$", escaped(numbers))

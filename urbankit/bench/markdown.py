@@ -23,13 +23,13 @@ def _table(table: Table) -> str:
     # A table of GitHub's has no rules: an empty row stands for one.
     lines += [_row("", [""] * len(heads))] if table.floors else []
     lines += [_row(f"*{_escaped(line.label)}*", _values(line, table.columns)) for line in table.floors]
-    lines += ["", "Mean ± sample standard deviation; **best**, <u>second best</u>."]
-    lines += [f"{_escaped(note)}" for note in table.notes]
+    lines += ["", "- Mean ± sample standard deviation over pairs of seeds; **best**, <u>second best</u>."]
+    lines += [f"- {_escaped(note)}" for note in table.notes]
     if table.tested:
         lines += ["", f"{_escaped(table.reference)} less each row, and p after Holm's adjustment:", ""]
         lines += _head("", heads)
         lines += [
-            _row(_escaped(line.label), [wording.comparison(entry) for entry in line.entries]) for line in table.tested
+            _row(_escaped(line.label), map(wording.comparison, line.entries, table.columns)) for line in table.tested
         ]
     return "\n".join(lines) + "\n"
 
@@ -47,7 +47,7 @@ def _values(line: Line, columns: Sequence[Column]) -> list[str]:
 
 
 def _value(entry: Entry, column: Column) -> str:
-    text = wording.value(entry)
+    text = wording.value(entry, column)
     text = {1: f"**{text}**", 2: f"<u>{text}</u>"}.get(entry.rank, text)
     return text + wording.mark(entry, column)
 

@@ -109,12 +109,13 @@ def _tree(source: str | Path | Mapping[str, Any], sets: Iterable[str], problems:
             what = "is empty" if data is None else "is not a mapping of keys to values"
             raise UserError(Problem(f"{what}; a suite has keys such as `runs`, `cities` and `tables`", path))
         tree = Node.of(data, str(path), path.resolve().parent, lines)
+    changed = _with_mappings(tree)
     for change in sets:
         try:
-            tree = merge(_with_mappings(tree), _with_mappings(change_tree(change)))
+            changed = merge(changed, _with_mappings(change_tree(change)))
         except UserError as error:
             problems.extend(error.problems)
-    return _with_mappings(tree)
+    return replace(tree, value=changed.value)
 
 
 def _with_mappings(tree: Node) -> Node:
@@ -261,7 +262,7 @@ class _Recipes:
 
     def _read(self, name: str, path: tuple, problems: Problems) -> Node:
         try:
-            return load(find(name, self.tree.folder), (), problems)
+            return load(find(name, self.tree.deepest(path)[0].folder), (), problems)
         except UserError as error:
             if all(problem.file is None for problem in error.problems):  # it was not found
                 raise UserError([_at(self.tree, path, problem.message) for problem in error.problems]) from None

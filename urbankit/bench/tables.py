@@ -26,11 +26,12 @@ SHOWN = ("mae", "mse", "r2", "macro_f1", "macro_recall")
 
 @dataclass(frozen=True)
 class Column:
-    """One metric of one task."""
+    """One metric of one task; its numbers are shown with so many decimals."""
 
     task: str
     metric: str
     label: str
+    decimals: int = 3
 
     @property
     def heading(self) -> str:
@@ -168,9 +169,9 @@ class _Block:
         self.rows = [row for row in rows if row in present]
         self.floors = [line for line in dict.fromkeys(self.records["line"]) if str(line).startswith(FLOOR)]
         self.reference = reference
-        self.columns = tuple(self._columns(spec, labels))
         groups = self.records.groupby(["line", "task", "metric"], sort=False)
         self.values = {key: group[["run_seed", "seed", "value"]] for key, group in groups}
+        self.columns = tuple(self._columns(spec, labels))
 
     def _columns(self, spec: SuiteTable, labels: Mapping[str, str]) -> Iterator[Column]:
         of_task = self.records.groupby("task", sort=False)["metric"].unique()
@@ -179,7 +180,13 @@ class _Block:
             asked = spec.metrics or SHOWN
             chosen = [metric for metric in asked if metric in there]
             for metric in chosen or ([] if spec.metrics else there):
-                yield Column(task, metric, labels.get(task, task))
+                yield Column(task, metric, labels.get(task, task), self._decimals(task, metric))
+
+    def _decimals(self, task: str, metric: str) -> int:
+        """As many decimals as leave the column's numbers three digits that count."""
+        means = [abs(_mean(self.values.get((line, task, metric)))) for line in (*self.rows, *self.floors)]
+        size = float(np.nanmedian(means)) if not np.isnan(means).all() else 1.0
+        return next(decimals for limit, decimals in _DECIMALS if size < limit)
 
     def table(self, title: str, test_to_train: float | None, notes: list[str]) -> Table:
         lines = [*self.rows, *self.floors]
@@ -255,6 +262,8 @@ class _Block:
             f"n = {', '.join(map(str, counts))}, Holm's adjustment over the rows and floors of a column."
         )
 
+
+_DECIMALS = ((0.01, 5), (0.1, 4), (10, 3), (100, 2), (1000, 1), (math.inf, 0))
 
 _TESTS = {
     "corrected t": "corrected resampled t-test over splits (Nadeau & Bengio 2003)",

@@ -40,7 +40,8 @@ def _block(table: Table, places: list[int]) -> object:
             for place in places:
                 entry = line.entries[place]
                 style = {1: "bold", 2: "underline"}.get(entry.rank, "")
-                cells.append(Text(wording.value(entry), style=style) + wording.mark(entry, table.columns[place]))
+                column = table.columns[place]
+                cells.append(Text(wording.value(entry, column), style=style) + wording.mark(entry, column))
             grid.add_row(Text(line.label), *cells, end_section=line is lines[-1])
     for label, percents in table.improvements:
         grid.add_row(Text(label), *(Text(wording.improvement(percents[place])) for place in places))

@@ -34,8 +34,8 @@ class Cell:
     def __str__(self) -> str:
         if np.isnan(self.mean):
             return "n/a" if self.seeds else "–"
-        spread = f" ± {number(self.std, self.mean)}" if self.seeds > 1 else ""
-        return number(self.mean) + spread
+        spread = f" ± {_number(self.std, self.mean)}" if self.seeds > 1 else ""
+        return _number(self.mean) + spread
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,7 @@ def _cell(found: dict[str, float], best: float) -> Cell:
     return Cell(found["mean"], found["std"], int(found["seeds"]), found["mean"] == best)
 
 
-def number(value: float, beside: float | None = None) -> str:
+def _number(value: float, beside: float | None = None) -> str:
     """Three decimals for small numbers, fewer for large ones; a deviation gets those of its mean."""
     size = abs(value if beside is None else beside)
     decimals = 3 if size < 10 else 2 if size < 100 else 1 if size < 1000 else 0
