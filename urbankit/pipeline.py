@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -235,6 +235,7 @@ class _Run:
             floors = run_floors(self.recipe, self.city, tasks, splits, self.progress)
         with self._stage("report"):
             self._write_results(scored, splits, results, probed, floors, history)
+            self._write_block_weights(results, method.block_names)
             self._report()
         self.manifest["status"] = "done"
         self._write_manifest()
@@ -456,6 +457,17 @@ class _Run:
         write_history(self.folder, history)
         write_predictions(self.folder, self.city, method.predictions, floors.predictions)
         write_metrics(self.folder, [*method.records, *floors.records])
+
+    def _write_block_weights(self, results: dict[tuple[str, int], Finetuned], names: Sequence[str]) -> None:
+        from urbankit.runfolder import write_block_weights
+
+        rows = [
+            {"task": task, "split": protocol, "seed": seed, "block": name, "weight": weight}
+            for (protocol, seed), result in results.items()
+            for task, weights in result.block_weights.items()
+            for name, weight in zip(names or map(str, range(len(weights))), weights, strict=True)
+        ]
+        write_block_weights(self.folder, rows)
 
     def _report(self) -> None:
         from urbankit.report import write_report

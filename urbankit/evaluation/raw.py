@@ -68,7 +68,7 @@ def raw_inputs(city: City, recipe: UsesModalitiesAndViews) -> RawInputs:
     blocks = [_geometry(city)]
     if components & {"poi", "poi_counts"}:
         blocks.append(_points_of_interest(city))
-    if components & {"mobility", "flow_profile"}:
+    if components & {"mobility", "temporal", "flow_profile"}:
         blocks.append(_flows(city))
     blocks += [_bands(city, source) for source in city.image_sources if source in read]
     blocks += [_captions(city, source) for source in city.caption_sources if captions & {source, None}]

@@ -6,14 +6,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
-from urbankit.component import Params, Use, uses
+from urbankit.component import Name, Params, Use, uses
 from urbankit.recipe.training import Finetune, Pretrain
 from urbankit.recipe.transfer import Transfer
-
-# No dots or spaces: names are parts of dotted keys (`--set tasks.co.target=...`) and of file names.
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$")]
 
 
 class Recipe(Params):
