@@ -10,11 +10,12 @@ from scipy import sparse
 from sklearn.preprocessing import StandardScaler
 
 from urbankit.errors import UserError
-from urbankit.modalities.features import FeatureEncoder, standardised
+from urbankit.modalities.features import FeatureEncoder
 from urbankit.modalities.flow_profile import FlowProfile, flow_profile
 from urbankit.modalities.image_stats import ImageStats, image_stats
 from urbankit.modalities.poi_counts import PoiCounts
 from urbankit.modalities.pooling import RegionEncoder
+from urbankit.modalities.standardise import standardised
 from urbankit.modalities.table import Table
 
 

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 
 @pytest.fixture
-def tiny_recipe(tiny_city) -> dict[str, Any]:
+def tiny_recipe(tiny_city, recipe_on) -> dict[str, Any]:
     """The keys of a recipe on the tiny city: every modality and view, a few epochs, two folds."""
+    return recipe_on(tiny_city)
+
+
+@pytest.fixture(scope="session")
+def recipe_on() -> Callable[..., dict[str, Any]]:
+    """The keys of such a recipe on any city."""
+    return _recipe_on
+
+
+def _recipe_on(city) -> dict[str, Any]:
     vit = {"name": "vit", "patch_size": 16, "hidden_size": 16, "layers": 1, "heads": 2}
     return {
         "name": "tiny",
-        "city": {"prepared": str(tiny_city.path)},
+        "city": {"prepared": str(city.path)},
         "modalities": {
             "rsi": {**vit, "augment": "overhead"},
             "svi": {**vit, "augment": "street"},

@@ -52,6 +52,29 @@ def test_a_run_leaves_the_files_of_the_contract(tiny_recipe, tiny_city, tmp_path
     assert {"region_id", "task", "split", "seed", "fold", "truth", "prediction"} <= set(predictions.columns)
 
 
+def test_folds_probe_the_written_embedding_and_train_nothing(tiny_recipe, tiny_city, tmp_path):
+    from sklearn.linear_model import Ridge
+    from sklearn.model_selection import KFold, cross_val_predict
+
+    tiny_recipe["evaluation"] |= {"splits": ["folds"], "folds": {"clip": False}}
+    tiny_recipe["tasks"] = {"pm25": {}, "land_use": {}}
+    tiny_recipe["report"] = {"figures": True}
+    result = completed(tiny_recipe, tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoints" / "finetune").exists()
+    y = tiny_city.target("pm25").values
+    there = ~np.isnan(y)
+    x = np.stack(result.embeddings["embedding"])[there].astype(float)
+    pooled = cross_val_predict(Ridge(1.0), x, y[there], cv=KFold(5))
+    np.testing.assert_allclose(result.predictions["prediction"], pooled, rtol=1e-4)
+    found = result.metrics.query("model == 'urbanmmcl'").set_index(["task", "metric"])["value"]
+    assert found["pm25", "mae"] == pytest.approx(np.abs(pooled - y[there]).mean(), rel=1e-4)
+    assert 0 <= found["land_use", "nmi"] <= 1
+    page = (tmp_path / "run" / "report.html").read_text()
+    for part in ("pooled R²", "fold-mean R²", "NMI", "ARI", "5 folds in the order"):
+        assert part in page
+    assert "No map of land_use: it was clustered, not predicted." in page
+
+
 def test_the_same_recipe_gives_the_same_bits(tiny_recipe, tmp_path):
     for name in ("one", "two"):
         completed(tiny_recipe, tmp_path / name)

@@ -10,14 +10,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from urbankit import component, registry
-from urbankit.component import Use, uses
+from urbankit.component import Name, Use, uses
 from urbankit.errors import closest
 from urbankit.graph.base import Encoded
 from urbankit.graph.graph import Graph
 from urbankit.graph.subgraph import Readout
-from urbankit.methods.base import Inputs, Method
-from urbankit.methods.channels import Channels
+from urbankit.methods.base import Inputs, Method, named_blocks
+from urbankit.methods.channels import Channels, modality
 from urbankit.methods.losses import info_nce, two_way_info_nce
+from urbankit.methods.view_groups import ViewGroup, ViewGroups, group_mistakes, joined_names
 from urbankit.modules import NamedModules
 
 Pair = tuple[str, str]
@@ -25,6 +26,9 @@ Pair = tuple[str, str]
 
 class UrbanMMCL(Method):
     """Aligns image, text and location by contrast, and contrasts walk subgraphs of several region graphs."""
+
+    inductive = True
+    region_state = ("bank",)
 
     class Params(component.Params):
         dim: int = Field(
@@ -45,6 +49,12 @@ class UrbanMMCL(Method):
             "street views. Default: every modality but text, and the locations of those with points of their own.",
             json_schema_extra={"source": "eq. 16"},
         )
+        caption_weights: Use = uses(
+            "pair_weight",
+            "uniform",
+            "How much each region's pair counts in an alignment of a modality with `text`. Not in the paper, which "
+            "counts all alike.",
+        )
         fusion: Use = uses("fusion", "add", "How a region's vectors become its node feature (eq. 16, section 5.2).")
         temperature: float = Field(
             0.5, gt=0, description="Temperature of both contrastive losses.", json_schema_extra={"source": "4.2.3"}
@@ -59,9 +69,16 @@ class UrbanMMCL(Method):
             description="How a subgraph's node vectors become one: their mean, the region's own, or both side by side.",
             json_schema_extra={"source": "eq. 24"},
         )
+        view_groups: dict[Name, ViewGroup] = Field(
+            default_factory=dict,
+            description="Views that are joined into one before views are contrasted, such as the hours of mobility: "
+            "{mobility: {views: [morning, evening], fusion: {name: attention}}}. Each has its own graph encoder and "
+            "reconstruction; contrasts, decoders and Z* see the group.",
+            json_schema_extra={"source": "not in the paper; after its section 5.4"},
+        )
         view_contrasts: list[Pair] | None = Field(
             None,
-            description="Pairs of views to contrast. Default: all of them.",
+            description="Pairs of views, or groups of views, to contrast. Default: all of them.",
             json_schema_extra={"source": "eq. 25, 26"},
         )
         view_scale: Literal["unit", "literal"] = Field(
@@ -105,6 +122,13 @@ class UrbanMMCL(Method):
         super().__init__(params, inputs)
         p = params
         self.channels = Channels(inputs, p.dim, self._alignments(), p.features, p.max_observations)
+        self.caption_weights = NamedModules(
+            {
+                f"{first}–{second}": registry.create("pair_weight", p.caption_weights)
+                for first, second in self.channels.alignments
+                if "text" in (modality(first), modality(second))
+            }
+        )
         features = self.channels.features
         self.fusion = registry.create("fusion", p.fusion, [p.dim] * len(features), p.dim)
         width = self.fusion.out_dim
@@ -116,9 +140,13 @@ class UrbanMMCL(Method):
             self.subgraph_encoders[view] = registry.create("graph_encoder", p.subgraph_encoder, width, inputs.engine)
         self.subgraph = registry.create("subgraph", p.subgraph)
         self.projection_heads, self.decoders = NamedModules(), NamedModules()
-        dims = [e.out_dim * (2 if p.readout == "mean+root" else 1) for e in self.subgraph_encoders.values()]
+        sides = 2 if p.readout == "mean+root" else 1
+        self.groups = ViewGroups(
+            p.view_groups, {view: sides * encoder.out_dim for view, encoder in self.subgraph_encoders.items()}, p.dim
+        )
+        dims = list(self.groups.dims.values())
         self.view_fusion = registry.create("fusion", p.view_fusion, dims, p.dim) if dims else None
-        for view, dim in zip(self.views, dims, strict=True):
+        for view, dim in self.groups.dims.items():
             if p.projection_head:
                 self.projection_heads[view] = _perceptron(dim, p.projection_head, p.projection_head)
             if p.masked_features:
@@ -127,8 +155,10 @@ class UrbanMMCL(Method):
         self.join = registry.create("fusion", p.join, joined, p.dim)
         self.dim = self.join.out_dim
         own = self.fusion.blocks([[p.dim]] * len(features))
-        seen = [self.view_fusion.blocks([[dim] for dim in dims])] if self.view_fusion else []
-        self.blocks = self.join.blocks([own, *seen])
+        seen = self.view_fusion.blocks([[dim] for dim in dims]) if self.view_fusion else []
+        self.blocks = self.join.blocks([own, seen] if self.view_fusion else [own])
+        parts = [*named_blocks(features, own, "modalities"), *named_blocks(self.groups.dims, seen, "views")]
+        self.block_names = named_blocks(parts, self.blocks, "embedding")
         # Node features of the regions outside a mini-batch, as they were when last encoded.
         self.register_buffer("bank", torch.zeros(inputs.n_regions, width))
         for view in self.views:
@@ -140,10 +170,10 @@ class UrbanMMCL(Method):
         """Eq. 12 to 14: a two-way InfoNCE for each alignment, over the regions that have both modalities."""
         losses = {}
         for first, second in self.channels.alignments:
-            both = present[first] & present[second]
-            losses[f"{first}–{second}"] = two_way_info_nce(
-                vectors[first][both], vectors[second][both], self.params.temperature
-            )
+            both, pair = present[first] & present[second], f"{first}–{second}"
+            a, b = vectors[first][both], vectors[second][both]
+            weight = self.caption_weights[pair](a, b) if pair in self.caption_weights else None
+            losses[pair] = two_way_info_nce(a, b, self.params.temperature, weight)
         return losses
 
     def fuse(self, vectors: dict[str, Tensor], present: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -157,7 +187,7 @@ class UrbanMMCL(Method):
     def view_embeddings(self, x: Tensor, regions: Tensor) -> tuple[dict[str, Tensor], dict[str, Encoded]]:
         """Eq. 17 to 24: for each view the subgraph embeddings [B, d] of `regions`, and the encoded nodes.
 
-        `x` are the node features [N, width] of all regions.
+        `x` are the node features [N, width] of all regions. Embeddings of grouped views come joined, as their group's.
         """
         embeddings, encodings = {}, {}
         for view, graph in self.graphs.items():
@@ -166,24 +196,24 @@ class UrbanMMCL(Method):
             weight = encoder.edge_weight(graph, encoded, graph.src, graph.dst)  # eq. 19
             drawn = self.subgraph.sample(graph, weight, regions)  # eq. 22
             embeddings[view] = self.subgraph_encoders[view].embed(drawn, x, self.params.readout)  # eq. 23, 24
-        return embeddings, encodings
+        return self.groups(embeddings, self._present(regions)), encodings
 
     def view_losses(
         self, embeddings: dict[str, Tensor], encodings: dict[str, Encoded], regions: Tensor
     ) -> dict[str, Tensor]:
         """Eq. 20, 21, 25 and 26: reconstruction and divergence of each view, and the contrast of each pair of views."""
-        losses = {}
+        losses, has = {}, self._present(regions)
         if self.projection_heads:
             embeddings = {view: self.projection_heads[view](s) for view, s in embeddings.items()}
         for view, encoded in encodings.items():
-            there = regions[self._has(view, regions)]
+            there = regions[has[view]]
             if len(there):
                 for name, value in self.graph_encoders[view].losses(self.graphs[view], encoded, there).items():
                     losses[f"{view} {name}"] = value
-        pairs = self.params.view_contrasts
-        for first, second in combinations(self.views, 2) if pairs is None else pairs:
+        pairs, has = self.params.view_contrasts, self.groups.present(has)
+        for first, second in combinations(embeddings, 2) if pairs is None else pairs:
             if first in embeddings and second in embeddings:
-                both = self._has(first, regions) & self._has(second, regions)
+                both = has[first] & has[second]
                 losses[f"{first}–{second}"] = info_nce(
                     embeddings[first][both], embeddings[second][both], self.params.temperature
                 )
@@ -231,8 +261,8 @@ class UrbanMMCL(Method):
         x = self._all_features(regions, own)
         rounds = 1 if self.training else self.params.walks
         drawn = [self.view_embeddings(x, regions)[0] for _ in range(rounds)]
-        embeddings = [torch.stack([one[view] for one in drawn]).mean(dim=0) for view in self.views]
-        has_view = [self._has(view, regions) for view in self.views]
+        embeddings = [torch.stack([one[view] for one in drawn]).mean(dim=0) for view in drawn[0]]
+        has_view = list(self.groups.present(self._present(regions)).values())
         views = self.view_fusion(embeddings, has_view)
         return self.join([own, views], [has_any, torch.stack(has_view).any(dim=0)])
 
@@ -258,7 +288,10 @@ class UrbanMMCL(Method):
             **self.channels.parts(),
             "pretext": [*self.projection_heads.parameters(), *self.decoders.parameters()],
             "fusion": [
-                p for module in (self.fusion, self.view_fusion, self.join) if module for p in module.parameters()
+                p
+                for module in (self.fusion, self.groups, self.view_fusion, self.join)
+                if module is not None
+                for p in module.parameters()
             ],
             "graph_encoder": list(self.graph_encoders.parameters()),
             "subgraph_encoder": list(self.subgraph_encoders.parameters()),
@@ -266,16 +299,25 @@ class UrbanMMCL(Method):
 
     @classmethod
     def check(cls, params: Params, modalities: set[str], views: set[str]) -> list[tuple[str, str]]:
-        modality = [(f"alignments.{i}", name) for i, pair in enumerate(params.alignments or []) for name in pair]
-        modality += [
-            (f"features.{i}", part) for i, name in enumerate(params.features or []) for part in name.split("/")
+        named = [(f"alignments.{i}", name) for i, pair in enumerate(params.alignments or []) for name in pair]
+        named += [(f"features.{i}", part) for i, name in enumerate(params.features or []) for part in name.split("/")]
+        contrasted = [
+            (f"view_contrasts.{i}", name) for i, pair in enumerate(params.view_contrasts or []) for name in pair
         ]
-        view = [(f"view_contrasts.{i}", name) for i, pair in enumerate(params.view_contrasts or []) for name in pair]
+        joined = joined_names(params.view_groups, views)
         return [
-            (key, f"the recipe has no {kind} '{name}'.{closest(name, known)}")
-            for kind, named, known in (("modality", modality, modalities), ("view", view, views))
-            for key, name in named
-            if name not in known
+            *(
+                (key, f"the recipe has no {kind} '{name}'.{closest(name, known)}")
+                for kind, names, known in (("modality", named, modalities), ("view", contrasted, joined | views))
+                for key, name in names
+                if name not in known
+            ),
+            *(
+                (key, f"'{name}' is in a group; contrast the group.{closest(name, joined)}")
+                for key, name in contrasted
+                if name in views - joined
+            ),
+            *((f"view_groups.{key}", message) for key, message in group_mistakes(params.view_groups, views)),
         ]
 
     def _apply(self, *args: Any, **kwargs: Any) -> UrbanMMCL:
@@ -304,8 +346,9 @@ class UrbanMMCL(Method):
             return torch.zeros(len(x), dtype=torch.bool, device=x.device)
         return torch.rand(len(x)).to(x.device) < self.params.mask_share
 
-    def _has(self, view: str, regions: Tensor) -> Tensor:
-        return getattr(self, f"has_{view}")[regions]
+    def _present(self, regions: Tensor) -> dict[str, Tensor]:
+        """Where (bool [B]) each view is present."""
+        return {view: getattr(self, f"has_{view}")[regions] for view in self.views}
 
     def _all_features(self, regions: Tensor, own: Tensor) -> Tensor:
         """Node features [N, width] of all regions: fresh for the mini-batch, and for the others too where encoder

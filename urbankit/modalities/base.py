@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +18,17 @@ if TYPE_CHECKING:
     from urbankit.city.city import City
 
 Batch = Tensor | dict[str, Tensor]
+
+
+class Tokens(NamedTuple):
+    """What a backbone makes of n observations: a vector of each, and one of each of its parts.
+
+    `vector` Tensor[n, width], `tokens` Tensor[n, L, width], and which tokens are there, `present` bool Tensor[n, L].
+    """
+
+    vector: Tensor
+    tokens: Tensor
+    present: Tensor
 
 
 class EncoderParams(Params):
@@ -53,6 +64,10 @@ class ModalityEncoder(nn.Module, Component):
 
     Params: ClassVar[type[Params]] = EncoderParams
     width: int
+    statistics: ClassVar[tuple[str, ...]] = ()
+    """Buffers that describe the city's observations as a whole, such as means of bands."""
+    bound: ClassVar[tuple[str, ...]] = ()
+    """Buffers that mean something in the city alone that they were computed in, such as its centre."""
 
     def __init__(self, params: Params, city: City, modality: str, dim: int) -> None:
         super().__init__()
@@ -66,6 +81,11 @@ class ModalityEncoder(nn.Module, Component):
     @classmethod
     def requires(cls, params: Any, city: City, modality: str) -> str | None:
         """Why this encoder cannot be built on `city`, or None when it can."""
+        return None
+
+    @classmethod
+    def untransferable(cls, params: Any) -> str | None:
+        """Why weights trained on one city mean nothing in another, or None where they do."""
         return None
 
     def connect(self, width: int, projection: nn.Module | None = None) -> None:
@@ -106,13 +126,40 @@ class ModalityEncoder(nn.Module, Component):
         """The backbone's vectors, Tensor[n, width], of a batch that `load` returned, on the encoder's device."""
         raise NotImplementedError
 
+    def tokens(self, batch: Batch) -> Tokens:
+        """As `forward`, with the vectors of the parts beside: patches of an image, tokens of a caption.
+
+        An encoder whose observations have no parts returns each as its own only one.
+        """
+        vector = self(batch)
+        return Tokens(vector, vector.unsqueeze(1), torch.ones(len(vector), 1, dtype=torch.bool, device=vector.device))
+
     def project(self, x: Tensor) -> Tensor:
-        """Backbone vectors Tensor[n, width] in the shared space, Tensor[n, dim]."""
+        """Backbone vectors Tensor[..., width] in the shared space, Tensor[..., dim]."""
         return self.projection(x)
 
     def fingerprint(self, of: str | None = None) -> str:
         """A hash of everything `load(_, of)` can return, by which kept outputs are found again."""
         return hash_json([self.city_hash, self.modality, of])
+
+    def carried(
+        self, state: dict[str, Tensor], statistics: Literal["source", "own"]
+    ) -> tuple[dict[str, Tensor], list[str]]:
+        """The state of another city's encoder of the same parameters made to fit this one, and what to note of it.
+
+        `statistics` says whose `statistics` it has. Raises `ValueError` that says why it cannot be made to fit.
+        """
+        own = self.state_dict()
+        kept = {*self.bound, *(self.statistics if statistics == "own" else ())}
+        state = {**state, **{name: own[name] for name in kept}}
+        names = [name for name in {**own, **state} if not name.endswith("_extra_state")]
+        shapes = {name: [list(s[name].shape) if name in s else None for s in (state, own)] for name in names}
+        unlike = {name: pair for name, pair in shapes.items() if pair[0] != pair[1]}
+        if unlike:
+            name, (there, here) = next(iter(unlike.items()))
+            more = f", and {len(unlike) - 1} more differ" if len(unlike) > 1 else ""
+            raise ValueError(f"weights '{name}' have the shape {there} there and {here} here{more}")
+        return state, []
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         """The trainable parameters of `backbone` and `projection`, for separate learning rates."""

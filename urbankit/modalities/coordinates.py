@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from urbankit.modalities.features import FeatureEncoder, FeatureParams
+from urbankit.modalities.features import FeatureEncoder
+from urbankit.modalities.standardise import Statistics
 
 if TYPE_CHECKING:
     from urbankit.city.city import City
@@ -17,14 +17,19 @@ class Coordinates(FeatureEncoder):
     """A region's centroid in the city's projected CRS, in units of the city's spread, the same for both axes.
 
     Where `geoclip` turns places into many waves, these two numbers keep the plane as it is, up to the linear map of the
-    projection: distances in them are what a Gaussian process on top of the embedding interpolates by.
+    projection: distances in them are what a Gaussian process on top of the embedding interpolates by. They are relative
+    to the city that a region is in, also where the weights come from another.
     """
 
-    def __init__(self, params: FeatureParams, city: City, modality: str, dim: int) -> None:
-        super().__init__(params, city, modality, dim)
-        centred = city.xy - city.xy.mean(axis=0)
-        spread = max(float(np.sqrt(np.square(centred).mean())), 1e-9)
-        self._values = torch.from_numpy((centred / spread).astype(np.float32))
+    relative = True
 
     def features(self, city: City) -> tuple[np.ndarray, np.ndarray]:
         return city.xy, np.arange(city.n_regions)
+
+    def names(self, city: City) -> list[str]:
+        return ["east", "north"]
+
+    def describe(self, values: np.ndarray, names: list[str]) -> Statistics:
+        mean = values.mean(axis=0)
+        spread = max(float(np.sqrt(np.square(values - mean).mean())), 1e-9)
+        return Statistics(names, mean, np.full(2, spread), [])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from urbankit.modalities.base import EncoderParams, ModalityEncoder, hash_arrays
+from urbankit.modalities.standardise import Statistics
 
 if TYPE_CHECKING:
     from urbankit.city.city import City
@@ -24,20 +25,29 @@ class FeatureParams(EncoderParams):
 
 
 class FeatureEncoder(ModalityEncoder):
-    """An encoder of numbers: give `features`, and optionally `requires` and a `Params` derived from `FeatureParams`.
+    """An encoder of numbers: give `features`, and optionally `requires`, `names` and a `Params` derived from
+    `FeatureParams`.
 
     Every feature is standardised over the observations. A missing value (NaN or infinite) becomes the feature's mean,
-    and a feature with missing values brings a flag beside it that is 1 where it is missing.
+    and a feature with missing values brings a flag beside it that is 1 where it is missing. The means and spreads are
+    part of the encoder's state, so that another city can be described by them.
     """
 
     Params = FeatureParams
+    relative: ClassVar[bool] = False
+    """Whether the features are always standardised over the city they are of, whatever city the weights come from."""
 
     def __init__(self, params: FeatureParams, city: City, modality: str, dim: int) -> None:
         super().__init__(params, city, modality, dim)
         values, region = self.features(city)
         order = np.argsort(region, kind="stable")
         self._region = np.asarray(region, dtype=np.int64)[order]
-        self._values = torch.from_numpy(standardised(values)[order])
+        self._raw = np.asarray(values, dtype=np.float64)[order]
+        names = self.names(city)
+        self._named = names is not None
+        if names is None:
+            names = [str(place) for place in range(self._raw.shape[1])]
+        self._standardise(self.describe(np.asarray(values, dtype=np.float64), names))
         features = self._values.shape[1]
         self.backbone: nn.Module = nn.Identity()
         if params.hidden:
@@ -49,6 +59,14 @@ class FeatureEncoder(ModalityEncoder):
     def features(self, city: City) -> tuple[np.ndarray, np.ndarray]:
         """float[M, F] raw features of M observations, NaN where missing, and the region of each, int[M]."""
         raise NotImplementedError
+
+    def names(self, city: City) -> list[str] | None:
+        """The names of the F features, by which they are found again in another city; None goes by position."""
+        return None
+
+    def describe(self, values: np.ndarray, names: list[str]) -> Statistics:
+        """What standardises `values` [M, F]."""
+        return Statistics.of(values, names)
 
     def observations(self, of: str | None = None) -> np.ndarray:
         return self._region
@@ -62,20 +80,55 @@ class FeatureEncoder(ModalityEncoder):
     def fingerprint(self, of: str | None = None) -> str:
         return hash_arrays(self._values.numpy())
 
+    def get_extra_state(self) -> Tensor:
+        """The statistics that standardise, as JSON in bytes."""
+        return _bytes(self._statistics)
 
-def standardised(values: np.ndarray) -> np.ndarray:
-    """Columns with mean 0 and variance 1 over their finite values, and the missing flags: float32[M, F + flags].
+    def set_extra_state(self, state: Tensor) -> None:
+        if not torch.equal(state.cpu(), self.get_extra_state()):
+            self._standardise(_statistics(state))
 
-    Missing values become 0, the mean; a constant column becomes 0.
-    """
-    values = np.asarray(values, dtype=np.float64)
-    missing = ~np.isfinite(values)
-    known = np.where(missing, 0.0, values)
-    count = np.maximum((~missing).sum(axis=0), 1)
-    mean = known.sum(axis=0) / count
-    centred = np.where(missing, 0.0, known - mean)
-    spread = np.sqrt((centred**2).sum(axis=0) / count)
-    # A column that differs by rounding alone is constant.
-    constant = spread <= 1e-12 * np.maximum(np.abs(mean), 1e-300)
-    scaled = np.where(constant, 0.0, centred / np.where(constant, 1.0, spread))
-    return np.hstack([scaled, missing[:, missing.any(axis=0)]]).astype(np.float32)
+    def carried(
+        self, state: dict[str, Tensor], statistics: Literal["source", "own"]
+    ) -> tuple[dict[str, Tensor], list[str]]:
+        """As in the base. Features find each other by name: weights of those that the other city lacks are 0, and
+        those that this city lacks are left aside, as if they were at their mean."""
+        there, own = _statistics(state["_extra_state"]), self._statistics
+        shared = set(there.names) & set(own.names)
+        if not self._named and len(there.names) != len(own.names):
+            raise ValueError(f"it has {len(there.names)} features there and {len(own.names)} here, which have no names")
+        if not shared:
+            raise ValueError(f"it has no feature of the same name in both: {_some(there.names)}; {_some(own.names)}")
+        first = "backbone.0.weight" if self.params.hidden else "projection.weight"
+        taken = there.among(own) if statistics == "source" and not self.relative else own
+        state = state | {first: _columns(state[first], there.columns, own.columns), "_extra_state": _bytes(taken)}
+        notes = []
+        if len(shared) < max(len(there.names), len(own.names)):
+            counts = f"{len(there.names)} there and {len(own.names)} here"
+            notes = [f"{len(shared)} features are in both cities ({counts}); the others are left aside"]
+        return super().carried(state, statistics)[0], notes
+
+    def _standardise(self, statistics: Statistics) -> None:
+        self._statistics = statistics
+        self._values = torch.from_numpy(statistics.apply(self._raw))
+
+
+def _bytes(statistics: Statistics) -> Tensor:
+    return torch.frombuffer(bytearray(statistics.to_json().encode()), dtype=torch.uint8)
+
+
+def _statistics(state: Tensor) -> Statistics:
+    return Statistics.from_json(state.cpu().numpy().tobytes().decode())
+
+
+def _columns(weight: Tensor, there: list[str], here: list[str]) -> Tensor:
+    """`weight` [out, columns `there`] for the columns `here`, 0 where it has none."""
+    place = {name: i for i, name in enumerate(there)}
+    carried = weight.new_zeros(len(weight), len(here))
+    shared = [i for i, name in enumerate(here) if name in place]
+    carried[:, shared] = weight[:, [place[here[i]] for i in shared]]
+    return carried
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")

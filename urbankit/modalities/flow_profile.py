@@ -31,6 +31,12 @@ class FlowProfile(FeatureEncoder):
         flows = city.flows()
         return "the city has no flows" if flows is None or flows.nnz == 0 else None
 
+    @classmethod
+    def untransferable(cls, params: Any) -> str | None:
+        if params.components:
+            return "principal components are of one city's flows; `components: 0` keeps the totals alone"
+        return None
+
     def features(self, city: City) -> tuple[np.ndarray, np.ndarray]:
         flows = sparse.csr_array(city.flows())
         values = flow_profile(flows, self.params.components)

@@ -34,8 +34,10 @@ class GeoCLIP(ModalityEncoder):
     features with σ = 1 and 16 are constant there and those with σ = 256 turn by half a cycle. `scale: local` therefore
     centres the projected coordinates on the city and divides them by their spread (the root mean square of both axes,
     about a quarter of the city's width); a σ then is in cycles per spread, and the default 1/8, 1/2, 2 reach from the
-    city as a whole to an eighth of its width.
+    city as a whole to an eighth of its width. Another city that takes over the weights keeps its own centre and spread.
     """
+
+    bound = ("centre", "spread")
 
     class Params(EncoderParams):
         scale: Literal["local", "global"] = Field(

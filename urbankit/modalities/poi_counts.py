@@ -23,3 +23,6 @@ class PoiCounts(FeatureEncoder):
         counts, _ = city.poi_counts()
         region = np.flatnonzero(city.poi_present)
         return np.log1p(counts[region].toarray()), region
+
+    def names(self, city: City) -> list[str]:
+        return city.poi_counts()[1]

@@ -33,6 +33,9 @@ class Table(FeatureEncoder):
         region = np.flatnonzero(np.isfinite(values).any(axis=1))
         return values[region], region
 
+    def names(self, city: City) -> list[str]:
+        return self.params.columns or city.table(self.params.table or self.modality)[1]
+
     def _chosen(self, columns: list[str]) -> list[int]:
         problems = Problems()
         for name in self.params.columns:

@@ -15,7 +15,7 @@ from torch.nn import functional
 from urbankit.errors import Problem, UserError, closest
 from urbankit.files import hash_json
 from urbankit.modalities.augment import Style, augment
-from urbankit.modalities.base import EncoderParams, ModalityEncoder
+from urbankit.modalities.base import EncoderParams, ModalityEncoder, Tokens
 from urbankit.modalities.checkpoints import checkpoint_folder, load_config, load_model
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ class ViT(ModalityEncoder):
 
     A CLIP checkpoint's projection is the modality's where `dim` is its width, and a new one otherwise.
     """
+
+    statistics = ("mean", "std")
 
     class Params(EncoderParams):
         source: str | None = Field(None, description="The city's image source; the default is the modality's name.")
@@ -93,8 +95,8 @@ class ViT(ModalityEncoder):
             _adapt_bands(self.model, self.images.bands, params, f"modalities.{modality}.bands")
         self._interpolate = self.size != _pair(self.model.config.image_size)
         std = np.where(np.isfinite(std) & (std > 0), std, 1.0)
-        self.register_buffer("mean", _per_band(np.nan_to_num(mean)), persistent=False)
-        self.register_buffer("std", _per_band(std), persistent=False)
+        self.register_buffer("mean", _per_band(np.nan_to_num(mean)))
+        self.register_buffer("std", _per_band(std))
         fits = projection is not None and projection.out_features == dim
         self.connect(self.model.config.hidden_size, projection if fits else None)
 
@@ -114,9 +116,14 @@ class ViT(ModalityEncoder):
         return augment(batch, self.params.augment, generator)
 
     def forward(self, batch: Tensor) -> Tensor:
-        output = self.model(self._pixels(batch), interpolate_pos_encoding=self._interpolate)
-        # CLIP pools the [CLS] state and normalises it after; ViT has normalised all states.
-        return output.last_hidden_state[:, 0] if output.pooler_output is None else output.pooler_output
+        return self.tokens(batch).vector
+
+    def tokens(self, batch: Tensor) -> Tokens:
+        """The final states, [CLS] first and then the patches by rows."""
+        states = self.model(self._pixels(batch), interpolate_pos_encoding=self._interpolate).last_hidden_state
+        if hasattr(self.model, "post_layernorm"):  # CLIP leaves the last normalisation to its pooling
+            states = self.model.post_layernorm(states)
+        return Tokens(states[:, 0], states, torch.ones(states.shape[:2], dtype=torch.bool, device=states.device))
 
     def fingerprint(self, of: str | None = None) -> str:
         return hash_json([self.images.content_hash, _pair(self.images.size)])

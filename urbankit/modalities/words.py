@@ -30,6 +30,10 @@ class Words(FeatureEncoder):
         wanted = city.caption_sources if params.source is None else [params.source]
         return None if wanted and set(wanted) <= set(city.caption_sources) else "the city has no such captions"
 
+    @classmethod
+    def untransferable(cls, params: Any) -> str | None:
+        return "its components are of one city's captions; `text` carries its tokenizer along"
+
     def features(self, city: City) -> tuple[np.ndarray, np.ndarray]:
         from sklearn.decomposition import TruncatedSVD
         from sklearn.feature_extraction.text import TfidfVectorizer

@@ -27,6 +27,7 @@ def check(tree: Node, problems: Problems) -> Recipe:
     problems.extend(_missing_files(recipe, tree))
     problems.extend(_method_mistakes(recipe, tree))
     problems.extend(_weights_of_no_task(recipe, tree))
+    problems.extend(_transfer_mistakes(recipe, tree))
     problems.raise_if_any()
     return recipe
 
@@ -138,6 +139,31 @@ def _weights_of_no_task(recipe: Recipe, tree: Node) -> Iterator[Problem]:
             path = ("finetune", "loss_weights", name)
             message = f"the recipe has no task '{name}'.{closest(name, recipe.tasks)}"
             yield tree.deepest(path)[0].problem(message, _dotted(path))
+
+
+def _transfer_mistakes(recipe: Recipe, tree: Node) -> Iterator[Problem]:
+    """What is wrong with the section `transfer` in view of the rest of the recipe."""
+    wanted = recipe.transfer
+    if wanted is None:
+        return
+
+    def problem(message: str, *path: str) -> Problem:
+        return tree.deepest(path)[0].problem(message, _dotted(path))
+
+    if not (wanted.source / "manifest.json").is_file():
+        message = f"there is no run in '{wanted.source}'; name the folder that `urbankit run` wrote on the source city"
+        yield problem(message, "transfer", "from")
+    for name in wanted.modalities or ():
+        if name not in recipe.modalities:
+            yield problem(
+                f"the recipe has no modality '{name}'.{closest(name, recipe.modalities)}", "transfer", "modalities"
+            )
+    finetune = recipe.finetune
+    frozen = finetune.paradigm == "linear_probe" or (finetune.paradigm == "finetune" and not finetune.update)
+    if wanted.graph == "keep" and not frozen:
+        key = "update" if finetune.paradigm == "finetune" else "paradigm"
+        message = "`transfer.graph: keep` changes no weight: take finetune.paradigm finetune with `update: []`"
+        yield problem(f"{message}, or linear_probe", "finetune", key)
 
 
 def _method_mistakes(recipe: Recipe, tree: Node) -> Iterator[Problem]:

@@ -21,16 +21,23 @@ if TYPE_CHECKING:
 class Predictor(nn.Module):
     """A method and the heads of all tasks.
 
-    `embeddings` [N, dim] are the pre-trained ones: their mean and spread standardise what heads see, and where nothing
-    of the method is updated (`frozen`) they are what heads see.
+    `embeddings` [N, dim] are the pre-trained ones: mean and spread of their first `described` rows (default all)
+    standardise what heads see, and where nothing of the method is updated (`frozen`) they are what heads see.
     """
 
-    def __init__(self, method: Method, heads: dict[str, nn.Module], embeddings: Tensor, frozen: bool) -> None:
+    def __init__(
+        self,
+        method: Method,
+        heads: dict[str, nn.Module],
+        embeddings: Tensor,
+        frozen: bool,
+        described: int | None = None,
+    ) -> None:
         super().__init__()
         self.method = None if frozen else method
         self.heads = NamedModules(heads)
-        self.register_buffer("shift", embeddings.mean(dim=0), persistent=False)
-        self.register_buffer("scale", embeddings.std(dim=0).clamp(min=1e-6), persistent=False)
+        self.register_buffer("shift", embeddings[:described].mean(dim=0), persistent=False)
+        self.register_buffer("scale", embeddings[:described].std(dim=0).clamp(min=1e-6), persistent=False)
         self.register_buffer("embeddings", embeddings if frozen else None, persistent=False)
 
     def forward(self, regions: Tensor) -> dict[str, Tensor]:

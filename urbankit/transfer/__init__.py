@@ -1,0 +1,1 @@
+"""Cross-city transfer: what a run on one city hands on to a run on another."""
