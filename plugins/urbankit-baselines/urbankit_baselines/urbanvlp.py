@@ -6,8 +6,8 @@ Images of two granularities, tiles from above and street views, are aligned with
 - Encoders: an image encoder and a text encoder for each granularity, and GeoCLIP's encoder for where the street views
   were taken. The authors start from OpenCLIP ViT-B/16; here they are the recipe's.
 - Text calibration: captions come with the city, generated; those of poor quality should not be learned from. The paper
-  scores them by PerceptionScore, of which CLIPScore, `2.5 · max(cos(image, text), 0)` under a pre-trained CLIP model, is
-  a part. `min_clip_score` drops captions below; the rest of the score and the rewriting of captions need generative
+  scores them by PerceptionScore, of which CLIPScore, `2.5 · max(cos(image, text), 0)` under a pre-trained CLIP model,
+  is a part. `min_clip_score` drops captions below; the rest of the score and the rewriting of captions need generative
   models, are not in the authors' public code, and are left to who makes the captions.
 - Macro level: `L_macro`, the mean of both directions of InfoNCE between `tile + street view + location` and a caption
   of the tile.
