@@ -150,3 +150,10 @@ def test_a_feature_encoder_of_ones_own(city: FakeCity) -> None:
     encoder = Corner(Corner.Params(), city, "corner", 4)
     np.testing.assert_array_equal(encoder.observations(), [0, 4, 7])
     np.testing.assert_allclose(rows(encoder), standardised(city.lonlat[[0, 4, 7]]))
+
+
+def test_numbers_are_their_own_only_token(city: FakeCity) -> None:
+    encoder = PoiCounts(PoiCounts.Params(), city, "poi_counts", 4)
+    batch = encoder.load(np.arange(3))
+    found = encoder.tokens(batch)
+    assert torch.equal(found.tokens[:, 0], encoder(batch)) and found.present.all() and found.tokens.shape[1] == 1

@@ -168,3 +168,13 @@ def test_a_checkpoint_without_a_tokenizer(city: FakeCity, clip: Path) -> None:
         (clip / name).unlink()
     with pytest.raises(UserError, match=r"modalities\.text\.pretrained"):
         encode(city, pretrained=str(clip))
+
+
+def test_tokens_are_as_many_as_a_caption_has(city: FakeCity) -> None:
+    encoder, batch, vectors = encode(city, of="svi", hidden_size=16, layers=1, heads=2)
+    with torch.no_grad():
+        found = encoder.tokens(batch)
+    assert (found.present.sum(dim=1) == batch["length"]).all()
+    last = found.tokens[torch.arange(len(vectors)), batch["length"] - 1]
+    torch.testing.assert_close(found.vector, vectors)
+    torch.testing.assert_close(last, vectors)

@@ -6,9 +6,9 @@ Images of two granularities, tiles from above and street views, are aligned with
 - Encoders: an image encoder and a text encoder for each granularity, and GeoCLIP's encoder for where the street views
   were taken. The authors start from OpenCLIP ViT-B/16; here they are the recipe's.
 - Text calibration: captions come with the city, generated; those of poor quality should not be learned from. The paper
-  scores them by PerceptionScore, whose first half is CLIPScore `2.5 · max(cos(image, text), 0)` under a pre-trained
-  CLIP model. `min_clip_score` drops captions below; the other half needs models that generate and segment images, and
-  is left to who makes the captions.
+  scores them by PerceptionScore, of which CLIPScore, `2.5 · max(cos(image, text), 0)` under a pre-trained CLIP model,
+  is a part. `min_clip_score` drops captions below; the rest of the score and the rewriting of captions need generative
+  models, are not in the authors' public code, and are left to who makes the captions.
 - Macro level: `L_macro`, the mean of both directions of InfoNCE between `tile + street view + location` and a caption
   of the tile.
 - Micro level: `L_micro`, the same between street views and their captions, with the similarity of all tokens (FILIP):
