@@ -39,6 +39,11 @@ def test_a_run_leaves_the_files_of_the_contract(tiny_recipe, tiny_city, tmp_path
     assert manifest["status"] == "done" and manifest["city_hash"] == tiny_city.content_hash
     assert {"city", "pretrain", "finetune", "floors"} <= set(manifest["seconds"])
 
+    training = manifest["training"]
+    assert set(training) == {"pretrain", "finetune random 0", "finetune spatial 0"}
+    assert training["pretrain"]["epochs"] == 3 and training["pretrain"]["seconds_per_epoch"] > 0
+    assert set(training["finetune random 0"]["best_epoch"]) == set(tiny_recipe["tasks"])
+
     embeddings = result.embeddings
     assert list(embeddings["region_id"]) == tiny_city.region_ids and embeddings.crs is not None
     assert np.isfinite(np.stack(embeddings["embedding"])).all()
