@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.cluster import KMeans
 from sklearn.ensemble import RandomForestRegressor
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, r2_score
 from sklearn.model_selection import KFold
 
@@ -114,7 +114,7 @@ def test_clusters_read_no_label_and_labels_of_a_fold_do_not_reach_its_prediction
 
 def test_floors_under_the_same_folds(small, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(floors_module, "TREES", 20)
-    task, folds = small.tasks["y"], Folds(alpha=2.0)
+    task, folds = small.tasks["y"], Folds()
     there = np.flatnonzero(task.labelled)
     scored = evaluate_fold_floors({"y": task}, small.raw, small.xy, FLOORS, folds, SEEDS)
     expected: dict[str, list[float]] = {floor: [] for floor in FLOORS}
@@ -127,7 +127,9 @@ def test_floors_under_the_same_folds(small, monkeypatch: pytest.MonkeyPatch) -> 
         forest = RandomForestRegressor(20, min_samples_leaf=3, max_features=x.shape[1], max_samples=1.0, random_state=0)
         expected["mean"] += [y.mean()] * len(split.test)
         expected["location"] += y[near].mean(axis=1).tolist()
-        expected["raw-ridge"] += Ridge(2.0).fit(x[split.train], y).predict(x[split.test]).tolist()
+        expected["raw-ridge"] += (
+            RidgeCV(alphas=floors_module.ALPHAS).fit(x[split.train], y).predict(x[split.test]).tolist()
+        )
         expected["raw-forest"] += forest.fit(x[split.train], y).predict(x[split.test]).tolist()
     for floor in FLOORS:
         table = scored.predictions.query("model == @name", local_dict={"name": f"floor:{floor}"})

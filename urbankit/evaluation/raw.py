@@ -73,13 +73,18 @@ def raw_inputs(city: City, recipe: UsesModalitiesAndViews) -> RawInputs:
     blocks += [_bands(city, source) for source in city.image_sources if source in read]
     blocks += [_captions(city, source) for source in city.caption_sources if captions & {source, None}]
     blocks += [_table(city, table) for table in city.tables if table in read]
-    blocks += [_features(city, name, use) for name, use in modalities.items() if use.name not in _READ_ABOVE]
+    blocks += [_features(city, name, use) for name, use in modalities.items() if not _read_above(use)]
     return RawInputs(np.hstack([values for values, _ in blocks]), tuple(name for _, names in blocks for name in names))
 
 
 # Encoders whose `source` is one of captions, by default all of them.
 _CAPTIONS = {"text", "words"}
-_READ_ABOVE = {"vit", "text", "geoclip", "poi_counts", "table", "coordinates", "words"}
+
+
+def _read_above(use: Use) -> bool:
+    if use.name == "poi_counts":
+        return use.params.get("form", "log") == "log"
+    return use.name in {"vit", "text", "geoclip", "table", "coordinates", "words"}
 
 
 def _geometry(city: City) -> tuple[NDArray, list[str]]:

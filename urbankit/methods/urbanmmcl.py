@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 from typing import Any, Literal
 
@@ -104,6 +105,13 @@ class UrbanMMCL(Method):
         mask_share: float = Field(0.3, gt=0, lt=1, description="Share of regions whose features are hidden.")
         view_fusion: Use = uses("fusion", "concat", "How the embeddings of the views are joined.")
         join: Use = uses("fusion", "concat", "How node feature and joined views make the region embedding Z*.")
+        block_scale: Literal["learned", "unit"] = Field(
+            "learned",
+            description="`unit` centres every block of Z* (a modality's vector, a view's) and divides it by the root "
+            "of its mean squared length over all regions, so that blocks weigh alike in a probe with a fixed penalty; "
+            "`learned` leaves them as they are.",
+            json_schema_extra={"source": "not in the paper; after multiple factor analysis"},
+        )
         alpha: float = Field(
             0.5, ge=0, description="Weight of the multi-modal loss.", json_schema_extra={"source": "eq. 27"}
         )
@@ -159,6 +167,8 @@ class UrbanMMCL(Method):
         self.blocks = self.join.blocks([own, seen] if self.view_fusion else [own])
         parts = [*named_blocks(features, own, "modalities"), *named_blocks(self.groups.dims, seen, "views")]
         self.block_names = named_blocks(parts, self.blocks, "embedding")
+        self.register_buffer("shift", torch.zeros(self.dim))
+        self.register_buffer("scale", torch.ones(self.dim))
         # Node features of the regions outside a mini-batch, as they were when last encoded.
         self.register_buffer("bank", torch.zeros(inputs.n_regions, width))
         for view in self.views:
@@ -254,6 +264,10 @@ class UrbanMMCL(Method):
 
     def forward(self, regions: Tensor) -> Tensor:
         """Z* [B, dim]: the fused node feature joined with the fused embeddings of the views."""
+        return (self._joined(regions) - self.shift) / self.scale
+
+    def _joined(self, regions: Tensor) -> Tensor:
+        """Z* [B, dim] before `block_scale`."""
         vectors, present = self.channels(regions)
         own, has_any = self.fuse(vectors, present)
         if self.view_fusion is None:
@@ -272,8 +286,10 @@ class UrbanMMCL(Method):
         self.channels.keep()
         training = self.training
         self.eval()
-        for regions in torch.arange(self.inputs.n_regions, device=self.bank.device).split(512):
+        for regions in self._everyone():
             self.bank[regions] = self.fuse(*self.channels(regions))[0]
+        if self.params.block_scale == "unit":
+            self._measure_blocks()
         self.train(training)
 
     def prefetch(self, regions: Tensor) -> None:
@@ -349,6 +365,23 @@ class UrbanMMCL(Method):
     def _present(self, regions: Tensor) -> dict[str, Tensor]:
         """Where (bool [B]) each view is present."""
         return {view: getattr(self, f"has_{view}")[regions] for view in self.views}
+
+    def _measure_blocks(self) -> None:
+        """Centre and root mean squared length of each block of Z* over all regions; a constant block keeps its size.
+
+        Walks are drawn from a seed of their own, so that a resumed training measures the same.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            z = torch.cat([self._joined(part) for part in self._everyone()])
+        self.shift.copy_(z.mean(dim=0))
+        for block, scale in zip((z - self.shift).split(self.blocks, dim=1), self.scale.split(self.blocks), strict=True):
+            length = block.square().sum(dim=1).mean().sqrt()
+            scale.fill_(length if length > 1e-6 else 1.0)
+
+    def _everyone(self) -> Sequence[Tensor]:
+        """All region indices, in batches that fit into memory."""
+        return torch.arange(self.inputs.n_regions, device=self.bank.device).split(512)
 
     def _all_features(self, regions: Tensor, own: Tensor) -> Tensor:
         """Node features [N, width] of all regions: fresh for the mini-batch, and for the others too where encoder

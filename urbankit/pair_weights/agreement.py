@@ -16,8 +16,9 @@ class Agreement(PairWeight):
 
     With s_ij the cosine of aᵢ and bⱼ, the margin of pair i is `mᵢ = s_ii - Σⱼ (s_ij + s_ji) / 2B`, and standardised
     over the B pairs of the mini-batch `zᵢ = (mᵢ - mean) / deviation`. The weight is
-    `wᵢ = 1 + r (B σ(κ zᵢ) / Σⱼ σ(κ zⱼ) - 1)`, σ being the logistic function, κ the `sharpness`, and r rising from 0 to 1 over the first `warmup` training steps:
-    before anything is learned agreement is chance. The mean of the weights is 1, and no gradient flows through them.
+    `wᵢ = 1 + r (B σ(κ zᵢ) / Σⱼ σ(κ zⱼ) - 1)`, σ being the logistic function, κ the `sharpness`, and r rising from 0 to
+    1 over the first `warmup` training steps: before anything is learned agreement is chance. The mean of the weights
+    is 1, and no gradient flows through them.
     """
 
     class Params(component.Params):
