@@ -139,8 +139,10 @@ def test_a_failure_is_told_and_stops_nothing(finished):
     out, printed, said = finished
     failures = {failure["row"]: failure for failure in json.loads((out / "failures.json").read_text())}
     assert set(failures) == {"diverges", "dies"}
-    assert not failures["diverges"]["died"] and "Lower the learning rate" in failures["diverges"]["errors"][0]
-    assert failures["dies"]["died"] and "killed by SIGKILL; memory may have run out" in failures["dies"]["errors"][0]
+    assert not failures["diverges"]["resumable"] and "Lower the learning rate" in failures["diverges"]["errors"][0]
+    assert (
+        failures["dies"]["resumable"] and "killed by SIGKILL; memory may have run out" in failures["dies"]["errors"][0]
+    )
     assert Path(failures["dies"]["log"]).is_file()
     errors = [line for line in said.splitlines() if line.startswith("error: ")]
     assert len(errors) == 2 and all(failure["errors"][0] in said for failure in failures.values())

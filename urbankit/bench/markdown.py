@@ -11,7 +11,7 @@ from urbankit.bench.tables import Column, Entry, Line, Table
 
 def markdown(tables: Iterable[Table]) -> str:
     """Each table with its heading and notes, and the tests behind it; the best bold, the second best underlined."""
-    return "\n".join(_table(table) for table in tables)
+    return "\n".join(_table(table) for table in tables) or "No run is finished.\n"
 
 
 def _table(table: Table) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -36,13 +36,14 @@ TURN = 15.0
 
 @dataclass(frozen=True)
 class Failure:
-    """A run, or the floors, that did not end well. `died` where the process did, and goes on from where it was."""
+    """A run, or the floors, that did not end well. It goes on from where it was if `resumable`, as where its process
+    died; else it begins anew."""
 
     row: str
     city: str
     seed: int | None
     key: str
-    died: bool
+    resumable: bool
     errors: list[str]
     log: str
 
@@ -94,17 +95,17 @@ def run_suite(
 def _turn(folder: Path) -> Iterator[IO[str]]:
     """The bench's folder for this process, and its workers, alone."""
     deadline = time.monotonic() + TURN
-    while True:
-        try:
-            with locked(folder / ".lock", wait=False) as lock:
-                yield lock
-                return
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise UserError(
-                    f"{folder}: another bench is at work here. Wait for it, or choose another --out."
-                ) from None
-            time.sleep(0.2)
+    with ExitStack() as held:
+        while True:
+            try:
+                lock = held.enter_context(locked(folder / ".lock", wait=False))
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    message = f"{folder}: another bench is at work here. Wait for it, or choose another --out."
+                    raise UserError(message) from None
+                time.sleep(0.2)
+        yield lock
 
 
 def _prepared(plan: Plan, progress: Progress) -> dict[tuple[str, str], City]:
@@ -162,7 +163,7 @@ class _Bench:
         for work_ in todo.values():
             if work_.kind == "run":
                 before = self.before.get(work_.kept.key)
-                work_.kept.clear_unless_resumable(work_.recipe, before is not None and not before.died)
+                work_.kept.clear_unless_resumable(work_.recipe, before is not None and not before.resumable)
             work_.kept.log.parent.mkdir(parents=True, exist_ok=True)
         jobs = {Job(w.kind, w.recipe.to_yaml(), w.kept.folder, w.kept.log): w for w in todo.values()}
         clock, written = _Clock(len(jobs), at_once), time.monotonic()
@@ -176,7 +177,7 @@ class _Bench:
         """Results, failures and tables of what is finished."""
         import pandas as pd
 
-        found = pd.concat([*self._results(), results([], run_seed=None)], ignore_index=True)
+        found = pd.concat(list(self._results()) or [results([], run_seed=None)], ignore_index=True)
         with whole(self.out / "results.parquet") as temporary:
             found.to_parquet(temporary, index=False)
         failed = {key: failure for key, failure in (self.before | self.failures).items() if key not in self.succeeded}
@@ -235,7 +236,8 @@ class _Bench:
         place = clock.tick(outcome.seconds)
         if outcome.errors:
             kept = work_.kept
-            failure = Failure(work_.row, work_.city, work_.seed, kept.key, outcome.died, outcome.errors, str(kept.log))
+            resumable = outcome.died or outcome.interrupted
+            failure = Failure(work_.row, work_.city, work_.seed, kept.key, resumable, outcome.errors, str(kept.log))
             self.failures[kept.key] = failure
             self.progress.say(f"{place} FAILED {failure}")
         else:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from urbankit.bench.schema import Suite, SuiteTable
 from urbankit.errors import Problem, Problems, UserError, closest
 from urbankit.recipe.check import check
@@ -72,8 +74,8 @@ def load_plan(
     name = Path(tree.file).stem if not isinstance(source, Mapping) else "suite"
     try:
         suite = Suite.model_validate(tree.plain())
-    except ValueError:
-        problems.extend(_schema_mistakes(tree))
+    except ValidationError as error:
+        problems.extend(explain(error, Suite, tree))
         raise UserError(list(problems)) from None
     problems.extend(_names_unknown(suite, tree))
     reader = _Recipes(suite, tree, data)
@@ -134,15 +136,6 @@ def _with_mappings(tree: Node) -> Node:
             }
             children[section] = replace(named, value=entries)
     return replace(tree, value=children)
-
-
-def _schema_mistakes(tree: Node) -> Iterator[Problem]:
-    from pydantic import ValidationError
-
-    try:
-        Suite.model_validate(tree.plain())
-    except ValidationError as error:
-        yield from explain(error, Suite, tree)
 
 
 def _cities(suite: Suite, row: str) -> list[str]:

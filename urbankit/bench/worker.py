@@ -12,7 +12,7 @@ import queue
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,7 +28,7 @@ def main() -> None:
                 print(json.dumps(_done(job, log)), file=replies, flush=True)
 
 
-def _jobs() -> Any:
+def _jobs() -> Iterator[dict[str, Any]]:
     """Jobs as they come. A thread reads them, to see the end of the input also while a job is being done."""
     waiting: queue.Queue[dict[str, Any]] = queue.Queue()
 

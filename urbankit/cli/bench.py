@@ -42,7 +42,6 @@ def bench(
 
     plan = load_plan(suite, sets or [], data, city or [])
     folder = out or Path("runs", plan.name)
-    plan.only(only or [])
     if dry_run:
         _show(plan, only or [], folder)
         return
