@@ -16,8 +16,8 @@ from urbankit.heads.base import FittedHead, Head
 class TaskAdaptive(Head):
     """Multiplies every block of the embedding (a modality, a view) by a learned weight before an inner head.
 
-    `w = B softmax(g / T)` for B blocks, g starting at zero: weights are 1 at first and 1 on average ever after, so that a
-    task can lean on a block only at the expense of others. They belong to the task, not to the region.
+    `w = B softmax(g / T)` for B blocks, g starting at zero: weights are 1 at first and 1 on average ever after, so that
+    a task can lean on a block only at the expense of others. They belong to the task, not to the region.
     """
 
     class Params(component.Params):

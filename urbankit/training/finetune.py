@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 class Finetuned:
     """Predictions of every task for all regions, and the epoch of the state that predicts (fitted heads have none).
 
-    Regression: float64 [N] in the target's own units; classification: class numbers int64 [N]. `block_weights` are those
-    of the heads that weigh the parts of the embedding, one a part.
+    Regression: float64 [N] in the target's own units; classification: class numbers int64 [N]. `block_weights` has, by
+    task, those of a head that weighs the parts of the embedding, one a part.
     """
 
     predictions: dict[str, np.ndarray]
