@@ -122,3 +122,13 @@ def test_captions_as_tf_idf_and_missing_where_there_is_none(encoder: str) -> Non
     assert park[0] > 0 and park[3] > 0
     assert np.isnan(park[[1, 2, *range(4, 12)]]).all()
     assert "rsi caption 'by'" not in raw.names
+
+
+def test_captions_of_one_source_are_those_the_recipe_reads_and_bring_no_images() -> None:
+    city = SmallCity()
+    city.caption_sources = ["rsi", "svi"]
+    one = recipe({"text": {"name": "text", "source": "svi"}, "words": {"name": "words", "source": "svi"}})
+    assert {name.split()[0] for name in raw_inputs(city, one).names if "caption" in name} == {"svi"}
+    assert not any("band" in name for name in raw_inputs(city, one).names)
+    both = recipe({"text": {"name": "text"}, "words": {"name": "words", "source": "svi"}})
+    assert {name.split()[0] for name in raw_inputs(city, both).names if "caption" in name} == {"rsi", "svi"}

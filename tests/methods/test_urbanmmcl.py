@@ -9,6 +9,7 @@ from urbankit import registry
 from urbankit.component import Use
 from urbankit.errors import UserError
 from urbankit.methods.base import Inputs
+from urbankit.methods.losses import two_way_info_nce
 
 VIT = {"patch_size": 16, "hidden_size": 16, "layers": 1, "heads": 2}
 MODALITIES = {
@@ -44,6 +45,20 @@ def test_the_total_is_equation_27_of_its_parts(tiny_city, everyone):
     assert losses["multimodal"] == pytest.approx(sum(losses[name] for name in alignments), rel=1e-5)
     assert losses["graph"] == pytest.approx(sum(losses[name] for name in (*contrasts, *own)), rel=1e-5)
     assert losses["total"] == pytest.approx(0.3 * losses["multimodal"] + 0.7 * losses["graph"], rel=1e-5)
+
+
+def test_captions_weighed_by_agreement_enter_alignments_with_text_alone(tiny_city, everyone):
+    plain = built(tiny_city).eval()
+    weighed = built(tiny_city, caption_weights={"name": "agreement", "warmup": 0}).eval()
+    weighed.load_state_dict(plain.state_dict(), strict=False)
+    vectors, present = plain.channels(everyone)
+    before, after = (method.multimodal_losses(vectors, present) for method in (plain, weighed))
+    changed = {name for name in before if not torch.allclose(before[name], after[name])}
+    assert changed == {"rsi–text/rsi", "svi–text/svi"}
+    both = present["svi"] & present["text/svi"]
+    pair = vectors["svi"][both], vectors["text/svi"][both]
+    weight = weighed.caption_weights["svi–text/svi"](*pair)
+    assert torch.allclose(after["svi–text/svi"], two_way_info_nce(*pair, 0.5, weight))
 
 
 def test_every_part_gets_a_gradient(tiny_city, everyone):

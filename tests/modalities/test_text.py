@@ -157,6 +157,14 @@ def test_gradients_reach_the_embedding(city: FakeCity) -> None:
     assert encoder.model.embeddings.token_embedding.weight.grad.abs().sum() > 0
 
 
+def test_captions_of_one_source_alone(city: FakeCity) -> None:
+    source, other = city.caption_sources
+    encoder, _, _ = encode(city, source=source)
+    assert len(encoder.observations()) == len(city.captions(source))
+    assert encoder.describes(source) and not encoder.describes(other)
+    assert "no captions of 'nowhere'" in Text.requires(Text.Params(source="nowhere"), city, "text")
+
+
 def test_a_city_without_captions(city: FakeCity) -> None:
     city._captions = {}
     with pytest.raises(UserError, match=r"modalities\.text: the city has no captions"):

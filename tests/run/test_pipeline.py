@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -154,6 +155,31 @@ def test_every_paradigm_predicts(paradigm, tiny_recipe, tmp_path):
     tiny_recipe["evaluation"]["floors"] = ["mean"]
     result = completed(tiny_recipe, tmp_path / "run")
     assert np.isfinite(result.metrics.query("metric == 'mae'")["value"]).all()
+
+
+def test_what_tasks_lean_on_is_written_by_block(tiny_recipe, tmp_path):
+    tiny_recipe["tasks"] = {"co": {"head": {"name": "task_adaptive"}}, "pm25": {}}
+    tiny_recipe["method"]["fusion"] = {"name": "concat"}
+    tiny_recipe["finetune"] |= {"update": [], "learning_rate": 0.01}
+    tiny_recipe["evaluation"]["floors"] = ["mean"]
+    weights = completed(tiny_recipe, tmp_path / "run").block_weights
+    assert list(weights.columns) == ["task", "split", "seed", "block", "weight"]
+    assert set(weights["task"]) == {"co"} and set(weights["split"]) == {"random", "spatial"}
+    blocks = {"rsi", "svi", "location", "location/svi", "poi", "mobility", "distance"}
+    for _, fold in weights.groupby(["split", "seed"]):
+        assert set(fold["block"]) == blocks
+        assert fold["weight"].mean() == pytest.approx(1, abs=1e-5) and fold["weight"].std() > 1e-4
+
+
+def test_a_city_whose_flows_have_no_times_does_without_temporal_views(tiny_recipe, tiny_city, tmp_path):
+    shutil.copytree(tiny_city.path.parent, tmp_path / "city", ignore=shutil.ignore_patterns("prepared"))
+    spec = tmp_path / "city" / "city.yaml"
+    spec.write_text(spec.read_text().replace("  time: time\n", ""))
+    tiny_recipe |= {"city": {"spec": str(spec)}, "tasks": {}}
+    tiny_recipe["views"]["night"] = {"name": "temporal", "hours": [20, 5]}
+    tiny_recipe["method"]["view_groups"] = {"dark": {"views": ["night"]}}
+    result = completed(tiny_recipe, tmp_path / "run")
+    assert "view night is left out: the city's flows have no times" in result.manifest["notes"]
 
 
 def test_a_part_that_the_method_lacks_is_named_before_anything_is_trained(tiny_recipe, tmp_path):

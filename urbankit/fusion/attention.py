@@ -17,8 +17,8 @@ from urbankit.fusion.base import Fusion
 class Attention(Fusion):
     """The mean of the vectors that are present, weighted by how well each answers a learned query.
 
-    `out = Σₖ aₖ xₖ` with `aₖ = softmaxₖ( qᵀ tanh(W xₖ + bₖ) )` over the present vectors, W being shared and every
-    vector having a bias bₖ of its own; zeros where none is present. Vectors of several widths are a `UserError`.
+    `out = Σₖ aₖ xₖ` with `aₖ = softmaxₖ( qᵀ tanh(W xₖ + bₖ) )` over the present vectors, W being shared and
+    every vector having a bias bₖ of its own; zeros where none is present. Vectors of several widths are a `UserError`.
 
     Source: semantic-level attention of HAN (Wang et al. 2019, equations 7 to 9), with weights for each region rather
     than for all together, and a bias for each vector rather than one.

@@ -107,7 +107,7 @@ class Method(Component, nn.Module, ABC):
 
 
 def named_blocks(parts: Iterable[str], blocks: Sequence[int], whole: str) -> list[str]:
-    """Names of the `blocks` that a fusion of `parts` has: theirs where it keeps them apart, else the `whole`'s."""
+    """Names of the `blocks` of a fusion of `parts`: theirs where it keeps them apart, else that of the `whole`."""
     names = list(parts)
     if len(names) == len(blocks):
         return names

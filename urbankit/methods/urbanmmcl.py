@@ -321,19 +321,18 @@ class UrbanMMCL(Method):
             (f"view_contrasts.{i}", name) for i, pair in enumerate(params.view_contrasts or []) for name in pair
         ]
         joined = joined_names(params.view_groups, views)
-        return [
-            *(
-                (key, f"the recipe has no {kind} '{name}'.{closest(name, known)}")
-                for kind, names, known in (("modality", named, modalities), ("view", contrasted, joined | views))
-                for key, name in names
-                if name not in known
-            ),
-            *(
-                (key, f"'{name}' is in a group; contrast the group.{closest(name, joined)}")
-                for key, name in contrasted
-                if name in views - joined
-            ),
-            *((f"view_groups.{key}", message) for key, message in group_mistakes(params.view_groups, views)),
+        mistakes = [
+            (key, f"the recipe has no modality '{name}'.{closest(name, modalities)}")
+            for key, name in named
+            if name not in modalities
+        ]
+        for key, name in contrasted:
+            if name in views - joined:
+                mistakes.append((key, f"'{name}' is in a group; contrast the group"))
+            elif name not in joined:
+                mistakes.append((key, f"the recipe has no view '{name}'.{closest(name, joined)}"))
+        return mistakes + [
+            (f"view_groups.{key}", message) for key, message in group_mistakes(params.view_groups, views)
         ]
 
     def _apply(self, *args: Any, **kwargs: Any) -> UrbanMMCL:

@@ -24,9 +24,10 @@ class ViewGroup(Params):
 class ViewGroups(nn.Module):
     """Joins the embeddings of the views of each group into one; a view in no group stands for itself.
 
-    `dims` are the widths of the views that there are, in order, `dim` the width asked of the fusions. `members` are the
-    views behind each of the joined ones, which stand where the first of their views stood; `dims` are their widths. Of
-    a group only those views count that there are; without any it is left out.
+    The argument `dims` has the widths of the views that there are, in order; `dim` is the width asked of the fusions.
+    The attribute `members` has the views behind each of the joined ones, a group standing where the first of its views
+    stood, and the attribute `dims` their widths. Of a group only those views count that there are; without any it is
+    left out.
     """
 
     def __init__(self, groups: Mapping[str, ViewGroup], dims: Mapping[str, int], dim: int) -> None:

@@ -33,7 +33,8 @@ class Finetuned:
     """Predictions of every task for all regions, and what `Training.record` says of the heads that were trained.
 
     Regression: float64 [N] in the target's own units; classification: class numbers int64 [N]. `record` is empty where
-    all heads are fitted. `block_weights` are those of the heads that weigh the parts of the embedding, one a part.
+    all heads are fitted. `block_weights` has, by task, those of a head that weighs the parts of the embedding, one a
+    part.
     """
 
     predictions: dict[str, np.ndarray]
