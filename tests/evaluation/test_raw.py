@@ -74,6 +74,14 @@ def test_points_of_interest_as_a_view_or_a_modality() -> None:
         assert np.isnan(column(raw, "poi:total")[5])
 
 
+def test_points_of_interest_in_another_form_are_among_the_inputs_in_that_form() -> None:
+    city = SmallCity()
+    raw = raw_inputs(city, recipe({"poi": {"name": "poi_counts"}, "root": {"name": "poi_counts", "form": "root"}}))
+    there = city.poi_present
+    np.testing.assert_allclose(column(raw, "root feature 2")[there], np.sqrt(city.counts[there, 1]))
+    assert not any(name.startswith("poi feature") for name in raw.names)
+
+
 def test_band_statistics_are_over_valid_pixels_and_averaged_over_a_regions_images() -> None:
     city = SmallCity()
     raw = raw_inputs(city, recipe({"rsi": {"name": "vit"}}))

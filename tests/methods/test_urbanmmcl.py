@@ -92,6 +92,30 @@ def test_the_embedding_consists_of_its_blocks(tiny_city, everyone):
     assert method(everyone).shape == (len(everyone), method.dim)
 
 
+def test_blocks_of_unit_scale_are_the_same_up_to_centre_and_size(tiny_city, everyone):
+    params = {"fusion": {"name": "concat"}, "subgraph": {"name": "full"}}
+    learned, unit = (built(tiny_city, block_scale=scale, **params).eval() for scale in ("learned", "unit"))
+    with torch.no_grad():
+        plain, scaled = (method(everyone).split(method.blocks, dim=1) for method in (learned, unit))
+    for before, after in zip(plain, scaled, strict=True):
+        centred = before - before.mean(dim=0)
+        length = centred.square().sum(dim=1).mean().sqrt()
+        torch.testing.assert_close(after, centred / length, atol=1e-4, rtol=1e-3)
+        assert after.square().sum(dim=1).mean() == pytest.approx(1, abs=1e-3)
+
+
+def test_measuring_blocks_draws_nothing_from_the_generator_of_training(tiny_city):
+    method = built(tiny_city, block_scale="unit")
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    method.prepare()
+    first = method.scale.clone()
+    assert torch.equal(torch.rand(1), expected)
+    method.prepare()
+    assert torch.equal(method.scale, first)
+
+
 def test_regions_without_street_views_do_without(tiny_city, everyone):
     method = built(tiny_city, views=(), fusion={"name": "concat"}).eval()
     absent = ~method.channels.pools["svi"].present
