@@ -80,9 +80,12 @@ class RegionGraphMethod(Method):
         w are `into` [N, N]: `m` transposed, for the likelihood of the flows. Of a mini-batch, the flows out of and into
         its regions (int64 [B]) stand for those of all N.
         """
-        out = F.cross_entropy(_rows(origin, regions) @ destination.T, _rows(self.flows, regions), reduction="sum")
-        back = F.cross_entropy(_rows(destination, regions) @ origin.T, _rows(into, regions), reduction="sum")
-        return (out + back) * (len(self.flows) / len(regions))
+        out = _rows(origin, regions) @ destination.T
+        # Over all regions the products of the one sum are those of the other, transposed.
+        back = out.T if len(regions) == len(out.T) else _rows(destination, regions) @ origin.T
+        told = F.cross_entropy(out, _rows(self.flows, regions), reduction="sum")
+        told = told + F.cross_entropy(back, _rows(into, regions), reduction="sum")
+        return told * (len(self.flows) / len(regions))
 
     def poi_loss(self, z: Tensor, regions: Tensor) -> Tensor:
         """Mean of `(z_i · z_j - s_ij)²` for i in `regions` (int64 [B]) and all j that have points of interest.
