@@ -28,7 +28,7 @@ from urbankit.graph.engine import propagate
 from urbankit.graph.graph import Graph
 from urbankit.graph.normalise import normalise
 from urbankit.methods.base import Inputs
-from urbankit_baselines.region_graphs import RegionGraphMethod
+from urbankit_baselines.region_graphs import RegionGraphMethod, side_by_side
 from urbankit_baselines.triplets import Triplets
 
 SOURCE = {"source": "the authors' code"}
@@ -105,6 +105,7 @@ class HREP(RegionGraphMethod):
     def __init__(self, params: Params, inputs: Inputs) -> None:
         super().__init__(params, inputs)
         self.dim = dim = params.dim
+        self.graph = side_by_side([inputs.views[name].adjacency for name in self.relations])
         count = len(self.relations)
         # Drawn once and not trained: regions and relations differ by them at first, and by the graph's layers after.
         self.register_buffer("region", torch.randn(inputs.n_regions, dim))
