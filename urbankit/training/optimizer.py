@@ -37,4 +37,4 @@ def build_optimizer(
     if not groups:
         raise UserError(Problem("nothing is left to train: every part is frozen", key=key))
     kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[optimizer]
-    return kind(groups, lr=learning_rate, weight_decay=weight_decay)
+    return kind(groups, lr=learning_rate, weight_decay=weight_decay, fused=True)

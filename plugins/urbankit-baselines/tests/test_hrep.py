@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
-from urbankit_baselines.hrep import HREP
+from torch import nn
+from urbankit_baselines.hrep import HREP, RelationAttention, RelationNorm
 from urbankit_baselines.hrep_prompt import HREPPrompt
 from urbankit_baselines.triplets import Triplets
 
@@ -50,8 +51,7 @@ def test_flow_and_poi_losses_are_the_sums_of_the_paper(into):
     method = made(into_weights=into).eval()
     every = torch.arange(N)
     losses = method.loss(every)
-    region, relation = method.encode()
-    o, d, p, _ = (region * relation.unsqueeze(1)).detach().double().numpy()
+    o, d, p, _ = method.told().detach().double().numpy()
     views = made_views()
     m = views["flows"].adjacency.toarray().astype(float)
     m /= m.mean()
@@ -95,6 +95,40 @@ def test_permuting_the_regions_permutes_the_embeddings():
     other.load_state_dict(state | {"region": state["region"][torch.as_tensor(order)]})
     every = torch.arange(N)
     assert torch.allclose(one(every)[torch.as_tensor(order)], other(every), atol=1e-5)
+
+
+def test_normalisation_is_one_layer_that_meets_the_relations_in_order():
+    torch.manual_seed(0)
+    order, one, other = (2, 0, 1), RelationNorm(5, (2, 0, 1)), nn.BatchNorm1d(5)
+    for _ in range(3):
+        x = torch.randn(3, N, 5) * 3 + 1
+        expected = {r: other(x[r]) for r in order}
+        assert torch.allclose(one(x), torch.stack([expected[r] for r in range(3)]), atol=1e-5)
+    assert torch.allclose(one.running_mean, other.running_mean, atol=1e-6)
+    assert torch.allclose(one.running_var, other.running_var, atol=1e-5)
+    assert torch.allclose(one.eval()(x), other.eval()(x.flatten(0, 1)).view_as(x), atol=1e-5)
+
+
+def test_attention_of_relations_is_that_of_torch():
+    torch.manual_seed(0)
+    ours, theirs, x = RelationAttention(8, 2), nn.MultiheadAttention(8, 2), torch.randn(4, N, 8)
+    theirs.load_state_dict(
+        {
+            "in_proj_weight": ours.project.weight,
+            "in_proj_bias": ours.project.bias,
+            "out_proj.weight": ours.out.weight,
+            "out_proj.bias": ours.out.bias,
+        }
+    )
+    assert torch.allclose(ours(x), theirs(x, x, x, need_weights=False)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("told_by", ["other", "own"])
+def test_a_loss_meets_the_relation_vector_it_is_told_by(told_by):
+    method = made(told_by=told_by).eval()
+    region, relation = method.encode()
+    met = [2, 0, 3, 1] if told_by == "other" else [0, 1, 2, 3]
+    assert torch.equal(method.told(), torch.stack([region * relation[r] for r in met]))
 
 
 def test_triplets_draw_every_neighbour_and_every_stranger_alike():

@@ -1,20 +1,50 @@
-"""MVURE: graph attention and sharing written out as loops, and a run."""
+"""MVURE: its formulas written out, its symmetry, what it refuses, and a run."""
 
 from __future__ import annotations
+
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import scipy.sparse
 import torch
+import yaml
 from torch.nn import functional as F
-from urbankit_baselines.mvure import CrossViewSharing, GraphAttention
+from urbankit_baselines.mvure import MVURE, GraphAttention, strongest
 from urbankit_baselines.region_graphs import side_by_side
 
+from urbankit.city.city import City
+from urbankit.demo import write_demo
 from urbankit.errors import UserError
+from urbankit.methods.base import Inputs
 from urbankit.pipeline import run
+from urbankit.progress import Progress
 from urbankit.recipe.schema import Recipe
+from urbankit.recipe.training import Pretrain
+from urbankit.training.pretrain import pretrain
+from urbankit.views.base import ViewGraph
 
 N = 7
+
+
+def made_views(order: np.ndarray | None = None) -> dict[str, ViewGraph]:
+    rng = np.random.default_rng(0)
+    order = np.arange(N) if order is None else order
+    flows = rng.uniform(0.1, 5, (N, N)) * (rng.uniform(size=(N, N)) < 0.7)
+    alike = rng.uniform(0.1, 0.9, (N, N))
+    alike = (alike + alike.T) / 2 * (1 - np.eye(N))
+    every = np.ones(N, dtype=bool)
+    return {
+        name: ViewGraph(scipy.sparse.csr_array(weights[np.ix_(order, order)]), every)
+        for name, weights in {"flows": flows, "poi_similarity": alike}.items()
+    }
+
+
+def made(views: dict[str, ViewGraph] | None = None) -> MVURE:
+    torch.manual_seed(0)
+    params = MVURE.Params(features=10, heads=3, head_width=4, sharing_width=5, flow_edges=3, poi_edges=4)
+    city = SimpleNamespace(n_regions=N, path="city")
+    return MVURE(params, Inputs(city, {}, views or made_views(), "torch"))
 
 
 def test_graph_attention_is_the_softmax_over_neighbours_and_oneself():
@@ -36,13 +66,91 @@ def test_graph_attention_is_the_softmax_over_neighbours_and_oneself():
                 assert torch.allclose(found[view, i, 4 * head : 4 * head + 4], expected, atol=1e-5)
 
 
-def test_views_of_one_region_share_with_each_other_alone():
-    torch.manual_seed(0)
-    sharing, views = CrossViewSharing(6, 2, 4), torch.randn(3, N, 6)
-    query, key = (part(views).unflatten(-1, (2, 4)) for part in (sharing.query, sharing.key))
-    for n in range(N):
-        heads = [(query[:, n, h] @ key[:, n, h].T / 2).softmax(dim=1) @ views[:, n] for h in range(2)]
-        assert torch.allclose(sharing(views)[:, n], sum(heads) / 2, atol=1e-5)
+def softmax(x: np.ndarray, axis: int) -> np.ndarray:
+    raised = np.exp(x - x.max(axis=axis, keepdims=True))
+    return raised / raised.sum(axis=axis, keepdims=True)
+
+
+def test_an_edge_is_among_the_strongest_of_both_its_regions():
+    weights = torch.tensor([[9.0, 5, 1, 0], [4, 0, 2, 0], [8, 0, 0, 3], [7, 6, 0, 0]])
+    rows, columns = strongest(weights, 2).nonzero()
+    # Of column 0 the largest are 9 and 8, of column 1 6 and 5, of column 2 2 and 1, of column 3 only 3 is above 0.
+    assert set(zip(rows.tolist(), columns.tolist(), strict=True)) == {(0, 1), (1, 2), (2, 0), (2, 3), (3, 1)}
+
+
+def test_the_whole_is_what_the_formulas_say():
+    """Both losses, from masked attention to the adaptive fusion, in numpy over whole matrices."""
+    method, views = made().eval(), made_views()
+    p = method.params
+    weights = {name: value.detach().double().numpy() for name, value in method.named_parameters()}
+    flows = views["flows"].adjacency.toarray().astype(float)
+    alike = views["poi_similarity"].adjacency.toarray().astype(float) + np.eye(N)
+    kept = []
+    for matrix, k in ((flows, p.flow_edges), (flows, p.flow_edges), (alike, p.poi_edges)):
+        row, column = (np.sort(matrix, axis=axis).take([-k], axis=axis) for axis in (1, 0))
+        kept.append((matrix >= row) & (matrix >= column) & (matrix > 0) | np.eye(N, dtype=bool))
+    x, encoded = method.features.double().numpy(), []
+    for view in range(3):
+        heads = []
+        for head in range(p.heads):
+            h = x @ weights["attention.weight"][view, head]
+            logits = h @ weights["attention.asks"][view, head] + (h @ weights["attention.tells"][view, head]).T
+            logits = np.where(logits > 0, logits, 0.2 * logits) + np.where(kept[view], 0, -1e9)
+            heads.append(softmax(logits, 1) @ h)
+        own = np.maximum(np.concatenate(heads, axis=1) + weights["attention.bias"][view], 0)
+        shared = np.zeros_like(own)
+        for head in range(p.sharing_heads):
+            part = slice(head * p.sharing_width, (head + 1) * p.sharing_width)
+            query, key = (
+                own @ weights[f"sharing.{name}.weight"][part].T + weights[f"sharing.{name}.bias"][part]
+                for name in ("query", "key")
+            )
+            shared += softmax(query @ key.T / np.sqrt(p.sharing_width), 1) @ own / p.sharing_heads
+        encoded.append(0.8 * shared + 0.2 * own)
+    gates = [1 / (1 + np.exp(-(e @ weights["fusion.gate.weight"].T + weights["fusion.gate.bias"]))) for e in encoded]
+    fused = sum(gate * e for gate, e in zip(gates, encoded, strict=True))
+    assert np.allclose(method.embed().detach().numpy(), fused, atol=1e-5)
+
+    o, d, poi = (0.5 * e + 0.5 * fused for e in encoded)
+    m = flows / flows.mean()
+    flow = -(m * np.log(softmax(o @ d.T, 1))).sum() - (m.T * np.log(softmax(d @ o.T, 1))).sum()
+    losses = method.loss(torch.arange(N))
+    assert float(losses["flow"].detach()) == pytest.approx(flow, rel=1e-5)
+    assert float(losses["poi"].detach()) == pytest.approx(((poi @ poi.T - alike) ** 2).mean(), rel=1e-5)
+
+
+def test_permuting_the_regions_permutes_the_embeddings():
+    order = torch.as_tensor(np.random.default_rng(1).permutation(N))
+    one, other = made().eval(), made(made_views(order.numpy())).eval()
+    state = one.state_dict()
+    other.load_state_dict(state | {"features": state["features"][order]})
+    every = torch.arange(N)
+    assert torch.allclose(one(every)[order], other(every), atol=1e-5)
+
+
+def test_a_training_that_goes_on_ends_as_one_that_was_not_cut(tmp_path):
+    def trained(epochs: int, folder) -> dict[str, torch.Tensor]:
+        method = made()
+        settings = Pretrain(epochs=epochs, batch_size=N, patience=0, validation_share=0)
+        pretrain(method, settings, N, 0, folder, Progress())
+        return method.state_dict()
+
+    whole = trained(4, tmp_path / "whole")
+    trained(2, tmp_path / "cut")
+    for name, value in trained(4, tmp_path / "cut").items():
+        assert torch.equal(value, whole[name]), name
+
+
+@pytest.mark.parametrize("recipe", ["baselines/mvure", "baselines/hrep"])
+def test_a_city_without_flows_or_points_of_interest_is_refused(recipe, tmp_path):
+    written = write_demo(tmp_path / "city", regions=25, seed=1)
+    spec = yaml.safe_load(written.read_text())
+    for name in ("flows", "poi"):
+        spec.pop(name)
+    written.write_text(yaml.safe_dump(spec))
+    city = City.prepare(written, out=tmp_path / "prepared")
+    with pytest.raises(UserError, match=r"cannot do without .*flows, poi_similarity, which the city cannot serve"):
+        run(Recipe.load(recipe, [f"city={{prepared: {city.path}}}", "tasks.land_use=null"]), tmp_path / "run")
 
 
 def test_a_recipe_without_flows_is_refused():

@@ -1,19 +1,20 @@
 """MVURE: Zhang et al., "Multi-View Joint Graph Representation Learning for Urban Region Embedding", IJCAI 2020.
 
 In the order of the paper: region graphs of several views, graph attention in each, cross-view information sharing,
-adaptive fusion, and the objectives of mobility and of points of interest.
+adaptive fusion, and the objectives of mobility and of points of interest. All of them are as in the authors' code, by
+which the published numbers were made: both views of mobility have the same edges, the strongest flows, and in the
+sharing a region attends to all regions of the same view.
 
-Where this departs from the paper or from the authors' published code, which says what the paper leaves open:
+Where this departs from that code:
 - The view and the loss of check-ins are left out, as in the UrbanMMCL paper: check-ins are a target there.
-- The code takes the edges of both mobility views from the flows themselves. Here, as in the paper, they connect regions
-  alike in where flows go to (`outflow`), and alike in where they come from (`inflow`).
-- In the code a region attends to all regions of the same view. Here, as in the paper, the views of one region attend to
-  each other.
-- A pair has an edge where either region counts the other among its most similar; in the code, nearly where both do.
+- There weak edges are cut region by region, so that which of them stay depends on the order of the regions. Here an
+  edge stays if it is among the strongest of both its regions.
+- There the embedding is taken with dropout. Here dropout ends with training.
 """
 
 from __future__ import annotations
 
+import scipy.sparse
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from torch.nn import functional as F
 
 from urbankit.graph.graph import Graph
 from urbankit.methods.base import Inputs
-from urbankit_baselines.region_graphs import RegionGraphMethod
+from urbankit_baselines.region_graphs import RegionGraphMethod, side_by_side
 
 SOURCE = {"source": "the authors' code"}
 
@@ -29,13 +30,25 @@ SOURCE = {"source": "the authors' code"}
 class MVURE(RegionGraphMethod):
     """Graph attention over views of mobility and of points of interest, sharing between views, and adaptive fusion.
 
-    Needs the views `outflow`, `inflow` and `poi`, whose edges count alike whatever their weights, and learns from the
-    views `flows` and `poi_similarity`.
+    Needs the views `flows` and `poi_similarity`; the strongest of them are the edges of its graphs, which count alike
+    whatever their weights.
     """
 
-    relations = ("outflow", "inflow", "poi")
-
     class Params(RegionGraphMethod.Params):
+        flow_edges: int = Field(
+            20,
+            ge=1,
+            description="A flow is an edge if it is among the so many largest both out of its origin and into its"
+            " destination.",
+            json_schema_extra=SOURCE,
+        )
+        poi_edges: int = Field(
+            15,
+            ge=1,
+            description="Two regions have an edge if each is among the so many most alike in points of interest to the"
+            " other, a region being most alike to itself.",
+            json_schema_extra=SOURCE,
+        )
         features: int = Field(
             250,
             ge=2,
@@ -48,16 +61,14 @@ class MVURE(RegionGraphMethod):
             0.2, ge=0, lt=1, description="Dropout of attention coefficients.", json_schema_extra=SOURCE
         )
         sharing_heads: int = Field(
-            4, ge=1, description="Rounds of attention between views that are averaged.", json_schema_extra=SOURCE
+            4, ge=1, description="Heads of the attention between regions, averaged.", json_schema_extra=SOURCE
         )
-        sharing_width: int = Field(
-            48, ge=1, description="Width of queries and keys between views.", json_schema_extra=SOURCE
-        )
+        sharing_width: int = Field(48, ge=1, description="Width of its queries and keys.", json_schema_extra=SOURCE)
         shared: float = Field(
             0.8,
             ge=0,
             le=1,
-            description="Share of what a view hears from all views in its embedding; the rest is its own.",
+            description="Share of what a region hears from all regions in its embedding; the rest is its own.",
             json_schema_extra=SOURCE,
         )
         own_share: float = Field(
@@ -72,13 +83,15 @@ class MVURE(RegionGraphMethod):
         super().__init__(params, inputs)
         p = params
         self.dim = p.heads * p.head_width
-        count = len(self.relations)
+        edges = strongest(self.flows, p.flow_edges)
+        alike = torch.zeros_like(self.flows).index_copy(1, self.compared, self.similarity)
+        self.graph = side_by_side([edges, edges, strongest(alike, p.poi_edges)])
         # Drawn once and not trained.
         features = torch.empty(inputs.n_regions, p.features).uniform_(-1, 1)
         variance, mean = torch.var_mean(features, dim=1, correction=0, keepdim=True)
         self.register_buffer("features", (features - mean) * variance.rsqrt())
-        self.attention = GraphAttention(count, p.features, p.heads, p.head_width, p.dropout)
-        self.sharing = CrossViewSharing(self.dim, p.sharing_heads, p.sharing_width)
+        self.attention = GraphAttention(3, p.features, p.heads, p.head_width, p.dropout)
+        self.sharing = RegionSharing(self.dim, p.sharing_heads, p.sharing_width)
         self.fusion = AdaptiveFusion(self.dim)
 
     def encode(self) -> tuple[Tensor, Tensor]:
@@ -130,8 +143,11 @@ class GraphAttention(nn.Module):
         return F.relu(gathered.view(len(self.weight), -1, self.heads * self.width) + self.bias)
 
 
-class CrossViewSharing(nn.Module):
-    """`Σ_w softmax_w(q_v · k_w / √d) e_w` for view v of a region, the mean over several heads."""
+class RegionSharing(nn.Module):
+    """`Σ_j softmax_j(q_i · k_j / √d) e_j` over all regions j of a view, the mean over several heads.
+
+    Queries and keys are maps that all views share.
+    """
 
     def __init__(self, dim: int, heads: int, width: int) -> None:
         super().__init__()
@@ -144,10 +160,12 @@ class CrossViewSharing(nn.Module):
 
     def forward(self, views: Tensor) -> Tensor:
         """[V, N, dim] of `views` [V, N, dim]."""
-        query, key = (part(views).unflatten(-1, (self.heads, self.width)) for part in (self.query, self.key))
-        scores = torch.einsum("vnhd,wnhd->nhvw", query, key) / self.width**0.5
+        query, key = (
+            part(views).unflatten(-1, (self.heads, self.width)).transpose(1, 2) for part in (self.query, self.key)
+        )
+        scores = query / self.width**0.5 @ key.mT
         # All heads hear the same vectors: the mean of what they hear is what their mean weights hear.
-        return torch.einsum("nvw,wnd->vnd", scores.softmax(dim=-1).mean(dim=1), views)
+        return scores.softmax(dim=-1).mean(dim=1) @ views
 
 
 class AdaptiveFusion(nn.Module):
@@ -162,6 +180,19 @@ class AdaptiveFusion(nn.Module):
     def forward(self, views: Tensor) -> Tensor:
         """[N, dim] of `views` [V, N, dim]."""
         return (torch.sigmoid(self.gate(views)) * views).sum(dim=0)
+
+
+def strongest(weights: Tensor, k: int) -> scipy.sparse.csr_array:
+    """The pairs of `weights` [N, N] that are among the `k` largest of their row and of their column, and above 0.
+
+    A region's weight to itself counts among them, but makes no edge.
+    """
+    k = min(k, len(weights))
+    none = torch.zeros_like(weights, dtype=torch.bool)
+    of_row = none.scatter(1, weights.topk(k, dim=1).indices, True)
+    of_column = none.scatter(0, weights.topk(k, dim=0).indices, True)
+    kept = of_row & of_column & (weights > 0)
+    return scipy.sparse.csr_array(kept.fill_diagonal_(False).numpy())
 
 
 def softmax_by_row(scores: Tensor, row: Tensor, n: int) -> Tensor:

@@ -1,7 +1,7 @@
 """What the graph baselines MVURE and HREP share: the views they need and the two losses they both learn from.
 
 Both encode all regions in every step, and compare every region with every other: `Σ_j` in their losses runs over the
-whole city. That is exact, and takes some matrices of N × N numbers, so `dense_limit` says up to which size.
+whole city. That is exact, and takes matrices of N × N numbers, so `dense_limit` says up to which size.
 """
 
 from __future__ import annotations
@@ -35,26 +35,27 @@ SUGGESTED = {
 class RegionGraphMethod(Method):
     """A method over several graphs of the same regions, trained to tell flows and similarity of points of interest.
 
-    `relations` are the views whose graphs it encodes. The views `flows` and `poi_similarity` are what it learns to
-    tell. A recipe that lacks one of them is wrong, and so is a city that cannot serve one: `UserError`.
+    The views `flows` and `poi_similarity` are what it learns to tell, `relations` those it needs beside them. A recipe
+    that lacks one of them is wrong, and so is a city that cannot serve one: `UserError`.
     """
 
-    relations: ClassVar[tuple[str, ...]]
+    relations: ClassVar[tuple[str, ...]] = ()
+    graph: Graph
+    """The graphs to encode, side by side."""
     targets: ClassVar[tuple[str, ...]] = ("flows", "poi_similarity")
 
     class Params(component.Params):
         dense_limit: int = Field(
             5000,
             ge=2,
-            description="Most regions: the losses compare every pair, in about ten matrices of N × N numbers (100 MB"
-            " each for 5,000 regions).",
+            description="Most regions: all pairs are compared, in matrices of N × N numbers (100 MB each for 5,000"
+            " regions); HREP takes about ten of them, MVURE, whose heads each have one a view, about fifty.",
         )
 
     def __init__(self, params: Params, inputs: Inputs) -> None:
         super().__init__(params, inputs)
         self._refuse_what_cannot_be_trained()
         n = inputs.n_regions
-        self.graph = side_by_side([inputs.views[name].adjacency for name in self.relations])
         flows = torch.as_tensor(inputs.views["flows"].adjacency.toarray())
         similar = inputs.views["poi_similarity"]
         # A region is like itself, which the view leaves out.
@@ -80,9 +81,12 @@ class RegionGraphMethod(Method):
         w are `into` [N, N]: `m` transposed, for the likelihood of the flows. Of a mini-batch, the flows out of and into
         its regions (int64 [B]) stand for those of all N.
         """
-        out = F.cross_entropy(_rows(origin, regions) @ destination.T, _rows(self.flows, regions), reduction="sum")
-        back = F.cross_entropy(_rows(destination, regions) @ origin.T, _rows(into, regions), reduction="sum")
-        return (out + back) * (len(self.flows) / len(regions))
+        out = _rows(origin, regions) @ destination.T
+        # Over all regions the products of the one sum are those of the other, transposed.
+        back = out.T if len(regions) == len(out.T) else _rows(destination, regions) @ origin.T
+        told = F.cross_entropy(out, _rows(self.flows, regions), reduction="sum")
+        told = told + F.cross_entropy(back, _rows(into, regions), reduction="sum")
+        return told * (len(self.flows) / len(regions))
 
     def poi_loss(self, z: Tensor, regions: Tensor) -> Tensor:
         """Mean of `(z_i · z_j - s_ij)²` for i in `regions` (int64 [B]) and all j that have points of interest.
