@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from urbankit.runfolder import Run
     from urbankit.training.finetune import Finetuned
     from urbankit.transfer.source import Source
+    from urbankit.transfer.zero_shot import ZeroShot
 
 
 def run(
@@ -137,6 +138,7 @@ class _Run:
 
     def _all_stages(self) -> None:
         from urbankit.training.finetune import check_parts, updated_parts
+        from urbankit.transfer.floors import carried_floors, merged
 
         with self._stage("city"):
             self.city = prepare_city(self.recipe, self.progress)
@@ -161,15 +163,19 @@ class _Run:
             method.freeze(updated_parts(method, self.recipe.finetune))
             embeddings = self._embed(method)
         with self._stage("finetune"):
-            if kept and tasks:
-                results, scored = self._zero_shot(method, embeddings, tasks, kept)
+            seen = self._zero_shot(embeddings, tasks, kept) if kept and tasks else None
+            if seen is None:
+                results = self._finetune(method, embeddings, tasks, splits)
             else:
-                results, scored = self._finetune(method, embeddings, tasks, splits), tasks
+                fitted = self._finetune(method, seen.embeddings, seen.tasks, seen.splits, described=seen.n_source)
+                results = seen.results(fitted)
             history += [row for result in results.values() for row in result.history]
         with self._stage("floors"):
             floors = self._floors(tasks, splits)
+            if seen is not None and self.recipe.evaluation.floors:
+                floors = merged(floors, carried_floors(seen, self.city, self.recipe, splits, self.progress))
         with self._stage("report"):
-            self._write_results(scored, splits, results, floors, history)
+            self._write_results(seen.scored if seen else tasks, splits, results, floors, history)
             self._report()
         self.manifest["status"] = "done"
         self._write_manifest()
@@ -366,21 +372,13 @@ class _Run:
             results[protocol, seed] = Finetuned.load(done)
         return results
 
-    def _zero_shot(
-        self, method: Method, embeddings: torch.Tensor, tasks: dict[str, TaskData], source: Source
-    ) -> tuple[dict[tuple[str, int], Finetuned], dict[str, TaskData]]:
-        """Predictions of heads that only the source city's labels were shown to, and the tasks that score them.
-
-        Beside the splits there is `all`: no label of this city was seen, so that every region can be scored.
-        """
+    def _zero_shot(self, embeddings: torch.Tensor, tasks: dict[str, TaskData], source: Source) -> ZeroShot:
+        """What heads are fitted to where only the source city's labels may be seen."""
         from urbankit.transfer.zero_shot import ZeroShot
 
         seen = ZeroShot.of(source, source.city(self.progress), self.recipe, tasks, embeddings)
         self._note(seen.notes)
-        fitted = self._finetune(method, seen.embeddings, seen.tasks, seen.splits, described=seen.n_source)
-        results = {split: seen.predictions(result) for split, result in fitted.items()}
-        first = self.recipe.evaluation.splits[0]
-        return results | {("all", seed): results[first, seed] for seed in self.recipe.evaluation.seeds}, seen.scored
+        return seen
 
     def _floors(self, tasks: dict[str, TaskData], splits: dict[tuple[str, int], Split]) -> FloorResults:
         import pandas as pd

@@ -15,6 +15,8 @@ from urbankit.evaluation.tasks import TaskData, load_task
 from urbankit.training.finetune import Finetuned
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from urbankit.city.city import City
     from urbankit.recipe.schema import Recipe
     from urbankit.transfer.source import Source
@@ -28,9 +30,10 @@ class ZeroShot:
 
     `embeddings` [S + N, dim], of which the first S are the source's; `tasks` has the source's labels for these, and
     none for the others; `splits` are of the source's regions. `scored` are the tasks of this city, with the classes
-    that only the source has after its own.
+    that only the source has after its own. `city` is the source's.
     """
 
+    city: City
     embeddings: Tensor
     n_source: int
     tasks: dict[str, TaskData]
@@ -64,6 +67,7 @@ class ZeroShot:
             for split in splits.values():
                 split.of(task.labelled, f"transfer.from: tasks.{name}")
         return cls(
+            city,
             torch.cat([theirs, ours]),
             len(theirs),
             {name: _without_labels(task, len(ours)) for name, task in known.items()},
@@ -72,14 +76,22 @@ class ZeroShot:
             [note for name, task in tasks.items() for note in _notes(task, known[name])],
         )
 
-    def predictions(self, result: Finetuned) -> Finetuned:
-        """What heads that were fitted to `tasks` say of this city: predictions [N] in the codes of `scored`."""
-        here = {}
-        for name, values in result.predictions.items():
-            here[name] = values[self.n_source :]
-            if self.tasks[name].classes:
-                place = [self.scored[name].classes.index(label) for label in self.tasks[name].classes]
-                here[name] = np.array(place, dtype=np.int64)[here[name]]
+    def results(self, fitted: Mapping[tuple[str, int], Finetuned]) -> dict[tuple[str, int], Finetuned]:
+        """What heads that were fitted to `tasks` on each of `splits` say of this city: [N] in the codes of `scored`.
+
+        Those of the first protocol stand under `all` as well: no label of this city was seen, so that every region
+        can be scored.
+        """
+        here = {split: self._here(result) for split, result in fitted.items()}
+        first = next(iter(here))[0]
+        return here | {("all", seed): result for (protocol, seed), result in here.items() if protocol == first}
+
+    def _here(self, result: Finetuned) -> Finetuned:
+        here = {name: values[self.n_source :] for name, values in result.predictions.items()}
+        for name, task in self.tasks.items():
+            if task.classes:
+                codes = [self.scored[name].classes.index(label) for label in task.classes]
+                here[name] = np.array(codes, dtype=np.int64)[here[name]]
         return replace(result, predictions=here)
 
 
