@@ -138,7 +138,7 @@ class _Run:
 
     def _all_stages(self) -> None:
         from urbankit.training.finetune import check_parts, updated_parts
-        from urbankit.transfer.floors import carried_floors, merged
+        from urbankit.transfer.zero_shot import ZeroShot
 
         with self._stage("city"):
             self.city = prepare_city(self.recipe, self.progress)
@@ -163,17 +163,16 @@ class _Run:
             method.freeze(updated_parts(method, self.recipe.finetune))
             embeddings = self._embed(method)
         with self._stage("finetune"):
-            seen = self._zero_shot(embeddings, tasks, kept) if kept and tasks else None
-            if seen is None:
-                results = self._finetune(method, embeddings, tasks, splits)
-            else:
+            if kept and tasks:
+                seen = ZeroShot.of(kept, self.recipe, tasks, embeddings, self.progress)
+                self._note(seen.notes)
                 fitted = self._finetune(method, seen.embeddings, seen.tasks, seen.splits, described=seen.n_source)
                 results = seen.results(fitted)
+            else:
+                seen, results = None, self._finetune(method, embeddings, tasks, splits)
             history += [row for result in results.values() for row in result.history]
         with self._stage("floors"):
-            floors = self._floors(tasks, splits)
-            if seen is not None and self.recipe.evaluation.floors:
-                floors = merged(floors, carried_floors(seen, self.city, self.recipe, splits, self.progress))
+            floors = self._floors(tasks, splits, seen)
         with self._stage("report"):
             self._write_results(seen.scored if seen else tasks, splits, results, floors, history)
             self._report()
@@ -372,24 +371,22 @@ class _Run:
             results[protocol, seed] = Finetuned.load(done)
         return results
 
-    def _zero_shot(self, embeddings: torch.Tensor, tasks: dict[str, TaskData], source: Source) -> ZeroShot:
-        """What heads are fitted to where only the source city's labels may be seen."""
-        from urbankit.transfer.zero_shot import ZeroShot
-
-        seen = ZeroShot.of(source, source.city(self.progress), self.recipe, tasks, embeddings)
-        self._note(seen.notes)
-        return seen
-
-    def _floors(self, tasks: dict[str, TaskData], splits: dict[tuple[str, int], Split]) -> FloorResults:
+    def _floors(
+        self, tasks: dict[str, TaskData], splits: dict[tuple[str, int], Split], seen: ZeroShot | None
+    ) -> FloorResults:
         import pandas as pd
 
         from urbankit.evaluation.floors import FloorResults, evaluate_floors
         from urbankit.evaluation.raw import raw_inputs
+        from urbankit.transfer.floors import carried_floors, merged
 
         if not tasks or not self.recipe.evaluation.floors:
             return FloorResults([], pd.DataFrame())
         raw = raw_inputs(self.city, self.recipe)
-        return evaluate_floors(tasks, raw, self.city.xy, splits, self.recipe.evaluation.floors, self.progress)
+        floors = evaluate_floors(tasks, raw, self.city.xy, splits, self.recipe.evaluation.floors, self.progress)
+        if seen is None:
+            return floors
+        return merged(floors, carried_floors(seen, self.city, self.recipe, splits, self.progress))
 
     def _write_results(
         self,

@@ -19,6 +19,7 @@ from urbankit import registry
 from urbankit.city.city import City
 from urbankit.demo import write_demo
 from urbankit.errors import UserError
+from urbankit.evaluation.splits import make_split
 from urbankit.pipeline import build_inputs, run
 from urbankit.progress import Progress
 from urbankit.recipe.find import shipped
@@ -198,9 +199,27 @@ def test_zero_shot_trains_nothing_and_scores_beside_the_floors(keep, other_city,
     assert set(result.metrics["split"]) == {"random", "spatial", "all"}
     everywhere = result.predictions.query("split == 'all' and task == 'co'")
     assert len(everywhere) == int(np.isfinite(other_city.target("co").values).sum())
-    floors = result.metrics.query("model == 'floor:mean'")
-    assert set(floors["split"]) == {"random", "spatial"}
-    assert "above it on" in str(result.table())
+    splits = {model: set(rows["split"]) for model, rows in result.metrics.groupby("model")}
+    assert splits == {
+        "urbanmmcl": {"random", "spatial", "all"},
+        "floor:mean": {"random", "spatial"},
+        "floor:carried-mean": {"random", "spatial", "all"},
+    }
+    assert "co, all: urbanmmcl" in str(result.table())
+
+
+def test_floors_are_carried_over_from_the_labels_that_the_heads_see(keep, tiny_city, tmp_path):
+    keep["evaluation"]["floors"] = ["mean", "location", "raw-forest"]
+    result = completed(keep | {"tasks": {"co": {"head": {"name": "gp"}}}}, tmp_path / "run")
+    there = tiny_city.target("co").values
+    train = make_split("random", tiny_city.xy, 0).of(np.isfinite(there)).train
+    floors = result.floor_predictions.query("split == 'all'").set_index("model")
+    assert set(floors.index) == {"floor:carried-mean", "floor:carried-raw-forest"}
+    np.testing.assert_allclose(floors.loc["floor:carried-mean", "prediction"], there[train].mean())
+    assert floors.loc["floor:carried-raw-forest", "prediction"].between(np.nanmin(there), np.nanmax(there)).all()
+    assert list(floors.loc["floor:carried-mean", "region_id"]) == list(
+        result.predictions.query("split == 'all'").region_id
+    )
 
 
 def test_classes_of_one_city_alone_are_noted_and_count_as_wrong(keep, other_city, tmp_path):

@@ -104,8 +104,8 @@ class FeatureEncoder(ModalityEncoder):
         state = state | {first: _columns(state[first], there.columns, own.columns), "_extra_state": _bytes(taken)}
         notes = []
         if len(shared) < max(len(there.names), len(own.names)):
-            counts = f"{len(there.names)} there and {len(own.names)} here"
-            notes = [f"{len(shared)} features are in both cities ({counts}); the others are left aside"]
+            counts = f"{len(shared)}, of {len(there.names)} there and {len(own.names)} here"
+            notes = [f"features of the same name: {counts}; the others are left aside"]
         return super().carried(state, statistics)[0], notes
 
     def _standardise(self, statistics: Statistics) -> None:

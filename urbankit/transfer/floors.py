@@ -15,7 +15,6 @@ from urbankit.evaluation.splits import Split
 from urbankit.evaluation.tasks import TaskData
 
 if TYPE_CHECKING:
-
     from urbankit.city.city import City
     from urbankit.progress import Progress
     from urbankit.recipe.schema import Recipe

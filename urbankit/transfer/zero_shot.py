@@ -84,7 +84,8 @@ class ZeroShot:
         """
         here = {split: self._here(result) for split, result in fitted.items()}
         first = next(iter(here))[0]
-        return here | {("all", seed): result for (protocol, seed), result in here.items() if protocol == first}
+        everywhere = {("all", seed): replace(result, history=[]) for (by, seed), result in here.items() if by == first}
+        return here | everywhere
 
     def _here(self, result: Finetuned) -> Finetuned:
         here = {name: values[self.n_source :] for name, values in result.predictions.items()}
