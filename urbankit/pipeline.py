@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from urbankit.recipe.transfer import Transfer
     from urbankit.runfolder import Run
     from urbankit.training.finetune import Finetuned
-    from urbankit.transfer.source import Source
     from urbankit.transfer.zero_shot import ZeroShot
 
 
@@ -138,7 +137,6 @@ class _Run:
 
     def _all_stages(self) -> None:
         from urbankit.training.finetune import check_parts, updated_parts
-        from urbankit.transfer.zero_shot import ZeroShot
 
         with self._stage("city"):
             self.city = prepare_city(self.recipe, self.progress)
@@ -153,28 +151,22 @@ class _Run:
             self._note([*notes, *(note for task in tasks.values() for note in task.notes)])
             method = self._method(inputs)
             check_parts(method, self.recipe.finetune)
-        kept = None
+        zero_shot = None
         if self.recipe.transfer is not None:
             with self._stage("transfer"):
-                kept = self._transfer(method, inputs, self.recipe.transfer)
+                zero_shot = self._transfer(method, inputs, tasks, self.recipe.transfer)
         with self._stage("pretrain"):
-            history = [] if kept else self._pretrain(method)
+            history = [] if zero_shot else self._pretrain(method)
         with self._stage("embed"):
             method.freeze(updated_parts(method, self.recipe.finetune))
             embeddings = self._embed(method)
         with self._stage("finetune"):
-            if kept and tasks:
-                seen = ZeroShot.of(kept, self.recipe, tasks, embeddings, self.progress)
-                self._note(seen.notes)
-                fitted = self._finetune(method, seen.embeddings, seen.tasks, seen.splits, described=seen.n_source)
-                results = seen.results(fitted)
-            else:
-                seen, results = None, self._finetune(method, embeddings, tasks, splits)
+            results = self._finetune(method, embeddings, tasks, splits, zero_shot)
             history += [row for result in results.values() for row in result.history]
         with self._stage("floors"):
-            floors = self._floors(tasks, splits, seen)
+            floors = self._floors(tasks, splits, zero_shot)
         with self._stage("report"):
-            self._write_results(seen.scored if seen else tasks, splits, results, floors, history)
+            self._write_results(zero_shot.scored if zero_shot else tasks, splits, results, floors, history)
             self._report()
         self.manifest["status"] = "done"
         self._write_manifest()
@@ -292,10 +284,13 @@ class _Run:
         }
         return method
 
-    def _transfer(self, method: Method, inputs: Inputs, wanted: Transfer) -> Source | None:
-        """Take weights of the source run over; returns that run where they are all kept and nothing is trained here."""
+    def _transfer(
+        self, method: Method, inputs: Inputs, tasks: dict[str, TaskData], wanted: Transfer
+    ) -> ZeroShot | None:
+        """Take weights of the source run over; where they are all kept, what heads are fitted to instead of labels."""
         from urbankit.transfer.source import Source
         from urbankit.transfer.weights import take_over
+        from urbankit.transfer.zero_shot import ZeroShot
 
         source = Source(wanted.source)
         facts = source.facts()
@@ -308,7 +303,9 @@ class _Run:
         if wanted.graph == "new":
             return None
         method.prepare()
-        return source
+        zero_shot = ZeroShot.of(source, self.recipe, tasks, self.progress)
+        self._note(zero_shot.notes())
+        return zero_shot
 
     def _pretrain(self, method: Method) -> list[dict[str, Any]]:
         from urbankit.training.pretrain import pretrain
@@ -344,13 +341,17 @@ class _Run:
         embeddings: torch.Tensor,
         tasks: dict[str, TaskData],
         splits: dict[tuple[str, int], Split],
-        described: int | None = None,
+        zero_shot: ZeroShot | None = None,
     ) -> dict[tuple[str, int], Finetuned]:
         from urbankit.training.finetune import Finetuned, finetune
         from urbankit.training.loop import load_trained_state, trained_state
 
         if not tasks:
             return {}
+        described = None
+        if zero_shot is not None:
+            embeddings, described = zero_shot.joined(embeddings), zero_shot.n_source
+            tasks, splits = zero_shot.tasks, zero_shot.splits
         heads = {name: self.recipe.tasks[name].head for name in tasks}
         settings = self.recipe.finetune
         pretrained = trained_state(method)
@@ -369,10 +370,10 @@ class _Run:
                 result.save(done)
                 last.unlink(missing_ok=True)
             results[protocol, seed] = Finetuned.load(done)
-        return results
+        return results if zero_shot is None else zero_shot.results(results)
 
     def _floors(
-        self, tasks: dict[str, TaskData], splits: dict[tuple[str, int], Split], seen: ZeroShot | None
+        self, tasks: dict[str, TaskData], splits: dict[tuple[str, int], Split], zero_shot: ZeroShot | None
     ) -> FloorResults:
         import pandas as pd
 
@@ -384,9 +385,9 @@ class _Run:
             return FloorResults([], pd.DataFrame())
         raw = raw_inputs(self.city, self.recipe)
         floors = evaluate_floors(tasks, raw, self.city.xy, splits, self.recipe.evaluation.floors, self.progress)
-        if seen is None:
+        if zero_shot is None:
             return floors
-        return merged(floors, carried_floors(seen, self.city, self.recipe, splits, self.progress))
+        return merged(floors, carried_floors(zero_shot, self.city, self.recipe, splits, self.progress))
 
     def _write_results(
         self,
