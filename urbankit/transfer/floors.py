@@ -33,26 +33,25 @@ def carried_floors(
     all regions as `all`, under the names `floor:carried-NAME`.
     """
     names = [name for name in recipe.evaluation.floors if name != "location"]
+    if not names:
+        return FloorResults([], pd.DataFrame())
     raw = _shared(raw_inputs(seen.city, recipe), raw_inputs(city, recipe))
     tasks = {name: _both(task, seen.scored[name]) for name, task in seen.tasks.items()}
-    first, everywhere = recipe.evaluation.splits[0], np.arange(city.n_regions)
-    tests = {split: parts.test for split, parts in splits.items()}
-    tests |= {("all", seed): everywhere for seed in recipe.evaluation.seeds}
-    fitted_on = {
-        (protocol, seed): seen.splits[first if protocol == "all" else protocol, seed] for protocol, seed in tests
-    }
-    both = {
-        split: Split(fitted_on[split].train, fitted_on[split].validation, seen.n_source + test)
-        for split, test in tests.items()
-    }
-    xy = np.vstack([seen.city.xy, city.xy])
-    records, predictions = evaluate_floors(tasks, raw, xy, both, names, progress)
-    carried = {f"floor:{name}": f"floor:carried-{name}" for name in names}
-    if names:
-        predictions = predictions.assign(
-            region=predictions["region"] - seen.n_source, model=predictions["model"].map(carried)
-        )
-    return FloorResults([record | {"model": carried[record["model"]]} for record in records], predictions)
+    n, everywhere = seen.n_source, np.arange(city.n_regions)
+    both = {key: Split(one.train, one.validation, n + everywhere) for key, one in seen.splits.items()}
+    fitted = evaluate_floors(tasks, raw, np.vstack([seen.city.xy, city.xy]), both, names, progress).predictions
+    records, tables = [], [pd.DataFrame()]
+    for (name, model, protocol, seed), rows in fitted.groupby(["task", "model", "split", "seed"], sort=False):
+        task, model = seen.scored[name], model.replace("floor:", "floor:carried-")
+        predicted = np.zeros(city.n_regions, dtype=task.y.dtype)
+        predicted[rows["region"].to_numpy() - n] = rows["prediction"].to_numpy()
+        parts = {protocol: splits[protocol, seed].of(task.labelled, name).test}
+        if protocol == recipe.evaluation.splits[0]:
+            parts["all"] = np.flatnonzero(task.labelled)
+        for part, regions in parts.items():
+            records += task.records(model, part, seed, regions, predicted[regions])
+            tables.append(task.predictions(model, part, seed, {"test": regions}, predicted[regions]))
+    return FloorResults(records, pd.concat(tables, ignore_index=True))
 
 
 def merged(one: FloorResults, other: FloorResults) -> FloorResults:
