@@ -28,6 +28,7 @@ def register_views(register: Register) -> None:
     register("poi", "urbankit.views.poi:PoiView", "cosine similarity of points of interest by category")
     register("mobility", "urbankit.views.mobility:MobilityView", "flows between regions, row-normalised")
     register("distance", "urbankit.views.distance:DistanceView", "inverse distance between centroids")
+    register("temporal", "urbankit.views.temporal:TemporalView", "flows at certain hours or weekdays, row-normalised")
 
 
 @hookimpl
@@ -47,6 +48,13 @@ def register_fusions(register: Register) -> None:
     register("add", "urbankit.fusion.add:Add", "sum of the vectors")
     register("concat", "urbankit.fusion.concat:Concat", "concatenation, zeros for what is absent")
     register("mlp", "urbankit.fusion.mlp:MLP", "concatenation and a multilayer perceptron")
+    register("attention", "urbankit.fusion.attention:Attention", "mean weighted by attention to a learned query")
+
+
+@hookimpl
+def register_pair_weights(register: Register) -> None:
+    register("uniform", "urbankit.pair_weights.uniform:Uniform", "every pair counts alike")
+    register("agreement", "urbankit.pair_weights.agreement:Agreement", "by how far a pair agrees, against the batch")
 
 
 @hookimpl
@@ -55,6 +63,7 @@ def register_heads(register: Register) -> None:
     register("gp", "urbankit.heads.gp:GP", "Gaussian process on the frozen embedding, a length scale a block")
     register("linear", "urbankit.heads.linear:Linear", "one linear layer")
     register("mlp", "urbankit.heads.mlp:MLP", "multilayer perceptron")
+    register("task_adaptive", "urbankit.heads.task_adaptive:TaskAdaptive", "learned weights of the parts, then a head")
 
 
 @hookimpl

@@ -10,7 +10,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 
 @contextmanager
@@ -46,6 +51,21 @@ def _umask() -> int:
 
 
 _UMASK = _umask()
+
+
+@contextmanager
+def locked(path: str | Path, *, wait: bool = True) -> Iterator[IO[str]]:
+    """Holds the lock file `path`, which other processes then wait for; without `wait`, `BlockingIOError` if it is held.
+
+    The lock lasts as long as the file that is yielded is open here or in a process that inherited it, so a kill
+    releases it. Systems without `fcntl` (Windows) lock nothing.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as stream:
+        if fcntl is not None:
+            fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield stream
 
 
 def write_text(path: str | Path, text: str) -> None:

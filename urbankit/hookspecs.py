@@ -60,6 +60,11 @@ def register_fusions(register: Register) -> None:
 
 
 @hookspec
+def register_pair_weights(register: Register) -> None:
+    """Pair weights (`urbankit.pair_weights.base.PairWeight`): how much each matched pair of a contrast counts."""
+
+
+@hookspec
 def register_heads(register: Register) -> None:
     """Heads: a region embedding in, a task's prediction out."""
 

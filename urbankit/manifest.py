@@ -25,7 +25,7 @@ def new_manifest(recipe: Recipe) -> dict[str, Any]:
     return {
         "status": "running",
         "recipe": recipe.name,
-        "recipe_hash": hash_json(recipe.model_dump(mode="json")),
+        "recipe_hash": recipe_hash(recipe),
         "seed": recipe.seed,
         "seeds": recipe.evaluation.seeds,
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -35,8 +35,14 @@ def new_manifest(recipe: Recipe) -> dict[str, Any]:
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
         "seconds": {},
+        "training": {},
         "notes": [],
     }
+
+
+def recipe_hash(recipe: Recipe) -> str:
+    """The hash by which a run knows the recipe it began with."""
+    return hash_json(recipe.model_dump(mode="json"))
 
 
 def versions() -> dict[str, str | None]:

@@ -1,6 +1,6 @@
 """One run: from a recipe to embeddings, predictions, an honest table and a report, stage by stage.
 
-    city ── inputs ── (transfer) ── pretrain ── embed ── finetune ── floors ── report
+    city ── inputs ── (transfer) ── pretrain ── embed ── finetune ── (probe) ── floors ── report
 
 What a stage has finished is on disk; a run that was cut short goes on from there with `resume`.
 """
@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from urbankit import __version__
 from urbankit.errors import Problem, Problems, RunError, UserError
-from urbankit.files import cache_folder, hash_json, write_json, write_text
+from urbankit.files import cache_folder, hash_json, locked, write_json, write_text
 from urbankit.progress import Progress
 from urbankit.recipe.schema import Recipe
 
@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     import torch
 
     from urbankit.city.city import City
-    from urbankit.evaluation.floors import FloorResults
     from urbankit.evaluation.splits import Split
-    from urbankit.evaluation.tasks import TaskData
+    from urbankit.evaluation.tasks import Scored, TaskData
     from urbankit.methods.base import Inputs, Method
     from urbankit.recipe.transfer import Transfer
     from urbankit.runfolder import Run
@@ -60,7 +59,8 @@ def run(
 def prepare_city(recipe: Recipe, progress: Progress | None = None) -> City:
     """The prepared city of a recipe: opened, or prepared first from its spec or as the synthetic city.
 
-    Cities that are prepared on the way are kept in the cache folder and are up to date the next time.
+    Cities that are prepared on the way are kept in the cache folder and are up to date the next time. Processes that
+    want one city at the same time take turns.
     """
     from urbankit.city.city import City
 
@@ -72,13 +72,15 @@ def prepare_city(recipe: Recipe, progress: Progress | None = None) -> City:
         from urbankit.demo import write_demo
 
         sources = cities / f"demo-{wanted.demo.regions}-{wanted.demo.seed}-{__version__}"
-        if not (sources / "city.yaml").exists():
-            write_demo(sources, regions=wanted.demo.regions, seed=wanted.demo.seed, progress=progress)
-        return City.prepare(sources / "city.yaml", out=sources / "prepared", progress=progress)
+        with locked(sources.with_name(f"{sources.name}.lock")):
+            if not (sources / "city.yaml").exists():
+                write_demo(sources, regions=wanted.demo.regions, seed=wanted.demo.seed, progress=progress)
+            return City.prepare(sources / "city.yaml", out=sources / "prepared", progress=progress)
     assert wanted.spec is not None  # a recipe names exactly one of the three
     key = hash_json([str(wanted.spec), str(wanted.data)])[:8]
     out = cities / f"{wanted.spec.name.split('.')[0]}-{key}"
-    return City.prepare(wanted.spec, data=wanted.data, out=out, progress=progress)
+    with locked(out.with_name(f"{out.name}.lock")):
+        return City.prepare(wanted.spec, data=wanted.data, out=out, progress=progress)
 
 
 def build_inputs(recipe: Recipe, city: City) -> tuple[Inputs, list[str]]:
@@ -109,12 +111,70 @@ def build_inputs(recipe: Recipe, city: City) -> tuple[Inputs, list[str]]:
     return Inputs(city, modalities, views, recipe.engine, encoder_precision(device, recipe.precision)), notes
 
 
+def load_tasks(recipe: Recipe, city: City) -> dict[str, TaskData]:
+    """The recipe's tasks with the city's labels. Raises one `UserError` with what is wrong with any of them."""
+    from urbankit.evaluation.tasks import load_task
+
+    tasks, problems = {}, Problems()
+    for name, task in recipe.tasks.items():
+        try:
+            tasks[name] = load_task(
+                city,
+                name,
+                task.target or name,
+                transform=task.transform,
+                scale=task.scale,
+                min_class_size=recipe.evaluation.min_class_size,
+            )
+        except UserError as error:
+            problems.extend(error.problems)
+    problems.raise_if_any()
+    return tasks
+
+
+def make_splits(recipe: Recipe, city: City) -> dict[tuple[str, int], Split]:
+    """The splits that the recipe evaluates on, by protocol and seed; `folds` is no split and has none."""
+    from urbankit.evaluation.splits import PROTOCOLS, make_split
+
+    asked = recipe.evaluation
+    return {
+        (protocol, seed): make_split(protocol, city.xy, seed, fractions=asked.fractions, blocks=asked.blocks)
+        for protocol in asked.splits
+        if protocol in PROTOCOLS
+        for seed in asked.seeds
+    }
+
+
+def run_floors(
+    recipe: Recipe,
+    city: City,
+    tasks: dict[str, TaskData],
+    splits: dict[tuple[str, int], Split],
+    progress: Progress,
+) -> Scored:
+    """The recipe's floors on its tasks, splits and folds; they need nothing of a run."""
+    from urbankit.evaluation.floors import evaluate_floors
+    from urbankit.evaluation.folds import evaluate_fold_floors
+    from urbankit.evaluation.raw import raw_inputs
+    from urbankit.evaluation.tasks import Scored
+
+    asked = recipe.evaluation
+    if not tasks or not asked.floors:
+        return Scored.joined([])
+    raw = raw_inputs(city, recipe)
+    scored = [evaluate_floors(tasks, raw, city.xy, splits, asked.floors, progress)] if splits else []
+    if "folds" in asked.splits:
+        scored.append(evaluate_fold_floors(tasks, raw, city.xy, asked.floors, asked.folds, asked.seeds))
+    return Scored.joined(scored)
+
+
 class _Run:
     """The stages of one run and what they hand on."""
 
     def __init__(self, recipe: Recipe, folder: Path, resume: bool, progress: Progress) -> None:
         self.recipe, self.folder, self.progress = recipe, folder, progress
         self.checkpoints = folder / "checkpoints"
+        self.folds = recipe.evaluation.folds if "folds" in recipe.evaluation.splits else None
         self.existed = folder.exists()
         self.manifest = self._open(resume)
 
@@ -136,18 +196,23 @@ class _Run:
                 self.folder.rmdir()
 
     def _all_stages(self) -> None:
+        from urbankit.evaluation.folds import check_folds
+        from urbankit.evaluation.tasks import Scored
         from urbankit.training.finetune import check_parts, updated_parts
+        from urbankit.transfer.floors import carried_floors
 
         with self._stage("city"):
             self.city = prepare_city(self.recipe, self.progress)
             self._same_city()
         with self._stage("inputs"):
             inputs, notes = build_inputs(self.recipe, self.city)
-            tasks = self._tasks()
-            splits = self._splits()
+            tasks = load_tasks(self.recipe, self.city)
+            splits = make_splits(self.recipe, self.city)
             for task in tasks.values():
                 for split in splits.values():
                     split.of(task.labelled, f"tasks.{task.name}")
+            if self.folds:
+                check_folds(tasks, self.folds)
             self._note([*notes, *(note for task in tasks.values() for note in task.notes)])
             method = self._method(inputs)
             check_parts(method, self.recipe.finetune)
@@ -163,10 +228,16 @@ class _Run:
         with self._stage("finetune"):
             results = self._finetune(method, embeddings, tasks, splits, zero_shot)
             history += [row for result in results.values() for row in result.history]
+        with self._stage("probe"):
+            probed = self._probe(embeddings, tasks)
         with self._stage("floors"):
-            floors = self._floors(tasks, splits, zero_shot)
+            floors = run_floors(self.recipe, self.city, tasks, splits, self.progress)
+            if zero_shot:
+                carried = carried_floors(zero_shot, self.city, self.recipe, splits, self.progress)
+                floors = Scored.joined([floors, carried])
         with self._stage("report"):
-            self._write_results(zero_shot.scored if zero_shot else tasks, splits, results, floors, history)
+            self._write_results(zero_shot.scored if zero_shot else tasks, splits, results, probed, floors, history)
+            self._write_block_weights(results, method.block_names)
             self._report()
         self.manifest["status"] = "done"
         self._write_manifest()
@@ -234,35 +305,6 @@ class _Run:
 
     # The stages
 
-    def _tasks(self) -> dict[str, TaskData]:
-        from urbankit.evaluation.tasks import load_task
-
-        tasks, problems = {}, Problems()
-        for name, task in self.recipe.tasks.items():
-            try:
-                tasks[name] = load_task(
-                    self.city,
-                    name,
-                    task.target or name,
-                    transform=task.transform,
-                    scale=task.scale,
-                    min_class_size=self.recipe.evaluation.min_class_size,
-                )
-            except UserError as error:
-                problems.extend(error.problems)
-        problems.raise_if_any()
-        return tasks
-
-    def _splits(self) -> dict[tuple[str, int], Split]:
-        from urbankit.evaluation.splits import make_split
-
-        asked = self.recipe.evaluation
-        return {
-            (protocol, seed): make_split(protocol, self.city.xy, seed, fractions=asked.fractions, blocks=asked.blocks)
-            for protocol in asked.splits
-            for seed in asked.seeds
-        }
-
     def _method(self, inputs: Inputs) -> Method:
         import torch
 
@@ -302,7 +344,6 @@ class _Run:
         self._note(take_over(method, inputs, self.recipe, source))
         if wanted.graph == "new":
             return None
-        method.prepare()
         zero_shot = ZeroShot.of(source, self.recipe, tasks, self.progress)
         self._note(zero_shot.notes())
         return zero_shot
@@ -314,9 +355,9 @@ class _Run:
             method.prepare()
             return []
         settings = self.recipe.pretrain
-        return pretrain(
-            method, settings, self.city.n_regions, self.recipe.seed, self.checkpoints, self.progress
-        ).history
+        training = pretrain(method, settings, self.city.n_regions, self.recipe.seed, self.checkpoints, self.progress)
+        self.manifest["training"]["pretrain"] = training.record()
+        return training.history
 
     def _embed(self, method: Method) -> torch.Tensor:
         import torch
@@ -370,39 +411,33 @@ class _Run:
                 result.save(done)
                 last.unlink(missing_ok=True)
             results[protocol, seed] = Finetuned.load(done)
+            if results[protocol, seed].record:
+                self.manifest["training"][name] = results[protocol, seed].record
         return results if zero_shot is None else zero_shot.results(results)
 
-    def _floors(
-        self, tasks: dict[str, TaskData], splits: dict[tuple[str, int], Split], zero_shot: ZeroShot | None
-    ) -> FloorResults:
-        import pandas as pd
+    def _probe(self, embeddings: torch.Tensor, tasks: dict[str, TaskData]) -> Scored:
+        from urbankit.evaluation.folds import evaluate_folds
+        from urbankit.evaluation.tasks import Scored
 
-        from urbankit.evaluation.floors import FloorResults, evaluate_floors
-        from urbankit.evaluation.raw import raw_inputs
-        from urbankit.transfer.floors import carried_floors, merged
-
-        if not tasks or not self.recipe.evaluation.floors:
-            return FloorResults([], pd.DataFrame())
-        raw = raw_inputs(self.city, self.recipe)
-        floors = evaluate_floors(tasks, raw, self.city.xy, splits, self.recipe.evaluation.floors, self.progress)
-        if zero_shot is None:
-            return floors
-        return merged(floors, carried_floors(zero_shot, self.city, self.recipe, splits, self.progress))
+        if not self.folds:
+            return Scored.joined([])
+        seeds = self.recipe.evaluation.seeds
+        return evaluate_folds(self.recipe.method.name, embeddings.cpu().numpy(), tasks, self.folds, seeds)
 
     def _write_results(
         self,
         tasks: dict[str, TaskData],
         splits: dict[tuple[str, int], Split],
         results: dict[tuple[str, int], Finetuned],
-        floors: FloorResults,
+        probed: Scored,
+        floors: Scored,
         history: list[dict[str, Any]],
     ) -> None:
-        import pandas as pd
-
+        from urbankit.evaluation.tasks import Scored
         from urbankit.runfolder import write_history, write_metrics, write_predictions
 
         model = self.recipe.method.name
-        records, predictions = [], [pd.DataFrame()]
+        scored = []
         for (protocol, seed), result in results.items():
             for name, task in tasks.items():
                 if protocol == "all":
@@ -410,11 +445,23 @@ class _Run:
                 else:
                     regions = splits[protocol, seed].of(task.labelled, name).test
                 predicted = result.predictions[name][regions]
-                records += task.records(model, protocol, seed, regions, predicted)
-                predictions.append(task.predictions(model, protocol, seed, {"test": regions}, predicted))
+                records = task.records(model, protocol, seed, regions, predicted)
+                scored.append(Scored(records, task.predictions(model, protocol, seed, {"test": regions}, predicted)))
+        method = Scored.joined([*scored, probed])
         write_history(self.folder, history)
-        write_predictions(self.folder, self.city, pd.concat(predictions, ignore_index=True), floors.predictions)
-        write_metrics(self.folder, [*records, *floors.records])
+        write_predictions(self.folder, self.city, method.predictions, floors.predictions)
+        write_metrics(self.folder, [*method.records, *floors.records])
+
+    def _write_block_weights(self, results: dict[tuple[str, int], Finetuned], names: Sequence[str]) -> None:
+        from urbankit.runfolder import write_block_weights
+
+        rows = [
+            {"task": task, "split": protocol, "seed": seed, "block": name, "weight": weight}
+            for (protocol, seed), result in results.items()
+            for task, weights in result.block_weights.items()
+            for name, weight in zip(names or map(str, range(len(weights))), weights, strict=True)
+        ]
+        write_block_weights(self.folder, rows)
 
     def _report(self) -> None:
         from urbankit.report import write_report

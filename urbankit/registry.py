@@ -26,6 +26,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "graph_encoder": ("forward",),
     "subgraph": ("sample",),
     "fusion": ("forward",),
+    "pair_weight": ("forward",),
     "head": ("forward",),
     "method": ("loss", "forward", "parts"),
 }

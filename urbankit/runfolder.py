@@ -27,6 +27,7 @@ PREDICTION_COLUMNS = (
     "region_id", "task", "split", "seed", "fold", "truth", "prediction", "truth_class", "prediction_class",
 )  # fmt: skip
 HISTORY_COLUMNS = ("stage", "epoch", "part", "name", "value")
+BLOCK_WEIGHT_COLUMNS = ("task", "split", "seed", "block", "weight")
 
 
 class Run:
@@ -89,6 +90,11 @@ class Run:
     def history(self) -> pd.DataFrame:
         """Losses of every epoch: `stage, epoch, part, name, value`; `part` is `train` or `validation`."""
         return self._table("history.parquet")
+
+    @cached_property
+    def block_weights(self) -> pd.DataFrame:
+        """What each task's head leans on: `task, split, seed, block, weight`, of heads that say so; see `Head`."""
+        return self._table("block_weights.parquet")
 
     @cached_property
     def embeddings(self) -> gpd.GeoDataFrame:
@@ -155,6 +161,15 @@ def write_history(folder: str | Path, rows: Sequence[Mapping[str, Any]]) -> None
     import pandas as pd
 
     _write_table(Path(folder) / "history.parquet", pd.DataFrame(list(rows), columns=list(HISTORY_COLUMNS)))
+
+
+def write_block_weights(folder: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """`block_weights.parquet` of the heads that weigh the parts of the embedding; nothing where none does."""
+    import pandas as pd
+
+    if rows:
+        table = pd.DataFrame(list(rows), columns=list(BLOCK_WEIGHT_COLUMNS))
+        _write_table(Path(folder) / "block_weights.parquet", table)
 
 
 def write_predictions(

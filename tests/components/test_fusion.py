@@ -37,9 +37,37 @@ def test_add_without_rescaling_is_the_plain_sum(vectors):
     assert torch.allclose(out[1], vectors[0][1])
 
 
-def test_add_refuses_vectors_of_several_widths():
+@pytest.mark.parametrize("name", ["add", "attention"])
+def test_what_needs_one_width_refuses_several(name):
     with pytest.raises(UserError, match=r"several widths.*concat"):
-        registry.create("fusion", Use(name="add"), [3, 4], 4)
+        registry.create("fusion", Use(name=name), [3, 4], 4)
+
+
+def test_attention_is_its_formula_written_out(vectors):
+    fusion, _ = fused("attention", vectors, PARTLY, hidden=3)
+    torch.nn.init.normal_(fusion.bias)
+    out = fusion(vectors, PARTLY)
+    for row in range(3):
+        there = [k for k in range(2) if PARTLY[k][row]]
+        scores = [fusion.query @ torch.tanh(fusion.key.weight @ vectors[k][row] + fusion.bias[k]) for k in there]
+        total = sum(score.exp() for score in scores)
+        expected = sum((s.exp() / total * vectors[k][row] for s, k in zip(scores, there, strict=True)), torch.zeros(4))
+        assert torch.allclose(out[row], expected, atol=1e-6)
+
+
+def test_attention_weights_sum_to_one_where_anything_is_present(vectors):
+    fusion, _ = fused("attention", vectors, PARTLY)
+    weights = fusion.weights(vectors, PARTLY)
+    assert torch.allclose(weights.sum(dim=1), torch.tensor([1.0, 1.0, 0.0]))
+    assert weights[1, 1] == 0
+
+
+def test_a_row_without_any_vector_has_a_finite_gradient(vectors):
+    fusion, _ = fused("attention", vectors, PARTLY)
+    vectors = [v.requires_grad_() for v in vectors]
+    fusion(vectors, PARTLY).sum().backward()
+    assert all(torch.isfinite(v.grad).all() for v in vectors)
+    assert fusion.query.grad.abs().sum() > 0
 
 
 def test_concat_keeps_every_number(vectors):
@@ -53,14 +81,14 @@ def test_mlp_delivers_the_width_asked_for(vectors):
     assert out.shape == (3, 4) and fusion.out_dim == 4
 
 
-@pytest.mark.parametrize("name", ["add", "concat", "mlp"])
+@pytest.mark.parametrize("name", ["add", "attention", "concat", "mlp"])
 def test_what_an_absent_row_holds_has_no_influence(name, vectors):
     fusion, before = fused(name, vectors, PARTLY)
     changed = [v.masked_fill(~p.unsqueeze(1), float("nan")) for v, p in zip(vectors, PARTLY, strict=True)]
     assert torch.equal(fusion(changed, PARTLY), before)
 
 
-@pytest.mark.parametrize("name", ["add", "concat", "mlp"])
+@pytest.mark.parametrize("name", ["add", "attention", "concat", "mlp"])
 def test_permuting_the_regions_permutes_the_result(name, vectors):
     fusion, out = fused(name, vectors, PARTLY)
     order = torch.tensor([2, 0, 1])

@@ -9,6 +9,7 @@ import torch
 
 from urbankit import registry
 from urbankit.component import Use
+from urbankit.errors import UserError
 from urbankit.heads import gp
 
 
@@ -103,3 +104,47 @@ def test_forest_predicts_the_same_bits_again():
     head.fit(z, z.sum(dim=1), [3])
     first = head(z)
     assert all(torch.equal(head(z), first) for _ in range(10))
+
+
+def adaptive(blocks: list[int], **params):
+    torch.manual_seed(0)
+    head = registry.create("head", Use(name="task_adaptive", **params), sum(blocks), 1)
+    head.divide(blocks)
+    return head
+
+
+def test_task_adaptive_is_its_inner_head_before_it_has_learned():
+    head, z = adaptive([2, 4]).eval(), torch.randn(5, 6)
+    assert torch.allclose(head(z), head.head(z), atol=1e-6)
+
+
+def test_task_adaptive_multiplies_every_block_by_its_weight():
+    head, z = adaptive([2, 1], head={"name": "linear"}, temperature=0.5), torch.randn(5, 3)
+    with torch.no_grad():
+        head.gate.copy_(torch.tensor([0.3, -0.1]))
+    raw = [math.exp(0.6), math.exp(-0.2)]
+    first, second = (2 * value / sum(raw) for value in raw)
+    assert torch.allclose(head(z), head.head(z * torch.tensor([first, first, second])), atol=1e-6)
+    assert torch.allclose(head.block_weights(), torch.tensor([first, second]))
+
+
+def test_task_adaptive_leans_on_the_block_that_matters():
+    head = adaptive([3, 3], head={"name": "linear"})
+    z = torch.randn(200, 6)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=3e-2, weight_decay=0.1)
+    for _ in range(100):
+        optimizer.zero_grad()
+        (head(z).squeeze(1) - z[:, 0]).square().mean().backward()
+        optimizer.step()
+    weights = head.block_weights()
+    assert weights[0] > 1.2 > 0.8 > weights[1]
+
+
+def test_task_adaptive_takes_no_head_that_is_fitted():
+    with pytest.raises(UserError, match="passes no gradient"):
+        registry.create("head", Use(name="task_adaptive", head={"name": "gp"}), 4, 1)
+
+
+@pytest.mark.parametrize("name", ["linear", "mlp", "gp", "forest"])
+def test_heads_without_block_weights_say_so(name):
+    assert registry.create("head", Use(name=name), 4, 1).block_weights() is None

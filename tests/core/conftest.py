@@ -12,11 +12,16 @@ import pytest
 import toys
 from toys import RECIPE
 
-from urbankit import registry
+from urbankit import plugin, registry
+
+BASELINES = "urbankit-baselines"
 
 
 @pytest.fixture(autouse=True)
-def fresh_registry() -> Iterator[None]:
+def fresh_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A registry without the baselines, which may be installed beside urbankit."""
+    discover = plugin.discover
+    monkeypatch.setattr(plugin, "discover", lambda: [one for one in discover() if one.distribution != BASELINES])
     registry.reload()
     yield
     registry.reload()

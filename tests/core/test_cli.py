@@ -60,7 +60,7 @@ def test_version(cli) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "validate", "list-components", "show", "prepare", "demo", "schema", "doctor"]
+    "command", ["run", "bench", "compare", "validate", "list-components", "show", "prepare", "demo", "schema", "doctor"]
 )
 def test_help_of_every_command_has_an_example(cli, command: str) -> None:
     assert f"urbankit {command}" in cli(command, "--help").stdout.replace(f"Usage: urbankit {command}", "")
@@ -191,7 +191,7 @@ def raising(error: BaseException) -> Callable[..., None]:
         (PermissionError(errno.EACCES, "Permission denied", "runs/x"), 2, "error: runs/x: no permission; choose"),
         (FileNotFoundError(errno.ENOENT, "No such file", "a.tif"), 1, "error: a.tif: No such file or directory"),
         (MemoryError(), 1, "error: out of memory"),
-        (KeyboardInterrupt(), 130, "interrupted; what was saved continues with --resume"),
+        (KeyboardInterrupt(), 130, "interrupted; give the same command again to go on, a run with --resume"),
         (ZeroDivisionError("division by zero"), 1, "error: ZeroDivisionError: division by zero\nThis is a fault of"),
     ],
 )

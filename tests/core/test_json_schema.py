@@ -50,7 +50,12 @@ def test_refuses(validator, text: str) -> None:
         validator.validate(yaml.safe_load(text))
 
 
-@pytest.mark.parametrize("path", sorted(SHIPPED.rglob("*.yaml")), ids=lambda path: path.stem)
+# Those of baselines/ name methods of a package of its own; cities/ and suites/ hold no recipes.
+RECIPES = [
+    path for path in sorted(SHIPPED.rglob("*.yaml")) if path.parent.name not in ("baselines", "cities", "suites")
+]
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_accepts_the_shipped_recipes(validator, path: Path) -> None:
-    if path.parent.name != "cities":
-        validator.validate(yaml.safe_load(path.read_text()))
+    validator.validate(yaml.safe_load(path.read_text()))

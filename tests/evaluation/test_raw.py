@@ -74,6 +74,14 @@ def test_points_of_interest_as_a_view_or_a_modality() -> None:
         assert np.isnan(column(raw, "poi:total")[5])
 
 
+def test_points_of_interest_in_another_form_are_among_the_inputs_in_that_form() -> None:
+    city = SmallCity()
+    raw = raw_inputs(city, recipe({"poi": {"name": "poi_counts"}, "root": {"name": "poi_counts", "form": "root"}}))
+    there = city.poi_present
+    np.testing.assert_allclose(column(raw, "root feature 2")[there], np.sqrt(city.counts[there, 1]))
+    assert not any(name.startswith("poi feature") for name in raw.names)
+
+
 def test_band_statistics_are_over_valid_pixels_and_averaged_over_a_regions_images() -> None:
     city = SmallCity()
     raw = raw_inputs(city, recipe({"rsi": {"name": "vit"}}))
@@ -122,3 +130,13 @@ def test_captions_as_tf_idf_and_missing_where_there_is_none(encoder: str) -> Non
     assert park[0] > 0 and park[3] > 0
     assert np.isnan(park[[1, 2, *range(4, 12)]]).all()
     assert "rsi caption 'by'" not in raw.names
+
+
+def test_captions_of_one_source_are_those_the_recipe_reads_and_bring_no_images() -> None:
+    city = SmallCity()
+    city.caption_sources = ["rsi", "svi"]
+    one = recipe({"text": {"name": "text", "source": "svi"}, "words": {"name": "words", "source": "svi"}})
+    assert {name.split()[0] for name in raw_inputs(city, one).names if "caption" in name} == {"svi"}
+    assert not any("band" in name for name in raw_inputs(city, one).names)
+    both = recipe({"text": {"name": "text"}, "words": {"name": "words", "source": "svi"}})
+    assert {name.split()[0] for name in raw_inputs(city, both).names if "caption" in name} == {"rsi", "svi"}

@@ -82,7 +82,7 @@ def test_markdown_and_html_hold_what_the_table_holds_and_escape_it() -> None:
 
 
 def test_a_narrow_terminal_gets_one_table_a_split() -> None:
-    for width, tables in ((160, 1), (90, 2)):
+    for width, tables in ((160, 1), (60, 2)):
         console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
         ResultsTable(EXAMPLE).print(console)
         assert console.export_text().count("floor: raw-forest") == tables
@@ -93,3 +93,28 @@ def test_a_run_without_tasks_has_an_empty_table() -> None:
     table = ResultsTable(pd.DataFrame(columns=["task", "model", "split", "seed", "metric", "value"]))
     assert table.sections == []
     assert table.markdown().strip() == ""
+
+
+def test_a_protocol_has_the_metrics_that_were_recorded_on_it_and_says_which_r2() -> None:
+    table = ResultsTable(
+        metrics(
+            co={
+                ("m", "random", "r2"): [0.5, 0.6],
+                ("m", "folds", "r2"): [0.7],
+                ("m", "folds", "r2_fold_mean"): [0.4],
+                ("floor:mean", "folds", "r2"): [0.0],
+            },
+            use={("m", "folds", "nmi"): [0.2, 0.4], ("floor:location", "folds", "nmi"): [0.1, 0.1]},
+        )
+    )
+    assert table.sections[0].columns == (("random", "r2"), ("folds", "r2"), ("folds", "r2_fold_mean"))
+    assert table.sections[1].columns == (("folds", "nmi"),)
+    assert "| co | random R² | folds pooled R² | folds fold-mean R² |" in table.markdown()
+    assert table.sections[0].comparisons == (
+        "folds: m +0.700 pooled R² against the best floor, mean; above it on 1 of 1 seed",
+    )
+    assert table.sections[1].comparisons[0].startswith("folds: m +0.200 ± 0.141 NMI against the best floor, location")
+    rows = [row for row in table.html().split("<tr") if row.count("<td")]
+    assert {row.count("<td") for row in rows} == {3}, "tasks with fewer metrics leave cells empty"
+    assert '<th colspan="2">folds</th>' in table.html() and '<th colspan="1">random split</th>' in table.html()
+    assert "fold-mean R²" in str(table)

@@ -57,3 +57,19 @@ def test_too_few_regions_to_contrast_cost_nothing_and_keep_the_gradient(n):
     assert float(loss.detach()) == 0.0
     loss.backward()
     assert a.grad is not None
+
+
+def test_weights_multiply_the_terms_of_their_rows(pair):
+    a, b = pair
+    weight = torch.tensor([0.0, 2.0, 1.0, 1.0, 0.5, 1.5, 1.0])
+    total = 0.0
+    for i in range(7):
+        for x, y in ((a, b), (b, a)):
+            total -= float(weight[i]) * math.log(
+                math.exp(cosine(x[i], y[i]) / 0.5) / sum(math.exp(cosine(x[i], y[j]) / 0.5) for j in range(7))
+            )
+    assert float(two_way_info_nce(a, b, 0.5, weight)) == pytest.approx(total / 7, rel=1e-5)
+
+
+def test_weights_of_one_change_nothing(pair):
+    assert torch.allclose(two_way_info_nce(*pair, 0.5, torch.ones(7)), two_way_info_nce(*pair, 0.5), atol=1e-6)

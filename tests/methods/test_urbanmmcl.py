@@ -9,6 +9,7 @@ from urbankit import registry
 from urbankit.component import Use
 from urbankit.errors import UserError
 from urbankit.methods.base import Inputs
+from urbankit.methods.losses import two_way_info_nce
 
 VIT = {"patch_size": 16, "hidden_size": 16, "layers": 1, "heads": 2}
 MODALITIES = {
@@ -46,6 +47,20 @@ def test_the_total_is_equation_27_of_its_parts(tiny_city, everyone):
     assert losses["total"] == pytest.approx(0.3 * losses["multimodal"] + 0.7 * losses["graph"], rel=1e-5)
 
 
+def test_captions_weighed_by_agreement_enter_alignments_with_text_alone(tiny_city, everyone):
+    plain = built(tiny_city).eval()
+    weighed = built(tiny_city, caption_weights={"name": "agreement", "warmup": 0}).eval()
+    weighed.load_state_dict(plain.state_dict(), strict=False)
+    vectors, present = plain.channels(everyone)
+    before, after = (method.multimodal_losses(vectors, present) for method in (plain, weighed))
+    changed = {name for name in before if not torch.allclose(before[name], after[name])}
+    assert changed == {"rsi–text/rsi", "svi–text/svi"}
+    both = present["svi"] & present["text/svi"]
+    pair = vectors["svi"][both], vectors["text/svi"][both]
+    weight = weighed.caption_weights["svi–text/svi"](*pair)
+    assert torch.allclose(after["svi–text/svi"], two_way_info_nce(*pair, 0.5, weight))
+
+
 def test_every_part_gets_a_gradient(tiny_city, everyone):
     method = built(tiny_city, projection_head=8, masked_features=1.0)
     method.train()
@@ -75,6 +90,30 @@ def test_the_embedding_consists_of_its_blocks(tiny_city, everyone):
     method = built(tiny_city, fusion={"name": "concat"}, readout="mean+root").eval()
     assert method.blocks == [16, 16, 16, 16, 16, 16, 16] and sum(method.blocks) == method.dim
     assert method(everyone).shape == (len(everyone), method.dim)
+
+
+def test_blocks_of_unit_scale_are_the_same_up_to_centre_and_size(tiny_city, everyone):
+    params = {"fusion": {"name": "concat"}, "subgraph": {"name": "full"}}
+    learned, unit = (built(tiny_city, block_scale=scale, **params).eval() for scale in ("learned", "unit"))
+    with torch.no_grad():
+        plain, scaled = (method(everyone).split(method.blocks, dim=1) for method in (learned, unit))
+    for before, after in zip(plain, scaled, strict=True):
+        centred = before - before.mean(dim=0)
+        length = centred.square().sum(dim=1).mean().sqrt()
+        torch.testing.assert_close(after, centred / length, atol=1e-4, rtol=1e-3)
+        assert after.square().sum(dim=1).mean() == pytest.approx(1, abs=1e-3)
+
+
+def test_measuring_blocks_draws_nothing_from_the_generator_of_training(tiny_city):
+    method = built(tiny_city, block_scale="unit")
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    method.prepare()
+    first = method.scale.clone()
+    assert torch.equal(torch.rand(1), expected)
+    method.prepare()
+    assert torch.equal(method.scale, first)
 
 
 def test_regions_without_street_views_do_without(tiny_city, everyone):

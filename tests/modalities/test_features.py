@@ -48,6 +48,20 @@ def test_poi_counts(city: FakeCity) -> None:
     assert encoder.frozen and encoder.width == 5
 
 
+@pytest.mark.parametrize(("form", "formed"), [("root", np.sqrt), ("count", np.asarray)])
+def test_counts_in_other_forms(city: FakeCity, form: str, formed) -> None:
+    encoder = PoiCounts(PoiCounts.Params(form=form), city, "poi", 4)
+    counts = city.poi_counts()[0].toarray()[city.poi_present].astype(float)
+    np.testing.assert_allclose(rows(encoder), StandardScaler().fit_transform(formed(counts)), atol=1e-5)
+    flows = city.flows().toarray()
+    between = flows - np.diag(np.diag(flows))
+    singular = np.linalg.svd(np.hstack([formed(between), formed(between.T)]), compute_uv=False)
+    profile = flow_profile(city.flows(), 3, form)
+    np.testing.assert_allclose(np.linalg.norm(profile[:, :3], axis=0), singular[:3])
+    totals = [np.diag(flows), between.sum(1), between.sum(0), (between > 0).sum(1), (between > 0).sum(0)]
+    np.testing.assert_allclose(profile[:, 3:], formed(np.column_stack(totals)), atol=1e-12)
+
+
 def test_a_perceptron_on_the_features_trains(city: FakeCity) -> None:
     encoder = PoiCounts(PoiCounts.Params(hidden=7), city, "poi", 4)
     vectors, _ = RegionEncoder(encoder).encode(torch.arange(12))
@@ -150,3 +164,10 @@ def test_a_feature_encoder_of_ones_own(city: FakeCity) -> None:
     encoder = Corner(Corner.Params(), city, "corner", 4)
     np.testing.assert_array_equal(encoder.observations(), [0, 4, 7])
     np.testing.assert_allclose(rows(encoder), standardised(city.lonlat[[0, 4, 7]]))
+
+
+def test_numbers_are_their_own_only_token(city: FakeCity) -> None:
+    encoder = PoiCounts(PoiCounts.Params(), city, "poi_counts", 4)
+    batch = encoder.load(np.arange(3))
+    found = encoder.tokens(batch)
+    assert torch.equal(found.tokens[:, 0], encoder(batch)) and found.present.all() and found.tokens.shape[1] == 1

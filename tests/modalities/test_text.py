@@ -157,6 +157,14 @@ def test_gradients_reach_the_embedding(city: FakeCity) -> None:
     assert encoder.model.embeddings.token_embedding.weight.grad.abs().sum() > 0
 
 
+def test_captions_of_one_source_alone(city: FakeCity) -> None:
+    source, other = city.caption_sources
+    encoder, _, _ = encode(city, source=source)
+    assert len(encoder.observations()) == len(city.captions(source))
+    assert encoder.describes(source) and not encoder.describes(other)
+    assert "no captions of 'nowhere'" in Text.requires(Text.Params(source="nowhere"), city, "text")
+
+
 def test_a_city_without_captions(city: FakeCity) -> None:
     city._captions = {}
     with pytest.raises(UserError, match=r"modalities\.text: the city has no captions"):
@@ -168,3 +176,13 @@ def test_a_checkpoint_without_a_tokenizer(city: FakeCity, clip: Path) -> None:
         (clip / name).unlink()
     with pytest.raises(UserError, match=r"modalities\.text\.pretrained"):
         encode(city, pretrained=str(clip))
+
+
+def test_tokens_are_as_many_as_a_caption_has(city: FakeCity) -> None:
+    encoder, batch, vectors = encode(city, of="svi", hidden_size=16, layers=1, heads=2)
+    with torch.no_grad():
+        found = encoder.tokens(batch)
+    assert (found.present.sum(dim=1) == batch["length"]).all()
+    last = found.tokens[torch.arange(len(vectors)), batch["length"] - 1]
+    torch.testing.assert_close(found.vector, vectors)
+    torch.testing.assert_close(last, vectors)

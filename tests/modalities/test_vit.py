@@ -248,3 +248,15 @@ def test_without_crops_street_only_mirrors() -> None:
     seen = augment(image.expand(50, 1, 3, 4), "street", torch.Generator().manual_seed(0), smallest=1.0)
     expected = {tuple(t.flatten().tolist()) for t in (image, image.flip(3))}
     assert {tuple(one.flatten().tolist()) for one in seen} == expected
+
+
+def test_tokens_are_the_final_states_with_the_vector_first(city: FakeCity, clip: Path) -> None:
+    pixels = colour()
+    encoder, vectors = encode(with_images(city, pixels), pretrained=str(clip))
+    model = CLIPModel.from_pretrained(clip).eval().vision_model
+    with torch.no_grad():
+        found = encoder.tokens(encoder.load(np.arange(3)))
+        direct = model.post_layernorm(model(normalised(pixels)).last_hidden_state)
+    torch.testing.assert_close(found.tokens, direct, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(found.vector, vectors)
+    assert found.present.all() and found.present.shape == (3, 5)

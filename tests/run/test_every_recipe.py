@@ -13,6 +13,7 @@ from urbankit.recipe.schema import Recipe
 # What the tiny city does not have under the recipe's name, or what takes long.
 OTHERWISE = {
     "manhattan": ["tasks.check_ins.target=population_density"],
+    "manhattan-180": ["tasks.check_ins.target=population_density"],
     "shenzhen": ["tasks.log_carbon.target=co", "tasks.log_population.target=population_density"],
     "urbanmmcl-paper": [
         "modalities.rsi={pretrained: null, patch_size: 16, hidden_size: 16, layers: 1, heads: 2}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -39,6 +40,11 @@ def test_a_run_leaves_the_files_of_the_contract(tiny_recipe, tiny_city, tmp_path
     assert manifest["status"] == "done" and manifest["city_hash"] == tiny_city.content_hash
     assert {"city", "pretrain", "finetune", "floors"} <= set(manifest["seconds"])
 
+    training = manifest["training"]
+    assert set(training) == {"pretrain", "finetune random 0", "finetune spatial 0"}
+    assert training["pretrain"]["epochs"] == 3 and training["pretrain"]["seconds_per_epoch"] > 0
+    assert set(training["finetune random 0"]["best_epoch"]) == set(tiny_recipe["tasks"])
+
     embeddings = result.embeddings
     assert list(embeddings["region_id"]) == tiny_city.region_ids and embeddings.crs is not None
     assert np.isfinite(np.stack(embeddings["embedding"])).all()
@@ -50,6 +56,29 @@ def test_a_run_leaves_the_files_of_the_contract(tiny_recipe, tiny_city, tmp_path
 
     predictions = pd.read_parquet(folder / "predictions.parquet")
     assert {"region_id", "task", "split", "seed", "fold", "truth", "prediction"} <= set(predictions.columns)
+
+
+def test_folds_probe_the_written_embedding_and_train_nothing(tiny_recipe, tiny_city, tmp_path):
+    from sklearn.linear_model import Ridge
+    from sklearn.model_selection import KFold, cross_val_predict
+
+    tiny_recipe["evaluation"] |= {"splits": ["folds"], "folds": {"clip": False}}
+    tiny_recipe["tasks"] = {"pm25": {}, "land_use": {}}
+    tiny_recipe["report"] = {"figures": True}
+    result = completed(tiny_recipe, tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoints" / "finetune").exists()
+    y = tiny_city.target("pm25").values
+    there = ~np.isnan(y)
+    x = np.stack(result.embeddings["embedding"])[there].astype(float)
+    pooled = cross_val_predict(Ridge(1.0), x, y[there], cv=KFold(5))
+    np.testing.assert_allclose(result.predictions["prediction"], pooled, rtol=1e-4)
+    found = result.metrics.query("model == 'urbanmmcl'").set_index(["task", "metric"])["value"]
+    assert found["pm25", "mae"] == pytest.approx(np.abs(pooled - y[there]).mean(), rel=1e-4)
+    assert 0 <= found["land_use", "nmi"] <= 1
+    page = (tmp_path / "run" / "report.html").read_text()
+    for part in ("pooled R²", "fold-mean R²", "NMI", "ARI", "5 folds in the order"):
+        assert part in page
+    assert "No map of land_use: it was clustered, not predicted." in page
 
 
 def test_the_same_recipe_gives_the_same_bits(tiny_recipe, tmp_path):
@@ -126,6 +155,31 @@ def test_every_paradigm_predicts(paradigm, tiny_recipe, tmp_path):
     tiny_recipe["evaluation"]["floors"] = ["mean"]
     result = completed(tiny_recipe, tmp_path / "run")
     assert np.isfinite(result.metrics.query("metric == 'mae'")["value"]).all()
+
+
+def test_what_tasks_lean_on_is_written_by_block(tiny_recipe, tmp_path):
+    tiny_recipe["tasks"] = {"co": {"head": {"name": "task_adaptive"}}, "pm25": {}}
+    tiny_recipe["method"]["fusion"] = {"name": "concat"}
+    tiny_recipe["finetune"] |= {"update": [], "learning_rate": 0.01}
+    tiny_recipe["evaluation"]["floors"] = ["mean"]
+    weights = completed(tiny_recipe, tmp_path / "run").block_weights
+    assert list(weights.columns) == ["task", "split", "seed", "block", "weight"]
+    assert set(weights["task"]) == {"co"} and set(weights["split"]) == {"random", "spatial"}
+    blocks = {"rsi", "svi", "location", "location/svi", "poi", "mobility", "distance"}
+    for _, fold in weights.groupby(["split", "seed"]):
+        assert set(fold["block"]) == blocks
+        assert fold["weight"].mean() == pytest.approx(1, abs=1e-5) and fold["weight"].std() > 1e-4
+
+
+def test_a_city_whose_flows_have_no_times_does_without_temporal_views(tiny_recipe, tiny_city, tmp_path):
+    shutil.copytree(tiny_city.path.parent, tmp_path / "city", ignore=shutil.ignore_patterns("prepared"))
+    spec = tmp_path / "city" / "city.yaml"
+    spec.write_text(spec.read_text().replace("  time: time\n", ""))
+    tiny_recipe |= {"city": {"spec": str(spec)}, "tasks": {}}
+    tiny_recipe["views"]["night"] = {"name": "temporal", "hours": [20, 5]}
+    tiny_recipe["method"]["view_groups"] = {"dark": {"views": ["night"]}}
+    result = completed(tiny_recipe, tmp_path / "run")
+    assert "view night is left out: the city's flows have no times" in result.manifest["notes"]
 
 
 def test_a_part_that_the_method_lacks_is_named_before_anything_is_trained(tiny_recipe, tmp_path):

@@ -117,6 +117,19 @@ def test_keep_takes_every_weight_over_but_what_is_of_single_regions(keep, source
     assert own == {"bank", "channels.encoders.location.centre", "channels.encoders.location.spread"}
 
 
+def test_blocks_of_the_embedding_keep_the_sources_size(tiny_city, other_city, recipe_on, tmp_path):
+    keys = keys_on(tiny_city, recipe_on, tasks={})
+    keys["method"]["block_scale"] = "unit"
+    completed(keys, tmp_path / "source")
+    keys |= {
+        "city": {"prepared": str(other_city.path)},
+        "transfer": {"from": str(tmp_path / "source"), "graph": "keep"},
+    }
+    there = checkpoint.load(tmp_path / "source/checkpoints/best.safetensors")[0]
+    method = taken_over(keys, tmp_path / "source")
+    assert torch.equal(method.scale, there["scale"]) and torch.equal(method.shift, there["shift"])
+
+
 def test_only_the_named_modalities_are_taken_over(new, source):
     new["transfer"]["modalities"] = ["text"]
     fresh, method = built(new)[2].state_dict(), taken_over(new, source).state_dict()
@@ -310,6 +323,10 @@ def test_a_shipped_recipe_says_what_to_give():
         ({"transfer": {"graph": "keep", "modalities": ["rsi"]}}, "takes all modalities over"),
         ({"transfer": {"modalities": ["rsy"]}}, r"transfer\.modalities: .* no modality 'rsy'.*'rsi'"),
         ({"transfer": {"graph": "keep"}, "finetune": {"update": ["all"]}}, r"finetune\.update: .*`update: \[\]`"),
+        (
+            {"transfer": {"graph": "keep"}, "evaluation": {"splits": ["folds"]}},
+            r"evaluation\.splits: `folds` fits a probe",
+        ),
         ({"transfer": {"graph": "keep"}, "finetune": {"paradigm": "end_to_end"}}, r"finetune\.paradigm: .*no weight"),
     ],
 )
@@ -335,7 +352,7 @@ def manifest_says(key: str, value: Any):
             manifest_says("status", "running"),
             r"transfer\.from: the run is not finished \(its status: running\).*--resume",
         ),
-        (lambda f: (f / "checkpoints/best.safetensors").unlink(), r"transfer\.from: .*no pre-trained weights"),
+        (lambda f: (f / "checkpoints/best.safetensors").unlink(), r"transfer\.from: .*it pre-trained no weights"),
         (lambda f: (f / "checkpoints/best.safetensors").write_bytes(b"x" * 99), r"transfer\.from: .*cannot be read"),
         (manifest_says("city_hash", "0"), r"transfer\.from: its city, .*, has changed since"),
         (lambda f: (f / "embeddings.parquet").write_bytes(b"x" * 99), "embeddings.parquet: cannot be read"),

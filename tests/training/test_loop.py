@@ -101,6 +101,18 @@ def test_every_judged_loss_keeps_a_state_of_its_own():
     assert (training.best["a"].epoch, training.best["b"].epoch) == (0, 2)
 
 
+def test_the_record_counts_every_epoch_and_its_time_once_however_often_a_training_was_cut(tmp_path, monkeypatch):
+    clock = iter(range(0, 1000, 5))  # read twice an epoch: five seconds each
+    monkeypatch.setattr("urbankit.training.loop.time.perf_counter", lambda: next(clock))
+    validation = [3.0, 1.0, 2.0, 2.0]
+    for epochs in (1, 2, 4, 4):
+        setting = Setting(tmp_path / "last.safetensors", epochs=epochs, patience=9, validation=validation)
+        setting.seen = {1: 0, 2: 1, 4: 2}[epochs]
+        record = setting.run().record()
+        assert record["epochs"] == epochs and record["seconds_per_epoch"] == 5.0
+    assert record["best_epoch"] == {"total": 1}
+
+
 def test_a_loss_that_is_not_finite_fails_the_run_in_words():
     setting = Setting()
     with pytest.raises(RunError, match="learning rate"):

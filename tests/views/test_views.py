@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from urbankit import registry
 from urbankit.component import Use
 from urbankit.errors import UserError
-from urbankit.views import poi
+from urbankit.views import similarity
 from urbankit.views.base import View, ViewGraph
 from urbankit.views.distance import DistanceView
 from urbankit.views.mobility import MobilityView
@@ -73,7 +73,7 @@ class TestPoi:
 
     @pytest.mark.parametrize("block", [1, 100, 1 << 23])
     def test_the_sparse_form_keeps_the_strongest_of_either_region(self, monkeypatch, block):
-        monkeypatch.setattr(poi, "BLOCK", block)
+        monkeypatch.setattr(similarity, "BLOCK", block)
         made = city()
         made.counts += np.random.default_rng(1).uniform(0, 0.01, made.counts.shape) * (made.counts > 0)  # no equals
         made.poi_counts = lambda: (scipy.sparse.csr_array(made.counts), list("abcdef"))

@@ -46,7 +46,7 @@ def explain(error: BaseException) -> tuple[int, list[str]]:
     if isinstance(error, UrbankitError):
         return error.exit_status, [f"error: {problem}" for problem in error.problems]
     if isinstance(error, KeyboardInterrupt):
-        return INTERRUPTED, ["interrupted; what was saved continues with --resume"]
+        return INTERRUPTED, ["interrupted; give the same command again to go on, a run with --resume"]
     if isinstance(error, MemoryError):
         return FAILED, ["error: out of memory; use smaller batches (pretrain.batch_size) or fewer regions"]
     if isinstance(error, OSError) and error.errno is not None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from urbankit import __version__
-from urbankit.cli import demo, doctor, list_components, prepare, run, schema, show, validate
+from urbankit.cli import bench, compare, demo, doctor, list_components, prepare, run, schema, show, validate
 from urbankit.cli.errors import Group
 
 app = typer.Typer(
@@ -22,6 +22,8 @@ app.command("run")(run.run)
 app.command("validate")(validate.validate)
 app.command("list-components")(list_components.list_components)
 app.command("show")(show.show)
+app.command("bench")(bench.bench)
+app.command("compare")(compare.compare)
 app.command("prepare")(prepare.prepare)
 app.command("demo")(demo.demo)
 app.command("schema")(schema.schema)

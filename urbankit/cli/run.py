@@ -74,7 +74,8 @@ def _steps(recipe: Recipe, folder: Path) -> list[tuple[str, str]]:
     else:
         source = f"prepared, in {city.prepared}" if city.prepared else f"prepared from {city.spec}"
     kept = recipe.transfer is not None and recipe.transfer.graph == "keep"
-    trainings = len(judged.splits) * len(judged.seeds)
+    splits = [split for split in judged.splits if split != "folds"]
+    probe = judged.folds if "folds" in judged.splits else None
     tasks = [f"{name} ({task.head.name})" for name, task in recipe.tasks.items()]
     return [
         ("city", source),
@@ -93,11 +94,12 @@ def _steps(recipe: Recipe, folder: Path) -> list[tuple[str, str]]:
         ("tasks", ", ".join(tasks) or "none: embeddings only"),
         (
             "fine-tuning",
-            f"{recipe.finetune.paradigm}, {len(judged.splits)} splits ({', '.join(judged.splits)})"
-            f" × {len(judged.seeds)} seeds = {trainings} trainings, at most {recipe.finetune.epochs} epochs each"
-            if tasks
+            f"{recipe.finetune.paradigm}, {len(splits)} splits ({', '.join(splits)}) × {len(judged.seeds)} seeds"
+            f" = {len(splits) * len(judged.seeds)} trainings, at most {recipe.finetune.epochs} epochs each"
+            if tasks and splits
             else "none",
         ),
+        ("probe", f"ridge, α = {probe.alpha:g}, {probe.number} folds; k-means for classes" if probe else "none"),
         ("floors", ", ".join(judged.floors) or "none"),
         ("output", f"{folder}{' (exists)' if folder.exists() else ''}"),
     ]

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from urbankit.errors import UserError, closest
 from urbankit.evaluation.metrics import score
 from urbankit.evaluation.raw import RawInputs
+from urbankit.evaluation.tasks import Scored
 from urbankit.evaluation.transforms import LOGARITHMS, TargetTransform
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from sklearn.ensemble import RandomForestRegressor
 
     from urbankit.evaluation.splits import Split
     from urbankit.evaluation.tasks import TaskData
@@ -37,13 +38,6 @@ _VERSION = 7
 """Part of every cache key: raise it when a floor computes something else."""
 
 
-class FloorResults(NamedTuple):
-    """`records` are metric records; `predictions` is the table of `TaskData.predictions`, for the test regions."""
-
-    records: list[dict[str, Any]]
-    predictions: pd.DataFrame
-
-
 def evaluate_floors(
     tasks: Mapping[str, TaskData],
     raw: RawInputs,
@@ -51,37 +45,36 @@ def evaluate_floors(
     splits: Mapping[tuple[str, int], Split],
     floors: Sequence[str],
     progress: Progress | None = None,
-) -> FloorResults:
+) -> Scored:
     """Fit and score `floors` on every task and every split, keyed by (protocol, seed).
 
     A floor is fitted to the training part and chosen on the validation part, as a method is; the labels of the test
     part only score it. Floors do not depend on the method, so results are kept by content in the cache folder.
     """
-    import pandas as pd
-
     from urbankit.progress import Progress
 
     for floor in floors:
         if floor not in FLOORS:
             raise UserError(f"unknown floor '{floor}'.{closest(floor, FLOORS)}")
-    records, tables = [], [pd.DataFrame()]
+    scored = []
     progress = Progress(quiet=True) if progress is None else progress
     digests = {"raw": _digest(raw.values), "xy": _digest(xy)}
     with progress.stage("floors", total=len(splits) * len(tasks) * len(floors)) as stage:
         for (protocol, seed), split in splits.items():
-            inputs = _Inputs(raw, np.asarray(xy, dtype=np.float64), split)
+            inputs = Inputs(raw, np.asarray(xy, dtype=np.float64), split)
             for task in tasks.values():
-                case = _Case(task, split.of(task.labelled, task.name), inputs)
+                case = Case(task, split.of(task.labelled, task.name), inputs)
                 for floor in floors:
                     prediction, model = _kept(floor, case, digests), f"floor:{floor}"
-                    records += task.records(model, protocol, seed, case.split.test, prediction)
-                    tables.append(task.predictions(model, protocol, seed, {"test": case.split.test}, prediction))
+                    records = task.records(model, protocol, seed, case.split.test, prediction)
+                    table = task.predictions(model, protocol, seed, {"test": case.split.test}, prediction)
+                    scored.append(Scored(records, table))
                     stage.advance()
-    return FloorResults(records, pd.concat(tables, ignore_index=True))
+    return Scored.joined(scored)
 
 
 @dataclass(frozen=True)
-class _Inputs:
+class Inputs:
     """What floors predict from on one split of all regions."""
 
     raw: RawInputs
@@ -98,7 +91,7 @@ class _Inputs:
 
 
 @dataclass(frozen=True)
-class _Candidate:
+class Candidate:
     """A scikit-learn model to choose, and how it is fitted: to a target transformed how, or with balanced classes."""
 
     model: Any
@@ -107,12 +100,12 @@ class _Candidate:
 
 
 @dataclass(frozen=True)
-class _Case:
+class Case:
     """One floor's work: a task and its labelled regions of each part of one split, and the inputs."""
 
     task: TaskData
     split: Split
-    inputs: _Inputs
+    inputs: Inputs
 
     @property
     def one_class(self) -> bool:
@@ -128,7 +121,7 @@ class _Case:
     def fitted(self, transform: str) -> TargetTransform:
         return TargetTransform.fit(transform, self.task.y[self.split.train])
 
-    def fit(self, candidate: _Candidate) -> None:
+    def fit(self, candidate: Candidate) -> None:
         """Fit to the training part."""
         from sklearn.utils.class_weight import compute_sample_weight
 
@@ -139,7 +132,7 @@ class _Case:
         with warnings.catch_warnings():
             candidate.model.fit(self.inputs.scaled[self.split.train], target, sample_weight=weight)
 
-    def predict(self, candidate: _Candidate, part: str = "test") -> NDArray:
+    def predict(self, candidate: Candidate, part: str = "test") -> NDArray:
         """Predictions for a part, in the target's own units."""
         import joblib
 
@@ -148,7 +141,7 @@ class _Case:
             predicted = candidate.model.predict(self.inputs.scaled[getattr(self.split, part)])
         return predicted if self.task.classes else self.fitted(candidate.transform).inverse(predicted)
 
-    def choose(self, candidates: Sequence[_Candidate]) -> _Candidate:
+    def choose(self, candidates: Sequence[Candidate]) -> Candidate:
         """The candidate, fitted, whose predictions score best on the validation part; the first of equals."""
         best, chosen = -np.inf, candidates[0]
         for candidate in candidates:
@@ -162,14 +155,14 @@ class _Case:
         return chosen
 
 
-def mean(case: _Case) -> NDArray:
+def mean(case: Case) -> NDArray:
     """The mean of the training part, or its majority class."""
     y = case.task.y[case.split.train]
     value = np.bincount(y).argmax() if case.task.classes else y.mean()
     return np.full(len(case.split.test), value)
 
 
-def location(case: _Case) -> NDArray:
+def location(case: Case) -> NDArray:
     """The mean, or the majority, of the five nearest training regions by distance between centres."""
     from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
@@ -179,7 +172,7 @@ def location(case: _Case) -> NDArray:
     return model.fit(xy[train], case.task.y[train]).predict(xy[case.split.test])
 
 
-def raw_ridge(case: _Case) -> NDArray:
+def raw_ridge(case: Case) -> NDArray:
     """Ridge regression or a ridge classifier, of which the validation part chooses the penalty.
 
     It also chooses whether classes are balanced and, of a target that the task learns in logarithms, whether to do so.
@@ -189,37 +182,47 @@ def raw_ridge(case: _Case) -> NDArray:
     if case.one_class:
         return mean(case)
     if case.task.classes:
-        candidates = [_Candidate(RidgeClassifier(a), balanced=b) for b in (False, True) for a in ALPHAS]
+        candidates = [Candidate(RidgeClassifier(a), balanced=b) for b in (False, True) for a in ALPHAS]
     else:
-        candidates = [_Candidate(Ridge(a), transform) for transform in case.transforms for a in ALPHAS]
+        candidates = [Candidate(Ridge(a), transform) for transform in case.transforms for a in ALPHAS]
     return case.predict(case.choose(candidates))
 
 
-def raw_forest(case: _Case) -> NDArray:
+def raw_forest(case: Case) -> NDArray:
     """A random forest of 100 trees. The validation part chooses whether classes are balanced and, of a target that the
     task learns in logarithms, whether to do so here.
 
     Regression trees try all inputs, up to 150, at every split. With a third of them R² falls, of population density in
     New York (spatial split) from 0.78 to 0.73 and of PM2.5 in Singapore (random split) from 0.97 to 0.94.
     """
-    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+    from sklearn.ensemble import RandomForestClassifier
 
-    shared = {
+    if case.task.classes:
+        model = partial(RandomForestClassifier, **_forest_settings(case))
+        candidates = [Candidate(model(), balanced=b) for b in (False, True)]
+    else:
+        candidates = [Candidate(regression_forest(case), transform) for transform in case.transforms]
+    return case.predict(case.choose(candidates))
+
+
+def regression_forest(case: Case) -> RandomForestRegressor:
+    """The forest of `raw_forest`, not yet fitted."""
+    from sklearn.ensemble import RandomForestRegressor
+
+    inputs = min(INPUTS_A_SPLIT, case.inputs.scaled.shape[1])
+    return RandomForestRegressor(min_samples_leaf=LEAF, max_features=inputs, **_forest_settings(case))
+
+
+def _forest_settings(case: Case) -> dict[str, Any]:
+    return {
         "n_estimators": TREES,
         "max_samples": min(1.0, ROWS_A_TREE / len(case.split.train)),
         "n_jobs": -1,
         "random_state": 0,
     }
-    if case.task.classes:
-        candidates = [_Candidate(RandomForestClassifier(**shared), balanced=b) for b in (False, True)]
-    else:
-        inputs = min(INPUTS_A_SPLIT, case.inputs.scaled.shape[1])
-        model = partial(RandomForestRegressor, min_samples_leaf=LEAF, max_features=inputs, **shared)
-        candidates = [_Candidate(model(), transform) for transform in case.transforms]
-    return case.predict(case.choose(candidates))
 
 
-FLOORS: dict[str, Callable[[_Case], NDArray]] = {
+FLOORS: dict[str, Callable[[Case], NDArray]] = {
     "mean": mean,
     "location": location,
     "raw-ridge": raw_ridge,
@@ -227,7 +230,7 @@ FLOORS: dict[str, Callable[[_Case], NDArray]] = {
 }
 
 
-def _kept(floor: str, case: _Case, digests: Mapping[str, str]) -> NDArray:
+def _kept(floor: str, case: Case, digests: Mapping[str, str]) -> NDArray:
     """Test predictions of a floor, from the cache folder where they are."""
     import sklearn
 

@@ -11,11 +11,12 @@ METRICS = {
 }
 """The metrics of each kind of task; the first is the one models are chosen and compared by."""
 
-HIGHER_IS_BETTER = {"r2", "macro_f1", "weighted_f1", "macro_recall", "accuracy"}
+HIGHER_IS_BETTER = {"r2", "r2_fold_mean", "macro_f1", "weighted_f1", "macro_recall", "accuracy", "nmi", "ari"}
 
 LABELS = {
-    "r2": "R²", "mae": "MAE", "rmse": "RMSE", "mse": "MSE",
+    "r2": "R²", "r2_fold_mean": "fold-mean R²", "mae": "MAE", "rmse": "RMSE", "mse": "MSE",
     "macro_f1": "macro-F1", "weighted_f1": "weighted F1", "macro_recall": "macro recall", "accuracy": "accuracy",
+    "nmi": "NMI", "ari": "ARI",
 }  # fmt: skip
 
 
@@ -51,6 +52,11 @@ def classification(truth: NDArray, prediction: NDArray) -> dict[str, float]:
     }
 
 
-def kind_of(metric: str) -> str:
-    """The kind of task a metric belongs to."""
-    return next(kind for kind, metrics in METRICS.items() if metric in metrics)
+def clustering(truth: NDArray, cluster: NDArray) -> dict[str, float]:
+    """`nmi` (normalised by the mean of both entropies) and `ari` of clusters [n] against the true classes [n]."""
+    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+    return {
+        "nmi": float(normalized_mutual_info_score(truth, cluster)),
+        "ari": float(adjusted_rand_score(truth, cluster)),
+    }

@@ -59,21 +59,32 @@ def raw_inputs(city: City, recipe: UsesModalitiesAndViews) -> RawInputs:
     """
     modalities, views = recipe.modalities, recipe.views
     components = {use.name for use in (*modalities.values(), *views.values())}
-    read = {use.params.get("source") or use.params.get("table") or name for name, use in modalities.items()}
+    captions = {use.params.get("source") for use in modalities.values() if use.name in _CAPTIONS}
+    read = {
+        use.params.get("source") or use.params.get("table") or name
+        for name, use in modalities.items()
+        if use.name not in _CAPTIONS
+    }
     blocks = [_geometry(city)]
     if components & {"poi", "poi_counts"}:
         blocks.append(_points_of_interest(city))
-    if components & {"mobility", "flow_profile"}:
+    if components & {"mobility", "temporal", "flow_profile"}:
         blocks.append(_flows(city))
     blocks += [_bands(city, source) for source in city.image_sources if source in read]
-    if components & {"text", "words"}:
-        blocks += [_captions(city, source) for source in city.caption_sources]
+    blocks += [_captions(city, source) for source in city.caption_sources if captions & {source, None}]
     blocks += [_table(city, table) for table in city.tables if table in read]
-    blocks += [_features(city, name, use) for name, use in modalities.items() if use.name not in _READ_ABOVE]
+    blocks += [_features(city, name, use) for name, use in modalities.items() if not _read_above(use)]
     return RawInputs(np.hstack([values for values, _ in blocks]), tuple(name for _, names in blocks for name in names))
 
 
-_READ_ABOVE = {"vit", "text", "geoclip", "poi_counts", "table", "coordinates", "words"}
+# Encoders whose `source` is one of captions, by default all of them.
+_CAPTIONS = {"text", "words"}
+
+
+def _read_above(use: Use) -> bool:
+    if use.name == "poi_counts":
+        return use.params.get("form", "log") == "log"
+    return use.name in {"vit", "text", "geoclip", "table", "coordinates", "words"}
 
 
 def _geometry(city: City) -> tuple[NDArray, list[str]]:

@@ -1,4 +1,7 @@
-"""The two split protocols: `random` over regions, and `spatial`, whole blocks of a grid over the city."""
+"""The two split protocols with a validation part: `random` over regions, and `spatial`, whole blocks of a grid.
+
+The third protocol, `folds`, has none and is of `urbankit.evaluation.folds`.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from numpy.typing import NDArray
 from urbankit.errors import UserError
 
 PROTOCOLS = ("random", "spatial")
+FOLDS = "folds"
 PARTS = ("train", "validation", "test")
 FRACTIONS = (0.6, 0.2, 0.2)
 BLOCKS = 10
@@ -46,6 +50,11 @@ class Split:
         for part in PARTS:
             names[getattr(self, part)] = part
         return names
+
+
+def protocol_label(protocol: str) -> str:
+    """How a protocol is called where its results are shown."""
+    return protocol if protocol == FOLDS else f"{protocol} split"
 
 
 def make_split(

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from urbankit.evaluation.metrics import HIGHER_IS_BETTER, LABELS, METRICS, kind_of
+from urbankit.evaluation.metrics import HIGHER_IS_BETTER, LABELS
+from urbankit.evaluation.splits import FOLDS, protocol_label
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console, ConsoleOptions, RenderResult
 
-SHOWN = {
-    "regression": ("r2", "mae", "rmse"),
-    "classification": ("macro_f1", "weighted_f1", "macro_recall"),
-}
+SHOWN = ("r2", "r2_fold_mean", "mae", "rmse", "macro_f1", "weighted_f1", "macro_recall", "nmi", "ari")
+"""Metrics that have a column, in this order, where they were recorded; models are compared by a split's first."""
+
 FLOOR = "floor:"
 
 
@@ -76,8 +76,8 @@ class ResultsTable:
 
     def _section(self, task: str) -> Section:
         of_task = self.metrics[self.metrics["task"] == task]
-        kind = kind_of(of_task["metric"].iloc[0])
-        columns = tuple((split, metric) for split in self.splits for metric in SHOWN[kind])
+        recorded = set(zip(of_task["split"], of_task["metric"], strict=True))
+        columns = tuple((s, metric) for s in self.splits for metric in SHOWN if (s, metric) in recorded)
         # A mean over only the seeds where R² is defined would compare different test parts: one NaN makes it NaN.
         grouped = of_task.groupby(["model", "split", "metric"], sort=False)["value"]
         stats = grouped.agg(mean=lambda v: v.mean(skipna=False), std=lambda v: v.std(ddof=1), seeds="size")
@@ -89,19 +89,18 @@ class ResultsTable:
         rows = tuple(
             Row(model, tuple(_cell(found[model, column], best[column]) for column in columns)) for model in models
         )
-        return Section(task, columns, rows, tuple(self._comparisons(of_task, METRICS[kind][0])))
+        firsts = {split: next(metric for one, metric in columns if one == split) for split in dict(columns)}
+        return Section(task, columns, rows, tuple(self._comparisons(of_task, firsts)))
 
-    def _comparisons(self, of_task: pd.DataFrame, metric: str) -> Iterator[str]:
-        """Each method against the floor with the best mean on that split: paired differences over seeds."""
-        values = of_task[of_task["metric"] == metric].pivot_table(
-            index=["split", "seed"], columns="model", values="value", sort=False
-        )
-        methods = [model for model in values if not model.startswith(FLOOR)]
-        floors = [model for model in values if model.startswith(FLOOR)]
-        for split in self.splits if methods and floors else ():
-            if split not in values.index.get_level_values(0):
+    def _comparisons(self, of_task: pd.DataFrame, firsts: dict[str, str]) -> Iterator[str]:
+        """Each method against the floor with the best mean of a split's first metric: paired differences over seeds."""
+        for split, metric in firsts.items():
+            chosen = of_task[(of_task["split"] == split) & (of_task["metric"] == metric)]
+            one = chosen.pivot_table(index="seed", columns="model", values="value", sort=False)
+            methods = [model for model in one if not model.startswith(FLOOR)]
+            floors = [model for model in one if model.startswith(FLOOR)]
+            if not methods or not floors:
                 continue
-            one = values.loc[split]
             if one[floors].isna().all(axis=None):  # nothing to learn from: a split without a training part
                 continue
             best = one[floors].mean().idxmax()
@@ -111,10 +110,22 @@ class ResultsTable:
                     continue
                 spread = f" ± {difference.std(ddof=1):.3f}" if len(difference) > 1 else ""
                 yield (
-                    f"{split}: {method} {difference.mean():+.3f}{spread} {LABELS[metric]} against the best floor, "
-                    f"{best.removeprefix(FLOOR)}; above it on {int((difference > 0).sum())} of {len(difference)} "
+                    f"{split}: {method} {difference.mean():+.3f}{spread} {label(split, metric)} against the best floor,"
+                    f" {best.removeprefix(FLOOR)}; above it on {int((difference > 0).sum())} of {len(difference)} "
                     + ("seed" if len(difference) == 1 else "seeds")
                 )
+
+    def _places(self, section: Section, splits: Sequence[str]) -> list[int | None]:
+        """Positions in the section's columns, split by split, None where a split is wider than this task needs."""
+        places: list[int | None] = []
+        for split in splits:
+            own = [i for i, (one, _) in enumerate(section.columns) if one == split]
+            places += [*own, *[None] * (self._width(split) - len(own))]
+        return places
+
+    def _width(self, split: str) -> int:
+        """Columns that a split needs: as many as the task with most of them."""
+        return max(sum(one == split for one, _ in section.columns) for section in self.sections)
 
     def __str__(self) -> str:
         from rich.console import Console
@@ -150,17 +161,16 @@ class ResultsTable:
 
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         table.add_column("")
-        width = max(len(metrics) for metrics in SHOWN.values())
         for split in splits:
-            for place in range(width):
+            for place in range(self._width(split)):
                 table.add_column(split if place == 0 else "", justify="right", no_wrap=True)
         for section in self.sections:
-            shown = [i for i, (split, _) in enumerate(section.columns) if split in splits]
-            labels = [LABELS[section.columns[i][1]] for i in shown]
-            table.add_row(Text(section.task, style="bold"), *(Text(label, style="italic") for label in labels))
+            shown = self._places(section, splits)
+            labels = [label(*section.columns[i]) if i is not None else "" for i in shown]
+            table.add_row(Text(section.task, style="bold"), *(Text(text, style="italic") for text in labels))
             last = sum(not row.is_floor for row in section.rows) - 1
             for place, row in enumerate(section.rows):
-                cells = (Text(str(row.cells[i]), style="bold" if row.cells[i].best else "") for i in shown)
+                cells = (_text(row.cells[i]) if i is not None else "" for i in shown)
                 end = place == len(section.rows) - 1
                 table.add_row(Text(f"  {row.label}"), *cells, end_section=place == last or end)
         return table
@@ -169,7 +179,7 @@ class ResultsTable:
         """The table as Markdown, one table a task."""
         lines = []
         for section in self.sections:
-            heads = [f"{split} {LABELS[metric]}" for split, metric in section.columns]
+            heads = [f"{split} {label(split, metric)}" for split, metric in section.columns]
             lines += [f"| {_cell_text(section.task)} | {' | '.join(heads)} |", "|---|" + "---:|" * len(heads)]
             for row in section.rows:
                 cells = (f"**{cell}**" if cell.best else str(cell) for cell in row.cells)
@@ -179,22 +189,37 @@ class ResultsTable:
 
     def html(self) -> str:
         """The table as an HTML fragment, everything escaped."""
-        width = max(len(metrics) for metrics in SHOWN.values())
-        heads = "".join(f'<th colspan="{width}">{escape(split)} split</th>' for split in self.splits)
+        heads = "".join(f'<th colspan="{self._width(s)}">{escape(protocol_label(s))}</th>' for s in self.splits)
         parts = [f'<table class="results"><thead><tr><th></th>{heads}</tr></thead>']
         for section in self.sections:
-            labels = "".join(f"<th>{escape(LABELS[metric])}</th>" for _, metric in section.columns)
+            shown = self._places(section, self.splits)
+            labels = "".join(f"<th>{escape(label(*section.columns[i])) if i is not None else ''}</th>" for i in shown)
             parts.append(f"<tbody><tr class='task'><th>{escape(section.task)}</th>{labels}</tr>")
             floors = False
             for row in section.rows:
                 first = row.is_floor and not floors
                 floors = row.is_floor
-                cells = "".join(f"<td{' class=best' if cell.best else ''}>{cell}</td>" for cell in row.cells)
+                cells = "".join(_html(row.cells[i]) if i is not None else "<td></td>" for i in shown)
                 parts.append(f"<tr{' class=rule' if first else ''}><th>{escape(row.label)}</th>{cells}</tr>")
             parts.append("</tbody>")
         parts.append("</table>")
         lines = "".join(f"<li>{escape(f'{s.task}, {line}')}</li>" for s in self.sections for line in s.comparisons)
         return "".join(parts) + (f"<ul>{lines}</ul>" if lines else "")
+
+
+def label(split: str, metric: str) -> str:
+    """A metric's name in the table. Over folds there are two R², and the name says which."""
+    return f"pooled {LABELS[metric]}" if (split, metric) == (FOLDS, "r2") else LABELS[metric]
+
+
+def _text(cell: Cell) -> Any:
+    from rich.text import Text
+
+    return Text(str(cell), style="bold" if cell.best else "")
+
+
+def _html(cell: Cell) -> str:
+    return f"<td{' class=best' if cell.best else ''}>{cell}</td>"
 
 
 def _best(metric: str, means: Sequence[float]) -> float:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,22 @@ LARGEST = 1e30
 """Nothing that is measured is larger; a value that stands for missing and was not declared so is."""
 
 SCALES = ("own", "log")
+
+
+class Scored(NamedTuple):
+    """`records` are metric records; `predictions` is the table of `TaskData.predictions`."""
+
+    records: list[dict[str, Any]]
+    predictions: pd.DataFrame
+
+    @classmethod
+    def joined(cls, parts: Iterable[Scored]) -> Scored:
+        """All records and predictions of `parts`, in their order."""
+        import pandas as pd
+
+        parts = list(parts)
+        tables = [pd.DataFrame(), *(part.predictions for part in parts)]
+        return cls([record for part in parts for record in part.records], pd.concat(tables, ignore_index=True))
 
 
 @dataclass(frozen=True)
@@ -59,9 +75,13 @@ class TaskData:
         self, model: str, protocol: str, seed: int, regions: NDArray[np.int64], prediction: NDArray
     ) -> list[dict[str, Any]]:
         """Metric records (`task, model, split, seed, metric, value`) of predictions [n] for labelled `regions` [n]."""
+        return self.scores(model, protocol, seed, score(self.kind, self.y[regions], prediction))
+
+    def scores(self, model: str, protocol: str, seed: int, values: Mapping[str, float]) -> list[dict[str, Any]]:
+        """Metric records of metrics that were computed elsewhere."""
         return [
             {"task": self.name, "model": model, "split": protocol, "seed": seed, "metric": metric, "value": value}
-            for metric, value in score(self.kind, self.y[regions], prediction).items()
+            for metric, value in values.items()
         ]
 
     def predictions(

@@ -21,6 +21,16 @@ class Head(Component, nn.Module, ABC):
     def forward(self, embedding: Tensor) -> Tensor:
         """Predictions [B, out_dim] of `embedding` [B, in_dim]."""
 
+    def divide(self, blocks: Sequence[int]) -> None:
+        """Called once before training with the widths of the parts of the embedding, in order; ignored by default.
+
+        Fitted heads are told when they are fitted.
+        """
+
+    def block_weights(self) -> Tensor | None:
+        """How much the head leans on each part of the embedding, float [blocks]; None where it does not say."""
+        return None
+
 
 class FittedHead(Head):
     """A head that is fitted to the pre-trained embedding as a whole, rather than by gradient steps with the method."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -54,6 +54,7 @@ class Method(Component, nn.Module, ABC):
     """A pre-training procedure. `dim` is the width of the region embedding.
 
     `blocks` are the widths of the parts that the embedding consists of, side by side; empty where it is one whole.
+    `block_names` say what each of them is.
 
     A method is a module over region indices: it loads the observations of the regions it is asked for. Its random
     choices (walks, observations, augmentation) come from torch's global generator, which the training loop seeds anew
@@ -62,6 +63,7 @@ class Method(Component, nn.Module, ABC):
 
     dim: int
     blocks: Sequence[int] = ()
+    block_names: Sequence[str] = ()
     inductive: ClassVar[bool] = False
     """Whether the weights can embed the regions of a city that they were not trained on (`transfer.graph: keep`)."""
     region_state: ClassVar[tuple[str, ...]] = ()
@@ -102,3 +104,11 @@ class Method(Component, nn.Module, ABC):
     def check(cls, params: Any, modalities: set[str], views: set[str]) -> list[tuple[str, str]]:
         """Mistakes that only the whole recipe shows, as (key below `method`, message); none by default."""
         return []
+
+
+def named_blocks(parts: Iterable[str], blocks: Sequence[int], whole: str) -> list[str]:
+    """Names of the `blocks` of a fusion of `parts`: theirs where it keeps them apart, else that of the `whole`."""
+    names = list(parts)
+    if len(names) == len(blocks):
+        return names
+    return [whole] if len(blocks) == 1 else [f"{whole} {index}" for index in range(len(blocks))]

@@ -79,7 +79,7 @@ class Channels(nn.Module):
         }
 
     def _encoder(self, channel: str) -> nn.Module:
-        return self.encoders[channel.split("/")[0]]
+        return self.encoders[modality(channel)]
 
     def _autocast(self, device: torch.device) -> torch.autocast | nullcontext:
         return nullcontext() if self.precision is None else torch.autocast(device.type, dtype=self.precision)
@@ -97,5 +97,10 @@ class Channels(nn.Module):
         return [name for name in features if all(part in self.encoders for part in name.split("/"))]
 
     def _pool(self, channel: str) -> RegionEncoder:
-        modality, _, anchor = channel.partition("/")
-        return RegionEncoder(self.encoders[modality], anchor or None)
+        _, _, anchor = channel.partition("/")
+        return RegionEncoder(self._encoder(channel), anchor or None)
+
+
+def modality(channel: str) -> str:
+    """The modality whose observations a channel has: `text` of `text/svi`."""
+    return channel.split("/")[0]

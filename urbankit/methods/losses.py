@@ -22,10 +22,16 @@ def info_nce(a: Tensor, b: Tensor, temperature: float) -> Tensor:
     return F.cross_entropy(similarity(a, b, temperature), torch.arange(len(a), device=a.device))
 
 
-def two_way_info_nce(a: Tensor, b: Tensor, temperature: float) -> Tensor:
-    """Two-way InfoNCE (eq. 12 and 13): the sum, not the mean, of both directions."""
+def two_way_info_nce(a: Tensor, b: Tensor, temperature: float, weight: Tensor | None = None) -> Tensor:
+    """Two-way InfoNCE (eq. 12 and 13): the sum, not the mean, of both directions.
+
+    `weight` [B] multiplies the terms of each row, which remain negatives of the others; without it all count 1.
+    """
     if len(a) < 2:
         return (a.sum() + b.sum()) * 0.0
     logits = similarity(a, b, temperature)
     match = torch.arange(len(a), device=a.device)
-    return F.cross_entropy(logits, match) + F.cross_entropy(logits.T, match)
+    if weight is None:
+        return F.cross_entropy(logits, match) + F.cross_entropy(logits.T, match)
+    both = F.cross_entropy(logits, match, reduction="none") + F.cross_entropy(logits.T, match, reduction="none")
+    return (weight * both).mean()

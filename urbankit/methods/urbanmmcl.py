@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 from typing import Any, Literal
 
@@ -10,14 +11,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from urbankit import component, registry
-from urbankit.component import Use, uses
+from urbankit.component import Name, Use, uses
 from urbankit.errors import closest
 from urbankit.graph.base import Encoded
 from urbankit.graph.graph import Graph
 from urbankit.graph.subgraph import Readout
-from urbankit.methods.base import Inputs, Method
-from urbankit.methods.channels import Channels
+from urbankit.methods.base import Inputs, Method, named_blocks
+from urbankit.methods.channels import Channels, modality
 from urbankit.methods.losses import info_nce, two_way_info_nce
+from urbankit.methods.view_groups import ViewGroup, ViewGroups, group_mistakes, joined_names
 from urbankit.modules import NamedModules
 
 Pair = tuple[str, str]
@@ -48,6 +50,12 @@ class UrbanMMCL(Method):
             "street views. Default: every modality but text, and the locations of those with points of their own.",
             json_schema_extra={"source": "eq. 16"},
         )
+        caption_weights: Use = uses(
+            "pair_weight",
+            "uniform",
+            "How much each region's pair counts in an alignment of a modality with `text`. Not in the paper, which "
+            "counts all alike.",
+        )
         fusion: Use = uses("fusion", "add", "How a region's vectors become its node feature (eq. 16, section 5.2).")
         temperature: float = Field(
             0.5, gt=0, description="Temperature of both contrastive losses.", json_schema_extra={"source": "4.2.3"}
@@ -62,9 +70,16 @@ class UrbanMMCL(Method):
             description="How a subgraph's node vectors become one: their mean, the region's own, or both side by side.",
             json_schema_extra={"source": "eq. 24"},
         )
+        view_groups: dict[Name, ViewGroup] = Field(
+            default_factory=dict,
+            description="Views that are joined into one before views are contrasted, such as the hours of mobility: "
+            "{mobility: {views: [morning, evening], fusion: {name: attention}}}. Each has its own graph encoder and "
+            "reconstruction; contrasts, decoders and Z* see the group.",
+            json_schema_extra={"source": "not in the paper; after its section 5.4"},
+        )
         view_contrasts: list[Pair] | None = Field(
             None,
-            description="Pairs of views to contrast. Default: all of them.",
+            description="Pairs of views, or groups of views, to contrast. Default: all of them.",
             json_schema_extra={"source": "eq. 25, 26"},
         )
         view_scale: Literal["unit", "literal"] = Field(
@@ -90,6 +105,13 @@ class UrbanMMCL(Method):
         mask_share: float = Field(0.3, gt=0, lt=1, description="Share of regions whose features are hidden.")
         view_fusion: Use = uses("fusion", "concat", "How the embeddings of the views are joined.")
         join: Use = uses("fusion", "concat", "How node feature and joined views make the region embedding Z*.")
+        block_scale: Literal["learned", "unit"] = Field(
+            "learned",
+            description="`unit` centres every block of Z* (a modality's vector, a view's) and divides it by the root "
+            "of its mean squared length over all regions, so that blocks weigh alike in a probe with a fixed penalty; "
+            "`learned` leaves them as they are.",
+            json_schema_extra={"source": "not in the paper; after multiple factor analysis"},
+        )
         alpha: float = Field(
             0.5, ge=0, description="Weight of the multi-modal loss.", json_schema_extra={"source": "eq. 27"}
         )
@@ -108,6 +130,13 @@ class UrbanMMCL(Method):
         super().__init__(params, inputs)
         p = params
         self.channels = Channels(inputs, p.dim, self._alignments(), p.features, p.max_observations)
+        self.caption_weights = NamedModules(
+            {
+                f"{first}–{second}": registry.create("pair_weight", p.caption_weights)
+                for first, second in self.channels.alignments
+                if "text" in (modality(first), modality(second))
+            }
+        )
         features = self.channels.features
         self.fusion = registry.create("fusion", p.fusion, [p.dim] * len(features), p.dim)
         width = self.fusion.out_dim
@@ -119,9 +148,13 @@ class UrbanMMCL(Method):
             self.subgraph_encoders[view] = registry.create("graph_encoder", p.subgraph_encoder, width, inputs.engine)
         self.subgraph = registry.create("subgraph", p.subgraph)
         self.projection_heads, self.decoders = NamedModules(), NamedModules()
-        dims = [e.out_dim * (2 if p.readout == "mean+root" else 1) for e in self.subgraph_encoders.values()]
+        sides = 2 if p.readout == "mean+root" else 1
+        self.groups = ViewGroups(
+            p.view_groups, {view: sides * encoder.out_dim for view, encoder in self.subgraph_encoders.items()}, p.dim
+        )
+        dims = list(self.groups.dims.values())
         self.view_fusion = registry.create("fusion", p.view_fusion, dims, p.dim) if dims else None
-        for view, dim in zip(self.views, dims, strict=True):
+        for view, dim in self.groups.dims.items():
             if p.projection_head:
                 self.projection_heads[view] = _perceptron(dim, p.projection_head, p.projection_head)
             if p.masked_features:
@@ -130,8 +163,12 @@ class UrbanMMCL(Method):
         self.join = registry.create("fusion", p.join, joined, p.dim)
         self.dim = self.join.out_dim
         own = self.fusion.blocks([[p.dim]] * len(features))
-        seen = [self.view_fusion.blocks([[dim] for dim in dims])] if self.view_fusion else []
-        self.blocks = self.join.blocks([own, *seen])
+        seen = self.view_fusion.blocks([[dim] for dim in dims]) if self.view_fusion else []
+        self.blocks = self.join.blocks([own, seen] if self.view_fusion else [own])
+        parts = [*named_blocks(features, own, "modalities"), *named_blocks(self.groups.dims, seen, "views")]
+        self.block_names = named_blocks(parts, self.blocks, "embedding")
+        self.register_buffer("shift", torch.zeros(self.dim))
+        self.register_buffer("scale", torch.ones(self.dim))
         # Node features of the regions outside a mini-batch, as they were when last encoded.
         self.register_buffer("bank", torch.zeros(inputs.n_regions, width))
         for view in self.views:
@@ -143,10 +180,10 @@ class UrbanMMCL(Method):
         """Eq. 12 to 14: a two-way InfoNCE for each alignment, over the regions that have both modalities."""
         losses = {}
         for first, second in self.channels.alignments:
-            both = present[first] & present[second]
-            losses[f"{first}–{second}"] = two_way_info_nce(
-                vectors[first][both], vectors[second][both], self.params.temperature
-            )
+            both, pair = present[first] & present[second], f"{first}–{second}"
+            a, b = vectors[first][both], vectors[second][both]
+            weight = self.caption_weights[pair](a, b) if pair in self.caption_weights else None
+            losses[pair] = two_way_info_nce(a, b, self.params.temperature, weight)
         return losses
 
     def fuse(self, vectors: dict[str, Tensor], present: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -160,7 +197,7 @@ class UrbanMMCL(Method):
     def view_embeddings(self, x: Tensor, regions: Tensor) -> tuple[dict[str, Tensor], dict[str, Encoded]]:
         """Eq. 17 to 24: for each view the subgraph embeddings [B, d] of `regions`, and the encoded nodes.
 
-        `x` are the node features [N, width] of all regions.
+        `x` are the node features [N, width] of all regions. Embeddings of grouped views come joined, as their group's.
         """
         embeddings, encodings = {}, {}
         for view, graph in self.graphs.items():
@@ -169,24 +206,24 @@ class UrbanMMCL(Method):
             weight = encoder.edge_weight(graph, encoded, graph.src, graph.dst)  # eq. 19
             drawn = self.subgraph.sample(graph, weight, regions)  # eq. 22
             embeddings[view] = self.subgraph_encoders[view].embed(drawn, x, self.params.readout)  # eq. 23, 24
-        return embeddings, encodings
+        return self.groups(embeddings, self._present(regions)), encodings
 
     def view_losses(
         self, embeddings: dict[str, Tensor], encodings: dict[str, Encoded], regions: Tensor
     ) -> dict[str, Tensor]:
         """Eq. 20, 21, 25 and 26: reconstruction and divergence of each view, and the contrast of each pair of views."""
-        losses = {}
+        losses, has = {}, self._present(regions)
         if self.projection_heads:
             embeddings = {view: self.projection_heads[view](s) for view, s in embeddings.items()}
         for view, encoded in encodings.items():
-            there = regions[self._has(view, regions)]
+            there = regions[has[view]]
             if len(there):
                 for name, value in self.graph_encoders[view].losses(self.graphs[view], encoded, there).items():
                     losses[f"{view} {name}"] = value
-        pairs = self.params.view_contrasts
-        for first, second in combinations(self.views, 2) if pairs is None else pairs:
+        pairs, has = self.params.view_contrasts, self.groups.present(has)
+        for first, second in combinations(embeddings, 2) if pairs is None else pairs:
             if first in embeddings and second in embeddings:
-                both = self._has(first, regions) & self._has(second, regions)
+                both = has[first] & has[second]
                 losses[f"{first}–{second}"] = info_nce(
                     embeddings[first][both], embeddings[second][both], self.params.temperature
                 )
@@ -227,6 +264,10 @@ class UrbanMMCL(Method):
 
     def forward(self, regions: Tensor) -> Tensor:
         """Z* [B, dim]: the fused node feature joined with the fused embeddings of the views."""
+        return (self._joined(regions) - self.shift) / self.scale
+
+    def _joined(self, regions: Tensor) -> Tensor:
+        """Z* [B, dim] before `block_scale`."""
         vectors, present = self.channels(regions)
         own, has_any = self.fuse(vectors, present)
         if self.view_fusion is None:
@@ -234,8 +275,8 @@ class UrbanMMCL(Method):
         x = self._all_features(regions, own)
         rounds = 1 if self.training else self.params.walks
         drawn = [self.view_embeddings(x, regions)[0] for _ in range(rounds)]
-        embeddings = [torch.stack([one[view] for one in drawn]).mean(dim=0) for view in self.views]
-        has_view = [self._has(view, regions) for view in self.views]
+        embeddings = [torch.stack([one[view] for one in drawn]).mean(dim=0) for view in drawn[0]]
+        has_view = list(self.groups.present(self._present(regions)).values())
         views = self.view_fusion(embeddings, has_view)
         return self.join([own, views], [has_any, torch.stack(has_view).any(dim=0)])
 
@@ -245,8 +286,10 @@ class UrbanMMCL(Method):
         self.channels.keep()
         training = self.training
         self.eval()
-        for regions in torch.arange(self.inputs.n_regions, device=self.bank.device).split(512):
+        for regions in self._everyone():
             self.bank[regions] = self.fuse(*self.channels(regions))[0]
+        if self.params.block_scale == "unit":
+            self._measure_blocks()
         self.train(training)
 
     def prefetch(self, regions: Tensor) -> None:
@@ -261,7 +304,10 @@ class UrbanMMCL(Method):
             **self.channels.parts(),
             "pretext": [*self.projection_heads.parameters(), *self.decoders.parameters()],
             "fusion": [
-                p for module in (self.fusion, self.view_fusion, self.join) if module for p in module.parameters()
+                p
+                for module in (self.fusion, self.groups, self.view_fusion, self.join)
+                if module is not None
+                for p in module.parameters()
             ],
             "graph_encoder": list(self.graph_encoders.parameters()),
             "subgraph_encoder": list(self.subgraph_encoders.parameters()),
@@ -269,16 +315,24 @@ class UrbanMMCL(Method):
 
     @classmethod
     def check(cls, params: Params, modalities: set[str], views: set[str]) -> list[tuple[str, str]]:
-        modality = [(f"alignments.{i}", name) for i, pair in enumerate(params.alignments or []) for name in pair]
-        modality += [
-            (f"features.{i}", part) for i, name in enumerate(params.features or []) for part in name.split("/")
+        named = [(f"alignments.{i}", name) for i, pair in enumerate(params.alignments or []) for name in pair]
+        named += [(f"features.{i}", part) for i, name in enumerate(params.features or []) for part in name.split("/")]
+        contrasted = [
+            (f"view_contrasts.{i}", name) for i, pair in enumerate(params.view_contrasts or []) for name in pair
         ]
-        view = [(f"view_contrasts.{i}", name) for i, pair in enumerate(params.view_contrasts or []) for name in pair]
-        return [
-            (key, f"the recipe has no {kind} '{name}'.{closest(name, known)}")
-            for kind, named, known in (("modality", modality, modalities), ("view", view, views))
+        joined = joined_names(params.view_groups, views)
+        mistakes = [
+            (key, f"the recipe has no modality '{name}'.{closest(name, modalities)}")
             for key, name in named
-            if name not in known
+            if name not in modalities
+        ]
+        for key, name in contrasted:
+            if name in views - joined:
+                mistakes.append((key, f"'{name}' is in a group; contrast the group"))
+            elif name not in joined:
+                mistakes.append((key, f"the recipe has no view '{name}'.{closest(name, joined)}"))
+        return mistakes + [
+            (f"view_groups.{key}", message) for key, message in group_mistakes(params.view_groups, views)
         ]
 
     def _apply(self, *args: Any, **kwargs: Any) -> UrbanMMCL:
@@ -307,8 +361,26 @@ class UrbanMMCL(Method):
             return torch.zeros(len(x), dtype=torch.bool, device=x.device)
         return torch.rand(len(x)).to(x.device) < self.params.mask_share
 
-    def _has(self, view: str, regions: Tensor) -> Tensor:
-        return getattr(self, f"has_{view}")[regions]
+    def _present(self, regions: Tensor) -> dict[str, Tensor]:
+        """Where (bool [B]) each view is present."""
+        return {view: getattr(self, f"has_{view}")[regions] for view in self.views}
+
+    def _measure_blocks(self) -> None:
+        """Centre and root mean squared length of each block of Z* over all regions; a constant block keeps its size.
+
+        Walks are drawn from a seed of their own, so that a resumed training measures the same.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            z = torch.cat([self._joined(part) for part in self._everyone()])
+        self.shift.copy_(z.mean(dim=0))
+        for block, scale in zip((z - self.shift).split(self.blocks, dim=1), self.scale.split(self.blocks), strict=True):
+            length = block.square().sum(dim=1).mean().sqrt()
+            scale.fill_(length if length > 1e-6 else 1.0)
+
+    def _everyone(self) -> Sequence[Tensor]:
+        """All region indices, in batches that fit into memory."""
+        return torch.arange(self.inputs.n_regions, device=self.bank.device).split(512)
 
     def _all_features(self, regions: Tensor, own: Tensor) -> Tensor:
         """Node features [N, width] of all regions: fresh for the mini-batch, and for the others too where encoder

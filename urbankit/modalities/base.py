@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +18,17 @@ if TYPE_CHECKING:
     from urbankit.city.city import City
 
 Batch = Tensor | dict[str, Tensor]
+
+
+class Tokens(NamedTuple):
+    """What a backbone makes of n observations: a vector of each, and one of each of its parts.
+
+    `vector` Tensor[n, width], `tokens` Tensor[n, L, width], and which tokens are there, `present` bool Tensor[n, L].
+    """
+
+    vector: Tensor
+    tokens: Tensor
+    present: Tensor
 
 
 class EncoderParams(Params):
@@ -115,8 +126,16 @@ class ModalityEncoder(nn.Module, Component):
         """The backbone's vectors, Tensor[n, width], of a batch that `load` returned, on the encoder's device."""
         raise NotImplementedError
 
+    def tokens(self, batch: Batch) -> Tokens:
+        """As `forward`, with the vectors of the parts beside: patches of an image, tokens of a caption.
+
+        An encoder whose observations have no parts returns each as its own only one.
+        """
+        vector = self(batch)
+        return Tokens(vector, vector.unsqueeze(1), torch.ones(len(vector), 1, dtype=torch.bool, device=vector.device))
+
     def project(self, x: Tensor) -> Tensor:
-        """Backbone vectors Tensor[n, width] in the shared space, Tensor[n, dim]."""
+        """Backbone vectors Tensor[..., width] in the shared space, Tensor[..., dim]."""
         return self.projection(x)
 
     def fingerprint(self, of: str | None = None) -> str:

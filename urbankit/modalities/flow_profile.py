@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field
 from scipy import sparse
 
+from urbankit.modalities.counted import DESCRIPTION, Form, in_form
 from urbankit.modalities.features import FeatureEncoder, FeatureParams
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class FlowProfile(FeatureEncoder):
-    """Principal components of log(1 + flow) to and from every region, the totals, and the flow within the region.
+    """Principal components of the flows to and from every region, the totals, and the flow within the region.
 
     They are computed from the flows of all regions, without any label. Regions without any flow are absent.
     """
@@ -24,6 +25,7 @@ class FlowProfile(FeatureEncoder):
         components: int = Field(
             16, ge=0, description="Principal components of the rows and columns together; 0 keeps the totals alone."
         )
+        form: Form = Field("log", description=f"Form of flows and totals. {DESCRIPTION}")
         per_area: bool = Field(False, description="Also the totals for each km² of the region, as logarithms.")
 
     @classmethod
@@ -39,7 +41,7 @@ class FlowProfile(FeatureEncoder):
 
     def features(self, city: City) -> tuple[np.ndarray, np.ndarray]:
         flows = sparse.csr_array(city.flows())
-        values = flow_profile(flows, self.params.components)
+        values = flow_profile(flows, self.params.components, self.params.form)
         if self.params.per_area:
             totals = np.log1p(np.column_stack([flows.diagonal(), flows.sum(axis=1), flows.sum(axis=0)]))
             values = np.hstack([values, totals - np.log(np.asarray(city.area_km2))[:, None]])
@@ -47,12 +49,12 @@ class FlowProfile(FeatureEncoder):
         return values[region], region
 
 
-def flow_profile(flows: sparse.csr_array, components: int) -> np.ndarray:
+def flow_profile(flows: sparse.csr_array, components: int, form: Form = "log") -> np.ndarray:
     """The profile of every region: float64[N, components + 5].
 
     The columns are the principal components (singular vectors times singular values) of [L, Lᵀ], where L, N by N and
-    sparse, is log(1 + flow) between different regions; then log(1 + x) of the flow within the region, of the flow out
-    and in, and of the number of regions it goes to and comes from. There are at most N - 1 components.
+    sparse, is the flow between different regions in `form`; then, in the same form, the flow within the region, the
+    flow out and in, and the number of regions it goes to and comes from. There are at most N - 1 components.
     """
     from sklearn.decomposition import TruncatedSVD
 
@@ -60,8 +62,8 @@ def flow_profile(flows: sparse.csr_array, components: int) -> np.ndarray:
     within = flows.diagonal()
     between = sparse.csr_array(flows - sparse.dia_array((within[None], [0]), shape=flows.shape))
     between.eliminate_zeros()
-    logs = between.log1p()
-    both = sparse.csr_array(sparse.hstack([logs, logs.T]))
+    formed = in_form(between, form)
+    both = sparse.csr_array(sparse.hstack([formed, formed.T]))
     k = min(components, n - 1)
     parts = []
     if k > 0 and both.nnz:
@@ -73,4 +75,4 @@ def flow_profile(flows: sparse.csr_array, components: int) -> np.ndarray:
         between.sum(axis=0),
         *(np.diff(m.indptr) for m in (between, between.tocsc())),
     ]
-    return np.hstack([*parts, np.log1p(np.column_stack(totals))])
+    return np.hstack([*parts, in_form(np.column_stack(totals).astype(np.float64), form)])

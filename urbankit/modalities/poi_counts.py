@@ -1,19 +1,24 @@
-"""Points of interest as a modality: the logarithm of how many of each category a region has."""
+"""Points of interest as a modality: how many of each category a region has."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import Field
 
-from urbankit.modalities.features import FeatureEncoder
+from urbankit.modalities.counted import DESCRIPTION, Form, in_form
+from urbankit.modalities.features import FeatureEncoder, FeatureParams
 
 if TYPE_CHECKING:
     from urbankit.city.city import City
 
 
 class PoiCounts(FeatureEncoder):
-    """log(1 + count) of every category, standardised over the regions; regions without a row of counts are absent."""
+    """The count of every category, standardised over the regions; regions without a row of counts are absent."""
+
+    class Params(FeatureParams):
+        form: Form = Field("log", description=DESCRIPTION)
 
     @classmethod
     def requires(cls, params: Any, city: City, modality: str) -> str | None:
@@ -22,7 +27,7 @@ class PoiCounts(FeatureEncoder):
     def features(self, city: City) -> tuple[np.ndarray, np.ndarray]:
         counts, _ = city.poi_counts()
         region = np.flatnonzero(city.poi_present)
-        return np.log1p(counts[region].toarray()), region
+        return in_form(counts[region].toarray().astype(np.float64), self.params.form), region
 
     def names(self, city: City) -> list[str]:
         return city.poi_counts()[1]

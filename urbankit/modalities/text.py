@@ -10,9 +10,9 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from urbankit.errors import Problem, UserError
+from urbankit.errors import Problem, UserError, closest
 from urbankit.modalities import tokens
-from urbankit.modalities.base import EncoderParams, ModalityEncoder, hash_arrays
+from urbankit.modalities.base import EncoderParams, ModalityEncoder, Tokens, hash_arrays
 from urbankit.modalities.checkpoints import checkpoint_folder, load_config, load_model, load_tokenizer
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class Text(ModalityEncoder):
             "Face hub. Decides vocabulary, hidden_size, layers, heads and mlp_ratio.",
             json_schema_extra={"source": "section 4: CLIP's text encoder"},
         )
+        source: str | None = Field(None, description="Captions of this image source alone; default all captions.")
         captions: dict[str, str] = Field(
             default_factory=dict,
             description="The captions' source of a described modality, where it is not the modality's name.",
@@ -69,7 +70,7 @@ class Text(ModalityEncoder):
 
     def __init__(self, params: Text.Params, city: City, modality: str, dim: int) -> None:
         super().__init__(params, city, modality, dim)
-        self._captions = _all_captions(city)
+        self._captions = _captions(city, params.source)
         # Equal captions share their tokens: caption i has the text number _text[i].
         self._text, self._texts = pd.factorize(self._captions["text"])
         self._rows: dict[str | None, np.ndarray] = {None: np.arange(len(self._captions))}
@@ -92,7 +93,10 @@ class Text(ModalityEncoder):
 
     @classmethod
     def requires(cls, params: Any, city: City, modality: str) -> str | None:
-        return None if city.caption_sources else "the city has no captions"
+        known = city.caption_sources
+        if params.source is not None and params.source not in known:
+            return f"the city has no captions of '{params.source}'.{closest(params.source, known)}"
+        return None if known else "the city has no captions"
 
     def observations(self, of: str | None = None) -> np.ndarray:
         return self._captions["region"].to_numpy(np.int64)[self._described(of)]
@@ -108,16 +112,22 @@ class Text(ModalityEncoder):
         return {"ids": torch.from_numpy(ids).long(), "length": torch.from_numpy(length).long()}
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        return self.tokens(batch).vector
+
+    def tokens(self, batch: dict[str, Tensor]) -> Tokens:
+        """The final states of all tokens, the marks of start and end among them."""
         ids, length = batch["ids"], batch["length"]
         mask = torch.arange(ids.shape[1], device=ids.device) < length.unsqueeze(1)
         # CLIP reads from left to right, so padding, at the right, reaches no token; without a mask it is faster.
         states = self.model(ids, attention_mask=None if self._clip else mask).last_hidden_state
         if self.pooling == "mean":
             weights = mask.to(states.dtype).unsqueeze(-1)
-            return (states * weights).sum(1) / weights.sum(1)
-        if self.pooling == "start":
-            return states[:, 0]
-        return states[torch.arange(len(ids), device=ids.device), length - 1]
+            vector = (states * weights).sum(1) / weights.sum(1)
+        elif self.pooling == "start":
+            vector = states[:, 0]
+        else:
+            vector = states[torch.arange(len(ids), device=ids.device), length - 1]
+        return Tokens(vector, states, mask)
 
     def fingerprint(self, of: str | None = None) -> str:
         text = self._text[self._described(of)]
@@ -145,9 +155,10 @@ class Text(ModalityEncoder):
         return self._rows.get(source, np.zeros(0, dtype=np.int64))
 
 
-def _all_captions(city: City) -> pd.DataFrame:
-    """region, text and source of every caption, sorted by region."""
-    parts = [city.captions(source).assign(source=source) for source in city.caption_sources]
+def _captions(city: City, source: str | None) -> pd.DataFrame:
+    """region, text and source of every caption of `source`, or of all sources, sorted by region."""
+    sources = city.caption_sources if source is None else [source]
+    parts = [city.captions(name).assign(source=name) for name in sources]
     captions = pd.concat(parts, ignore_index=True)[["region", "text", "source"]]
     return captions.sort_values("region", kind="stable", ignore_index=True)
 

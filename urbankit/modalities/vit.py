@@ -15,7 +15,7 @@ from torch.nn import functional
 from urbankit.errors import Problem, UserError, closest
 from urbankit.files import hash_json
 from urbankit.modalities.augment import Style, augment
-from urbankit.modalities.base import EncoderParams, ModalityEncoder
+from urbankit.modalities.base import EncoderParams, ModalityEncoder, Tokens
 from urbankit.modalities.checkpoints import checkpoint_folder, load_config, load_model
 
 if TYPE_CHECKING:
@@ -116,9 +116,14 @@ class ViT(ModalityEncoder):
         return augment(batch, self.params.augment, generator)
 
     def forward(self, batch: Tensor) -> Tensor:
-        output = self.model(self._pixels(batch), interpolate_pos_encoding=self._interpolate)
-        # CLIP pools the [CLS] state and normalises it after; ViT has normalised all states.
-        return output.last_hidden_state[:, 0] if output.pooler_output is None else output.pooler_output
+        return self.tokens(batch).vector
+
+    def tokens(self, batch: Tensor) -> Tokens:
+        """The final states, [CLS] first and then the patches by rows."""
+        states = self.model(self._pixels(batch), interpolate_pos_encoding=self._interpolate).last_hidden_state
+        if hasattr(self.model, "post_layernorm"):  # CLIP leaves the last normalisation to its pooling
+            states = self.model.post_layernorm(states)
+        return Tokens(states[:, 0], states, torch.ones(states.shape[:2], dtype=torch.bool, device=states.device))
 
     def fingerprint(self, of: str | None = None) -> str:
         return hash_json([self.images.content_hash, _pair(self.images.size)])

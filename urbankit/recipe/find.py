@@ -1,7 +1,8 @@
-"""Finds recipes: a file, or one of the shipped recipes by its name."""
+"""Finds recipes and suites: a file, or one of the shipped ones by its name."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import urbankit
@@ -13,16 +14,12 @@ def find(name: str | Path, folder: str | Path = ".") -> Path:
 
     Raises `UserError` that lists the shipped recipes.
     """
-    path = Path(folder, Path(name).expanduser())
-    if path.is_file():
-        return path
-    shipped_path = shipped().get(Path(name).with_suffix("").as_posix() if _is_yaml(name) else str(name))
-    if shipped_path is not None:
-        return shipped_path
-    hint = closest(str(name), shipped()).replace(" Known:", " Shipped recipes:")
-    if path.is_dir():
-        raise UserError(f"'{name}' is a folder; name a recipe file in it.{hint}")
-    raise UserError(f"there is no recipe file '{path}' and no shipped recipe '{name}'.{hint}")
+    return _find("recipe", name, Path(folder), shipped())
+
+
+def find_suite(name: str | Path) -> Path:
+    """The suite file `name`, else the shipped suite of that name. Raises `UserError` that lists the shipped suites."""
+    return _find("suite", name, Path(), shipped_suites())
 
 
 def shipped() -> dict[str, Path]:
@@ -35,11 +32,29 @@ def shipped() -> dict[str, Path]:
     }
 
 
+def shipped_suites() -> dict[str, Path]:
+    """The suites that come with urbankit, by name."""
+    return {path.stem: path for path in sorted((shipped_folder() / "suites").glob("*.yaml"))}
+
+
 def shipped_folder() -> Path:
     """Where the shipped recipes are: in the installed package, or beside it in a checkout."""
     package = Path(urbankit.__file__).parent
     packed = package / "_recipes"
     return packed if packed.is_dir() else package.parent / "recipes"
+
+
+def _find(what: str, name: str | Path, folder: Path, shipped: Mapping[str, Path]) -> Path:
+    path = Path(folder, Path(name).expanduser())
+    if path.is_file():
+        return path
+    shipped_path = shipped.get(Path(name).with_suffix("").as_posix() if _is_yaml(name) else str(name))
+    if shipped_path is not None:
+        return shipped_path
+    hint = closest(str(name), shipped).replace(" Known:", f" Shipped {what}s:")
+    if path.is_dir():
+        raise UserError(f"'{name}' is a folder; name a {what} file in it.{hint}")
+    raise UserError(f"there is no {what} file '{path}' and no shipped {what} '{name}'.{hint}")
 
 
 def _is_yaml(name: str | Path) -> bool:

@@ -28,13 +28,13 @@ def load(source: str | Path | Mapping[str, Any], sets: Iterable[str], problems: 
         tree = Node({"name": name, **tree.value}, tree.file, tree.line, tree.folder)
     for change in sets:
         try:
-            tree = merge(tree, _change(change))
+            tree = merge(tree, change_tree(change))
         except UserError as error:
             problems.extend(error.problems)
     return tree
 
 
-def _change(change: str) -> Node:
+def change_tree(change: str) -> Node:
     """The tree of one `a.b=c`; `c` is YAML, and relative paths in it start from the working folder."""
     file = f"--set {change}"
     key, equals, text = change.partition("=")

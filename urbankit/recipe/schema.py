@@ -6,14 +6,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
-from urbankit.component import Params, Use, uses
+from urbankit.component import Name, Params, Use, uses
 from urbankit.recipe.training import Finetune, Pretrain
 from urbankit.recipe.transfer import Transfer
-
-# No dots or spaces: names are parts of dotted keys (`--set tasks.co.target=...`) and of file names.
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$")]
 
 
 class Recipe(Params):
@@ -136,20 +133,23 @@ class Task(Params):
 class Evaluation(Params):
     """How predictions are judged."""
 
-    splits: list[Literal["random", "spatial"]] = Field(
+    splits: list[Literal["random", "spatial", "folds"]] = Field(
         ["random", "spatial"],
         min_length=1,
-        description="Split protocols, reported side by side.",
+        description="Split protocols, reported side by side. `folds` is that of the region-graph papers: a fixed probe"
+        " on the frozen embedding, without fine-tuning or a validation part.",
     )
     seeds: list[Annotated[int, Field(ge=0)]] = Field(
         default_factory=lambda: [0, 1, 2, 3, 4],
         min_length=1,
-        description="One split a seed. At least 5 for a mean and standard deviation worth reporting.",
+        description="One split a seed. At least 5 for a mean and standard deviation worth reporting. Of `folds` they"
+        " are the seeds of k-means.",
     )
     fractions: tuple[float, float, float] = Field(
         (0.6, 0.2, 0.2), description="Shares of the regions for training, validation and test."
     )
     blocks: int = Field(10, ge=2, description="Blocks along each side of the grid of the spatial split.")
+    folds: Folds = Field(default_factory=lambda: Folds(), description="The probe of the protocol `folds`.")
     floors: list[Literal["mean", "location", "raw-ridge", "raw-forest"]] = Field(
         ["mean", "location", "raw-ridge", "raw-forest"],
         description="No-learning baselines that the results table carries.",
@@ -167,6 +167,31 @@ class Evaluation(Params):
         if min(self.fractions) <= 0 or abs(sum(self.fractions) - 1) > 1e-9:
             raise ValueError(f"`fractions` should be positive and sum to 1, not {list(self.fractions)}")
         return self
+
+
+class Folds(Params):
+    """The protocol of the region-graph papers: ridge over folds in the regions' order, k-means for classes."""
+
+    number: int = Field(
+        5,
+        ge=2,
+        description="Folds, cut from the labelled regions in the order of the city's table, without shuffling.",
+        json_schema_extra={"source": "KFold(n_splits=5) in HREP's task.py"},
+    )
+    alpha: float = Field(
+        1.0,
+        gt=0,
+        description="Penalty of the ridge regression on the embedding as it is, unscaled.",
+        json_schema_extra={"source": "1 in HREP's task.py"},
+    )
+    clip: bool = Field(
+        True,
+        description="Set predictions below 0 to 0 where no training label is negative.",
+        json_schema_extra={"source": "HREP's task.py"},
+    )
+    starts: int = Field(
+        10, ge=1, description="Starts of k-means, of which the tightest clustering is kept; one clustering a seed."
+    )
 
 
 class Report(Params):

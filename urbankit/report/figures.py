@@ -54,7 +54,12 @@ def draw_all(run: Run, city: City) -> Figures:
         else:
             left_out.append("No loss curves: nothing was trained.")
         if tasks and run.has("predictions.parquet"):
-            drawn += [maps.draw_map(task, run.predictions, city.regions, folder) for task in tasks]
+            predicted = set(run.predictions["task"])
+            drawn += [
+                maps.draw_map(task, run.predictions, city.regions, folder) for task in tasks if task.name in predicted
+            ]
+            clustered = (task.name for task in tasks if task.name not in predicted)
+            left_out += [f"No map of {name}: it was clustered, not predicted." for name in clustered]
         else:
             left_out.append("No maps of targets: the recipe has no tasks.")
         if run.has("embeddings.parquet"):

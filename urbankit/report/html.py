@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from urbankit.evaluation.splits import protocol_label
 from urbankit.files import write_text
 from urbankit.report.figures import Figures
 
@@ -68,7 +69,8 @@ def _run(run: Run, city: City) -> str:
         ("modalities", _listed(recipe.modalities)),
         ("views", _listed(recipe.views)),
         ("fine-tuning", recipe.finetune.paradigm),
-        ("evaluation", f"{', '.join(recipe.evaluation.splits)} splits, seeds {_numbers(recipe.evaluation.seeds)}"),
+        ("evaluation", ", ".join(protocol_label(split) for split in recipe.evaluation.splits)),
+        ("seeds of splits", _numbers(recipe.evaluation.seeds)),
         ("seed", recipe.seed),
         ("device", manifest.get("device", "unknown")),
         ("urbankit", versions.get("urbankit", "unknown")),
@@ -82,12 +84,25 @@ def _run(run: Run, city: City) -> str:
 def _results(run: Run) -> str:
     if not run.has("metrics.parquet") or run.metrics.empty:
         return "<p>The recipe has no tasks, so there is nothing to score; the embeddings are the result.</p>"
-    explained = (
-        "Mean ± standard deviation over seeds; the best of a column in bold. A floor learns no representation. The "
-        "random split lets a model interpolate between neighbours; in the spatial split whole blocks of the city are "
-        "unseen, and it is the one that counts."
-    )
-    return f"<p class='muted'>{explained}</p>{run.table().html()}"
+    judged = run.recipe.evaluation
+    explained = [
+        "Mean ± standard deviation over seeds; the best of a column in bold. A floor learns no representation.",
+        *(_PROTOCOLS[protocol] for protocol in judged.splits if protocol in _PROTOCOLS),
+    ]
+    if "folds" in judged.splits:
+        folds = judged.folds
+        explained.append(
+            f"Folds: ridge regression (α = {folds.alpha:g}) on the frozen embedding, {folds.number} folds in the order "
+            "of the regions, no fine-tuning; pooled R² is of the predictions of all folds together, fold-mean R² the "
+            "mean of each fold's own. Classes are clustered by k-means, over whose seeds the deviation is."
+        )
+    return f"<p class='muted'>{' '.join(explained)}</p>{run.table().html()}"
+
+
+_PROTOCOLS = {
+    "random": "The random split lets a model interpolate between neighbours.",
+    "spatial": "In the spatial split whole blocks of the city are unseen, and it is the one that counts.",
+}
 
 
 def _figures(figures: Figures) -> str:

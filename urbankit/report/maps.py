@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from urbankit.evaluation.splits import protocol_label
 from urbankit.report.style import Drawing, Scale, new_figure, save
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def draw_map(task: TaskData, predictions: pd.DataFrame, regions: gpd.GeoDataFram
     panels = {"target": np.where(task.labelled, task.y.astype(np.float64), np.nan)}
     for protocol in of_task["split"].unique():
         one = of_task[of_task["split"] == protocol]
-        panels[f"prediction, {protocol} split"] = out_of_sample(one, regions["region_id"].to_numpy(), task)
+        panels[f"prediction, {protocol_label(protocol)}"] = out_of_sample(one, regions["region_id"].to_numpy(), task)
     width, height = _panel_size(regions)
     figure = new_figure(width * len(panels) + 0.9, height + 0.7)
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
@@ -58,7 +59,7 @@ def out_of_sample(predictions: pd.DataFrame, region_ids: NDArray, task: TaskData
     """One prediction a region [N] from the test parts of several seeds; NaN for a region in none of them."""
     import pandas as pd
 
-    test = predictions[predictions["fold"] == "test"]
+    test = predictions[~predictions["fold"].isin(("train", "validation"))]
     if task.classes:
         votes = test.groupby(["region_id", "prediction"]).size().reset_index(name="seeds")
         # Stable, so that of classes with as many votes the first is kept.

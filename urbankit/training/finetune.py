@@ -30,26 +30,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Finetuned:
-    """Predictions of every task for all regions, and the epoch of the state that predicts (fitted heads have none).
+    """Predictions of every task for all regions, and what `Training.record` says of the heads that were trained.
 
-    Regression: float64 [N] in the target's own units; classification: class numbers int64 [N].
+    Regression: float64 [N] in the target's own units; classification: class numbers int64 [N]. `record` is empty where
+    all heads are fitted. `block_weights` has, by task, those of a head that weighs the parts of the embedding, one a
+    part.
     """
 
     predictions: dict[str, np.ndarray]
-    best_epochs: dict[str, int]
+    record: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
+    block_weights: dict[str, list[float]] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write to one safetensors file."""
         tensors = {name: torch.as_tensor(values) for name, values in self.predictions.items()}
-        checkpoint.save(path, tensors, {"best_epochs": self.best_epochs, "history": self.history})
+        facts = {"record": self.record, "history": self.history, "block_weights": self.block_weights}
+        checkpoint.save(path, tensors, facts)
 
     @classmethod
     def load(cls, path: Path) -> Finetuned:
         """Read what `save` wrote."""
         tensors, facts = checkpoint.load(path)
         try:
-            return cls({k: v.numpy() for k, v in tensors.items()}, facts["best_epochs"], facts["history"])
+            predictions = {k: v.numpy() for k, v in tensors.items()}
+            return cls(predictions, facts["record"], facts["history"], facts["block_weights"])
         except KeyError as error:
             raise checkpoint.damaged(path, f"it lacks {error}") from None
 
@@ -106,14 +111,17 @@ def finetune(
         task: registry.create("head", Use(name="linear") if linear else heads[task], embeddings.shape[1], data.outputs)
         for task, data in tasks.items()
     }
+    blocks = method.blocks or [method.dim]
     fitted = {task: head for task, head in built.items() if isinstance(head, FittedHead)}
     trained = {task: head for task, head in built.items() if task not in fitted}
+    for head in trained.values():
+        head.divide(blocks)
     frozen = not updated_parts(method, settings) or not trained
     model = Predictor(method, trained, embeddings, frozen, described).to(embeddings.device)
-    result = Finetuned({}, {})
+    result = Finetuned({})
     if trained:
         result = _train(model, {task: labels[task] for task in trained}, settings, seed, name, last, shown)
-    z, blocks = model.standardised(embeddings), method.blocks or [method.dim]
+    z = model.standardised(embeddings)
     for task, head in fitted.items():
         result.predictions[task] = _fit(head, labels[task], z, blocks)
     return result
@@ -189,15 +197,18 @@ def _train(
         last=last,
     )
     training = loop.run(train_epoch, validate, shown)
-    predictions = {}
+    predictions, block_weights = {}, {}
     for task, one in labels.items():
         load_trained_state(model, training.best[task].state)
         model.eval()
         torch.manual_seed(epoch_seed(seed, f"{name} prediction", 0))
+        weights = model.heads[task].block_weights()
+        if weights is not None:
+            block_weights[task] = weights.tolist()
         with torch.no_grad():
             chunks = torch.arange(n, device=device).split(settings.batch_size or n)
             predictions[task] = one.predict(torch.cat([model(chunk)[task] for chunk in chunks]))
-    return Finetuned(predictions, {task: training.best[task].epoch for task in labels}, training.history)
+    return Finetuned(predictions, training.record(), training.history, block_weights)
 
 
 def _any(labels: Mapping[str, Labels], part: str) -> Tensor:

@@ -40,11 +40,23 @@ class Best:
 
 @dataclass
 class Training:
-    """What a training has reached: the next epoch, the history of its losses, the best state by judged loss."""
+    """What a training has reached: the next epoch, the history of its losses, the best state by judged loss.
+
+    `seconds` is the time of the epochs it counts; those that a kill lost are trained, and timed, again.
+    """
 
     epoch: int = 0
+    seconds: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Best] = field(default_factory=dict)
+
+    def record(self) -> dict[str, Any]:
+        """For the manifest: epochs that were run, the best one (from 0) by judged loss, seconds an epoch."""
+        return {
+            "epochs": self.epoch,
+            "best_epoch": {name: best.epoch for name, best in self.best.items()},
+            "seconds_per_epoch": round(self.seconds / max(self.epoch, 1), 4),
+        }
 
 
 @dataclass
@@ -110,6 +122,7 @@ class Loop:
         validate: Callable[[], Losses],
         shown: Stage | None,
     ) -> None:
+        started = time.perf_counter()
         torch.manual_seed(epoch_seed(self.seed, self.stage, training.epoch))
         for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * (cosine(training.epoch, self.epochs) if self.schedule == "cosine" else 1.0)
@@ -131,6 +144,7 @@ class Loop:
         training.history += [row | {"part": "train", "name": k, "value": v} for k, v in losses.items()]
         training.history += [row | {"part": "validation", "name": k, "value": v} for k, v in scores.items()]
         training.epoch += 1
+        training.seconds += time.perf_counter() - started
         if shown:
             shown.advance(loss=losses["total"], **({"validation": scores["total"]} if scores else {}))
 
@@ -152,7 +166,13 @@ class Loop:
         tensors |= {f"average/{k}": v for k, v in self._average.state.items()}
         tensors |= checkpoint.optimizer_tensors(self.optimizer)
         best = {name: {"score": best.score, "epoch": best.epoch} for name, best in training.best.items()}
-        facts = {"stage": self.stage, "epoch": training.epoch, "best": best, "history": training.history}
+        facts = {
+            "stage": self.stage,
+            "epoch": training.epoch,
+            "seconds": training.seconds,
+            "best": best,
+            "history": training.history,
+        }
         checkpoint.save(self.last, tensors, facts)
 
     def _resume(self) -> Training:
@@ -177,7 +197,7 @@ class Loop:
         best = {
             name: Best(of["score"], of["epoch"], _below(f"best/{name}/", tensors)) for name, of in facts["best"].items()
         }
-        return Training(facts["epoch"], facts["history"], best)
+        return Training(facts["epoch"], facts["seconds"], facts["history"], best)
 
 
 class Mean:

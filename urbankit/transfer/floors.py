@@ -7,12 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
-from urbankit.evaluation.floors import FloorResults, evaluate_floors
+from urbankit.evaluation.floors import evaluate_floors
 from urbankit.evaluation.raw import RawInputs, raw_inputs
 from urbankit.evaluation.splits import Split
-from urbankit.evaluation.tasks import TaskData
+from urbankit.evaluation.tasks import Scored, TaskData
 
 if TYPE_CHECKING:
     from urbankit.city.city import City
@@ -26,21 +25,21 @@ BOUND = re.compile(r"x|y|flow (out|in) component \d+")
 
 def carried_floors(
     seen: ZeroShot, city: City, recipe: Recipe, splits: Splits, progress: Progress | None = None
-) -> FloorResults:
+) -> Scored:
     """The recipe's floors but `location`, fitted to the labels that the heads see, and carried over to `city`.
 
     Their raw inputs are those of the same name in both cities. They are scored on the test parts of `splits`, and on
     all regions as `all`, under the names `floor:carried-NAME`.
     """
     names = [name for name in recipe.evaluation.floors if name != "location"]
-    if not names:
-        return FloorResults([], pd.DataFrame())
+    if not names or not seen.tasks:
+        return Scored.joined([])
     raw = _shared(raw_inputs(seen.city, recipe), raw_inputs(city, recipe))
     tasks = {name: _both(task, seen.scored[name]) for name, task in seen.tasks.items()}
     n, everywhere = seen.n_source, np.arange(city.n_regions)
     both = {key: Split(one.train, one.validation, n + everywhere) for key, one in seen.splits.items()}
     fitted = evaluate_floors(tasks, raw, np.vstack([seen.city.xy, city.xy]), both, names, progress).predictions
-    records, tables = [], [pd.DataFrame()]
+    scored = []
     for (name, model, protocol, seed), rows in fitted.groupby(["task", "model", "split", "seed"], sort=False):
         task, model = seen.scored[name], model.replace("floor:", "floor:carried-")
         predicted = np.zeros(city.n_regions, dtype=task.y.dtype)
@@ -49,15 +48,10 @@ def carried_floors(
         if protocol == recipe.evaluation.splits[0]:
             parts["all"] = np.flatnonzero(task.labelled)
         for part, regions in parts.items():
-            records += task.records(model, part, seed, regions, predicted[regions])
-            tables.append(task.predictions(model, part, seed, {"test": regions}, predicted[regions]))
-    return FloorResults(records, pd.concat(tables, ignore_index=True))
-
-
-def merged(one: FloorResults, other: FloorResults) -> FloorResults:
-    """Both, one after the other."""
-    predictions = pd.concat([one.predictions, other.predictions], ignore_index=True)
-    return FloorResults([*one.records, *other.records], predictions)
+            records = task.records(model, part, seed, regions, predicted[regions])
+            table = task.predictions(model, part, seed, {"test": regions}, predicted[regions])
+            scored.append(Scored(records, table))
+    return Scored.joined(scored)
 
 
 def _shared(source: RawInputs, own: RawInputs) -> RawInputs:

@@ -97,8 +97,8 @@ class ZeroShot:
         """
         here = {split: self._here(result) for split, result in fitted.items()}
         first = next(iter(here))[0]
-        everywhere = {("all", seed): replace(result, history=[]) for (by, seed), result in here.items() if by == first}
-        return here | everywhere
+        predicted = {seed: result.predictions for (by, seed), result in here.items() if by == first}
+        return here | {("all", seed): Finetuned(predictions) for seed, predictions in predicted.items()}
 
     def _here(self, result: Finetuned) -> Finetuned:
         here = {name: values[self.n_source :] for name, values in result.predictions.items()}

@@ -32,11 +32,15 @@ class MobilityView(View):
             True, description="Whether flows within a region count, as they do in the paper's formula."
         )
 
+    def flows(self, city: City) -> scipy.sparse.csr_array | None:
+        """The flows [N, N] that the view is made of, row = origin; None without any."""
+        return city.flows()
+
     def requires(self, city: City) -> str | None:
-        return None if city.flows() is not None else "the city has no flows"
+        return None if self.flows(city) is not None else "the city has no flows"
 
     def build(self, city: City) -> ViewGraph:
-        flows = city.flows()
+        flows = self.flows(city)
         if flows is None:
             raise ValueError(self.requires(city))
         logs = scipy.sparse.csr_array(flows, dtype=np.float64, copy=True)

@@ -8,13 +8,11 @@ import numpy as np
 import scipy.sparse
 from pydantic import Field
 
-from urbankit.views.base import DEFAULT_TOP_K, PairParams, View, ViewGraph, symmetric_union
+from urbankit.views.base import DEFAULT_TOP_K, PairParams, View, ViewGraph
+from urbankit.views.similarity import cosine_similarity
 
 if TYPE_CHECKING:
     from urbankit.city.city import City
-
-# Similarities worked on at a time, in numbers: 32 MB.
-BLOCK = 1 << 23
 
 
 class PoiView(View):
@@ -39,14 +37,14 @@ class PoiView(View):
         counts = city.poi_counts()
         if counts is None:
             raise ValueError(self.requires(city))
-        directions, present = _directions(counts[0], self.params.counts)
+        compared, present = _compared(counts[0], self.params.counts)
         n = len(present)
-        k = n if self.params.keeps_every_pair(n) else self.params.top_k or DEFAULT_TOP_K
-        return ViewGraph(_strongest(directions, k), present)
+        k = None if self.params.keeps_every_pair(n) else self.params.top_k or DEFAULT_TOP_K
+        return ViewGraph(cosine_similarity(compared, k), present)
 
 
-def _directions(counts: scipy.sparse.csr_array, how: str) -> tuple[np.ndarray, np.ndarray]:
-    """Unit vectors float32 [N, C], zero where a region has nothing to compare, and who has something (bool [N])."""
+def _compared(counts: scipy.sparse.csr_array, how: str) -> tuple[np.ndarray, np.ndarray]:
+    """What is compared, float64 [N, C], and who has something to compare (bool [N])."""
     counts = np.asarray(counts.todense(), dtype=np.float64)
     present = counts.any(axis=1)
     if how == "log":
@@ -54,29 +52,4 @@ def _directions(counts: scipy.sparse.csr_array, how: str) -> tuple[np.ndarray, n
     elif how == "tf_idf":
         having = (counts > 0).sum(axis=0)
         counts = counts * np.log(len(counts) / np.maximum(having, 1))
-    length = np.linalg.norm(counts, axis=1, keepdims=True)
-    return np.divide(counts, length, out=np.zeros_like(counts), where=length > 0).astype(np.float32), present
-
-
-def _strongest(directions: np.ndarray, k: int) -> scipy.sparse.csr_array:
-    """Similarities of the pairs that are among the k strongest of either region; of equals the first k."""
-    n = len(directions)
-    step = max(1, BLOCK // max(n, 1))
-    blocks = []
-    for start in range(0, n, step):
-        similar = np.minimum(directions[start : start + step] @ directions.T, 1)
-        rows = np.arange(len(similar))
-        similar[rows, start + rows] = 0
-        if k < n - 1:
-            similar *= _top(similar, k)
-        blocks.append(scipy.sparse.csr_array(similar))
-    kept = scipy.sparse.vstack(blocks, format="csr") if blocks else scipy.sparse.csr_array((n, n), dtype=np.float32)
-    return symmetric_union(kept)
-
-
-def _top(values: np.ndarray, k: int) -> np.ndarray:
-    """Which k values of each row are its largest (bool, like `values`); of equal ones the first."""
-    threshold = -np.partition(-values, k - 1, axis=1)[:, k - 1 : k]
-    above, equal = values > threshold, values == threshold
-    room = k - above.sum(axis=1, keepdims=True)
-    return above | (equal & (np.cumsum(equal, axis=1, dtype=np.int32) <= room))
+    return counts, present

@@ -14,3 +14,19 @@ def register_methods(register: Register) -> None:
     register("mvure", "urbankit_baselines.mvure:MVURE", "multi-view graph attention, sharing and fusion")
     register("hrep", "urbankit_baselines.hrep:HREP", "heterogeneous region graph and prompts")
     register("remvc", "urbankit_baselines.remvc:ReMVC", "contrast within and between flows and points of interest")
+
+
+@hookimpl
+def register_views(register: Register) -> None:
+    register("flows", "urbankit_baselines.views.flows:Flows", "flows between regions, as counted")
+    register(
+        "flow_similarity",
+        "urbankit_baselines.views.flow_similarity:FlowSimilarity",
+        "cosine similarity of where flows go to, or come from",
+    )
+    register("neighbours", "urbankit_baselines.views.neighbours:Neighbours", "regions that border on each other")
+
+
+@hookimpl
+def register_heads(register: Register) -> None:
+    register("hrep_prompt", "urbankit_baselines.hrep_prompt:HREPPrompt", "a learned prefix before the embedding")

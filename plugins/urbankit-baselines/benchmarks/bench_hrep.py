@@ -1,0 +1,153 @@
+"""Time of one epoch of HREP on the 180 regions of Manhattan, beside that of the authors' code if there is a checkout.
+
+    python bench_hrep.py --data FOLDER_OF_MANHATTAN [--authors CHECKOUT_OF_HREP] [--rounds 10]
+
+An epoch is forward, losses, backward and optimiser step over all regions; set-up is left out. Blocks of epochs of both
+take turns, on one thread, and the medians of wall and processor time are told. The authors' module needs
+`torch_geometric`. Of their code the network and the drawing of triplets are run; their losses, written in a script that
+trains when it is imported, are computed here as the paper says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+
+from urbankit import registry
+from urbankit.city.city import City
+from urbankit.methods.base import Inputs
+from urbankit.pipeline import build_inputs
+from urbankit.recipe.find import shipped_folder
+from urbankit.recipe.schema import Recipe
+from urbankit.training.loop import Loop
+from urbankit.training.optimizer import build_optimizer
+
+EPOCHS = 10
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder with Manhattan's regions, flows and counts")
+    parser.add_argument("--authors", type=Path, help="checkout of the authors' HREP")
+    parser.add_argument("--rounds", type=int, default=10, help=f"blocks of {EPOCHS} epochs of each")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    recipe = Recipe.load("baselines/hrep", ["tasks=null"])
+    spec = shipped_folder() / "cities" / "manhattan.yaml"
+    with tempfile.TemporaryDirectory() as folder:
+        city = City.prepare(spec, data=arguments.data, out=Path(folder) / "city")
+        inputs = build_inputs(recipe, city)[0]
+    timed = {"urbankit": ours(recipe, inputs), "urbankit, with the training loop": in_the_loop(recipe, inputs)}
+    if arguments.authors is not None:
+        timed["authors"] = theirs(recipe, inputs, arguments.authors)
+    for name, (wall, processor) in take_turns(timed, arguments.rounds).items():
+        print(f"{name:34} {wall * 1e3:7.1f} ms wall, {processor * 1e3:7.1f} ms processor an epoch")
+
+
+def take_turns(timed: dict[str, Callable[[], None]], rounds: int) -> dict[str, tuple[float, float]]:
+    """Median wall and processor seconds an epoch of functions that run `EPOCHS` epochs."""
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in timed}
+    for run in timed.values():
+        run()
+    for _ in range(rounds):
+        for name, run in timed.items():
+            wall, processor = time.perf_counter(), time.process_time()
+            run()
+            spent = time.perf_counter() - wall, time.process_time() - processor
+            taken[name].append((spent[0] / EPOCHS, spent[1] / EPOCHS))
+    return {name: tuple(statistics.median(part) for part in zip(*spent, strict=True)) for name, spent in taken.items()}
+
+
+def ours(recipe: Recipe, inputs: Inputs) -> Callable[[], None]:
+    """Epochs of the method alone."""
+    step = stepper(recipe, inputs)[0]
+
+    def run() -> None:
+        for _ in range(EPOCHS):
+            step()
+
+    return run
+
+
+def in_the_loop(recipe: Recipe, inputs: Inputs) -> Callable[[], None]:
+    """Epochs as pre-training runs them: seeds, history and the rest of the loop."""
+    step, method, optimizer = stepper(recipe, inputs)
+
+    def train_epoch() -> dict[str, float]:
+        return {name: float(value.detach()) for name, value in step().items()}
+
+    def run() -> None:
+        Loop("pretrain", method, optimizer, EPOCHS, 0, 0).run(train_epoch, dict)
+
+    return run
+
+
+def stepper(recipe: Recipe, inputs: Inputs) -> tuple[Callable, torch.nn.Module, torch.optim.Optimizer]:
+    torch.manual_seed(0)
+    method = registry.create("method", recipe.method, inputs).train()
+    settings = recipe.pretrain
+    optimizer = build_optimizer(
+        method.parts(),
+        optimizer=settings.optimizer,
+        learning_rate=settings.learning_rate,
+        learning_rates={},
+        weight_decay=settings.weight_decay,
+        key="pretrain",
+    )
+    regions = torch.arange(inputs.n_regions)
+
+    def step() -> dict[str, torch.Tensor]:
+        losses = method.loss(regions)
+        optimizer.zero_grad(set_to_none=True)
+        losses["total"].backward()
+        optimizer.step()
+        return losses
+
+    return step, method, optimizer
+
+
+def theirs(recipe: Recipe, inputs: Inputs, checkout: Path) -> Callable[[], None]:
+    """Epochs of the authors' network over the same graphs."""
+    sys.path.insert(0, str(checkout))
+    # Their modules read the command line when they are imported.
+    arguments, sys.argv = sys.argv, sys.argv[:1]
+    network, utils = importlib.import_module("HRE_Module"), importlib.import_module("utils")
+    sys.argv = arguments
+    settings, p = recipe.pretrain, registry.create("method", recipe.method, inputs)
+    torch.manual_seed(0)
+    net = network.HRE(p.params.dim, p.params.dropout, p.params.layers).train()
+    optimizer = torch.optim.Adam(net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    n = inputs.n_regions
+    edges = []
+    for view in ("poi", "outflow", "inflow", "neighbours"):
+        adjacency = torch.as_tensor(inputs.views[view].adjacency.toarray()) + torch.eye(n)
+        edges.append(adjacency.nonzero().T.contiguous())
+    neighbours = [row.indices.tolist() for row in inputs.views["neighbours"].adjacency]
+    features, relations = torch.randn(n, p.params.dim), list(torch.randn(4, p.params.dim))
+
+    def run() -> None:
+        for _ in range(EPOCHS):
+            optimizer.zero_grad()
+            _, near, poi, origin, destination = net(features, relations, edges)
+            positive, negative = utils.pair_sample(neighbours)
+            out = (origin @ destination.T).softmax(dim=-1).log()
+            into = (destination @ origin.T).softmax(dim=-1).log()
+            loss = F.triplet_margin_loss(near, near[positive], near[negative])
+            loss = loss - (p.flows * out).sum() - (p.flows * into).sum() + F.mse_loss(poi @ poi.T, p.similarity)
+            loss.backward()
+            optimizer.step()
+
+    return run
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""HREP: its losses written out as loops, its symmetries, what it refuses, and a run."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import scipy.sparse
+import torch
+from urbankit_baselines.hrep import HREP
+from urbankit_baselines.hrep_prompt import HREPPrompt
+from urbankit_baselines.triplets import Triplets
+
+from urbankit.errors import UserError
+from urbankit.methods.base import Inputs
+from urbankit.pipeline import run
+from urbankit.progress import Progress
+from urbankit.recipe.schema import Recipe
+from urbankit.recipe.training import Pretrain
+from urbankit.training.pretrain import pretrain
+from urbankit.views.base import ViewGraph
+
+N = 12
+NAMES = ("outflow", "inflow", "poi", "neighbours", "flows", "poi_similarity")
+
+
+def made_views(order: np.ndarray | None = None) -> dict[str, ViewGraph]:
+    rng = np.random.default_rng(0)
+    order = np.arange(N) if order is None else order
+    views = {}
+    for name in NAMES:
+        weights = rng.uniform(0.1, 5, (N, N)) * (rng.uniform(size=(N, N)) < 0.4)
+        if name != "flows":
+            weights = np.minimum(np.maximum(weights, weights.T), 1)
+            np.fill_diagonal(weights, 0)
+        views[name] = ViewGraph(scipy.sparse.csr_array(weights[np.ix_(order, order)]), np.ones(N, dtype=bool))
+    return views
+
+
+def made(views: dict[str, ViewGraph] | None = None, **params) -> HREP:
+    torch.manual_seed(0)
+    city = SimpleNamespace(n_regions=N, path="city")
+    return HREP(HREP.Params(**{"dim": 8, "heads": 2} | params), Inputs(city, {}, views or made_views(), "torch"))
+
+
+@pytest.mark.parametrize("into", ["outflows", "inflows"])
+def test_flow_and_poi_losses_are_the_sums_of_the_paper(into):
+    method = made(into_weights=into).eval()
+    every = torch.arange(N)
+    losses = method.loss(every)
+    region, relation = method.encode()
+    o, d, p, _ = (region * relation.unsqueeze(1)).detach().double().numpy()
+    views = made_views()
+    m = views["flows"].adjacency.toarray().astype(float)
+    m /= m.mean()
+    s = views["poi_similarity"].adjacency.toarray() + np.eye(N)
+    flow = poi = 0.0
+    for i in range(N):
+        for j in range(N):
+            out = math.exp(o[i] @ d[j]) / sum(math.exp(o[i] @ d[k]) for k in range(N))
+            back = math.exp(d[i] @ o[j]) / sum(math.exp(d[i] @ o[k]) for k in range(N))
+            flow -= m[i, j] * math.log(out) + (m[i, j] if into == "outflows" else m[j, i]) * math.log(back)
+            poi += (p[i] @ p[j] - s[i, j]) ** 2 / N**2
+    assert float(losses["flow"].detach()) == pytest.approx(flow, rel=1e-5)
+    assert float(losses["poi"].detach()) == pytest.approx(poi, rel=1e-5)
+    assert float(losses["total"].detach()) == pytest.approx(
+        sum(float(losses[k]) for k in ("flow", "poi", "neighbours"))
+    )
+
+
+def test_mini_batches_sum_up_to_the_whole():
+    method = made().eval()
+    whole, half = method.loss(torch.arange(N)), [method.loss(part) for part in torch.arange(N).split(N // 2)]
+    for name in ("flow", "poi"):
+        assert float(sum(part[name] for part in half) / 2) == pytest.approx(float(whole[name]), rel=1e-5)
+
+
+def test_regions_without_points_of_interest_are_not_compared():
+    views = made_views()
+    weights = views["poi_similarity"].adjacency.toarray()
+    weights[3], weights[:, 3] = 0, 0
+    views["poi_similarity"] = ViewGraph(scipy.sparse.csr_array(weights), np.arange(N) != 3)
+    method, z = made(views), torch.randn(N, 8)
+    others = z.clone()
+    others[3] += 10
+    assert torch.equal(method.poi_loss(z, torch.arange(N)), method.poi_loss(others, torch.arange(N)))
+
+
+def test_permuting_the_regions_permutes_the_embeddings():
+    order = np.random.default_rng(1).permutation(N)
+    one, other = made().eval(), made(made_views(order)).eval()
+    state = one.state_dict()
+    other.load_state_dict(state | {"region": state["region"][torch.as_tensor(order)]})
+    every = torch.arange(N)
+    assert torch.allclose(one(every)[torch.as_tensor(order)], other(every), atol=1e-5)
+
+
+def test_triplets_draw_every_neighbour_and_every_stranger_alike():
+    near = np.zeros((6, 6))
+    near[0, [1, 4]] = near[[1, 4], 0] = 1
+    near[2, [0, 1, 3, 4, 5]] = near[[0, 1, 3, 4, 5], 2] = 1
+    triplets = Triplets(scipy.sparse.csr_array(near))
+    anchors, neighbour, stranger = triplets.draw(torch.zeros(6000, dtype=torch.int64))
+    assert len(anchors) == 6000
+    assert {0: set(neighbour.tolist()), 1: set(stranger.tolist())} == {0: {1, 2, 4}, 1: {3, 5}}
+    assert (torch.bincount(stranger)[[3, 5]] / 6000 - 0.5).abs().max() < 0.03
+    assert 2 not in triplets.draw(torch.arange(6))[0]  # all others are its neighbours
+
+
+def test_every_missing_view_and_too_many_regions_are_told_at_once():
+    views = {name: view for name, view in made_views().items() if name not in ("flows", "outflow")}
+    with pytest.raises(UserError, match=r"outflow, flows.*\n.*12 regions.*more than 5"):
+        made(views, dense_limit=5)
+
+
+def test_a_recipe_without_the_views_is_refused_before_it_runs():
+    with pytest.raises(
+        UserError, match=r"HREP needs the view 'neighbours'; give views.neighbours: \{name: neighbours\}"
+    ):
+        Recipe.load("baselines/hrep", ["views.neighbours=null"])
+
+
+def test_a_width_that_the_heads_do_not_divide_is_refused():
+    with pytest.raises(UserError, match="5 heads do not divide the width of 144"):
+        Recipe.load("baselines/hrep", ["method.heads=5"])
+
+
+def test_a_training_that_goes_on_ends_as_one_that_was_not_cut(tmp_path):
+    def trained(epochs: int, folder) -> dict[str, torch.Tensor]:
+        method = made()
+        settings = Pretrain(epochs=epochs, batch_size=N, patience=0, validation_share=0)
+        pretrain(method, settings, N, 0, folder, Progress())
+        return method.state_dict()
+
+    whole = trained(4, tmp_path / "whole")
+    trained(2, tmp_path / "cut")
+    for name, value in trained(4, tmp_path / "cut").items():
+        assert torch.equal(value, whole[name]), name
+
+
+def test_the_prompt_predicts_one_row_by_its_own_embedding():
+    head = HREPPrompt(HREPPrompt.Params(width=8, heads=2), 5, 3).eval()
+    z = torch.randn(4, 5)
+    assert torch.allclose(head(z)[[2]], head(z[[2]]), atol=1e-6)
+    head(z).sum().backward()
+    assert head.prefix.grad.abs().sum() > 0
+
+
+def test_the_recipe_runs(tiny_city, tmp_path):
+    sets = ["pretrain.epochs=3", "evaluation.seeds=[0]", "evaluation.floors=[mean]", "report.figures=false"]
+    sets += ["finetune.epochs=2", "tasks.co.head={name: hrep_prompt}", f"city={{prepared: {tiny_city.path}}}"]
+    result = run(Recipe.load("baselines/hrep", sets), tmp_path / "run")
+    assert result.manifest["status"] == "done"
+    assert result.manifest["embedding_width"] == 144

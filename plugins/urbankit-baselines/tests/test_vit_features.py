@@ -1,0 +1,85 @@
+"""The baseline vit: the encoders' own features side by side, and nothing to pre-train."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from urbankit import registry
+from urbankit.component import Use
+from urbankit.errors import UserError
+from urbankit.methods.base import Inputs
+from urbankit.pipeline import run
+from urbankit.progress import Progress
+from urbankit.recipe.schema import Recipe
+
+VIT = {"patch_size": 16, "hidden_size": 16, "layers": 1, "heads": 2}
+MODALITIES = {"rsi": Use(name="vit", **VIT), "svi": Use(name="vit", **VIT | {"hidden_size": 8})}
+
+
+def built(city, **params):
+    torch.manual_seed(0)
+    return registry.create("method", Use(name="vit", **params), Inputs(city, MODALITIES)).eval()
+
+
+def test_a_block_is_the_mean_of_a_modalitys_features(tiny_city):
+    method = built(tiny_city)
+    with torch.no_grad():
+        embeddings = method(torch.arange(tiny_city.n_regions))
+        svi = method.encoders["svi"]
+        rows = svi.observations()
+        each = svi(svi.load(torch.arange(len(rows)).numpy()))
+    assert method.blocks == [16, 8] and embeddings.shape == (tiny_city.n_regions, 24)
+    for region in range(tiny_city.n_regions):
+        own = each[torch.from_numpy(rows == region)]
+        expected = own.mean(dim=0) if len(own) else torch.zeros(8)
+        assert torch.allclose(embeddings[region, 16:], expected, atol=1e-5)
+
+
+def test_a_batch_in_another_order_gives_the_same_rows(tiny_city):
+    method, order = built(tiny_city), torch.tensor([5, 0, 48, 7])
+    with torch.no_grad():
+        assert torch.allclose(method(order), method(torch.arange(49))[order], atol=1e-5)
+
+
+def test_features_chooses_modalities(tiny_city):
+    assert built(tiny_city, features=["svi"]).dim == 8
+
+
+def test_frozen_encoders_are_computed_once(tiny_city):
+    method = built(tiny_city)
+    regions = torch.arange(tiny_city.n_regions)
+    with torch.no_grad():
+        before = method(regions)
+        method.freeze(set())
+        assert torch.allclose(method(regions), before, atol=1e-5)
+    assert method.parts() == {"encoders": []}
+
+
+def test_every_parameter_is_of_a_part(tiny_city):
+    method = built(tiny_city)
+    assert {id(p) for p in method.parameters()} == {id(p) for ps in method.parts().values() for p in ps}
+
+
+def test_pre_training_it_is_an_error_that_says_what_to_do(tiny_city, tmp_path):
+    recipe = Recipe.load(
+        {
+            "name": "asked",
+            "city": {"prepared": str(tiny_city.path)},
+            "modalities": {"rsi": {"name": "vit", **VIT}},
+            "method": {"name": "vit"},
+            "pretrain": {"epochs": 1},
+        }
+    )
+    with pytest.raises(UserError, match=r"pretrain.epochs: .*epochs: 0"):
+        run(recipe, tmp_path / "run", progress=Progress(quiet=True))
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_recipe_or_city_lack_is_named(tiny_city):
+    cls = registry.get("method", "vit")
+    assert cls.check(cls.Params(), set(), set())[0][0] == "name"
+    [(key, message)] = cls.check(cls.Params(features=["rsi", "sv"]), {"rsi", "svi"}, set())
+    assert key == "features.1" and "'svi'" in message
+    with pytest.raises(UserError, match=r"method.features.0: the city has no data for the modality 'aerial'"):
+        built(tiny_city, features=["aerial"])

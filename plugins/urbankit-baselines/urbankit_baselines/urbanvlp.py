@@ -1,0 +1,249 @@
+"""UrbanVLP: Hao et al., "UrbanVLP: Multi-Granularity Vision-Language Pretraining for Urban Socioeconomic Indicator
+Prediction", AAAI 2025.
+
+Images of two granularities, tiles from above and street views, are aligned with captions. In the order of the paper:
+
+- Encoders: an image encoder and a text encoder for each granularity, and GeoCLIP's encoder for where the street views
+  were taken. The authors start from OpenCLIP ViT-B/16; here they are the recipe's.
+- Text calibration: captions come with the city, generated; those of poor quality should not be learned from. The paper
+  scores them by PerceptionScore, of which CLIPScore, `2.5 · max(cos(image, text), 0)` under a pre-trained CLIP model,
+  is a part. `min_clip_score` drops captions below; the rest of the score and the rewriting of captions need generative
+  models, are not in the authors' public code, and are left to who makes the captions.
+- Macro level: `L_macro`, the mean of both directions of InfoNCE between `tile + street view + location` and a caption
+  of the tile.
+- Micro level: `L_micro`, the same between street views and their captions, with the similarity of all tokens (FILIP):
+  the mean over image tokens of the largest cosine with a text token.
+- Total: `α L_macro + β L_micro`, α = β = 0.5, with a learned temperature that starts at 0.07 and stays above 0.01.
+- The region embedding is the macro level's image side: `tile + street view + location`.
+
+Departures:
+
+- The authors blend the pixels of up to 25 street views into one picture, by one learned weight for each place in the
+  list, and cut all their captions, joined, at 77 tokens. A place in the list means nothing, and pixels of different
+  streets do not belong together: here each street view and each caption goes through its encoder by itself, the vector
+  of a region's street views is their mean, and its tokens are those of all of them. `max_observations` bounds how many
+  are drawn.
+- The authors give the micro level no temperature, so that logits lie between -1 and 1; here it has the learned one.
+- All three vectors of the macro level's sum are normalised, that of the location too, and the sum is before it is
+  compared, as CLIP's similarity is a cosine.
+- A region without street views has its tile alone at the macro level, where the authors encode black pictures at 0°,
+  0°.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from urbankit import component
+from urbankit.errors import Problem, UserError
+from urbankit.methods.base import Inputs, Method
+from urbankit.methods.losses import two_way_info_nce
+from urbankit.modalities.base import ModalityEncoder, move
+from urbankit.modalities.pooling import RegionEncoder
+from urbankit.modules import NamedModules
+from urbankit_baselines.drawn import DrawnTokens, Observations
+from urbankit_baselines.named import autocast, encode, missing, require
+
+# Cosines of tokens worked on at a time, in numbers: 64 MB.
+BLOCK = 1 << 24
+
+
+class UrbanVLP(Method):
+    """Aligns tiles, street views and locations with captions, whole against whole and token against token."""
+
+    inductive = True
+
+    class Params(component.Params):
+        dim: int = Field(
+            64, ge=2, description="Width of the shared space.", json_schema_extra={"source": "that of CLIP ViT-B/16"}
+        )
+        tiles: str = Field("rsi", description="The modality of the satellite tiles.")
+        street: str = Field("svi", description="The modality of the street views.")
+        text: str = Field("text", description="The modality of the captions of both.")
+        location: str | None = Field(
+            "location", description="The modality of the places of the street views; null leaves them out."
+        )
+        alpha: float = Field(
+            0.5, ge=0, description="Weight of the macro level.", json_schema_extra={"source": "authors' code"}
+        )
+        beta: float = Field(
+            0.5, ge=0, description="Weight of the micro level.", json_schema_extra={"source": "authors' code"}
+        )
+        temperature: float = Field(
+            0.07, ge=0.01, description="Temperature that training starts at.", json_schema_extra={"source": "CLIP"}
+        )
+        max_observations: int = Field(
+            4,
+            ge=1,
+            description="Street views, and captions of them, drawn for a region in a training step. Embeddings always "
+            "use all street views.",
+            json_schema_extra={"source": "25 in the authors' code"},
+        )
+        min_clip_score: float | None = Field(
+            None,
+            ge=0,
+            le=2.5,
+            description="Captions whose CLIPScore is lower are not learned from; it needs image and text encoders of "
+            "one pretrained CLIP checkpoint, with `dim` the width of its projections. Default: all captions.",
+        )
+
+    def __init__(self, params: Params, inputs: Inputs) -> None:
+        super().__init__(params, inputs)
+        p = params
+        require(_named(p), inputs.modalities, "modality")
+        self.encoders = NamedModules({name: inputs.encoder(name, p.dim) for name in _named(p).values()})
+        # Each granularity has a text encoder of its own.
+        self.texts = NamedModules({p.tiles: self.encoders.pop(p.text), p.street: inputs.encoder(p.text, p.dim)})
+        self.pools = {
+            name: RegionEncoder(encoder, p.street if encoder.describes(p.street) else None)
+            for name, encoder in self.encoders.items()
+        }
+        self.images = {name: Observations(self.encoders[name]) for name in (p.tiles, p.street)}
+        self.captions = {
+            name: Observations(encoder, name if encoder.describes(name) else None)
+            for name, encoder in self.texts.items()
+        }
+        for name in self.images:
+            if not (self.images[name].present & self.captions[name].present).any():
+                raise UserError(Problem(f"no region has both a picture and a caption of '{name}'", key="method"))
+        self.log_scale = nn.Parameter(torch.tensor(-math.log(p.temperature)))
+        self._calibrated = p.min_clip_score is None
+        self.dim = p.dim
+        if not self._calibrated:
+            _check_clip([*(self.encoders[name] for name in self.images), *self.texts.values()], p.dim)
+
+    def loss(self, regions: Tensor) -> dict[str, Tensor]:
+        """`α L_macro + β L_micro` over the regions that have what a level compares."""
+        p = self.params
+        if self.training:
+            with torch.no_grad():
+                self.log_scale.clamp_(0.0, math.log(100.0))
+        temperature = (-self.log_scale).exp()
+        street = self._drawn(self.images[p.street], regions, p.max_observations)
+        macro = self._macro(regions, street, temperature)
+        micro = self._micro(regions, street, temperature)
+        return {"total": p.alpha * macro + p.beta * micro, "macro": macro, "micro": micro}
+
+    def forward(self, regions: Tensor) -> Tensor:
+        return sum(self._unit(name, regions) for name in self.encoders)
+
+    def prepare(self) -> None:
+        """Score the captions by the encoders as they come, before anything is trained."""
+        if not self._calibrated:
+            for name, captions in self.captions.items():
+                kept = self.clip_scores(name) >= self.params.min_clip_score
+                if not kept.any():
+                    message = f"no caption of '{name}' has that CLIPScore; lower it"
+                    raise UserError(Problem(message, key="method.min_clip_score"))
+                captions.keep_only(kept)
+            self._calibrated = True
+
+    @torch.no_grad()
+    def clip_scores(self, name: str) -> np.ndarray:
+        """CLIPScore of every caption of the images `name`, against the mean of its region's images: float32 [M]."""
+        captions, device = self.captions[name], self.log_scale.device
+        training = self.training
+        self.eval()
+        scores = []
+        for rows in torch.arange(len(captions.region)).split(128):
+            region = torch.from_numpy(captions.region[rows.numpy()]).to(device)
+            batch = move(captions.encoder.load(captions.rows[rows.numpy()], captions.of), device)
+            text = captions.encoder.project(captions.encoder(batch))
+            image = self._unit(name, region)
+            scores.append(2.5 * (image * F.normalize(text, dim=1)).sum(dim=1).clamp(min=0.0))
+        self.train(training)
+        return torch.cat(scores).cpu().numpy()
+
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        parts = [encoder.parts() for encoder in (*self.encoders.values(), *self.texts.values())]
+        return {
+            "encoders": [p for part in parts for p in part["backbone"]],
+            "projections": [p for part in parts for p in part["projection"]],
+            "pretext": [self.log_scale],
+        }
+
+    def freeze(self, updated: set[str]) -> None:
+        super().freeze(updated)
+        for pool in self.pools.values():
+            if pool.encoder.frozen:
+                pool.keep(precision=self.inputs.precision)
+
+    @classmethod
+    def check(cls, params: Params, modalities: set[str], views: set[str]) -> list[tuple[str, str]]:
+        return missing(_named(params), modalities, "modality")
+
+    def _macro(self, regions: Tensor, street: DrawnTokens, temperature: Tensor) -> Tensor:
+        """Tiles, with street views and their places, against captions of the tiles."""
+        p = self.params
+        tiles = self._drawn(self.images[p.tiles], regions, 1)
+        captions = self._drawn(self.captions[p.tiles], regions, 1)
+        image = tiles.vector + street.vector
+        if p.location is not None:
+            image = image + self._unit(p.location, regions)
+        both = tiles.present & captions.present
+        return two_way_info_nce(image[both], captions.vector[both], temperature) / 2
+
+    def _micro(self, regions: Tensor, street: DrawnTokens, temperature: Tensor) -> Tensor:
+        """Tokens of street views against those of their captions."""
+        captions = self._drawn(self.captions[self.params.street], regions, self.params.max_observations)
+        both = street.present & captions.present
+        logits = token_similarity(
+            street.tokens[both], street.token_present[both], captions.tokens[both], captions.token_present[both]
+        )
+        if len(logits) < 2:
+            return logits.sum() * 0.0
+        match = torch.arange(len(logits), device=logits.device)
+        logits = logits / temperature
+        return (F.cross_entropy(logits, match) + F.cross_entropy(logits.T, match)) / 2
+
+    def _drawn(self, observations: Observations, regions: Tensor, limit: int) -> DrawnTokens:
+        return observations.tokens(regions, limit, self.training, self.inputs.precision)
+
+    def _unit(self, name: str, regions: Tensor) -> Tensor:
+        """The unit vectors [B, dim] of all observations of a modality, zero for regions without."""
+        vectors, present = encode(self.pools[name], regions, self.inputs.precision)
+        with autocast(regions.device, self.inputs.precision):
+            projected = self.encoders[name].project(vectors).float()
+        return F.normalize(projected, dim=1).masked_fill(~present.unsqueeze(1), 0.0)
+
+
+def token_similarity(a: Tensor, a_present: Tensor, b: Tensor, b_present: Tensor) -> Tensor:
+    """FILIP's similarity of images and captions by their tokens, [B, B].
+
+    The mean over the tokens of image i of the largest cosine with a token of caption j. `a` [B, La, d] and `b`
+    [B, Lb, d] are unit vectors, of which only those in `a_present` [B, La] and `b_present` [B, Lb] count.
+    """
+    step = max(1, BLOCK // max(1, a.shape[1] * b.shape[0] * b.shape[1]))
+    rows = []
+    for some, there in zip(a.split(step), a_present.split(step), strict=True):
+        cosines = torch.einsum("ald,bmd->ablm", some, b).masked_fill(~b_present[None, :, None, :], -torch.inf)
+        best = cosines.max(dim=3).values
+        weight = there.unsqueeze(1).to(best.dtype)
+        rows.append((best * weight).sum(dim=2) / weight.sum(dim=2))
+    return torch.cat(rows)
+
+
+def _named(params: UrbanVLP.Params) -> dict[str, str]:
+    named = {key: getattr(params, key) for key in ("tiles", "street", "text", "location")}
+    return {key: name for key, name in named.items() if name is not None}
+
+
+def _check_clip(encoders: list[ModalityEncoder], dim: int) -> None:
+    """Raise `UserError` unless all encoders are of one CLIP checkpoint, with its own projections to `dim` numbers."""
+    checkpoints = {getattr(encoder.params, "pretrained", None) for encoder in encoders}
+    widths = {
+        getattr(getattr(encoder, "model", None) and encoder.model.config, "projection_dim", None)
+        for encoder in encoders
+    }
+    if len(checkpoints) > 1 or None in checkpoints or widths != {dim}:
+        message = (
+            "CLIPScore needs the image encoders and the text encoder of one pretrained CLIP checkpoint, and `dim` the "
+            "width of its projections; name it by `pretrained`, or leave min_clip_score out"
+        )
+        raise UserError(Problem(message, key="method.min_clip_score"))

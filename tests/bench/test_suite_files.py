@@ -1,0 +1,180 @@
+"""Suites as they are written: what they mean, and every mistake told with its place before anything runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from urbankit.bench.suite import load_plan
+from urbankit.errors import UserError
+from urbankit.recipe.find import shipped_suites
+
+
+def told(suite_file, text: str, **arguments: Any) -> list[str]:
+    with pytest.raises(UserError) as error:
+        load_plan(suite_file(text), **arguments)
+    return [str(problem).replace(str(suite_file("").parent) + "/", "") for problem in error.value.problems]
+
+
+def test_cells_are_rows_by_cities_by_seeds_first_seeds_first(suite_file):
+    plan = load_plan(
+        suite_file(
+            """
+            seeds: [3, 4]
+            cities: {a: {set: {evaluation.blocks: 5}}, b: }
+            runs:
+              one: cheap.yaml
+              two: {recipe: cheap.yaml, cities: [b], seeds: [7]}
+            """
+        )
+    )
+    places = [(cell.row, cell.city, cell.seed) for cell in plan.cells]
+    assert places == [("one", "a", 3), ("one", "b", 3), ("two", "b", 7), ("one", "a", 4), ("one", "b", 4)]
+    assert [cell.recipe.seed for cell in plan.cells] == [3, 3, 7, 4, 4]
+    assert [cell.recipe.evaluation.blocks for cell in plan.cells] == [5, 10, 10, 5, 10]
+    assert all(cell.recipe.evaluation.floors == [] for cell in plan.cells)
+    # The floors are those of the reference, the last row, which runs on one city.
+    assert {place: recipe.evaluation.floors for place, recipe in plan.floors.items()} == {
+        ("two", "b"): ["mean", "location"]
+    }
+
+
+def test_changes_are_laid_over_in_order(suite_file):
+    """The suite's, then the city's, then the row's, in dots or mappings; `--set` changes the suite itself."""
+    plan = load_plan(
+        suite_file(
+            """
+            overrides: {method.dim: 16, pretrain: {epochs: 9}, tasks.co: null}
+            cities: {a: {set: {method.dim: 24, finetune.epochs: 5}}}
+            runs:
+              own: {recipe: cheap.yaml, set: {method: {dim: 32}}}
+              plain: cheap.yaml
+            """
+        ),
+        sets=["overrides.pretrain.epochs=1", "runs.plain.set.finetune.epochs=7"],
+    )
+    own, plain = (cell.recipe for cell in plan.cells)
+    assert (own.method.params["dim"], plain.method.params["dim"]) == (32, 24)
+    assert (own.pretrain.epochs, own.finetune.epochs, plain.finetune.epochs) == (1, 5, 7)
+    assert list(own.tasks) == ["land_use"]
+
+
+def test_a_city_may_bring_its_recipe(suite_file, tmp_path: Path, tiny_city):
+    """`recipe` of a city gives `city` and `tasks`; `{city}` in a row's recipe is the city's name."""
+    (tmp_path / "elsewhere.yaml").write_text(
+        f"extends: cheap.yaml\ncity: {{prepared: {tiny_city.path}}}\ntasks: {{co: null, pm25: {{}}}}\n"
+    )
+    plan = load_plan(
+        suite_file(
+            """
+            cities: {elsewhere: {recipe: elsewhere.yaml}}
+            runs: {base: cheap.yaml, own: "{city}.yaml"}
+            """
+        )
+    )
+    assert [sorted(cell.recipe.tasks) for cell in plan.cells] == [["land_use", "pm25"]] * 2
+    assert [cell.source for cell in plan.cells] == ["cheap.yaml", "elsewhere.yaml"]
+
+
+def test_data_folders(suite_file, tmp_path: Path, tiny_city):
+    """A city's own `data` is relative to the suite, `--data` holds a folder a city, other cities can be left out."""
+    spec = tiny_city.path.parent / "city.yaml"
+    (tmp_path / "data" / "a").mkdir(parents=True)
+    (tmp_path / "own").mkdir()
+    path = suite_file(
+        f"""
+        overrides: {{city: {{spec: {spec}}}}}
+        cities: {{a: , b: {{data: own}}, c: }}
+        runs: {{one: cheap.yaml}}
+        """
+    )
+    plan = load_plan(path, data=tmp_path / "data", only_cities=["a", "b"])
+    assert [cell.recipe.city.data for cell in plan.cells] == [tmp_path / "data" / "a", tmp_path / "own"]
+    with pytest.raises(UserError, match=r"--data .*city\.data: there is no folder '.*/data/c'"):
+        load_plan(path, data=tmp_path / "data")
+
+
+MISTAKES = {
+    "unknown key": ("runs: {a: cheap.yaml}\nseed: [1]\n", r"suite\.yaml:2: seed: unknown key\. Did you mean 'seeds'\?"),
+    "no runs": ("seeds: [0]\n", r"suite\.yaml:1: runs: is missing"),
+    "empty": ("", r"suite\.yaml: is empty; a suite has keys"),
+    "wrong type": ("runs: {a: cheap.yaml}\nseeds: [x]\n", r"suite\.yaml:2: seeds\.0: should be a valid integer"),
+    "row key": (
+        "runs:\n  a:\n    recipe: cheap.yaml\n    sets: {}\n",
+        r"suite\.yaml:4: runs\.a\.sets: unknown key\. Did you mean 'set'",
+    ),
+    "no such recipe": ("runs:\n  a: chaep.yaml\n", r"suite\.yaml:2: runs\.a\.recipe: there is no recipe file"),
+    "wrong override": (
+        "runs: {a: cheap.yaml}\noverrides:\n  pretrain.epoch: 3\n",
+        r"suite\.yaml:3: pretrain\.epoch: unknown key\. Did you mean 'epochs'\?",
+    ),
+    "unknown component": (
+        "runs:\n  a:\n    recipe: cheap.yaml\n    set: {method: {name: mvuer}}\n",
+        r"suite\.yaml:4: method\.name: unknown method 'mvuer'",
+    ),
+    "seed": (
+        "runs:\n  a:\n    recipe: cheap.yaml\n    set: {seed: 3}\n",
+        r"suite\.yaml:4: runs\.a\.set\.seed: seeds of pre-training are those of the suite's `seeds`",
+    ),
+    "seed twice": ("runs: {a: cheap.yaml}\nseeds: [1, 1]\n", r"suite\.yaml:2: seeds: has a value twice"),
+    "city of a row": (
+        "cities: {x: }\nruns: {a: {recipe: cheap.yaml, cities: [y]}}\n",
+        r"suite\.yaml:2: runs\.a\.cities\.0: there is no city 'y'\. Known: x",
+    ),
+    "no cities": ('runs: {a: "{city}"}\n', r"suite\.yaml:1: runs\.a\.recipe: `\{city\}` needs a suite that names"),
+    "row of a table": (
+        "runs: {first: cheap.yaml}\ntables: {t: {rows: [frist]}}\n",
+        r"suite\.yaml:2: tables\.t\.rows\.0: there is no row 'frist'\. Did you mean 'first'\?",
+    ),
+    "reference": (
+        "runs: {a: cheap.yaml, b: cheap.yaml}\ntables: {t: {rows: [a], reference: b}}\n",
+        r"tables\.t\.reference: is no row of the table: 'b'",
+    ),
+    "task of a table": (
+        "runs: {a: cheap.yaml}\ntables: {t: {tasks: [land_us]}}\n",
+        r"tables\.t\.tasks\.0: there is no task 'land_us'\. Did you mean 'land_use'\?",
+    ),
+    "metric of a table": ("runs: {a: cheap.yaml}\ntables: {t: {metrics: [mea]}}\n", r"there is no metric 'mea'\. Did"),
+    "split of a table": ("runs: {a: cheap.yaml}\ntables: {t: {splits: [spatial]}}\n", r"there is no split 'spatial'"),
+    "duplicate row": ("runs:\n  a: cheap.yaml\n  a: cheap.yaml\n", r"suite\.yaml:3: runs\.a: is given twice"),
+}
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_mistakes(case: str, suite_file):
+    text, message = MISTAKES[case]
+    assert any(re.search(message, line) for line in told(suite_file, text)), told(suite_file, text)
+
+
+def test_all_mistakes_at_once_and_each_once(suite_file):
+    lines = told(
+        suite_file,
+        """
+        seeds: [0, 1]
+        overrides: {pretrain.epoch: 3}
+        runs:
+          a: {recipe: cheap.yaml, set: {method.dmi: 3}}
+          b: cheap.yaml
+          c: nowhere
+        """,
+    )
+    assert [line.split(": ")[1] for line in lines] == ["pretrain.epoch", "method.dmi", "runs.c.recipe"]
+
+
+def test_unknown_rows_cities_and_suites(suite_file):
+    path = suite_file("cities: {here: }\nruns: {first: cheap.yaml}\n")
+    with pytest.raises(UserError, match=r"suite suite: there is no row 'fist'. Did you mean 'first'"):
+        load_plan(path).only(["fist"])
+    with pytest.raises(UserError, match=r"there is no city 'hree'. Did you mean 'here'"):
+        load_plan(path, only_cities=["hree"])
+    with pytest.raises(UserError, match=r"no shipped suite 'paper-table'. Did you mean 'paper-tables'"):
+        load_plan("paper-table")
+
+
+@pytest.mark.parametrize("name", shipped_suites())
+def test_shipped_suites_are_valid(name: str):
+    plan = load_plan(name)
+    assert plan.suite.description and plan.cells

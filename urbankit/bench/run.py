@@ -1,0 +1,285 @@
+"""Runs a suite: what is missing and nothing else, one failure stopping none of the rest, into results and tables."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from urbankit.bench.cells import Kept, Store
+from urbankit.bench.latex import latex
+from urbankit.bench.markdown import markdown
+from urbankit.bench.results import Ground, results, run_results
+from urbankit.bench.suite import Cell, Plan, load_plan
+from urbankit.bench.tables import Table, build_tables
+from urbankit.bench.workers import Job, Outcome, work
+from urbankit.errors import Problems, UserError
+from urbankit.files import locked, read_json, whole, write_json, write_text
+from urbankit.progress import Progress
+from urbankit.runfolder import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from urbankit.city.city import City
+    from urbankit.recipe.schema import Recipe
+
+WRITE_EVERY = 30.0
+"""Seconds between tables of what is finished so far."""
+
+TURN = 15.0
+"""Seconds to wait for a folder in which another bench is at work: one that was killed may still be ending."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run, or the floors, that did not end well. It goes on from where it was if `resumable`, as where its process
+    died; else it begins anew."""
+
+    row: str
+    city: str
+    seed: int | None
+    key: str
+    resumable: bool
+    errors: list[str]
+    log: str
+
+    def __str__(self) -> str:
+        seed = "floors" if self.seed is None else f"seed {self.seed}"
+        return f"{' · '.join(part for part in (self.row, self.city, seed) if part)}: {self.errors[0]} (log: {self.log})"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a suite has come to: `results` as `results.parquet` has them, the `tables` of each name, and `failures`."""
+
+    out: Path
+    results: pd.DataFrame
+    tables: dict[str, list[Table]]
+    failures: list[Failure]
+
+
+def run_suite(
+    suite: str | Path | Mapping[str, Any] | Plan,
+    out: str | Path | None = None,
+    *,
+    sets: Sequence[str] = (),
+    data: str | Path | None = None,
+    jobs: int = 1,
+    rows: Sequence[str] = (),
+    cities: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> Bench:
+    """Run what is missing of a suite in folder `out` (default `runs/<suite>`), and write results and tables there.
+
+    `suite`, `sets`, `data` and `cities` are as `load_plan` takes them. `jobs` runs are done at a time, each with its
+    share of the processors. `rows` restricts what is run, not what is shown. Raises `UserError` for mistakes, before
+    anything is run; a run that fails is among the `failures` of what is returned.
+    """
+    plan = suite if isinstance(suite, Plan) else load_plan(suite, sets, None if data is None else Path(data), cities)
+    folder = Path(out) if out is not None else Path("runs") / plan.name
+    chosen = plan.only(rows)
+    with nullcontext(progress) if progress is not None else Progress() as shown, _turn(folder) as lock:
+        bench = _Bench(plan, folder, _prepared(plan, shown), shown)
+        try:
+            bench.run(chosen, jobs, lock)
+        finally:
+            finished = bench.write()
+    return finished
+
+
+@contextmanager
+def _turn(folder: Path) -> Iterator[IO[str]]:
+    """The bench's folder for this process, and its workers, alone."""
+    deadline = time.monotonic() + TURN
+    with ExitStack() as held:
+        while True:
+            try:
+                lock = held.enter_context(locked(folder / ".lock", wait=False))
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    message = f"{folder}: another bench is at work here. Wait for it, or choose another --out."
+                    raise UserError(message) from None
+                time.sleep(0.2)
+        yield lock
+
+
+def _prepared(plan: Plan, progress: Progress) -> dict[tuple[str, str], City]:
+    """The city of every row and city of the suite, each prepared once, one after another."""
+    from urbankit.pipeline import prepare_city
+
+    problems, cities = Problems(), {}
+    wanted = {cell.recipe.city.model_dump_json(): cell.recipe for cell in plan.cells}
+    for city, recipe in wanted.items():
+        try:
+            cities[city] = prepare_city(recipe, progress)
+        except UserError as error:
+            problems.extend(error.problems)
+    problems.raise_if_any()
+    return {(cell.row, cell.city): cities[cell.recipe.city.model_dump_json()] for cell in plan.cells}
+
+
+@dataclass
+class _Work:
+    """One thing to compute: the cells that want it, of which the first speaks for it."""
+
+    kept: Kept
+    kind: str
+    recipe: Recipe
+    row: str
+    city: str
+    seed: int | None
+
+    @property
+    def done(self) -> bool:
+        return self.kept.folder.is_file() if self.kind == "floors" else self.kept.done
+
+    def __str__(self) -> str:
+        return f"{self.row} · {self.city} · {'floors' if self.seed is None else f'seed {self.seed}'}"
+
+
+class _Bench:
+    """The runs of a plan in a folder."""
+
+    def __init__(self, plan: Plan, out: Path, cities: Mapping[tuple[str, str], City], progress: Progress) -> None:
+        self.plan, self.out, self.cities, self.progress = plan, out, cities, progress
+        store = Store(out)
+        self.runs = {cell: self._run(store, cell) for cell in plan.cells}
+        self.floors = {place: self._floors(store, place, recipe) for place, recipe in plan.floors.items()}
+        self.before = self._failed_before()
+        self.failures: dict[str, Failure] = {}
+        self.succeeded: set[str] = set()
+        self._read: dict[str, pd.DataFrame] = {}
+
+    def run(self, chosen: Sequence[Cell], at_once: int, lock: IO[str]) -> None:
+        """Do what the chosen cells, and their floors, lack."""
+        todo = self._todo(chosen)
+        wanted = {self.runs[cell].kept.key for cell in chosen}
+        self.progress.say(f"{len(todo)} to do of {len(wanted)} runs and {len(self.floors)} floors in {self.out}")
+        for work_ in todo.values():
+            if work_.kind == "run":
+                before = self.before.get(work_.kept.key)
+                work_.kept.clear_unless_resumable(work_.recipe, before is not None and not before.resumable)
+            work_.kept.log.parent.mkdir(parents=True, exist_ok=True)
+        jobs = {Job(w.kind, w.recipe.to_yaml(), w.kept.folder, w.kept.log): w for w in todo.values()}
+        clock, written = _Clock(len(jobs), at_once), time.monotonic()
+        for outcome in work(list(jobs), at_once, [lock]):
+            self._ended(jobs[outcome.job], outcome, clock)
+            if time.monotonic() - written > WRITE_EVERY:
+                self.write()
+                written = time.monotonic()
+
+    def write(self) -> Bench:
+        """Results, failures and tables of what is finished."""
+        import pandas as pd
+
+        found = pd.concat(list(self._results()) or [results([], run_seed=None)], ignore_index=True)
+        with whole(self.out / "results.parquet") as temporary:
+            found.to_parquet(temporary, index=False)
+        failed = {key: failure for key, failure in (self.before | self.failures).items() if key not in self.succeeded}
+        write_json(self.out / "failures.json", [asdict(failure) for failure in failed.values()])
+        grounds = {ground.key: ground for ground in map(self._ground, self.plan.cells)}
+        missing: dict[tuple[str, str], int] = {}
+        for cell, work_ in self.runs.items():
+            if work_.kept.key not in self._read:
+                missing[cell.row, work_.city] = missing.get((cell.row, work_.city), 0) + 1
+        suite, tables = self.plan.suite, {}
+        for name, table in suite.tables.items():
+            title = table.title or name
+            tables[name] = build_tables(found, grounds, table, title=title, labels=suite.labels, missing=missing)
+            write_text(self.out / "tables" / f"{name}.md", markdown(tables[name]))
+            write_text(self.out / "tables" / f"{name}.tex", latex(tables[name]))
+        return Bench(self.out, found, tables, list(self.failures.values()))
+
+    def _run(self, store: Store, cell: Cell) -> _Work:
+        city = self.cities[cell.row, cell.city]
+        name = cell.city or city.name
+        return _Work(store.run(cell, name, city.content_hash), "run", cell.recipe, cell.row, name, cell.seed)
+
+    def _floors(self, store: Store, place: tuple[str, str], recipe: Recipe) -> _Work:
+        row, city = place[0], self.cities[place]
+        name = place[1] or city.name
+        return _Work(store.floors(recipe, row, name, city.content_hash), "floors", recipe, row, name, None)
+
+    def _ground(self, cell: Cell) -> Ground:
+        return Ground.of(cell.recipe, self.cities[cell.row, cell.city].content_hash)
+
+    def _failed_before(self) -> dict[str, Failure]:
+        """What failed when this suite was run last and was not run since."""
+        wanted = {work_.kept.key for work_ in (*self.runs.values(), *self.floors.values()) if not work_.done}
+        try:
+            found = [Failure(**entry) for entry in read_json(self.out / "failures.json")]
+        except (OSError, ValueError, TypeError):
+            return {}
+        return {failure.key: failure for failure in found if failure.key in wanted}
+
+    def _todo(self, chosen: Sequence[Cell]) -> dict[str, _Work]:
+        """What is not done, by key: every row's first seed, then floors, then the other seeds."""
+        seeds: dict[tuple[str, str], int] = {}
+        first: list[_Work] = []
+        later: list[_Work] = []
+        for cell in chosen:
+            place = (cell.row, cell.city)
+            (first if seeds.setdefault(place, cell.seed) == cell.seed else later).append(self.runs[cell])
+        floors = [work_ for place, work_ in self.floors.items() if place in seeds]
+        todo: dict[str, _Work] = {}
+        for work_ in [*first, *floors, *later]:
+            if work_.kept.key not in todo and not work_.done:
+                todo[work_.kept.key] = work_
+        return todo
+
+    def _ended(self, work_: _Work, outcome: Outcome, clock: _Clock) -> None:
+        place = clock.tick(outcome.seconds)
+        if outcome.errors:
+            kept = work_.kept
+            resumable = outcome.died or outcome.interrupted
+            failure = Failure(work_.row, work_.city, work_.seed, kept.key, resumable, outcome.errors, str(kept.log))
+            self.failures[kept.key] = failure
+            self.progress.say(f"{place} FAILED {failure}")
+        else:
+            self.succeeded.add(work_.kept.key)
+            self.progress.say(f"{place} {work_}: {outcome.seconds:.0f} s{clock.left()}")
+
+    def _results(self) -> Iterator[pd.DataFrame]:
+        import pandas as pd
+
+        for cell, work_ in self.runs.items():
+            key = work_.kept.key
+            if key not in self._read and work_.done:
+                self._read[key] = run_results(Run.open(work_.kept.folder))
+            if key in self._read:
+                facts = {"row": cell.row, "recipe": cell.source, "city": work_.city, "ground": self._ground(cell).key}
+                yield self._read[key].assign(suite=self.plan.name, **facts)
+        for (row, city), work_ in self.floors.items():
+            if work_.done:
+                cell = next(cell for cell in self.plan.cells if (cell.row, cell.city) == (row, city))
+                facts = {"row": row, "recipe": cell.source, "city": work_.city, "ground": self._ground(cell).key}
+                records = pd.read_parquet(work_.kept.folder).to_dict("records")
+                yield results(records, run_seed=None, suite=self.plan.name, **facts)
+
+
+@dataclass
+class _Clock:
+    """How many of the jobs have ended, and when the rest will have."""
+
+    total: int
+    at_once: int
+    ended: int = 0
+    seconds: list[float] = field(default_factory=list)
+
+    def tick(self, seconds: float) -> str:
+        self.ended += 1
+        self.seconds.append(seconds)
+        return f"[{self.ended}/{self.total}]"
+
+    def left(self) -> str:
+        """As long as the mean so far for each of the rest."""
+        rest = self.total - self.ended
+        if not rest:
+            return ""
+        seconds = sum(self.seconds) / len(self.seconds) * rest / min(self.at_once, rest)
+        return f", about {seconds / 60:.0f} min left" if seconds >= 90 else f", about {seconds:.0f} s left"

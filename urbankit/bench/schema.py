@@ -1,0 +1,94 @@
+"""What a suite may say: every key with its type, default and meaning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints
+
+from urbankit.component import Params
+from urbankit.recipe.schema import Name
+
+# Row names are shown in tables; anything goes that fits there.
+RowName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80)]
+Changes = dict[str, Any]
+
+
+class Suite(Params):
+    """A suite: recipes (its rows) × cities × seeds, and the tables to make of them."""
+
+    description: str = Field("", description="What the suite is for, in a line or two.")
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(
+        [0],
+        min_length=1,
+        description="Seeds of pre-training, one run each: the recipe's key `seed`. Those of the splits are"
+        " `evaluation.seeds` of the recipes.",
+    )
+    cities: dict[Name, SuiteCity] = Field(
+        default_factory=dict, description="Cities by name; none leaves each recipe its own."
+    )
+    overrides: Changes = Field(
+        default_factory=dict, description="Changes laid over every recipe: {pretrain.epochs: 10, views: {poi: null}}."
+    )
+    runs: dict[RowName, SuiteRow] = Field(
+        min_length=1, description="Rows of the tables, by the name they are shown with: a recipe, or a mapping."
+    )
+    tables: dict[Name, SuiteTable] = Field(
+        default_factory=lambda: {"results": SuiteTable()},
+        description="Tables by file name; default one, `results`, of everything.",
+    )
+    labels: dict[str, str] = Field(
+        default_factory=dict, description="How tasks and cities are called in tables: {pm25: PM2.5}."
+    )
+
+
+class SuiteCity(Params):
+    """One city of a suite, and what it changes in every recipe that runs on it."""
+
+    recipe: str | None = Field(
+        None, description="A recipe whose `city` and `tasks` take the place of those of every row: new-york."
+    )
+    data: Path | None = Field(None, description="Folder of the city's sources: `city.data`. See also `--data`.")
+    set: Changes = Field(default_factory=dict, description="Changes laid over every recipe on this city.")
+
+
+class SuiteRow(Params):
+    """One row: a recipe, and what is changed in it."""
+
+    recipe: str = Field(
+        min_length=1,
+        description="A recipe file, relative to the suite's, or the name of a shipped recipe; `{city}` in it is the"
+        " city's name.",
+    )
+    set: Changes = Field(default_factory=dict, description="Changes of this row: {method.alpha: 0.2}.")
+    cities: list[str] | None = Field(None, min_length=1, description="The cities it runs on; default all.")
+    seeds: list[Annotated[int, Field(ge=0)]] | None = Field(
+        None, min_length=1, description="Seeds of pre-training of this row; default the suite's."
+    )
+
+
+class SuiteTable(Params):
+    """One table: which rows and columns, and what they are compared with."""
+
+    title: str = Field("", description="Heading; default the table's name.")
+    rows: list[str] | None = Field(None, min_length=1, description="Rows in their order; default all of `runs`.")
+    reference: str | None = Field(
+        None,
+        description="The row that improvements and significance are of, and whose floors are shown; default the last.",
+    )
+    cities: list[str] | None = Field(None, min_length=1, description="Cities, one block each; default all.")
+    splits: list[str] | None = Field(None, min_length=1, description="Split protocols, one block each; default all.")
+    tasks: list[str] | None = Field(
+        None, min_length=1, description="Tasks in their order; default all; `training` has times and epochs."
+    )
+    metrics: list[str] | None = Field(
+        None,
+        min_length=1,
+        description="Metrics in their order, of the tasks that have them; default mae, mse, r2,"
+        " macro_f1 and macro_recall, or all of a task that has none of these.",
+    )
+    floors: bool = Field(True, description="Whether the floors stand below the rows.")
+
+
+Suite.model_rebuild()

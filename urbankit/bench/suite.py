@@ -1,0 +1,284 @@
+"""Reads a suite, checks it with every recipe that it names, and makes of it the list of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from urbankit.bench.schema import Suite, SuiteTable
+from urbankit.errors import Problem, Problems, UserError, closest
+from urbankit.recipe.check import check
+from urbankit.recipe.explain import explain
+from urbankit.recipe.find import find, find_suite
+from urbankit.recipe.load import change_tree, load
+from urbankit.recipe.schema import Recipe
+from urbankit.recipe.tree import Node, merge
+from urbankit.recipe.yaml_lines import load_yaml
+
+OWN_CITY = ""
+"""The city of a cell where the suite names none: that of the recipe."""
+
+TRAINING = "training"
+"""The task, as tables see it, of the times and epochs of a run."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One run of a suite: a row on a city from one seed. `recipe` is resolved and without floors, which do not depend
+    on seeds and are computed apart; `source` is the recipe as the suite names it."""
+
+    row: str
+    city: str
+    seed: int
+    source: str
+    recipe: Recipe
+
+    def __str__(self) -> str:
+        return " · ".join(part for part in (self.row, self.city, f"seed {self.seed}") if part)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked suite: its `cells`, and the recipes that the floors of (row, city) are read from."""
+
+    name: str
+    suite: Suite
+    cells: tuple[Cell, ...]
+    floors: Mapping[tuple[str, str], Recipe]
+
+    def only(self, rows: Iterable[str]) -> tuple[Cell, ...]:
+        """The cells of some rows; of all where none is named. Raises `UserError` for unknown rows."""
+        chosen = list(rows)
+        _raise_for_unknown("row", chosen, list(self.suite.runs), self.name)
+        return tuple(cell for cell in self.cells if not chosen or cell.row in chosen)
+
+
+def load_plan(
+    source: str | Path | Mapping[str, Any],
+    sets: Iterable[str] = (),
+    data: Path | None = None,
+    only_cities: Iterable[str] = (),
+) -> Plan:
+    """The plan of a suite: a file, the name of a shipped suite, or a mapping with a suite's keys.
+
+    `sets` are changes of the suite such as `"seeds=[0]"`; `data` is a folder that holds one folder of sources a city;
+    `only_cities` leaves out all others. Every recipe of every row and city is loaded and checked here; raises one
+    `UserError` with all mistakes.
+    """
+    problems = Problems()
+    tree = _tree(source, sets, problems)
+    name = Path(tree.file).stem if not isinstance(source, Mapping) else "suite"
+    try:
+        suite = Suite.model_validate(tree.plain())
+    except ValidationError as error:
+        problems.extend(explain(error, Suite, tree))
+        raise UserError(list(problems)) from None
+    problems.extend(_names_unknown(suite, tree))
+    reader = _Recipes(suite, tree, data)
+    chosen = list(only_cities)
+    _raise_for_unknown("city", chosen, list(suite.cities), name)
+    places = [(row, city) for row in suite.runs for city in _cities(suite, row) if not chosen or city in chosen]
+    recipes = {place: reader.recipe(*place) for place in places}
+    problems.extend(reader.mistakes)
+    problems.raise_if_any()
+    found = {place: recipe for place, recipe in recipes.items() if recipe is not None}
+    problems.extend(_columns_unknown(suite, tree, found.values()))
+    problems.raise_if_any()
+    suite = suite.model_copy(update={"tables": {n: _completed(table, suite) for n, table in suite.tables.items()}})
+    return Plan(name, suite, tuple(_cells(suite, found, reader)), _floors(suite, found))
+
+
+def _raise_for_unknown(what: str, names: Iterable[str], known: list[str], suite: str) -> None:
+    problems = Problems(f"suite {suite}")
+    for name in names:
+        if name not in known:
+            problems.add(f"there is no {what} '{name}'.{closest(name, known)}")
+    problems.raise_if_any()
+
+
+def _tree(source: str | Path | Mapping[str, Any], sets: Iterable[str], problems: Problems) -> Node:
+    """The suite's tree with changes laid on, in which every row is a mapping."""
+    if isinstance(source, Mapping):
+        tree = Node.of(dict(source), "suite", Path.cwd())
+    else:
+        path = find_suite(source)
+        data, lines = load_yaml(path, problems)
+        if not isinstance(data, dict):
+            what = "is empty" if data is None else "is not a mapping of keys to values"
+            raise UserError(Problem(f"{what}; a suite has keys such as `runs`, `cities` and `tables`", path))
+        tree = Node.of(data, str(path), path.resolve().parent, lines)
+    changed = _with_mappings(tree)
+    for change in sets:
+        try:
+            changed = merge(changed, _with_mappings(change_tree(change)))
+        except UserError as error:
+            problems.extend(error.problems)
+    return replace(tree, value=changed.value)
+
+
+def _with_mappings(tree: Node) -> Node:
+    """A row that is the name of a recipe alone, written out; a city or table without keys, too."""
+    children = dict(tree.value)
+    for section in ("runs", "cities", "tables"):
+        named = children.get(section)
+        if named is not None and isinstance(named.value, dict):
+            entries = {
+                name: replace(entry, value={"recipe": entry})
+                if isinstance(entry.value, str) and section == "runs"
+                else replace(entry, value={})
+                if entry.value is None and section != "runs"
+                else entry
+                for name, entry in named.value.items()
+            }
+            children[section] = replace(named, value=entries)
+    return replace(tree, value=children)
+
+
+def _cities(suite: Suite, row: str) -> list[str]:
+    return suite.runs[row].cities or list(suite.cities) or [OWN_CITY]
+
+
+def _names_unknown(suite: Suite, tree: Node) -> Iterator[Problem]:
+    """Rows and cities that are named and not there, and lists that say a thing twice."""
+    rows, cities = list(suite.runs), list(suite.cities)
+    for row, spec in suite.runs.items():
+        yield from _unknown("city", spec.cities, cities, tree, ("runs", row, "cities"))
+        yield from _twice(spec.seeds, tree, ("runs", row, "seeds"))
+    yield from _twice(suite.seeds, tree, ("seeds",))
+    for name, table in suite.tables.items():
+        here = ("tables", name)
+        yield from _unknown("row", table.rows, rows, tree, (*here, "rows"))
+        yield from _unknown("city", table.cities, cities, tree, (*here, "cities"))
+        for key in ("rows", "cities", "splits", "tasks", "metrics"):
+            yield from _twice(getattr(table, key), tree, (*here, key))
+        if table.reference is not None and table.reference not in (table.rows or rows):
+            message = f"is no row of the table: '{table.reference}'.{closest(table.reference, table.rows or rows)}"
+            yield _at(tree, (*here, "reference"), message)
+
+
+def _columns_unknown(suite: Suite, tree: Node, recipes: Iterable[Recipe]) -> Iterator[Problem]:
+    """Tasks, splits and metrics of tables that no recipe yields."""
+    from urbankit.bench.results import TRAINING_LABELS
+    from urbankit.evaluation.metrics import LABELS
+
+    recipes = list(recipes)
+    known: dict[str, list[str]] = {
+        "tasks": [*dict.fromkeys(task for recipe in recipes for task in recipe.tasks), TRAINING],
+        "splits": list(dict.fromkeys(split for recipe in recipes for split in recipe.evaluation.splits)),
+        "metrics": [*LABELS, *TRAINING_LABELS],
+    }
+    for name, table in suite.tables.items():
+        for key, names in known.items():
+            yield from _unknown(key.rstrip("s"), getattr(table, key), names, tree, ("tables", name, key))
+
+
+def _unknown(what: str, given: list[str] | None, known: list[str], tree: Node, path: tuple) -> Iterator[Problem]:
+    for index, name in enumerate(given or ()):
+        if name not in known:
+            known_ones = closest(name, known) or " The suite names none."
+            yield _at(tree, (*path, index), f"there is no {what} '{name}'.{known_ones}")
+
+
+def _twice(values: list[Any] | None, tree: Node, path: tuple) -> Iterator[Problem]:
+    if values is not None and len(set(values)) < len(values):
+        yield _at(tree, path, f"has a value twice: {values}")
+
+
+def _at(tree: Node, path: tuple, message: str) -> Problem:
+    return tree.deepest(path)[0].problem(message, ".".join(map(str, path)))
+
+
+def _completed(table: SuiteTable, suite: Suite) -> SuiteTable:
+    rows = table.rows or list(suite.runs)
+    return table.model_copy(update={"rows": rows, "reference": table.reference or rows[-1]})
+
+
+def _cells(suite: Suite, recipes: Mapping[tuple[str, str], Recipe], reader: _Recipes) -> Iterator[Cell]:
+    """Every row from its first seed, then from its second: a bench that is cut short has something of every row."""
+    seeds = {row: spec.seeds or suite.seeds for row, spec in suite.runs.items()}
+    for turn in range(max(map(len, seeds.values()))):
+        for (row, city), recipe in recipes.items():
+            if turn < len(seeds[row]):
+                evaluation = recipe.evaluation.model_copy(update={"floors": []})
+                seeded = recipe.model_copy(update={"seed": seeds[row][turn], "evaluation": evaluation})
+                yield Cell(row, city, seeds[row][turn], reader.source(row, city), seeded)
+
+
+def _floors(suite: Suite, recipes: Mapping[tuple[str, str], Recipe]) -> dict[tuple[str, str], Recipe]:
+    references = {table.reference for table in suite.tables.values() if table.floors}
+    return {
+        place: recipe
+        for place, recipe in recipes.items()
+        if place[0] in references and recipe.tasks and recipe.evaluation.floors
+    }
+
+
+class _Recipes:
+    """Lays the suite's changes over the recipes of its rows, and collects mistakes, each once."""
+
+    def __init__(self, suite: Suite, tree: Node, data: Path | None) -> None:
+        self.suite, self.tree, self.data = suite, tree, data
+        self._mistakes: dict[Problem, None] = {}
+
+    @property
+    def mistakes(self) -> list[Problem]:
+        return list(self._mistakes)
+
+    def source(self, row: str, city: str) -> str:
+        return self.suite.runs[row].recipe.replace("{city}", city)
+
+    def recipe(self, row: str, city: str) -> Recipe | None:
+        """The resolved recipe of a row on a city; None where something is wrong with it."""
+        problems = Problems()
+        try:
+            return check(self._laid_over(row, city, problems), problems)
+        except UserError as error:
+            self._mistakes |= dict.fromkeys(error.problems)
+            return None
+
+    def _laid_over(self, row: str, city: str, problems: Problems) -> Node:
+        if "{city}" in self.suite.runs[row].recipe and city == OWN_CITY:
+            raise UserError(_at(self.tree, ("runs", row, "recipe"), "`{city}` needs a suite that names `cities`"))
+        tree = self._read(self.source(row, city), ("runs", row, "recipe"), problems)
+        if city in self.suite.cities and self.suite.cities[city].recipe is not None:
+            there = self._read(str(self.suite.cities[city].recipe), ("cities", city, "recipe"), problems)
+            tree = replace(tree, value=tree.value | {k: there.value[k] for k in ("city", "tasks") if k in there.value})
+        for path in (("overrides",), ("cities", city, "set"), ("runs", row, "set")):
+            changes, reached = self.tree.deepest(path)
+            if reached == path:
+                tree = merge(tree, self._changes(changes, path))
+        return self._with_data(tree, city)
+
+    def _read(self, name: str, path: tuple, problems: Problems) -> Node:
+        try:
+            return load(find(name, self.tree.deepest(path)[0].folder), (), problems)
+        except UserError as error:
+            if all(problem.file is None for problem in error.problems):  # it was not found
+                raise UserError([_at(self.tree, path, problem.message) for problem in error.problems]) from None
+            raise
+
+    def _changes(self, changes: Node, path: tuple) -> Node:
+        """A mapping of changes whose dotted keys are written out: `pretrain.epochs: 3` as `pretrain: {epochs: 3}`."""
+        tree = replace(changes, value={})
+        for key, value in changes.value.items():
+            if key == "seed":
+                raise UserError(_at(self.tree, (*path, key), "seeds of pre-training are those of the suite's `seeds`"))
+            for part in reversed(str(key).split(".")):
+                value = replace(value, value={part: value})
+            tree = merge(tree, value)
+        return tree
+
+    def _with_data(self, tree: Node, city: str) -> Node:
+        """The folder of the city's sources: the suite's own, else `--data` with the city's name."""
+        own, reached = self.tree.deepest(("cities", city, "data"))
+        if len(reached) == 3:
+            return merge(tree, replace(own, value={"city": replace(own, value={"data": own})}))
+        spec, reached = tree.deepest(("city", "spec"))
+        if self.data is None or len(reached) < 2 or not isinstance(spec.value, str):
+            return tree
+        folder = self.data / (city or Path(spec.value).stem)
+        return merge(tree, Node.of({"city": {"data": str(folder)}}, f"--data {self.data}", Path.cwd()))

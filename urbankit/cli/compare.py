@@ -1,0 +1,37 @@
+"""`urbankit compare`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders; the last is the reference.")],
+    names: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--name", metavar="NAME", help="What a run is called, once a run; runs of one name are seeds of one row."
+        ),
+    ] = None,
+    markdown: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the tables as Markdown too.")] = None,
+    latex: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the tables as LaTeX too.")] = None,
+) -> None:
+    """Compare any runs: mean ± deviation, the best and second best, improvement, significance.
+
+    [bold]urbankit compare runs/no-text runs/urbanmmcl --name "w/o text" --name UrbanMMCL --latex table.tex[/bold]
+    """
+    from urbankit.bench.compare import compare_runs
+    from urbankit.bench.latex import latex as as_latex
+    from urbankit.bench.markdown import markdown as as_markdown
+    from urbankit.bench.terminal import show
+    from urbankit.cli.output import console
+    from urbankit.files import write_text
+
+    tables = compare_runs(runs, names or [])
+    show(tables, console())
+    for path, text in ((markdown, as_markdown), (latex, as_latex)):
+        if path is not None:
+            write_text(path, text(tables))

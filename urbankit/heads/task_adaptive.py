@@ -1,0 +1,55 @@
+"""A head that learns which parts of the embedding its task needs; beyond the UrbanMMCL paper, after its section 5.4."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor, nn
+
+from urbankit import component, registry
+from urbankit.component import Use, uses
+from urbankit.heads.base import FittedHead, Head
+
+
+class TaskAdaptive(Head):
+    """Multiplies every block of the embedding (a modality, a view) by a learned weight before an inner head.
+
+    `w = B softmax(g / T)` for B blocks, g starting at zero: weights are 1 at first and 1 on average ever after, so that
+    a task can lean on a block only at the expense of others. They belong to the task, not to the region.
+    """
+
+    class Params(component.Params):
+        head: Use = uses("head", "mlp", "The head on the weighted embedding; one that is trained by gradient steps.")
+        temperature: float = Field(
+            0.1,
+            gt=0,
+            description="T: weights move 1 / T times as far as g, which trains at the rate of the heads.",
+        )
+
+        @field_validator("head")
+        @classmethod
+        def _trained(cls, head: Use) -> Use:
+            if head.name in registry.names("head") and issubclass(registry.get("head", head.name), FittedHead):
+                raise ValueError(
+                    f"'{head.name}' is fitted to the embedding as a whole and passes no gradient on to the weights; "
+                    "use a head that is trained by gradient steps, such as mlp"
+                )
+            return head
+
+    def __init__(self, params: Params, in_dim: int, out_dim: int) -> None:
+        super().__init__(params, in_dim, out_dim)
+        self.head = registry.create("head", params.head, in_dim, out_dim)
+        self.divide([in_dim])
+
+    def divide(self, blocks: Sequence[int]) -> None:
+        self.gate = nn.Parameter(torch.zeros(len(blocks)))
+        self.register_buffer("block", torch.repeat_interleave(torch.tensor(blocks)), persistent=False)
+        self.head.divide(blocks)
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        return self.head(embedding * self.block_weights()[self.block])
+
+    def block_weights(self) -> Tensor:
+        return len(self.gate) * (self.gate / self.params.temperature).softmax(dim=0)

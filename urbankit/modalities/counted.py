@@ -1,0 +1,27 @@
+"""The form in which counted things (points of interest, trips) are handed on: logarithm, root or the count itself."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeVar
+
+import numpy as np
+from scipy import sparse
+
+Form = Literal["log", "root", "count"]
+
+DESCRIPTION = (
+    "`log` is log(1 + count), `root` the square root, by which the spread of a Poisson count is the same at every "
+    "size, `count` the number itself: what is proportional to it is linear in it alone, while the logarithm tells "
+    "small counts apart and hides how far the largest stand out."
+)
+
+Counts = TypeVar("Counts", np.ndarray, sparse.csr_array)
+
+
+def in_form(counts: Counts, form: Form) -> Counts:
+    """Counts of at least 0, an array or a sparse matrix of any shape, in `form`; 0 stays 0 in each."""
+    if form == "count":
+        return counts
+    if isinstance(counts, np.ndarray):
+        return np.log1p(counts) if form == "log" else np.sqrt(counts)
+    return counts.log1p() if form == "log" else counts.sqrt()
