@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from urbankit.recipe.transfer import Transfer
     from urbankit.runfolder import Run
     from urbankit.training.finetune import Finetuned
-    from urbankit.transfer.source import Source
+    from urbankit.transfer.zero_shot import ZeroShot
 
 
 def run(
@@ -197,7 +197,9 @@ class _Run:
 
     def _all_stages(self) -> None:
         from urbankit.evaluation.folds import check_folds
+        from urbankit.evaluation.tasks import Scored
         from urbankit.training.finetune import check_parts, updated_parts
+        from urbankit.transfer.floors import carried_floors
 
         with self._stage("city"):
             self.city = prepare_city(self.recipe, self.progress)
@@ -214,27 +216,27 @@ class _Run:
             self._note([*notes, *(note for task in tasks.values() for note in task.notes)])
             method = self._method(inputs)
             check_parts(method, self.recipe.finetune)
-        kept = None
+        zero_shot = None
         if self.recipe.transfer is not None:
             with self._stage("transfer"):
-                kept = self._transfer(method, inputs, self.recipe.transfer)
+                zero_shot = self._transfer(method, inputs, tasks, self.recipe.transfer)
         with self._stage("pretrain"):
-            history = [] if kept else self._pretrain(method)
+            history = [] if zero_shot else self._pretrain(method)
         with self._stage("embed"):
             method.freeze(updated_parts(method, self.recipe.finetune))
             embeddings = self._embed(method)
         with self._stage("finetune"):
-            if kept and tasks:
-                results, scored = self._zero_shot(method, embeddings, tasks, kept)
-            else:
-                results, scored = self._finetune(method, embeddings, tasks, splits), tasks
+            results = self._finetune(method, embeddings, tasks, splits, zero_shot)
             history += [row for result in results.values() for row in result.history]
         with self._stage("probe"):
             probed = self._probe(embeddings, tasks)
         with self._stage("floors"):
             floors = run_floors(self.recipe, self.city, tasks, splits, self.progress)
+            if zero_shot:
+                carried = carried_floors(zero_shot, self.city, self.recipe, splits, self.progress)
+                floors = Scored.joined([floors, carried])
         with self._stage("report"):
-            self._write_results(scored, splits, results, probed, floors, history)
+            self._write_results(zero_shot.scored if zero_shot else tasks, splits, results, probed, floors, history)
             self._write_block_weights(results, method.block_names)
             self._report()
         self.manifest["status"] = "done"
@@ -324,10 +326,13 @@ class _Run:
         }
         return method
 
-    def _transfer(self, method: Method, inputs: Inputs, wanted: Transfer) -> Source | None:
-        """Take weights of the source run over; returns that run where they are all kept and nothing is trained here."""
+    def _transfer(
+        self, method: Method, inputs: Inputs, tasks: dict[str, TaskData], wanted: Transfer
+    ) -> ZeroShot | None:
+        """Take weights of the source run over; where they are all kept, what heads are fitted to instead of labels."""
         from urbankit.transfer.source import Source
         from urbankit.transfer.weights import take_over
+        from urbankit.transfer.zero_shot import ZeroShot
 
         source = Source(wanted.source)
         facts = source.facts()
@@ -339,8 +344,9 @@ class _Run:
         self._note(take_over(method, inputs, self.recipe, source))
         if wanted.graph == "new":
             return None
-        method.prepare()
-        return source
+        zero_shot = ZeroShot.of(source, self.recipe, tasks, self.progress)
+        self._note(zero_shot.notes())
+        return zero_shot
 
     def _pretrain(self, method: Method) -> list[dict[str, Any]]:
         from urbankit.training.pretrain import pretrain
@@ -376,13 +382,17 @@ class _Run:
         embeddings: torch.Tensor,
         tasks: dict[str, TaskData],
         splits: dict[tuple[str, int], Split],
-        described: int | None = None,
+        zero_shot: ZeroShot | None = None,
     ) -> dict[tuple[str, int], Finetuned]:
         from urbankit.training.finetune import Finetuned, finetune
         from urbankit.training.loop import load_trained_state, trained_state
 
         if not tasks:
             return {}
+        described = None
+        if zero_shot is not None:
+            embeddings, described = zero_shot.joined(embeddings), zero_shot.n_source
+            tasks, splits = zero_shot.tasks, zero_shot.splits
         heads = {name: self.recipe.tasks[name].head for name in tasks}
         settings = self.recipe.finetune
         pretrained = trained_state(method)
@@ -403,23 +413,7 @@ class _Run:
             results[protocol, seed] = Finetuned.load(done)
             if results[protocol, seed].record:
                 self.manifest["training"][name] = results[protocol, seed].record
-        return results
-
-    def _zero_shot(
-        self, method: Method, embeddings: torch.Tensor, tasks: dict[str, TaskData], source: Source
-    ) -> tuple[dict[tuple[str, int], Finetuned], dict[str, TaskData]]:
-        """Predictions of heads that only the source city's labels were shown to, and the tasks that score them.
-
-        Beside the splits there is `all`: no label of this city was seen, so that every region can be scored.
-        """
-        from urbankit.transfer.zero_shot import ZeroShot
-
-        seen = ZeroShot.of(source, source.city(self.progress), self.recipe, tasks, embeddings)
-        self._note(seen.notes)
-        fitted = self._finetune(method, seen.embeddings, seen.tasks, seen.splits, described=seen.n_source)
-        results = {split: seen.predictions(result) for split, result in fitted.items()}
-        first = self.recipe.evaluation.splits[0]
-        return results | {("all", seed): results[first, seed] for seed in self.recipe.evaluation.seeds}, seen.scored
+        return results if zero_shot is None else zero_shot.results(results)
 
     def _probe(self, embeddings: torch.Tensor, tasks: dict[str, TaskData]) -> Scored:
         from urbankit.evaluation.folds import evaluate_folds

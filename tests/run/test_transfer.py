@@ -19,6 +19,7 @@ from urbankit import registry
 from urbankit.city.city import City
 from urbankit.demo import write_demo
 from urbankit.errors import UserError
+from urbankit.evaluation.splits import make_split
 from urbankit.pipeline import build_inputs, run
 from urbankit.progress import Progress
 from urbankit.recipe.find import shipped
@@ -116,6 +117,19 @@ def test_keep_takes_every_weight_over_but_what_is_of_single_regions(keep, source
     assert own == {"bank", "channels.encoders.location.centre", "channels.encoders.location.spread"}
 
 
+def test_blocks_of_the_embedding_keep_the_sources_size(tiny_city, other_city, recipe_on, tmp_path):
+    keys = keys_on(tiny_city, recipe_on, tasks={})
+    keys["method"]["block_scale"] = "unit"
+    completed(keys, tmp_path / "source")
+    keys |= {
+        "city": {"prepared": str(other_city.path)},
+        "transfer": {"from": str(tmp_path / "source"), "graph": "keep"},
+    }
+    there = checkpoint.load(tmp_path / "source/checkpoints/best.safetensors")[0]
+    method = taken_over(keys, tmp_path / "source")
+    assert torch.equal(method.scale, there["scale"]) and torch.equal(method.shift, there["shift"])
+
+
 def test_only_the_named_modalities_are_taken_over(new, source):
     new["transfer"]["modalities"] = ["text"]
     fresh, method = built(new)[2].state_dict(), taken_over(new, source).state_dict()
@@ -198,9 +212,27 @@ def test_zero_shot_trains_nothing_and_scores_beside_the_floors(keep, other_city,
     assert set(result.metrics["split"]) == {"random", "spatial", "all"}
     everywhere = result.predictions.query("split == 'all' and task == 'co'")
     assert len(everywhere) == int(np.isfinite(other_city.target("co").values).sum())
-    floors = result.metrics.query("model == 'floor:mean'")
-    assert set(floors["split"]) == {"random", "spatial"}
-    assert "above it on" in str(result.table())
+    splits = {model: set(rows["split"]) for model, rows in result.metrics.groupby("model")}
+    assert splits == {
+        "urbanmmcl": {"random", "spatial", "all"},
+        "floor:mean": {"random", "spatial"},
+        "floor:carried-mean": {"random", "spatial", "all"},
+    }
+    assert "co, all: urbanmmcl" in str(result.table())
+
+
+def test_floors_are_carried_over_from_the_labels_that_the_heads_see(keep, tiny_city, tmp_path):
+    keep["evaluation"]["floors"] = ["mean", "location", "raw-forest"]
+    result = completed(keep | {"tasks": {"co": {"head": {"name": "gp"}}}}, tmp_path / "run")
+    there = tiny_city.target("co").values
+    train = make_split("random", tiny_city.xy, 0).of(np.isfinite(there)).train
+    floors = result.floor_predictions.query("split == 'all'").set_index("model")
+    assert set(floors.index) == {"floor:carried-mean", "floor:carried-raw-forest"}
+    np.testing.assert_allclose(floors.loc["floor:carried-mean", "prediction"], there[train].mean())
+    assert floors.loc["floor:carried-raw-forest", "prediction"].between(np.nanmin(there), np.nanmax(there)).all()
+    assert list(floors.loc["floor:carried-mean", "region_id"]) == list(
+        result.predictions.query("split == 'all'").region_id
+    )
 
 
 def test_classes_of_one_city_alone_are_noted_and_count_as_wrong(keep, other_city, tmp_path):
@@ -216,7 +248,8 @@ def test_classes_of_one_city_alone_are_noted_and_count_as_wrong(keep, other_city
     )
     found = result.predictions.query("task == 'land_use' and split == 'all'")
     assert not (found["prediction_class"] == "elsewhere").any() and (found["prediction_class"] == lost).any()
-    accuracy = result.metrics.query("task == 'land_use' and split == 'all' and metric == 'accuracy'")["value"].item()
+    scores = result.metrics.query("task == 'land_use' and split == 'all' and model == 'urbanmmcl'")
+    accuracy = scores.set_index("metric").loc["accuracy", "value"]
     assert accuracy == pytest.approx((found["truth_class"] == found["prediction_class"]).mean())
 
 
@@ -290,6 +323,10 @@ def test_a_shipped_recipe_says_what_to_give():
         ({"transfer": {"graph": "keep", "modalities": ["rsi"]}}, "takes all modalities over"),
         ({"transfer": {"modalities": ["rsy"]}}, r"transfer\.modalities: .* no modality 'rsy'.*'rsi'"),
         ({"transfer": {"graph": "keep"}, "finetune": {"update": ["all"]}}, r"finetune\.update: .*`update: \[\]`"),
+        (
+            {"transfer": {"graph": "keep"}, "evaluation": {"splits": ["folds"]}},
+            r"evaluation\.splits: `folds` fits a probe",
+        ),
         ({"transfer": {"graph": "keep"}, "finetune": {"paradigm": "end_to_end"}}, r"finetune\.paradigm: .*no weight"),
     ],
 )
@@ -315,7 +352,7 @@ def manifest_says(key: str, value: Any):
             manifest_says("status", "running"),
             r"transfer\.from: the run is not finished \(its status: running\).*--resume",
         ),
-        (lambda f: (f / "checkpoints/best.safetensors").unlink(), r"transfer\.from: .*no pre-trained weights"),
+        (lambda f: (f / "checkpoints/best.safetensors").unlink(), r"transfer\.from: .*it pre-trained no weights"),
         (lambda f: (f / "checkpoints/best.safetensors").write_bytes(b"x" * 99), r"transfer\.from: .*cannot be read"),
         (manifest_says("city_hash", "0"), r"transfer\.from: its city, .*, has changed since"),
         (lambda f: (f / "embeddings.parquet").write_bytes(b"x" * 99), "embeddings.parquet: cannot be read"),

@@ -73,6 +73,7 @@ def _steps(recipe: Recipe, folder: Path) -> list[tuple[str, str]]:
         source = f"the synthetic city of {city.demo.regions} regions, seed {city.demo.seed}"
     else:
         source = f"prepared, in {city.prepared}" if city.prepared else f"prepared from {city.spec}"
+    kept = recipe.transfer is not None and recipe.transfer.graph == "keep"
     splits = [split for split in judged.splits if split != "folds"]
     probe = judged.folds if "folds" in judged.splits else None
     tasks = [f"{name} ({task.head.name})" for name, task in recipe.tasks.items()]
@@ -80,7 +81,16 @@ def _steps(recipe: Recipe, folder: Path) -> list[tuple[str, str]]:
         ("city", source),
         ("modalities", ", ".join(recipe.modalities) or "none"),
         ("views", ", ".join(recipe.views) or "none"),
-        ("pre-training", f"{recipe.method.name}, at most {pretrain.epochs} epochs, batches of {pretrain.batch_size}"),
+        (
+            "transfer",
+            f"{'all weights' if kept else 'encoders'} of {recipe.transfer.source}" if recipe.transfer else "none",
+        ),
+        (
+            "pre-training",
+            "none: every weight is taken over"
+            if kept
+            else f"{recipe.method.name}, at most {pretrain.epochs} epochs, batches of {pretrain.batch_size}",
+        ),
         ("tasks", ", ".join(tasks) or "none: embeddings only"),
         (
             "fine-tuning",

@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from urbankit.modalities.base import EncoderParams, ModalityEncoder, hash_arrays
 from urbankit.modalities.standardise import Statistics
 
+# The weights [out, features] that read the features, whichever the encoder has.
+FIRST = ("backbone.0.weight", "projection.weight", "projection.0.weight")
+
 if TYPE_CHECKING:
     from urbankit.city.city import City
 
@@ -99,13 +102,15 @@ class FeatureEncoder(ModalityEncoder):
             raise ValueError(f"it has {len(there.names)} features there and {len(own.names)} here, which have no names")
         if not shared:
             raise ValueError(f"it has no feature of the same name in both: {_some(there.names)}; {_some(own.names)}")
-        first = "backbone.0.weight" if self.params.hidden else "projection.weight"
+        first = next((name for name in FIRST if name in state), None)
+        if first is None:
+            raise ValueError("no weight reads its features, so that there is nothing to take over")
         taken = there.among(own) if statistics == "source" and not self.relative else own
         state = state | {first: _columns(state[first], there.columns, own.columns), "_extra_state": _bytes(taken)}
         notes = []
         if len(shared) < max(len(there.names), len(own.names)):
-            counts = f"{len(there.names)} there and {len(own.names)} here"
-            notes = [f"{len(shared)} features are in both cities ({counts}); the others are left aside"]
+            counts = f"{len(shared)}, of {len(there.names)} there and {len(own.names)} here"
+            notes = [f"features of the same name: {counts}; the others are left aside"]
         return super().carried(state, statistics)[0], notes
 
     def _standardise(self, statistics: Statistics) -> None:

@@ -160,6 +160,9 @@ def _transfer_mistakes(recipe: Recipe, tree: Node) -> Iterator[Problem]:
             )
     finetune = recipe.finetune
     frozen = finetune.paradigm == "linear_probe" or (finetune.paradigm == "finetune" and not finetune.update)
+    if wanted.graph == "keep" and "folds" in recipe.evaluation.splits:
+        message = "`folds` fits a probe to this city's labels, which `transfer.graph: keep` does not see: remove it"
+        yield problem(message, "evaluation", "splits")
     if wanted.graph == "keep" and not frozen:
         key = "update" if finetune.paradigm == "finetune" else "paradigm"
         message = "`transfer.graph: keep` changes no weight: take finetune.paradigm finetune with `update: []`"

@@ -34,7 +34,9 @@ class Source:
         if status != "done":
             raise self.wrong(f"the run is not finished (its status: {status}); go on with it by --resume")
         if not self._best.is_file():
-            raise self.wrong("the run has no pre-trained weights (pretrain.epochs: 0); transfer from one that has")
+            raise self.wrong(
+                "it pre-trained no weights (pretrain.epochs: 0, or transfer.graph: keep); take a run that did"
+            )
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -54,7 +56,7 @@ class Source:
 
     def facts(self) -> dict[str, Any]:
         """What the manifest of a run that takes the weights over says of them."""
-        known = {key: self.manifest[key] for key in ("recipe", "recipe_hash", "city", "city_hash")}
+        known = {key: self.manifest.get(key) for key in ("recipe", "recipe_hash", "city", "city_hash")}
         return {"run": str(self.run.path), **known, "checkpoint": hash_file(self._best)}
 
     def city(self, progress: Progress | None = None) -> City:
@@ -62,7 +64,7 @@ class Source:
         from urbankit.pipeline import prepare_city
 
         city = prepare_city(self.recipe, progress)
-        if city.content_hash != self.manifest["city_hash"]:
+        if city.content_hash != self.manifest.get("city_hash"):
             raise self.wrong(f"its city, {city.name}, has changed since; run its recipe anew in another folder")
         return city
 

@@ -58,6 +58,10 @@ def take_over(method: Method, inputs: Inputs, recipe: Recipe, source: Source) ->
     if problems:
         raise UserError([Problem(found.message, source.run.path, key=found.key) for found in problems])
     method.load_state_dict(state, strict=False)
+    if keep:
+        method.prepare()
+        # It may have measured this city, as `urbanmmcl` does for `block_scale: unit`; what is kept is the source's.
+        method.load_state_dict(state, strict=False)
     return notes
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -15,7 +15,10 @@ from urbankit.evaluation.tasks import TaskData, load_task
 from urbankit.training.finetune import Finetuned
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from urbankit.city.city import City
+    from urbankit.progress import Progress
     from urbankit.recipe.schema import Recipe
     from urbankit.transfer.source import Source
 
@@ -26,28 +29,26 @@ Splits = dict[tuple[str, int], Split]
 class ZeroShot:
     """What heads are fitted to: the regions of the source city, followed by those of this city without a label.
 
-    `embeddings` [S + N, dim], of which the first S are the source's; `tasks` has the source's labels for these, and
-    none for the others; `splits` are of the source's regions. `scored` are the tasks of this city, with the classes
-    that only the source has after its own.
+    `city` is the source's and `embeddings` [S, dim] are its regions'. `tasks` has the labels of these S regions, and
+    none for the N of this city after them; `splits` are of the source's regions. `scored` are the tasks of this city,
+    with the classes that only the source has after its own. `statistics` is as in `transfer`.
     """
 
+    city: City
     embeddings: Tensor
-    n_source: int
     tasks: dict[str, TaskData]
     scored: dict[str, TaskData]
     splits: Splits
-    notes: list[str]
+    statistics: Literal["source", "own"]
 
     @classmethod
-    def of(cls, source: Source, city: City, recipe: Recipe, tasks: dict[str, TaskData], embeddings: Tensor) -> ZeroShot:
-        """Of the source run and its `city`, and of this city's `tasks` and `embeddings` [N, dim].
+    def of(cls, source: Source, recipe: Recipe, tasks: dict[str, TaskData], progress: Progress) -> ZeroShot:
+        """Of the source run, and of this city's `tasks`, on splits with the shares that the source run had.
 
-        Splits have the shares that the source run had. Raises `UserError` where the source lacks a task.
+        Raises `UserError` where the source lacks a task.
         """
-        theirs = _embeddings(source).to(embeddings.device)
         assert recipe.transfer is not None
-        ours = embeddings if recipe.transfer.statistics == "source" else _moved(embeddings, theirs)
-        known, problems = {}, Problems()
+        city, known, problems = source.city(progress), {}, Problems()
         for name, task in tasks.items():
             try:
                 known[name] = _source_task(source, city, recipe, task)
@@ -64,33 +65,48 @@ class ZeroShot:
             for split in splits.values():
                 split.of(task.labelled, f"transfer.from: tasks.{name}")
         return cls(
-            torch.cat([theirs, ours]),
-            len(theirs),
-            {name: _without_labels(task, len(ours)) for name, task in known.items()},
+            city,
+            torch.from_numpy(np.stack(source.run.embeddings["embedding"].to_list()).astype(np.float32)),
+            {name: _without_labels(known[name], len(task.y)) for name, task in tasks.items()},
             {name: _widened(task, known[name]) for name, task in tasks.items()},
             splits,
-            [note for name, task in tasks.items() for note in _notes(task, known[name])],
+            recipe.transfer.statistics,
         )
 
-    def predictions(self, result: Finetuned) -> Finetuned:
-        """What heads that were fitted to `tasks` say of this city: predictions [N] in the codes of `scored`."""
-        here = {}
-        for name, values in result.predictions.items():
-            here[name] = values[self.n_source :]
-            if self.tasks[name].classes:
-                place = [self.scored[name].classes.index(label) for label in self.tasks[name].classes]
-                here[name] = np.array(place, dtype=np.int64)[here[name]]
+    @property
+    def n_source(self) -> int:
+        return len(self.embeddings)
+
+    def joined(self, embeddings: Tensor) -> Tensor:
+        """The source's embeddings followed by those of this city [N, dim], as heads are to see them: [S + N, dim]."""
+        theirs = self.embeddings.to(embeddings.device)
+        if self.statistics == "own":
+            spread = embeddings.std(dim=0).clamp(min=1e-6)
+            embeddings = (embeddings - embeddings.mean(dim=0)) / spread * theirs.std(dim=0) + theirs.mean(dim=0)
+        return torch.cat([theirs, embeddings])
+
+    def notes(self) -> list[str]:
+        """Classes that one of the cities lacks."""
+        return [note for name, task in self.scored.items() for note in _notes(task, self.tasks[name])]
+
+    def results(self, fitted: Mapping[tuple[str, int], Finetuned]) -> dict[tuple[str, int], Finetuned]:
+        """What heads that were fitted to `tasks` on each of `splits` say of this city: [N] in the codes of `scored`.
+
+        Those of the first protocol stand under `all` as well: no label of this city was seen, so that every region
+        can be scored.
+        """
+        here = {split: self._here(result) for split, result in fitted.items()}
+        first = next(iter(here))[0]
+        predicted = {seed: result.predictions for (by, seed), result in here.items() if by == first}
+        return here | {("all", seed): Finetuned(predictions) for seed, predictions in predicted.items()}
+
+    def _here(self, result: Finetuned) -> Finetuned:
+        here = {name: values[self.n_source :] for name, values in result.predictions.items()}
+        for name, task in self.tasks.items():
+            if task.classes:
+                codes = [self.scored[name].classes.index(label) for label in task.classes]
+                here[name] = np.array(codes, dtype=np.int64)[here[name]]
         return replace(result, predictions=here)
-
-
-def _embeddings(source: Source) -> Tensor:
-    return torch.from_numpy(np.stack(source.run.embeddings["embedding"].to_list()).astype(np.float32))
-
-
-def _moved(embeddings: Tensor, to: Tensor) -> Tensor:
-    """`embeddings` [N, dim] with the mean and spread, column by column, that `to` [S, dim] has."""
-    spread = embeddings.std(dim=0).clamp(min=1e-6)
-    return (embeddings - embeddings.mean(dim=0)) / spread * to.std(dim=0) + to.mean(dim=0)
 
 
 def _source_task(source: Source, city: City, recipe: Recipe, task: TaskData) -> TaskData:
@@ -125,14 +141,12 @@ def _widened(task: TaskData, source: TaskData) -> TaskData:
     return replace(task, classes=(*task.classes, *(name for name in source.classes if name not in task.classes)))
 
 
-def _notes(task: TaskData, source: TaskData) -> list[str]:
-    unseen = [name for name in task.classes if name not in source.classes]
-    foreign = [name for name in source.classes if name not in task.classes]
-    return [
-        f"transfer: {task.name}: {text}: {', '.join(names)}"
-        for names, text in (
-            (unseen, "classes that the source city lacks, so that they are never predicted"),
-            (foreign, "classes that this city lacks; predicting them counts as wrong"),
-        )
-        if names
-    ]
+def _notes(scored: TaskData, source: TaskData) -> list[str]:
+    own = [name for code, name in enumerate(scored.classes) if (scored.y == code).any()]
+    unseen = [name for name in own if name not in source.classes]
+    foreign = [name for name in source.classes if name not in own]
+    texts = {
+        "classes that the source city lacks, so that they are never predicted": unseen,
+        "classes that this city lacks; predicting them counts as wrong": foreign,
+    }
+    return [f"transfer: {scored.name}: {text}: {', '.join(names)}" for text, names in texts.items() if names]

@@ -40,6 +40,8 @@ class PGSimCLR(Method):
     Without augmentation by the image encoder (`augment: overhead` in the recipe) the tiles are contrasted as they are.
     """
 
+    inductive = True
+
     class Params(component.Params):
         tiles: str = Field("rsi", description="The modality of the satellite tiles.")
         space: str = Field("distance", description="The view whose strongest edges are the neighbours in space.")

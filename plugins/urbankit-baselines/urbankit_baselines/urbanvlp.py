@@ -57,6 +57,8 @@ BLOCK = 1 << 24
 class UrbanVLP(Method):
     """Aligns tiles, street views and locations with captions, whole against whole and token against token."""
 
+    inductive = True
+
     class Params(component.Params):
         dim: int = Field(
             64, ge=2, description="Width of the shared space.", json_schema_extra={"source": "that of CLIP ViT-B/16"}

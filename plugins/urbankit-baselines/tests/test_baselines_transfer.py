@@ -1,0 +1,53 @@
+"""Baselines hand their encoders on to another city like any method, or say that they cannot."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from urbankit.city.city import City
+from urbankit.demo import write_demo
+from urbankit.errors import UserError
+from urbankit.pipeline import run
+from urbankit.progress import Progress
+from urbankit.recipe.schema import Recipe
+
+
+@pytest.fixture(scope="module")
+def other_city(tmp_path_factory) -> City:
+    folder = tmp_path_factory.mktemp("other")
+    return City.prepare(write_demo(folder, regions=49, seed=2), out=folder / "prepared")
+
+
+def finished(out, city: City, method: str, transfer: dict | None = None):
+    vit = {"name": "vit", "patch_size": 16, "hidden_size": 16, "layers": 1, "heads": 2}
+    keys = {
+        "name": method,
+        "city": {"prepared": str(city.path)},
+        "modalities": {"rsi": vit} if method == "pg-simclr" else {},
+        "views": {name: {"name": name} for name in ("poi", "distance")} if method == "pg-simclr" else {},
+        "method": {"name": method},
+        "tasks": {"co": {"head": {"name": "forest"}}},
+        "pretrain": {"epochs": 1},
+        "finetune": {"update": []},
+        "evaluation": {"seeds": [0], "splits": ["random"], "floors": ["mean"]},
+        "report": {"figures": False},
+    }
+    return run(Recipe.load(keys | ({"transfer": transfer} if transfer else {})), out, progress=Progress(quiet=True))
+
+
+@pytest.mark.parametrize("graph", ["new", "keep"])
+def test_pg_simclr_takes_part(graph, tiny_city, other_city, tmp_path):
+    finished(tmp_path / "source", tiny_city, "pg-simclr")
+    transfer = {"from": str(tmp_path / "source"), "graph": graph}
+    scores = finished(tmp_path / "run", other_city, "pg-simclr", transfer).metrics.query("metric == 'mae'")
+    assert np.isfinite(scores["value"]).all() and ("all" in set(scores["split"])) == (graph == "keep")
+
+
+@pytest.mark.parametrize(
+    ("graph", "message"), [("new", "no encoder of the run"), ("keep", "tied to the regions that it was trained on")]
+)
+def test_a_method_without_encoders_of_modalities_says_so(graph, message, tiny_city, other_city, tmp_path):
+    finished(tmp_path / "source", tiny_city, "remvc")
+    with pytest.raises(UserError, match=message):
+        finished(tmp_path / "run", other_city, "remvc", {"from": str(tmp_path / "source"), "graph": graph})
