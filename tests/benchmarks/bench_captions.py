@@ -18,7 +18,8 @@ from sklearn.metrics import roc_auc_score
 
 from urbankit import Recipe, Use, registry
 from urbankit.demo import write_demo
-from urbankit.pipeline import build_inputs, prepare_city, run
+from urbankit.inputs import build_inputs, prepare_city
+from urbankit.pipeline import run
 from urbankit.training import checkpoint
 
 SHARE = 0.3

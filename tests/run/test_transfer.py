@@ -20,7 +20,8 @@ from urbankit.city.city import City
 from urbankit.demo import write_demo
 from urbankit.errors import UserError
 from urbankit.evaluation.splits import make_split
-from urbankit.pipeline import build_inputs, run
+from urbankit.inputs import build_inputs
+from urbankit.pipeline import run
 from urbankit.progress import Progress
 from urbankit.recipe.find import shipped
 from urbankit.recipe.schema import Recipe

@@ -110,7 +110,7 @@ def _turn(folder: Path) -> Iterator[IO[str]]:
 
 def _prepared(plan: Plan, progress: Progress) -> dict[tuple[str, str], City]:
     """The city of every row and city of the suite, each prepared once, one after another."""
-    from urbankit.pipeline import prepare_city
+    from urbankit.inputs import prepare_city
 
     problems, cities = Problems(), {}
     wanted = {cell.recipe.city.model_dump_json(): cell.recipe for cell in plan.cells}

@@ -70,13 +70,13 @@ def floors(recipe: Recipe, out: Path) -> None:
     """The metric records of the recipe's floors, as the Parquet file `out`."""
     import pandas as pd
 
-    from urbankit import pipeline
+    from urbankit import inputs
     from urbankit.files import whole
     from urbankit.progress import Progress
 
-    city = pipeline.prepare_city(recipe)
-    tasks, splits = pipeline.load_tasks(recipe, city), pipeline.make_splits(recipe, city)
-    found = pipeline.run_floors(recipe, city, tasks, splits, Progress())
+    city = inputs.prepare_city(recipe)
+    tasks, splits = inputs.load_tasks(recipe, city), inputs.make_splits(recipe, city)
+    found = inputs.run_floors(recipe, city, tasks, splits, Progress())
     with whole(out) as temporary:
         pd.DataFrame(found.records).to_parquet(temporary, index=False)
 

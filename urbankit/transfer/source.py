@@ -61,7 +61,7 @@ class Source:
 
     def city(self, progress: Progress | None = None) -> City:
         """The source city, as the run saw it."""
-        from urbankit.pipeline import prepare_city
+        from urbankit.inputs import prepare_city
 
         city = prepare_city(self.recipe, progress)
         if city.content_hash != self.manifest.get("city_hash"):

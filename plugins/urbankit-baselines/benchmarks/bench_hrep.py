@@ -24,8 +24,8 @@ from torch.nn import functional as F
 
 from urbankit import registry
 from urbankit.city.city import City
+from urbankit.inputs import build_inputs
 from urbankit.methods.base import Inputs
-from urbankit.pipeline import build_inputs
 from urbankit.recipe.find import shipped_folder
 from urbankit.recipe.schema import Recipe
 from urbankit.training.loop import Loop

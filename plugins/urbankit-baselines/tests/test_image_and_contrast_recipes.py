@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from urbankit import registry
-from urbankit.pipeline import build_inputs, run
+from urbankit.inputs import build_inputs
+from urbankit.pipeline import run
 from urbankit.progress import Progress
 from urbankit.recipe.schema import Recipe
 from urbankit.training.pretrain import pretrain
