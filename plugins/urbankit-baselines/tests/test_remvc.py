@@ -14,6 +14,7 @@ from urbankit import registry
 from urbankit.component import Use
 from urbankit.errors import UserError
 from urbankit.methods.base import Inputs
+from urbankit.recipe.schema import Recipe
 
 
 class Lacking:
@@ -81,6 +82,12 @@ def test_negatives_are_others_and_rather_those_unlike():
     assert (found[:, 0] == 3).sum() > (found[:, 0] == 1).sum() * 5
     assert negatives(features[:1], 2).shape == (1, 0)
     assert negatives(torch.zeros(3, 2), 9).shape == (3, 2)
+
+
+def test_a_mini_batch_of_the_recipe_has_room_for_the_authors_negatives(tiny_city):
+    wanted = built(tiny_city).params.flow_negatives
+    assert Recipe.load("baselines/remvc").pretrain.batch_size > wanted == 150
+    assert negatives(drawn(180, 3), wanted).shape == (180, 150)
 
 
 def test_changed_points_are_a_tenth():

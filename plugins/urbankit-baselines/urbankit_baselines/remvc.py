@@ -102,6 +102,7 @@ class ReMVC(Method):
         poi, poi_loss, other_poi = self._poi_view(regions[has_poi])
         flow, flow_loss, other_flow = self._flow_view(regions[has_flows])
         mine = has_flows[has_poi], has_poi[has_flows]  # the rows of either view that are in both
+        other_poi, other_flow = (_some_columns(rows, p.pair_negatives) for rows in (other_poi, other_flow))
         pair_loss = self._inter_view(poi[mine[0]], flow[mine[1]], poi[other_poi[mine[0]]], flow[other_flow[mine[1]]])
         total = flow_loss + p.poi_weight * poi_loss + p.pair_weight * pair_loss
         return {"total": total, "poi": poi_loss, "flow": flow_loss, "poi–flow": pair_loss}
@@ -142,8 +143,7 @@ class ReMVC(Method):
         return z, intra_view(z, torch.stack(positives, dim=1), others, p.temperature), others
 
     def _inter_view(self, poi: Tensor, flow: Tensor, other_poi: Tensor, other_flow: Tensor) -> Tensor:
-        """The pair (poi, flow) [R, d] among pairs with some of the negatives [R, K, d] of either view."""
-        other_poi, other_flow = (_some_columns(other, self.params.pair_negatives) for other in (other_poi, other_flow))
+        """The pair (poi, flow) [R, d] among pairs with the negatives [R, K, d] of either view."""
         poi, flow = poi.unsqueeze(1), flow.unsqueeze(1)
         pairs = torch.cat(
             [
