@@ -129,6 +129,19 @@ def test_profiles_are_distributions_over_places_and_hours(tiny_city):
     assert (present == ((flows.sum(0) + flows.sum(1)) > 0)).all()
 
 
+def test_sparse_profiles_are_the_dense_ones_and_embeddings_of_them_have_gradients(tiny_city):
+    method, regions = built(tiny_city), torch.tensor([7, 3, 48])
+    dense, sparse = method.leaving(regions), method.leaving.sparse(regions)
+    assert sparse.is_sparse and torch.equal(sparse.to_dense(), dense)
+    embeddings = method(regions)
+    expected = method._flow(dense, method.reaching(regions)) * method.has_flows[regions].unsqueeze(1)
+    assert torch.allclose(embeddings[:, 8:], expected, atol=1e-6)
+    weights = [method.leaving_encoder.weight, method.reaching_encoder.weight]
+    found = torch.autograd.grad(embeddings[:, 8:].square().sum(), weights)
+    for gradient, same in zip(found, torch.autograd.grad(expected.square().sum(), weights), strict=True):
+        assert torch.allclose(gradient, same, atol=1e-6)
+
+
 def test_flows_without_times_have_no_hours(tiny_city):
     assert flow_profiles(Lacking(tiny_city, "flow_times"), hours=True)[0].width == 49
     assert flow_profiles(tiny_city, hours=False)[0].width == 49

@@ -34,6 +34,7 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from urbankit import component
 from urbankit.errors import Problem, UserError
@@ -88,8 +89,8 @@ class ReMVC(Method):
         self.register_buffer("has_poi", self.counts.sum(dim=1) > 0, persistent=False)
         self.register_buffer("has_flows", torch.from_numpy(has_flows), persistent=False)
         d = params.dim
-        self.poi_encoder = _layer(counts.shape[1], d)
-        self.leaving_encoder, self.reaching_encoder = (_layer(p.width, d) for p in (self.leaving, self.reaching))
+        self.poi_encoder = _Layer(counts.shape[1], d)
+        self.leaving_encoder, self.reaching_encoder = (_Layer(p.width, d) for p in (self.leaving, self.reaching))
         self.pair_scorer = nn.Linear(2 * d, 1)
         if params.scorer:
             self.pair_scorer = nn.Sequential(nn.Linear(2 * d, params.scorer), nn.ReLU(), nn.Linear(params.scorer, 1))
@@ -109,7 +110,7 @@ class ReMVC(Method):
 
     def forward(self, regions: Tensor) -> Tensor:
         poi = self._poi(self.counts[regions]).masked_fill(~self.has_poi[regions].unsqueeze(1), 0.0)
-        flow = self._flow(self.leaving(regions), self.reaching(regions))
+        flow = self._flow(self.leaving.sparse(regions), self.reaching.sparse(regions))
         return torch.cat([poi, flow.masked_fill(~self.has_flows[regions].unsqueeze(1), 0.0)], dim=1)
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
@@ -184,8 +185,11 @@ def _some_columns(others: Tensor, k: int) -> Tensor:
     return others[:, torch.randperm(others.shape[1])[:k].to(others.device)]
 
 
-def _layer(width: int, dim: int) -> nn.Module:
-    return nn.Sequential(nn.Linear(width, dim), nn.ReLU())
+class _Layer(nn.Linear):
+    """`ReLU(W x + b)` of rows x [B, width], dense or sparse."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x @ self.weight.T + self.bias)
 
 
 def _need(inputs: Inputs) -> np.ndarray:
