@@ -81,6 +81,13 @@ class TestPoi:
         sparse = build(PoiView, made, top_k=4).adjacency.toarray()
         np.testing.assert_allclose(sparse, np.where(either_keeps(expected, 4), expected, 0), atol=1e-6)
 
+    @pytest.mark.parametrize("k", [None, 4])
+    def test_sparse_rows_have_the_similarities_of_dense_ones(self, monkeypatch, k):
+        monkeypatch.setattr(similarity, "BLOCK", 100)
+        rows = city().counts * np.random.default_rng(1).uniform(1, 1.01, city().counts.shape)  # no equals
+        dense, sparse = (similarity.cosine_similarity(form(rows), k) for form in (np.asarray, scipy.sparse.csr_array))
+        np.testing.assert_allclose(sparse.toarray(), dense.toarray(), atol=1e-6)
+
     def test_of_equal_similarities_the_first_regions_are_kept(self):
         made = city(8)
         made.poi_counts = lambda: (scipy.sparse.csr_array(np.ones((8, 2))), ["a", "b"])

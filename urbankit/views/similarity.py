@@ -7,7 +7,7 @@ import scipy.sparse
 
 from urbankit.views.base import symmetric_union
 
-# Similarities worked on at a time, in numbers: 32 MB.
+# Similarities worked on at a time, in numbers, whole rows of N: 32 MB a copy, and a few copies.
 BLOCK = 1 << 23
 
 
@@ -16,13 +16,17 @@ def cosine_similarity(rows: np.ndarray | scipy.sparse.csr_array, k: int | None =
 
     With `k` only pairs among the k strongest of either region are kept; of equals the first k. A row of zeros has no
     direction, it is like no other.
+
+    Every pair is looked at, a block of rows at a time. The time goes with N² whatever is kept; the memory with `rows`
+    and what is kept: at most 2 k N pairs, or without `k` all that are not zero, up to N². Callers limit N then.
     """
     unit = _unit(rows)
+    others = unit.T.tocsr() if scipy.sparse.issparse(unit) else unit.T
     n = unit.shape[0]
     step = max(1, BLOCK // max(n, 1))
     blocks = []
     for start in range(0, n, step):
-        similar = unit[start : start + step] @ unit.T
+        similar = unit[start : start + step] @ others
         similar = np.minimum(similar.toarray() if scipy.sparse.issparse(similar) else similar, 1)
         own = np.arange(len(similar))
         similar[own, start + own] = 0

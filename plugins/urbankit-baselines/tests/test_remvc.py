@@ -14,6 +14,7 @@ from urbankit import registry
 from urbankit.component import Use
 from urbankit.errors import UserError
 from urbankit.methods.base import Inputs
+from urbankit.recipe.schema import Recipe
 
 
 class Lacking:
@@ -83,6 +84,12 @@ def test_negatives_are_others_and_rather_those_unlike():
     assert negatives(torch.zeros(3, 2), 9).shape == (3, 2)
 
 
+def test_a_mini_batch_of_the_recipe_has_room_for_the_authors_negatives(tiny_city):
+    wanted = built(tiny_city).params.flow_negatives
+    assert Recipe.load("baselines/remvc").pretrain.batch_size > wanted == 150
+    assert negatives(drawn(180, 3), wanted).shape == (180, 150)
+
+
 def test_changed_points_are_a_tenth():
     torch.manual_seed(0)
     counts = torch.tensor([[1000.0, 3000.0, 0.0, 6000.0], [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
@@ -120,6 +127,19 @@ def test_profiles_are_distributions_over_places_and_hours(tiny_city):
                 weekend.get(hour, 0.0) / own["weight"].sum(), abs=1e-6
             )
     assert (present == ((flows.sum(0) + flows.sum(1)) > 0)).all()
+
+
+def test_sparse_profiles_are_the_dense_ones_and_embeddings_of_them_have_gradients(tiny_city):
+    method, regions = built(tiny_city), torch.tensor([7, 3, 48])
+    dense, sparse = method.leaving(regions), method.leaving.sparse(regions)
+    assert sparse.is_sparse and torch.equal(sparse.to_dense(), dense)
+    embeddings = method(regions)
+    expected = method._flow(dense, method.reaching(regions)) * method.has_flows[regions].unsqueeze(1)
+    assert torch.allclose(embeddings[:, 8:], expected, atol=1e-6)
+    weights = [method.leaving_encoder.weight, method.reaching_encoder.weight]
+    found = torch.autograd.grad(embeddings[:, 8:].square().sum(), weights)
+    for gradient, same in zip(found, torch.autograd.grad(expected.square().sum(), weights), strict=True):
+        assert torch.allclose(gradient, same, atol=1e-6)
 
 
 def test_flows_without_times_have_no_hours(tiny_city):

@@ -1,15 +1,10 @@
-"""What a baseline's parameters name: whether recipe and city have it, and a modality's vectors by region."""
+"""What a baseline's parameters name: whether the recipe and the city have it."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from contextlib import nullcontext
-
-import torch
-from torch import Tensor
 
 from urbankit.errors import Problem, UserError, closest
-from urbankit.modalities.pooling import RegionEncoder
 
 
 def missing(named: Mapping[str, str], known: Collection[str], kind: str) -> list[tuple[str, str]]:
@@ -32,17 +27,3 @@ def require(named: Mapping[str, str], known: Collection[str], kind: str) -> None
     ]
     if problems:
         raise UserError(problems)
-
-
-def autocast(device: torch.device, precision: torch.dtype | None) -> torch.autocast | nullcontext:
-    """What encoders compute in: `precision`, or with None that of their weights."""
-    return nullcontext() if precision is None else torch.autocast(device.type, dtype=precision)
-
-
-def encode(
-    pool: RegionEncoder, regions: Tensor, precision: torch.dtype | None, *, augment: bool = False
-) -> tuple[Tensor, Tensor]:
-    """The mean backbone vectors [B, width] in float32 of region indices int64 [B], and who has any (bool [B])."""
-    with autocast(regions.device, precision):
-        vectors, present = pool.encode(regions, augment=augment)
-    return vectors.float(), present

@@ -31,7 +31,8 @@ from urbankit.methods.base import Inputs, Method
 from urbankit.methods.losses import similarity
 from urbankit.modalities.pooling import RegionEncoder
 from urbankit.modules import NamedModules
-from urbankit_baselines.named import autocast, encode, missing, require
+from urbankit_baselines.encoding import autocast, encode, keep_frozen
+from urbankit_baselines.named import missing, require
 
 
 class PGSimCLR(Method):
@@ -102,9 +103,7 @@ class PGSimCLR(Method):
 
     def freeze(self, updated: set[str]) -> None:
         super().freeze(updated)
-        for pool in self.pools.values():
-            if pool.encoder.frozen:
-                pool.keep(precision=self.inputs.precision)
+        keep_frozen(self.pools.values(), self.inputs.precision)
 
     @classmethod
     def check(cls, params: Params, modalities: set[str], views: set[str]) -> list[tuple[str, str]]:

@@ -34,6 +34,7 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from urbankit import component
 from urbankit.errors import Problem, UserError
@@ -88,8 +89,8 @@ class ReMVC(Method):
         self.register_buffer("has_poi", self.counts.sum(dim=1) > 0, persistent=False)
         self.register_buffer("has_flows", torch.from_numpy(has_flows), persistent=False)
         d = params.dim
-        self.poi_encoder = _layer(counts.shape[1], d)
-        self.leaving_encoder, self.reaching_encoder = (_layer(p.width, d) for p in (self.leaving, self.reaching))
+        self.poi_encoder = _Layer(counts.shape[1], d)
+        self.leaving_encoder, self.reaching_encoder = (_Layer(p.width, d) for p in (self.leaving, self.reaching))
         self.pair_scorer = nn.Linear(2 * d, 1)
         if params.scorer:
             self.pair_scorer = nn.Sequential(nn.Linear(2 * d, params.scorer), nn.ReLU(), nn.Linear(params.scorer, 1))
@@ -102,13 +103,14 @@ class ReMVC(Method):
         poi, poi_loss, other_poi = self._poi_view(regions[has_poi])
         flow, flow_loss, other_flow = self._flow_view(regions[has_flows])
         mine = has_flows[has_poi], has_poi[has_flows]  # the rows of either view that are in both
+        other_poi, other_flow = (_some_columns(rows, p.pair_negatives) for rows in (other_poi, other_flow))
         pair_loss = self._inter_view(poi[mine[0]], flow[mine[1]], poi[other_poi[mine[0]]], flow[other_flow[mine[1]]])
         total = flow_loss + p.poi_weight * poi_loss + p.pair_weight * pair_loss
         return {"total": total, "poi": poi_loss, "flow": flow_loss, "poi–flow": pair_loss}
 
     def forward(self, regions: Tensor) -> Tensor:
         poi = self._poi(self.counts[regions]).masked_fill(~self.has_poi[regions].unsqueeze(1), 0.0)
-        flow = self._flow(self.leaving(regions), self.reaching(regions))
+        flow = self._flow(self.leaving.sparse(regions), self.reaching.sparse(regions))
         return torch.cat([poi, flow.masked_fill(~self.has_flows[regions].unsqueeze(1), 0.0)], dim=1)
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
@@ -142,8 +144,7 @@ class ReMVC(Method):
         return z, intra_view(z, torch.stack(positives, dim=1), others, p.temperature), others
 
     def _inter_view(self, poi: Tensor, flow: Tensor, other_poi: Tensor, other_flow: Tensor) -> Tensor:
-        """The pair (poi, flow) [R, d] among pairs with some of the negatives [R, K, d] of either view."""
-        other_poi, other_flow = (_some_columns(other, self.params.pair_negatives) for other in (other_poi, other_flow))
+        """The pair (poi, flow) [R, d] among pairs with the negatives [R, K, d] of either view."""
         poi, flow = poi.unsqueeze(1), flow.unsqueeze(1)
         pairs = torch.cat(
             [
@@ -184,8 +185,11 @@ def _some_columns(others: Tensor, k: int) -> Tensor:
     return others[:, torch.randperm(others.shape[1])[:k].to(others.device)]
 
 
-def _layer(width: int, dim: int) -> nn.Module:
-    return nn.Sequential(nn.Linear(width, dim), nn.ReLU())
+class _Layer(nn.Linear):
+    """`ReLU(W x + b)` of rows x [B, width], dense or sparse."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x @ self.weight.T + self.bias)
 
 
 def _need(inputs: Inputs) -> np.ndarray:

@@ -22,7 +22,7 @@ class FlowProfiles:
     """Where the flows of a region go to or come from, and when: rows of N places and, with times, 48 hours.
 
     Each row is the region's distribution over places followed by that over hours, both summing to 1, or to 0 where
-    there is nothing to distribute. Kept sparse; a mini-batch of rows is made dense.
+    there is nothing to distribute. Kept sparse, as they are read by `sparse`; a call makes a mini-batch of rows dense.
 
     Args:
         flows: [N, N] with the region itself as row.
@@ -37,6 +37,13 @@ class FlowProfiles:
     def __call__(self, regions: Tensor) -> Tensor:
         """Float32 Tensor[B, width] of region indices int64 [B], on their device."""
         return torch.from_numpy(self._rows[regions.cpu().numpy()].toarray()).to(regions.device)
+
+    def sparse(self, regions: Tensor) -> Tensor:
+        """The same as a sparse COO tensor, whose memory goes with the flows of the regions and not with the city."""
+        rows = self._rows[regions.cpu().numpy()].tocoo()
+        places = torch.from_numpy(np.stack([rows.row, rows.col]).astype(np.int64))
+        values = torch.from_numpy(rows.data)
+        return torch.sparse_coo_tensor(places, values, rows.shape, check_invariants=False).to(regions.device)
 
 
 def flow_profiles(city: City, hours: bool) -> tuple[FlowProfiles, FlowProfiles, np.ndarray]:

@@ -48,7 +48,8 @@ from urbankit.modalities.base import ModalityEncoder, move
 from urbankit.modalities.pooling import RegionEncoder
 from urbankit.modules import NamedModules
 from urbankit_baselines.drawn import DrawnTokens, Observations
-from urbankit_baselines.named import autocast, encode, missing, require
+from urbankit_baselines.encoding import autocast, encode, keep_frozen
+from urbankit_baselines.named import missing, require
 
 # Cosines of tokens worked on at a time, in numbers: 64 MB.
 BLOCK = 1 << 24
@@ -170,9 +171,7 @@ class UrbanVLP(Method):
 
     def freeze(self, updated: set[str]) -> None:
         super().freeze(updated)
-        for pool in self.pools.values():
-            if pool.encoder.frozen:
-                pool.keep(precision=self.inputs.precision)
+        keep_frozen(self.pools.values(), self.inputs.precision)
 
     @classmethod
     def check(cls, params: Params, modalities: set[str], views: set[str]) -> list[tuple[str, str]]:

@@ -12,7 +12,8 @@ from urbankit.errors import Problem, UserError
 from urbankit.methods.base import Inputs, Method
 from urbankit.modalities.pooling import RegionEncoder
 from urbankit.modules import NamedModules
-from urbankit_baselines.named import encode, missing, require
+from urbankit_baselines.encoding import encode, keep_frozen
+from urbankit_baselines.named import missing, require
 
 
 class ViTFeatures(Method):
@@ -58,9 +59,7 @@ class ViTFeatures(Method):
 
     def freeze(self, updated: set[str]) -> None:
         super().freeze(updated)
-        for pool in self.pools:
-            if pool.encoder.frozen:
-                pool.keep(precision=self.inputs.precision)
+        keep_frozen(self.pools, self.inputs.precision)
 
     @classmethod
     def check(cls, params: Params, modalities: set[str], views: set[str]) -> list[tuple[str, str]]:
