@@ -52,7 +52,9 @@ def test_captions_weighed_by_agreement_enter_alignments_with_text_alone(tiny_cit
     weighed = built(tiny_city, caption_weights={"name": "agreement", "warmup": 0}).eval()
     weighed.load_state_dict(plain.state_dict(), strict=False)
     vectors, present = plain.channels(everyone)
-    before, after = (method.multimodal_losses(vectors, present) for method in (plain, weighed))
+    before = plain.multimodal_losses(vectors, present)
+    assert weighed.multimodal_losses(vectors, present) == before, "validation weighs no pair"
+    after = weighed.train().multimodal_losses(vectors, present)
     changed = {name for name in before if not torch.allclose(before[name], after[name])}
     assert changed == {"rsi–text/rsi", "svi–text/svi"}
     both = present["svi"] & present["text/svi"]

@@ -182,7 +182,9 @@ class UrbanMMCL(Method):
         for first, second in self.channels.alignments:
             both, pair = present[first] & present[second], f"{first}–{second}"
             a, b = vectors[first][both], vectors[second][both]
-            weight = self.caption_weights[pair](a, b) if pair in self.caption_weights else None
+            # Not in validation: a criterion that the warm-up moves would compare epochs by different losses.
+            weighed = self.training and pair in self.caption_weights
+            weight = self.caption_weights[pair](a, b) if weighed else None
             losses[pair] = two_way_info_nce(a, b, self.params.temperature, weight)
         return losses
 
