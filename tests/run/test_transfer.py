@@ -19,6 +19,7 @@ from urbankit import registry
 from urbankit.city.city import City
 from urbankit.demo import write_demo
 from urbankit.errors import UserError
+from urbankit.evaluation.raw import RawInputs
 from urbankit.evaluation.splits import make_split
 from urbankit.inputs import build_inputs
 from urbankit.pipeline import run
@@ -27,6 +28,7 @@ from urbankit.recipe.find import shipped
 from urbankit.recipe.schema import Recipe
 from urbankit.runfolder import Run
 from urbankit.training import checkpoint
+from urbankit.transfer.floors import _shared
 from urbankit.transfer.source import Source
 from urbankit.transfer.weights import take_over
 
@@ -162,9 +164,8 @@ def test_statistics_are_the_sources_or_the_citys_own(statistics, new, source, ti
         return np.log1p(counts.toarray()[np.ix_(city.poi_present, np.argsort(categories))])
 
     assert sorted(tiny_city.poi_counts()[1]) == sorted(other_city.poi_counts()[1])
-    expected = (logs(other_city) - logs(described).mean(0)) / np.where(
-        logs(described).std(0), logs(described).std(0), 1
-    )
+    within = np.clip(logs(other_city), logs(described).min(0), logs(described).max(0))
+    expected = (within - logs(described).mean(0)) / np.where(logs(described).std(0), logs(described).std(0), 1)
     poi = method.channels.encoders["poi_counts"]
     order = np.argsort(other_city.poi_counts()[1])
     np.testing.assert_allclose(poi.load(np.arange(len(expected))).numpy()[:, order], expected, atol=1e-5)
@@ -240,7 +241,8 @@ def test_classes_of_one_city_alone_are_noted_and_count_as_wrong(keep, other_city
     renamed = Path(shutil.copytree(other_city.path, tmp_path / "renamed"))
     path = renamed / "targets/land_use.parquet"
     table = pd.read_parquet(path)
-    lost = table["value"].mode()[0]
+    keep["tasks"] = {"land_use": {"head": {"name": "forest"}}}
+    lost = completed(keep, tmp_path / "before").predictions.query("split == 'all'")["prediction_class"].mode()[0]
     pd.DataFrame({"value": table["value"].replace(lost, "elsewhere")}).to_parquet(path)
     result = completed(keep | {"city": {"prepared": str(renamed)}}, tmp_path / "run")
     notes = " ".join(result.manifest["notes"])
@@ -271,6 +273,14 @@ def test_permuting_the_regions_permutes_the_embeddings(keep, other_city, source,
     )
     two = two.set_index("region_id").loc[one["region_id"]]
     np.testing.assert_allclose(np.stack(one["embedding"]), np.stack(two["embedding"]), atol=1e-4)
+
+
+def test_raw_inputs_of_carried_floors_stay_within_the_sources_range():
+    source = RawInputs(np.array([[0.0, 1, 5], [9, 3, np.nan]]), ("x", "a", "b"))
+    own = RawInputs(np.array([[7.0, 2, 4], [np.nan, 0, 4]]), ("b", "a", "flow in component 1"))
+    shared = _shared(source, own)
+    assert shared.names == ("b", "a")
+    np.testing.assert_array_equal(shared.values, [[5, 1], [np.nan, 3], [5, 2], [np.nan, 1]])
 
 
 # The run folder

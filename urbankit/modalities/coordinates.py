@@ -32,4 +32,4 @@ class Coordinates(FeatureEncoder):
     def describe(self, values: np.ndarray, names: list[str]) -> Statistics:
         mean = values.mean(axis=0)
         spread = max(float(np.sqrt(np.square(values - mean).mean())), 1e-9)
-        return Statistics(names, mean, np.full(2, spread), [])
+        return Statistics(names, mean, np.full(2, spread), values.min(axis=0), values.max(axis=0), [])

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+NUMBERS = ("mean", "spread", "low", "high")
+
 
 @dataclass(frozen=True)
 class Statistics:
-    """Names, means and spreads [F] of features, and which of them bring a flag beside them where they are missing.
+    """Names, means, spreads and ranges [F] of features, and which of them bring a flag where they are missing.
 
     A spread of 0 is that of a constant feature.
     """
@@ -20,6 +22,8 @@ class Statistics:
     names: Sequence[str]
     mean: NDArray[np.float64]
     spread: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
     flagged: Sequence[str]
 
     @classmethod
@@ -32,7 +36,9 @@ class Statistics:
         spread = np.sqrt((np.where(missing, 0.0, known - mean) ** 2).sum(axis=0) / count)
         # A column that differs by rounding alone is constant.
         spread[spread <= 1e-12 * np.maximum(np.abs(mean), 1e-300)] = 0.0
-        return cls(names, mean, spread, [name for name, any_ in zip(names, missing.any(axis=0), strict=True) if any_])
+        low, high = (np.where(missing, mean, values).min(axis=0), np.where(missing, mean, values).max(axis=0))
+        flagged = [name for name, some in zip(names, missing.any(axis=0), strict=True) if some]
+        return cls(names, mean, spread, low, high, flagged)
 
     @property
     def columns(self) -> list[str]:
@@ -40,30 +46,36 @@ class Statistics:
         return [*self.names, *(f"{name} missing" for name in self.flagged)]
 
     def apply(self, values: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Standardised features and the flags: [M, F + flags]. Missing values become 0, the mean, as do constants."""
+        """Standardised features and the flags: [M, F + flags]. Missing values become 0, the mean, as do constants.
+
+        Values of another city are cut to the range of those that the statistics are of. Weights have seen nothing
+        beyond it, and a feature that hardly varies in one city may lie a thousand of its spreads away in another.
+        """
         missing = ~np.isfinite(values)
-        centred = np.where(missing, 0.0, np.where(missing, 0.0, values) - self.mean)
+        known = np.clip(np.where(missing, self.mean, values), self.low, self.high)
+        centred = np.where(missing, 0.0, known - self.mean)
         scaled = np.where(self.spread == 0, 0.0, centred / np.where(self.spread == 0, 1.0, self.spread))
         flags = missing[:, [self.names.index(name) for name in self.flagged]]
         return np.hstack([scaled, flags]).astype(np.float32)
 
     def among(self, own: Statistics) -> Statistics:
-        """These for the features of `own`, in its order and with its flags; where these lack one, that of `own`."""
+        """These for the features of `own`, in its order and with its flags; where these lack one, those of `own`."""
         place = {name: i for i, name in enumerate(self.names)}
-        mean, spread = own.mean.copy(), own.spread.copy()
-        for i, name in enumerate(own.names):
-            if name in place:
-                mean[i], spread[i] = self.mean[place[name]], self.spread[place[name]]
-        return Statistics(own.names, mean, spread, own.flagged)
+        here = [i for i, name in enumerate(own.names) if name in place]
+        there = [place[own.names[i]] for i in here]
+        numbers = {field: getattr(own, field).copy() for field in NUMBERS}
+        for field, values in numbers.items():
+            values[here] = getattr(self, field)[there]
+        return Statistics(names=own.names, flagged=own.flagged, **numbers)
 
     def to_json(self) -> str:
-        values = {"mean": self.mean.tolist(), "spread": self.spread.tolist()}
-        return json.dumps({"names": list(self.names), **values, "flagged": list(self.flagged)})
+        numbers = {field: getattr(self, field).tolist() for field in NUMBERS}
+        return json.dumps({"names": list(self.names), **numbers, "flagged": list(self.flagged)})
 
     @classmethod
     def from_json(cls, text: str) -> Statistics:
         found = json.loads(text)
-        return cls(found["names"], np.array(found["mean"]), np.array(found["spread"]), found["flagged"])
+        return cls(**{**found, **{field: np.array(found[field], dtype=np.float64) for field in NUMBERS}})
 
 
 def standardised(values: NDArray) -> NDArray[np.float32]:

@@ -55,10 +55,15 @@ def carried_floors(
 
 
 def _shared(source: RawInputs, own: RawInputs) -> RawInputs:
-    """The rows of both, in the columns that both have and that do not describe one city alone."""
+    """The rows of both, in the columns that both have and that do not describe one city alone.
+
+    Values beyond all of the source's are cut to its range. A ridge runs away otherwise: the cells of Singapore's grid
+    are of one area but for 0.03 %, and on New York's tracts its R² of population density was -4 million.
+    """
     names = [name for name in own.names if name in source.names and not BOUND.fullmatch(name)]
-    blocks = [one.values[:, [one.names.index(name) for name in names]] for one in (source, own)]
-    return RawInputs(np.vstack(blocks), tuple(names))
+    theirs, ours = (one.values[:, [one.names.index(name) for name in names]] for one in (source, own))
+    ours = np.clip(ours, np.fmin.reduce(theirs, axis=0), np.fmax.reduce(theirs, axis=0))
+    return RawInputs(np.vstack([theirs, ours]), tuple(names))
 
 
 def _both(source: TaskData, scored: TaskData) -> TaskData:
