@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from urbankit.bench.significance import compare, corrected_t, holm, wilcoxon
+from urbankit.bench.significance import compare, corrected_t, holm
 
 
 def values(cells: dict[tuple[int | None, int], float]) -> pd.DataFrame:
@@ -34,8 +34,15 @@ def test_without_overlap_it_is_the_paired_t_test():
 def test_too_few_and_without_spread():
     assert math.isnan(corrected_t(np.array([1.0, 2]), 1 / 3).p)
     assert corrected_t(np.zeros(4), 1 / 3).p == 1.0
-    assert wilcoxon(np.zeros(4)).p == 1.0
-    assert wilcoxon(np.array([1.0, 2, 3, 4, 5])).p == pytest.approx(2 / 2**5)
+
+
+@pytest.mark.parametrize("ratio", [0.0, 1 / 3])
+def test_the_same_difference_everywhere_is_not_tested(ratio):
+    """Also where rounding makes it vary in the last digit: 0.1 + 0.2 - 0.2 and so on."""
+    rounded = np.array([0.6, 0.7, 0.8, 0.9]) - np.array([0.5, 0.6, 0.7, 0.8])
+    assert np.ptp(rounded) > 0
+    for differences in (np.full(4, 0.1), rounded):
+        assert math.isnan(corrected_t(differences, ratio).p)
 
 
 def test_holm_by_hand():
@@ -73,6 +80,23 @@ def test_on_one_split_seeds_of_pre_training_are_the_sample():
     assert compare(one, values({(None, 0): 0.5}), 1 / 3).p == pytest.approx(expected)
 
 
-def test_a_protocol_without_a_known_correction():
-    one, other = (values({(0, split): at * (split + 1) for split in range(5)}) for at in (2.0, 1.0))
-    assert compare(one, other, None).name == "Wilcoxon"
+def test_seeds_that_draw_no_regions_are_averaged():
+    """Of `folds` the seed is k-means' own: 5 of them are no sample; 4 seeds of pre-training are."""
+    own = [0.5, 1.5, 2.5, 3.5]
+    one = values({(run, seed): 1.0 + run + 0.1 * (seed - 2) for run in range(4) for seed in range(5)})
+    other = values({(run, seed): 0.5 for run in range(4) for seed in range(5)})
+    test = compare(one, other, None)
+    assert (test.name, test.n) == ("t", 4) and test.p == pytest.approx(stats.ttest_1samp(own, 0).pvalue)
+    floor = values({(None, seed): 0.5 for seed in range(5)})
+    assert compare(one, floor, None).p == pytest.approx(test.p)
+
+
+def test_few_runs_are_not_tested_whatever_their_seeds_of_k_means():
+    one, other = (values({(run, seed): at + seed for run in (0, 1) for seed in range(5)}) for at in (2.0, 1.0))
+    test = compare(one, other, None)
+    assert (test.n, test.difference) == (2, 1.0) and math.isnan(test.p)
+
+
+def test_rows_without_a_seed_in_common_have_a_difference_alone():
+    test = compare(values({(0, 0): 2.0}), values({(1, 0): 0.5}), None)
+    assert (test.n, test.difference) == (0, 1.5) and math.isnan(test.p)

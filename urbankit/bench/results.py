@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from urbankit.bench.suite import TRAINING
+from urbankit.evaluation.splits import PROTOCOLS
 from urbankit.evaluation.table import FLOOR
 from urbankit.files import hash_json
 
@@ -35,9 +36,6 @@ TRAINING_LABELS = {
 }
 """What is known of a run's cost, as metrics of the task `training`."""
 
-RESAMPLED = ("random", "spatial")
-"""Protocols that draw training and test part anew for every seed."""
-
 
 @dataclass(frozen=True)
 class Ground:
@@ -65,8 +63,9 @@ class Ground:
         return hash_json(asdict(self))[:12]
 
     def test_to_train(self, split: str) -> float | None:
-        """Size of the test part over that of the training part; None for a protocol that is no resampling."""
-        return self.shares[2] / self.shares[0] if split in RESAMPLED else None
+        """Size of the test part over that of the training part; None for a protocol that is no resampling: `folds`,
+        whose seeds are those of k-means, and `all`, which scores the same regions for every seed."""
+        return self.shares[2] / self.shares[0] if split in PROTOCOLS else None
 
 
 def run_results(run: Run, **facts: Any) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Whether two rows differ by more than chance: paired tests over splits, corrected for splits that overlap."""
+"""Whether two rows differ by more than chance: paired t-tests, corrected for splits that overlap."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ FEWEST = 3
 
 LEVEL = 0.05
 
+ROUNDING = 1e-9
+"""Differences that spread by less than this share of their mean are equal but for rounding."""
+
 
 class Test(NamedTuple):
-    """A two-sided paired test of `n` differences, of mean `difference`; `p` is NaN where there were too few."""
+    """A two-sided paired test of `n` differences, of mean `difference`; `p` is NaN where it was not tested."""
 
     name: str
     n: int
@@ -27,20 +30,24 @@ class Test(NamedTuple):
 
 
 def compare(one: pd.DataFrame, other: pd.DataFrame, test_to_train: float | None) -> Test:
-    """Test two rows' values of one metric: tables with `run_seed`, `seed` (of the split) and `value`.
+    """Test two rows' values of one metric: tables with `run_seed`, `seed` and `value`.
 
-    A split is one observation: the difference of the rows' means over the seeds of pre-training that both have, for
-    runs that share their splits are not independent. Where all is on one split, an observation is a seed of
-    pre-training. `test_to_train` as in `corrected_t`; None where it is not known.
+    Where `seed` is that of a split, a split is one observation: the difference of the rows' means over the seeds of
+    pre-training that both have, for runs that share their splits are not independent. `test_to_train` is as in
+    `corrected_t`; None says that `seed` draws no regions (it is k-means' own, or that of splits of another city). Then,
+    and where all is on one split, an observation is a seed of pre-training, averaged over `seed`.
     """
     shared = set(one["run_seed"].dropna()) & set(other["run_seed"].dropna())
     if shared:
         one, other = (table[table["run_seed"].isin(shared)] for table in (one, other))
-    by_split = _differences(one, other, "seed")
-    if len(by_split) > 1:
-        return wilcoxon(by_split) if test_to_train is None else corrected_t(by_split, test_to_train)
+    if test_to_train is not None:
+        by_split = _differences(one, other, "seed")
+        if len(by_split) > 1:
+            return corrected_t(by_split, test_to_train)
     by_run = _differences(one, other, "run_seed")
-    return corrected_t(by_run, 0.0) if len(by_run) > 1 else Test("none", len(by_split), _mean(by_split), math.nan)
+    if len(by_run):
+        return corrected_t(by_run, 0.0)
+    return Test("t", 0, float(one["value"].mean() - other["value"].mean()), math.nan)
 
 
 def corrected_t(differences: NDArray[np.float64], test_to_train: float) -> Test:
@@ -48,7 +55,8 @@ def corrected_t(differences: NDArray[np.float64], test_to_train: float) -> Test:
 
     Training parts of n random splits overlap, so the plain t-test takes their differences for more independent than
     they are. Its variance s²/n becomes s²·(1/n + `test_to_train`), the ratio of the sizes of test and training part;
-    n - 1 degrees of freedom. With a ratio of 0 it is the plain paired t-test.
+    n - 1 degrees of freedom. With a ratio of 0 it is the plain paired t-test. Differences that are all the same have
+    no spread to judge them by and are not tested; where all are 0, p is 1.
     """
     from scipy import stats
 
@@ -56,22 +64,13 @@ def corrected_t(differences: NDArray[np.float64], test_to_train: float) -> Test:
     name = "corrected t" if test_to_train else "t"
     if n < FEWEST:
         return Test(name, n, mean, math.nan)
-    error = math.sqrt(float(np.var(differences, ddof=1)) * (1 / n + test_to_train))
-    if error == 0:
-        return Test(name, n, mean, 1.0 if mean == 0 else 0.0)
-    return Test(name, n, mean, float(2 * stats.t.sf(abs(mean) / error, n - 1)))
-
-
-def wilcoxon(differences: NDArray[np.float64]) -> Test:
-    """Wilcoxon's signed-rank test, for protocols whose overlap has no known correction."""
-    from scipy import stats
-
-    n, mean = len(differences), _mean(differences)
-    if n < FEWEST:
-        return Test("Wilcoxon", n, mean, math.nan)
     if not differences.any():
-        return Test("Wilcoxon", n, mean, 1.0)
-    return Test("Wilcoxon", n, mean, float(stats.wilcoxon(differences).pvalue))
+        return Test(name, n, mean, 1.0)
+    spread = float(np.std(differences, ddof=1))
+    if spread <= ROUNDING * abs(mean):
+        return Test(name, n, mean, math.nan)
+    error = spread * math.sqrt(1 / n + test_to_train)
+    return Test(name, n, mean, float(2 * stats.t.sf(abs(mean) / error, n - 1)))
 
 
 def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:

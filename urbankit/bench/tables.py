@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from urbankit.bench.results import TRAINING_LABELS, Ground, is_floor
-from urbankit.bench.significance import LEVEL, Test, compare, holm
+from urbankit.bench.significance import FEWEST, LEVEL, Test, compare, holm
 from urbankit.bench.suite import TRAINING
 from urbankit.evaluation.metrics import HIGHER_IS_BETTER, LABELS
 from urbankit.evaluation.table import FLOOR
@@ -253,7 +253,8 @@ class _Block:
         tested = [test for test in tests if not math.isnan(test.p)]
         if not tested:
             most = max(test.n for test in tests)
-            yield f"Significance was not tested: {most} paired values are too few."
+            why = f"{most} paired values are too few" if most < FEWEST else "differences do not vary"
+            yield f"Significance was not tested: {why}."
             return
         names = sorted({test.name for test in tested})
         counts = sorted({test.n for test in tested})
@@ -267,8 +268,7 @@ _DECIMALS = ((0.01, 5), (0.1, 4), (10, 3), (100, 2), (1000, 1), (math.inf, 0))
 
 _TESTS = {
     "corrected t": "corrected resampled t-test over splits (Nadeau & Bengio 2003)",
-    "t": "paired t-test over seeds of pre-training on one split",
-    "Wilcoxon": "Wilcoxon's signed-rank test over splits",
+    "t": "paired t-test over seeds of pre-training on the same regions",
 }
 
 

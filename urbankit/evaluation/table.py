@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from urbankit.evaluation.metrics import HIGHER_IS_BETTER, LABELS
-from urbankit.evaluation.splits import FOLDS, protocol_label
+from urbankit.evaluation.splits import FOLDS, PROTOCOLS, protocol_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,7 +66,7 @@ class ResultsTable:
     """Metric records made into a table: `print(table)` or a rich console shows it, `markdown()`, `html()` write it.
 
     Values are mean ± sample standard deviation over seeds. The best of a column is in bold. Since the deviation over
-    seeds is mostly that of the splits, a comparison with the best floor follows, seed by seed.
+    seeds is mostly that of the splits, a comparison with the best floor follows, seed by seed where a seed is a split.
     """
 
     def __init__(self, metrics: pd.DataFrame) -> None:
@@ -108,11 +108,11 @@ class ResultsTable:
                 difference = (one[method] - one[best]).dropna()
                 if difference.empty:
                     continue
-                spread = f" ± {difference.std(ddof=1):.3f}" if len(difference) > 1 else ""
+                sampled = split in PROTOCOLS  # elsewhere seeds draw no regions, so that they are no sample
+                spread = f" ± {difference.std(ddof=1):.3f}" if sampled and len(difference) > 1 else ""
                 yield (
                     f"{split}: {method} {difference.mean():+.3f}{spread} {label(split, metric)} against the best floor,"
-                    f" {best.removeprefix(FLOOR)}; above it on {int((difference > 0).sum())} of {len(difference)} "
-                    + ("seed" if len(difference) == 1 else "seeds")
+                    f" {best.removeprefix(FLOOR)}" + (_above(difference) if sampled else "")
                 )
 
     def _places(self, section: Section, splits: Sequence[str]) -> list[int | None]:
@@ -210,6 +210,12 @@ class ResultsTable:
 def label(split: str, metric: str) -> str:
     """A metric's name in the table. Over folds there are two R², and the name says which."""
     return f"pooled {LABELS[metric]}" if (split, metric) == (FOLDS, "r2") else LABELS[metric]
+
+
+def _above(difference: pd.Series) -> str:
+    """On how many of the seeds a difference is positive."""
+    n = len(difference)
+    return f"; above it on {int((difference > 0).sum())} of {n} {'seed' if n == 1 else 'seeds'}"
 
 
 def _text(cell: Cell) -> Any:
