@@ -72,9 +72,7 @@ def _check_encoder(recipe: Recipe, source: Source, name: str, there: dict[str, T
         raise ValueError("the run has no such modality")
     if other.name != here.name:
         raise ValueError(f"it is encoded by {other.name} there and by {here.name} here")
-    unlike = [
-        f"{key} {there} there and {here} here" for key, there, here in _differing(other.params, here.params, FREE)
-    ]
+    unlike = [f"{key} {a} there and {b} here" for key, a, b in _differing(other.params, here.params, FREE)]
     if unlike:
         raise ValueError(f"its parameters differ: {', '.join(unlike)}")
     encoder = registry.get("modality_encoder", here.name)
@@ -132,7 +130,7 @@ def _differing(there: dict[str, Any], here: dict[str, Any], free: Collection[str
 def _remedy(keep: bool) -> str:
     if keep:
         return "Leave it out of both recipes, or give both the same"
-    return "Give it the run's parameters, or leave it out of transfer.modalities, so that it begins anew"
+    return "Give it the run's parameters, or name the others in transfer.modalities, so that it begins anew"
 
 
 def _below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
