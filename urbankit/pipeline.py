@@ -326,6 +326,7 @@ class _Run:
         floors: Scored,
         history: list[dict[str, Any]],
     ) -> None:
+        from urbankit.evaluation.splits import ALL
         from urbankit.evaluation.tasks import Scored
         from urbankit.runfolder import write_history, write_metrics, write_predictions
 
@@ -333,7 +334,7 @@ class _Run:
         scored = []
         for (protocol, seed), result in results.items():
             for name, task in tasks.items():
-                if protocol == "all":
+                if protocol == ALL:
                     regions = task.labelled.nonzero()[0]
                 else:
                     regions = splits[protocol, seed].of(task.labelled, name).test
