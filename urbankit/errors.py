@@ -51,6 +51,10 @@ class RunError(UrbankitError):
     """The run failed for a reason outside the input, such as a full disk (exit status 1)."""
 
 
+class Diverged(RunError):
+    """Training came to a loss or embeddings that are not finite: the same recipe would again."""
+
+
 class Problems:
     """Collects mistakes, so that a user sees all of them in one message.
 

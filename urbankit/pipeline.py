@@ -14,7 +14,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from urbankit.errors import RunError, UserError
+from urbankit.errors import Diverged, RunError, UserError
 from urbankit.files import write_json, write_text
 from urbankit.inputs import build_inputs, load_tasks, make_splits, prepare_city, run_floors
 from urbankit.progress import Progress
@@ -265,7 +265,7 @@ class _Run:
             regions = torch.arange(self.city.n_regions, device=pick_device(self.recipe.device)).split(1024)
             embeddings = torch.cat([method(part).float() for part in regions])
         if not torch.isfinite(embeddings).all():
-            raise RunError("the method's embeddings are not all finite; nothing was written. Lower the learning rate.")
+            raise Diverged("the method's embeddings are not all finite; nothing was written. Lower the learning rate.")
         write_embeddings(self.folder, self.city, embeddings.cpu().numpy())
         return embeddings
 

@@ -37,7 +37,7 @@ TURN = 15.0
 @dataclass(frozen=True)
 class Failure:
     """A run, or the floors, that did not end well. It goes on from where it was if `resumable`, as where its process
-    died; else it begins anew."""
+    died or the disk was full; else it begins anew."""
 
     row: str
     city: str
@@ -236,8 +236,9 @@ class _Bench:
         place = clock.tick(outcome.seconds)
         if outcome.errors:
             kept = work_.kept
-            resumable = outcome.died or outcome.interrupted
-            failure = Failure(work_.row, work_.city, work_.seed, kept.key, resumable, outcome.errors, str(kept.log))
+            failure = Failure(
+                work_.row, work_.city, work_.seed, kept.key, outcome.resumable, outcome.errors, str(kept.log)
+            )
             self.failures[kept.key] = failure
             self.progress.say(f"{place} FAILED {failure}")
         else:

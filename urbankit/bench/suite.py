@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from urbankit.bench.schema import Suite, SuiteTable
 from urbankit.errors import Problem, Problems, UserError, closest
+from urbankit.evaluation.splits import ALL
 from urbankit.recipe.check import check
 from urbankit.recipe.explain import explain
 from urbankit.recipe.find import find, find_suite
@@ -168,12 +169,18 @@ def _columns_unknown(suite: Suite, tree: Node, recipes: Iterable[Recipe]) -> Ite
     recipes = list(recipes)
     known: dict[str, list[str]] = {
         "tasks": [*dict.fromkeys(task for recipe in recipes for task in recipe.tasks), TRAINING],
-        "splits": list(dict.fromkeys(split for recipe in recipes for split in recipe.evaluation.splits)),
+        "splits": list(dict.fromkeys(split for recipe in recipes for split in _splits(recipe))),
         "metrics": [*LABELS, *TRAINING_LABELS],
     }
     for name, table in suite.tables.items():
         for key, names in known.items():
             yield from _unknown(key.rstrip("s"), getattr(table, key), names, tree, ("tables", name, key))
+
+
+def _splits(recipe: Recipe) -> list[str]:
+    """The protocols that the recipe's results stand under."""
+    zero_shot = recipe.transfer is not None and recipe.transfer.graph == "keep"
+    return [*recipe.evaluation.splits, *([ALL] if zero_shot else [])]
 
 
 def _unknown(what: str, given: list[str] | None, known: list[str], tree: Node, path: tuple) -> Iterator[Problem]:
