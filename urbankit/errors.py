@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +87,15 @@ class Problems:
 
     def __iter__(self) -> Iterator[Problem]:
         return iter(self._found)
+
+
+def unwritable(folder: Path, what: str, error: OSError) -> UrbankitError:
+    """What to raise where `folder`, that of `--out`, cannot be made or written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return RunError(f"{folder}: the disk is full; make room and run again.")
+    if folder.exists() and not folder.is_dir():
+        return UserError(f"{folder}: is a file, not a folder. Choose another --out.")
+    return UserError(f"{folder}: {what} cannot be written ({error.strerror}). Choose another --out.")
 
 
 def closest(name: str, known: Iterable[str]) -> str:

@@ -7,14 +7,13 @@ What a stage has finished is on disk; a run that was cut short goes on from ther
 
 from __future__ import annotations
 
-import errno
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from urbankit.errors import Diverged, RunError, UserError
+from urbankit.errors import Diverged, UserError, unwritable
 from urbankit.files import write_json, write_text
 from urbankit.inputs import build_inputs, load_tasks, make_splits, prepare_city, run_floors
 from urbankit.progress import Progress
@@ -167,11 +166,7 @@ class _Run:
             write_json(manifest, started)
         except OSError as error:
             self._undo()
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise RunError(f"{self.folder}: the disk is full; make room and run again.") from None
-            raise UserError(
-                f"{self.folder}: the run folder cannot be written ({error.strerror}). Choose --out."
-            ) from None
+            raise unwritable(self.folder, "the run folder", error) from None
         return started
 
     @contextmanager
