@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,10 @@ class RunError(UrbankitError):
     """The run failed for a reason outside the input, such as a full disk (exit status 1)."""
 
 
+class Diverged(RunError):
+    """Training came to a loss or embeddings that are not finite: the same recipe would again."""
+
+
 class Problems:
     """Collects mistakes, so that a user sees all of them in one message.
 
@@ -82,6 +87,15 @@ class Problems:
 
     def __iter__(self) -> Iterator[Problem]:
         return iter(self._found)
+
+
+def unwritable(folder: Path, what: str, error: OSError) -> UrbankitError:
+    """What to raise where `folder`, that of `--out`, cannot be made or written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return RunError(f"{folder}: the disk is full; make room and run again.")
+    if folder.exists() and not folder.is_dir():
+        return UserError(f"{folder}: is a file, not a folder. Choose another --out.")
+    return UserError(f"{folder}: {what} cannot be written ({error.strerror}). Choose another --out.")
 
 
 def closest(name: str, known: Iterable[str]) -> str:

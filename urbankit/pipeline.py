@@ -7,14 +7,13 @@ What a stage has finished is on disk; a run that was cut short goes on from ther
 
 from __future__ import annotations
 
-import errno
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from urbankit.errors import RunError, UserError
+from urbankit.errors import Diverged, UserError, unwritable
 from urbankit.files import write_json, write_text
 from urbankit.inputs import build_inputs, load_tasks, make_splits, prepare_city, run_floors
 from urbankit.progress import Progress
@@ -167,11 +166,7 @@ class _Run:
             write_json(manifest, started)
         except OSError as error:
             self._undo()
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise RunError(f"{self.folder}: the disk is full; make room and run again.") from None
-            raise UserError(
-                f"{self.folder}: the run folder cannot be written ({error.strerror}). Choose --out."
-            ) from None
+            raise unwritable(self.folder, "the run folder", error) from None
         return started
 
     @contextmanager
@@ -265,7 +260,7 @@ class _Run:
             regions = torch.arange(self.city.n_regions, device=pick_device(self.recipe.device)).split(1024)
             embeddings = torch.cat([method(part).float() for part in regions])
         if not torch.isfinite(embeddings).all():
-            raise RunError("the method's embeddings are not all finite; nothing was written. Lower the learning rate.")
+            raise Diverged("the method's embeddings are not all finite; nothing was written. Lower the learning rate.")
         write_embeddings(self.folder, self.city, embeddings.cpu().numpy())
         return embeddings
 
@@ -326,6 +321,7 @@ class _Run:
         floors: Scored,
         history: list[dict[str, Any]],
     ) -> None:
+        from urbankit.evaluation.splits import ALL
         from urbankit.evaluation.tasks import Scored
         from urbankit.runfolder import write_history, write_metrics, write_predictions
 
@@ -333,7 +329,7 @@ class _Run:
         scored = []
         for (protocol, seed), result in results.items():
             for name, task in tasks.items():
-                if protocol == "all":
+                if protocol == ALL:
                     regions = task.labelled.nonzero()[0]
                 else:
                     regions = splits[protocol, seed].of(task.labelled, name).test

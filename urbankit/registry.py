@@ -33,7 +33,13 @@ KINDS: dict[str, tuple[str, ...]] = {
 
 # Components of plugins that exist but may not be installed.
 KNOWN_PACKAGES: dict[tuple[str, str], str] = {
-    ("method", name): "urbankit-baselines" for name in ("vit", "pg-simclr", "urbanvlp", "mvure", "hrep", "remvc")
+    (kind, name): "urbankit-baselines"
+    for kind, names in {
+        "method": ("vit", "pg-simclr", "urbanvlp", "mvure", "hrep", "remvc"),
+        "view": ("flows", "flow_similarity", "neighbours"),
+        "head": ("hrep_prompt",),
+    }.items()
+    for name in names
 }
 
 

@@ -18,7 +18,9 @@ import pytest
 import yaml
 
 from urbankit.bench import compare_runs, run_suite
+from urbankit.bench.cells import Store
 from urbankit.bench.results import COLUMNS, TRAINING_LABELS
+from urbankit.bench.suite import load_plan
 from urbankit.errors import UserError
 from urbankit.progress import Progress
 
@@ -252,6 +254,64 @@ def test_cities_that_cannot_be_prepared_are_told_before_anything_runs(workplace,
     _, stderr = ended(workplace, "bench", "no-data.yaml", "--data", str(tmp_path / "data"), "--out", str(out), status=2)
     assert all(f"{tmp_path}/data/{name}/regions.gpkg: file not found" in stderr for name in ("a", "b"))
     assert not (out / "runs").exists()
+
+
+def test_other_cities_are_kept_where_one_is_asked_for(cheap_recipe, tiny_city, tmp_path):
+    """Their results, tables and failures; and where they are not here any more, at least the failures."""
+    shutil.copytree(tiny_city.path, tmp_path / "there")
+    (tmp_path / "cheap.yaml").write_text(yaml.safe_dump(cheap_recipe))
+    suite = {
+        "cities": {"here": None, "there": {"set": {"city.prepared": str(tmp_path / "there"), "evaluation.blocks": 5}}},
+        "runs": {
+            "diverges": {"recipe": "cheap.yaml", "set": {"pretrain.learning_rate": 1e30}},
+            "sound": "cheap.yaml",
+        },
+    }
+    (tmp_path / "two.yaml").write_text(yaml.safe_dump(suite, sort_keys=False))
+    first = run_suite(tmp_path / "two.yaml", tmp_path / "out", cities=["there"], progress=QUIET)
+    assert set(first.results["city"]) == {"there"}
+    both = run_suite(tmp_path / "two.yaml", tmp_path / "out", cities=["here"], progress=QUIET)
+    assert [failure.city for failure in both.failures] == ["here"]  # of this time
+    assert set(both.results["city"]) == {"here", "there"} and len(both.tables["results"]) == 2
+    assert cities_of_failures(tmp_path) == {"here", "there"}
+    shutil.rmtree(tmp_path / "there")
+    one = run_suite(tmp_path / "two.yaml", tmp_path / "out", cities=["here"], progress=QUIET)
+    assert set(one.results["city"]) == {"here"} and cities_of_failures(tmp_path) == {"here", "there"}
+
+
+def cities_of_failures(folder: Path) -> set[str]:
+    return {failure["city"] for failure in json.loads((folder / "out" / "failures.json").read_text())}
+
+
+@pytest.mark.parametrize(
+    ("out", "message"), [("file", "is a file, not a folder"), ("file/deeper", "the bench's folder cannot be written")]
+)
+def test_folders_that_cannot_be(workplace, out, message):
+    (workplace / "file").write_text("")
+    _, said = ended(workplace, "bench", "sound.yaml", "--out", out, status=2)
+    assert message in said and "Choose another --out" in said
+
+
+def test_a_run_that_is_transferred_from_is_known_by_its_content(finished, workplace, tmp_path):
+    """Moved, it is the same; other weights in its place are another run; one that is not finished is told."""
+    out, _, _ = finished
+    (source,) = (out / "runs").glob("the-same-*-seed0-*")
+
+    def key(folder: Path) -> str:
+        recipe = {"recipe": str(workplace / "cheap.yaml"), "set": {"transfer": {"from": str(folder)}}}
+        (cell,) = load_plan({"runs": {"it": recipe}}).cells
+        return Store(tmp_path / "out").run(cell, "city", "content").key
+
+    shutil.copytree(source, tmp_path / "moved")
+    assert key(source) == key(tmp_path / "moved")
+    (other,) = (out / "runs").glob("the-same-*-seed1-*")
+    shutil.rmtree(tmp_path / "moved")
+    shutil.copytree(other, tmp_path / "moved")
+    assert key(source) != key(tmp_path / "moved")
+    manifest = tmp_path / "moved" / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"status": "running"}))
+    with pytest.raises(UserError, match=r"transfer\.from: the run is not finished"):
+        key(tmp_path / "moved")
 
 
 def test_dry_run_runs_nothing(workplace):

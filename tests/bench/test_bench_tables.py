@@ -16,9 +16,10 @@ from urbankit.bench.results import Ground, results
 from urbankit.bench.schema import SuiteTable
 from urbankit.bench.significance import corrected_t, holm
 from urbankit.bench.tables import Table, build_tables
+from urbankit.recipe.schema import Recipe
 
-GROUND = Ground("city", (0.6, 0.2, 0.2), 10, 10, ())
-OTHER = Ground("city changed", (0.6, 0.2, 0.2), 10, 10, ())
+GROUND = Ground("city", (0.6, 0.2, 0.2), 10, 10, (), ())
+OTHER = Ground("city changed", (0.6, 0.2, 0.2), 10, 10, (), ())
 
 # R² and MAE of each row by (seed of pre-training, seed of the split).
 SPLITS = range(5)
@@ -138,6 +139,38 @@ def test_other_ground_stands_apart():
     tables = built(row_results("a", R2["w/o text"]), row_results("b", R2["Ours"], OTHER))
     assert [[line.label for line in one.rows] for one in tables] == [["a"], ["b"]]
     assert all(any("a table of their own" in note for note in one.notes) for one in tables)
+
+
+def test_rows_of_fewer_runs_are_named():
+    """Means take both runs of one row and the only one of the other, which the note says; the test takes seed 0."""
+    one = {place: value for place, value in R2["w/o text"].items() if place[0] == 0}
+    (found,) = built(row_results("w/o text", one), row_results("Ours", R2["Ours"]))
+    (note,) = [note for note in found.notes if "seeds of pre-training: w/o text (1 of 2)" in note]
+    assert "improvements" in note and found.rows[0].entries[0].n == 5 and found.rows[1].entries[0].n == 10
+    (whole,) = built(row_results("w/o text", R2["w/o text"]), row_results("Ours", R2["Ours"]))
+    assert not any("seeds of pre-training:" in note for note in whole.notes)
+
+
+def test_headings_say_which_r2_and_which_protocol():
+    titles = {"folds": "Table 2, town, folds", "all": "Table 2, town, all regions"}
+    headings = {"folds": "pooled R² ↑", "all": "R² ↑"}
+    for split in ("folds", "all"):
+        (found,) = built(row_results("a", R2["Ours"], split=split), metrics=["r2"])
+        assert found.title == titles[split] and found.columns[0].heading == headings[split]
+
+
+def test_seeds_of_k_means_do_not_make_a_difference_significant():
+    (found,) = built(*(row_results(row, R2[row], split="folds") for row in ("w/o text", "Ours")))
+    assert found.notes[-1] == "Significance was not tested: 2 paired values are too few."
+
+
+def test_ground_knows_the_folds(cheap_recipe):
+    """5 folds and 10 are not compared."""
+    grounds = [
+        Ground.of(Recipe.load({"name": "r", **cheap_recipe}, [f"evaluation.folds.number={number}"]), "city").key
+        for number in (5, 5, 10)
+    ]
+    assert grounds[0] == grounds[1] != grounds[2]
 
 
 def test_columns_rows_and_splits_of_choice():

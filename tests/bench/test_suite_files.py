@@ -174,6 +174,18 @@ def test_unknown_rows_cities_and_suites(suite_file):
         load_plan("paper-table")
 
 
+def test_a_table_may_ask_for_all_regions_of_zero_shot_transfer(suite_file, tmp_path: Path):
+    text = """
+        runs: {zero: {recipe: cheap.yaml, set: {transfer: {from: FOLDER, graph: GRAPH}, finetune.update: []}}}
+        tables: {t: {splits: [all]}}
+        """.replace("FOLDER", str(tmp_path))
+    (tmp_path / "manifest.json").write_text("{}")
+    plan = load_plan(suite_file(text.replace("GRAPH", "keep")))
+    assert plan.suite.tables["t"].splits == ["all"]
+    (line,) = told(suite_file, text.replace("GRAPH", "new"))
+    assert "there is no split 'all'" in line
+
+
 @pytest.mark.parametrize("name", shipped_suites())
 def test_shipped_suites_are_valid(name: str):
     plan = load_plan(name)

@@ -57,11 +57,14 @@ class Store:
 
     def __init__(self, out: Path) -> None:
         self.out = out
+        self._sources: dict[Path, dict[str, Any]] = {}
         self._folders = {path.name.rsplit("-", 1)[-1]: path for path in sorted(out.glob("runs/*-*")) if path.is_dir()}
 
     def run(self, cell: Cell, city: str, city_hash: str) -> Kept:
-        """The run of a cell on a city of this content."""
+        """The run of a cell on a city of this content; `UserError` where a run that it transfers from is no good."""
         recipe = cell.recipe.model_dump(mode="json", exclude=IRRELEVANT)
+        if cell.recipe.transfer is not None:
+            recipe["transfer"]["from"] = self._source(cell.recipe.transfer.source)
         key = _key({"recipe": recipe, "city": city_hash, "versions": _versions(cell.recipe)})
         name = "-".join([slug(cell.row), slug(city), f"seed{cell.seed}", key])
         folder = self._folders.setdefault(key, self.out / "runs" / name)
@@ -74,6 +77,20 @@ class Store:
         name = "-".join([slug(row), slug(city), key])
         found = next(iter(sorted(self.out.glob(f"floors/*-{key}.parquet"))), self.out / "floors" / f"{name}.parquet")
         return Kept(key, found, self.out / "logs" / f"floors-{name}.log")
+
+    def _source(self, folder: Path) -> dict[str, Any]:
+        """What a run hands on, by content: it may be moved, and its folder may come to hold another run."""
+        from urbankit.transfer.source import Source
+
+        if folder not in self._sources:
+            facts = Source(folder).facts()
+            self._sources[folder] = {name: facts[name] for name in ("recipe_hash", "city_hash", "checkpoint")}
+        return self._sources[folder]
+
+
+def has_runs(out: Path, city: str) -> bool:
+    """Whether there are runs on a city in the folder of a bench."""
+    return any(out.glob(f"runs/*-{slug(city)}-seed*"))
 
 
 def slug(name: str) -> str:

@@ -35,7 +35,10 @@ def compare_runs(runs: Sequence[str | Path], names: Sequence[str] = ()) -> list[
         grounds[ground.key] = ground
         row, seed = members.setdefault((name, ground.key), {}), run.manifest["seed"]
         if seed in row:
-            problems.add(f"has the name '{name}' and seed {seed}, as {row[seed]}; choose --names", file=run.path)
+            problems.add(
+                f"has the name '{name}' and seed {seed}, as {row[seed]}; give them names of their own by --name",
+                file=run.path,
+            )
         found = run_results(run, suite="", row=name, recipe=recipe.name, city=run.manifest["city"], ground=ground.key)
         # Floors do not depend on the seed of pre-training: those of a row's first run stand for all.
         tables.append(found[~is_floor(found)] if row else found)

@@ -41,14 +41,15 @@ TRAINING_LABELS = {
 class Ground:
     """What a run's numbers were measured on: numbers of two runs are compared where this is the same.
 
-    `shares` are those of the training, validation and test part; `tasks` are the (name, target, scale) of tasks that do
-    not predict the target of their own name in its own unit.
+    `shares` are those of the training, validation and test part; `folds` is the probe of that protocol; `tasks` are the
+    (name, target, scale) of tasks that do not predict the target of their own name in its own unit.
     """
 
     city: str
     shares: tuple[float, float, float]
     blocks: int
     min_class_size: int
+    folds: tuple[tuple[str, Any], ...]
     tasks: tuple[tuple[str, str, str], ...]
 
     @classmethod
@@ -56,7 +57,8 @@ class Ground:
         judged = recipe.evaluation
         named = ((name, task.target or name, task.scale) for name, task in sorted(recipe.tasks.items()))
         tasks = tuple(task for task in named if (task[1], task[2]) != (task[0], "own"))
-        return cls(city_hash, judged.fractions, judged.blocks, judged.min_class_size, tasks)
+        folds = tuple(judged.folds.model_dump().items())
+        return cls(city_hash, judged.fractions, judged.blocks, judged.min_class_size, folds, tasks)
 
     @property
     def key(self) -> str:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from urbankit.bench.cells import Kept, Store
+from urbankit.bench.cells import Kept, Store, has_runs
 from urbankit.bench.latex import latex
 from urbankit.bench.markdown import markdown
 from urbankit.bench.results import Ground, results, run_results
 from urbankit.bench.suite import Cell, Plan, load_plan
 from urbankit.bench.tables import Table, build_tables
 from urbankit.bench.workers import Job, Outcome, work
-from urbankit.errors import Problems, UserError
+from urbankit.errors import Problem, Problems, UserError, unwritable
 from urbankit.files import locked, read_json, whole, write_json, write_text
 from urbankit.progress import Progress
 from urbankit.runfolder import Run
@@ -37,7 +37,7 @@ TURN = 15.0
 @dataclass(frozen=True)
 class Failure:
     """A run, or the floors, that did not end well. It goes on from where it was if `resumable`, as where its process
-    died; else it begins anew."""
+    died or the disk was full; else it begins anew."""
 
     row: str
     city: str
@@ -76,16 +76,18 @@ def run_suite(
     """Run what is missing of a suite in folder `out` (default `runs/<suite>`), and write results and tables there.
 
     `suite`, `sets`, `data` and `cities` are as `load_plan` takes them. `jobs` runs are done at a time, each with its
-    share of the processors. `rows` restricts what is run, not what is shown. Raises `UserError` for mistakes, before
-    anything is run; a run that fails is among the `failures` of what is returned.
+    share of the processors. `rows` and `cities` restrict what is run, not what is shown. Raises `UserError` for
+    mistakes, before anything is run; a run that fails is among the `failures` of what is returned.
     """
     plan = suite if isinstance(suite, Plan) else load_plan(suite, sets, None if data is None else Path(data), cities)
     folder = Path(out) if out is not None else Path("runs") / plan.name
-    chosen = plan.only(rows)
+    plan.only(rows)  # says what is wrong with them
     with nullcontext(progress) if progress is not None else Progress() as shown, _turn(folder) as lock:
-        bench = _Bench(plan, folder, _prepared(plan, shown), shown)
+        prepared = _prepared(plan, folder, shown)
+        plan = _restricted(plan, prepared)
+        bench = _Bench(plan, folder, prepared, shown)
         try:
-            bench.run(chosen, jobs, lock)
+            bench.run(plan.only(rows), jobs, lock)
         finally:
             finished = bench.write()
     return finished
@@ -105,22 +107,37 @@ def _turn(folder: Path) -> Iterator[IO[str]]:
                     message = f"{folder}: another bench is at work here. Wait for it, or choose another --out."
                     raise UserError(message) from None
                 time.sleep(0.2)
+            except OSError as error:
+                raise unwritable(folder, "the bench's folder", error) from None
         yield lock
 
 
-def _prepared(plan: Plan, progress: Progress) -> dict[tuple[str, str], City]:
-    """The city of every row and city of the suite, each prepared once, one after another."""
+def _prepared(plan: Plan, out: Path, progress: Progress) -> dict[tuple[str, str], City]:
+    """The city of every row and city of the suite, each prepared once, one after another.
+
+    Of cities that are not to be run on, only those are wanted that have runs to show, and need not be here any more.
+    """
     from urbankit.inputs import prepare_city
 
     problems, cities = Problems(), {}
-    wanted = {cell.recipe.city.model_dump_json(): cell.recipe for cell in plan.cells}
-    for city, recipe in wanted.items():
+    shown = {cell.city for cell in plan.cells if plan.runs_on(cell.city) or has_runs(out, cell.city)}
+    cells = [cell for cell in plan.cells if cell.city in shown]
+    wanted = {cell.recipe.city.model_dump_json(): cell for cell in sorted(cells, key=lambda c: plan.runs_on(c.city))}
+    for city, cell in wanted.items():
         try:
-            cities[city] = prepare_city(recipe, progress)
+            cities[city] = prepare_city(cell.recipe, progress)
         except UserError as error:
-            problems.extend(error.problems)
+            if plan.runs_on(cell.city):
+                problems.extend(error.problems)
     problems.raise_if_any()
-    return {(cell.row, cell.city): cities[cell.recipe.city.model_dump_json()] for cell in plan.cells}
+    found = {(cell.row, cell.city): cities.get(cell.recipe.city.model_dump_json()) for cell in cells}
+    return {place: city for place, city in found.items() if city is not None}
+
+
+def _restricted(plan: Plan, cities: Mapping[tuple[str, str], City]) -> Plan:
+    """The plan of the rows and cities that are here."""
+    cells = tuple(cell for cell in plan.cells if (cell.row, cell.city) in cities)
+    return replace(plan, cells=cells, floors={place: plan.floors[place] for place in plan.floors if place in cities})
 
 
 @dataclass
@@ -148,9 +165,10 @@ class _Bench:
     def __init__(self, plan: Plan, out: Path, cities: Mapping[tuple[str, str], City], progress: Progress) -> None:
         self.plan, self.out, self.cities, self.progress = plan, out, cities, progress
         store = Store(out)
-        self.runs = {cell: self._run(store, cell) for cell in plan.cells}
+        self.runs = self._runs(store)
         self.floors = {place: self._floors(store, place, recipe) for place, recipe in plan.floors.items()}
-        self.before = self._failed_before()
+        self.elsewhere, self.before = self._failed_before()
+        self._say_left_out()
         self.failures: dict[str, Failure] = {}
         self.succeeded: set[str] = set()
         self._read: dict[str, pd.DataFrame] = {}
@@ -181,7 +199,8 @@ class _Bench:
         with whole(self.out / "results.parquet") as temporary:
             found.to_parquet(temporary, index=False)
         failed = {key: failure for key, failure in (self.before | self.failures).items() if key not in self.succeeded}
-        write_json(self.out / "failures.json", [asdict(failure) for failure in failed.values()])
+        told = [*self.elsewhere, *failed.values()]
+        write_json(self.out / "failures.json", [asdict(failure) for failure in told])
         grounds = {ground.key: ground for ground in map(self._ground, self.plan.cells)}
         missing: dict[tuple[str, str], int] = {}
         for cell, work_ in self.runs.items():
@@ -194,6 +213,25 @@ class _Bench:
             write_text(self.out / "tables" / f"{name}.md", markdown(tables[name]))
             write_text(self.out / "tables" / f"{name}.tex", latex(tables[name]))
         return Bench(self.out, found, tables, list(self.failures.values()))
+
+    def _say_left_out(self) -> None:
+        """Cities with runs of which nothing can be shown, since their sources are not here."""
+        here = {cell.city for cell in self.plan.cells}
+        for city in self.plan.suite.cities:
+            if city not in here and has_runs(self.out, city):
+                self.progress.say(f"{city}: its sources are not here, so that its runs stay and are in no table now")
+
+    def _runs(self, store: Store) -> dict[Cell, _Work]:
+        runs: dict[Cell, _Work] = {}
+        problems: dict[Problem, None] = {}
+        for cell in self.plan.cells:
+            try:
+                runs[cell] = self._run(store, cell)
+            except UserError as error:
+                problems |= dict.fromkeys(error.problems)
+        if problems:
+            raise UserError(problems)
+        return runs
 
     def _run(self, store: Store, cell: Cell) -> _Work:
         city = self.cities[cell.row, cell.city]
@@ -208,14 +246,16 @@ class _Bench:
     def _ground(self, cell: Cell) -> Ground:
         return Ground.of(cell.recipe, self.cities[cell.row, cell.city].content_hash)
 
-    def _failed_before(self) -> dict[str, Failure]:
-        """What failed when this suite was run last and was not run since."""
+    def _failed_before(self) -> tuple[list[Failure], dict[str, Failure]]:
+        """What failed when this suite was run last and was not run since: on cities left out now, and on the others."""
         wanted = {work_.kept.key for work_ in (*self.runs.values(), *self.floors.values()) if not work_.done}
         try:
             found = [Failure(**entry) for entry in read_json(self.out / "failures.json")]
         except (OSError, ValueError, TypeError):
-            return {}
-        return {failure.key: failure for failure in found if failure.key in wanted}
+            return [], {}
+        here = {cell.city for cell in self.plan.cells}
+        elsewhere = [failure for failure in found if failure.city in self.plan.suite.cities.keys() - here]
+        return elsewhere, {failure.key: failure for failure in found if failure.key in wanted}
 
     def _todo(self, chosen: Sequence[Cell]) -> dict[str, _Work]:
         """What is not done, by key: every row's first seed, then floors, then the other seeds."""
@@ -236,8 +276,9 @@ class _Bench:
         place = clock.tick(outcome.seconds)
         if outcome.errors:
             kept = work_.kept
-            resumable = outcome.died or outcome.interrupted
-            failure = Failure(work_.row, work_.city, work_.seed, kept.key, resumable, outcome.errors, str(kept.log))
+            failure = Failure(
+                work_.row, work_.city, work_.seed, kept.key, outcome.resumable, outcome.errors, str(kept.log)
+            )
             self.failures[kept.key] = failure
             self.progress.say(f"{place} FAILED {failure}")
         else:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from urbankit.bench.schema import Suite, SuiteTable
 from urbankit.errors import Problem, Problems, UserError, closest
+from urbankit.evaluation.splits import ALL
 from urbankit.recipe.check import check
 from urbankit.recipe.explain import explain
 from urbankit.recipe.find import find, find_suite
@@ -43,18 +44,23 @@ class Cell:
 
 @dataclass(frozen=True)
 class Plan:
-    """A checked suite: its `cells`, and the recipes that the floors of (row, city) are read from."""
+    """A checked suite: its `cells`, the recipes that the floors of (row, city) are read from, and the `cities` to run
+    on, all where there are none."""
 
     name: str
     suite: Suite
     cells: tuple[Cell, ...]
     floors: Mapping[tuple[str, str], Recipe]
+    cities: tuple[str, ...] = ()
 
     def only(self, rows: Iterable[str]) -> tuple[Cell, ...]:
-        """The cells of some rows; of all where none is named. Raises `UserError` for unknown rows."""
+        """The cells to run, of some rows; of all where none is named. Raises `UserError` for unknown rows."""
         chosen = list(rows)
         _raise_for_unknown("row", chosen, list(self.suite.runs), self.name)
-        return tuple(cell for cell in self.cells if not chosen or cell.row in chosen)
+        return tuple(cell for cell in self.cells if (not chosen or cell.row in chosen) and self.runs_on(cell.city))
+
+    def runs_on(self, city: str) -> bool:
+        return not self.cities or city in self.cities
 
 
 def load_plan(
@@ -66,8 +72,8 @@ def load_plan(
     """The plan of a suite: a file, the name of a shipped suite, or a mapping with a suite's keys.
 
     `sets` are changes of the suite such as `"seeds=[0]"`; `data` is a folder that holds one folder of sources a city;
-    `only_cities` leaves out all others. Every recipe of every row and city is loaded and checked here; raises one
-    `UserError` with all mistakes.
+    `only_cities` runs on these alone; others have cells where their recipes are sound, for what is finished of them.
+    Every recipe of every row and city to run on is loaded and checked here; raises one `UserError` with all mistakes.
     """
     problems = Problems()
     tree = _tree(source, sets, problems)
@@ -81,15 +87,19 @@ def load_plan(
     reader = _Recipes(suite, tree, data)
     chosen = list(only_cities)
     _raise_for_unknown("city", chosen, list(suite.cities), name)
-    places = [(row, city) for row in suite.runs for city in _cities(suite, row) if not chosen or city in chosen]
-    recipes = {place: reader.recipe(*place) for place in places}
+    others = _Recipes(suite, tree, data)  # of cities that need not be here: their mistakes are no matter
+    recipes = {
+        (row, city): (reader if not chosen or city in chosen else others).recipe(row, city)
+        for row in suite.runs
+        for city in _cities(suite, row)
+    }
     problems.extend(reader.mistakes)
     problems.raise_if_any()
     found = {place: recipe for place, recipe in recipes.items() if recipe is not None}
     problems.extend(_columns_unknown(suite, tree, found.values()))
     problems.raise_if_any()
     suite = suite.model_copy(update={"tables": {n: _completed(table, suite) for n, table in suite.tables.items()}})
-    return Plan(name, suite, tuple(_cells(suite, found, reader)), _floors(suite, found))
+    return Plan(name, suite, tuple(_cells(suite, found, reader)), _floors(suite, found), tuple(chosen))
 
 
 def _raise_for_unknown(what: str, names: Iterable[str], known: list[str], suite: str) -> None:
@@ -168,12 +178,18 @@ def _columns_unknown(suite: Suite, tree: Node, recipes: Iterable[Recipe]) -> Ite
     recipes = list(recipes)
     known: dict[str, list[str]] = {
         "tasks": [*dict.fromkeys(task for recipe in recipes for task in recipe.tasks), TRAINING],
-        "splits": list(dict.fromkeys(split for recipe in recipes for split in recipe.evaluation.splits)),
+        "splits": list(dict.fromkeys(split for recipe in recipes for split in _splits(recipe))),
         "metrics": [*LABELS, *TRAINING_LABELS],
     }
     for name, table in suite.tables.items():
         for key, names in known.items():
             yield from _unknown(key.rstrip("s"), getattr(table, key), names, tree, ("tables", name, key))
+
+
+def _splits(recipe: Recipe) -> list[str]:
+    """The protocols that the recipe's results stand under."""
+    zero_shot = recipe.transfer is not None and recipe.transfer.graph == "keep"
+    return [*recipe.evaluation.splits, *([ALL] if zero_shot else [])]
 
 
 def _unknown(what: str, given: list[str] | None, known: list[str], tree: Node, path: tuple) -> Iterator[Problem]:

@@ -13,7 +13,8 @@ from urbankit.bench.results import TRAINING_LABELS, Ground, is_floor
 from urbankit.bench.significance import FEWEST, LEVEL, Test, compare, holm
 from urbankit.bench.suite import TRAINING
 from urbankit.evaluation.metrics import HIGHER_IS_BETTER, LABELS
-from urbankit.evaluation.table import FLOOR
+from urbankit.evaluation.splits import protocol_label
+from urbankit.evaluation.table import FLOOR, label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,16 +27,20 @@ SHOWN = ("mae", "mse", "r2", "macro_f1", "macro_recall")
 
 @dataclass(frozen=True)
 class Column:
-    """One metric of one task; its numbers are shown with so many decimals."""
+    """One metric of one task under a split protocol; its numbers are shown with so many decimals."""
 
     task: str
     metric: str
     label: str
+    split: str
     decimals: int = 3
 
     @property
     def heading(self) -> str:
-        name = {**LABELS, **TRAINING_LABELS}.get(self.metric, self.metric.replace("_", " "))
+        if self.metric in LABELS:
+            name = label(self.split, self.metric)
+        else:
+            name = TRAINING_LABELS.get(self.metric, self.metric.replace("_", " "))
         return f"{name} {'↑' if self.higher else '↓'}"
 
     @property
@@ -103,9 +108,9 @@ def build_tables(
 ) -> list[Table]:
     """The tables that `table` asks for, one for every city and split protocol.
 
-    `results` is as `results.tidy` makes it. Runs that were measured on different ground (another content of the city,
-    other shares of the parts) come in tables of their own. `missing` counts runs that should be there and are not, by
-    row and city.
+    `results` is as `results.results` makes it. Runs that were measured on different ground (another content of the
+    city, other shares of the parts) come in tables of their own. `missing` counts runs that should be there and are
+    not, by row and city.
     """
     rows = list(table.rows or dict.fromkeys(results.loc[~is_floor(results), "row"]))
     reference = table.reference or rows[-1]
@@ -119,8 +124,8 @@ def build_tables(
             protocols = [split for split in dict.fromkeys(here["split"]) if split]
             for split in table.splits or protocols:
                 if split in protocols:
-                    block = _Block(here[here["split"].isin((split, ""))], table, rows, reference, labels or {})
-                    heading = [title, (labels or {}).get(city, city), f"{split} split"]
+                    block = _Block(here, table, rows, reference, split, labels or {})
+                    heading = [title, (labels or {}).get(city, city), protocol_label(split)]
                     tables.append(
                         block.table(
                             ", ".join(part for part in heading if part),
@@ -157,8 +162,11 @@ class _Block:
         spec: SuiteTable,
         rows: Sequence[str],
         reference: str,
+        split: str,
         labels: Mapping[str, str],
     ) -> None:
+        self.split = split
+        records = records[records["split"].isin((split, ""))]
         floors = is_floor(records)
         # Floors read the inputs of a row's recipe: those of the reference are shown, else of the first that has any.
         with_floors = list(dict.fromkeys(records.loc[floors, "row"]))
@@ -180,7 +188,7 @@ class _Block:
             asked = spec.metrics or SHOWN
             chosen = [metric for metric in asked if metric in there]
             for metric in chosen or ([] if spec.metrics else there):
-                yield Column(task, metric, labels.get(task, task), self._decimals(task, metric))
+                yield Column(task, metric, labels.get(task, task), self.split, self._decimals(task, metric))
 
     def _decimals(self, task: str, metric: str) -> int:
         """As many decimals as leave the column's numbers three digits that count."""
@@ -192,6 +200,7 @@ class _Block:
         lines = [*self.rows, *self.floors]
         by_column = [self._column(column, lines, test_to_train) for column in self.columns]
         finished = {line: Line(_label(line), tuple(column[line] for column in by_column)) for line in lines}
+        notes = [*notes, *self._notes_on_seeds()]
         if self.floors:
             notes.append(f"Floors learn no representation; they read the inputs of {self.floors_of}.")
         return Table(
@@ -203,6 +212,19 @@ class _Block:
             tuple(self._improvements(finished)),
             (*notes, *self._notes_on_tests(by_column)),
         )
+
+    def _notes_on_seeds(self) -> Iterator[str]:
+        """Which rows were measured on fewer runs than the others, so that only the tests compare like with like."""
+        methods = self.records[~is_floor(self.records)]
+        seeds = {row: set(methods.loc[methods["row"] == row, "run_seed"].dropna()) for row in self.rows}
+        every = set().union(*seeds.values())
+        fewer = [f"{row} ({len(own)} of {len(every)})" for row, own in seeds.items() if own < every]
+        if fewer:
+            yield (
+                f"Not on all seeds of pre-training: {', '.join(fewer)}. Means, ranks and improvements take all that a"
+                " row has, so that these rows were measured on other runs than the rest; tests take the seeds that"
+                " both rows have."
+            )
 
     def _column(self, column: Column, lines: Sequence[str], test_to_train: float | None) -> dict[str, Entry]:
         values = {line: self.values.get((line, column.task, column.metric)) for line in lines}
@@ -232,8 +254,8 @@ class _Block:
         others = [row for row in self.rows if row != self.reference]
         for what, names in (("row", others), ("floor", self.floors)):
             if names:
-                label = f"Improvement over the best {'other row' if what == 'row' else what} (%)"
-                yield label, tuple(self._improvement(lines, names, place) for place in range(len(self.columns)))
+                heading = f"Improvement over the best {'other row' if what == 'row' else what} (%)"
+                yield heading, tuple(self._improvement(lines, names, place) for place in range(len(self.columns)))
 
     def _improvement(self, lines: Mapping[str, Line], names: Sequence[str], place: int) -> float:
         """By how many percent the reference is better than the best of `names`; negative where it is worse."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from urbankit.cli.errors import explain
+from urbankit.errors import Diverged, UserError
 from urbankit.recipe.schema import Recipe
 
 
@@ -48,14 +49,19 @@ def _done(job: dict[str, Any], log: IO[str]) -> dict[str, Any]:
     try:
         JOBS[job["kind"]](Recipe.from_yaml(job["recipe"]), Path(job["out"]))
     except KeyboardInterrupt:
-        return {"error": ["interrupted"], "interrupted": True}
+        return _reply(["interrupted"], interrupted=True)
     except Exception as error:
         traceback.print_exc()
-        return {"error": [line.removeprefix("error: ") for line in explain(error)[1]]}
+        errors = [line.removeprefix("error: ") for line in explain(error)[1]]
+        return _reply(errors, resumable=not isinstance(error, UserError | Diverged))
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-    return {"error": []}
+    return _reply([])
+
+
+def _reply(errors: list[str], *, interrupted: bool = False, resumable: bool = True) -> dict[str, Any]:
+    return {"error": errors, "interrupted": interrupted, "resumable": resumable}
 
 
 def run(recipe: Recipe, out: Path) -> None:

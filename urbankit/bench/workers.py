@@ -14,10 +14,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 GRACE = 60.0
 """Seconds that an interrupted job has to finish its epoch and save it."""
+
+DYING = 10.0
+"""Seconds that a process without a sound reply has to be gone by itself."""
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
 
@@ -37,13 +40,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended: no `errors` where well. `died` where its process did, `interrupted` where it was stopped."""
+    """How a job ended: no `errors` where well. `died` where its process did, `interrupted` where it was stopped; not
+    `resumable` where the job's own words are at fault, so that going on would end in the same."""
 
     job: Job
     seconds: float
     errors: list[str] = field(default_factory=list)
     died: bool = False
     interrupted: bool = False
+    resumable: bool = True
 
 
 def work(jobs: Sequence[Job], at_once: int, inherited: Iterable[IO[str]] = ()) -> Iterator[Outcome]:
@@ -123,19 +128,28 @@ class _Worker(threading.Thread):
             self.join()
 
     def _do(self, job: Job) -> Outcome:
+        """The outcome of a job, whatever happens to its process: the bench waits for one of every job."""
         started = time.monotonic()
+        try:
+            answer = self._answer(job)
+        except Exception as error:
+            errors = [f"its process could not be started or spoken to: {error}"]
+            return Outcome(job, time.monotonic() - started, errors, True, self._stopping)
+        seconds = time.monotonic() - started
+        if isinstance(answer, int):
+            return Outcome(job, seconds, [_death(answer), *_last_lines(job.log)], True, self._stopping)
+        return Outcome(job, seconds, answer["error"], False, answer["interrupted"], answer["resumable"])
+
+    def _answer(self, job: Job) -> dict[str, Any] | int:
+        """What the process says of the job, or the status it ended with."""
         process = self._process = self._running()
         assert process.stdin is not None and process.stdout is not None
-        reply = ""
-        with suppress(BrokenPipeError):
+        try:
             process.stdin.write(job.line())
             process.stdin.flush()
-            reply = process.stdout.readline()
-        seconds = time.monotonic() - started
-        if not reply:
-            return Outcome(job, seconds, [_death(process.wait()), *_last_lines(job.log)], True, self._stopping)
-        answer = json.loads(reply)
-        return Outcome(job, seconds, answer["error"], interrupted=answer.get("interrupted", False))
+            return json.loads(process.stdout.readline())
+        except (BrokenPipeError, ValueError):  # no reply, or one that a kill cut short
+            return _status(process)
 
     def _running(self) -> subprocess.Popen[str]:
         if self._process is not None and self._process.poll() is None:
@@ -152,10 +166,22 @@ class _Worker(threading.Thread):
         )
 
 
+def _status(process: subprocess.Popen[str]) -> int:
+    """What the process ended with; one that goes on after a broken reply is ended."""
+    try:
+        return process.wait(DYING)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
+
+
 def _death(status: int) -> str:
     if status >= 0:
         return f"its process ended with status {status}"
-    name = signal.Signals(-status).name
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:  # a real-time signal has none
+        name = f"signal {-status}"
     hint = "; memory may have run out: fewer --jobs, or smaller batches" if -status == signal.SIGKILL else ""
     return f"its process was killed by {name}{hint}"
 

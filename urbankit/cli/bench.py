@@ -21,7 +21,7 @@ def bench(
         list[str] | None, typer.Option(metavar="ROW", help="Run this row alone; may be given many times.")
     ] = None,
     city: Annotated[
-        list[str] | None, typer.Option(metavar="CITY", help="Leave out all other cities; may be given many times.")
+        list[str] | None, typer.Option(metavar="CITY", help="Run on this city alone; may be given many times.")
     ] = None,
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder that holds one folder of sources a city, by its name.")

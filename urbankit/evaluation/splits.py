@@ -15,6 +15,9 @@ from urbankit.errors import UserError
 
 PROTOCOLS = ("random", "spatial")
 FOLDS = "folds"
+ALL = "all"
+"""Every labelled region as one test part, of a city whose labels were not seen; see `urbankit.transfer`."""
+
 PARTS = ("train", "validation", "test")
 FRACTIONS = (0.6, 0.2, 0.2)
 BLOCKS = 10
@@ -54,7 +57,7 @@ class Split:
 
 def protocol_label(protocol: str) -> str:
     """How a protocol is called where its results are shown."""
-    return protocol if protocol == FOLDS else f"{protocol} split"
+    return {FOLDS: FOLDS, ALL: "all regions"}.get(protocol, f"{protocol} split")
 
 
 def make_split(

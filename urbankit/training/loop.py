@@ -21,7 +21,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from urbankit.errors import RunError
+from urbankit.errors import Diverged
 from urbankit.progress import Stage
 from urbankit.training import checkpoint
 from urbankit.training.average import WeightAverage
@@ -136,7 +136,7 @@ class Loop:
             if self.patience:
                 self._judge(training, scores)
         if not math.isfinite(losses["total"]):
-            raise RunError(
+            raise Diverged(
                 f"{self.stage}: the loss is {losses['total']} in epoch {training.epoch}. Lower the learning rate, or "
                 "look at the report of prepare for extreme values."
             )

@@ -10,7 +10,7 @@ import numpy as np
 
 from urbankit.evaluation.floors import evaluate_floors
 from urbankit.evaluation.raw import RawInputs, raw_inputs
-from urbankit.evaluation.splits import Split
+from urbankit.evaluation.splits import ALL, Split
 from urbankit.evaluation.tasks import Scored, TaskData
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def carried_floors(
         predicted[rows["region"].to_numpy() - n] = rows["prediction"].to_numpy()
         parts = {protocol: splits[protocol, seed].of(task.labelled, name).test}
         if protocol == recipe.evaluation.splits[0]:
-            parts["all"] = np.flatnonzero(task.labelled)
+            parts[ALL] = np.flatnonzero(task.labelled)
         for part, regions in parts.items():
             records = task.records(model, part, seed, regions, predicted[regions])
             table = task.predictions(model, part, seed, {"test": regions}, predicted[regions])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from urbankit.errors import Problem, Problems, UserError
-from urbankit.evaluation.splits import Split, make_split
+from urbankit.evaluation.splits import ALL, Split, make_split
 from urbankit.evaluation.tasks import TaskData, load_task
 from urbankit.training.finetune import Finetuned
 
@@ -98,7 +98,7 @@ class ZeroShot:
         here = {split: self._here(result) for split, result in fitted.items()}
         first = next(iter(here))[0]
         predicted = {seed: result.predictions for (by, seed), result in here.items() if by == first}
-        return here | {("all", seed): Finetuned(predictions) for seed, predictions in predicted.items()}
+        return here | {(ALL, seed): Finetuned(predictions) for seed, predictions in predicted.items()}
 
     def _here(self, result: Finetuned) -> Finetuned:
         here = {name: values[self.n_source :] for name, values in result.predictions.items()}
