@@ -356,5 +356,5 @@ def test_folders_that_are_no_finished_runs(finished, tmp_path):
     with pytest.raises(UserError) as error:
         compare_runs([failed, tmp_path / "no-run"])
     failed_line, no_run = map(str, error.value.problems)
-    assert "the run is not done (its status: running)" in failed_line
+    assert "the run is not done (its status: failed)" in failed_line
     assert "is not a run folder" in no_run

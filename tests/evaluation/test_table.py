@@ -110,9 +110,7 @@ def test_a_protocol_has_the_metrics_that_were_recorded_on_it_and_says_which_r2()
     assert table.sections[0].columns == (("random", "r2"), ("folds", "r2"), ("folds", "r2_fold_mean"))
     assert table.sections[1].columns == (("folds", "nmi"),)
     assert "| co | random R² | folds pooled R² | folds fold-mean R² |" in table.markdown()
-    assert table.sections[0].comparisons == (
-        "folds: m +0.700 pooled R² against the best floor, mean",
-    )
+    assert table.sections[0].comparisons == ("folds: m +0.700 pooled R² against the best floor, mean",)
     assert table.sections[1].comparisons[0] == "folds: m +0.200 NMI against the best floor, location"
     rows = [row for row in table.html().split("<tr") if row.count("<td")]
     assert {row.count("<td") for row in rows} == {3}, "tasks with fewer metrics leave cells empty"
