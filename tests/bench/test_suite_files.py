@@ -10,7 +10,6 @@ import pytest
 
 from urbankit.bench.suite import load_plan
 from urbankit.errors import UserError
-from urbankit.recipe.find import shipped_suites
 
 
 def told(suite_file, text: str, **arguments: Any) -> list[str]:
@@ -184,9 +183,3 @@ def test_a_table_may_ask_for_all_regions_of_zero_shot_transfer(suite_file, tmp_p
     assert plan.suite.tables["t"].splits == ["all"]
     (line,) = told(suite_file, text.replace("GRAPH", "new"))
     assert "there is no split 'all'" in line
-
-
-@pytest.mark.parametrize("name", shipped_suites())
-def test_shipped_suites_are_valid(name: str):
-    plan = load_plan(name)
-    assert plan.suite.description and plan.cells

@@ -1,0 +1,14 @@
+"""The suites that urbankit ships, whose rows are the baselines among others, are valid where these are installed."""
+
+from __future__ import annotations
+
+import pytest
+
+from urbankit.bench.suite import load_plan
+from urbankit.recipe.find import shipped_suites
+
+
+@pytest.mark.parametrize("name", shipped_suites())
+def test_shipped_suites_are_valid(name: str) -> None:
+    plan = load_plan(name)
+    assert plan.suite.description and plan.cells
