@@ -96,6 +96,8 @@ class FeatureEncoder(ModalityEncoder):
     ) -> tuple[dict[str, Tensor], list[str]]:
         """As in the base. Features find each other by name: weights of those that the other city lacks are 0, and
         those that this city lacks are left aside, as if they were at their mean."""
+        if "_extra_state" not in state:
+            raise ValueError("its weights lack the statistics of its features, as an earlier urbankit left them")
         there, own = _statistics(state["_extra_state"]), self._statistics
         shared = set(there.names) & set(own.names)
         if not self._named and len(there.names) != len(own.names):

@@ -52,6 +52,7 @@ def take_over(method: Method, inputs: Inputs, recipe: Recipe, source: Source) ->
         state |= {f"{path}.{key}": value for key, value in carried.items()}
     if keep:
         problems.extend(_method_mistakes(method, inputs, recipe, source))
+        notes += _view_notes(recipe, source, list(inputs.views))
         state |= _rest(method, list(encoders), source, problems)
     elif not state and not problems:
         problems.add("no encoder of the run fits into this recipe, so nothing would be taken over", key=KEY)
@@ -97,8 +98,22 @@ def _method_mistakes(method: Method, inputs: Inputs, recipe: Recipe, source: Sou
         for name in here:
             if name not in there and kind == "views":
                 yield Problem(f"the run has no such view. {_remedy(True)}", key=f"{kind}.{name}")
+    for name, view in recipe.views.items():
+        other = source.recipe.views.get(name)
+        if other is not None and other.name != view.name:
+            yield Problem(f"it is built by {other.name} there and by {view.name} here", key=f"views.{name}")
         if sorted(here) == sorted(there) and here != there:
             yield Problem(f"the run has them in another order, in which they are joined: {', '.join(there)}", key=kind)
+
+
+def _view_notes(recipe: Recipe, source: Source, names: list[str]) -> Iterator[str]:
+    """Parameters of views that differ: another city may want other neighbours, and the user should know."""
+    for name in names:
+        there, here = source.recipe.views.get(name), recipe.views.get(name)
+        if there is None or here is None or there.name != here.name:
+            continue
+        for key, a, b in _differing(there.params, here.params, FREE):
+            yield f"transfer: view {name}: {key} is {a} in the run and {b} here"
 
 
 def _rest(method: Method, encoders: list[str], source: Source, problems: Problems) -> dict[str, Tensor]:

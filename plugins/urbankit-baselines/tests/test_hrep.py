@@ -10,7 +10,7 @@ import pytest
 import scipy.sparse
 import torch
 from torch import nn
-from urbankit_baselines.hrep import HREP, RelationAttention, RelationNorm
+from urbankit_baselines.hrep import HREP, RelationAttention, RelationNorm, woven
 from urbankit_baselines.hrep_prompt import HREPPrompt
 from urbankit_baselines.triplets import Triplets
 
@@ -92,18 +92,27 @@ def test_permuting_the_regions_permutes_the_embeddings():
     order = np.random.default_rng(1).permutation(N)
     one, other = made().eval(), made(made_views(order)).eval()
     state = one.state_dict()
-    other.load_state_dict(state | {"region": state["region"][torch.as_tensor(order)]})
+    of_regions = {name: state[name][torch.as_tensor(order)] for name in ("region", "gathered")}
+    other.load_state_dict(state | of_regions)
     every = torch.arange(N)
     assert torch.allclose(one(every)[torch.as_tensor(order)], other(every), atol=1e-5)
+
+
+def test_a_woven_graph_has_the_edges_of_every_relation_and_no_others():
+    views = [made_views()[name].adjacency for name in HREP.relations]
+    dense = woven(views).dense().view(N, len(views), N, len(views))
+    for r, view in enumerate(views):
+        np.testing.assert_array_equal(dense[:, r, :, r], view.toarray() != 0)
+        assert dense[:, r].sum() == view.count_nonzero()
 
 
 def test_normalisation_is_one_layer_that_meets_the_relations_in_order():
     torch.manual_seed(0)
     order, one, other = (2, 0, 1), RelationNorm(5, (2, 0, 1)), nn.BatchNorm1d(5)
     for _ in range(3):
-        x = torch.randn(3, N, 5) * 3 + 1
-        expected = {r: other(x[r]) for r in order}
-        assert torch.allclose(one(x), torch.stack([expected[r] for r in range(3)]), atol=1e-5)
+        x = torch.randn(N, 3, 5) * 3 + 1
+        expected = {r: other(x[:, r]) for r in order}
+        assert torch.allclose(one(x), torch.stack([expected[r] for r in range(3)], dim=1), atol=1e-5)
     assert torch.allclose(one.running_mean, other.running_mean, atol=1e-6)
     assert torch.allclose(one.running_var, other.running_var, atol=1e-5)
     assert torch.allclose(one.eval()(x), other.eval()(x.flatten(0, 1)).view_as(x), atol=1e-5)
@@ -111,7 +120,7 @@ def test_normalisation_is_one_layer_that_meets_the_relations_in_order():
 
 def test_attention_of_relations_is_that_of_torch():
     torch.manual_seed(0)
-    ours, theirs, x = RelationAttention(8, 2), nn.MultiheadAttention(8, 2), torch.randn(4, N, 8)
+    ours, theirs, x = RelationAttention(8, 2), nn.MultiheadAttention(8, 2), torch.randn(N, 4, 8)
     theirs.load_state_dict(
         {
             "in_proj_weight": ours.project.weight,
@@ -120,7 +129,9 @@ def test_attention_of_relations_is_that_of_torch():
             "out_proj.bias": ours.out.bias,
         }
     )
-    assert torch.allclose(ours(x), theirs(x, x, x, need_weights=False)[0], atol=1e-6)
+    of_relations = x.transpose(0, 1)
+    expected = theirs(of_relations, of_relations, of_relations, need_weights=False)[0].transpose(0, 1)
+    assert torch.allclose(ours(x), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("told_by", ["other", "own"])

@@ -19,6 +19,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
+import scipy.sparse
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -28,7 +30,7 @@ from urbankit.graph.engine import propagate
 from urbankit.graph.graph import Graph
 from urbankit.graph.normalise import normalise
 from urbankit.methods.base import Inputs
-from urbankit_baselines.region_graphs import RegionGraphMethod, side_by_side
+from urbankit_baselines.region_graphs import RegionGraphMethod
 from urbankit_baselines.triplets import Triplets
 
 SOURCE = {"source": "the authors' code"}
@@ -105,21 +107,24 @@ class HREP(RegionGraphMethod):
     def __init__(self, params: Params, inputs: Inputs) -> None:
         super().__init__(params, inputs)
         self.dim = dim = params.dim
-        self.graph = side_by_side([inputs.views[name].adjacency for name in self.relations])
+        self.graph = woven([inputs.views[name].adjacency for name in self.relations])
         count = len(self.relations)
         # Drawn once and not trained: regions and relations differ by them at first, and by the graph's layers after.
         self.register_buffer("region", torch.randn(inputs.n_regions, dim))
         self.register_buffer("relation", torch.randn(count, dim))
         order = tuple(self.relations.index(name) for name in NORMALISED)
         self.graph_embedding = RelationAwareGraphEmbedding(dim, params.layers, params.dropout, order, inputs.engine)
+        # What the first layer gathers is the same in every step.
+        told = self.region.unsqueeze(1) * self.relation
+        self.register_buffer("gathered", self.graph_embedding.gather(self.graph, told))
         self.attention = RelationAttention(dim, params.heads)
-        self.shared = nn.Parameter(torch.full((count, 1, 1), 1 - params.own_share))
+        self.shared = nn.Parameter(torch.full((count, 1), 1 - params.own_share))
         self.fusion = AttentiveFusion(dim)
         self.triplets = Triplets(inputs.views["neighbours"].adjacency)
 
     def encode(self) -> tuple[Tensor, Tensor]:
         """The region embeddings [N, dim], and the relation embeddings [R, dim]."""
-        x, relation = self.graph_embedding(self.graph, self.region, self.relation)
+        x, relation = self.graph_embedding(self.graph, self.region, self.relation, self.gathered)
         return self.fusion(torch.lerp(x, self.attention(x), self.shared)), relation
 
     def embed(self) -> Tensor:
@@ -171,18 +176,22 @@ class RelationAwareGraphEmbedding(nn.Module):
         self.norms = nn.ModuleList(RelationNorm(dim, order) for _ in range(layers - 1))
         self.relations = nn.ModuleList(nn.Linear(dim, dim) for _ in range(layers))
 
-    def forward(self, graph: Graph, region: Tensor, relation: Tensor) -> tuple[Tensor, Tensor]:
-        """Embeddings [R, N, dim] by relation of `region` [N, dim], and [R, dim] of `relation`, after the last layer.
+    def forward(self, graph: Graph, region: Tensor, relation: Tensor, gathered: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings [N, R, dim] by relation of `region` [N, dim], and [R, dim] of `relation`, after the last layer.
 
-        `graph` holds the graphs of the R relations side by side.
+        `graph` holds the graphs of the R relations, woven; `gathered` [N, R, dim] is `gather(graph, region ⊙ relation)`.
         """
-        h = region.expand(len(relation), -1, -1)
-        for convolution, norm, transform in zip(self.convolutions, [*self.norms, None], self.relations, strict=True):
-            # Gathered before W: in the first layer nothing is trained before it, and no gradient goes further.
-            told = convolution(self._gather(graph, h * relation.unsqueeze(1)))
-            h = told if norm is None else self._drop(h + F.leaky_relu(norm(told)))
+        h = region.unsqueeze(1)
+        for i, (convolution, transform) in enumerate(zip(self.convolutions, self.relations, strict=True)):
+            told = convolution(self.gather(graph, h * relation) if i else gathered)
+            h = told if i == len(self.norms) else self._drop(h + F.leaky_relu(self.norms[i](told)))
             relation = transform(relation)
         return h, relation
+
+    def gather(self, graph: Graph, x: Tensor) -> Tensor:
+        """`Â_r x_r` [N, R, dim] of `x` [N, R, dim]; gathered before W, so that no gradient goes through the first."""
+        normalised, own = normalise(graph, "symmetric")
+        return propagate(normalised, x.flatten(0, 1), own, self.engine).view_as(x)
 
     def parameters_by_use(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """What the embedding depends on, and what only the losses see: the last map of the relations."""
@@ -194,10 +203,6 @@ class RelationAwareGraphEmbedding(nn.Module):
         if not self.training or not self.dropout:
             return h
         return h * torch.rand_like(h).ge_(self.dropout).div_(1 - self.dropout)
-
-    def _gather(self, graph: Graph, x: Tensor) -> Tensor:
-        normalised, own = normalise(graph, "symmetric")
-        return propagate(normalised, x.flatten(0, 1), own, self.engine).view_as(x)
 
 
 class RelationNorm(nn.Module):
@@ -223,18 +228,17 @@ class RelationNorm(nn.Module):
         self.register_buffer("parts", parts, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`x` [R, N, dim] with mean `bias` and standard deviation `weight` over the regions of a relation."""
-        count, n, dim = x.shape
-        channels = x.transpose(0, 1).reshape(n, count * dim)
+        """`x` [N, R, dim] with mean `bias` and standard deviation `weight` over the regions of a relation."""
+        _, count, dim = x.shape
         mean, var, weight, bias = (
             part.repeat(count) for part in (self.running_mean, self.running_var, self.weight, self.bias)
         )
         # At momentum 1 the averages given are overwritten by those of this step.
-        normalised = F.batch_norm(channels, mean, var, weight, bias, self.training, momentum=1.0)
+        normalised = F.batch_norm(x.flatten(1), mean, var, weight, bias, self.training, momentum=1.0)
         if self.training:
             for average, seen in ((self.running_mean, mean), (self.running_var, var)):
                 average.mul_(self.left).add_(self.parts @ seen.view(count, dim))
-        return normalised.view(n, count, dim).transpose(0, 1)
+        return normalised.view_as(x)
 
 
 class RelationAttention(nn.Module):
@@ -252,10 +256,10 @@ class RelationAttention(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[R, N, dim] of `x` [R, N, dim]."""
-        query, key, value = self.project(x).unflatten(-1, (3, self.heads, -1)).permute(2, 1, 3, 0, 4)
-        scores = query * query.shape[-1] ** -0.5 @ key.mT
-        return self.out((scores.softmax(dim=-1) @ value).permute(2, 0, 1, 3).flatten(2))
+        """[N, R, dim] of `x` [N, R, dim]."""
+        query, key, value = self.project(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        scores = query @ key.mT * query.shape[-1] ** -0.5
+        return self.out((scores.softmax(dim=-1) @ value).transpose(1, 2).flatten(2))
 
 
 class AttentiveFusion(nn.Module):
@@ -267,6 +271,13 @@ class AttentiveFusion(nn.Module):
         self.query = nn.Parameter(torch.randn(dim))
 
     def forward(self, f: Tensor) -> Tensor:
-        """[N, dim] of `f` [R, N, dim]."""
-        scores = (F.leaky_relu(self.linear(f)) @ self.query).mean(dim=1)
-        return torch.einsum("r,rnd->nd", scores.softmax(dim=0), f)
+        """[N, dim] of `f` [N, R, dim]."""
+        scores = (F.leaky_relu(self.linear(f)) @ self.query).mean(dim=0)
+        return (f * scores.softmax(dim=0).unsqueeze(1)).sum(dim=1)
+
+
+def woven(adjacencies: list[scipy.sparse.csr_array]) -> Graph:
+    """The edges of R relations over the same regions, all of weight 1, as one graph: node i R + r is i in relation r."""
+    places = np.eye(len(adjacencies), dtype=np.float32)
+    parts = [scipy.sparse.kron(a != 0, np.diag(place), "csr") for a, place in zip(adjacencies, places, strict=True)]
+    return Graph.from_scipy(sum(parts[1:], parts[0]))

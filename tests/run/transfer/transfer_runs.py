@@ -1,0 +1,32 @@
+"""Runs between two small cities."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from urbankit.city.city import City
+from urbankit.pipeline import run
+from urbankit.progress import Progress
+from urbankit.recipe.schema import Recipe
+from urbankit.runfolder import Run
+
+Keys = dict[str, Any]
+
+
+def completed(keys: Keys, out: Path, **arguments) -> Run:
+    return run(Recipe.load(keys), out, progress=Progress(quiet=True), **arguments)
+
+
+def keys_on(city: City, recipe_on, **more) -> Keys:
+    """A recipe with every kind of head and features with names, of which only heads are trained on labels."""
+    keys = recipe_on(city)
+    keys["modalities"] |= {"poi_counts": {"name": "poi_counts"}, "rsi_stats": {"name": "image_stats", "source": "rsi"}}
+    keys["tasks"] = {
+        "co": {"head": {"name": "gp"}},
+        "population_density": {"transform": "log"},
+        "land_use": {"head": {"name": "forest"}},
+    }
+    keys["finetune"]["update"] = []
+    keys["evaluation"] |= {"floors": ["mean"]}
+    return keys | more
