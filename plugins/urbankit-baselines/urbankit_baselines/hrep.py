@@ -179,7 +179,7 @@ class RelationAwareGraphEmbedding(nn.Module):
     def forward(self, graph: Graph, region: Tensor, relation: Tensor, gathered: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings [N, R, dim] by relation of `region` [N, dim], and [R, dim] of `relation`, after the last layer.
 
-        `graph` holds the graphs of the R relations, woven; `gathered` [N, R, dim] is `gather(graph, region ⊙ relation)`.
+        `graph` holds the R relations, woven; `gathered` [N, R, dim] is `gather(graph, region ⊙ relation)`.
         """
         h = region.unsqueeze(1)
         for i, (convolution, transform) in enumerate(zip(self.convolutions, self.relations, strict=True)):
@@ -277,7 +277,7 @@ class AttentiveFusion(nn.Module):
 
 
 def woven(adjacencies: list[scipy.sparse.csr_array]) -> Graph:
-    """The edges of R relations over the same regions, all of weight 1, as one graph: node i R + r is i in relation r."""
+    """The edges of R relations over N regions, all of weight 1, as one graph: node i R + r is i in relation r."""
     places = np.eye(len(adjacencies), dtype=np.float32)
     parts = [scipy.sparse.kron(a != 0, np.diag(place), "csr") for a, place in zip(adjacencies, places, strict=True)]
     return Graph.from_scipy(sum(parts[1:], parts[0]))
