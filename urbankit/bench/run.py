@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from urbankit.recipe.schema import Recipe
 
 WRITE_EVERY = 30.0
-"""Seconds between tables of what is finished so far."""
+"""Seconds between tables of what is finished so far, at least;"""
+
+WRITE_SHARE = 0.02
+"""and of the time that passes, the share that writing them may take."""
 
 TURN = 15.0
 """Seconds to wait for a folder in which another bench is at work: one that was killed may still be ending."""
@@ -184,12 +187,14 @@ class _Bench:
                 work_.kept.clear_unless_resumable(work_.recipe, before is not None and not before.resumable)
             work_.kept.log.parent.mkdir(parents=True, exist_ok=True)
         jobs = {Job(w.kind, w.recipe.to_yaml(), w.kept.folder, w.kept.log): w for w in todo.values()}
-        clock, written = _Clock(len(jobs), at_once), time.monotonic()
+        clock, due = _Clock(len(jobs), at_once), time.monotonic() + WRITE_EVERY
         for outcome in work(list(jobs), at_once, [lock]):
             self._ended(jobs[outcome.job], outcome, clock)
-            if time.monotonic() - written > WRITE_EVERY:
+            began = time.monotonic()
+            if began > due:
                 self.write()
-                written = time.monotonic()
+                ended = time.monotonic()
+                due = ended + max(WRITE_EVERY, (ended - began) / WRITE_SHARE)
 
     def write(self) -> Bench:
         """Results, failures and tables of what is finished."""
