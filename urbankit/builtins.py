@@ -8,8 +8,9 @@ from urbankit.hookspecs import Register, hookimpl
 @hookimpl
 def register_modality_encoders(register: Register) -> None:
     register("vit", "urbankit.modalities.vit:ViT", "vision transformer over images of any bands and size")
-    register("text", "urbankit.modalities.text:Text", "text transformer (CLIP or BERT family) over captions")
+    register("text", "urbankit.modalities.text:Text", "text transformer (CLIP, SigLIP, BERT family) over captions")
     register("geoclip", "urbankit.modalities.geoclip:GeoCLIP", "location encoder by random Fourier features")
+    register("satclip", "urbankit.modalities.satclip:SatCLIP", "location encoder by spherical harmonics and sines")
     register("poi_counts", "urbankit.modalities.poi_counts:PoiCounts", "points of interest by category")
     register(
         "flow_profile",

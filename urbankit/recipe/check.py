@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from urbankit import registry
 from urbankit.component import Use
 from urbankit.errors import Problem, Problems, UserError, closest
-from urbankit.recipe.components import component_kind
+from urbankit.recipe.components import component_kind, may_be_path
 from urbankit.recipe.explain import explain, is_model
 from urbankit.recipe.schema import Recipe
 from urbankit.recipe.tree import Node
@@ -90,12 +90,20 @@ def _use_mistakes(kind: str, node: Node, path: tuple) -> Iterator[Problem]:
 
 def _completed(model: Any, node: Node | None, path: tuple) -> Any:
     """`model` with the defaults of its components written out and its paths absolute."""
-    return model.model_copy(
-        update={
-            name: _filled(getattr(model, name), component_kind(field), node and node.child(name), (*path, name))
-            for name, field in type(model).model_fields.items()
-        }
-    )
+    filled = {}
+    for name, field in type(model).model_fields.items():
+        child = node and node.child(name)
+        value = _filled(getattr(model, name), component_kind(field), child, (*path, name))
+        filled[name] = _local(value, child) if may_be_path(field) else value
+    return model.model_copy(update=filled)
+
+
+def _local(value: Any, node: Node | None) -> Any:
+    """The absolute path of what is there beside the recipe; a name of something elsewhere, as on a hub, stays."""
+    if not isinstance(value, str) or node is None:
+        return value
+    there = node.folder / Path(value).expanduser()
+    return str(there.resolve()) if there.exists() or value.startswith((".", "~")) else value
 
 
 def _filled(value: Any, kind: str | None, node: Node | None, path: tuple) -> Any:
