@@ -22,6 +22,7 @@ def register_modality_encoders(register: Register) -> None:
     register("coordinates", "urbankit.modalities.coordinates:Coordinates", "a region's projected coordinates")
     register("shape", "urbankit.modalities.shape:Shape", "area, perimeter and compactness of a region")
     register("table", "urbankit.modalities.table:Table", "numeric columns of one of the city's tables")
+    register("precomputed", "urbankit.modalities.precomputed:Precomputed", "vectors by region from any file or encode")
 
 
 @hookimpl

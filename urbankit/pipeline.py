@@ -216,7 +216,7 @@ class _Run:
         return method
 
     def _same_weights(self, method: Method) -> None:
-        """Write down what encoders loaded from elsewhere and found in the city; a resumed run needs the same weights."""
+        """Note what encoders loaded from elsewhere and found in the city; a resumed run needs the same weights."""
         from urbankit.modalities.base import ModalityEncoder
 
         encoders = [module for module in method.modules() if isinstance(module, ModalityEncoder)]

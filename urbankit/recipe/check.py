@@ -32,6 +32,15 @@ def check(tree: Node, problems: Problems) -> Recipe:
     return recipe
 
 
+def check_use(kind: str, node: Node) -> Use:
+    """The resolved component of `kind` that `node` names; raises one `UserError` with all mistakes."""
+    mistakes = list(_use_mistakes(kind, node, ()))
+    if mistakes:
+        raise UserError(_by_place(mistakes))
+    use: Use = _filled(Use.model_validate(node.plain()), kind, node, ())
+    return use
+
+
 def _by_place(problems: Iterable[Problem]) -> list[Problem]:
     """Problems as a user goes through them: file by file from the top, the command line last."""
     found = list(problems)
