@@ -173,10 +173,11 @@ def _of_table(path: Path, city: City, rules: Rules, problems: Problems, key: str
     others = [name for name in frame.columns if name != rules.region and not name.startswith("__")]
     wanted = _chosen(rules.columns, others, "column", problems, key)
     parsed = _vectors(frame, wanted, path, problems, f"{key}.columns")
-    if parsed is None:
+    region = frame["__region"].to_numpy()
+    if parsed is None:  # which regions it lacks is to be told nevertheless
+        _absent(EmbeddingTable(np.empty(0), region, [], notes), city, rules, problems, key)
         return None
     values, names, has = parsed
-    region = frame["__region"].to_numpy()
     rows = (region >= 0) & has
     found = EmbeddingTable(values[rows[has]], region[rows], names, notes)
     return _without_empty(found, city, rules, problems, key)
@@ -216,9 +217,7 @@ def _vectors(
         if not problems:
             problems.add("has no column beside that of the ids", key=key)
         return None
-    listed = [
-        name for name in wanted if isinstance(frame.schema[name], pl.List | pl.Array) or _is_text_list(frame[name])
-    ]
+    listed = [name for name in wanted if _is_list(frame[name])]
     if listed and len(wanted) > 1:
         message = f"column '{listed[0]}' holds lists beside other columns; name it alone, or leave it out, by `columns`"
         problems.add(message, key=key)
@@ -237,11 +236,13 @@ def _vectors(
     return np.column_stack(columns), wanted, np.ones(len(frame), dtype=bool)
 
 
-def _is_text_list(column: pl.Series) -> bool:
-    """Whether a column of text holds lists as `[0.1, 0.2]`, or numpy's `[0.1 0.2]`."""
+def _is_list(column: pl.Series) -> bool:
+    """Whether a column holds lists, in text as `[0.1, 0.2]` or numpy's `[0.1 0.2]`."""
     import polars as pl
 
-    first = column.drop_nulls().head(1) if column.dtype == pl.String else []
+    if column.dtype != pl.String:
+        return isinstance(column.dtype, pl.List | pl.Array)
+    first = column.drop_nulls().head(1)
     return len(first) == 1 and first[0].lstrip().startswith("[")
 
 

@@ -1,8 +1,7 @@
-"""Features that were computed elsewhere as a modality: any table of embeddings by region, a raster, or encoded files."""
+"""Features computed elsewhere as a modality: any table of embeddings by region, a raster, or encoded files."""
 
 from __future__ import annotations
 
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -21,11 +20,11 @@ class Precomputed(FeatureEncoder):
     """Vectors of the regions from a file: a table (CSV, JSONL, Parquet), a GeoTIFF, or what `urbankit encode` wrote.
 
     A table has one row a region with its id and either numeric columns or one column of lists. Of a GeoTIFF the mean of
-    every band over a region counts, each cell weighted by its part within it. Of encoded files every observation counts,
+    every band over a region counts, each cell weighted by its part within it. Of encoded files all observations count,
     and regions without one are absent, as they are for the encoder itself.
 
-    Wrong ids, cells and vectors are one `UserError` that names all of them. A row or raster that covers a region with no
-    number at all does not cover it.
+    Wrong ids, cells and vectors are one `UserError` that names all of them. A row without any number does not cover its
+    region, nor does a raster without a valid cell in it.
     """
 
     class Params(FeatureParams):
@@ -37,7 +36,7 @@ class Precomputed(FeatureEncoder):
         columns: list[str] | None = Field(
             None,
             min_length=1,
-            description="The numeric columns, or the one with lists, or the raster's bands by description. Default: all "
+            description="The numeric columns, the one with lists, or the raster's bands by description. Default: all "
             "but the id.",
         )
         absent: Literal["error", "mask"] = Field(
@@ -50,13 +49,18 @@ class Precomputed(FeatureEncoder):
             True, description="Standardise every number over the regions; false takes the vectors as they are."
         )
 
+    _table: EmbeddingTable | None = None
+
     def features(self, city: City) -> tuple[np.ndarray, np.ndarray]:
-        self._city = city
-        self.notes = self._read.notes
-        return self._read.values, self._read.region
+        if self._table is None:
+            params = self.params
+            rules = Rules(params.region, params.columns, params.absent == "mask", params.unknown == "drop")
+            self._table = read_embeddings(params.file, city, rules, f"modalities.{self.modality}")
+            self.notes = self._table.notes
+        return self._table.values, self._table.region
 
     def names(self, city: City) -> list[str]:
-        return self._read.names
+        return self._table.names
 
     def describe(self, values: np.ndarray, names: list[str]) -> Statistics:
         found = Statistics.of(values, names)
@@ -64,9 +68,3 @@ class Precomputed(FeatureEncoder):
             return found
         zero, none = np.zeros(len(names)), np.full(len(names), np.inf)
         return Statistics(names, zero, zero + 1, -none, none, found.flagged)
-
-    @cached_property
-    def _read(self) -> EmbeddingTable:
-        params = self.params
-        rules = Rules(params.region, params.columns, params.absent == "mask", params.unknown == "drop")
-        return read_embeddings(params.file, self._city, rules, f"modalities.{self.modality}")

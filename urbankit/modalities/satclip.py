@@ -131,12 +131,12 @@ def _pretrained(path: Path, dropout: float, key: str) -> Siren:
         elif found := re.search(r"nnet\.last_layer\.(weight|bias)$", name):
             last[found[1]] = tensor
     try:
-        n = len(hidden) // 2
+        n = 1 + max((place for place, _ in hidden), default=0)
         weights = [*(hidden[place, "weight"] for place in range(n)), last["weight"]]
         network = Siren([weights[0].shape[1], *(weight.shape[0] for weight in weights)], dropout)
         state = {f"layers.{place}.{kind}": tensor for (place, kind), tensor in hidden.items()}
         network.load_state_dict({**state, **{f"layers.{n}.{kind}": tensor for kind, tensor in last.items()}})
-    except (KeyError, IndexError, RuntimeError) as error:
+    except (KeyError, RuntimeError) as error:
         reason = str(error).splitlines()[-1].strip()
         message = f"these are not the weights of SatCLIP's location encoder: {reason}"
         raise UserError(Problem(message, path, key=key)) from None
