@@ -78,7 +78,7 @@ def encode(
         opened = City.open(city) if city is not None else prepare_city(loaded, progress)
         torch.manual_seed(loaded.seed if loaded else 0)
         built = registry.create("modality_encoder", use, opened, modality, 1).to(chosen)
-        if built.loaded() is None and any(True for _ in built.parameters()) and "pretrained" in use.params:
+        if use.params.get("pretrained", "") is None:
             progress.say(f"note: {use.name} without `pretrained` has random weights")
         if of is not None and not len(built.observations(of)):
             raise UserError(Problem(f"{modality} has no observations that describe '{of}'", opened.path, key="--of"))

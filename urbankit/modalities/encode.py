@@ -90,11 +90,11 @@ class _Encoding:
     def run(self, progress: Progress) -> None:
         self._check_folder()
         write_json(self.folder / "manifest.json", self.manifest | {"complete": False})
-        with progress.stage(f"encode {self.pool.name}", len(self.pool.region)) as stage:
-            for path, begin, end in self.parts:
-                if path.exists():
-                    stage.advance(end - begin)
-                    continue
+        left = [part for part in self.parts if not part[0].exists()]
+        if len(left) < len(self.parts):
+            progress.say(f"{len(self.parts) - len(left)} of {len(self.parts)} files are there already")
+        with progress.stage(f"encode {self.pool.name}", sum(end - begin for _, begin, end in left)) as stage:
+            for path, begin, end in left:
                 found = list(shown(self.pool.vectors(self.precision, begin, end), stage))
                 write_features(path, self._features(np.arange(begin, end), [x for _, x in found]), self.content)
         self._keep()
