@@ -2,8 +2,8 @@
 
     python tests/benchmarks/bench_encode.py [--images 1024] [--side 256] [--device cpu] [--precision fp32]
 
-Images lie in shards as `prepare` leaves them, at another size than the model's. A ViT-B/32 of 224 pixels (random weights,
-as speed does not depend on them) computes their vectors: on batches that are in memory at the model's size already, and
+Images lie in shards as `prepare` leaves them, at another size than the model's. A ViT-B/32 of 224 pixels (of random
+weights, as speed does not depend on them) computes their vectors: on batches in memory that have its size already, and
 through `RegionEncoder.vectors`, which reads ahead, resizes and normalises. Both go in turns, chunk by chunk of 128,
 so that another program on the machine slows both alike; the last line is the share of the bare speed.
 """

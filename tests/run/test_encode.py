@@ -207,7 +207,7 @@ def test_resuming_with_other_weights_is_refused(views: City, clip: Path, tmp_pat
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--encoder", "vit"], "say which modality by --modality"),
+        (["--encoder", "vit"], "Missing option '--modality'"),
         (["--modality", "svi"], "either by --encoder and its --set, or by --recipe"),
         (["--modality", "svi", "--encoder", "vitt"], "--encoder vitt: name: unknown modality_encoder 'vitt'. Did you"),
         (["--modality", "sv", "--encoder", "vit"], "modalities.sv: the city has no image source 'sv'"),

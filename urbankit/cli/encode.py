@@ -9,17 +9,18 @@ import typer
 
 if TYPE_CHECKING:
     from urbankit.component import Use
+    from urbankit.recipe import Recipe
 
 Auto = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "fp32", "bf16"]
 
 
 def encode(
+    modality: Annotated[str, typer.Option(metavar="NAME", help="The modality: an image source, text, location.")],
     city: Annotated[
         Path | None,
         typer.Argument(metavar="CITY", help="A folder that `urbankit prepare` wrote; default the city of --recipe."),
     ] = None,
-    modality: Annotated[str, typer.Option(metavar="NAME", help="The modality: an image source, text, location.")] = "",
     encoder: Annotated[str | None, typer.Option(metavar="NAME", help="Its encoder, such as vit or text.")] = None,
     sets: Annotated[
         list[str] | None,
@@ -58,24 +59,28 @@ def encode(
     from urbankit.cli.output import console
     from urbankit.errors import Problem, UserError
     from urbankit.inputs import prepare_city
-    from urbankit.modalities.encode import encode as encode_city
+    from urbankit.modalities.encode import encode as encode_observations
     from urbankit.modalities.pooling import RegionEncoder
     from urbankit.progress import Progress
     from urbankit.recipe import Recipe
     from urbankit.training.device import encoder_precision, pick_device
 
-    if not modality:
-        raise UserError("say which modality by --modality: an image source of the city, text or location")
-    if (encoder is None) == (recipe is None):
-        raise UserError("say how to encode: either by --encoder and its --set, or by --recipe")
-    if city is None and recipe is None:
-        raise UserError("name the CITY: a folder that `urbankit prepare` wrote")
     loaded = None if recipe is None else Recipe.load(recipe, sets or [])
-    use = _use(encoder or "", sets or []) if loaded is None else _use_of(loaded, modality)
+    if loaded is not None and encoder is None:
+        use = _use_of(loaded, modality)
+    elif encoder is not None and loaded is None:
+        use = _use(encoder, sets or [])
+    else:
+        raise UserError("say how to encode: either by --encoder and its --set, or by --recipe")
     chosen = pick_device(device or (loaded.device if loaded else "auto"))
     dtype = encoder_precision(chosen, precision or (loaded.precision if loaded else "auto"))
     with Progress() as progress:
-        opened = City.open(city) if city is not None else prepare_city(loaded, progress)
+        if city is not None:
+            opened = City.open(city)
+        elif loaded is not None:
+            opened = prepare_city(loaded, progress)
+        else:
+            raise UserError("name the CITY: a folder that `urbankit prepare` wrote")
         torch.manual_seed(loaded.seed if loaded else 0)
         built = registry.create("modality_encoder", use, opened, modality, 1).to(chosen)
         if use.params.get("pretrained", "") is None:
@@ -83,7 +88,7 @@ def encode(
         if of is not None and not len(built.observations(of)):
             raise UserError(Problem(f"{modality} has no observations that describe '{of}'", opened.path, key="--of"))
         pool = RegionEncoder(built, of)
-        folder = encode_city(pool, opened, out, form=form, rows=rows, precision=dtype, progress=progress)
+        folder = encode_observations(pool, opened, out, form=form, rows=rows, precision=dtype, progress=progress)
     console().print(
         f"{len(pool.region)} observations of {int(pool.present.sum())} of {opened.n_regions} regions, {built.width} "
         f"numbers each, are in {folder}; runs with this encoder find them",
@@ -104,7 +109,7 @@ def _use(encoder: str, sets: list[str]) -> Use:
     return check_use("modality_encoder", tree)
 
 
-def _use_of(recipe: object, modality: str) -> Use:
+def _use_of(recipe: Recipe, modality: str) -> Use:
     """The encoder that a recipe has for the modality."""
     from urbankit.errors import UserError, closest
 

@@ -56,13 +56,14 @@ def encode(
     folder = Path("features") / _folder_name(city, pool, content) if out is None else Path(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(folder, "features", error) from None
+    try:
         with locked(folder / ".lock", wait=False):
             work = _Encoding(pool, city, folder, form, rows, precision, content)
             work.run(Progress(quiet=True) if progress is None else progress)
     except BlockingIOError:
         raise UserError(Problem("another process is encoding into this folder; wait for it", folder)) from None
-    except OSError as error:
-        raise unwritable(folder, "features", error) from None
     return folder
 
 
