@@ -5,6 +5,7 @@ What a kill leaves is gone on with: files that are there are not computed again.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,12 @@ from urbankit.files import locked, read_json, write_json
 from urbankit.modalities.feature_files import Features, Form, read_features, write_features
 from urbankit.modalities.pooling import RegionEncoder, shown
 from urbankit.modalities.store import FeatureStore
-from urbankit.progress import Progress
+from urbankit.progress import Progress, Stage
+from urbankit.threads import background
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from concurrent.futures import Future
 
     from urbankit.city.city import City
 
@@ -95,15 +98,28 @@ class _Encoding:
         if len(left) < len(self.parts):
             progress.say(f"{len(self.parts) - len(left)} of {len(self.parts)} files are there already")
         with progress.stage(f"encode {self.pool.name}", sum(end - begin for _, begin, end in left)) as stage:
-            for path, begin, end in left:
-                found = list(shown(self.pool.vectors(self.precision, begin, end), stage))
-                write_features(path, self._features(np.arange(begin, end), [x for _, x in found]), self.content)
+            self._compute(left, stage)
         self._keep()
         write_json(self.folder / "manifest.json", self.manifest | {"complete": True})
 
-    def _features(self, rows: np.ndarray, vectors: list[torch.Tensor]) -> Features:
+    def _compute(self, parts: list[tuple[Path, int, int]], stage: Stage) -> None:
+        """Write the files of `parts`, one while the next is computed."""
+        chunks = [chunk for _, begin, end in parts for chunk in self.pool.chunks(begin, end)]
+        coming = shown(self.pool.vectors(self.precision, chunks), stage)
+        writing: Future[None] | None = None
+        for path, begin, end in parts:
+            vectors = [next(coming)[1] for _ in self.pool.chunks(begin, end)]
+            features = self._features(np.arange(begin, end), torch.cat(vectors).float().cpu().numpy())
+            if writing is not None:
+                writing.result()
+            writing = background(partial(write_features, path, content=self.content), features)
+        next(coming, None)  # so that it counts the last chunk and leaves the encoder as it was
+        if writing is not None:
+            writing.result()
+
+    def _features(self, rows: np.ndarray, vectors: np.ndarray) -> Features:
         ids = np.asarray(self.city.region_ids, dtype=object)[self.pool.region[rows]]
-        return Features(ids.tolist(), rows, torch.cat(vectors).float().cpu().numpy())
+        return Features(ids.tolist(), rows, vectors)
 
     def _keep(self) -> None:
         """Put the means by region where `RegionEncoder.keep` looks for them."""

