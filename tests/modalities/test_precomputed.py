@@ -204,6 +204,8 @@ def test_a_raster_gives_the_means_of_its_bands(twelve: City, tmp_path: Path) -> 
     expected = bands.reshape(5, 2, 12, 2).mean(axis=(1, 3)).T
     np.testing.assert_allclose(rows(twelve, path), expected, atol=1e-5)
     np.testing.assert_allclose(rows(twelve, path, columns=["A03"]), expected[:, [3]], atol=1e-5)
+    unnamed = raster(tmp_path / "plain.tif", bands, ["same"] * 5)
+    np.testing.assert_allclose(rows(twelve, unnamed, columns=["band 4"]), expected[:, [3]], atol=1e-5)
     with pytest.raises(UserError, match="there is no band 'B03'"):
         rows(twelve, path, columns=["B03"])
 

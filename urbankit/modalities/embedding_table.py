@@ -123,7 +123,9 @@ def _of_raster(path: Path, city: City, rules: Rules, problems: Problems, key: st
     from urbankit.city.raster import opened
 
     with opened(path) as dataset:
-        names = [text or f"band {number}" for number, text in enumerate(dataset.descriptions, start=1)]
+        said = dataset.descriptions
+    plain = len(set(said)) < len(said) or None in said
+    names = [f"band {number}" if plain else text for number, text in enumerate(said, start=1)]
     wanted = _chosen(rules.columns, names, "band", problems, key)
     if problems:
         return None
@@ -159,7 +161,6 @@ def _band_means(path: Path, city: City, bands: list[int], problems: Problems, ke
 
 
 def _of_table(path: Path, city: City, rules: Rules, problems: Problems, key: str) -> EmbeddingTable | None:
-
     frame = read(path, {"region": rules.region}, problems, key)
     if frame is None:
         return None
@@ -265,7 +266,6 @@ def _from_lists(
     if len(wrong):
         named = [f"row {row} {cell!r}" for row, cell in wrong.select("__row", name).iter_rows()]
         problems.add(f"column '{name}' must hold lists of numbers, but: {some(named)}", key=key)
-        return None
     lengths = rows[name].list.len().to_numpy()
     usual = int(np.bincount(lengths).argmax()) if len(lengths) else 0
     ragged = np.flatnonzero(lengths != usual)
@@ -273,9 +273,9 @@ def _from_lists(
         named = [f"row {rows['__row'][int(i)]} has {lengths[i]}" for i in ragged]
         message = f"vectors differ in length: {some(named)}, where most have {usual} numbers; give all as many"
         problems.add(message, key=key)
-        return None
-    if not usual:
+    elif not usual:
         problems.add(f"column '{name}' holds no vector", key=key)
+    if len(wrong) or len(ragged) or not usual:
         return None
     values = parsed["number"].fill_null(float("nan")).to_numpy().astype(np.float64).reshape(-1, usual)
     return values, [f"{name} {i + 1}" for i in range(usual)], has
