@@ -8,8 +8,9 @@ from urbankit.hookspecs import Register, hookimpl
 @hookimpl
 def register_modality_encoders(register: Register) -> None:
     register("vit", "urbankit.modalities.vit:ViT", "vision transformer over images of any bands and size")
-    register("text", "urbankit.modalities.text:Text", "text transformer (CLIP or BERT family) over captions")
+    register("text", "urbankit.modalities.text:Text", "text transformer (CLIP, SigLIP, BERT family) over captions")
     register("geoclip", "urbankit.modalities.geoclip:GeoCLIP", "location encoder by random Fourier features")
+    register("satclip", "urbankit.modalities.satclip:SatCLIP", "location encoder by spherical harmonics and sines")
     register("poi_counts", "urbankit.modalities.poi_counts:PoiCounts", "points of interest by category")
     register(
         "flow_profile",
@@ -21,6 +22,7 @@ def register_modality_encoders(register: Register) -> None:
     register("coordinates", "urbankit.modalities.coordinates:Coordinates", "a region's projected coordinates")
     register("shape", "urbankit.modalities.shape:Shape", "area, perimeter and compactness of a region")
     register("table", "urbankit.modalities.table:Table", "numeric columns of one of the city's tables")
+    register("precomputed", "urbankit.modalities.precomputed:Precomputed", "vectors by region from any file or encode")
 
 
 @hookimpl

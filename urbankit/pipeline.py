@@ -212,7 +212,21 @@ class _Run:
             "parameters": sum(p.numel() for p in method.parameters()),
             "embedding_width": method.dim,
         }
+        self._same_weights(method)
         return method
+
+    def _same_weights(self, method: Method) -> None:
+        """Note what encoders loaded from elsewhere and found in the city; a resumed run needs the same weights."""
+        from urbankit.modalities.base import ModalityEncoder
+
+        encoders = [module for module in method.modules() if isinstance(module, ModalityEncoder)]
+        loaded = {encoder.modality: facts for encoder in encoders if (facts := encoder.loaded()) is not None}
+        if self.manifest.setdefault("pretrained", loaded) != loaded:
+            raise UserError(
+                f"{self.folder}: pre-trained weights have changed since this run began. Pin their `revision`, or start "
+                "anew in another --out."
+            )
+        self._note([f"modality {encoder.modality}: {note}" for encoder in encoders for note in encoder.notes])
 
     def _transfer(
         self, method: Method, inputs: Inputs, tasks: dict[str, TaskData], wanted: Transfer

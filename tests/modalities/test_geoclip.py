@@ -107,6 +107,16 @@ def test_published_weights_give_published_vectors(city: FakeCity, tmp_path: Path
     torch.testing.assert_close(encoder(batch), model(batch), atol=1e-4, rtol=1e-4)
 
 
+def test_a_state_dict_gives_the_same_vectors(city: FakeCity, tmp_path: Path) -> None:
+    """GeoCLIP's own package has its weights in this form."""
+    model = Published(6, 10, 5)
+    torch.save(model.state_dict(), tmp_path / "location_encoder_weights.pth")
+    params = GeoCLIP.Params(scale="global", pretrained=str(tmp_path / "location_encoder_weights.pth"))
+    encoder = GeoCLIP(params, city, "location", 8)
+    batch = encoder.load(np.arange(12))
+    torch.testing.assert_close(encoder(batch), model(batch), atol=1e-4, rtol=1e-4)
+
+
 def test_global_scale_hardly_tells_a_citys_regions_apart(city: FakeCity) -> None:
     apart = {}
     for scale in ("local", "global"):

@@ -194,6 +194,8 @@ def test_bad_checkpoints(city: FakeCity, clip: Path, tmp_path: Path) -> None:
     weights.write_bytes(content[:-100])
     assert "cannot be read" in refusal(city, clip)
     weights.rename(clip / "pytorch_model.bin")
+    assert "other than tensors" in refusal(city, clip)
+    (clip / "pytorch_model.bin").unlink()
     assert "model.safetensors" in refusal(city, clip)
     weights.write_bytes(content)
     (clip / "config.json").write_text("{")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from urbankit import __version__
-from urbankit.cli import bench, compare, demo, doctor, list_components, prepare, run, schema, show, validate
+from urbankit.cli import bench, compare, demo, doctor, encode, list_components, prepare, run, schema, show, validate
 from urbankit.cli.errors import Group
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("show")(show.show)
 app.command("bench")(bench.bench)
 app.command("compare")(compare.compare)
 app.command("prepare")(prepare.prepare)
+app.command("encode")(encode.encode)
 app.command("demo")(demo.demo)
 app.command("schema")(schema.schema)
 app.command("doctor")(doctor.doctor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -68,6 +69,10 @@ class ModalityEncoder(nn.Module, Component):
     """Buffers that describe the city's observations as a whole, such as means of bands."""
     bound: ClassVar[tuple[str, ...]] = ()
     """Buffers that mean something in the city alone that they were computed in, such as its centre."""
+    training_only: ClassVar[tuple[str, ...]] = ("trainable", "augment", "dropout")
+    """Parameters on which the outputs of a frozen backbone do not depend, or only through its weights."""
+    notes: Sequence[str] = ()
+    """What a run should note of what the encoder found in the city."""
 
     def __init__(self, params: Params, city: City, modality: str, dim: int) -> None:
         super().__init__()
@@ -98,9 +103,12 @@ class ModalityEncoder(nn.Module, Component):
         trainable = getattr(self.params, "trainable", "all")
         if trainable != "all":
             self.requires_grad_(False)
-        if trainable == "projection":
-            self.projection.requires_grad_(True)
+            self.projection.requires_grad_(trainable != "none")
+            self.unfreeze(trainable)
         self.train(self.training)
+
+    def unfreeze(self, trainable: str) -> None:
+        """Let training change what `trainable` says beyond `all`, `projection` and `none`, which all encoders have."""
 
     def observations(self, of: str | None = None) -> np.ndarray:
         """The region index of every observation, sorted: int64[M].
@@ -141,6 +149,14 @@ class ModalityEncoder(nn.Module, Component):
     def fingerprint(self, of: str | None = None) -> str:
         """A hash of everything `load(_, of)` can return, by which kept outputs are found again."""
         return hash_json([self.city_hash, self.modality, of])
+
+    def computed_by(self) -> dict[str, Any]:
+        """What decides, beside the weights and the observations, what a frozen backbone makes of them; JSON-ready."""
+        return self.params.model_dump(mode="json", exclude=set(self.training_only))
+
+    def loaded(self) -> dict[str, Any] | None:
+        """What was loaded from elsewhere, for the run's manifest: `name`, `commit`, `weights`; None for nothing."""
+        return None
 
     def carried(
         self, state: dict[str, Tensor], statistics: Literal["source", "own"]
@@ -189,12 +205,23 @@ class ModalityEncoder(nn.Module, Component):
         return digest.hexdigest()
 
     def train(self, mode: bool = True) -> ModalityEncoder:
-        """As in torch, but a frozen backbone stays in evaluation mode, without dropout."""
+        """As in torch, but what is frozen stays in evaluation mode, without dropout."""
         super().train(mode)
-        if mode and hasattr(self, "projection") and self.frozen:
+        if mode and hasattr(self, "projection"):
             for name, child in self.named_children():
-                child.train(name == "projection")
+                if name != "projection":
+                    _still(child, self.frozen)
         return self
+
+
+def _still(module: nn.Module, frozen: bool) -> None:
+    """Put those parts of `module` into evaluation mode that have weights, none of which can change."""
+    weights = list(module.parameters())
+    if frozen or (weights and not any(p.requires_grad for p in weights)):
+        module.eval()
+        return
+    for child in module.children():
+        _still(child, False)
 
 
 def move(batch: Batch, device: torch.device) -> Batch:

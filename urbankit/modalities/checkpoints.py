@@ -1,24 +1,33 @@
-"""Pre-trained weights: from a folder or the Hugging Face hub, safetensors only, with errors that say what to do."""
+"""Pre-trained weights: from a folder or the Hugging Face hub, without running code, with errors that say what to do."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import fnmatch
+import json
+import pickle
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from urbankit.city.paths import inside
 from urbankit.errors import Problem, UserError
+from urbankit.files import hash_file, hash_json
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-# Weights only as safetensors: pickled ones can run code, and so can a repository's own Python files.
-FILES = ["*.json", "*.txt", "*.model", "model*.safetensors"]
+# Where several are there the first is read. Pickles only by torch's weights-only reader, which builds tensors and plain
+# containers and calls nothing else; a repository's own Python files are never read.
+WEIGHTS = ("model.safetensors", "model-*.safetensors", "pytorch_model.bin", "pytorch_model-*.bin")
+BESIDE = ("*.json", "*.txt", "*.model")
+SINGLE = ("*.safetensors", "*.ckpt", "*.pt", "*.pth", "*.bin")
 VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
 PATIENCE_S = 5.0
 
 
-def checkpoint_folder(name: str, key: str) -> Path:
+def checkpoint_folder(name: str, key: str, revision: str | None = None) -> Path:
     """The local folder of the checkpoint `name`: that folder itself, or what the hub has under that name.
 
     A copy in the hub's cache is used without asking the network. Without a network the answer takes seconds.
@@ -27,17 +36,55 @@ def checkpoint_folder(name: str, key: str) -> Path:
         name: a folder in the hub's layout (`config.json`, `model.safetensors`), or a hub name such as
             `openai/clip-vit-base-patch32`.
         key: the recipe's key, for the message.
+        revision: branch, tag or commit of a hub name; of a folder, the commit that it was downloaded from.
 
     Raises:
-        UserError: there is no such folder or name, the hub cannot be reached, or the weights are not safetensors.
+        UserError: there is no such folder, name or revision, the hub cannot be reached, or it has no weights that can
+            be read.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
-        _check_files([path.name for path in folder.iterdir()], name, key)
+        _check_layout([path.name for path in folder.iterdir()], name, key)
+        _check_revision(folder, revision, key)
         return folder
-    if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
-        raise UserError(Problem(f"no folder '{name}'", key=key))
-    return _from_hub(name, key)
+    _refuse_paths(name, key, "folder")
+    return _from_hub(name, key, revision, lambda files: _check_layout(files, name, key))
+
+
+def weights_file(name: str, key: str, revision: str | None = None) -> Path:
+    """The local file of weights `name`: that file itself, or the one that a hub repository has.
+
+    Args:
+        name: a file, a hub name with one file of weights, or such a name and the file: `owner/model/weights.ckpt`.
+        key, revision: as for `checkpoint_folder`.
+
+    Raises:
+        UserError: there is no such file, name or revision, the hub cannot be reached, or it has several such files.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        _check_revision(path.parent, revision, key)
+        return path
+    *owner, last = name.split("/")
+    inside = last if len(owner) == 2 else None
+    repository = "/".join(owner) if inside else name
+    if name.count("/") == 0 or (inside is None and path.suffix in {Path(kind).suffix for kind in SINGLE}):
+        raise UserError(Problem("file not found", path, key=key))
+    _refuse_paths(repository, key, "file")
+    folder = _from_hub(repository, key, revision, lambda files: [_only_weights(files, inside, repository, key)])
+    return folder / _only_weights(_files_in(folder), inside, repository, key)
+
+
+def provenance(name: str, path: Path) -> dict[str, str | None]:
+    """What was loaded, for a manifest: its name, the hub's commit where that is known, and a hash of the weights.
+
+    `path` is what `checkpoint_folder` or `weights_file` gave for `name`. The hash is the SHA-256 of the file, as the
+    hub shows it; of several files, of their hashes.
+    """
+    files = [path] if path.is_file() else [path / file for file in _first_kind([p.name for p in path.iterdir()])]
+    hashes = [hash_file(file) for file in files]
+    weights = hashes[0] if len(hashes) == 1 else hash_json(hashes)
+    return {"name": name, "commit": _commit(path if path.is_dir() else path.parent), "weights": weights}
 
 
 def load_config(folder: Path, key: str) -> Any:
@@ -55,10 +102,12 @@ def load_model(kind: Any, folder: Path, key: str, unneeded: str = "", **options:
     """
     import torch
 
+    safe = any(name.endswith(".safetensors") for name in _first_kind([path.name for path in folder.iterdir()]))
     with _explained(folder, key), _quiet():
         model, found = kind.from_pretrained(
-            folder, trust_remote_code=False, local_files_only=True, use_safetensors=True, dtype=torch.float32,
-            attn_implementation="sdpa", output_loading_info=True, ignore_mismatched_sizes=True, **options,
+            folder, trust_remote_code=False, local_files_only=True, use_safetensors=safe, weights_only=True,
+            dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True, ignore_mismatched_sizes=True,
+            **options,
         )  # fmt: skip
     for what, names in (
         ("lacks", found["missing_keys"]),
@@ -84,53 +133,147 @@ def load_tokenizer(folder: Path, key: str) -> Any:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
 
 
-def read_weights(path: str | Path, key: str) -> dict[str, Tensor]:
-    """The tensors of one safetensors file."""
+def read_json_of(folder: Path, name: str, key: str) -> Any:
+    """What the JSON file `name` of a checkpoint holds, or None where it has no such file, or it would be outside."""
+    path = inside(folder, name)
+    if path is None or not path.is_file():
+        return None
+    with _explained(path, key):
+        return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_weights(path: str | Path, key: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors of one file, and the hyper-parameters where it is a Lightning checkpoint.
+
+    The file is safetensors or what `torch.load(weights_only=True)` reads: a state dict, or a checkpoint that holds one
+    as `state_dict`.
+    """
+    import torch
     from safetensors.torch import load_file
 
     path = Path(path).expanduser()
     if not path.is_file():
         raise UserError(Problem("file not found", path, key=key))
-    if path.suffix != ".safetensors":
-        message = "weights are read from safetensors only; convert with torch.load and safetensors.torch.save_file"
-        raise UserError(Problem(message, path, key=key))
-    with _explained(path, key):
-        return load_file(path)
+    if path.suffix == ".safetensors":
+        with _explained(path, key):
+            return load_file(path), {}
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # of every kind, as the bytes of a file may say anything
+        message = (
+            f"is not a state dict that can be read without running code ({_first(error)}); where it was made, save its "
+            "tensors by safetensors.torch.save_file, and name that file"
+        )
+        raise UserError(Problem(message, path, key=key)) from None
+    facts = found.get("hyper_parameters", {}) if isinstance(found, dict) else {}
+    tensors = found.get("state_dict", found) if isinstance(found, dict) else {}
+    tensors = {name: value for name, value in tensors.items() if isinstance(value, torch.Tensor)}
+    if not tensors:
+        raise UserError(Problem("holds no named tensors", path, key=key))
+    return tensors, dict(facts)
 
 
-def _check_files(files: list[str], name: str, key: str) -> None:
+# What a checkpoint consists of
+
+
+def _first_kind(files: Sequence[str]) -> list[str]:
+    """The files of weights that are read, of all `files`; none where there are none."""
+    return next((sorted(found) for kind in WEIGHTS if (found := fnmatch.filter(files, kind))), [])
+
+
+def _check_layout(files: Sequence[str], name: str, key: str) -> list[str]:
+    """Patterns of the files that are read. Raises `UserError` where they are not a transformers checkpoint."""
     if "config.json" not in files:
         raise UserError(Problem(f"'{name}' has no config.json, so it is not a transformers checkpoint", key=key))
-    if not any(file.startswith("model") and file.endswith(".safetensors") for file in files):
-        raise UserError(Problem(f"'{name}' has no model.safetensors; weights in other forms are not read", key=key))
+    weights = _first_kind(files)
+    if not weights:
+        message = (
+            f"'{name}' has no model.safetensors, nor a pytorch_model.bin; name a `revision` that has, such as the pull "
+            "request that added it (refs/pr/1)"
+        )
+        raise UserError(Problem(message, key=key))
+    return [*BESIDE, *weights]
 
 
-def _from_hub(name: str, key: str) -> Path:
+def _only_weights(files: Sequence[str], wanted: str | None, name: str, key: str) -> str:
+    """The file of weights `wanted`, or the only one of the first kind that there is."""
+    if wanted is not None:
+        if wanted in files:
+            return wanted
+        raise UserError(Problem(f"'{name}' has no file '{wanted}'", key=key))
+    found = next((found for kind in SINGLE if (found := sorted(fnmatch.filter(files, kind)))), [])
+    if len(found) == 1:
+        return found[0]
+    what = f"several files of weights: name one of {', '.join(found)}" if found else "no file of weights"
+    raise UserError(Problem(f"'{name}' has {what}{f' as {name}/FILE' if found else ''}", key=key))
+
+
+def _check_revision(folder: Path, revision: str | None, key: str) -> None:
+    """Raise `UserError` where a local folder is not known to be of `revision`."""
+    if revision is None:
+        return
+    commit = _commit(folder)
+    if commit is None or not commit.startswith(revision):
+        known = f"which was downloaded from commit {commit}" if commit else "whose commit is not known"
+        message = f"'{revision}' cannot be told of a local folder, {known}; leave it out, or name a model on the hub"
+        raise UserError(Problem(message, folder, key=f"{key.rpartition('.')[0]}.revision"))
+
+
+def _commit(folder: Path) -> str | None:
+    """The hub's commit that a folder holds: of its cache, or downloaded by `hf download --local-dir`."""
+    if folder.parent.name == "snapshots":
+        return folder.name
+    for record in sorted((folder / ".cache" / "huggingface" / "download").glob("*.metadata")):
+        lines = record.read_text(encoding="utf-8").splitlines()
+        if lines and re.fullmatch("[0-9a-f]{40}", lines[0]):
+            return lines[0]
+    return None
+
+
+# The hub
+
+
+def _refuse_paths(name: str, key: str, what: str) -> None:
+    """Raise `UserError` for what can only be a path."""
+    if Path(name).is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+        raise UserError(Problem(f"no {what} '{name}'", key=key))
+
+
+def _files_in(folder: Path) -> list[str]:
+    return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+
+
+def _from_hub(name: str, key: str, revision: str | None, choose: Callable[[list[str]], list[str]]) -> Path:
+    """The folder with what `choose` takes of a repository's files; it raises `UserError` where something lacks."""
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
         HFValidationError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
+        RevisionNotFoundError,
     )
 
     try:
-        cached = Path(snapshot_download(name, allow_patterns=FILES, local_files_only=True))
-        _check_files([path.name for path in cached.iterdir()], name, key)
+        cached = Path(snapshot_download(name, revision=revision, local_files_only=True))
+        choose(_files_in(cached))
         return cached
     except HFValidationError:
         raise UserError(Problem(f"no folder '{name}', and it is not a name on the Hugging Face hub", key=key)) from None
     except (LocalEntryNotFoundError, UserError):
         pass  # not downloaded yet, or not wholly
-    remedy = f"on a machine with network run 'hf download {name} --local-dir FOLDER', and name that folder here"
+    pinned = f" --revision {revision}" if revision else ""
+    remedy = f"on a machine with network run 'hf download {name}{pinned} --local-dir FOLDER', and name that folder here"
     try:
-        files = [sibling.rfilename for sibling in HfApi().model_info(name, timeout=PATIENCE_S).siblings or []]
-        _check_files(files, name, key)
-        return Path(snapshot_download(name, allow_patterns=FILES, etag_timeout=PATIENCE_S))
+        found = HfApi().model_info(name, revision=revision, timeout=PATIENCE_S)
+        wanted = choose([sibling.rfilename for sibling in found.siblings or []])
+        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted, etag_timeout=PATIENCE_S))
     except UserError:
         raise
     except GatedRepoError:
         message = f"'{name}' asks for an agreement: accept it on its page and log in with 'hf auth login'"
+    except RevisionNotFoundError:
+        message, key = f"'{name}' has no revision '{revision}' on the hub", f"{key.rpartition('.')[0]}.revision"
     except RepositoryNotFoundError:
         message = f"no folder '{name}', and the Hugging Face hub has no such model (or it is private)"
     except Exception as error:  # whatever stands between here and the hub: proxies, DNS, TLS, a full disk
@@ -149,6 +292,8 @@ def _explained(path: Path, key: str) -> Iterator[None]:
 
 
 def _first(error: Exception) -> str:
+    if isinstance(error, pickle.UnpicklingError):  # whose own text advises to let the file run its code
+        return "damaged, or pickled objects other than tensors"
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 import re
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from urbankit.errors import Problem, UserError
-from urbankit.modalities.base import EncoderParams, ModalityEncoder, hash_arrays
-from urbankit.modalities.checkpoints import read_weights
+from urbankit.modalities.checkpoints import read_weights, weights_file
+from urbankit.modalities.location import LocationEncoder, LocationParams
 
 if TYPE_CHECKING:
     from urbankit.city.city import City
@@ -24,7 +24,7 @@ SIGMAS = {"global": (1.0, 16.0, 256.0), "local": (0.125, 0.5, 2.0)}
 GEOCLIP_SCALE = 66.50336 / 180
 
 
-class GeoCLIP(ModalityEncoder):
+class GeoCLIP(LocationEncoder):
     """Equal-earth projection, random Fourier features of several frequencies, and a perceptron for each, summed.
 
     From GeoCLIP (Vivanco Cepeda et al., 2023), which the paper takes its location encoder from. A region's observation
@@ -39,7 +39,7 @@ class GeoCLIP(ModalityEncoder):
 
     bound = ("centre", "spread")
 
-    class Params(EncoderParams):
+    class Params(LocationParams):
         scale: Literal["local", "global"] = Field(
             "local", description="Coordinates relative to the city, or GeoCLIP's own, relative to the globe."
         )
@@ -54,14 +54,12 @@ class GeoCLIP(ModalityEncoder):
         hidden: int = Field(128, ge=1, description="Width of each level's hidden layers (GeoCLIP: 1024).")
         layers: int = Field(2, ge=0, description="Hidden layers of each level (GeoCLIP: 3).")
         width: int = Field(64, ge=1, description="Width of the encoder's vectors (GeoCLIP: 512).")
-        sources: dict[str, str] = Field(
-            default_factory=dict,
-            description="The image source of a described modality, where it is not the modality's name.",
-        )
         pretrained: str | None = Field(
             None,
-            description="A safetensors file with GeoCLIP's location encoder; it also decides features, hidden, layers "
-            "and width, and needs `scale: global`.",
+            description="A file with GeoCLIP's location encoder (safetensors, or a state dict that torch reads without "
+            "running code), or a hub name with one; it also decides features, hidden, layers and width, and needs "
+            "`scale: global`.",
+            json_schema_extra={"local_path": True},
         )
 
         @model_validator(mode="after")
@@ -74,13 +72,13 @@ class GeoCLIP(ModalityEncoder):
 
     def __init__(self, params: GeoCLIP.Params, city: City, modality: str, dim: int) -> None:
         super().__init__(params, city, modality, dim)
-        self._centroids = np.array(city.lonlat, dtype=np.float64)
-        self._points = {name: _points(city, name) for name in city.image_sources}
         if params.pretrained is None:
             sigmas = params.sigmas or list(SIGMAS[params.scale])
             self.levels = _levels(sigmas, params.features, params.hidden, params.layers, params.width)
         else:
-            self.levels = _pretrained_levels(params.pretrained, f"modalities.{modality}.pretrained")
+            key = f"modalities.{modality}.pretrained"
+            self._weights = weights_file(params.pretrained, key, params.revision)
+            self.levels = _pretrained_levels(self._weights, key)
         centre, spread = torch.zeros(2, dtype=torch.float64), torch.tensor(1 / GEOCLIP_SCALE, dtype=torch.float64)
         if params.scale == "local":
             projected = equal_earth(torch.from_numpy(self._centroids))
@@ -91,30 +89,9 @@ class GeoCLIP(ModalityEncoder):
         self.register_buffer("spread", spread)
         self.connect(self.levels[0][-1].out_features)
 
-    def observations(self, of: str | None = None) -> np.ndarray:
-        points = self._described(of)
-        return np.arange(self.n_regions) if points is None else points[0]
-
-    def describes(self, modality: str) -> bool:
-        """Only where regions have several images: a single one lies at the centroid, the region's own location."""
-        points = self._described(modality)
-        return points is not None and len(points[0]) > len(np.unique(points[0]))
-
-    def load(self, rows: np.ndarray, of: str | None = None) -> Tensor:
-        """Longitude and latitude in degrees, float64 Tensor[n, 2]."""
-        points = self._described(of)
-        return torch.from_numpy((self._centroids if points is None else points[1])[rows])
-
     def forward(self, batch: Tensor) -> Tensor:
         coordinates = ((equal_earth(batch.double()) - self.centre) / self.spread).float()
         return torch.stack([level(coordinates) for level in self.levels]).sum(0)
-
-    def fingerprint(self, of: str | None = None) -> str:
-        points = self._described(of)
-        return hash_arrays(self._centroids if points is None else points[1])
-
-    def _described(self, of: str | None) -> tuple[np.ndarray, np.ndarray] | None:
-        return None if of is None else self._points.get(self.params.sources.get(of, of))
 
 
 class FourierFeatures(nn.Module):
@@ -148,13 +125,6 @@ def equal_earth(lonlat: Tensor) -> Tensor:
     return torch.stack([x, y], dim=-1)
 
 
-def _points(city: City, source: str) -> tuple[np.ndarray, np.ndarray]:
-    """The region and the longitude and latitude of a source's images; the region's centroid where an image has none."""
-    images = city.images(source)
-    region, lonlat = np.asarray(images.region), np.asarray(images.lonlat, dtype=np.float64)
-    return region, np.where(np.isfinite(lonlat), lonlat, np.asarray(city.lonlat)[region])
-
-
 def _levels(sigmas: list[float], features: int, hidden: int, layers: int, width: int) -> nn.ModuleList:
     """One perceptron on Fourier features for every sigma."""
     sizes = [2 * features, *[hidden] * layers, width]
@@ -166,10 +136,10 @@ def _levels(sigmas: list[float], features: int, hidden: int, layers: int, width:
     return levels
 
 
-def _pretrained_levels(path: str, key: str) -> nn.ModuleList:
+def _pretrained_levels(path: Path, key: str) -> nn.ModuleList:
     """GeoCLIP's levels from its own tensor names: `LocEnc0.capsule.0.b`, `.capsule.1.weight`, …, `.head.0.weight`."""
     weights = {}
-    for name, tensor in read_weights(path, key).items():
+    for name, tensor in read_weights(path, key)[0].items():
         found = re.search(r"LocEnc(\d+)\.(capsule|head)\.(\d+)\.(b|weight|bias)$", name)
         if found:
             weights[found.groups()] = tensor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from urbankit.files import hash_json
 from urbankit.modalities.base import Batch, ModalityEncoder, hash_arrays, move, part
 from urbankit.modalities.store import FeatureStore
-from urbankit.progress import Progress
+from urbankit.progress import Progress, Stage
 from urbankit.threads import ahead, background
 
 
@@ -112,19 +112,60 @@ class RegionEncoder:
             progress: shows the observations read.
         """
         encoder, device = self.encoder, self.encoder.device
-        kept, key = None, ""
-        if encoder.frozen:
-            store = FeatureStore() if store is None else store
-            key = self._content(precision)
-            kept = store.get(key)
+        store = FeatureStore() if store is None else store
+        keys = self._keys(precision) if encoder.frozen else []
+        kept = next((found for key in keys if (found := store.get(key)) is not None), None)
         if kept is None:
             kept = {"features": self._all(precision, progress), "mask": self.present}
-            if encoder.frozen and store is not None:
-                store.put(key, kept)
+            if keys:
+                store.put(keys[0], kept)
         result = kept["features"].to(device), kept["mask"].to(device)
         if encoder.frozen:
             self._kept = result
         return result
+
+    def content(self, precision: torch.dtype | None) -> str:
+        """The key of the pooled vectors in the feature store: a hash of everything that they are computed from."""
+        return self._keys(precision)[0]
+
+    def chunks(self, begin: int = 0, end: int | None = None) -> list[np.ndarray]:
+        """The observations `begin` to `end` in the pieces int64[n] that go through the backbone at once."""
+        n = len(self.region) if end is None else end
+        return [np.arange(first, min(first + self.chunk, n)) for first in range(begin, n, self.chunk)]
+
+    @torch.no_grad()
+    def vectors(
+        self, precision: torch.dtype | None = None, chunks: list[np.ndarray] | None = None
+    ) -> Iterator[tuple[np.ndarray, Tensor]]:
+        """The backbone's vectors of the `chunks` (by default, of all observations), without augmentation, one by one.
+
+        Yields a chunk's rows int64[n] and Tensor[n, width] on the encoder's device. The next chunk is read meanwhile.
+        """
+        encoder, device = self.encoder, self.encoder.device
+        chunks = self.chunks() if chunks is None else chunks
+        training = encoder.training
+        encoder.eval()
+        try:
+            for rows, batch in zip(chunks, ahead(self._pinned, chunks), strict=True):
+                with _autocast(device, precision):
+                    x = encoder(move(batch, device))
+                yield rows, x
+        finally:
+            encoder.train(training)
+
+    def mean_of(self, vectors: Iterable[tuple[np.ndarray, Tensor]]) -> Tensor:
+        """The mean vector of every region, Tensor[N, width] float32, of rows and vectors of all observations."""
+        device = self.encoder.device
+        total = torch.zeros(self.encoder.n_regions, self.encoder.width, device=device)
+        for rows, x in vectors:
+            total.index_add_(0, torch.from_numpy(self.region[rows]).to(device), x.to(device).float())
+        counts = (self.start[1:] - self.start[:-1]).to(device)
+        return total / counts.clamp(min=1).unsqueeze(1)
+
+    @property
+    def name(self) -> str:
+        """The modality, and what its observations describe."""
+        return self.encoder.modality if self.of is None else f"{self.encoder.modality} of {self.of}"
 
     def release(self) -> None:
         """Forget what `keep` computed."""
@@ -212,40 +253,32 @@ class RegionEncoder:
     def _forward(self, choice: _Choice, begin: int, end: int) -> Tensor:
         return self.encoder(move(self._load(choice, begin, end), self.encoder.device))
 
-    @torch.no_grad()
     def _all(self, precision: torch.dtype | None, progress: Progress | None) -> Tensor:
-        encoder, device, n = self.encoder, self.encoder.device, len(self.region)
-        total = torch.zeros(encoder.n_regions, encoder.width, device=device)
-        pieces = [np.arange(begin, min(begin + self.chunk, n)) for begin in range(0, n, self.chunk)]
-        name = encoder.modality if self.of is None else f"{encoder.modality} of {self.of}"
-        training = encoder.training
-        encoder.eval()
-        try:
-            with (Progress(quiet=True) if progress is None else progress).stage(f"encode {name}", n) as stage:
-                batches = ahead(lambda rows: encoder.load(rows, self.of), pieces)
-                for rows, batch in zip(pieces, batches, strict=True):
-                    with _autocast(device, precision):
-                        x = encoder(move(batch, device))
-                    total.index_add_(0, torch.from_numpy(self.region[rows]).to(device), x.float())
-                    stage.advance(len(rows))
-        finally:
-            encoder.train(training)
-        counts = (self.start[1:] - self.start[:-1]).to(device)
-        return total / counts.clamp(min=1).unsqueeze(1)
+        progress = Progress(quiet=True) if progress is None else progress
+        with progress.stage(f"encode {self.name}", len(self.region)) as stage:
+            return self.mean_of(shown(self.vectors(precision), stage))
 
-    def _content(self, precision: torch.dtype | None) -> str:
+    def _pinned(self, rows: np.ndarray) -> Batch:
+        """The observations in memory that a GPU copies from while it computes."""
+        batch = self.encoder.load(rows, self.of)
+        if self.encoder.device.type != "cuda":
+            return batch
+        return {k: v.pin_memory() for k, v in batch.items()} if isinstance(batch, dict) else batch.pin_memory()
+
+    def _keys(self, precision: torch.dtype | None) -> list[str]:
+        """The key of the feature store, and the one under which entries were made while every parameter counted,
+        those of training alone too."""
         encoder = self.encoder
-        return hash_json(
-            {
-                "encoder": f"{type(encoder).__module__}.{type(encoder).__qualname__}",
-                "params": encoder.params.model_dump(mode="json"),
-                "weights": encoder.weights_hash(),
-                "observations": encoder.fingerprint(self.of),
-                "regions": hash_arrays(self.start.numpy()),
-                "precision": str(precision),
-                "device": encoder.device.type,
-            }
-        )
+        inputs = {
+            "encoder": f"{type(encoder).__module__}.{type(encoder).__qualname__}",
+            "weights": encoder.weights_hash(),
+            "observations": encoder.fingerprint(self.of),
+            "regions": hash_arrays(self.start.numpy()),
+            "precision": str(precision),
+            "device": encoder.device.type,
+        }
+        former = encoder.params.model_dump(mode="json", exclude={"revision", "last_n", "lora"})
+        return [hash_json({**inputs, "computed_by": encoder.computed_by()}), hash_json({**inputs, "params": former})]
 
 
 @dataclass(frozen=True)
@@ -264,6 +297,13 @@ class _Read:
 
     choice: _Choice
     batch: Batch | None
+
+
+def shown(vectors: Iterable[tuple[np.ndarray, Tensor]], stage: Stage) -> Iterator[tuple[np.ndarray, Tensor]]:
+    """`vectors`, each of which moves `stage` on."""
+    for rows, x in vectors:
+        yield rows, x
+        stage.advance(len(rows))
 
 
 def _key(regions: Tensor, limit: int | None, augment: bool) -> tuple:

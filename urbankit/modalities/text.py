@@ -2,43 +2,47 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.nn import functional
 
-from urbankit.errors import Problem, UserError, closest
+from urbankit.errors import closest
 from urbankit.modalities import tokens
-from urbankit.modalities.base import EncoderParams, ModalityEncoder, Tokens, hash_arrays
-from urbankit.modalities.checkpoints import checkpoint_folder, load_config, load_model, load_tokenizer
+from urbankit.modalities.base import Tokens, hash_arrays
+from urbankit.modalities.checkpoints import checkpoint_folder, load_tokenizer
+from urbankit.modalities.language import Pooling, load_language
+from urbankit.modalities.transformer import TransformerEncoder, TransformerParams
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from urbankit.city.city import City
 
-BERT_FAMILY = ("albert", "bert", "camembert", "distilbert", "electra", "mpnet", "roberta", "xlm-roberta")
 
+class Text(TransformerEncoder):
+    """A text model of the library transformers: CLIP, SigLIP or the BERT family, sentence-transformers among them.
 
-class Text(ModalityEncoder):
-    """transformers' CLIP text model or one of the BERT family; a vector is a caption's [EOS] state (eq. 10).
+    A vector is a caption's [EOS] state (eq. 10), of SigLIP the model's own pooled output, of a sentence-transformers
+    checkpoint what its modules make of the states.
 
     `of` a modality, the observations are the captions of that modality's images or, where a caption names none, of the
     region in it; without `of`, all captions of the city. From scratch it is a small CLIP text model with a byte-pair
     tokenizer learned from the city's captions, which is part of the encoder's state.
 
-    A CLIP checkpoint's projection is the modality's where `dim` is its width, and a new one otherwise.
+    A CLIP or SigLIP checkpoint's projection is the modality's where `dim` is its width, and a new one otherwise.
     """
 
-    class Params(EncoderParams):
+    class Params(TransformerParams):
         pretrained: str | None = Field(
             None,
-            description="A CLIP or BERT-family checkpoint with its tokenizer: a local folder or a name on the Hugging "
-            "Face hub. Decides vocabulary, hidden_size, layers, heads and mlp_ratio.",
-            json_schema_extra={"source": "section 4: CLIP's text encoder"},
+            description="A CLIP, SigLIP, BERT-family or sentence-transformers checkpoint with its tokenizer: a local "
+            "folder or a name on the Hugging Face hub. Decides vocabulary, hidden_size, layers, heads and mlp_ratio.",
+            json_schema_extra={"source": "section 4: CLIP's text encoder", "local_path": True},
         )
         source: str | None = Field(None, description="Captions of this image source alone; default all captions.")
         captions: dict[str, str] = Field(
@@ -48,10 +52,11 @@ class Text(ModalityEncoder):
         max_tokens: int = Field(
             77, ge=3, le=512, description="Tokens a caption is cut to.", json_schema_extra={"source": "section 4"}
         )
-        pooling: Literal["auto", "end", "start", "mean"] = Field(
+        pooling: Pooling = Field(
             "auto",
             description="The state taken for the caption: of its last token, its first, or the mean of all. auto: last "
-            "for CLIP, first for the BERT family.",
+            "for CLIP, the model's own for SigLIP, what 1_Pooling/config.json says for sentence-transformers, first "
+            "for the rest of the BERT family.",
             json_schema_extra={"source": "eq. 10"},
         )
         vocabulary: int = Field(2048, ge=300, description="Tokens of the learned byte-pair tokenizer at most.")
@@ -80,16 +85,19 @@ class Text(ModalityEncoder):
         self._learned: Tokenizer | None = None
         if params.pretrained is None:
             self.model = _from_scratch(params)
+            self.pooling, self.normalised = "end" if params.pooling == "auto" else params.pooling, False
             self._learn(tokens.train_tokenizer(self._texts.tolist(), params.vocabulary))
         else:
             key = f"modalities.{modality}.pretrained"
-            folder = checkpoint_folder(params.pretrained, key)
-            self.model, projection = _from_checkpoint(folder, key)
-            self._ids, self._lengths = _pretrained_tokens(self, load_tokenizer(folder, key))
-        self._clip = self.model.config.model_type == "clip_text_model"
-        self.pooling = ("end" if self._clip else "start") if params.pooling == "auto" else params.pooling
-        fits = projection is not None and projection.out_features == dim and self.pooling == "end"
-        self.connect(self.model.config.hidden_size, projection if fits else None)
+            self._weights = folder = checkpoint_folder(params.pretrained, key, params.revision)
+            found = load_language(folder, key, params.pooling)
+            self.model, projection = found.model, found.projection
+            self.pooling, self.normalised = found.pooling, found.normalised
+            self._ids, self._lengths = self._pretrained_tokens(load_tokenizer(folder, key))
+        self._causal = self.model.config.model_type == "clip_text_model"
+        width = self.model.config.projection_size if self.pooling == "own" else self.model.config.hidden_size
+        fits = projection is not None and projection.out_features == dim
+        self.connect(width, projection if fits else None)
 
     @classmethod
     def requires(cls, params: Any, city: City, modality: str) -> str | None:
@@ -105,10 +113,13 @@ class Text(ModalityEncoder):
         return len(self._described(modality)) > 0
 
     def load(self, rows: np.ndarray, of: str | None = None) -> dict[str, Tensor]:
-        """`ids` int64 Tensor[n, L] and `length` int64 Tensor[n], L being the longest of these captions."""
+        """`ids` int64 Tensor[n, L] and `length` int64 Tensor[n], L being the longest of these captions.
+
+        SigLIP, which knows captions of one length alone, has them all padded to it.
+        """
         text = self._text[self._described(of)[rows]]
         length = self._lengths[text]
-        ids = self._ids[text, : length.max(initial=1)]
+        ids = self._ids[text] if self.pooling == "own" else self._ids[text, : length.max(initial=1)]
         return {"ids": torch.from_numpy(ids).long(), "length": torch.from_numpy(length).long()}
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
@@ -118,16 +129,24 @@ class Text(ModalityEncoder):
         """The final states of all tokens, the marks of start and end among them."""
         ids, length = batch["ids"], batch["length"]
         mask = torch.arange(ids.shape[1], device=ids.device) < length.unsqueeze(1)
-        # CLIP reads from left to right, so padding, at the right, reaches no token; without a mask it is faster.
-        states = self.model(ids, attention_mask=None if self._clip else mask).last_hidden_state
-        if self.pooling == "mean":
+        # CLIP reads from left to right, so padding, at the right, reaches no token; without a mask it is faster. SigLIP
+        # was trained to see the padding.
+        unmasked = self._causal or self.pooling == "own"
+        found = self.model(ids, attention_mask=None if unmasked else mask)
+        states = found.last_hidden_state
+        if self.pooling == "own":
+            vector = found.pooler_output
+        elif self.pooling == "mean":
             weights = mask.to(states.dtype).unsqueeze(-1)
             vector = (states * weights).sum(1) / weights.sum(1)
         elif self.pooling == "start":
             vector = states[:, 0]
         else:
             vector = states[torch.arange(len(ids), device=ids.device), length - 1]
-        return Tokens(vector, states, mask)
+        return Tokens(functional.normalize(vector, dim=-1) if self.normalised else vector, states, mask)
+
+    def computed_by(self) -> dict[str, Any]:
+        return {**super().computed_by(), "pooling": self.pooling, "normalised": self.normalised}
 
     def fingerprint(self, of: str | None = None) -> str:
         text = self._text[self._described(of)]
@@ -148,6 +167,15 @@ class Text(ModalityEncoder):
         self._learned = tokenizer
         longest = self.params.max_tokens
         self._ids, self._lengths = tokens.encode_texts(tokenizer, self._texts.tolist(), longest, tokens.PAD)
+
+    def _pretrained_tokens(self, tokenizer: Any) -> tuple[np.ndarray, np.ndarray]:
+        places = self.model.config.max_position_embeddings
+        longest = min(self.params.max_tokens, places, tokenizer.model_max_length)
+        ids, lengths = tokens.encode_pretrained(tokenizer, self._texts.tolist(), longest)
+        if self.pooling == "own":
+            padding = ((0, 0), (0, places - ids.shape[1]))
+            ids = np.pad(ids, padding, constant_values=tokens.padding_of(tokenizer))
+        return ids, lengths
 
     def _described(self, of: str | None) -> np.ndarray:
         """The captions' rows that describe `of`; none where the city has no such captions."""
@@ -174,30 +202,3 @@ def _from_scratch(params: Text.Params) -> nn.Module:
             eos_token_id=tokens.END, attn_implementation="sdpa",
         )
     )  # fmt: skip
-
-
-def _from_checkpoint(folder: Any, key: str) -> tuple[nn.Module, nn.Linear | None]:
-    """The text model in `folder`, and CLIP's projection where it has one."""
-    from transformers import AutoModel, CLIPTextModel, CLIPTextModelWithProjection
-
-    config = load_config(folder, key)
-    if config.model_type == "clip" or "CLIPTextModelWithProjection" in (config.architectures or []):
-        text = getattr(config, "text_config", config)
-        text.projection_dim = config.projection_dim
-        model = load_model(CLIPTextModelWithProjection, folder, key, config=text)
-        return model.text_model, model.text_projection
-    if config.model_type == "clip_text_model":
-        return load_model(CLIPTextModel, folder, key), None
-    if config.model_type in BERT_FAMILY:
-        model = load_model(AutoModel, folder, key, unneeded="pooler")
-        model.pooler = None  # only the states are used
-        return model, None
-    known = ", ".join(("clip", *BERT_FAMILY))
-    message = f"a checkpoint of type '{config.model_type}' is not a text model that text reads ({known})"
-    raise UserError(Problem(message, folder, key=key))
-
-
-def _pretrained_tokens(encoder: Text, tokenizer: Any) -> tuple[np.ndarray, np.ndarray]:
-    longest = min(encoder.params.max_tokens, encoder.model.config.max_position_embeddings, tokenizer.model_max_length)
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id or 0
-    return tokens.encode_texts(tokenizer.backend_tokenizer, encoder._texts.tolist(), longest, pad)

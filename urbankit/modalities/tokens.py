@@ -1,9 +1,9 @@
-"""A tokenizer learned from a city's captions."""
+"""Captions as token ids: by a tokenizer learned from them, or that of a checkpoint."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -53,3 +53,19 @@ def encode_texts(tokenizer: Tokenizer, texts: Sequence[str], longest: int, pad: 
         ids[begin : begin + 4096] = [encoding.ids for encoding in encoded]
         lengths[begin : begin + 4096] = [sum(encoding.attention_mask) for encoding in encoded]
     return ids[:, : lengths.max(initial=1)].copy(), lengths
+
+
+def encode_pretrained(tokenizer: Any, texts: Sequence[str], longest: int) -> tuple[np.ndarray, np.ndarray]:
+    """As `encode_texts`, by the tokenizer of a checkpoint, padded with what it pads with."""
+    ids = np.full((len(texts), longest), padding_of(tokenizer), np.int32)
+    lengths = np.empty(len(texts), np.int32)
+    for begin in range(0, len(texts), 4096):
+        encoded = tokenizer(list(texts[begin : begin + 4096]), truncation=True, max_length=longest)["input_ids"]
+        for row, found in enumerate(encoded, start=begin):
+            ids[row, : len(found)], lengths[row] = found, len(found)
+    return ids[:, : lengths.max(initial=1)].copy(), lengths
+
+
+def padding_of(tokenizer: Any) -> int:
+    """The id that a checkpoint's tokenizer pads with."""
+    return tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id or 0

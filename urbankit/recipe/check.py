@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from urbankit import registry
 from urbankit.component import Use
 from urbankit.errors import Problem, Problems, UserError, closest
-from urbankit.recipe.components import component_kind
+from urbankit.recipe.components import component_kind, may_be_path
 from urbankit.recipe.explain import explain, is_model
 from urbankit.recipe.schema import Recipe
 from urbankit.recipe.tree import Node
@@ -30,6 +30,15 @@ def check(tree: Node, problems: Problems) -> Recipe:
     problems.extend(_transfer_mistakes(recipe, tree))
     problems.raise_if_any()
     return recipe
+
+
+def check_use(kind: str, node: Node) -> Use:
+    """The resolved component of `kind` that `node` names; raises one `UserError` with all mistakes."""
+    mistakes = list(_use_mistakes(kind, node, ()))
+    if mistakes:
+        raise UserError(_by_place(mistakes))
+    use: Use = _filled(Use.model_validate(node.plain()), kind, node, ())
+    return use
 
 
 def _by_place(problems: Iterable[Problem]) -> list[Problem]:
@@ -90,12 +99,20 @@ def _use_mistakes(kind: str, node: Node, path: tuple) -> Iterator[Problem]:
 
 def _completed(model: Any, node: Node | None, path: tuple) -> Any:
     """`model` with the defaults of its components written out and its paths absolute."""
-    return model.model_copy(
-        update={
-            name: _filled(getattr(model, name), component_kind(field), node and node.child(name), (*path, name))
-            for name, field in type(model).model_fields.items()
-        }
-    )
+    filled = {}
+    for name, field in type(model).model_fields.items():
+        child = node and node.child(name)
+        value = _filled(getattr(model, name), component_kind(field), child, (*path, name))
+        filled[name] = _local(value, child) if may_be_path(field) else value
+    return model.model_copy(update=filled)
+
+
+def _local(value: Any, node: Node | None) -> Any:
+    """The absolute path of what is there beside the recipe; a name of something elsewhere, as on a hub, stays."""
+    if not isinstance(value, str) or node is None:
+        return value
+    there = node.folder / Path(value).expanduser()
+    return str(there.resolve()) if there.exists() or value.startswith((".", "~")) else value
 
 
 def _filled(value: Any, kind: str | None, node: Node | None, path: tuple) -> Any:

@@ -33,6 +33,12 @@ def component_kind(field: FieldInfo) -> str | None:
     return None if kind is None else str(kind)
 
 
+def may_be_path(field: FieldInfo) -> bool:
+    """Whether a text field holds a local path or the name of something elsewhere, such as a model on a hub."""
+    extra = field.json_schema_extra
+    return isinstance(extra, dict) and extra.get("local_path") is True
+
+
 def _inside(value: Any, kind: str | None, key: str) -> Iterator[Used]:
     if isinstance(value, Use) and kind is not None:
         yield Used(key, kind, value)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from urbankit.recipe.schema import Recipe
 
 # Parameters of encoders that may differ: where a city keeps what they read, and how training treats them.
-FREE = {"source", "sources", "captions", "table", "trainable", "augment", "dropout"}
+FREE = {"source", "sources", "captions", "table", "file", "region", "trainable", "last_n", "augment", "dropout"}
 
 
 def take_over(method: Method, inputs: Inputs, recipe: Recipe, source: Source) -> list[str]:

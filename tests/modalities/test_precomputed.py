@@ -1,0 +1,248 @@
+"""Features from files: tables, rasters and encoded files give their numbers; every mistake in them is told at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import rasterio
+import torch
+import yaml
+from rasterio.transform import from_origin
+from shapely import box
+
+from urbankit.city.city import City
+from urbankit.errors import UserError
+from urbankit.modalities.feature_files import Features, write_features
+from urbankit.modalities.pooling import RegionEncoder
+from urbankit.modalities.precomputed import Precomputed
+
+IDS = [f"{i:02d}" for i in range(12)]
+VALUES = np.random.default_rng(0).normal(size=(12, 3)).round(3)
+
+
+@pytest.fixture(scope="module")
+def twelve(tmp_path_factory: pytest.TempPathFactory) -> City:
+    """Twelve squares of 100 m in a row, from west to east."""
+    folder = tmp_path_factory.mktemp("twelve")
+    squares = [box(500000 + 100 * i, 4500000, 500100 + 100 * i, 4500100) for i in range(12)]
+    gpd.GeoDataFrame({"id": IDS}, geometry=squares, crs=32618).to_file(folder / "regions.gpkg")
+    (folder / "city.yaml").write_text(
+        yaml.safe_dump({"name": "twelve", "regions": {"file": "regions.gpkg", "id": "id"}})
+    )
+    return City.prepare(folder / "city.yaml", out=folder / "prepared")
+
+
+def encoder(city: City, file: Path, **params: Any) -> Precomputed:
+    return Precomputed(Precomputed.Params(file=file, **params), city, "alpha", 4)
+
+
+def rows(city: City, file: Path, **params: Any) -> np.ndarray:
+    """The vectors as they are, in the order of the regions; NaN where a region is absent."""
+    pooled = RegionEncoder(encoder(city, file, standardise=False, **params))
+    vectors, mask = pooled.encode(torch.arange(city.n_regions))
+    return np.where(mask[:, None], vectors, np.nan)
+
+
+def table(values: np.ndarray = VALUES, ids: list = IDS) -> pd.DataFrame:
+    return pd.DataFrame(values, columns=[f"f{i}" for i in range(values.shape[1])]).assign(region_id=ids)
+
+
+def as_lists(values: np.ndarray = VALUES) -> pl.DataFrame:
+    return pl.DataFrame({"region_id": IDS, "embedding": values.tolist()})
+
+
+WRITTEN: dict[str, Callable[[Path], Path]] = {
+    "csv": lambda f: table().to_csv(f / "t.csv", index=False) or f / "t.csv",
+    "parquet": lambda f: table().to_parquet(f / "t.parquet") or f / "t.parquet",
+    "lists": lambda f: as_lists().write_parquet(f / "t.parquet") or f / "t.parquet",
+    "arrays": lambda f: (
+        as_lists().cast({"embedding": pl.Array(pl.Float32, 3)}).write_parquet(f / "t.parquet") or f / "t.parquet"
+    ),
+    "jsonl": lambda f: as_lists().write_ndjson(f / "t.jsonl") or f / "t.jsonl",
+    "lists in text": lambda f: (
+        pd.DataFrame({"region_id": IDS, "v": [json.dumps(v) for v in VALUES.tolist()]}).to_csv(f / "t.csv", index=False)
+        or f / "t.csv"
+    ),
+    "numpy in text": lambda f: (
+        pd.DataFrame({"region_id": IDS, "v": [str(v) for v in VALUES]}).to_csv(f / "t.csv", index=False) or f / "t.csv"
+    ),
+}
+
+
+@pytest.mark.parametrize("form", WRITTEN)
+def test_a_table_gives_its_numbers_by_id(twelve: City, tmp_path: Path, form: str) -> None:
+    np.testing.assert_allclose(rows(twelve, WRITTEN[form](tmp_path)), VALUES, atol=1e-6)
+
+
+def test_order_zeros_and_other_columns_do_not_matter(twelve: City, tmp_path: Path) -> None:
+    shuffled = table().assign(name="x").sample(frac=1, random_state=1)
+    shuffled["tract"] = shuffled.pop("region_id").astype(int)  # as a spreadsheet leaves census codes
+    shuffled.to_csv(tmp_path / "t.csv", index=False)
+    found = rows(twelve, tmp_path / "t.csv", region="tract", columns=["f2", "f0"])
+    np.testing.assert_allclose(found, VALUES[:, [2, 0]], atol=1e-6)
+
+
+def test_features_are_standardised_like_all_encoders_of_numbers(twelve: City, tmp_path: Path) -> None:
+    found = encoder(twelve, WRITTEN["csv"](tmp_path)).load(np.arange(12)).numpy()
+    np.testing.assert_allclose(found, (VALUES - VALUES.mean(0)) / VALUES.std(0), atol=1e-5)
+    assert encoder(twelve, WRITTEN["csv"](tmp_path)).names(twelve) == ["f0", "f1", "f2"]
+
+
+def test_absent_and_unknown_regions_by_choice(twelve: City, tmp_path: Path) -> None:
+    ids = [*IDS[:9], "97", "98", "99"]
+    table(ids=ids).to_csv(tmp_path / "t.csv", index=False)
+    found = rows(twelve, tmp_path / "t.csv", absent="mask", unknown="drop")
+    np.testing.assert_allclose(found[:9], VALUES[:9], atol=1e-6)
+    assert np.isnan(found[9:]).all()
+    assert encoder(twelve, tmp_path / "t.csv", absent="mask", unknown="drop").notes == [
+        "3 rows are of regions that the city does not have, and are left aside",
+        "3 of 12 regions have no vector and count as absent",
+    ]
+
+
+def test_a_row_without_numbers_is_none(twelve: City, tmp_path: Path) -> None:
+    values = VALUES.copy()
+    values[4], values[5, 1] = np.nan, np.nan
+    table(values).to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(UserError, match=r"alpha\.file: 1 of 12 regions have no vector: 04"):
+        rows(twelve, tmp_path / "t.csv")
+    built = encoder(twelve, tmp_path / "t.csv", absent="mask")
+    assert 4 not in built.observations() and built.width == 4  # a missing number brings a flag
+
+
+def test_all_mistakes_in_one_message(twelve: City, tmp_path: Path) -> None:
+    frame = table().astype(object)
+    frame.loc[12] = [1, 2, 3, "03"]
+    frame.loc[0, "region_id"], frame.loc[1, "region_id"] = "xy", ""
+    frame.loc[2, "f0"], frame.loc[5, "f2"] = "high", "n/k"
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(UserError) as caught:
+        rows(twelve, tmp_path / "t.csv")
+    assert [str(problem) for problem in caught.value.problems] == [
+        f"{tmp_path / 't.csv'}: modalities.alpha.{text}"
+        for text in (
+            "region: rows without a region id: 2; give them one, or delete them",
+            "region: ids that match no region: xy (row 1); correct them, or leave such rows aside by `unknown: drop`",
+            "region: regions with several rows: 03 (rows 4, 13); keep one each",
+            "columns: column 'f0' must hold numbers, but: row 3 'high'",
+            "columns: column 'f2' must hold numbers, but: row 6 'n/k'",
+            "file: 2 of 12 regions have no vector: 00, 01; add them, or let them count as absent by `absent: mask`",
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lists", "says"),
+    [
+        ([[1.0, 2], [1], *[[3.0, 4]] * 9, [1, 2, 3]], "differ in length: row 2 has 1, row 12 has 3, where most have 2"),
+        ([["1", "x"], *[["3", "4"]] * 11], "must hold lists of numbers, but: row 1 'x'"),
+        ([[]] * 12, "holds no vector"),
+    ],
+)
+def test_vectors_that_are_none(twelve: City, tmp_path: Path, lists: list, says: str) -> None:
+    pl.DataFrame({"region_id": IDS, "v": lists}).write_ndjson(tmp_path / "t.jsonl")
+    with pytest.raises(UserError, match=says):
+        rows(twelve, tmp_path / "t.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("change", "params", "says"),
+    [
+        (
+            lambda t: t,
+            {"region": "regionid"},
+            r"alpha\.region: there is no column 'regionid'\. Did you mean 'region_id'",
+        ),
+        (lambda t: t, {"columns": ["f0", "g1"]}, r"alpha\.columns: there is no column 'g1'"),
+        (lambda t: t[["region_id"]], {}, "no column beside that of the ids"),
+        (lambda t: t.assign(region_id="none"), {}, "no id in column 'region_id' matches a region"),
+        (lambda t: t.assign(v=[[1.0]] * 12), {}, r"column 'v' holds lists beside other columns; name it alone"),
+        (lambda t: t.assign(when=pd.Timestamp("2024-01-01")), {}, r"'when' is of type Datetime.*by `columns`"),
+    ],
+)
+def test_columns_that_do_not_serve(twelve: City, tmp_path: Path, change: Callable, params: dict, says: str) -> None:
+    change(table()).to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(UserError, match=says):
+        rows(twelve, tmp_path / "t.parquet", **params)
+
+
+def test_files_that_are_none(twelve: City, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"alpha\.file: file not found\. Did you mean 't.csv'"):
+        rows(twelve, WRITTEN["csv"](tmp_path).with_name("s.csv"))
+    (tmp_path / "t.parquet").write_bytes(b"PAR1 cut short")
+    with pytest.raises(UserError, match="truncated or damaged"):
+        rows(twelve, tmp_path / "t.parquet")
+    (tmp_path / "t.xlsx").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"'\.xlsx' is not a table"):
+        rows(twelve, tmp_path / "t.xlsx")
+    with pytest.raises(UserError, match="a folder without features"):
+        rows(twelve, tmp_path)
+
+
+def raster(path: Path, bands: np.ndarray, descriptions: list[str] | None = None) -> Path:
+    with rasterio.open(
+        path, "w", driver="GTiff", count=len(bands), height=bands.shape[1], width=bands.shape[2], dtype="float32",
+        crs=32618, transform=from_origin(500000, 4500100, 50, 50), nodata=-9999,
+    ) as file:  # fmt: skip
+        file.write(bands.astype(np.float32))
+        for number, text in enumerate(descriptions or [], start=1):
+            file.set_band_description(number, text)
+    return path
+
+
+def test_a_raster_gives_the_means_of_its_bands(twelve: City, tmp_path: Path) -> None:
+    bands = np.random.default_rng(1).normal(size=(5, 2, 24))
+    path = raster(tmp_path / "alpha.tif", bands, [f"A{i:02d}" for i in range(5)])
+    expected = bands.reshape(5, 2, 12, 2).mean(axis=(1, 3)).T
+    np.testing.assert_allclose(rows(twelve, path), expected, atol=1e-5)
+    np.testing.assert_allclose(rows(twelve, path, columns=["A03"]), expected[:, [3]], atol=1e-5)
+    unnamed = raster(tmp_path / "plain.tif", bands, ["same"] * 5)
+    np.testing.assert_allclose(rows(twelve, unnamed, columns=["band 4"]), expected[:, [3]], atol=1e-5)
+    with pytest.raises(UserError, match="there is no band 'B03'"):
+        rows(twelve, path, columns=["B03"])
+
+
+def test_a_raster_that_covers_a_part(twelve: City, tmp_path: Path) -> None:
+    bands = np.ones((2, 2, 24))
+    bands[:, :, :4] = -9999
+    path = raster(tmp_path / "part.tif", bands)
+    with pytest.raises(UserError, match=r"2 of 12 regions have no vector: 00, 01; .*absent: mask"):
+        rows(twelve, path)
+    assert np.isnan(rows(twelve, path, absent="mask")).all(axis=1).sum() == 2
+    bands[:] = -9999
+    with pytest.raises(UserError, match="no region overlaps a valid cell"):
+        rows(twelve, raster(tmp_path / "none.tif", bands), absent="mask")
+
+
+@pytest.mark.parametrize("form", ["parquet", "safetensors"])
+def test_one_file_of_encode(twelve: City, tmp_path: Path, form: str) -> None:
+    ids = ["03", "03", "05"]
+    vectors = np.array([[1, 2], [3, 4], [5, 6]], np.float32)
+    path = tmp_path / f"features-00000.{form}"
+    write_features(path, Features(ids, np.arange(3), vectors), "content")
+    first = path.read_bytes()
+    write_features(path, Features(ids, np.arange(3), vectors), "content")
+    assert path.read_bytes() == first
+    found = rows(twelve, path)
+    np.testing.assert_allclose(found[[3, 5]], [[2, 3], [5, 6]])
+    assert np.isnan(found).all(axis=1).sum() == 10
+    assert encoder(twelve, path).notes == ["10 of 12 regions have no vector and count as absent"]
+    write_features(path, Features(["xx", "03", "05"], np.arange(3), vectors), "content")
+    with pytest.raises(UserError, match=r"ids that match no region: xx \(row 1\)"):
+        rows(twelve, path)
+
+
+def test_tensors_that_encode_did_not_write(twelve: City, tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    save_file({"x": np.ones((12, 3))}, tmp_path / "x.safetensors")
+    with pytest.raises(UserError, match="not a file that `urbankit encode` wrote"):
+        rows(twelve, tmp_path / "x.safetensors")

@@ -1,0 +1,118 @@
+"""`urbankit encode`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from urbankit.component import Use
+    from urbankit.recipe import Recipe
+
+Auto = Literal["auto", "cpu", "cuda"]
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+def encode(
+    modality: Annotated[str, typer.Option(metavar="NAME", help="The modality: an image source, text, location.")],
+    city: Annotated[
+        Path | None,
+        typer.Argument(metavar="CITY", help="A folder that `urbankit prepare` wrote; default the city of --recipe."),
+    ] = None,
+    encoder: Annotated[str | None, typer.Option(metavar="NAME", help="Its encoder, such as vit or text.")] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="A=B",
+            help="A parameter of --encoder, or a value of --recipe (A.B=C); may be given many times.",
+        ),
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(metavar="RECIPE", help="Take encoder, device and precision from this recipe.")
+    ] = None,
+    of: Annotated[
+        str | None, typer.Option(metavar="MODALITY", help="What the observations describe: captions of svi.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder to write; default features/CITY-MODALITY-KEY.")
+    ] = None,
+    form: Annotated[Literal["parquet", "safetensors"], typer.Option("--format", help="Form of the files.")] = "parquet",
+    rows: Annotated[int, typer.Option(min=1, help="Observations a file; a kill loses one file at most.")] = 4096,
+    device: Annotated[Auto | None, typer.Option(help="Where to compute; default auto.")] = None,
+    precision: Annotated[Precision | None, typer.Option(help="What to compute in; default auto.")] = None,
+) -> None:
+    """Compute a modality's features once: a vector an observation in files, and means that later runs find.
+
+    Given again after an interruption, it goes on where it was.
+
+    [bold]urbankit encode cities/mine --modality rsi --encoder vit --set pretrained=openai/clip-vit-base-patch32[/bold]
+
+    [bold]urbankit encode --recipe recipes/mine.yaml --modality text --of svi[/bold]
+    """
+    import torch
+
+    from urbankit import registry
+    from urbankit.city.city import City
+    from urbankit.cli.output import console
+    from urbankit.errors import Problem, UserError
+    from urbankit.inputs import prepare_city
+    from urbankit.modalities.encode import encode as encode_observations
+    from urbankit.modalities.pooling import RegionEncoder
+    from urbankit.progress import Progress
+    from urbankit.recipe import Recipe
+    from urbankit.training.device import encoder_precision, pick_device
+
+    loaded = None if recipe is None else Recipe.load(recipe, sets or [])
+    if loaded is not None and encoder is None:
+        use = _use_of(loaded, modality)
+    elif encoder is not None and loaded is None:
+        use = _use(encoder, sets or [])
+    else:
+        raise UserError("say how to encode: either by --encoder and its --set, or by --recipe")
+    chosen = pick_device(device or (loaded.device if loaded else "auto"))
+    dtype = encoder_precision(chosen, precision or (loaded.precision if loaded else "auto"))
+    with Progress() as progress:
+        if city is not None:
+            opened = City.open(city)
+        elif loaded is not None:
+            opened = prepare_city(loaded, progress)
+        else:
+            raise UserError("name the CITY: a folder that `urbankit prepare` wrote")
+        torch.manual_seed(loaded.seed if loaded else 0)
+        built = registry.create("modality_encoder", use, opened, modality, 1).to(chosen)
+        if use.params.get("pretrained", "") is None:
+            progress.say(f"note: {use.name} without `pretrained` has random weights")
+        if of is not None and not len(built.observations(of)):
+            raise UserError(Problem(f"{modality} has no observations that describe '{of}'", opened.path, key="--of"))
+        pool = RegionEncoder(built, of)
+        folder = encode_observations(pool, opened, out, form=form, rows=rows, precision=dtype, progress=progress)
+    console().print(
+        f"{len(pool.region)} observations of {int(pool.present.sum())} of {opened.n_regions} regions, {built.width} "
+        f"numbers each, are in {folder}; runs with this encoder find them",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _use(encoder: str, sets: list[str]) -> Use:
+    """The encoder with the parameters that `--set` gives."""
+    from urbankit.recipe.check import check_use
+    from urbankit.recipe.load import change_tree
+    from urbankit.recipe.tree import Node, merge
+
+    tree = Node.of({"name": encoder}, f"--encoder {encoder}", Path.cwd())
+    for change in sets:
+        tree = merge(tree, change_tree(change))
+    return check_use("modality_encoder", tree)
+
+
+def _use_of(recipe: Recipe, modality: str) -> Use:
+    """The encoder that a recipe has for the modality."""
+    from urbankit.errors import UserError, closest
+
+    if modality not in recipe.modalities:
+        raise UserError(f"the recipe has no modality '{modality}'.{closest(modality, recipe.modalities)}")
+    return recipe.modalities[modality]

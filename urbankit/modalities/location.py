@@ -1,0 +1,67 @@
+"""What location encoders share: their observations are places."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from urbankit.modalities.base import hash_arrays
+from urbankit.modalities.transformer import CheckpointEncoder, CheckpointParams
+
+if TYPE_CHECKING:
+    from urbankit.city.city import City
+
+
+class LocationParams(CheckpointParams):
+    """The parameters of every location encoder."""
+
+    sources: dict[str, str] = Field(
+        default_factory=dict,
+        description="The image source of a described modality, where it is not the modality's name.",
+    )
+
+
+class LocationEncoder(CheckpointEncoder):
+    """An encoder of places: give `forward`, from longitude and latitude in degrees, float64 Tensor[n, 2].
+
+    A region's observation is its centroid; `of` an image source, its images' own locations.
+    """
+
+    Params = LocationParams
+
+    def __init__(self, params: LocationParams, city: City, modality: str, dim: int) -> None:
+        super().__init__(params, city, modality, dim)
+        self._centroids = np.array(city.lonlat, dtype=np.float64)
+        self._points = {name: _points(city, name) for name in city.image_sources}
+
+    def observations(self, of: str | None = None) -> np.ndarray:
+        points = self._described(of)
+        return np.arange(self.n_regions) if points is None else points[0]
+
+    def describes(self, modality: str) -> bool:
+        """Only where regions have several images: a single one lies at the centroid, the region's own location."""
+        points = self._described(modality)
+        return points is not None and len(points[0]) > len(np.unique(points[0]))
+
+    def load(self, rows: np.ndarray, of: str | None = None) -> Tensor:
+        """Longitude and latitude in degrees, float64 Tensor[n, 2]."""
+        points = self._described(of)
+        return torch.from_numpy((self._centroids if points is None else points[1])[rows])
+
+    def fingerprint(self, of: str | None = None) -> str:
+        points = self._described(of)
+        return hash_arrays(self._centroids if points is None else points[1])
+
+    def _described(self, of: str | None) -> tuple[np.ndarray, np.ndarray] | None:
+        return None if of is None else self._points.get(self.params.sources.get(of, of))
+
+
+def _points(city: City, source: str) -> tuple[np.ndarray, np.ndarray]:
+    """The region and the longitude and latitude of a source's images; the region's centroid where an image has none."""
+    images = city.images(source)
+    region, lonlat = np.asarray(images.region), np.asarray(images.lonlat, dtype=np.float64)
+    return region, np.where(np.isfinite(lonlat), lonlat, np.asarray(city.lonlat)[region])

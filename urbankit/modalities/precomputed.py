@@ -1,0 +1,70 @@
+"""Features computed elsewhere as a modality: any table of embeddings by region, a raster, or encoded files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import Field
+
+from urbankit.modalities.embedding_table import EmbeddingTable, Rules, read_embeddings
+from urbankit.modalities.features import FeatureEncoder, FeatureParams
+from urbankit.modalities.standardise import Statistics
+
+if TYPE_CHECKING:
+    from urbankit.city.city import City
+
+
+class Precomputed(FeatureEncoder):
+    """Vectors of the regions from a file: a table (CSV, JSONL, Parquet), a GeoTIFF, or what `urbankit encode` wrote.
+
+    A table has one row a region with its id and either numeric columns or one column of lists. Of a GeoTIFF the mean of
+    every band over a region counts, each cell weighted by its part within it. Of encoded files all observations count,
+    and regions without one are absent, as they are for the encoder itself.
+
+    Wrong ids, cells and vectors are one `UserError` that names all of them. A row without any number does not cover its
+    region, nor does a raster without a valid cell in it.
+    """
+
+    class Params(FeatureParams):
+        file: Path = Field(
+            description="The table (.csv, .tsv, .jsonl, .parquet), raster (.tif), or file or folder that `urbankit "
+            "encode` wrote; relative to the recipe."
+        )
+        region: str = Field("region_id", min_length=1, description="The table's column with the id of a region.")
+        columns: list[str] | None = Field(
+            None,
+            min_length=1,
+            description="The numeric columns, the one with lists, or the raster's bands by description. Default: all "
+            "but the id.",
+        )
+        absent: Literal["error", "mask"] = Field(
+            "error", description="Regions that the file does not cover: an error, or absent, as a mask and a note."
+        )
+        unknown: Literal["error", "drop"] = Field(
+            "error", description="Rows of regions that the city does not have: an error, or left aside, with a note."
+        )
+        standardise: bool = Field(
+            True, description="Standardise every number over the regions; false takes the vectors as they are."
+        )
+
+    _table: EmbeddingTable | None = None
+
+    def features(self, city: City) -> tuple[np.ndarray, np.ndarray]:
+        if self._table is None:
+            params = self.params
+            rules = Rules(params.region, params.columns, params.absent == "mask", params.unknown == "drop")
+            self._table = read_embeddings(params.file, city, rules, f"modalities.{self.modality}")
+            self.notes = self._table.notes
+        return self._table.values, self._table.region
+
+    def names(self, city: City) -> list[str]:
+        return self._table.names
+
+    def describe(self, values: np.ndarray, names: list[str]) -> Statistics:
+        found = Statistics.of(values, names)
+        if self.params.standardise:
+            return found
+        zero, none = np.zeros(len(names)), np.full(len(names), np.inf)
+        return Statistics(names, zero, zero + 1, -none, none, found.flagged)
