@@ -32,6 +32,14 @@ class Batch:
         return len(self.regions)
 
 
+@dataclass(frozen=True)
+class Caption:
+    """A text, and how many tokens of the model's own it has, the end not counted; None where nobody counts."""
+
+    text: str
+    tokens: int | None = None
+
+
 class Captioner(Component, ABC):
     """Writes captions, the same ones every time.
 
@@ -75,9 +83,5 @@ class Captioner(Component, ABC):
         return batch
 
     @abstractmethod
-    def caption(self, batch: Any) -> list[str]:
-        """One text each, in order, for what `load` made of a batch."""
-
-    def tokens(self, texts: list[str]) -> list[int] | None:
-        """How many tokens of the model's own each text has; None where the captioner counts none."""
-        return None
+    def caption(self, batch: Any) -> list[Caption]:
+        """One caption each, in order, for what `load` made of a batch; one without a word where there is none."""

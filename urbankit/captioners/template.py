@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from urbankit import component
-from urbankit.captioners.base import Batch, Captioner
+from urbankit.captioners.base import Batch, Caption, Captioner
 from urbankit.city.wording import figure
 from urbankit.errors import Problem, UserError, closest
 
@@ -67,8 +67,8 @@ class Template(Captioner):
         told = np.isfinite(self._values).any(axis=1) & (self.params.columns > 0)
         return np.isfinite(self._density) | told
 
-    def caption(self, batch: Batch) -> list[str]:
-        return [" ".join(self._sentences(region)) for region in batch.regions.tolist()]
+    def caption(self, batch: Batch) -> list[Caption]:
+        return [Caption(" ".join(self._sentences(region))) for region in batch.regions.tolist()]
 
     def _sentences(self, region: int) -> list[str]:
         area = f"An area of {_short(self.city.area_km2[region])} km²"

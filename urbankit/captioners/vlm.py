@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from urbankit import component
-from urbankit.captioners.base import Batch, Captioner
+from urbankit.captioners.base import Batch, Caption, Captioner
 from urbankit.errors import Problem, UserError
 from urbankit.modalities.checkpoints import (
     checkpoint_folder,
@@ -114,7 +114,7 @@ class VLM(Captioner):
         return batch.start, self._processor(images=pictures, text=texts, padding=True, return_tensors="pt")
 
     @torch.inference_mode()
-    def caption(self, batch: tuple[int, Any]) -> list[str]:
+    def caption(self, batch: tuple[int, Any]) -> list[Caption]:
         start, inputs = batch
         params: VLM.Params = self.params
         dtype = torch.float32 if self.precision == "fp32" else torch.bfloat16
@@ -129,10 +129,9 @@ class VLM(Captioner):
             )  # fmt: skip
         said = _after_prompt(out, inputs.get("input_ids"))
         texts = self._processor.batch_decode(said, skip_special_tokens=True)
-        return [" ".join(text.split()) for text in texts]
-
-    def tokens(self, texts: list[str]) -> list[int]:
-        return [len(ids) for ids in self._processor.tokenizer(texts, add_special_tokens=False)["input_ids"]]
+        special = torch.tensor(self._processor.tokenizer.all_special_ids, device=said.device)
+        counts = (~torch.isin(said, special)).sum(dim=1).tolist()
+        return [Caption(" ".join(text.split()), count) for text, count in zip(texts, counts, strict=True)]
 
     @cached_property
     def _processor(self) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,15 +11,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from urbankit import registry
-from urbankit.captioners.base import Batch, Captioner
-from urbankit.captioning.check import MAX_TOKENS, CaptionCheck, check_captions
-from urbankit.captioning.log import CaptionLog, Record, check_settings
+from urbankit.captioners.base import Batch, Caption, Captioner
+from urbankit.captioning.log import CaptionLog, Record
+from urbankit.captioning.output import CaptionFiles, is_finished, open_captions, write_captions
 from urbankit.captioning.subjects import Pixels, Subjects, choose_modalities, find_subjects
+from urbankit.city.attach import attach_captions, check_attachable
+from urbankit.city.spec import Captions
 from urbankit.errors import Problem, RunError, UserError, unwritable
-from urbankit.files import locked, read_json, whole, write_json
+from urbankit.files import locked
 from urbankit.progress import Progress
 from urbankit.threads import ahead
 
@@ -34,28 +33,6 @@ SILENT_AFTER = 64
 _DECODERS = 8
 
 
-@dataclass
-class Captions:
-    """The captions of one modality in `file` (JSONL, with Parquet beside it), keyed by `image` or `region_id`.
-
-    `skipped` counts what has no caption, by reason; `problems` name the pictures that could not be read.
-    """
-
-    modality: str
-    file: Path
-    key: str
-    made: int
-    skipped: dict[str, int]
-    problems: list[Problem]
-    check: CaptionCheck
-    note: str | None = None
-
-    def spec(self) -> dict[str, str]:
-        """What a city.yaml says of them under `captions`; `file` relative to its own folder."""
-        column = {"image": "image"} if self.key == "image" else {"region": "region_id"}
-        return {"file": self.file.name, **column, "text": "caption"}
-
-
 def caption_city(
     city: City,
     captioner: Use,
@@ -64,13 +41,15 @@ def caption_city(
     modalities: list[str] | None = None,
     data: Path | None = None,
     bands: list[int] | None = None,
+    attach: bool = False,
     progress: Progress | None = None,
-) -> list[Captions]:
+) -> list[CaptionFiles]:
     """Describe every image (or region) of `modalities`, by default of all, into `out/MODALITY.jsonl` and `.parquet`.
 
     One row a caption: `region_id` (of an image in several regions, the first), `image` (null where a region is
     described), `modality`, `caption`, `tokens` (null where the captioner counts none), `captioner`, `model`,
-    `revision`, `prompt`. A picture that cannot be read has no row. For `data` and `bands` see `find_subjects`.
+    `revision`, `prompt`. A picture that cannot be read has no row. For `data` and `bands` see `find_subjects`; with
+    `attach` the captions become part of the prepared city, as by `attach_captions`.
 
     Finished batches are kept in `out/MODALITY.partial.jsonl`: the same call after a kill goes on from there and ends
     with the same files. What is finished is not made again.
@@ -85,16 +64,23 @@ def caption_city(
         made = registry.create("captioner", captioner, city)
         chosen = choose_modalities(made, city, modalities)
         subjects = [find_subjects(made, city, name, data, bands) for name in chosen]
+    if attach:
+        for name in chosen:
+            check_attachable(city, name)
     job = _Job(made, captioner.name, who, out, progress)
     try:
         with locked(out / ".lock", wait=False):
-            return [job.run(one, city) for one in subjects]
+            files = [job.run(one, city) for one in subjects]
     except BlockingIOError:
         raise UserError(
             Problem("another process writes captions here; wait for it, or choose another --out", out)
         ) from None
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
         raise unwritable(out, "captions", error) from None
+    if attach:
+        for one in files:
+            city = attach_captions(city, one.modality, Captions(**one.spec()), one.file.parent)
+    return files
 
 
 @dataclass
@@ -107,33 +93,23 @@ class _Job:
     out: Path
     progress: Progress
 
-    def run(self, subjects: Subjects, city: City) -> Captions:
+    def run(self, subjects: Subjects, city: City) -> CaptionFiles:
         file = self.out / f"{subjects.modality}.jsonl"
         with _contained(self.who, "its settings"):
             settings = {
                 "captioner": self.name,
                 **self.captioner.settings(subjects.modality),
+                "model": self.captioner.model or self.name,
                 "of": subjects.source,
                 "described": len(subjects),
             }
-        about = self._finished(file, settings)
-        if about is None:
-            about = self._make(subjects, city, file, settings)
-        return _opened(subjects, file, about)
+        if is_finished(file, settings):
+            self.progress.say(f"captions.{subjects.modality} are there already")
+        else:
+            self._make(subjects, city, file, settings)
+        return open_captions(file, subjects)
 
-    def _finished(self, file: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
-        """What is known of captions that were finished before."""
-        about = file.with_suffix(".json")
-        if not (about.is_file() and file.is_file() and file.with_suffix(".parquet").is_file()):
-            return None
-        try:
-            found = read_json(about)
-            check_settings(found["settings"], settings, about)
-        except (ValueError, KeyError, TypeError):
-            raise UserError(Problem("is damaged; remove it to begin anew", about)) from None
-        return found
-
-    def _make(self, subjects: Subjects, city: City, file: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    def _make(self, subjects: Subjects, city: City, file: Path, settings: dict[str, Any]) -> None:
         with CaptionLog(file.with_suffix(".partial.jsonl"), settings) as log:
             done, total = len(log.records), len(subjects)
             if done:
@@ -146,9 +122,12 @@ class _Job:
                     if silent:
                         self._check_silence(log, subjects)
                     stage.advance(len(records))
-            about = self._write(subjects, city, file, settings, log.records)
+            if not any("caption" in record for record in log.records):
+                log.remove()
+                reason = f" The first: {log.records[0]['skipped']}" if log.records else ""
+                raise UserError(f"none of the {total} of {subjects.modality} could be described.{reason}")
+            write_captions(file, subjects, city.region_ids, log.records, settings)
             log.remove()
-        return about
 
     def _batches(self, subjects: Subjects, done: int) -> Iterator[list[Record]]:
         """The records of one batch after the other: while one is captioned the next are decoded and loaded."""
@@ -173,33 +152,18 @@ class _Job:
             return chosen, problems, self.captioner.load(batch)
 
     def _caption(self, subjects: Subjects, chosen: range, problems: dict[int, Problem], batch: Any) -> list[Record]:
-        expected = len(chosen) - len(problems)
-        texts: list[str] = []
-        counts: list[int] | None = None
-        if expected:
-            where = _where(subjects, chosen)
-            with _contained(self.who, where):
-                texts = self._checked(self.captioner.caption(batch), expected, where)
-                counts = self.captioner.tokens(texts)
-                if counts is not None and len(counts) != expected:
-                    raise ValueError(f"`tokens` counted {len(counts)} texts of {expected}")
-        counted = [None] * expected if counts is None else [int(count) for count in counts]
-        captions = iter([{"caption": text, "tokens": n} for text, n in zip(texts, counted, strict=True)])
-        return [{"skipped": str(problems[place])} if place in problems else next(captions) for place in chosen]
-
-    def _checked(self, texts: Any, expected: int, where: str) -> list[str]:
-        """The texts, if they are what a captioner must return."""
-        remedy = "`caption` must return one text for each image or region of its batch, in order"
-        if texts is None:
-            raise UserError(f"{self.who} returned nothing for {where}: {remedy}")
-        if isinstance(texts, (str, bytes)) or not isinstance(texts, (list, tuple)):
-            raise UserError(f"{self.who} returned a {type(texts).__name__} for {where}: {remedy}, as a list")
-        odd = next((text for text in texts if not isinstance(text, str)), None)
-        if odd is not None or None in texts:
-            raise UserError(f"{self.who} returned a {type(odd).__name__} among its texts for {where}: {remedy}")
-        if len(texts) != expected:
-            raise UserError(f"{self.who} returned {len(texts)} texts for the {expected} of {where}: {remedy}")
-        return list(texts)
+        captions: list[Caption] = []
+        if len(problems) < len(chosen):
+            with _contained(self.who, _where(subjects, chosen)):
+                made = self.captioner.caption(batch)
+            if fault := _fault(made, len(chosen) - len(problems)):
+                raise UserError(
+                    f"{self.who} returned {fault} for {_where(subjects, chosen)}: `caption` must return a list with "
+                    "one Caption(text) for each image or region of its batch, in order"
+                )
+            captions = made
+        told = ({"caption": one.text, "tokens": one.tokens} for one in captions)
+        return [{"skipped": str(problems[place])} if place in problems else next(told) for place in chosen]
 
     def _check_silence(self, log: CaptionLog, subjects: Subjects) -> None:
         """Stop where no word was said so far, and enough was asked to know that none will be."""
@@ -207,64 +171,27 @@ class _Job:
         if made and (made >= SILENT_AFTER or len(log.records) == len(subjects)):
             log.remove()
             asked = self.captioner.prompt(subjects.modality)
-            ask = (
-                f"It was asked '{asked}': ask otherwise by --set prompts.{subjects.modality}=…, or c" if asked else "C"
-            )
+            hint = f" to '{asked}'; ask otherwise by --set prompts.{subjects.modality}=…" if asked else ""
             raise UserError(
-                f"{self.who} returned no word for any of the first {made} of {subjects.modality}. {ask}hoose another "
-                "captioner or model"
+                f"{self.who} returned no word for any of the first {made} of {subjects.modality}{hint}; or choose "
+                "another captioner or model"
             )
 
-    def _write(
-        self, subjects: Subjects, city: City, file: Path, settings: dict[str, Any], records: list[Record]
-    ) -> dict[str, Any]:
-        """The files of finished captions, and what is known of them, which is written last."""
-        import polars as pl
 
-        said = np.flatnonzero(["caption" in record for record in records])
-        ids, images = city.region_ids, subjects.images
-        text = pl.String
-        table = pl.DataFrame(
-            {
-                "region_id": pl.Series([ids[subjects.regions[i]] for i in said], dtype=text),
-                "image": pl.Series([None if images is None else images[i] for i in said], dtype=text),
-                "modality": pl.Series([subjects.modality] * len(said), dtype=text),
-                "caption": pl.Series([records[i]["caption"] for i in said], dtype=text),
-                "tokens": pl.Series([records[i]["tokens"] for i in said], dtype=pl.Int64),
-                "captioner": pl.Series([self.name] * len(said), dtype=text),
-                "model": pl.Series([self.captioner.model or self.name] * len(said), dtype=text),
-                "revision": pl.Series([self.captioner.revision] * len(said), dtype=text),
-                "prompt": pl.Series([self.captioner.prompt(subjects.modality)] * len(said), dtype=text),
-            }
-        )
-        about = {
-            "settings": settings,
-            "unreadable": [record["skipped"] for record in records if "skipped" in record],
-        }
-        if not len(said):
-            why = Counter(about["unreadable"]).most_common(1)
-            reason = f" The first: {why[0][0]}" if why else ""
-            raise UserError(f"none of the {len(subjects)} of {subjects.modality} could be described.{reason}")
-        with whole(file) as temporary:
-            table.write_ndjson(temporary)
-        with whole(file.with_suffix(".parquet")) as temporary:
-            table.write_parquet(temporary)
-        write_json(file.with_suffix(".json"), about)
-        return about
-
-
-def _opened(subjects: Subjects, file: Path, about: dict[str, Any]) -> Captions:
-    """Finished captions, checked."""
-    import polars as pl
-
-    table = pl.read_parquet(file.with_suffix(".parquet"))
-    key = "region_id" if subjects.images is None else "image"
-    limit = about["settings"].get("max_tokens", MAX_TOKENS)
-    check = check_captions(table["caption"].to_list(), table[key].to_list(), table["tokens"].to_list(), limit)
-    unreadable = about["unreadable"]
-    skipped = dict(subjects.dropped) | ({"that cannot be read": len(unreadable)} if unreadable else {})
-    problems = [Problem(text) for text in unreadable]
-    return Captions(subjects.modality, file, key, len(table), skipped, problems, check, subjects.note)
+def _fault(made: Any, expected: int) -> str | None:
+    """What is wrong with what a captioner returned."""
+    if made is None:
+        return "nothing"
+    if not isinstance(made, list):
+        return f"a {type(made).__name__}"
+    if len(made) != expected:
+        return f"{len(made)} captions instead of {expected}"
+    for one in made:
+        if not isinstance(one, Caption):
+            return f"a {type(one).__name__} as a caption"
+        if not isinstance(one.text, str):
+            return f"a {type(one.text).__name__} as the text of a caption"
+    return None
 
 
 def _where(subjects: Subjects, chosen: range) -> str:

@@ -56,8 +56,8 @@ def check_captions(
 
     - empty: nothing, or only signs.
     - repeated: another id has the same text, but for case, spaces and the final sign.
-    - truncated: the last sign ends no sentence, and the caption has at least 9/10 of `max_tokens` by `tokens` or, where
-      its tokens are not known, at least half as many words: an English word is mostly one token or two.
+    - truncated: the last sign ends no sentence, and the caption has all `max_tokens` by `tokens` or, where its tokens
+      are not known, at least half as many words: an English word is mostly one token or two.
     - contradicting: see `claims`.
     """
     words = [text or "" for text in texts]
@@ -163,7 +163,7 @@ def _normal(text: str) -> str:
 def _is_cut(text: str, tokens: int | None, limit: int) -> bool:
     if _ENDS.search(text.rstrip()):
         return False
-    return tokens >= 0.9 * limit if tokens is not None else len(text.split()) >= limit / 2
+    return tokens >= limit if tokens is not None else len(text.split()) >= limit / 2
 
 
 def _flag(check: CaptionCheck, row: int, flag: str, why: str) -> None:

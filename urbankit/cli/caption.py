@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from urbankit.captioning.caption import Captions
+    from urbankit.captioning.output import CaptionFiles
     from urbankit.city.city import City
     from urbankit.component import Use
 
@@ -41,24 +41,23 @@ def caption(
     [bold]urbankit caption cities/my-city --captioner vlm --data DATA --out DATA/captions[/bold]
     """
     from urbankit.captioning.caption import caption_city
-    from urbankit.city.attach import check_attachable
     from urbankit.cli.output import console
     from urbankit.progress import Progress
 
     use, colours = _use(captioner, sets or []), _bands(bands)
     with Progress() as progress:
         opened, data = _open(city, data, progress)
-        if attach:
-            for name in modality or opened.image_sources:
-                check_attachable(opened, name)
         folder = out or Path("captions", opened.name)
-        made = caption_city(opened, use, folder, modalities=modality, data=data, bands=colours, progress=progress)
+        made = caption_city(
+            opened, use, folder, modalities=modality, data=data, bands=colours, attach=attach, progress=progress
+        )
     for captions in made:
         _show(captions)
+    told = _city_yaml(made, data)
     if attach:
-        _attach(opened, made)
-        return
-    console().print(_city_yaml(made, data), markup=False, soft_wrap=True)
+        names = " and ".join(captions.modality for captions in made)
+        told = f"The city in {opened.path} has captions of {names} now, until it is prepared again"
+    console().print(told, markup=False, soft_wrap=True)
 
 
 def _use(captioner: str, sets: list[str]) -> Use:
@@ -96,7 +95,7 @@ def _open(city: Path, data: Path | None, progress: Any) -> tuple[City, Path | No
     return City.prepare(city, data=sources, progress=progress), sources
 
 
-def _show(captions: Captions) -> None:
+def _show(captions: CaptionFiles) -> None:
     from urbankit.cli.output import console, print_table
 
     say = console()
@@ -106,27 +105,17 @@ def _show(captions: Captions) -> None:
         markup=False,
         soft_wrap=True,
     )
-    for problem in captions.problems[:5]:
-        say.print(f"  skipped: {problem}", markup=False, soft_wrap=True)
-    if len(captions.problems) > 5:
-        say.print(f"  skipped: {len(captions.problems) - 5:,} more, named in {captions.file.with_suffix('.json')}")
+    for message in captions.unreadable[:5]:
+        say.print(f"  skipped: {message}", markup=False, soft_wrap=True)
+    more = len(captions.unreadable) - 5
+    if more > 0:
+        say.print(f"  skipped: {more:,} more, named in {captions.file.with_suffix('.json')}", markup=False)
     if captions.note:
         say.print(captions.note, markup=False, soft_wrap=True)
     print_table("", ("check", "captions", "meaning", "first"), captions.check.rows())
 
 
-def _attach(city: City, made: list[Captions]) -> None:
-    from urbankit.city.attach import attach_captions
-    from urbankit.city.spec import Captions as Spec
-    from urbankit.cli.output import console
-
-    for captions in made:
-        city = attach_captions(city, captions.modality, Spec(**captions.spec()), captions.file.parent)
-    names = ", ".join(captions.modality for captions in made)
-    console().print(f"The city in {city.path} has captions of {names} now", markup=False, soft_wrap=True)
-
-
-def _city_yaml(made: list[Captions], data: Path | None) -> str:
+def _city_yaml(made: list[CaptionFiles], data: Path | None) -> str:
     """What to write into city.yaml so that `prepare` reads the captions; paths there start from the data folder."""
     inside = data is not None and all(one.file.resolve().is_relative_to(data.resolve()) for one in made)
     where = "" if inside else ", with the files copied into the folder of its sources"
