@@ -39,7 +39,8 @@ def test_every_word() -> None:
     # Points per km² of the counted regions are 9.75, 1, 0 and 24: by rank 5/8, 3/8, 1/8 and 7/8. Incomes rank 1/6, 3/6
     # and 5/6; shares are all equal, so that they rank 1/2 and are neither high nor low.
     assert said(small()) == [
-        "An area of 0.923 km² with 9 points of interest: 6 cafe, 2 school and 1 bank. Low mean income (100), share 0.5.",
+        "An area of 0.923 km² with 9 points of interest: 6 cafe, 2 school and 1 bank."
+        " Low mean income (100), share 0.5.",
         "An area of 1 km² with 1 point of interest: 1 farm shop. Share 0.5.",
         "An area of 2 km² without points of interest. Mean income 300, share 0.5.",
         "An area of 1.5 km² with 36 points of interest, many for this city: 9 cafe, 9 farm shop, 9 bank and 9 school."
