@@ -18,20 +18,23 @@ CHAT += "{% endif %}{% endfor %}{% endfor %}{% if add_generation_prompt %} ASSIS
 LAYERS = {"num_hidden_layers": 1, "num_attention_heads": 2, "hidden_size": 16, "intermediate_size": 32}
 
 
-def write_blip2(folder: Path, seed: int = 0) -> Path:
-    """BLIP-2 on OPT, as Salesforce/blip2-opt-2.7b but in size."""
+def write_blip2(
+    folder: Path, seed: int = 0, *, width: int = 16, layers: int = 1, side: int = 28, ends: bool = True
+) -> Path:
+    """BLIP-2 on OPT, as Salesforce/blip2-opt-2.7b but in size; unless it `ends`, it always says all of its tokens."""
     from transformers import Blip2Config, Blip2ForConditionalGeneration, Blip2Processor
     from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
-    images = BlipImageProcessorPil(size={"height": 28, "width": 28})
+    images = BlipImageProcessorPil(size={"height": side, "width": side})
     processor = Blip2Processor(images, _tokenizer(), num_query_tokens=4)
     words = len(processor.tokenizer)
+    sizes = LAYERS | {"hidden_size": width, "intermediate_size": 2 * width, "num_hidden_layers": layers}
     config = Blip2Config(
-        vision_config=LAYERS | {"image_size": 28, "patch_size": 14},
-        qformer_config=LAYERS | {"num_hidden_layers": 2, "vocab_size": 30, "encoder_hidden_size": 16},
+        vision_config=sizes | {"image_size": side, "patch_size": 14},
+        qformer_config=sizes | {"num_hidden_layers": 2, "vocab_size": 30, "encoder_hidden_size": width},
         text_config={
-            **LAYERS, "model_type": "opt", "vocab_size": words, "ffn_dim": 32, "word_embed_proj_dim": 16,
-            "max_position_embeddings": 256, "bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2,
+            **sizes, "model_type": "opt", "vocab_size": words, "ffn_dim": 2 * width, "word_embed_proj_dim": width,
+            "max_position_embeddings": 256, "bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2 if ends else None,
         },
         num_query_tokens=4, image_token_index=processor.tokenizer.convert_tokens_to_ids("<image>"),
     )  # fmt: skip
