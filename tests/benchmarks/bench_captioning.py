@@ -1,9 +1,10 @@
 """Captioning beside the model alone: `python tests/benchmarks/bench_captioning.py [--model NAME] [--images 128]`
 
-Prints images a second of reading and loading alone (JPEG files of 640 x 640 pixels decoded, and the processor), of
-transformers' `generate` alone on batches that are in memory already, and of the whole job, which does both and has every
-batch on disk before the next; and the share of `generate` alone that the job reaches. Without `--model` it is a BLIP-2 of
-random weights, `--width` wide, which says all of its tokens.
+Prints images a second of loading alone (JPEG files of 640 x 640 pixels decoded, and the processor), of transformers'
+`generate` alone on batches that are in memory already, and of the whole job, which does both and has every batch on
+disk before the next; and the share of `generate` alone that the job reaches. Without `--model` it is a BLIP-2 of random
+weights, `--width` wide, which says all of its tokens. On a CPU model and loading share the processors; `--wait 2` waits
+two seconds a batch instead of calling `generate`, as for a GPU, which leaves them free.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 
 import geopandas as gpd
 import numpy as np
@@ -33,6 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="a checkpoint in a folder or on the hub; default random weights")
     parser.add_argument("--width", type=int, default=256, help="of the random BLIP-2")
+    parser.add_argument("--wait", type=float, help="seconds a batch to wait instead of calling `generate`")
     parser.add_argument("--images", type=int, default=128)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=77)
@@ -44,6 +47,8 @@ def main() -> None:
         params = VLM.Params(model=str(model), batch_size=options.batch, max_tokens=options.tokens)
         captioner = VLM(params, city)
         subjects = find_subjects(captioner, city, "svi", folder / "sources")
+        if options.wait is not None:
+            captioner._model.generate = partial(wait, options.wait)
         load, bare = alone(captioner, subjects)
         job = _Job(captioner, "vlm", "vlm", folder / "captions", Progress(quiet=True))
         (folder / "captions").mkdir()
@@ -77,6 +82,12 @@ def alone(captioner: VLM, subjects: Subjects) -> tuple[float, float]:
             torch.cuda.synchronize()
         spent += (perf_counter() - started) if number else 0.0
     return len(subjects) / loading, len(subjects) / spent
+
+
+def wait(seconds: float, input_ids: torch.Tensor, **_: object) -> torch.Tensor:
+    """One word after the prompt, later."""
+    sleep(seconds)
+    return torch.cat([input_ids, torch.full_like(input_ids[:, :1], 50)], dim=1)
 
 
 def pictures(folder: Path, number: int) -> City:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -346,3 +347,20 @@ def test_captions_of_city_yaml_are_not_replaced(tiny_city: City, tmp_path: Path)
     with pytest.raises(UserError, match=r"has captions of 'rsi' that its city\.yaml names; change captions\.rsi there"):
         made(tiny_city, tmp_path, attach=True)
     assert not CALLS
+
+
+def test_the_captioner_of_the_docs(city: City, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Path(__file__).parents[2] / "docs" / "captions.md"
+    [code] = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    (tmp_path / "of_the_docs.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    class Docs:
+        @staticmethod
+        @hookimpl
+        def register_captioners(register: Any) -> None:
+            register("of-the-docs", "of_the_docs:Brightness", "from docs/captions.md")
+
+    registry.add_plugin(Docs, "docs")
+    made(city, tmp_path / "out", captioner="of-the-docs", settings={"bright": 0}, modalities=["rsi"])
+    assert {row["caption"] for row in rows(tmp_path / "out", "rsi")} == {"a bright place"}

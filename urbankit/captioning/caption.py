@@ -136,7 +136,7 @@ class _Job:
         decoders = min(_DECODERS, os.cpu_count() or 1)
         with ThreadPoolExecutor(decoders) as decode, ThreadPoolExecutor(1) as load:
             pixels = ahead(lambda chosen: (chosen, subjects.read(chosen)), places, decoders, decode)
-            for chosen, problems, batch in ahead(partial(self._load, subjects), pixels, 2, load):
+            for chosen, problems, batch in ahead(partial(self._load, subjects), pixels, 1, load):
                 yield self._caption(subjects, chosen, problems, batch)
 
     def _load(self, subjects: Subjects, read: tuple[range, Pixels]) -> tuple[range, dict[int, Problem], Any]:

@@ -74,7 +74,7 @@ class ImageSource:
 
     name; `bands` and their `band_names`; `size` (h, w); `dtype` 'uint8', or 'float32' with NaN where a pixel is missing
     region: int64[M], sorted; lonlat: float64[M, 2] in degrees; image_ids: the M paths or region ids
-    files: the M paths in the data folder that pictures were decoded from
+    files: the M paths in the data folder of what was read; of a mosaic, its rasters joined by +
     band_mean, band_std: float64[bands] over valid pixels, those of uint8 scaled to 0..1
     content_hash: of pixels and index
     """

@@ -304,6 +304,7 @@ def _dump(spec: Any) -> dict[str, Any]:
 
 
 def write_table(table: Any, path: Path) -> None:
+    """Write a frame of polars or pandas, without its index, as Parquet, whole or not at all."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -27,7 +27,7 @@ def caption(
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder to write; default captions/NAME.")] = None,
     data: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder of the city's sources: pictures are read from there, in full size."),
+        typer.Option(metavar="DIR", help="Folder of the city's sources, to read its images larger than it keeps them."),
     ] = None,
     bands: Annotated[
         str | None, typer.Option(metavar="R,G,B", help="Bands that are red, green and blue, counted from 1.")
