@@ -159,12 +159,12 @@ def _patches(
 
     images = MosaicImages(**spec)
     names = [images.mosaic] if isinstance(images.mosaic, str) else list(images.mosaic)
-    paths = [inside(data, name) for name in names]
-    missing = [name for name, path in zip(names, paths, strict=True) if path is None or not path.is_file()]
-    if missing:
-        raise UserError(
-            [Problem(f"there is no '{name}'; give the folder of the city's sources", data) for name in missing]
-        )
+    paths: list[Path] = []
+    for name in names:
+        path = inside(data, name)
+        if path is None or not path.is_file():
+            raise UserError(Problem(f"there is no '{name}'; give the folder of the city's sources", data))
+        paths.append(path)
     bands = mosaic_bands(paths, images.bands)
     extent_m = patch_extent_m(images, city.regions)
     height, width = images.height_width
