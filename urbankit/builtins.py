@@ -60,6 +60,12 @@ def register_pair_weights(register: Register) -> None:
 
 
 @hookimpl
+def register_captioners(register: Register) -> None:
+    register("template", "urbankit.captioners.template:Template", "what a city's counts and tables say of a region")
+    register("vlm", "urbankit.captioners.vlm:VLM", "BLIP-2 or any other image-text-to-text model of transformers")
+
+
+@hookimpl
 def register_heads(register: Register) -> None:
     register("forest", "urbankit.heads.forest:Forest", "random forest on the frozen embedding")
     register("gp", "urbankit.heads.gp:GP", "Gaussian process on the frozen embedding, a length scale a block")

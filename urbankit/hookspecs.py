@@ -65,6 +65,11 @@ def register_pair_weights(register: Register) -> None:
 
 
 @hookspec
+def register_captioners(register: Register) -> None:
+    """Captioners (`urbankit.captioners.base.Captioner`): an image or a region in, a text about it out."""
+
+
+@hookspec
 def register_heads(register: Register) -> None:
     """Heads: a region embedding in, a task's prediction out."""
 

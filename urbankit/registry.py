@@ -27,6 +27,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "subgraph": ("sample",),
     "fusion": ("forward",),
     "pair_weight": ("forward",),
+    "captioner": ("caption",),
     "head": ("forward",),
     "method": ("loss", "forward", "parts"),
 }

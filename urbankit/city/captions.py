@@ -49,6 +49,7 @@ def build_captions(
     if not len(matched):
         problems.add(f"every text in column '{spec.text}' is empty", file=path, key=f"{report.key}.text")
         return None
+    _note_odd(matched, images, report)
     repeated = len(matched) - matched["text"].n_unique()
     if repeated:
         report.note(f"captions that repeat the text of another: {repeated}")
@@ -76,6 +77,24 @@ def _by_image(
         problems.add(f"no image in column '{spec.image}' is in a region; it names {some}", file=path, key=report.key)
         return None
     return matched
+
+
+def _note_odd(matched: pl.DataFrame, images: ImageSource | None, report: SourceReport) -> None:
+    """Note captions that were cut off, and those that contradict themselves or another caption of their image."""
+    import polars as pl
+
+    from urbankit.captioning.check import FLAGS, check_captions
+
+    if images is None:  # captions of one region may be of several images, so each stands for itself
+        ids, texts = [str(row) for row in range(len(matched))], matched["text"].to_list()
+    else:  # an image in several regions has a row in each
+        names = [images.image_ids[row] for row in matched["image"]]
+        once = matched.with_columns(id=pl.Series(names)).unique(["id", "text"], maintain_order=True)
+        ids, texts = once["id"].to_list(), once["text"].to_list()
+    counts = check_captions(texts, ids).counts()
+    for flag in ("truncated", "contradicting"):
+        if counts[flag]:
+            report.note(f"{flag} captions ({FLAGS[flag]}): {counts[flag]}; `urbankit caption-check` names them")
 
 
 def _text(frame: pl.DataFrame, column: str) -> pl.Series:

@@ -64,11 +64,17 @@ def prepare_images(
         return None
 
 
+def patch_extent_m(spec: MosaicImages, regions: gpd.GeoDataFrame) -> float:
+    """Side on the ground of the patches of a mosaic, in metres; `regions` in a projected CRS."""
+    return spec.extent_m or math.sqrt(float(np.median(regions.area)))
+
+
 class ImageSource:
     """The images of one source, by row; several rows may belong to one region. Safe to share between threads.
 
     name; `bands` and their `band_names`; `size` (h, w); `dtype` 'uint8', or 'float32' with NaN where a pixel is missing
     region: int64[M], sorted; lonlat: float64[M, 2] in degrees; image_ids: the M paths or region ids
+    files: the M paths in the data folder of what was read; of a mosaic, its rasters joined by +
     band_mean, band_std: float64[bands] over valid pixels, those of uint8 scaled to 0..1
     content_hash: of pixels and index
     """
@@ -92,6 +98,7 @@ class ImageSource:
         self.region = index["region"].to_numpy(np.int64)
         self.lonlat = index[["lon", "lat"]].to_numpy(np.float64)
         self.image_ids: list[str] = index["image_id"].tolist()
+        self.files: list[str] = index["file"].tolist()
 
     @classmethod
     def open(cls, folder: str | Path, entry: dict[str, Any]) -> ImageSource:
@@ -193,7 +200,7 @@ def _find_patches(
 ) -> _Found:
     names = [spec.mosaic] if isinstance(spec.mosaic, str) else list(spec.mosaic)
     bands = mosaic_bands(_paths(data_folder, names, f"{key}.mosaic"), spec.bands)
-    extent_m = spec.extent_m or math.sqrt(float(np.median(regions.area)))
+    extent_m = patch_extent_m(spec, regions)
     centres = regions.geometry.centroid
     xy = np.stack([centres.x, centres.y], 1)
     return _Found(

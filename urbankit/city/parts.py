@@ -126,7 +126,7 @@ def captions_part(context: Context, name: str, spec: Captions, regions: str, ima
             source = ImageSource.open(context.out / "images" / name, context.images[name])
         ids = RegionIds(context.regions.region_id)
         table = build_captions(spec, ids, source, context.data, context.problems, report)
-        return None if table is None else Built(lambda: _write(table, context.out / f"captions/{name}.parquet"))
+        return None if table is None else Built(lambda: write_table(table, context.out / f"captions/{name}.parquet"))
 
     depends = {"spec": _dump(spec), "regions": regions, "images": images}
     return Part(f"captions.{name}", _inputs(context.data, depends, [spec.file]), [f"captions/{name}.parquet"], build)
@@ -155,7 +155,7 @@ def poi_part(context: Context, spec: PoiSpec, regions: str) -> Part:
             .sort("region", "category")
             .with_columns(category=names.gather(pl.concat([found, none]).sort("region", "category")["category"]))
         )
-        return Built(lambda: _write(table, context.out / "poi.parquet"), {"categories": poi.categories})
+        return Built(lambda: write_table(table, context.out / "poi.parquet"), {"categories": poi.categories})
 
     files = [path for key, path in sources(context.spec) if key.startswith("poi.")]
     inputs = _inputs(context.data, {"spec": _dump(spec), "regions": regions}, files)
@@ -173,7 +173,7 @@ def flows_part(context: Context, spec: FlowSpec, regions: str) -> Part:
 
         def write() -> None:
             for name, table in zip(files, (flows.pairs, flows.times), strict=False):
-                _write(table, context.out / name)
+                write_table(table, context.out / name)
 
         return Built(write)
 
@@ -208,7 +208,7 @@ def table_part(context: Context, name: str, spec: Table, regions: str) -> Part:
             for note in suspicious_values(column, ids.ids):
                 report.note(f"'{column_name}': {note}")
         table = pl.DataFrame({column_name: values[:, i] for i, column_name in enumerate(columns)})
-        return Built(lambda: _write(table, context.out / f"tables/{name}.parquet"), {"columns": columns})
+        return Built(lambda: write_table(table, context.out / f"tables/{name}.parquet"), {"columns": columns})
 
     inputs = _inputs(context.data, {"spec": _dump(spec), "regions": regions}, [spec.file])
     return Part(f"tables.{name}", inputs, [f"tables/{name}.parquet"], build)
@@ -228,7 +228,7 @@ def target_part(context: Context, name: str, spec: TargetSpec, regions: str) -> 
         value = value.fill_nan(None) if target.kind == "regression" else value
         table = pl.DataFrame({"region_id": list(context.regions.region_id), "value": value})
         entry = {"kind": target.kind, "unit": target.unit}
-        return Built(lambda: _write(table, context.out / f"targets/{name}.parquet"), entry)
+        return Built(lambda: write_table(table, context.out / f"targets/{name}.parquet"), entry)
 
     key = f"targets.{name}"
     files = [path for source, path in sources(context.spec) if source.startswith(f"{key}.")]
@@ -303,7 +303,8 @@ def _dump(spec: Any) -> dict[str, Any]:
     return spec.model_dump(mode="json")
 
 
-def _write(table: Any, path: Path) -> None:
+def write_table(table: Any, path: Path) -> None:
+    """Write a frame of polars or pandas, without its index, as Parquet, whole or not at all."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,24 +61,46 @@ def decode_picture(path: Path, size: tuple[int, int]) -> np.ndarray:
     """
     from PIL import Image, ImageOps
 
-    height, width = size
+    def fit(image: Image.Image) -> Image.Image:
+        return ImageOps.fit(image, size[::-1], method=Image.Resampling.BICUBIC)
+
+    # Twice the final size leaves the scaling its detail.
+    return np.ascontiguousarray(_decode(path, 2 * max(size), fit).transpose(2, 0, 1))
+
+
+def read_picture(path: Path, longest: int) -> np.ndarray:
+    """One picture whole, as uint8[h, w, 3] of RGB, shrunk where a side has more than `longest` pixels.
+
+    Upright, and read and refused, as by `decode_picture`.
+    """
+    from PIL import Image
+
+    def shrink(image: Image.Image) -> Image.Image:
+        image.thumbnail((longest, longest), Image.Resampling.BICUBIC)
+        return image
+
+    return _decode(path, longest, shrink)
+
+
+def _decode(path: Path, enough: int, resize: Callable[[Image.Image], Image.Image]) -> np.ndarray:
+    """uint8[h, w, 3] of what `resize` makes of the picture, which was decoded with at least `enough` pixels a side."""
+    from PIL import Image, ImageOps
+
     if not path.is_file():
         raise UserError(Problem("image not found", path))
     try:
         with Image.open(path, formats=_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise UserError(_too_large(path, f"{image.width:,} x {image.height:,} pixels"))
-            # JPEG can be decoded at 1/2, 1/4 or 1/8; twice the final size leaves the scaling its detail.
-            image.draft(None, (2 * max(size), 2 * max(size)))
-            upright = ImageOps.exif_transpose(image)
-            fitted = ImageOps.fit(_rgb(upright, path), (width, height), method=Image.Resampling.BICUBIC)
+            # JPEG can be decoded at 1/2, 1/4 or 1/8.
+            image.draft(None, (enough, enough))
+            return np.array(resize(_rgb(ImageOps.exif_transpose(image), path)))
     except UserError:
         raise
     except Image.DecompressionBombError as error:
         raise UserError(_too_large(path, str(error).split(" exceeds")[0])) from None
     except Exception as error:  # (Pillow's decoders raise errors of many kinds on damaged files)
         raise UserError(Problem(f"image cannot be decoded, truncated or damaged: {error}", path)) from None
-    return np.ascontiguousarray(np.asarray(fitted).transpose(2, 0, 1))
 
 
 def _attempt(path: Path, size: tuple[int, int]) -> np.ndarray | Problem:

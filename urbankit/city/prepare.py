@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -184,8 +184,7 @@ class _Preparation:
         return [] if present is None else city.regions.region_id[~present].tolist()
 
     def _in_order(self) -> list[str]:
-        order = ["regions", "images", "captions", "poi", "flows", "tables", "targets"]
-        return sorted(self.done, key=lambda key: order.index(key.split(".", 1)[0]))
+        return in_order(self.done)
 
     def _manifest(self, *, complete: bool) -> dict[str, Any]:
         entries = self.done if complete else self.kept | self.done
@@ -215,6 +214,12 @@ class _Preparation:
                 (out / name).parent.rmdir()
         for left_by_a_kill in out.rglob(".*"):
             left_by_a_kill.unlink()
+
+
+def in_order(keys: Iterable[str]) -> list[str]:
+    """Keys of parts as manifest and report have them: by kind, then as they come."""
+    order = ["regions", "images", "captions", "poi", "flows", "tables", "targets"]
+    return sorted(keys, key=lambda key: order.index(key.split(".", 1)[0]))
 
 
 def _check_sources(spec: CitySpec, spec_file: Path, data: Path) -> None:

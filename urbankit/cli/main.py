@@ -7,7 +7,21 @@ from typing import Annotated
 import typer
 
 from urbankit import __version__
-from urbankit.cli import bench, compare, demo, doctor, encode, list_components, prepare, run, schema, show, validate
+from urbankit.cli import (
+    bench,
+    caption,
+    caption_check,
+    compare,
+    demo,
+    doctor,
+    encode,
+    list_components,
+    prepare,
+    run,
+    schema,
+    show,
+    validate,
+)
 from urbankit.cli.errors import Group
 
 app = typer.Typer(
@@ -26,6 +40,8 @@ app.command("bench")(bench.bench)
 app.command("compare")(compare.compare)
 app.command("prepare")(prepare.prepare)
 app.command("encode")(encode.encode)
+app.command("caption")(caption.caption)
+app.command("caption-check")(caption_check.caption_check)
 app.command("demo")(demo.demo)
 app.command("schema")(schema.schema)
 app.command("doctor")(doctor.doctor)

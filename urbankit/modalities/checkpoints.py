@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # Where several are there the first is read. Pickles only by torch's weights-only reader, which builds tensors and plain
 # containers and calls nothing else; a repository's own Python files are never read.
 WEIGHTS = ("model.safetensors", "model-*.safetensors", "pytorch_model.bin", "pytorch_model-*.bin")
-BESIDE = ("*.json", "*.txt", "*.model")
+BESIDE = ("*.json", "*.jinja", "*.txt", "*.model")
 SINGLE = ("*.safetensors", "*.ckpt", "*.pt", "*.pth", "*.bin")
 VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
 PATIENCE_S = 5.0
@@ -103,11 +103,11 @@ def load_model(kind: Any, folder: Path, key: str, unneeded: str = "", **options:
     import torch
 
     safe = any(name.endswith(".safetensors") for name in _first_kind([path.name for path in folder.iterdir()]))
+    options = {"dtype": torch.float32, "attn_implementation": "sdpa"} | options
     with _explained(folder, key), _quiet():
         model, found = kind.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True, use_safetensors=safe, weights_only=True,
-            dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True, ignore_mismatched_sizes=True,
-            **options,
+            output_loading_info=True, ignore_mismatched_sizes=True, **options,
         )  # fmt: skip
     for what, names in (
         ("lacks", found["missing_keys"]),
@@ -131,6 +131,19 @@ def load_tokenizer(folder: Path, key: str) -> Any:
         )
     with _explained(folder, key):
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+
+
+def load_processor(folder: Path, key: str) -> Any:
+    """The transformers processor in `folder`, which makes a model's inputs of images and texts."""
+    from transformers import AutoProcessor
+
+    with _explained(folder, key), _quiet():
+        found = AutoProcessor.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    missing = [part for part in ("image_processor", "tokenizer") if getattr(found, part, None) is None]
+    if missing:
+        message = f"the checkpoint has no {' and no '.join(missing)}; copy preprocessor and tokenizer files beside it"
+        raise UserError(Problem(message, folder, key=key))
+    return found
 
 
 def read_json_of(folder: Path, name: str, key: str) -> Any:

@@ -1,0 +1,63 @@
+"""A synthetic city of 16 regions without captions, and small checkpoints, made once for all tests."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tiny_vlm import write_blip2, write_llava
+
+from urbankit.city.city import City
+
+
+@pytest.fixture(scope="session")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of its sources; city.yaml names no captions."""
+    from urbankit.demo import write_demo
+
+    spec = write_demo(tmp_path_factory.mktemp("captions") / "sources", regions=16, seed=1)
+    spec.write_text(re.sub(r"captions:\n(  .*\n)+", "", spec.read_text()))
+    return spec.parent
+
+
+@pytest.fixture(scope="session")
+def city(sources: Path) -> City:
+    return City.prepare(sources / "city.yaml", out=sources.parent / "city")
+
+
+@pytest.fixture
+def copied(city: City, tmp_path: Path) -> City:
+    """The city in a folder of its own, which a test may change."""
+    return City.open(shutil.copytree(city.path, tmp_path / "city"))
+
+
+@pytest.fixture(scope="session")
+def blip2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_blip2(tmp_path_factory.mktemp("blip2"))
+
+
+@pytest.fixture(scope="session")
+def llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_llava(tmp_path_factory.mktemp("llava"))
+
+
+@pytest.fixture
+def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[str, str]]:
+    """Runs the command line in this process, checks its exit status and gives standard output and error."""
+    import sys
+
+    from urbankit.cli.main import main
+
+    def run(*args: object, status: int = 0) -> tuple[str, str]:
+        monkeypatch.setattr(sys, "argv", ["urbankit", *map(str, args)])
+        with pytest.raises(SystemExit) as exited:
+            main()
+        out, err = capfd.readouterr()
+        assert (exited.value.code or 0) == status, (out, err)
+        assert "Traceback" not in err
+        return out, err
+
+    return run

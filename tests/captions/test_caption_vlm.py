@@ -1,0 +1,133 @@
+"""Captions by vision-language models: token for token those of transformers called directly, and every mistake."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pydantic import ValidationError
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from urbankit import UserError
+from urbankit.captioners.base import Batch, Caption
+from urbankit.captioners.vlm import ANY_IMAGE, PROMPTS, VLM
+
+
+@pytest.fixture(scope="module")
+def pixels(city) -> list[np.ndarray]:
+    return list(city.images("svi").read(np.arange(6)).transpose(0, 2, 3, 1))
+
+
+def describe(city: Any, model: Path, pixels: list[np.ndarray], modality: str = "svi", start: int = 0, **params: Any):
+    captioner = VLM(VLM.Params(model=str(model), **params), city)
+    return captioner.caption(captioner.load(Batch(modality, start, np.zeros(len(pixels), np.int64), pixels)))
+
+
+def directly(model: Path, text: str, pixels: list[np.ndarray], **options: Any) -> list[Caption]:
+    """What a user of transformers would write."""
+    processor = AutoProcessor.from_pretrained(model)
+    network = AutoModelForImageTextToText.from_pretrained(model).eval()
+    pictures = [Image.fromarray(one) for one in pixels]
+    inputs = processor(images=pictures, text=[text] * len(pixels), return_tensors="pt")
+    out = network.generate(**inputs, do_sample=False, **options)[:, inputs["input_ids"].shape[1] :]
+    said = processor.batch_decode(out, skip_special_tokens=True)
+    counts = [(row > 2).sum().item() for row in out]  # <s>, <pad> and </s> are 0, 1 and 2
+    return [Caption(" ".join(text.split()), count) for text, count in zip(said, counts, strict=True)]
+
+
+@pytest.mark.parametrize("modality", ["rsi", "svi"])
+def test_blip2_says_what_transformers_says(city, blip2: Path, pixels, modality: str) -> None:
+    said = describe(city, blip2, pixels, modality)
+    assert said == directly(blip2, f"Question: {PROMPTS[modality]} Answer:", pixels, max_new_tokens=77)
+    assert len({one.text for one in said}) > 1
+    assert max(one.tokens for one in said) <= 77
+
+
+def test_another_family_is_asked_through_its_chat_template(city, llava: Path, pixels) -> None:
+    said = describe(city, llava, pixels, "rsi", max_tokens=9)
+    assert said == directly(llava, f"USER: <image> {PROMPTS['rsi']} ASSISTANT:", pixels, max_new_tokens=9)
+    assert max(one.tokens for one in said) <= 9
+
+
+def test_prompt_and_form_are_the_users(city, blip2: Path, pixels) -> None:
+    said = describe(city, blip2, pixels, prompts={"svi": "A street"}, form="{prompt} with", max_tokens=5)
+    assert said == directly(blip2, "A street with", pixels, max_new_tokens=5)
+    captioner = VLM(VLM.Params(model=str(blip2), prompts={"svi": "A street"}), city)
+    assert (captioner.prompt("svi"), captioner.prompt("rsi")) == ("A street", PROMPTS["rsi"])
+    assert captioner.prompt("nightlight") == ANY_IMAGE
+
+
+def test_beams(city, blip2: Path, pixels) -> None:
+    said = describe(city, blip2, pixels, beams=3, max_tokens=6)
+    question = f"Question: {PROMPTS['svi']} Answer:"
+    assert said == directly(blip2, question, pixels, max_new_tokens=6, num_beams=3)
+
+
+def test_draws_are_those_of_the_seed_and_the_place(city, blip2: Path, pixels) -> None:
+    def drawn(seed: int, start: int) -> list[Caption]:
+        torch.rand(3)  # what else was drawn in the process does not matter
+        return describe(city, blip2, pixels, temperature=1.5, seed=seed, start=start, max_tokens=8)
+
+    assert drawn(1, 0) == drawn(1, 0)
+    assert drawn(1, 0) != drawn(2, 0)
+    assert drawn(1, 0) != drawn(1, 6)
+
+
+def test_what_is_recorded(city, blip2: Path, tmp_path: Path) -> None:
+    import hashlib
+
+    captioner = VLM(VLM.Params(model=str(blip2)), city)
+    digest = hashlib.sha256((blip2 / "model.safetensors").read_bytes()).hexdigest()
+    settings = captioner.settings("rsi")
+    assert (settings["model"], settings["revision"]) == (str(blip2), f"sha256:{digest}")
+    assert settings["prompt"] == PROMPTS["rsi"]
+    assert settings["precision"] in ("fp32", "bf16")
+    assert not {"batch_size", "device", "prompts"} & set(settings)
+
+
+def test_a_checkpoint_of_another_kind(city, tmp_path: Path) -> None:
+    from transformers import CLIPConfig, CLIPModel
+
+    small = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    config = CLIPConfig(text_config=small, vision_config=small | {"image_size": 16, "patch_size": 8})
+    CLIPModel(config).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=r"type 'clip' is not an image-text-to-text model.*blip2-opt-2\.7b"):
+        VLM(VLM.Params(model=str(tmp_path)), city)
+
+
+def test_a_checkpoint_without_its_processor(city, blip2: Path, pixels, tmp_path: Path) -> None:
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((blip2 / name).read_bytes())
+    with pytest.raises(UserError, match=r"processor|tokenizer"):
+        describe(city, tmp_path, pixels)
+
+
+def test_pickled_weights_are_not_read(city, blip2: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_bytes((blip2 / "config.json").read_bytes())
+    (tmp_path / "model.bin").write_bytes(b"")
+    with pytest.raises(UserError, match=r"no model\.safetensors"):
+        VLM(VLM.Params(model=str(tmp_path)), city)
+
+
+def test_a_name_without_network_fails_in_seconds(city, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    start = time.monotonic()
+    with pytest.raises(UserError, match=r"hf download Salesforce/blip2-opt-2\.7b --local-dir FOLDER"):
+        VLM(VLM.Params(), city)
+    assert time.monotonic() - start < 10
+
+
+def test_int8_says_what_it_needs(city, blip2: Path) -> None:
+    with pytest.raises(UserError, match=r"int8 needs (a CUDA device|bitsandbytes)"):
+        VLM(VLM.Params(model=str(blip2), precision="int8"), city)
+
+
+def test_a_form_without_its_prompt() -> None:
+    with pytest.raises(ValidationError, match=r"must contain \{prompt\}"):
+        VLM.Params(form="Describe this.")

@@ -1,0 +1,128 @@
+"""`urbankit caption`"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from urbankit.captioning.output import CaptionFiles
+    from urbankit.city.city import City
+    from urbankit.component import Use
+
+
+def caption(
+    city: Annotated[Path, typer.Argument(metavar="CITY", help="A prepared city, or the CITY.yaml to prepare first.")],
+    captioner: Annotated[str, typer.Option(help="What writes: template, vlm (BLIP-2), or a plugin's.")] = "template",
+    modality: Annotated[
+        list[str] | None, typer.Option(help="Image source to describe, such as rsi or svi; default all. Repeatable.")
+    ] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="A.B=C", help="One parameter of the captioner; may be given many times."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder to write; default captions/NAME.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of the city's sources, to read its images larger than it keeps them."),
+    ] = None,
+    bands: Annotated[
+        str | None, typer.Option(metavar="R,G,B", help="Bands that are red, green and blue, counted from 1.")
+    ] = None,
+    attach: Annotated[bool, typer.Option("--attach", help="Add the captions to the prepared city.")] = False,
+) -> None:
+    """Describe a city's images, or its regions by what the city knows of them. A kill loses nothing: give it again.
+
+    [bold]urbankit caption cities/new-york --attach[/bold]
+
+    [bold]urbankit caption cities/my-city --captioner vlm --data DATA --out DATA/captions[/bold]
+    """
+    from urbankit.captioning.caption import caption_city
+    from urbankit.cli.output import console
+    from urbankit.progress import Progress
+
+    use, colours = _use(captioner, sets or []), _bands(bands)
+    with Progress() as progress:
+        opened, data = _open(city, data, progress)
+        folder = out or Path("captions", opened.name)
+        made = caption_city(
+            opened, use, folder, modalities=modality, data=data, bands=colours, attach=attach, progress=progress
+        )
+    for captions in made:
+        _show(captions)
+    told = _city_yaml(made, data)
+    if attach:
+        names = " and ".join(captions.modality for captions in made)
+        told = f"The city in {opened.path} has captions of {names} now, until it is prepared again"
+    console().print(told, markup=False, soft_wrap=True)
+
+
+def _use(captioner: str, sets: list[str]) -> Use:
+    """The captioner with its parameters. Raises `UserError` for an unknown name or what is no `key=value`."""
+    from urbankit import registry
+    from urbankit.component import Use
+    from urbankit.recipe.load import change_tree
+    from urbankit.recipe.tree import Node, merge
+
+    registry.get("captioner", captioner)
+    tree = Node.of({}, "--set", Path.cwd())
+    for change in sets:
+        tree = merge(tree, change_tree(change))
+    return Use(**{**tree.plain(), "name": captioner})
+
+
+def _bands(text: str | None) -> list[int] | None:
+    from urbankit.errors import UserError
+
+    if text is None:
+        return None
+    try:
+        return [int(band) for band in text.split(",")]
+    except ValueError:
+        raise UserError(f"--bands {text}: must be numbers with commas between them, such as 3,2,1") from None
+
+
+def _open(city: Path, data: Path | None, progress: Any) -> tuple[City, Path | None]:
+    """The prepared city, and the folder of its sources where that is known."""
+    from urbankit.city.city import City
+
+    if not city.is_file():
+        return City.open(city), data
+    sources = data if data is not None else city.parent
+    return City.prepare(city, data=sources, progress=progress), sources
+
+
+def _show(captions: CaptionFiles) -> None:
+    from urbankit.cli.output import console, print_table
+
+    say = console()
+    skipped = "".join(f"; {count:,} {why}" for why, count in captions.skipped.items())
+    say.print(
+        f"{captions.modality}: {captions.made:,} captions in {captions.file} and .parquet{skipped}",
+        markup=False,
+        soft_wrap=True,
+    )
+    for message in captions.unreadable[:5]:
+        say.print(f"  skipped: {message}", markup=False, soft_wrap=True)
+    more = len(captions.unreadable) - 5
+    if more > 0:
+        say.print(f"  skipped: {more:,} more, named in {captions.file.with_suffix('.json')}", markup=False)
+    if captions.note:
+        say.print(captions.note, markup=False, soft_wrap=True)
+    print_table("", ("check", "captions", "meaning", "first"), captions.check.rows())
+
+
+def _city_yaml(made: list[CaptionFiles], data: Path | None) -> str:
+    """What to write into city.yaml so that `prepare` reads the captions; paths there start from the data folder."""
+    inside = data is not None and all(one.file.resolve().is_relative_to(data.resolve()) for one in made)
+    where = "" if inside else ", with the files copied into the folder of its sources"
+    lines = [f"In city.yaml{where} (or give --attach to add them to the prepared city):", "captions:"]
+    for captions in made:
+        spec = captions.spec()
+        if inside and data is not None:
+            spec["file"] = Path(os.path.relpath(captions.file.resolve(), data.resolve())).as_posix()
+        lines.append(f"  {captions.modality}: {{{', '.join(f'{key}: {value}' for key, value in spec.items())}}}")
+    return "\n".join(lines)
