@@ -46,8 +46,17 @@ def urbankit(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    no_plugins: Annotated[
+        bool, typer.Option("--no-plugins", help="Load the built-in components alone; see also URBANKIT_PLUGINS.")
+    ] = False,
 ) -> None:
     """Region embeddings of a city from imagery, text, points of interest and region graphs.
 
     [bold]urbankit run urbanmmcl[/bold] trains on a synthetic city with nothing to download.
     """
+    if no_plugins:
+        from urbankit import registry
+        from urbankit.plugin import load_none
+
+        load_none()
+        registry.reload()
