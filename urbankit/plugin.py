@@ -22,6 +22,7 @@ from urbankit.registry import KINDS, Entry
 GROUP = "urbankit"
 BUILTINS = "urbankit.builtins"
 CHOICE = "URBANKIT_PLUGINS"
+THIS_PROCESS = "this process"
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def load_none() -> None:
     os.environ[CHOICE] = ""
 
 
-def load(plugin: object, name: str, distribution: str = "this process", version: str = "") -> Plugin:
+def load(plugin: object, name: str, distribution: str = THIS_PROCESS, version: str = "") -> Plugin:
     """Ask one plugin for its components. Nothing of a plugin that raises is kept."""
     found: list[Entry] = []
     manager = pluggy.PluginManager(GROUP)

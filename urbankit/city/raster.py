@@ -270,7 +270,9 @@ def _Cells(dataset: rasterio.DatasetReader, band: int, nodata: Collection[float]
             row = dataset.height - y - height if south_up else y
             cells = read_cells(dataset, band, window=Window(x, row, width, height))
             if nodata:
-                cells = np.ma.masked_where(np.isin(cells.data, np.asarray(nodata, cells.dtype)), cells, copy=False)
+                # In the cells' own precision: the lowest float32 is not what its decimal form says in float64.
+                exact = cells.dtype if np.issubdtype(cells.dtype, np.floating) else np.float64
+                cells = np.ma.masked_where(np.isin(cells.data, np.asarray(list(nodata), exact)), cells, copy=False)
             if self.undeclared is None and cells.count():
                 lowest = float(cells.min())
                 if lowest == -9999 or lowest < -1e30:
