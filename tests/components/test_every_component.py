@@ -30,7 +30,7 @@ SMALL: dict[tuple[str, str], dict[str, Any]] = {
 OTHERWISE: list[tuple[str, str, dict[str, Any]]] = [
     ("modality_encoder", "vit", SMALL_VIT | {"validity_band": True}),
     ("modality_encoder", "table", {"hidden": 8}),
-    ("view", "poi", {"top_k": 3, "counts": "log"}),
+    ("view", "poi", {"counts": "tf_idf"}),
     ("view", "mobility", {"top_k": 3, "self_flows": False}),
     ("view", "distance", {"top_k": 3}),
     ("view", "temporal", {"hours": [20, 5]}),

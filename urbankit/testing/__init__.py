@@ -50,42 +50,50 @@ def check_component(kind: str, name: str, params: Mapping[str, Any] | None = Non
     `given` is what the checks of the kind take beside: see the functions below. A kind without checks of its own has
     those of every kind: registration, imports and parameters.
     """
+    __tracebackhide__ = True
     examine(Subject(kind, name, dict(params or {}), given))
 
 
 def check_modality(name: str, modality: str | None = None, **params: Any) -> None:
     """Check a modality encoder. `modality` is the name that the recipe gives it, where that says what it reads: `rsi`,
     `svi` (images), `text`, `location`, `census` (a table). The default is the first that the tiny city can serve."""
+    __tracebackhide__ = True
     check_component("modality_encoder", name, params, modality=modality)
 
 
 def check_view(name: str, **params: Any) -> None:
     """Check a view."""
+    __tracebackhide__ = True
     check_component("view", name, params)
 
 
 def check_graph_encoder(name: str, **params: Any) -> None:
     """Check a graph encoder."""
+    __tracebackhide__ = True
     check_component("graph_encoder", name, params)
 
 
 def check_subgraph(name: str, **params: Any) -> None:
     """Check a way to take the graph around each region."""
+    __tracebackhide__ = True
     check_component("subgraph", name, params)
 
 
 def check_fusion(name: str, **params: Any) -> None:
     """Check a fusion."""
+    __tracebackhide__ = True
     check_component("fusion", name, params)
 
 
 def check_pair_weight(name: str, **params: Any) -> None:
     """Check a pair weight."""
+    __tracebackhide__ = True
     check_component("pair_weight", name, params)
 
 
 def check_head(name: str, **params: Any) -> None:
     """Check a head, one that is trained by gradient steps or one that is fitted."""
+    __tracebackhide__ = True
     check_component("head", name, params)
 
 
@@ -96,4 +104,5 @@ def check_method(
     **params: Any,
 ) -> None:
     """Check a method on `modalities` and `views` as a recipe names them, by default small ones of every source."""
+    __tracebackhide__ = True
     check_component("method", name, params, modalities=modalities, views=views)

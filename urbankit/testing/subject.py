@@ -70,19 +70,19 @@ Check = Callable[[Subject], Iterable[str]]
 
 def examine(subject: Subject) -> None:
     """Raise `ConformanceError` with everything that the checks of every kind and of the subject's own find."""
+    import torch
+
     from urbankit.testing import declaration
 
+    __tracebackhide__ = True  # what pytest shows ends where the author's test calls
     try:
         registry.get(subject.kind, subject.name)
     except UserError as error:
         raise ConformanceError(_message(subject, [str(problem) for problem in error.problems])) from None
     module = CHECKS.get(subject.kind)
     own = importlib.import_module(module).CHECKS if module else ()
-    state = _generator_state()
-    try:
+    with torch.random.fork_rng(devices=[]):
         faults = [fault for check in (*declaration.CHECKS, *own) for fault in _found(check, subject)]
-    finally:
-        _restore(state)
     if faults:
         raise ConformanceError(_message(subject, faults))
 
@@ -113,15 +113,3 @@ def _place(error: Exception, subject: Subject) -> str:
 
 def _message(subject: Subject, faults: Iterable[str]) -> str:
     return "\n".join([f"{subject} does not conform:", *(f"  - {fault}" for fault in faults)])
-
-
-def _generator_state() -> Any:
-    import torch
-
-    return torch.get_rng_state()
-
-
-def _restore(state: Any) -> None:
-    import torch
-
-    torch.set_rng_state(state)
