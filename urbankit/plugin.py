@@ -27,7 +27,7 @@ THIS_PROCESS = "this process"
 
 @dataclass(frozen=True)
 class Plugin:
-    """A plugin and what it registered, or why it could not be loaded (`failure`), or `left_out` by the user's choice."""
+    """A plugin and what it registered; or why it could not be loaded (`failure`); or that the user `left_out` it."""
 
     name: str
     distribution: str

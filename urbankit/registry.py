@@ -220,7 +220,9 @@ def _faults(kind: str, found: Any) -> list[str]:
     faults = []
     params = getattr(found, "Params", None)
     if not (isinstance(params, type) and issubclass(params, component.Params)):
-        faults.append("lacks a `Params` class derived from urbankit.Params; write `class Params(urbankit.Params)` in it")
+        faults.append(
+            "lacks a `Params` class derived from urbankit.Params; write `class Params(urbankit.Params)` in it"
+        )
     else:
         faults += _undocumented(params)
     missing = {name for name in KINDS[kind] if not callable(getattr(found, name, None))}
@@ -233,7 +235,9 @@ def _faults(kind: str, found: Any) -> list[str]:
 
 def _undocumented(params: type[Params]) -> list[str]:
     bare = [name for name, field in params.model_fields.items() if not (field.description or "").strip()]
-    faults = [f"does not say what its parameters mean: {', '.join(bare)}; give each a Field(description=...)"] * bool(bare)
+    faults = [f"does not say what its parameters mean: {', '.join(bare)}; give each a Field(description=...)"] * bool(
+        bare
+    )
     if params.model_config.get("extra") != "forbid":
         faults.append("takes parameters that it does not know; remove `extra` from the model_config of its Params")
     return faults

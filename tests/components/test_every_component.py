@@ -37,7 +37,11 @@ OTHERWISE: list[tuple[str, str, dict[str, Any]]] = [
     ("graph_encoder", "gcn", {"hidden": [], "normalise": "row"}),
     ("fusion", "add", {"rescale": False}),
     ("subgraph", "random_walk", {"length": 3}),
-    ("method", "urbanmmcl", SMALL["method", "urbanmmcl"] | {"subgraph": {"name": "random_walk"}, "readout": "mean+root"}),
+    (
+        "method",
+        "urbanmmcl",
+        SMALL["method", "urbanmmcl"] | {"subgraph": {"name": "random_walk"}, "readout": "mean+root"},
+    ),
 ]
 OWN = [(entry.kind, entry.name) for entry in registry.entries() if entry.distribution == "urbankit"]
 

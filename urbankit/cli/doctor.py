@@ -17,7 +17,7 @@ def doctor() -> None:
 
     [bold]urbankit doctor[/bold]
     """
-    from urbankit import __version__, registry
+    from urbankit import __version__
     from urbankit.cli.output import print_table
     from urbankit.files import cache_folder
     from urbankit.manifest import versions

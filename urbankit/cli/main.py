@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 
 from urbankit import __version__
-from urbankit.cli import bench, compare, demo, doctor, list_components, prepare, run, schema, show, validate
+from urbankit.cli import (
+    bench,
+    compare,
+    demo,
+    doctor,
+    list_components,
+    new_plugin,
+    prepare,
+    run,
+    schema,
+    show,
+    validate,
+)
 from urbankit.cli.errors import Group
 
 app = typer.Typer(
@@ -28,6 +40,7 @@ app.command("prepare")(prepare.prepare)
 app.command("demo")(demo.demo)
 app.command("schema")(schema.schema)
 app.command("doctor")(doctor.doctor)
+app.command("new-plugin")(new_plugin.new_plugin)
 
 
 def main() -> None:

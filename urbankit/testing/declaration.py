@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from urbankit.plugin import THIS_PROCESS
 from urbankit.recipe.describe import describe
-from urbankit.testing.imports import imports_of
+from urbankit.testing.imports import error_alone, heavy_imports
 from urbankit.testing.subject import Check, Subject
 
 
@@ -48,17 +48,16 @@ def survives_the_recipe(subject: Subject) -> Iterator[str]:
 def imported_late(subject: Subject) -> Iterator[str]:
     """Listing it imports nothing heavy, and its module imports on its own."""
     entry = subject.entries[0]
-    if entry.distribution == THIS_PROCESS:
-        return
-    found = imports_of(entry.distribution)
-    if found.heavy:
+    # What this process registered by itself there is nothing to list anew of.
+    heavy = [] if entry.distribution == THIS_PROCESS else heavy_imports(entry.distribution)
+    if heavy:
         yield (
-            f"registering {entry.distribution} imports {', '.join(found.heavy)}, so that `list-components` waits for "
-            "them; import in the plugin's module urbankit.hookimpl alone, and name classes as 'module:Class'"
+            f"registering {entry.distribution} imports {', '.join(heavy)}, so that `list-components` waits for them;"
+            " import in the plugin's module urbankit.hookimpl alone, and name classes as 'module:Class'"
         )
     module = entry.target.partition(":")[0]
-    if error := found.errors.get(module):
-        yield f"module '{module}' does not import on its own: {error}; it may lean on what others imported before"
+    if error := error_alone(module):
+        yield f"module '{module}' does not import on its own: {error}; let it import itself what it uses"
 
 
 def _is_number(annotation: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The tiny city as a pytest fixture. In a conftest.py: `from urbankit.testing.fixtures import private_cache, tiny_city`."""
+"""Fixtures for pytest. In a conftest.py: `from urbankit.testing.fixtures import private_cache, tiny_city`."""
 
 from __future__ import annotations
 

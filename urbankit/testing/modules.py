@@ -1,4 +1,4 @@
-"""What every torch module among the components promises: gradients, determinism under a seed, a state that is enough."""
+"""What every torch module among the components promises: gradients, determinism, a state that is enough."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def state_faults(make: Make, run: Run) -> Iterator[str]:
     two.load_state_dict(load(save({name: t.detach().clone() for name, t in one.state_dict().items()})))
     if not same(_seeded(run, one.eval()), _seeded(run, two.eval())):
         yield (
-            "a component that takes over the state_dict of another gives other outputs; register as parameter or buffer "
-            "what they depend on"
+            "a component that takes over the state_dict of another gives other outputs; register what they depend on as "
+            "parameters or buffers"
         )
 
 

@@ -22,9 +22,10 @@ def weighs(subject: Subject) -> Iterator[str]:
         return
     yield from shape_fault("forward()", weight, PAIRS)
     if weight.requires_grad:
-        yield "the weights have a gradient, so that training may lower a loss by weighing; compute under torch.no_grad()"
-    if (weight < 0).any() or abs(float(weight.mean()) - 1) > 1e-4:
-        yield f"the weights are {float(weight.mean()):.4g} on average, {float(weight.min()):.4g} at least; expected 1 and 0"
+        yield "the weights have a gradient, so that a loss falls by weighing alone; compute under torch.no_grad()"
+    mean, least = float(weight.mean()), float(weight.min())
+    if least < 0 or abs(mean - 1) > 1e-4:
+        yield f"the weights are {mean:.4g} on average, {least:.4g} at least; expected 1 on average, none negative"
 
 
 def weighs_few(subject: Subject) -> Iterator[str]:

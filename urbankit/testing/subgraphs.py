@@ -23,10 +23,11 @@ def samples(subject: Subject) -> Iterator[str]:
     count = len(drawn.node)
     if drawn.node.dtype != torch.int64 or drawn.node.min() < 0 or drawn.node.max() >= N:
         yield f"`node` is to hold the region of every node, int64 from 0 to {N - 1}"
-    elif drawn.root.tolist() != [] and drawn.node[drawn.root].tolist() != list(ROOTS):
-        yield f"`root` points at the regions {drawn.node[drawn.root].tolist()}; expected the roots {list(ROOTS)}, in order"
-    if not drawn.shared and count != len(ROOTS) * drawn.graph.width:
-        yield f"{count} nodes for {len(ROOTS)} roots of width {drawn.graph.width}; fill up with nodes that are not `used`"
+    elif (found := drawn.node[drawn.root].tolist()) != list(ROOTS):
+        yield f"`root` points at the regions {found}; expected the roots {list(ROOTS)}, in order"
+    width = drawn.graph.width
+    if not drawn.shared and count != len(ROOTS) * width:
+        yield f"{count} nodes for {len(ROOTS)} roots of width {width}; fill up with nodes that are not `used`"
     if drawn.used.dtype != torch.bool or len(drawn.used) != count or not drawn.used[drawn.root].all():
         yield f"`used` is to be bool [{count}], true at every root"
     elif (~drawn.used[drawn.graph.src] | ~drawn.used[drawn.graph.dst]).any():
@@ -41,7 +42,8 @@ def keeps_to_the_view(subject: Subject) -> Iterator[str]:
         yield "a subgraph has edges that the view lacks; take edges from the view, by Graph.edge_ids"
     elif not same(drawn.graph.weight, graph.weight[edges.long()]):
         yield "the edges of a subgraph do not have the weights given to sample(); take weight[edge]"
-    if not drawn.shared and drawn.graph.width and (drawn.graph.src // drawn.graph.width != drawn.graph.dst // drawn.graph.width).any():
+    width = drawn.graph.width
+    if not drawn.shared and (drawn.graph.src // width != drawn.graph.dst // width).any():
         yield "an edge crosses from one root's subgraph to another's"
 
 

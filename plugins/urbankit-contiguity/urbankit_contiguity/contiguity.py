@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 class Contiguity(View):
     """`a_ij = 1` where regions i and j border on each other, or the length of their border in km.
 
-    Borders are those of the polygons in the city's projected CRS, found by libpysal (`Graph.build_contiguity`). A region
-    that borders on none is an island.
+    Borders are those of the polygons in the city's projected CRS, found by libpysal (`Graph.build_contiguity`). A
+    region that borders on none is an island.
     """
 
     class Params(urbankit.Params):
         border: Literal["queen", "rook"] = Field(
-            "queen", description="What counts as a border: `rook` a line, `queen` a single point, such as a corner, too."
+            "queen",
+            description="What counts as a border: `rook` a line, `queen` a single point, such as a corner, too.",
         )
         weight: Literal["binary", "length"] = Field(
             "binary", description="`binary` weighs every border 1, `length` by its length in km."
@@ -46,7 +47,9 @@ class Contiguity(View):
         @model_validator(mode="after")
         def _borders_have_length(self) -> Contiguity.Params:
             if self.weight == "length" and (self.gap_m or self.border == "queen"):
-                raise ValueError("`weight: length` goes with `border: rook` and no `gap_m`: a corner and a gap have none")
+                raise ValueError(
+                    "`weight: length` goes with `border: rook` and no `gap_m`: a corner and a gap have none"
+                )
             if self.gap_m and self.border == "rook":
                 raise ValueError("`gap_m` goes with `border: queen`: across a gap a border is neither line nor point")
             return self

@@ -25,8 +25,8 @@ class Nearest(View):
         k: int = Field(6, ge=1, description="Nearest regions of each, as many as there are at most.")
         pairs: Literal["either", "mutual", "directed"] = Field(
             "either",
-            description="Which pairs are kept, with both directions: those that `either` region has among its nearest, or"
-            " both have (`mutual`); `directed` keeps the edges from each region to its nearest alone.",
+            description="Which pairs are kept, in both directions: those that `either` region has among its nearest, or"
+            " that both have (`mutual`); `directed` keeps the edges from each region to its nearest alone.",
         )
         weight: Literal["binary", "inverse"] = Field(
             "binary", description="`binary` weighs every pair 1, `inverse` by 1 / d with d in km."

@@ -26,9 +26,10 @@ OPERATIONS = {"mean": "mean", "std": "stdev", "min": "min", "max": "max"}
 class Raster(FeatureEncoder):
     """Statistics of a raster's cells over every region, each cell weighted by its part within the region.
 
-    The file and the regions may be in any CRS that they name: regions are taken to that of the raster. Cells are missing
-    where the raster declares nodata or a mask, where they are NaN, infinite or one of `nodata`; a region without a valid
-    cell lacks the modality. The intersection of cell and region is exact, so that regions may be smaller than a cell.
+    The file and the regions may be in any CRS that they name: regions are taken to that of the raster. Cells are
+    missing where the raster declares nodata or a mask, where they are NaN, infinite or one of `nodata`; a region
+    without a valid cell lacks the modality. The intersection of cell and region is exact, so that regions may be
+    smaller than a cell.
     """
 
     class Params(FeatureParams):
