@@ -215,13 +215,15 @@ def _extract(cells: Any, shapes: gpd.GeoSeries, operations: Mapping[str, str]) -
     table = exact_extract(
         cells,
         features,
-        [*(f"{name}={operation}" for name, operation in operations.items()), "count=count"],
+        [*(f"s{i}={operation}" for i, operation in enumerate(operations.values())), "count=count"],
         include_cols=["row"],
         output="pandas",
         strategy="raster-sequential",
         max_cells_in_memory=_CELLS_IN_MEMORY,
     )
-    return table.set_index("row").reindex(np.arange(len(shapes)))
+    table = table.set_index("row").reindex(np.arange(len(shapes)))
+    # Named here: exactextract takes no blanks in a name, and adds to that of a quantile.
+    return table.set_axis([*operations, "count"], axis=1)
 
 
 def _valid_share(table: pd.DataFrame, shapes: gpd.GeoSeries, cells: Any) -> np.ndarray:

@@ -54,8 +54,8 @@ def state_faults(make: Make, run: Run) -> Iterator[str]:
     two.load_state_dict(load(save({name: t.detach().clone() for name, t in one.state_dict().items()})))
     if not same(_seeded(run, one.eval()), _seeded(run, two.eval())):
         yield (
-            "a component that takes over the state_dict of another gives other outputs; register what they depend on as "
-            "parameters or buffers"
+            "a component that takes over the state_dict of another gives other outputs; register what they depend on "
+            "as parameters or buffers"
         )
 
 
