@@ -45,12 +45,17 @@ BASES: dict[str, str] = {
 
 # Components of plugins that exist but may not be installed.
 KNOWN_PACKAGES: dict[tuple[str, str], str] = {
-    (kind, name): "urbankit-baselines"
-    for kind, names in {
-        "method": ("vit", "pg-simclr", "urbanvlp", "mvure", "hrep", "remvc"),
-        "view": ("flows", "flow_similarity", "neighbours"),
-        "head": ("hrep_prompt",),
+    (kind, name): package
+    for package, kinds in {
+        "urbankit-baselines": {
+            "method": ("vit", "pg-simclr", "urbanvlp", "mvure", "hrep", "remvc"),
+            "view": ("flows", "flow_similarity", "neighbours"),
+            "head": ("hrep_prompt",),
+        },
+        "urbankit-contiguity": {"view": ("contiguity", "nearest")},
+        "urbankit-raster": {"modality_encoder": ("raster",)},
     }.items()
+    for kind, names in kinds.items()
     for name in names
 }
 

@@ -37,8 +37,8 @@ def list_components(
         rows = [(plugin.name, plugin.origin, plugin.failure or "") for plugin in failed]
         print_table("plugins that failed to load", ("plugin", "from", "reason"), rows)
     if left_out:
-        title = "plugins that URBANKIT_PLUGINS or --no-plugins leaves out"
-        print_table(title, ("plugin", "from"), [(plugin.name, plugin.origin) for plugin in left_out])
+        rows = [(plugin.name, plugin.origin, "by URBANKIT_PLUGINS or --no-plugins") for plugin in left_out]
+        print_table("plugins that are left out", ("plugin", "from", "why"), rows)
 
 
 def _described(entry: Any) -> dict[str, Any]:

@@ -48,9 +48,9 @@ def survives_the_recipe(subject: Subject) -> Iterator[str]:
 def imported_late(subject: Subject) -> Iterator[str]:
     """Listing it imports nothing heavy, and its module imports on its own."""
     entry = subject.entries[0]
-    # What this process registered by itself there is nothing to list anew of.
-    heavy = [] if entry.distribution == THIS_PROCESS else heavy_imports(entry.distribution)
-    if heavy:
+    if entry.distribution == THIS_PROCESS:  # a class of a notebook or test: there is no package to import
+        return
+    if heavy := heavy_imports(entry.distribution):
         yield (
             f"registering {entry.distribution} imports {', '.join(heavy)}, so that `list-components` waits for them;"
             " import in the plugin's module urbankit.hookimpl alone, and name classes as 'module:Class'"

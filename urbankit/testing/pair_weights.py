@@ -23,7 +23,7 @@ def weighs(subject: Subject) -> Iterator[str]:
     yield from shape_fault("forward()", weight, PAIRS)
     if weight.requires_grad:
         yield "the weights have a gradient, so that a loss falls by weighing alone; compute under torch.no_grad()"
-    mean, least = float(weight.mean()), float(weight.min())
+    mean, least = float(weight.detach().mean()), float(weight.detach().min())
     if least < 0 or abs(mean - 1) > 1e-4:
         yield f"the weights are {mean:.4g} on average, {least:.4g} at least; expected 1 on average, none negative"
 
