@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urbankit.errors import Problem, UserError, closest
 
 if TYPE_CHECKING:
-    from urbankit.component import Use
+    from urbankit.component import Params, Use
     from urbankit.plugin import Plugin
 
 # What a class of each kind must have beside its `Params`.
@@ -32,14 +32,31 @@ KINDS: dict[str, tuple[str, ...]] = {
     "method": ("loss", "forward", "parts"),
 }
 
+# What a class of each kind derives from.
+BASES: dict[str, str] = {
+    "modality_encoder": "urbankit.modalities.base.ModalityEncoder",
+    "view": "urbankit.views.base.View",
+    "graph_encoder": "urbankit.graph.base.GraphEncoder",
+    "subgraph": "urbankit.graph.subgraph.SubgraphSampler",
+    "fusion": "urbankit.fusion.base.Fusion",
+    "pair_weight": "urbankit.pair_weights.base.PairWeight",
+    "head": "urbankit.heads.base.Head",
+    "method": "urbankit.methods.base.Method",
+}
+
 # Components of plugins that exist but may not be installed.
 KNOWN_PACKAGES: dict[tuple[str, str], str] = {
-    (kind, name): "urbankit-baselines"
-    for kind, names in {
-        "method": ("vit", "pg-simclr", "urbanvlp", "mvure", "hrep", "remvc"),
-        "view": ("flows", "flow_similarity", "neighbours"),
-        "head": ("hrep_prompt",),
+    (kind, name): package
+    for package, kinds in {
+        "urbankit-baselines": {
+            "method": ("vit", "pg-simclr", "urbanvlp", "mvure", "hrep", "remvc"),
+            "view": ("flows", "flow_similarity", "neighbours"),
+            "head": ("hrep_prompt",),
+        },
+        "urbankit-contiguity": {"view": ("contiguity", "nearest")},
+        "urbankit-raster": {"modality_encoder": ("raster",)},
     }.items()
+    for kind, names in kinds.items()
     for name in names
 }
 
@@ -76,6 +93,22 @@ def names(kind: str) -> list[str]:
 def failed_plugins() -> list[Plugin]:
     """The plugins that could not be loaded, each with its `failure`."""
     return _registry().failed()
+
+
+def left_out_plugins() -> list[Plugin]:
+    """The installed plugins that `URBANKIT_PLUGINS` or `--no-plugins` leaves out, which nothing was loaded of."""
+    return _registry().left_out()
+
+
+def faults() -> list[str]:
+    """What is wrong with any registered component, each naming its plugin; imports them all."""
+    found = []
+    for kind, name in dict.fromkeys((entry.kind, entry.name) for entry in entries()):
+        try:
+            get(kind, name)
+        except UserError as error:
+            found += [str(problem) for problem in error.problems]
+    return found
 
 
 def add_plugin(plugin: object, name: str) -> None:
@@ -117,13 +150,15 @@ class Entry:
         except (Exception, SystemExit) as error:
             raise UserError(
                 f"{self.kind} '{self.name}' of plugin '{self.plugin}' ({self.origin}) does not load from"
-                f" '{self.target}': {type(error).__name__}: {error}"
+                f" '{self.target}': {type(error).__name__}: {error}. The target is to be `module:Class`, a module that"
+                " can be imported and a class in it; correct it where the plugin registers it, or install what it"
+                " imports."
             ) from error
         faults = _faults(self.kind, found)
         if faults:
             raise UserError(
                 f"{self.kind} '{self.name}' of plugin '{self.plugin}' ({self.origin}), class '{self.target}',"
-                f" {' and '.join(faults)}"
+                f" {'; and it '.join(faults)}"
             )
         return found
 
@@ -148,7 +183,10 @@ class Registry:
             raise UserError(self._unknown(kind, name))
         if len(found) > 1:
             both = " and ".join(f"{entry.origin} ({entry.target})" for entry in found)
-            raise UserError(f"{kind} '{name}' is registered twice: by {both}. Uninstall one of them.")
+            raise UserError(
+                f"{kind} '{name}' is registered twice: by {both}. Uninstall one of them, or name the plugins to load in"
+                " URBANKIT_PLUGINS; its author resolves it by another name."
+            )
         return found[0].load()
 
     def entries(self, kind: str | None = None) -> list[Entry]:
@@ -160,29 +198,54 @@ class Registry:
     def failed(self) -> list[Plugin]:
         return [plugin for plugin in self._plugins if plugin.failure is not None]
 
+    def left_out(self) -> list[Plugin]:
+        return [plugin for plugin in self._plugins if plugin.left_out]
+
     def _unknown(self, kind: str, name: str) -> str:
         if kind not in KINDS:
             return f"unknown kind '{kind}'.{closest(kind, KINDS)}"
         message = f"unknown {kind} '{name}'.{closest(name, [entry.name for entry in self.entries(kind)])}"
-        if package := KNOWN_PACKAGES.get((kind, name)):
+        left_out = self.left_out()
+        package = KNOWN_PACKAGES.get((kind, name))
+        if package and package not in {plugin.distribution for plugin in left_out}:
             message += f" It comes with the package {package}: pip install {package}."
         for plugin in self.failed():
             message += f" Plugin '{plugin.name}' ({plugin.origin}) failed to load: {plugin.failure}."
+        if left_out:
+            listed = ", ".join(f"{plugin.name} ({plugin.origin})" for plugin in left_out)
+            message += f" Installed, but left out by URBANKIT_PLUGINS or --no-plugins: {listed}."
         return message
 
 
 def _faults(kind: str, found: Any) -> list[str]:
-    from urbankit.component import Params
+    """What the class lacks of the contract of its kind, each with the remedy."""
+    from urbankit import component
 
     if not isinstance(found, type):
-        return ["is not a class"]
+        return ["is not a class; register `module:Class`"]
     faults = []
     params = getattr(found, "Params", None)
-    if not (isinstance(params, type) and issubclass(params, Params)):
-        faults.append("lacks a `Params` class derived from urbankit.Params")
-    missing = [name for name in KINDS[kind] if not callable(getattr(found, name, None))]
+    if not (isinstance(params, type) and issubclass(params, component.Params)):
+        faults.append(
+            "lacks a `Params` class derived from urbankit.Params; write `class Params(urbankit.Params)` in it"
+        )
+    else:
+        faults += _undocumented(params)
+    missing = {name for name in KINDS[kind] if not callable(getattr(found, name, None))}
+    missing |= getattr(found, "__abstractmethods__", frozenset())
     if missing:
-        faults.append(f"lacks what every {kind} has: {', '.join(missing)}")
+        base = f"; write it as {BASES[kind]} describes it" if kind in BASES else ""
+        faults.append(f"lacks what every {kind} has: {', '.join(sorted(missing))}{base}")
+    return faults
+
+
+def _undocumented(params: type[Params]) -> list[str]:
+    bare = [name for name, field in params.model_fields.items() if not (field.description or "").strip()]
+    faults = [f"does not say what its parameters mean: {', '.join(bare)}; give each a Field(description=...)"] * bool(
+        bare
+    )
+    if params.model_config.get("extra") != "forbid":
+        faults.append("takes parameters that it does not know; remove `extra` from the model_config of its Params")
     return faults
 
 

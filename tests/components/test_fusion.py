@@ -79,17 +79,3 @@ def test_concat_keeps_every_number(vectors):
 def test_mlp_delivers_the_width_asked_for(vectors):
     fusion, out = fused("mlp", vectors, EVERYWHERE, hidden=5)
     assert out.shape == (3, 4) and fusion.out_dim == 4
-
-
-@pytest.mark.parametrize("name", ["add", "attention", "concat", "mlp"])
-def test_what_an_absent_row_holds_has_no_influence(name, vectors):
-    fusion, before = fused(name, vectors, PARTLY)
-    changed = [v.masked_fill(~p.unsqueeze(1), float("nan")) for v, p in zip(vectors, PARTLY, strict=True)]
-    assert torch.equal(fusion(changed, PARTLY), before)
-
-
-@pytest.mark.parametrize("name", ["add", "attention", "concat", "mlp"])
-def test_permuting_the_regions_permutes_the_result(name, vectors):
-    fusion, out = fused(name, vectors, PARTLY)
-    order = torch.tensor([2, 0, 1])
-    assert torch.allclose(fusion([v[order] for v in vectors], [p[order] for p in PARTLY]), out[order])

@@ -14,14 +14,14 @@ from toys import RECIPE
 
 from urbankit import plugin, registry
 
-BASELINES = "urbankit-baselines"
+OURS = ("urbankit-baselines", "urbankit-contiguity", "urbankit-raster")
 
 
 @pytest.fixture(autouse=True)
 def fresh_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A registry without the baselines, which may be installed beside urbankit."""
+    """A registry without the packages of plugins/, which may be installed beside urbankit."""
     discover = plugin.discover
-    monkeypatch.setattr(plugin, "discover", lambda: [one for one in discover() if one.distribution != BASELINES])
+    monkeypatch.setattr(plugin, "discover", lambda: [one for one in discover() if one.distribution not in OURS])
     registry.reload()
     yield
     registry.reload()

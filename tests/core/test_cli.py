@@ -60,8 +60,12 @@ def test_version(cli) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "bench", "compare", "validate", "list-components", "show", "prepare", "demo", "schema", "doctor"]
-)
+    "command",
+    [
+        "run", "bench", "compare", "validate", "list-components", "show", "prepare", "demo", "schema", "doctor",
+        "new-plugin",
+    ],
+)  # fmt: skip
 def test_help_of_every_command_has_an_example(cli, command: str) -> None:
     assert f"urbankit {command}" in cli(command, "--help").stdout.replace(f"Usage: urbankit {command}", "")
 

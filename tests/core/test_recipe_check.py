@@ -125,7 +125,7 @@ def test_a_default_component_that_is_wrong_is_named(recipe_file, monkeypatch: py
     monkeypatch.setattr(registry, "KINDS", broken)
     (found,) = mistakes(recipe_file())
     assert found.startswith("method.fusion: fusion 'toy_sum' of plugin 'toys'")
-    assert found.endswith("lacks what every fusion has: no_such_thing")
+    assert "lacks what every fusion has: no_such_thing" in found
 
 
 def test_components_are_found_wherever_they_stand(recipe_file) -> None:

@@ -19,6 +19,9 @@ class Faulty:
         register("no_build", "toys:NoBuild")
         register("no_module", "absent_module:View")
         register("no_class", "toys:Absent")
+        register("unwritten", "toys:Unwritten")
+        register("undocumented", "toys:Undocumented")
+        register("loose", "toys:Loose")
 
 
 def test_every_builtin_kind_is_registered() -> None:
@@ -40,10 +43,13 @@ def test_unknown_names_say_what_is_close_and_where_to_get_it() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("no_params", "lacks a `Params` class derived from urbankit.Params"),
-        ("no_build", "lacks what every view has: build"),
-        ("no_module", "ModuleNotFoundError: No module named 'absent_module'"),
+        ("no_params", "lacks a `Params` class derived from urbankit.Params; write `class Params(urbankit.Params)`"),
+        ("no_build", "lacks what every view has: build; write it as urbankit.views.base.View describes it"),
+        ("unwritten", "class 'toys:Unwritten', lacks what every view has: build"),
+        ("no_module", "ModuleNotFoundError: No module named 'absent_module'. The target is to be `module:Class`"),
         ("no_class", "AttributeError"),
+        ("undocumented", "does not say what its parameters mean: k; give each a Field(description=...)"),
+        ("loose", "takes parameters that it does not know; remove `extra` from the model_config of its Params"),
     ],
 )
 def test_a_component_that_is_not_one_names_its_plugin(name: str, message: str) -> None:
@@ -51,6 +57,14 @@ def test_a_component_that_is_not_one_names_its_plugin(name: str, message: str) -
     with pytest.raises(UserError, match=f"view '{name}' of plugin 'faulty'") as caught:
         registry.get("view", name)
     assert message in str(caught.value)
+
+
+def test_every_fault_of_every_plugin_is_found_at_once() -> None:
+    assert registry.faults() == []
+    registry.add_plugin(Faulty, "faulty")
+    assert [fault.partition("'")[2].partition("'")[0] for fault in registry.faults()] == sorted(
+        ("no_params", "no_build", "no_module", "no_class", "unwritten", "undocumented", "loose")
+    )
 
 
 def test_create_builds_with_validated_params(toy: None) -> None:

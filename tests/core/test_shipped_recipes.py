@@ -7,8 +7,9 @@ import pytest
 from urbankit import Recipe
 from urbankit.recipe.find import shipped
 
-# Those of baselines/ name methods of a package of its own, and are tested with it; those of transfer/ may need a run.
-OWN = [name for name in shipped() if not name.startswith(("baselines/", "transfer/"))]
+# Those of baselines/ and plugins/ name components of packages of their own, and are tested with these; those of
+# transfer/ may need a run.
+OWN = [name for name in shipped() if not name.startswith(("baselines/", "plugins/", "transfer/"))]
 
 
 @pytest.mark.parametrize("name", OWN)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from urbankit import Component, Params, Use, hookimpl, uses
+from urbankit.views.base import View
 
 RECIPE = """\
 city: {demo: {regions: 30}}
@@ -98,6 +99,21 @@ class NoParams:
 
 class NoBuild(Component):
     pass
+
+
+class Unwritten(View):
+    """Derives from its base and leaves out what the base asks for."""
+
+
+class Undocumented(Ring):
+    class Params(Params):
+        k: int = Field(1, ge=1)
+        far: float = Field(1.0, ge=0, description="A distance.")
+
+
+class Loose(Ring):
+    class Params(Params):
+        model_config = ConfigDict(extra="allow")
 
 
 class Plugin:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from urbankit.city.paths import explain_missing, inside
 from urbankit.city.report import PrepareReport
 from urbankit.city.targets import Target
 from urbankit.errors import Problem, UserError, closest
@@ -66,6 +67,22 @@ class City:
 
     def __repr__(self) -> str:
         return f"City({self.name!r}, {self.n_regions} regions, {self.path})"
+
+    def source(self, name: str) -> Path:
+        """A file beside the city's sources, by its path relative to the folder that they were in when it was prepared.
+
+        For encoders and views that read a file which no part of the city is made of. Raises `UserError` where it is not
+        there, or where the path leaves the folder.
+        """
+        folder = self.manifest.get("sources")
+        if folder is None:
+            raise UserError(Problem(f"does not say where its sources are ('{name}'); prepare it again", self.path))
+        path = inside(Path(folder), name)
+        if path is None:
+            raise UserError(f"the path '{name}' leaves the folder of the city's sources, {folder}; put the file in it")
+        if not path.is_file():
+            raise UserError(Problem(explain_missing(path), path))
+        return path
 
     @property
     def n_regions(self) -> int:

@@ -166,6 +166,7 @@ class _Preparation:
     def _finish(self) -> None:
         self._flush()
         changed = self.written or set(self.done) != set(self.before.get("parts", {}))
+        changed = changed or self.before.get("sources") != self._sources()
         if not changed and self.before.get("complete") and (self.context.out / REPORT).is_file():
             return
         self._write_manifest(complete=False)
@@ -197,8 +198,12 @@ class _Preparation:
             "regions": None if self.context.regions is None else len(self.context.regions),
             "content_hash": hash_json({key: self.done[key]["hash"] for key in self.done}) if complete else None,
             "spec": self.context.spec.model_dump(mode="json"),
+            "sources": self._sources(),
             "parts": {key: entries[key] for key in (self._in_order() if complete else entries)},
         }
+
+    def _sources(self) -> str:
+        return str(self.context.data.resolve())
 
     def _write_manifest(self, *, complete: bool) -> None:
         write_json(self.context.out / MANIFEST, self._manifest(complete=complete))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ from urbankit.errors import Problem, Problems, UserError
 
 if TYPE_CHECKING:
     import geopandas as gpd
+    import pandas as pd
     import rasterio
 
 Statistic = Literal["mean", "sum", "density", "majority"]
@@ -55,35 +56,59 @@ def zonal(
     `regions` (N rows) may be in any CRS. `band` counts from 1 and may be None for a raster of one band. What
     is wrong with the raster is added to `problems` under `key`, and the values are then all NaN.
     """
-    import shapely
-
     missing = ZonalResult(np.full(len(regions), np.nan))
     try:
         with opened(path) as dataset:
             shapes = regions.geometry.to_crs(dataset.crs)
             cells = _Cells(dataset, _chosen_band(dataset, band))
-            table = _extract(cells, shapes, statistic, geographic=dataset.crs.is_geographic)
-            bounds, crs = dataset.bounds, dataset.crs
+            weight = "coverage_weight=area_spherical_m2" if dataset.crs.is_geographic else ""
+            operation = {"mean": _weighted("mean", weight), "majority": _weighted("mode", weight)}.get(statistic, "sum")
+            table = _extract(cells, shapes, {"value": operation})
+            nowhere = _nowhere(dataset, shapes)
     except UserError as error:
         problems.extend(Problem(one.message, one.file, one.line, key) for one in error.problems)
         return missing
 
-    values, cell_area = table["value"].to_numpy(np.float64), cells.res()[0] * cells.res()[1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share = np.minimum(table["count"].to_numpy() * cell_area / shapely.area(shapes.array), 1.0)
+    values, share = table["value"].to_numpy(np.float64), _valid_share(table, shapes, cells)
     present = share > _LEAST_SHARE
     if not present.any():
-        problems.add(
-            f"no region overlaps a valid cell; the raster covers {_box(bounds)}, "
-            f"the regions {_box(shapes.total_bounds)} ({crs.to_string()}): check both CRS",
-            file=path,
-            key=key,
-        )
+        problems.add(nowhere, file=path, key=key)
         return missing
     if statistic == "density":
         with np.errstate(divide="ignore", invalid="ignore"):
             values = values / (share * ellipsoidal_area_km2(regions))
     return ZonalResult(np.where(present, values, np.nan), _notes(share, cells))
+
+
+def cell_statistics(
+    path: str | Path,
+    regions: gpd.GeoDataFrame,
+    operations: Mapping[str, str],
+    band: int | None = None,
+    nodata: Collection[float] = (),
+) -> pd.DataFrame:
+    """Statistics of the cells of one raster band within every region, float64 [N, operations], in the regions' order.
+
+    `operations` are those of exactextract (`mean`, `stdev`, `quantile(q=0.1)`, …) by the name of their column. Each
+    cell counts by its part within the region, as in `zonal`: by covered area, on the sphere for a raster in degrees.
+    The further column `valid` is the share, 0 to 1, of the region's area on valid cells; where it is 0 all else is
+    NaN. Cells are missing as in `zonal`, and where they equal a number of `nodata`.
+
+    `regions` (N rows) may be in any CRS. Raises `UserError` for a raster that cannot be used, that lacks the band, or
+    of which no region overlaps a valid cell.
+    """
+    import pandas as pd
+
+    with opened(path) as dataset:
+        shapes = regions.geometry.to_crs(dataset.crs)
+        cells = _Cells(dataset, _chosen_band(dataset, band), nodata)
+        weight = "coverage_weight=area_spherical_m2" if dataset.crs.is_geographic else ""
+        table = _extract(cells, shapes, {name: _weighted(how, weight) for name, how in operations.items()})
+        share = _valid_share(table, shapes, cells)
+        if not (share > _LEAST_SHARE).any():
+            raise UserError(Problem(_nowhere(dataset, shapes), path))
+    values = table[list(operations)].astype(np.float64).where(pd.Series(share > _LEAST_SHARE), np.nan)
+    return values.assign(valid=np.where(share > _LEAST_SHARE, share, 0.0))
 
 
 def covering_mask(path: str | Path, boxes: gpd.GeoSeries) -> np.ndarray:
@@ -173,32 +198,49 @@ def _chosen_band(dataset: rasterio.DatasetReader, band: int | None) -> int:
     return band or 1
 
 
-def _extract(cells: Any, shapes: gpd.GeoSeries, statistic: Statistic, *, geographic: bool) -> Any:
-    """A DataFrame in the order of `shapes` with `value`, and `count`, the number of valid cells covered."""
+def _weighted(operation: str, weight: str) -> str:
+    """An operation of exactextract with the argument `weight` beside its own; as it is without one."""
+    if not weight:
+        return operation
+    name, _, arguments = operation.removesuffix(")").partition("(")
+    return f"{name}({arguments + ',' if arguments else ''}{weight})"
+
+
+def _extract(cells: Any, shapes: gpd.GeoSeries, operations: Mapping[str, str]) -> pd.DataFrame:
+    """A column of each operation in the order of `shapes`, and `count`, the number of valid cells covered."""
     import geopandas as gpd
     from exactextract import exact_extract
 
-    weight = "(coverage_weight=area_spherical_m2)" if geographic else ""
-    value = {"mean": f"mean{weight}", "majority": f"mode{weight}"}.get(statistic, "sum")
     features = gpd.GeoDataFrame({"row": np.arange(len(shapes))}, geometry=shapes.array, crs=None)
     table = exact_extract(
         cells,
         features,
-        [f"value={value}", "count=count"],
+        [*(f"s{i}={operation}" for i, operation in enumerate(operations.values())), "count=count"],
         include_cols=["row"],
         output="pandas",
         strategy="raster-sequential",
         max_cells_in_memory=_CELLS_IN_MEMORY,
     )
-    return table.set_index("row").reindex(np.arange(len(shapes)))
+    table = table.set_index("row").reindex(np.arange(len(shapes)))
+    # Named here: exactextract takes no blanks in a name, and adds to that of a quantile.
+    return table.set_axis([*operations, "count"], axis=1)
+
+
+def _valid_share(table: pd.DataFrame, shapes: gpd.GeoSeries, cells: Any) -> np.ndarray:
+    """float64[N]: the share of each shape's area, in the raster's CRS, that valid cells cover."""
+    import shapely
+
+    cell_area = cells.res()[0] * cells.res()[1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.minimum(table["count"].to_numpy() * cell_area / shapely.area(shapes.array), 1.0)
 
 
 def _count(cells: Any, shapes: gpd.GeoSeries) -> np.ndarray:
-    return _extract(cells, shapes, "sum", geographic=False)["count"].to_numpy()
+    return _extract(cells, shapes, {})["count"].to_numpy()
 
 
-def _Cells(dataset: rasterio.DatasetReader, band: int) -> Any:
-    """An exactextract source over one band, with every form of missing cell masked."""
+def _Cells(dataset: rasterio.DatasetReader, band: int, nodata: Collection[float] = ()) -> Any:
+    """An exactextract source over one band, with every form of missing cell masked, and those of the `nodata` given."""
     from exactextract.raster import RasterSource
     from rasterio.windows import Window
 
@@ -229,6 +271,10 @@ def _Cells(dataset: rasterio.DatasetReader, band: int) -> Any:
         def read_window(self, x: int, y: int, width: int, height: int) -> np.ndarray:
             row = dataset.height - y - height if south_up else y
             cells = read_cells(dataset, band, window=Window(x, row, width, height))
+            if nodata:
+                # In the cells' own precision: the lowest float32 is not what its decimal form says in float64.
+                exact = cells.dtype if np.issubdtype(cells.dtype, np.floating) else np.float64
+                cells = np.ma.masked_where(np.isin(cells.data, np.asarray(list(nodata), exact)), cells, copy=False)
             if self.undeclared is None and cells.count():
                 lowest = float(cells.min())
                 if lowest == -9999 or lowest < -1e30:
@@ -249,6 +295,13 @@ def _notes(share: np.ndarray, cells: Any) -> list[str]:
     if cells.undeclared is not None:
         notes.append(f"the raster holds the value {cells.undeclared:g}, which looks like nodata but is not declared so")
     return notes
+
+
+def _nowhere(dataset: rasterio.DatasetReader, shapes: gpd.GeoSeries) -> str:
+    return (
+        f"no region overlaps a valid cell; the raster covers {_box(dataset.bounds)}, "
+        f"the regions {_box(shapes.total_bounds)} ({dataset.crs.to_string()}): check both CRS"
+    )
 
 
 def _box(bounds: Any) -> str:

@@ -17,12 +17,11 @@ def doctor() -> None:
 
     [bold]urbankit doctor[/bold]
     """
-    from urbankit import __version__, registry
+    from urbankit import __version__
     from urbankit.cli.output import print_table
     from urbankit.files import cache_folder
     from urbankit.manifest import versions
 
-    failed = [(f"plugin {p.name}", f"failed to load: {p.failure} ({p.origin})") for p in registry.failed_plugins()]
     print_table(
         "",
         ("", ""),
@@ -32,10 +31,26 @@ def doctor() -> None:
             *((name, version or "not installed") for name, version in versions().items() if name != "urbankit"),
             *_compute(),
             ("cache", _folder(cache_folder())),
-            ("components", f"{len(registry.entries())} registered"),
-            *failed,
+            *_plugins(),
         ],
     )
+
+
+def _plugins() -> list[tuple[str, str]]:
+    """The plugins chosen, those that failed, and what is wrong with any component."""
+    from urbankit import registry
+    from urbankit.plugin import CHOICE, choice
+
+    chosen, left_out, faults = choice(), registry.left_out_plugins(), registry.faults()
+    origins = dict.fromkeys(entry.origin for entry in registry.entries())
+    sound = "all sound" if not faults else f"{len(faults)} with a fault"
+    return [
+        ("plugins", ", ".join(origins) + ("" if chosen is None else f"; {CHOICE}={','.join(chosen)}")),
+        *((f"plugin {p.name}", f"left out ({p.origin})") for p in left_out),
+        *((f"plugin {p.name}", f"failed to load: {p.failure} ({p.origin})") for p in registry.failed_plugins()),
+        ("components", f"{len(registry.entries())} registered, {sound}"),
+        *(("fault", fault) for fault in faults),
+    ]
 
 
 def _compute() -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ def list_components(
     kind: Annotated[str | None, typer.Option(help="Only components of this kind, such as `view`.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List every component a recipe can name, and the plugins that failed to load.
+    """List every component a recipe can name, and the plugins that failed to load or are left out.
 
     [bold]urbankit list-components --kind view[/bold]
     """
@@ -19,13 +19,14 @@ def list_components(
     from urbankit.cli.output import print_json, print_table
 
     components = [_described(entry) for entry in registry.entries(kind)]
-    failed = registry.failed_plugins()
+    failed, left_out = registry.failed_plugins(), registry.left_out_plugins()
     if as_json:
         reasons = [
             {"plugin": p.name, "distribution": p.distribution, "version": p.version, "reason": p.failure}
             for p in failed
         ]
-        print_json({"components": components, "failed": reasons})
+        others = [{"plugin": p.name, "distribution": p.distribution, "version": p.version} for p in left_out]
+        print_json({"components": components, "failed": reasons, "left_out": others})
         return
     print_table(
         "",
@@ -35,6 +36,9 @@ def list_components(
     if failed:
         rows = [(plugin.name, plugin.origin, plugin.failure or "") for plugin in failed]
         print_table("plugins that failed to load", ("plugin", "from", "reason"), rows)
+    if left_out:
+        rows = [(plugin.name, plugin.origin, "by URBANKIT_PLUGINS or --no-plugins") for plugin in left_out]
+        print_table("plugins that are left out", ("plugin", "from", "why"), rows)
 
 
 def _described(entry: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from urbankit.cli import (
     doctor,
     encode,
     list_components,
+    new_plugin,
     prepare,
     run,
     schema,
@@ -45,6 +46,7 @@ app.command("caption-check")(caption_check.caption_check)
 app.command("demo")(demo.demo)
 app.command("schema")(schema.schema)
 app.command("doctor")(doctor.doctor)
+app.command("new-plugin")(new_plugin.new_plugin)
 
 
 def main() -> None:
@@ -63,8 +65,17 @@ def urbankit(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    no_plugins: Annotated[
+        bool, typer.Option("--no-plugins", help="Load the built-in components alone; see also URBANKIT_PLUGINS.")
+    ] = False,
 ) -> None:
     """Region embeddings of a city from imagery, text, points of interest and region graphs.
 
     [bold]urbankit run urbanmmcl[/bold] trains on a synthetic city with nothing to download.
     """
+    if no_plugins:
+        from urbankit import registry
+        from urbankit.plugin import load_none
+
+        load_none()
+        registry.reload()

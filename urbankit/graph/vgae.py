@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -38,7 +38,7 @@ class VGAE(GraphEncoder):
             json_schema_extra={"source": "eq. 17, 4.2.3"},
         )
         normalise: Normalisation = Field("symmetric", description=DESCRIPTION)
-        kl_weight: Literal["balanced", "literal"] | float = Field(
+        kl_weight: Literal["balanced", "literal"] | Annotated[float, Field(ge=0)] = Field(
             "balanced",
             description="Weight of the divergence. The paper sums it over nodes (eq. 21) while it averages the"
             " reconstruction over all N² pairs (eq. 20): `literal` does that, `balanced` divides both by N², as the"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
@@ -42,7 +43,7 @@ class EncoderParams(Params):
     )
 
 
-class ModalityEncoder(nn.Module, Component):
+class ModalityEncoder(nn.Module, Component, ABC):
     """Encodes the observations of one modality of one city (paper section 3.3.2).
 
     An observation is one image, caption or point; it belongs to one region, and a region may have any number of them,
@@ -110,29 +111,29 @@ class ModalityEncoder(nn.Module, Component):
     def unfreeze(self, trainable: str) -> None:
         """Let training change what `trainable` says beyond `all`, `projection` and `none`, which all encoders have."""
 
+    @abstractmethod
     def observations(self, of: str | None = None) -> np.ndarray:
         """The region index of every observation, sorted: int64[M].
 
         `of` names the modality that the observations describe, where that is asked: the captions *of* `rsi`, the
         locations *of* the `svi` points. None means the modality's own observations.
         """
-        raise NotImplementedError
 
     def describes(self, modality: str) -> bool:
         """Whether it has observations that describe another modality's, `observations(of=modality)`."""
         return False
 
+    @abstractmethod
     def load(self, rows: np.ndarray, of: str | None = None) -> Batch:
         """The observations `rows` (int64[n], numbered as in `observations(of)`) on the CPU. Called from threads."""
-        raise NotImplementedError
 
     def augment(self, batch: Batch, generator: torch.Generator) -> Batch:
         """A random variant of what `load` returned, drawn from `generator` alone. Called from threads."""
         return batch
 
+    @abstractmethod
     def forward(self, batch: Batch) -> Tensor:
         """The backbone's vectors, Tensor[n, width], of a batch that `load` returned, on the encoder's device."""
-        raise NotImplementedError
 
     def tokens(self, batch: Batch) -> Tokens:
         """As `forward`, with the vectors of the parts beside: patches of an image, tokens of a caption.

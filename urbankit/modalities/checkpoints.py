@@ -98,7 +98,7 @@ def load_config(folder: Path, key: str) -> Any:
 def load_model(kind: Any, folder: Path, key: str, unneeded: str = "", **options: Any) -> nn.Module:
     """A transformers model of class `kind` in float32 with the weights in `folder`, all of which must be there.
 
-    `unneeded` is part of the name of weights that may be missing.
+    `unneeded` is part of the name of weights that may be missing. `options` are transformers' own, `dtype` among them.
     """
     import torch
 
@@ -229,7 +229,12 @@ def _check_revision(folder: Path, revision: str | None, key: str) -> None:
     if commit is None or not commit.startswith(revision):
         known = f"which was downloaded from commit {commit}" if commit else "whose commit is not known"
         message = f"'{revision}' cannot be told of a local folder, {known}; leave it out, or name a model on the hub"
-        raise UserError(Problem(message, folder, key=f"{key.rpartition('.')[0]}.revision"))
+        raise UserError(Problem(message, folder, key=_beside(key, "revision")))
+
+
+def _beside(key: str, name: str) -> str:
+    """The key `name` of the section that `key` is in."""
+    return ".".join([*key.split(".")[:-1], name])
 
 
 def _commit(folder: Path) -> str | None:
@@ -286,7 +291,7 @@ def _from_hub(name: str, key: str, revision: str | None, choose: Callable[[list[
     except GatedRepoError:
         message = f"'{name}' asks for an agreement: accept it on its page and log in with 'hf auth login'"
     except RevisionNotFoundError:
-        message, key = f"'{name}' has no revision '{revision}' on the hub", f"{key.rpartition('.')[0]}.revision"
+        message, key = f"'{name}' has no revision '{revision}' on the hub", _beside(key, "revision")
     except RepositoryNotFoundError:
         message = f"no folder '{name}', and the Hugging Face hub has no such model (or it is private)"
     except Exception as error:  # whatever stands between here and the hub: proxies, DNS, TLS, a full disk

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -59,9 +60,9 @@ class FeatureEncoder(ModalityEncoder):
             )
         self.connect(params.hidden or features)
 
+    @abstractmethod
     def features(self, city: City) -> tuple[np.ndarray, np.ndarray]:
         """float[M, F] raw features of M observations, NaN where missing, and the region of each, int[M]."""
-        raise NotImplementedError
 
     def names(self, city: City) -> list[str] | None:
         """The names of the F features, by which they are found again in another city; None goes by position."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
@@ -60,7 +60,7 @@ class ViT(TransformerEncoder):
         heads: int = Field(4, ge=1, description="Attention heads a layer.", json_schema_extra={"source": "eq. 5"})
         mlp_ratio: float = Field(2.0, gt=0, description="Width of each layer's perceptron relative to hidden_size.")
         dropout: float = Field(0.0, ge=0, lt=1, description="Dropout in training, from scratch only.")
-        image_size: int | tuple[int, int] | None = Field(
+        image_size: Annotated[int, Field(ge=1)] | tuple[int, int] | None = Field(
             None,
             description="Side, or height and width, of the model's input. Default: what the checkpoint's "
             "preprocessor_config.json says, or its own; from scratch the source's, rounded to whole patches.",

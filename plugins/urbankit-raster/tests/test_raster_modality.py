@@ -1,0 +1,161 @@
+"""Statistics of rasters by region: the checks of every encoder, cells counted by hand, and what is missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from pydantic import ValidationError
+from rasterio.transform import from_origin
+from urbankit_raster.encoder import Raster
+
+from urbankit import UserError, testing
+
+EAST, NORTH = 500_000.0, 4_500_000.0
+
+
+def write(path: Path, cells: np.ndarray, **options: Any) -> str:
+    """A GeoTIFF of `cells` [bands, h, w], 100 m each from (EAST, NORTH) unless `options` say otherwise."""
+    profile = {
+        "driver": "GTiff", "count": len(cells), "height": cells.shape[1], "width": cells.shape[2],
+        "dtype": cells.dtype, "crs": "EPSG:32618", "transform": from_origin(EAST, NORTH, 100, 100),
+    } | options  # fmt: skip
+    with rasterio.open(path, "w", **profile) as raster:
+        raster.write(cells)
+    return str(path)
+
+
+def squares(*cells: tuple[int, int, int]) -> SimpleNamespace:
+    """A city whose regions are squares of some cells a side, from a column and a row on."""
+    shapes = [
+        shapely.box(EAST + 100 * c, NORTH - 100 * (r + side), EAST + 100 * (c + side), NORTH - 100 * r)
+        for c, r, side in cells
+    ]
+    regions = gpd.GeoDataFrame(geometry=shapes, crs="EPSG:32618")
+    return SimpleNamespace(regions=regions, n_regions=len(shapes), content_hash="squares")
+
+
+def features(city: SimpleNamespace, file: str, **params: Any) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The features by name, and the regions of the rows."""
+    encoder = Raster(Raster.Params(file=file, **params), city, "raster", 4)
+    values, region = encoder.features(city)
+    return dict(zip(encoder.names(city), values.T, strict=True)), region
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"nodata": [-9999]}, {"nodata": [-9999], "scale": "log", "bands": [2], "hidden": 8}, {"statistics": ["min"]}],
+    ids=["all", "log", "min"],
+)
+def test_it_conforms(params):
+    """On a raster in degrees beside the tiny city's sources, whose last region it does not reach."""
+    testing.check_modality("raster", file="nightlight.tif", **params)
+
+
+def test_regions_without_a_cell_lack_the_modality(tiny_city):
+    encoder = Raster(Raster.Params(file="nightlight.tif", nodata=[-9999]), tiny_city, "raster", 4)
+    assert encoder.observations().tolist() == list(range(tiny_city.n_regions - 1))
+
+
+def test_statistics_are_those_of_the_cells(tmp_path):
+    cells = np.arange(64, dtype=np.float32).reshape(1, 8, 8)
+    file = write(tmp_path / "a.tif", cells)
+    found, region = features(
+        squares((0, 0, 4), (4, 4, 2)), file, statistics=["mean", "std", "min", "max", "valid"], quantiles=[0.5]
+    )
+    for row, block in enumerate((cells[0, :4, :4], cells[0, 4:6, 4:6])):
+        expected = {"mean": block.mean(), "std": block.std(), "min": block.min(), "max": block.max(), "valid": 1}
+        for name, value in expected.items():
+            assert found[f"band 1 {name}"][row] == pytest.approx(value, rel=1e-5), name
+    assert found["band 1 quantile 0.5"][1] in (36, 37, 44, 45, 40.5)
+    assert region.tolist() == [0, 1]
+
+
+def test_a_region_smaller_than_a_cell_has_that_cell(tmp_path):
+    file = write(tmp_path / "a.tif", np.full((1, 4, 4), 7.0, np.float32))
+    small = shapely.box(EAST + 110, NORTH - 130, EAST + 120, NORTH - 120)
+    city = SimpleNamespace(
+        regions=gpd.GeoDataFrame(geometry=[small], crs="EPSG:32618"), n_regions=1, content_hash="small"
+    )
+    found, _ = features(city, file)
+    assert found["band 1 mean"] == pytest.approx([7]) and found["band 1 valid"] == pytest.approx([1])
+
+
+@pytest.mark.parametrize("how", ["tag", "declared", "nan", "declared beside the tag"])
+def test_missing_cells_do_not_count(tmp_path, how):
+    cells = np.full((1, 4, 8), 2.0, np.float32)
+    cells[0, :2, :4] = np.nan if how == "nan" else -9999
+    tag = {"tag": {"nodata": -9999}, "declared beside the tag": {"nodata": -1}}.get(how, {})
+    file = write(tmp_path / "a.tif", cells, **tag)
+    found, _ = features(squares((0, 0, 4), (4, 0, 4)), file, nodata=[-9999] if "declared" in how else [])
+    assert found["band 1 mean"].tolist() == [2, 2]
+    assert found["band 1 valid"] == pytest.approx([0.5, 1])
+
+
+def test_a_band_that_a_region_lacks_is_missing_there(tmp_path):
+    cells = np.ones((2, 4, 8), np.float32)
+    cells[1, :, :4] = np.nan
+    found, region = features(squares((0, 0, 4), (4, 0, 4)), write(tmp_path / "a.tif", cells), quantiles=[])
+    assert region.tolist() == [0, 1]
+    assert np.isnan(found["band 2 mean"]).tolist() == [True, False] and found["band 2 valid"].tolist() == [0, 1]
+
+
+def test_logarithms_are_of_the_statistics_but_the_share(tmp_path):
+    file = write(tmp_path / "a.tif", np.full((1, 4, 4), 9.0, np.float32))
+    found, _ = features(squares((0, 0, 4)), file, scale="log", statistics=["mean", "valid"], quantiles=[])
+    assert found["band 1 mean"] == pytest.approx([np.log(10)]) and found["band 1 valid"].tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"scale": "log"}, r"cells as low as -3, of which `scale: log` has no logarithm.*name the value in `nodata`"),
+        ({"bands": [3]}, "has no band 3; its bands are 1 to 1"),
+    ],
+)
+def test_what_does_not_fit_the_raster_is_named(tmp_path, params, message):
+    file = write(tmp_path / "a.tif", np.full((1, 4, 4), -3.0, np.float32))
+    with pytest.raises(UserError, match=message):
+        features(squares((0, 0, 4)), file, **params)
+
+
+def test_a_raster_elsewhere_says_where_both_are(tmp_path):
+    file = write(tmp_path / "a.tif", np.ones((1, 4, 4), np.float32), transform=from_origin(0, 0, 100, 100))
+    with pytest.raises(UserError, match=r"no region overlaps a valid cell; the raster covers .* check both CRS"):
+        features(squares((0, 0, 4)), file)
+
+
+def test_a_file_that_is_not_there_is_named_with_the_closest(tiny_city):
+    with pytest.raises(UserError, match=r"nightlihgt.tif: file not found. Did you mean 'nightlight.tif'\?"):
+        Raster(Raster.Params(file="nightlihgt.tif"), tiny_city, "raster", 4)
+    with pytest.raises(UserError, match=r"'../x.tif' leaves the folder of the city's sources"):
+        Raster(Raster.Params(file="../x.tif"), tiny_city, "raster", 4)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"statistics": [], "quantiles": []}, "there is nothing to compute"),
+        ({"quantiles": [0.5, 0.5]}, "a value is given twice"),
+        ({"bands": [0]}, "greater than or equal to 1"),
+    ],
+)
+def test_parameters_that_make_no_sense_are_refused(params, message):
+    with pytest.raises(ValidationError, match=message):
+        Raster.Params(file="a.tif", **params)
+
+
+def test_new_york(shared_data):
+    """Night light of every tract: two bands, each within its cells' range."""
+    tracts = gpd.read_file(shared_data / "new-york" / "tracts.gpkg").to_crs(32618)
+    city = SimpleNamespace(regions=tracts, n_regions=len(tracts), content_hash="new-york")
+    found, region = features(city, str(shared_data / "new-york" / "nightlight.tif"), nodata=[-9999])
+    assert len(region) > 900 and len(found) == 2 * 6
+    assert (found["band 1 quantile 0.1"] <= found["band 1 quantile 0.9"]).all()
+    assert ((found["band 1 valid"] > 0) & (found["band 1 valid"] <= 1)).all()

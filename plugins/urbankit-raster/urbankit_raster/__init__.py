@@ -1,0 +1,1 @@
+"""Rasters as a modality of urbankit."""

@@ -1,0 +1,11 @@
+"""What the package registers."""
+
+from __future__ import annotations
+
+from urbankit import hookimpl
+from urbankit.hookspecs import Register
+
+
+@hookimpl
+def register_modality_encoders(register: Register) -> None:
+    register("raster", "urbankit_raster.encoder:Raster", "statistics of the cells of a GeoTIFF in every region")

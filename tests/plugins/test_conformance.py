@@ -1,0 +1,283 @@
+"""What `urbankit.testing` says of components that break a promise: whose, what is expected, what to change."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import types
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+import scipy.sparse
+import torch
+from pydantic import Field
+from torch import nn
+
+import urbankit
+from urbankit import hookimpl, registry, testing
+from urbankit.fusion.base import Fusion
+from urbankit.graph.base import Encoded, GraphEncoder
+from urbankit.graph.subgraph import SubgraphSampler
+from urbankit.heads.base import Head
+from urbankit.methods.base import Method
+from urbankit.modalities.features import FeatureEncoder
+from urbankit.pair_weights.base import PairWeight
+from urbankit.testing.city import LACKS, N, shuffled_city, tiny_city
+from urbankit.testing.subject import CHECKS
+from urbankit.views.base import View, ViewGraph
+
+Register = Callable[[str, type], str]
+
+
+@pytest.fixture
+def faults(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
+    """Registers a class and gives what the checks say of it."""
+    module = types.ModuleType("faulty")
+    monkeypatch.setitem(sys.modules, "faulty", module)
+
+    def said(kind: str, cls: type, **params: object) -> str:
+        module.Faulty = cls
+        hook = hookimpl(lambda register: register("faulty", "faulty:Faulty", "has a fault"))
+        registry.add_plugin(types.SimpleNamespace(**{f"register_{kind}s": hook}), "mine")
+        with pytest.raises(testing.ConformanceError) as caught:
+            testing.check_component(kind, "faulty", params)
+        message = str(caught.value)
+        assert message.startswith(f"{kind} 'faulty' (this process, faulty:Faulty) does not conform:")
+        return message
+
+    yield said
+    registry.reload()
+
+
+def ring(n: int) -> scipy.sparse.csr_array:
+    i = np.arange(n)
+    return scipy.sparse.csr_array((np.ones(n, np.float32), (i, (i + 1) % n)), shape=(n, n))
+
+
+class InTableOrder(View):
+    """Each region with the next one of the table."""
+
+    def build(self, city):
+        return ViewGraph(ring(city.n_regions), np.ones(city.n_regions, dtype=bool))
+
+
+class TooSmall(View):
+    """Forgets a region."""
+
+    def build(self, city):
+        return ViewGraph(ring(city.n_regions - 1), np.ones(city.n_regions - 1, dtype=bool))
+
+
+class Raises(View):
+    """Divides by nothing."""
+
+    def build(self, city):
+        return 1 / 0
+
+
+class Random(View):
+    """Is another one each time."""
+
+    def build(self, city):
+        n = city.n_regions
+        return ViewGraph(ring(n) * np.random.default_rng().random(), np.ones(n, dtype=bool))
+
+
+class Bare(View):
+    class Params(urbankit.Params):
+        k: int = Field(3, description="Neighbours.")
+
+    build = InTableOrder.build
+
+
+class Rows(FeatureEncoder):
+    """The number of the row."""
+
+    def features(self, city):
+        return np.arange(city.n_regions, dtype=float)[:, None], np.arange(city.n_regions)
+
+
+class Unseeded(Rows):
+    """Features that are drawn anew."""
+
+    def features(self, city):
+        return np.random.default_rng().normal(size=(city.n_regions, 2)), np.arange(city.n_regions)
+
+
+class Detached(GraphEncoder):
+    """Learns nothing."""
+
+    def __init__(self, params, in_dim, engine="auto"):
+        super().__init__(params, in_dim, engine)
+        self.out_dim = 4
+        self.layer = nn.Linear(in_dim, 4)
+
+    def forward(self, graph, x, generator=None):
+        return Encoded(self.layer(x).detach())
+
+
+class Wide(Fusion):
+    """Says another width than it has, and lets absent vectors in."""
+
+    def __init__(self, params, dims, dim):
+        super().__init__(params, dims, dim)
+        self.out_dim = 2 * dim
+
+    def forward(self, vectors, present):
+        return torch.stack(list(vectors)).sum(dim=0)
+
+
+class Idle(Head):
+    """Has a layer that it does not use."""
+
+    def __init__(self, params, in_dim, out_dim):
+        super().__init__(params, in_dim, out_dim)
+        self.layer, self.spare = nn.Linear(in_dim, out_dim), nn.Linear(3, 3)
+
+    def forward(self, embedding):
+        return self.layer(embedding)
+
+
+class Heavy(PairWeight):
+    """Weighs everything twice, with a gradient."""
+
+    def forward(self, a, b):
+        return (a * b).sum(dim=1) * 0 + 2
+
+
+class Nowhere(SubgraphSampler):
+    """Gives no subgraphs."""
+
+    def sample(self, graph, weight, roots, generator=None):
+        return roots
+
+
+class Hidden(Method):
+    """Does not name its parameters."""
+
+    dim = 3
+
+    def __init__(self, params, inputs):
+        super().__init__(params, inputs)
+        self.table = nn.Embedding(inputs.n_regions, 3)
+
+    def forward(self, regions):
+        return self.table(regions)
+
+    def loss(self, regions):
+        return {"total": self(regions).square().mean()}
+
+    def parts(self):
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "cls", "expected"),
+    [
+        ("view", InTableOrder, ["of regions in another order", "not from where they stand in the table"]),
+        ("view", TooSmall, ["a view of 19 regions; expected the city's 20"]),
+        ("view", Raises, ["it raises ZeroDivisionError: division by zero", "test_conformance.py:"]),
+        ("view", Random, ["two builds differ; draw random numbers from a generator of a fixed seed"]),
+        (
+            "view",
+            Bare,
+            ["no docstring", "'k' is described as 'Neighbours.'", "'k' is a number without bounds; give its"],
+        ),
+        ("modality_encoder", Rows, ["of regions in another order the vectors are others"]),
+        ("modality_encoder", Unseeded, ["under one seed _extra_state of two new components differ"]),
+        ("graph_encoder", Detached, ["no gradient reaches its parameters; compute in torch, without detach()"]),
+        ("fusion", Wide, ["a Tensor [5, 6]; expected [5, 12]", "masked_fill(~present"]),
+        ("head", Idle, ["no gradient reaches spare.weight, spare.bias; use it in the output, freeze it"]),
+        ("pair_weight", Heavy, ["the weights have a gradient", "the weights are 2 on average"]),
+        ("subgraph", Nowhere, ["sample() gives Tensor; expected urbankit.graph.subgraph.Subgraphs"]),
+        ("method", Hidden, ["parts() leaves out table.weight, which then are never updated", "freeze() of all parts"]),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else "",
+)
+def test_a_broken_promise_is_named_with_its_remedy(faults, kind, cls, expected):
+    message = faults(kind, cls)
+    for part in expected:
+        assert part in message, message
+
+
+def test_all_faults_are_told_at_once(faults):
+    assert faults("fusion", Wide).count("\n  - ") >= 2
+
+
+def test_a_component_that_does_not_load_is_told_before_any_check():
+    with pytest.raises(testing.ConformanceError, match=r"unknown view 'rign'.*"):
+        testing.check_view("rign")
+
+
+def test_every_kind_has_checks_and_nothing_else_has():
+    assert set(CHECKS) == set(registry.KINDS)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("import numpy\n", "registering urbankit-heavy imports numpy, so that `list-components` waits for them"),
+        ("", "module 'urbankit_heavy.view' does not import on its own: RuntimeError: not without its sibling"),
+    ],
+)
+def test_what_an_installed_plugin_imports(tmp_path, code, message):
+    """Asked in a process of its own, in which a sibling is imported before."""
+    package, info = tmp_path / "urbankit_heavy", tmp_path / "urbankit_heavy-1.0.dist-info"
+    package.mkdir(), info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: urbankit-heavy\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[urbankit]\nheavy = urbankit_heavy.plugin\n")
+    (package / "__init__.py").write_text("")
+    (package / "sibling.py").write_text("")
+    (package / "plugin.py").write_text(
+        f"{code}from urbankit import hookimpl\n\n\n@hookimpl\ndef register_views(register):\n"
+        "    register('heavy', 'urbankit_heavy.view:Heavy', 'is heavy')\n"
+    )
+    (package / "view.py").write_text(
+        "import sys\nfrom urbankit.views.distance import DistanceView\n"
+        "if 'urbankit_heavy.sibling' not in sys.modules:\n    raise RuntimeError('not without its sibling')\n\n\n"
+        "class Heavy(DistanceView):\n    'Is heavy.'\n"
+    )
+    check = "import urbankit_heavy.sibling\nfrom urbankit import testing\ntesting.check_view('heavy')\n"
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", check], env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True
+    )
+    assert message in done.stderr, done.stderr
+
+
+def test_checks_leave_the_random_numbers_of_the_test_alone():
+    torch.manual_seed(8)
+    expected = torch.rand(1)
+    torch.manual_seed(8)
+    testing.check_fusion("add")
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_only_the_fixtures_import_pytest():
+    code = "import sys; from urbankit import testing; testing.check_fusion('add'); print('pytest' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_the_tiny_city_has_every_source_and_regions_without_each():
+    city = tiny_city()
+    regions = {(kind, name): int(count) for kind, name, count, _ in city.coverage().itertuples(index=False)}
+    assert regions["image", "rsi"] == N - len(LACKS["rsi"])
+    assert regions["image", "svi"] == N - len(LACKS["svi"])
+    assert regions["captions", "rsi"] == N - len(LACKS["captions"])
+    assert regions["poi", "poi"] == N - len(LACKS["poi"]) == int(city.poi_present.sum())
+    assert regions["flows", "flows"] == N - len(LACKS["flows"])
+    assert regions["table", "census"] == N - len(LACKS["census"])
+    assert city.flow_times() is not None and city.target_names == ["density", "land_use"]
+    assert city.source("nightlight.tif").is_file()
+
+
+def test_the_shuffled_city_is_the_same_in_another_order():
+    city, order = shuffled_city()
+    plain = tiny_city()
+    assert city.region_ids == [plain.region_ids[i] for i in order]
+    np.testing.assert_allclose(city.flows().toarray(), plain.flows().toarray()[order][:, order])
+    np.testing.assert_allclose(city.poi_counts()[0].toarray(), plain.poi_counts()[0].toarray()[order])
+    np.testing.assert_allclose(city.table("census")[0], plain.table("census")[0][order])

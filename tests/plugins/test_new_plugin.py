@@ -1,0 +1,147 @@
+"""`urbankit new-plugin`: for every kind a package that installs, passes its own tests, is listed, checked and run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from urbankit import UserError
+from urbankit.new_plugin import KINDS, new_plugin
+
+# A name of one letter and one of the most that there may be, since both change where lines break.
+NAMES = {kind: f"my-{kind.replace('_', '-')}" for kind in KINDS} | {
+    "view": "v",
+    "fusion": "a-name-as-long-as-may-be-used",
+}
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a package of every kind."""
+    folder = tmp_path_factory.mktemp("packages")
+    for kind, name in NAMES.items():
+        new_plugin(name, kind, folder / kind)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def installed(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a process in which all of them are installed by pip."""
+    site = tmp_path_factory.mktemp("site")
+    # Without an environment for each build, which would fetch hatchling anew.
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target"]
+    subprocess.run([*command, str(site), *(str(packages / kind) for kind in KINDS)], check=True)
+    return os.environ | {"PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])}
+
+
+def run(environment: dict[str, str], *arguments: str, cwd: Path | None = None) -> str:
+    # The cache is the one of the test, set after the environment was made.
+    now = environment | {"URBANKIT_CACHE": os.environ["URBANKIT_CACHE"]}
+    done = subprocess.run([sys.executable, "-m", *arguments], env=now, cwd=cwd, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def component(kind: str) -> str:
+    return NAMES[kind].replace("-", "_")
+
+
+def test_all_are_listed_at_once(installed):
+    listed = json.loads(run(installed, "urbankit", "list-components", "--json"))
+    origins = {(c["kind"], c["name"]): c["distribution"] for c in listed["components"]}
+    expected = {(KINDS[kind].kind, component(kind)): f"urbankit-{name}" for kind, name in NAMES.items()}
+    assert expected.items() <= origins.items() and listed["failed"] == []
+
+
+def test_their_own_tests_pass(installed, packages):
+    # One process for all: most of its time is the import of torch.
+    summary = run(
+        installed, "pytest", "-q", "-p", "no:cacheprovider", *(str(packages / kind) for kind in KINDS), cwd=packages
+    )
+    assert "failed" not in summary and "passed" in summary
+
+
+def test_their_code_is_clean(packages):
+    for command in (["check"], ["format", "--check"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, "--no-cache", str(packages)], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout
+
+
+def test_their_recipes_are_valid(installed, packages):
+    """Each as `urbankit validate` reads it, all in one process."""
+    code = (
+        "import sys\nfrom urbankit import Recipe\nfrom urbankit.recipe.components import components\n"
+        "for path in sys.argv[1:]:\n    recipe = Recipe.load(path)\n"
+        "    print(recipe.name in {used.use.name for used in components(recipe)})\n"
+    )
+    recipes = [str(packages / kind / f"{component(kind)}.yaml") for kind in KINDS]
+    done = subprocess.run([sys.executable, "-c", code, *recipes], env=installed, capture_output=True, text=True)
+    assert done.stdout.split() == ["True"] * len(KINDS), done.stderr
+
+
+def test_a_recipe_runs_to_the_end(installed, packages, tiny_city, tmp_path):
+    sets = [
+        f"city={{prepared: {tiny_city.path}}}", "pretrain.epochs=1", "finetune.epochs=1", "tasks={co: {}}",
+        "evaluation={seeds: [0], floors: [mean], min_class_size: 1, splits: [random]}", "report.figures=false",
+    ]  # fmt: skip
+    changes = [part for change in sets for part in ("--set", change)]
+    recipe = packages / "method" / f"{component('method')}.yaml"
+    run(installed, "urbankit", "run", str(recipe), "--out", str(tmp_path / "run"), *changes)
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert manifest["status"] == "done" and f"urbankit-{NAMES['method']}" in manifest["plugins"]
+
+
+def test_nothing_of_the_templates_is_left(packages):
+    for path in packages.rglob("*.*"):
+        assert path.suffix in {".py", ".toml", ".md", ".yaml"} and "{{" not in path.read_text(), path
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "message"),
+    [
+        ("metro", "veiw", r"--kind: unknown kind 'veiw'. Did you mean 'view'\?"),
+        ("poi", "view", r"the view 'poi' is there already, of urbankit .*urbankit.views.poi:PoiView"),
+        ("urbankit-vit", "modality", "the modality_encoder 'vit' is there already"),
+        ("mvure", "method", "the method 'mvure' is there already, of .*urbankit-baselines"),
+        ("3d", "view", "'3d' cannot name a package"),
+        ("a b", "view", "'a b' cannot name a package"),
+        ("../x", "view", "cannot name a package"),
+        ("", "view", "cannot name a package"),
+        ("urbankit-", "view", "cannot name a package"),
+        ("class", "head", "'class' is a word of Python's own"),
+        ("x" * 31, "head", "has 31 characters; use 30 at most"),
+    ],
+)
+def test_names_that_cannot_be_say_why(name, kind, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        new_plugin(name, kind, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_all_mistakes_are_said_at_once(tmp_path):
+    with pytest.raises(UserError) as caught:
+        new_plugin("3d", "veiw", tmp_path / "out")
+    assert len(caught.value.problems) == 2
+
+
+def test_a_folder_that_is_there_is_left_as_it_is(tmp_path):
+    (tmp_path / "urbankit-metro").mkdir()
+    kept = tmp_path / "urbankit-metro" / "notes.txt"
+    kept.write_text("mine")
+    with pytest.raises(UserError, match="nothing is overwritten: give another --out"):
+        new_plugin("metro", "view", tmp_path / "urbankit-metro")
+    assert [path.name for path in tmp_path.rglob("*")] == ["urbankit-metro", "notes.txt"] and kept.read_text() == "mine"
+
+
+def test_an_empty_folder_is_filled_and_the_name_may_carry_the_prefix(tmp_path):
+    (tmp_path / "here").mkdir()
+    new_plugin("urbankit-Metro-Lines", "view", tmp_path / "here")
+    assert 'name = "urbankit-metro-lines"' in (tmp_path / "here" / "pyproject.toml").read_text()
+    assert "class MetroLinesView(View)" in (tmp_path / "here" / "urbankit_metro_lines" / "view.py").read_text()

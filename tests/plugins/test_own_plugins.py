@@ -1,0 +1,107 @@
+"""The plugins in plugins/ as a user installs them: listed, checked, chosen by URBANKIT_PLUGINS or left out."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from urbankit import testing
+
+PLUGINS = Path(__file__).parents[2] / "plugins"
+OURS = ("urbankit-raster", "urbankit-contiguity")
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a process in which both are installed by pip."""
+    site = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target"]
+    subprocess.run([*command, str(site), *(str(PLUGINS / name) for name in OURS)], check=True)
+    path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])
+    return {name: value for name, value in os.environ.items() if name != "URBANKIT_PLUGINS"} | {"PYTHONPATH": path}
+
+
+def urbankit(environment: dict[str, str], *arguments: str, status: int = 0) -> str:
+    """What the command prints; on standard error where it is to fail."""
+    command = [sys.executable, "-m", "urbankit", *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == status and "Traceback" not in done.stderr, done.stdout + done.stderr
+    return done.stderr if status else done.stdout
+
+
+def listed(environment: dict[str, str], *options: str) -> tuple[set[str], set[str]]:
+    """The distributions that components come from, and those left out."""
+    found = json.loads(urbankit(environment, *options, "list-components", "--json"))
+    return {c["distribution"] for c in found["components"]}, {p["distribution"] for p in found["left_out"]}
+
+
+def test_both_are_listed_at_once(installed):
+    used, left_out = listed(installed)
+    assert set(OURS) < used and not left_out
+
+
+@pytest.mark.parametrize("name", ["raster", "urbankit-raster", "Urbankit_Raster", " raster , builtin"])
+def test_a_plugin_is_chosen_by_entry_point_or_distribution(installed, name):
+    used, left_out = listed(installed | {"URBANKIT_PLUGINS": name})
+    assert used == {"urbankit", "urbankit-raster"} and "urbankit-contiguity" in left_out
+
+
+def test_the_core_alone(installed):
+    for environment, options in ((installed | {"URBANKIT_PLUGINS": ""}, ()), (installed, ("--no-plugins",))):
+        used, left_out = listed(environment, *options)
+        assert used == {"urbankit"} and set(OURS) <= left_out
+    assert listed(installed | {"URBANKIT_PLUGINS": "raster"}, "--no-plugins")[0] == {"urbankit"}
+
+
+def test_a_name_that_is_not_installed_lists_what_is(installed):
+    message = urbankit(installed | {"URBANKIT_PLUGINS": "rastr,raster"}, "list-components", status=2)
+    assert message.startswith("error: URBANKIT_PLUGINS: there is no plugin 'rastr'. Did you mean 'raster'? Installed:")
+    assert "contiguity (urbankit-contiguity 0.1.0)" in message and message.count("error") == 1
+
+
+def test_what_is_left_out_is_told_where_a_recipe_needs_it(installed):
+    message = urbankit(installed, "--no-plugins", "validate", "plugins/new-york-raster", status=2)
+    assert "new-york-raster.yaml:7: modalities.nightlight.name: unknown modality_encoder 'raster'" in message
+    assert "left out by URBANKIT_PLUGINS or --no-plugins:" in message and "pip install" not in message
+
+
+def test_the_list_for_people_shows_what_is_left_out(installed):
+    lines = urbankit(installed | {"URBANKIT_PLUGINS": "raster"}, "list-components").splitlines()
+    assert any("contiguity" in line and "by URBANKIT_PLUGINS or --no-plugins" in line for line in lines)
+
+
+def test_doctor_shows_the_choice_and_that_all_is_sound(installed):
+    lines = urbankit(installed | {"URBANKIT_PLUGINS": "raster"}, "doctor").splitlines()
+    assert any(
+        "plugins" in line and "urbankit-raster 0.1.0" in line and "URBANKIT_PLUGINS=raster" in line for line in lines
+    )
+    assert any("plugin contiguity" in line and "left out" in line for line in lines)
+    assert any("components" in line and "all sound" in line for line in lines)
+
+
+def test_new_york_with_both_is_a_suite(installed):
+    """Its recipes and rows, without the data, so that no city is checked."""
+    code = (
+        "from urbankit.bench.suite import load_plan\nplan = load_plan('plugins')\n"
+        "print(*sorted({cell.row for cell in plan.cells}), sep='|')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=installed, capture_output=True, text=True)
+    assert done.stdout.strip() == "+ both|+ contiguity|+ raster|UrbanMMCL", done.stderr
+
+
+def test_workers_see_the_same_choice(installed):
+    """A worker is asked for a run whose recipe names a plugin's component that the bench has left out."""
+    code = (
+        "import sys, pathlib, urbankit.plugin\nfrom urbankit.bench.workers import Job, work\n"
+        "urbankit.plugin.load_none()\nout = pathlib.Path(sys.argv[1])\n"
+        "recipe = '{name: x, city: {prepared: %s}, modalities: {r: {name: raster}}, method: {name: urbanmmcl}}'\n"
+        "print([outcome.errors for outcome in work([Job('run', recipe % sys.argv[2], out / 'run', out / 'log')], 1)])\n"
+    )
+    arguments = [os.environ["URBANKIT_CACHE"], str(testing.tiny_city().path)]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], env=installed, capture_output=True, text=True)
+    assert "unknown modality_encoder 'raster'" in done.stdout and "left out" in done.stdout, done.stdout + done.stderr

@@ -1,0 +1,61 @@
+"""docs/plugins.md, done as it says: every command in order, every block of Python as a script."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+PAGE = Path(__file__).parents[2] / "docs" / "plugins.md"
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """A folder, and an environment in which pip installs beside the present one and fetches nothing."""
+    folder, site = tmp_path_factory.mktemp("work"), tmp_path_factory.mktemp("site")
+    pip = {"PIP_TARGET": str(site), "PIP_NO_DEPS": "1", "PIP_NO_BUILD_ISOLATION": "0", "PIP_QUIET": "1"}
+    paths = {
+        "PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+    }
+    return folder, os.environ | pip | paths
+
+
+def test_every_command_does_what_the_page_says(workplace):
+    folder, environment = workplace
+    commands = "".join(text for language, text in BLOCKS if language == "bash")
+    # An editable install needs a site-packages folder, which a target is not.
+    script = "set -ex\n" + commands.replace("pip install -e ", "pip install ./")
+    script = script.replace("pip wheel", "env -u PIP_TARGET pip wheel")
+    done = subprocess.run(["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "urbankit-metro 0.1.0" in done.stdout and "2 passed" in done.stdout and "all sound" in done.stdout
+    assert list((folder / "dist").glob("urbankit_metro-*.whl"))
+
+
+@pytest.mark.parametrize("number", range(sum(language == "python" for language, _ in BLOCKS)))
+def test_every_block_of_python_runs(number, workplace):
+    folder, environment = workplace
+    script = folder / f"block{number}.py"
+    script.write_text([text for language, text in BLOCKS if language == "python"][number], encoding="utf-8")
+    done = subprocess.run([sys.executable, script], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_tree_is_that_of_the_package(workplace):
+    [tree] = [text for language, text in BLOCKS if not language and text.startswith("urbankit-metro/")]
+    folder = workplace[0] / "urbankit-metro"
+    for name in re.findall(r"^ +(\S+\.\w+)", tree, flags=re.MULTILINE):
+        assert list(folder.rglob(name)), name
+
+
+def test_the_recipe_is_yaml():
+    for language, text in BLOCKS:
+        if language == "yaml":
+            assert set(yaml.safe_load(text)) == {"extends", "views"}

@@ -1,0 +1,35 @@
+"""`urbankit new-plugin`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def new_plugin(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="What the component is called; the package urbankit-NAME.")
+    ],
+    kind: Annotated[
+        str,
+        typer.Option(
+            metavar="KIND",
+            help="What it is: modality, view, graph_encoder, subgraph, fusion, pair_weight, head or method.",
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder to write; default urbankit-NAME.")] = None,
+) -> None:
+    """Write a package with one component, its tests and a recipe that uses it, ready to install and to change.
+
+    [bold]urbankit new-plugin metro --kind view && pip install -e urbankit-metro[/bold]
+    """
+    from urbankit.new_plugin import new_plugin as write
+
+    folder = write(name, kind, out)
+    recipe = next(folder.glob("*.yaml"))
+    shown = Path(folder.name) if folder.parent == Path.cwd() else folder
+    typer.echo(f"The package is in {shown}. Next:")
+    for command in (f"pip install -e {shown}", f"pytest {shown}", f"urbankit run {shown / recipe.name}"):
+        typer.echo(f"  {command}")

@@ -1,0 +1,138 @@
+"""`urbankit new-plugin`: a package of one component that installs, passes its own tests and is listed."""
+
+from __future__ import annotations
+
+import keyword
+import re
+import secrets
+import shutil
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from urbankit import registry
+from urbankit.errors import Problems, UserError, closest
+
+TEMPLATES = Path(__file__).parent / "templates"
+SUFFIX = ".template"
+PREFIX = "urbankit-"
+LONGEST = 30
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of component as `--kind` names it: its name in the registry, how its classes are called, and what the
+    component of its template does. The template is the folder of the kind's name."""
+
+    kind: str
+    ending: str
+    about: str
+
+
+KINDS: dict[str, Kind] = {
+    "modality": Kind("modality_encoder", "Encoder", "how far a region lies from the centre, and in which direction"),
+    "view": Kind("view", "View", "regions near one another, weighted by a Gaussian of their distance"),
+    "graph_encoder": Kind("graph_encoder", "GraphEncoder", "GraphSAGE with the mean aggregator"),
+    "subgraph": Kind("subgraph", "Sampler", "a region with its strongest neighbours"),
+    "fusion": Kind("fusion", "Fusion", "mean of the vectors, weighted by learned gates"),
+    "pair_weight": Kind("pair_weight", "Weight", "pairs that agree count more, by a softmax of their cosine"),
+    "head": Kind("head", "Head", "gated linear unit on the normalised embedding"),
+    "method": Kind("method", "Method", "contrast of regions with their neighbours in every view"),
+}
+
+
+def new_plugin(name: str, kind: str, out: str | Path | None = None) -> Path:
+    """Write the package of a new component and return its folder, by default `urbankit-NAME` in the working directory.
+
+    The folder appears whole or not at all. Raises `UserError` for an unknown kind, a name that cannot be that of a
+    package and a class or that is taken, and a folder that is there already.
+    """
+    chosen, component = _checked(name, kind)
+    distribution = PREFIX + component.replace("_", "-")
+    folder = Path(distribution if out is None else out).absolute()
+    words = {
+        "name": component,
+        "distribution": distribution,
+        "package": distribution.replace("-", "_"),
+        "class": "".join(part.capitalize() for part in component.split("_")) + chosen.ending,
+        "kind": chosen.kind,
+        "word": chosen.kind.replace("_", " "),
+        "module": kind,
+        "about": chosen.about,
+    }
+    _write(_files(kind, words), folder)
+    return folder
+
+
+def _checked(name: str, kind: str) -> tuple[Kind, str]:
+    """The kind and the component's name; all that is wrong with either is said at once."""
+    problems = Problems()
+    if kind not in KINDS:
+        problems.add(f"unknown kind '{kind}'.{closest(kind, KINDS)}", key="--kind")
+    component = re.sub(r"[-_]+", "_", name.removeprefix(PREFIX).removeprefix(PREFIX.replace("-", "_"))).lower()
+    # What PEP 503 allows of a distribution's name and Python of a module's, and `--set a.b=c` of a component's.
+    if not re.fullmatch(r"[a-z](_?[a-z0-9]+)*", component):
+        problems.add(
+            f"'{name}' cannot name a package: use letters, digits and single hyphens, a letter first", key="NAME"
+        )
+    elif len(component) > LONGEST:
+        problems.add(f"'{name}' has {len(component)} characters; use {LONGEST} at most", key="NAME")
+    elif keyword.iskeyword(component):
+        problems.add(f"'{name}' is a word of Python's own; choose another", key="NAME")
+    elif kind in KINDS and (holder := _holder(KINDS[kind].kind, component)):
+        problems.add(f"the {KINDS[kind].kind} '{component}' is there already, of {holder}; choose another", key="NAME")
+    problems.raise_if_any()
+    return KINDS[kind], component
+
+
+def _holder(kind: str, name: str) -> str | None:
+    """Who has the component's name, or the distribution's, already."""
+    for entry in registry.entries(kind):
+        if re.sub(r"[-_]+", "_", entry.name).lower() == name:
+            return f"{entry.origin} ({entry.target})"
+    if package := registry.KNOWN_PACKAGES.get((kind, name)):
+        return f"the package {package}"
+    distribution = PREFIX + name.replace("_", "-")
+    try:
+        return f"the installed distribution {distribution} {metadata.version(distribution)}"
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _files(kind: str, words: dict[str, str]) -> dict[str, str]:
+    """The package's files by their path in it."""
+    common = TEMPLATES / "package"
+    places = {path.relative_to(common).as_posix(): path for path in common.rglob(f"*{SUFFIX}")}
+    own = TEMPLATES / kind
+    places |= {
+        f"package/{kind}.py{SUFFIX}": own / f"component.py{SUFFIX}",
+        f"tests/test_{words['package']}.py{SUFFIX}": own / f"test.py{SUFFIX}",
+        f"{words['name']}.yaml{SUFFIX}": own / f"recipe.yaml{SUFFIX}",
+    }
+    return {
+        re.sub("^package/", f"{words['package']}/", place.removesuffix(SUFFIX)): _filled(path, words)
+        for place, path in places.items()
+    }
+
+
+def _filled(template: Path, words: dict[str, str]) -> str:
+    """The template's text with every `{{word}}` put in."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: words[found[1]], template.read_text(encoding="utf-8"))
+
+
+def _write(files: dict[str, str], folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} exists and is not an empty folder; nothing is overwritten: give another --out")
+    temporary = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
+    try:
+        for name, text in files.items():
+            path = temporary / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        if folder.exists():
+            folder.rmdir()
+        temporary.rename(folder)
+    except OSError as error:
+        raise UserError(f"cannot write to {folder.parent}: {error.strerror}; give another --out") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

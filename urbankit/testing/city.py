@@ -1,0 +1,230 @@
+"""The tiny city: every kind of source, and for each of them regions that lack it."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from urbankit.city.city import City
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+    import pandas as pd
+
+COLUMNS, ROWS = 5, 4
+N = COLUMNS * ROWS
+ISLAND = N - 1
+CRS = "EPSG:32618"
+WEST, SOUTH, SIDE = 580_000.0, 4_505_000.0, 800.0
+
+# The regions that lack each source.
+LACKS = {
+    "rsi": {ISLAND},
+    "svi": {3, 7, ISLAND},
+    "captions": {4, ISLAND},
+    "poi": {5, ISLAND},
+    "flows": {6, ISLAND},
+    "census": {8},
+    "nightlight": {ISLAND},
+}
+CATEGORIES = ("cafe", "office", "park", "school")
+WORDS = ("a dense block of towers", "low houses with gardens", "a wide road by the water", "a park with old trees")
+
+SPEC = """\
+name: tiny
+crs: {crs}
+regions: {{file: regions.gpkg, id: region}}
+images:
+  rsi: {{mosaic: satellite.tif, extent_m: 480, size: 16}}
+  svi: {{points: street_views.csv, image: image, lon: lon, lat: lat, size: [16, 24]}}
+captions:
+  rsi: {{file: satellite_captions.jsonl, region: region, text: text}}
+  svi: {{file: street_view_captions.jsonl, image: image, text: text}}
+poi: {{points: pois.csv, category: category, lon: lon, lat: lat}}
+flows: {{file: trips.csv, origin: origin, destination: destination, weight: trips, time: time}}
+tables:
+  census: {{file: census.csv, region: region}}
+targets:
+  density: {{table: targets.csv, region: region, column: density, unit: people/km²}}
+  land_use: {{table: targets.csv, region: region, column: land_use, kind: classification}}
+"""
+BARE = "name: bare\ncrs: {crs}\nregions: {{file: regions.gpkg, id: region}}\n"
+
+
+@cache
+def tiny_city() -> City:
+    """20 regions, the last of them apart from the others."""
+    return _prepared(SPEC, np.arange(N))
+
+
+@cache
+def shuffled_city() -> tuple[City, np.ndarray]:
+    """The tiny city with its regions in another order: region i is the tiny city's region `order[i]`."""
+    order = np.random.default_rng(5).permutation(N)
+    return _prepared(SPEC, order), order
+
+
+@cache
+def bare_city() -> City:
+    """The regions of the tiny city, and nothing else."""
+    return _prepared(BARE, np.arange(N))
+
+
+def write_sources(folder: Path, order: np.ndarray, spec: str = SPEC) -> Path:
+    """Write the sources to `folder`, the polygons in `order`, and return the path of the `city.yaml`."""
+    draw = np.random.default_rng(11)
+    regions = _regions(draw)
+    regions.iloc[order].to_file(folder / "regions.gpkg", driver="GPKG", layer="regions")
+    _write_satellite(folder / "satellite.tif", draw)
+    _write_nightlight(folder / "nightlight.tif", draw)
+    _write_street_views(folder, regions, draw)
+    _write_lines(
+        folder / "satellite_captions.jsonl",
+        [{"region": _id(i), "text": _text(i)} for i in range(N) if i not in LACKS["captions"]],
+    )
+    _points(regions, draw).to_csv(folder / "pois.csv", index=False)
+    _trips(draw).to_csv(folder / "trips.csv", index=False)
+    _census(draw).to_csv(folder / "census.csv", index=False)
+    _targets(draw).to_csv(folder / "targets.csv", index=False)
+    (folder / "city.yaml").write_text(spec.format(crs=CRS), encoding="utf-8")
+    return folder / "city.yaml"
+
+
+def _prepared(spec: str, order: np.ndarray) -> City:
+    folder = Path(tempfile.mkdtemp(prefix="urbankit-tiny-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (folder / "sources").mkdir()
+    return City.prepare(write_sources(folder / "sources", order, spec), out=folder / "prepared")
+
+
+def _id(region: int) -> str:
+    return f"r{region:02d}"
+
+
+def _text(number: int) -> str:
+    return f"{WORDS[number % len(WORDS)]}, seen {number} times"
+
+
+def _regions(draw: np.random.Generator) -> gpd.GeoDataFrame:
+    """Four-sided regions that share their corners, none like another, the last one 3 km off."""
+    import geopandas as gpd
+    import shapely
+
+    x, y = np.meshgrid(np.arange(COLUMNS + 1), np.arange(ROWS + 1))
+    corners = np.stack([x, y], axis=2) + draw.uniform(-0.2, 0.2, (ROWS + 1, COLUMNS + 1, 2))
+    corners = np.array([WEST, SOUTH]) + SIDE * corners
+    around = [corners[:-1, :-1], corners[:-1, 1:], corners[1:, 1:], corners[1:, :-1]]
+    rings = np.stack(around, axis=2).reshape(N, 4, 2)
+    rings[ISLAND] += [3000.0, 0.0]
+    return gpd.GeoDataFrame({"region": [_id(i) for i in range(N)]}, geometry=shapely.polygons(rings), crs=CRS)
+
+
+def _write_satellite(path: Path, draw: np.random.Generator) -> None:
+    """Three bands of 30 m over all regions but the island."""
+    import rasterio
+    from rasterio.transform import from_origin
+
+    height, width = int((ROWS + 2) * SIDE / 30), int((COLUMNS + 2) * SIDE / 30)
+    cells = draw.integers(1, 256, (3, height, width), dtype=np.uint8)
+    origin = from_origin(WEST - SIDE, SOUTH + (ROWS + 1) * SIDE, 30, 30)
+    profile = {"driver": "GTiff", "count": 3, "height": height, "width": width, "dtype": "uint8"}
+    with rasterio.open(path, "w", crs=CRS, transform=origin, **profile) as raster:
+        raster.write(cells)
+
+
+def _write_nightlight(path: Path, draw: np.random.Generator) -> None:
+    """A raster beside the city's parts, in degrees: two bands, nodata declared as NaN and, undeclared, -9999."""
+    import rasterio
+    from pyproj import Transformer
+    from rasterio.transform import from_origin
+
+    to_degrees = Transformer.from_crs(CRS, "EPSG:4326", always_xy=True)
+    left, top = to_degrees.transform(WEST - SIDE, SOUTH + (ROWS + 1) * SIDE)
+    right, bottom = to_degrees.transform(WEST + (COLUMNS + 1) * SIDE, SOUTH - SIDE)
+    step = 0.002
+    height, width = int((top - bottom) / step), int((right - left) / step)
+    cells = draw.gamma(2.0, 10.0, (2, height, width)).astype(np.float32)
+    cells[draw.random(cells.shape) < 0.1] = np.nan
+    cells[draw.random(cells.shape) < 0.05] = -9999
+    profile = {"driver": "GTiff", "count": 2, "height": height, "width": width, "dtype": "float32", "nodata": np.nan}
+    with rasterio.open(path, "w", crs="EPSG:4326", transform=from_origin(left, top, step, step), **profile) as raster:
+        raster.write(cells)
+
+
+def _write_street_views(folder: Path, regions: gpd.GeoDataFrame, draw: np.random.Generator) -> None:
+    """One to three pictures a region, each with a caption but the first."""
+    import pandas as pd
+    from PIL import Image
+
+    owner = np.repeat(np.arange(N), [0 if i in LACKS["svi"] else 1 + i % 3 for i in range(N)])
+    lonlat = _within(regions, owner, draw)
+    names = [f"view{i:02d}.png" for i in range(len(owner))]
+    for name in names:
+        Image.fromarray(draw.integers(0, 256, (16, 24, 3), dtype=np.uint8)).save(folder / name)
+    table = pd.DataFrame({"image": names, "lon": lonlat[:, 0], "lat": lonlat[:, 1]})
+    table.to_csv(folder / "street_views.csv", index=False)
+    texts = [{"image": name, "text": _text(i)} for i, name in enumerate(names) if i]
+    _write_lines(folder / "street_view_captions.jsonl", texts)
+
+
+def _points(regions: gpd.GeoDataFrame, draw: np.random.Generator) -> pd.DataFrame:
+    import pandas as pd
+
+    owner = np.repeat(np.arange(N), [0 if i in LACKS["poi"] else 3 + int(draw.integers(9)) for i in range(N)])
+    lonlat = _within(regions, owner, draw)
+    category = np.array(CATEGORIES)[draw.integers(0, len(CATEGORIES), len(owner))]
+    return pd.DataFrame({"lon": lonlat[:, 0], "lat": lonlat[:, 1], "category": category})
+
+
+def _trips(draw: np.random.Generator) -> pd.DataFrame:
+    """Trips between most pairs of regions at some hour of a week, as many as no other pair has."""
+    import pandas as pd
+
+    ends = [i for i in range(N) if i not in LACKS["flows"]]
+    origin, destination = (part.ravel() for part in np.meshgrid(ends, ends))
+    kept = draw.random(len(origin)) < 0.7
+    origin, destination = origin[kept], destination[kept]
+    time = np.datetime64("2024-03-04T00:00:00") + draw.integers(0, 7 * 24, len(origin)).astype("timedelta64[h]")
+    trips = 1 + draw.permutation(len(origin))
+    ids = np.array([_id(i) for i in range(N)])
+    return pd.DataFrame({"origin": ids[origin], "destination": ids[destination], "time": time, "trips": trips})
+
+
+def _census(draw: np.random.Generator) -> pd.DataFrame:
+    """Three columns, one region without a row and another without one of its numbers."""
+    import pandas as pd
+
+    table = pd.DataFrame(draw.normal(100, 20, (N, 3)).round(2), columns=["income", "age", "rooms"])
+    table.insert(0, "region", [_id(i) for i in range(N)])
+    table.loc[2, "age"] = np.nan
+    return table.drop(index=list(LACKS["census"]))
+
+
+def _targets(draw: np.random.Generator) -> pd.DataFrame:
+    import pandas as pd
+
+    density = draw.gamma(2.0, 4000.0, N).round(1)
+    density[1] = np.nan
+    land_use = np.where(np.arange(N) % 2 == 0, "residential", "commercial")
+    return pd.DataFrame({"region": [_id(i) for i in range(N)], "density": density, "land_use": land_use})
+
+
+def _within(regions: gpd.GeoDataFrame, owner: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    """A point in degrees [M, 2] in the middle of each of the regions `owner` [M]."""
+    from pyproj import Transformer
+
+    centre = regions.centroid.iloc[owner]
+    x = centre.x.to_numpy() + draw.uniform(-150, 150, len(owner))
+    y = centre.y.to_numpy() + draw.uniform(-150, 150, len(owner))
+    return np.column_stack(Transformer.from_crs(CRS, "EPSG:4326", always_xy=True).transform(x, y))
+
+
+def _write_lines(path: Path, rows: list[dict[str, str]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

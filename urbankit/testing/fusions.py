@@ -1,0 +1,82 @@
+"""What a fusion promises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from urbankit.fusion.base import Fusion
+from urbankit.testing.modules import determinism_faults, gradient_faults, same, shape_fault, state_faults
+from urbankit.testing.subject import Check, Subject
+
+ROWS, DIM = 5, 6
+DIMS = (DIM, DIM, DIM)
+
+
+def joins(subject: Subject) -> Iterator[str]:
+    """It joins the vectors of every region, also of one that has none, into `out_dim` numbers."""
+    fusion = _fusion(subject).eval()
+    yield from shape_fault("forward()", fusion(_vectors(), _present()), ROWS, fusion.out_dim)
+    yield from shape_fault("forward() of no region", fusion(*_some(slice(0, 0))), 0, fusion.out_dim)
+    blocks = fusion.blocks([[width] for width in DIMS])
+    if sum(blocks) != fusion.out_dim:
+        yield f"blocks() gives {blocks}, which sum to {sum(blocks)}; expected out_dim, {fusion.out_dim}"
+
+
+def ignores_what_is_absent(subject: Subject) -> Iterator[str]:
+    """What an absent vector holds has no influence."""
+    fusion = _fusion(subject).eval()
+    spoilt = [v.masked_fill(~p.unsqueeze(1), torch.nan) for v, p in zip(_vectors(), _present(), strict=True)]
+    if not same(fusion(spoilt, _present()), fusion(_vectors(), _present())):
+        yield "the numbers of an absent vector change the result; masked_fill(~present.unsqueeze(1), 0) before all else"
+
+
+def learns(subject: Subject) -> Iterator[str]:
+    """Gradients reach every trainable parameter and are finite, also where nothing is present."""
+    fusion, vectors = _fusion(subject).train(), [v.requires_grad_() for v in _vectors()]
+    out = fusion(vectors, _present())
+    yield from gradient_faults(fusion, [out])
+    gradients = torch.autograd.grad(fusion(vectors, _present()).sum(), vectors, allow_unused=True)
+    if any(gradient is None or not gradient.isfinite().all() for gradient in gradients):
+        yield "the gradient of a vector is missing or not finite; use every vector, and finite masks rather than -inf"
+
+
+def repeats(subject: Subject) -> Iterator[str]:
+    """The same seed gives the same fusion."""
+    yield from determinism_faults(lambda seed: _fusion(subject, seed), lambda f: f(_vectors(), _present()))
+
+
+def restores(subject: Subject) -> Iterator[str]:
+    """Its state is enough to have it again."""
+    yield from state_faults(lambda seed: _fusion(subject, seed), lambda f: f(_vectors(), _present()))
+
+
+def follows_the_regions(subject: Subject) -> Iterator[str]:
+    """Regions in another order have the same result in that order."""
+    fusion, order = _fusion(subject).eval(), torch.tensor([3, 0, 4, 1, 2])
+    if not same(fusion(*_some(order)), fusion(_vectors(), _present())[order]):
+        yield "of regions in another order the results are others; join each region's vectors on their own"
+
+
+def _fusion(subject: Subject, seed: int = 0) -> Fusion:
+    return subject.create(DIMS, DIM, seed=seed)
+
+
+def _vectors() -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(ROWS, width, generator=generator) for width in DIMS]
+
+
+def _present() -> list[Tensor]:
+    """One region with all vectors, one with none, the others with some."""
+    rows = ([1, 0, 1, 0, 0], [1, 0, 1, 1, 0], [1, 0, 0, 1, 1])
+    return [torch.tensor(row, dtype=torch.bool) for row in rows]
+
+
+def _some(rows: Tensor | slice) -> tuple[list[Tensor], list[Tensor]]:
+    return [v[rows] for v in _vectors()], [p[rows] for p in _present()]
+
+
+CHECKS: tuple[Check, ...] = (joins, ignores_what_is_absent, learns, repeats, restores, follows_the_regions)

@@ -1,0 +1,116 @@
+"""What a graph encoder promises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import scipy.sparse
+import torch
+
+from urbankit.graph.base import Encoded, GraphEncoder
+from urbankit.graph.graph import Graph
+from urbankit.graph.random_walk import RandomWalk
+from urbankit.testing.modules import determinism_faults, gradient_faults, same, shape_fault, state_faults
+from urbankit.testing.subject import Check, Subject
+
+N, WIDTH = 12, 6
+
+
+def encodes(subject: Subject) -> Iterator[str]:
+    """It gives every node an embedding, also one without edges."""
+    encoder, graph, x = _encoder(subject).eval(), random_graph(), _features()
+    encoded = encoder(graph, x)
+    if not isinstance(encoded, Encoded):
+        yield f"forward() gives {type(encoded).__name__}; expected urbankit.graph.base.Encoded(z)"
+        return
+    yield from shape_fault("forward().z", encoded.z, N, encoder.out_dim)
+    nodes = torch.tensor([0, 5, 5, 2, *range(N - 4)])
+    yield from shape_fault("forward_nodes()", encoder.forward_nodes(graph, x, nodes), N, encoder.out_dim)
+
+
+def embeds_subgraphs(subject: Subject) -> Iterator[str]:
+    """It reads one vector out of every subgraph (eq. 23, 24)."""
+    encoder, graph = _encoder(subject).eval(), random_graph()
+    walks = RandomWalk(RandomWalk.Params(length=4))
+    drawn = walks.sample(graph, graph.weight, torch.arange(N), torch.Generator().manual_seed(0))
+    for how, times in (("mean", 1), ("root", 1), ("mean+root", 2)):
+        yield from shape_fault(f"embed(…, '{how}')", encoder.embed(drawn, _features(), how), N, times * encoder.out_dim)
+
+
+def weighs_pairs(subject: Subject) -> Iterator[str]:
+    """It gives pairs of nodes a weight, and finite losses of its own."""
+    encoder, graph = _encoder(subject).eval(), random_graph()
+    encoded = encoder(graph, _features())
+    weight = encoder.edge_weight(graph, encoded, graph.src, graph.dst)
+    yield from shape_fault("edge_weight()", weight, graph.n_edges)
+    if (weight < 0).any():
+        yield "edge_weight() gives negative weights, which no walk can be drawn by; use softplus or relu"
+    for name, value in encoder.losses(graph, encoded, torch.arange(N)).items():
+        yield from shape_fault(f"losses()['{name}']", value)
+
+
+def learns(subject: Subject) -> Iterator[str]:
+    """Gradients reach every trainable parameter."""
+    encoder, graph = _encoder(subject).train(), random_graph()
+    encoded = encoder(graph, _features(), torch.Generator().manual_seed(0))
+    losses = encoder.losses(graph, encoded, torch.arange(N))
+    yield from gradient_faults(encoder, [encoded.z, *losses.values()])
+
+
+def draws_in_training_alone(subject: Subject) -> Iterator[str]:
+    """In evaluation nothing is drawn at random."""
+    encoder, graph, x = _encoder(subject), random_graph(), _features()
+    torch.manual_seed(1)
+    one = encoder.eval()(graph, x).z
+    torch.manual_seed(2)
+    if not same(one, encoder(graph, x).z, exact=True):
+        yield "in evaluation forward() gives other embeddings each time; draw in training alone"
+
+
+def repeats(subject: Subject) -> Iterator[str]:
+    """The same seed gives the same encoder."""
+    yield from determinism_faults(lambda seed: _encoder(subject, seed), lambda e: e(random_graph(), _features()).z)
+
+
+def restores(subject: Subject) -> Iterator[str]:
+    """Its state is enough to have it again."""
+    yield from state_faults(lambda seed: _encoder(subject, seed), lambda e: e(random_graph(), _features()).z)
+
+
+def follows_the_nodes(subject: Subject) -> Iterator[str]:
+    """Nodes in another order have the same embeddings in that order."""
+    encoder, order = _encoder(subject).eval(), torch.randperm(N, generator=torch.Generator().manual_seed(4))
+    moved = encoder(random_graph(order.numpy()), _features()[order]).z
+    if not same(moved, encoder(random_graph(), _features()).z[order]):
+        yield "of nodes in another order the embeddings are others; aggregate over neighbours by sum, mean or maximum"
+
+
+def random_graph(order: np.ndarray | None = None) -> Graph:
+    """A directed graph of positive weights whose last node has no edges, its nodes in `order`."""
+    draw = np.random.default_rng(0)
+    dense = draw.uniform(0.1, 2, (N, N)) * (draw.uniform(size=(N, N)) < 0.4)
+    dense[-1] = dense[:, -1] = 0
+    if order is not None:
+        dense = dense[order][:, order]
+    return Graph.from_scipy(scipy.sparse.csr_array(dense.astype(np.float32)))
+
+
+def _features() -> torch.Tensor:
+    return torch.randn(N, WIDTH, generator=torch.Generator().manual_seed(2))
+
+
+def _encoder(subject: Subject, seed: int = 0) -> GraphEncoder:
+    return subject.create(WIDTH, "auto", seed=seed)
+
+
+CHECKS: tuple[Check, ...] = (
+    encodes,
+    embeds_subgraphs,
+    weighs_pairs,
+    learns,
+    draws_in_training_alone,
+    repeats,
+    restores,
+    follows_the_nodes,
+)

@@ -1,0 +1,76 @@
+"""What a pair weight promises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from urbankit.pair_weights.base import PairWeight
+from urbankit.testing.modules import determinism_faults, same, shape_fault, state_faults
+from urbankit.testing.subject import Check, Subject
+
+PAIRS, WIDTH = 12, 6
+
+
+def weighs(subject: Subject) -> Iterator[str]:
+    """It gives every pair a weight of at least 0, 1 on average and without gradient, or none at all."""
+    a, b = (side.requires_grad_() for side in _pairs())
+    weight = _trained(subject)(a, b)
+    if weight is None:
+        return
+    yield from shape_fault("forward()", weight, PAIRS)
+    if weight.requires_grad:
+        yield "the weights have a gradient, so that a loss falls by weighing alone; compute under torch.no_grad()"
+    mean, least = float(weight.detach().mean()), float(weight.detach().min())
+    if least < 0 or abs(mean - 1) > 1e-4:
+        yield f"the weights are {mean:.4g} on average, {least:.4g} at least; expected 1 on average, none negative"
+
+
+def weighs_few(subject: Subject) -> Iterator[str]:
+    """It also takes batches of no pair and of one."""
+    for number in (0, 1):
+        weight = _trained(subject)(*(side[:number] for side in _pairs()))
+        if weight is not None:
+            yield from shape_fault(f"forward() of {number} pairs", weight, number)
+
+
+def repeats(subject: Subject) -> Iterator[str]:
+    """The same seed gives the same weights."""
+    yield from determinism_faults(lambda seed: subject.create(seed=seed), _weights)
+
+
+def restores(subject: Subject) -> Iterator[str]:
+    """Its state is enough to go on where a training was."""
+    yield from state_faults(lambda seed: _trained(subject, seed), _weights)
+
+
+def follows_the_pairs(subject: Subject) -> Iterator[str]:
+    """Pairs in another order have the same weights in that order."""
+    weigh, order = _trained(subject).eval(), torch.randperm(PAIRS, generator=torch.Generator().manual_seed(1))
+    a, b = _pairs()
+    if not same(_weights(weigh, a[order], b[order]), _weights(weigh)[order]):
+        yield "of pairs in another order the weights are others; compute them from the vectors alone"
+
+
+def _trained(subject: Subject, seed: int = 0) -> PairWeight:
+    """One that has seen a few batches in training."""
+    weigh = subject.create(seed=seed).train()
+    for _ in range(3):
+        weigh(*_pairs())
+    return weigh
+
+
+def _weights(weigh: torch.nn.Module, *pairs: Tensor) -> Tensor:
+    weight = weigh(*(pairs or _pairs()))
+    return torch.ones(PAIRS) if weight is None else weight
+
+
+def _pairs() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    a = torch.randn(PAIRS, WIDTH, generator=generator)
+    return a, a + 0.5 * torch.randn(PAIRS, WIDTH, generator=generator)
+
+
+CHECKS: tuple[Check, ...] = (weighs, weighs_few, repeats, restores, follows_the_pairs)

@@ -1,0 +1,86 @@
+"""What a way to take the graph around each region promises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from urbankit.graph.subgraph import Subgraphs, SubgraphSampler, readout
+from urbankit.testing.graph_encoders import N, random_graph
+from urbankit.testing.modules import same, shape_fault
+from urbankit.testing.subject import Check, Subject
+
+ROOTS = (3, 0, 11, 3)
+
+
+def samples(subject: Subject) -> Iterator[str]:
+    """It draws the surroundings of every root, the root among them."""
+    drawn = _drawn(subject)
+    if not isinstance(drawn, Subgraphs):
+        yield f"sample() gives {type(drawn).__name__}; expected urbankit.graph.subgraph.Subgraphs"
+        return
+    count = len(drawn.node)
+    if drawn.node.dtype != torch.int64 or drawn.node.min() < 0 or drawn.node.max() >= N:
+        yield f"`node` is to hold the region of every node, int64 from 0 to {N - 1}"
+    elif (found := drawn.node[drawn.root].tolist()) != list(ROOTS):
+        yield f"`root` points at the regions {found}; expected the roots {list(ROOTS)}, in order"
+    width = drawn.graph.width
+    if not drawn.shared and count != len(ROOTS) * width:
+        yield f"{count} nodes for {len(ROOTS)} roots of width {width}; fill up with nodes that are not `used`"
+    if drawn.used.dtype != torch.bool or len(drawn.used) != count or not drawn.used[drawn.root].all():
+        yield f"`used` is to be bool [{count}], true at every root"
+    elif (~drawn.used[drawn.graph.src] | ~drawn.used[drawn.graph.dst]).any():
+        yield "a node that is not `used` has edges; leave them out"
+
+
+def keeps_to_the_view(subject: Subject) -> Iterator[str]:
+    """Its edges are edges of the view, with the weights that were given."""
+    graph, drawn = random_graph(), _drawn(subject)
+    edges = graph.edge_ids(drawn.node[drawn.graph.src], drawn.node[drawn.graph.dst])
+    if (edges < 0).any():
+        yield "a subgraph has edges that the view lacks; take edges from the view, by Graph.edge_ids"
+    elif not same(drawn.graph.weight, graph.weight[edges.long()]):
+        yield "the edges of a subgraph do not have the weights given to sample(); take weight[edge]"
+    width = drawn.graph.width
+    if not drawn.shared and (drawn.graph.src // width != drawn.graph.dst // width).any():
+        yield "an edge crosses from one root's subgraph to another's"
+
+
+def learns(subject: Subject) -> Iterator[str]:
+    """Gradients reach the weights of the view through the subgraphs."""
+    graph = random_graph()
+    weight = graph.weight.clone().requires_grad_()
+    drawn = _sampler(subject).sample(graph, weight, torch.tensor(ROOTS), torch.Generator().manual_seed(0))
+    if drawn.graph.n_edges and not drawn.graph.weight.requires_grad:
+        yield "no gradient reaches the weights; index them (weight[edge]), without detach(), numpy or torch.no_grad()"
+
+
+def reads_out(subject: Subject) -> Iterator[str]:
+    """Node vectors of its subgraphs can be read out."""
+    drawn = _drawn(subject)
+    h = torch.randn(len(drawn.node), 5)
+    for how, width in (("mean", 5), ("root", 5), ("mean+root", 10)):
+        yield from shape_fault(f"readout(…, '{how}')", readout(h, drawn, how), len(ROOTS), width)
+
+
+def draws_from_its_generator(subject: Subject) -> Iterator[str]:
+    """What it draws comes from its generator."""
+    torch.manual_seed(1)
+    one = _drawn(subject)
+    torch.manual_seed(2)
+    two = _drawn(subject)
+    if not (same(one.node, two.node, exact=True) and same(one.graph.src, two.graph.src, exact=True)):
+        yield "one seed gives two samples; draw from the generator that sample() is given"
+
+
+def _sampler(subject: Subject) -> SubgraphSampler:
+    return subject.create()
+
+
+def _drawn(subject: Subject) -> Subgraphs:
+    graph = random_graph()
+    return _sampler(subject).sample(graph, graph.weight, torch.tensor(ROOTS), torch.Generator().manual_seed(0))
+
+
+CHECKS: tuple[Check, ...] = (samples, keeps_to_the_view, learns, reads_out, draws_from_its_generator)

@@ -1,0 +1,115 @@
+"""A component under examination, and what is said of one that does not conform."""
+
+from __future__ import annotations
+
+import importlib
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from urbankit import registry
+from urbankit.component import Params, Use
+from urbankit.errors import UserError
+
+# Where the checks of each kind are; those of every kind come first.
+CHECKS: dict[str, str] = {
+    "modality_encoder": "urbankit.testing.modality_encoders",
+    "view": "urbankit.testing.views",
+    "graph_encoder": "urbankit.testing.graph_encoders",
+    "subgraph": "urbankit.testing.subgraphs",
+    "fusion": "urbankit.testing.fusions",
+    "pair_weight": "urbankit.testing.pair_weights",
+    "head": "urbankit.testing.heads",
+    "method": "urbankit.testing.methods",
+}
+
+
+class ConformanceError(AssertionError):
+    """A component does not keep the contract of its kind; the message lists every fault."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The component `name` of `kind` with its `params`, and what the checks of the kind were given beside."""
+
+    kind: str
+    name: str
+    params: dict[str, Any] = field(default_factory=dict)
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def entries(self) -> list[registry.Entry]:
+        return [entry for entry in registry.entries(self.kind) if entry.name == self.name]
+
+    @cached_property
+    def component(self) -> type[Any]:
+        return registry.get(self.kind, self.name)
+
+    @cached_property
+    def validated(self) -> Params:
+        return self.component.Params(**self.params)
+
+    def create(self, *args: Any, seed: int = 0) -> Any:
+        """A new component whose random weights are those of `seed`."""
+        import torch
+
+        torch.manual_seed(seed)
+        return registry.create(self.kind, Use(name=self.name, **self.params), *args)
+
+    def __str__(self) -> str:
+        origins = ", ".join(f"{entry.origin}, {entry.target}" for entry in self.entries)
+        return f"{self.kind} '{self.name}'" + (f" ({origins})" if origins else "")
+
+
+Check = Callable[[Subject], Iterable[str]]
+"""One promise of a kind: yields a line for each way in which the subject breaks it. Its docstring says what it is."""
+
+
+def examine(subject: Subject) -> None:
+    """Raise `ConformanceError` with everything that the checks of every kind and of the subject's own find."""
+    import torch
+
+    from urbankit.testing import declaration
+
+    __tracebackhide__ = True  # what pytest shows ends where the author's test calls
+    try:
+        registry.get(subject.kind, subject.name)
+    except UserError as error:
+        raise ConformanceError(_message(subject, [str(problem) for problem in error.problems])) from None
+    module = CHECKS.get(subject.kind)
+    own = importlib.import_module(module).CHECKS if module else ()
+    with torch.random.fork_rng(devices=[]):
+        faults = [fault for check in (*declaration.CHECKS, *own) for fault in _found(check, subject)]
+    if faults:
+        raise ConformanceError(_message(subject, faults))
+
+
+def _found(check: Check, subject: Subject) -> Iterator[str]:
+    try:
+        yield from check(subject)
+    except UserError as error:
+        for problem in error.problems:
+            yield f"{_promise(check)}: it says: {problem}"
+    except Exception as error:
+        yield f"{_promise(check)}: it raises {type(error).__name__}: {error} ({_place(error, subject)})"
+
+
+def _promise(check: Check) -> str:
+    """The first line of the check's docstring, without the full stop."""
+    return (check.__doc__ or check.__name__).splitlines()[0].rstrip(".")
+
+
+def _place(error: Exception, subject: Subject) -> str:
+    """The file and line of the component's package where it was raised, else where it was raised at all."""
+    frames = traceback.extract_tb(error.__traceback__)
+    package = str(Path(importlib.import_module(subject.component.__module__).__file__ or "").parent)
+    inside = [frame for frame in frames if frame.filename.startswith(package)]
+    frame = (inside or list(frames))[-1]
+    return f"{frame.filename}:{frame.lineno}"
+
+
+def _message(subject: Subject, faults: Iterable[str]) -> str:
+    return "\n".join([f"{subject} does not conform:", *(f"  - {fault}" for fault in faults)])

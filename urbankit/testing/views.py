@@ -1,0 +1,63 @@
+"""What a view promises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from urbankit.testing.city import bare_city, shuffled_city, tiny_city
+from urbankit.testing.subject import Check, Subject
+from urbankit.views.base import ViewGraph
+
+if TYPE_CHECKING:
+    from urbankit.city.city import City
+
+
+def served(subject: Subject) -> Iterator[str]:
+    """It says of a city whether it can be built of it, and builds it where it can."""
+    for city in (tiny_city(), bare_city()):
+        reason = subject.create().requires(city)
+        if reason is not None and not isinstance(reason, str):
+            yield f"requires() gives {reason!r}; expected None, or a line that says what the city lacks"
+        elif reason is not None and city is tiny_city():
+            yield f"requires() says of the tiny city, which has every kind of source: {reason}"
+        elif reason is None:
+            yield from _graph_faults(_built(subject, city), city)
+
+
+def builds_the_same_again(subject: Subject) -> Iterator[str]:
+    """The same city gives the same view."""
+    one, two = (_built(subject, tiny_city()) for _ in range(2))
+    if (one.adjacency != two.adjacency).nnz or (one.present != two.present).any():
+        yield "two builds differ; draw random numbers from a generator of a fixed seed, a parameter for one"
+
+
+def follows_the_regions(subject: Subject) -> Iterator[str]:
+    """Regions in another order give the same view in that order."""
+    city, order = shuffled_city()
+    plain, moved = _built(subject, tiny_city()), _built(subject, city)
+    expected = plain.adjacency.toarray()[order][:, order]
+    apart = np.abs(moved.adjacency.toarray() - expected) > 1e-5 * np.maximum(1, np.abs(expected))
+    if apart.any() or (moved.present != plain.present[order]).any():
+        yield (
+            f"of regions in another order {int(apart.sum())} weights are others; compute them from what the regions "
+            "have, not from where they stand in the table, and break ties by value"
+        )
+
+
+def _built(subject: Subject, city: City) -> ViewGraph:
+    return subject.create().build(city)
+
+
+def _graph_faults(graph: object, city: City) -> Iterator[str]:
+    if not isinstance(graph, ViewGraph):
+        yield f"build() gives {type(graph).__name__}; expected urbankit.views.base.ViewGraph(adjacency, present)"
+        return
+    # ViewGraph itself refuses weights that are negative or not finite, and edges of what is not present.
+    if len(graph.present) != city.n_regions:
+        yield f"build() gives a view of {len(graph.present)} regions; expected the city's {city.n_regions}"
+
+
+CHECKS: tuple[Check, ...] = (served, builds_the_same_again, follows_the_regions)
