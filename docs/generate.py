@@ -30,6 +30,7 @@ KINDS = {
     "pair_weight": ("Pair weights", "say how much each matched pair of a contrast counts"),
     "head": ("Heads", "predict a task from the region embedding"),
     "method": ("Methods", "pre-train region embeddings"),
+    "captioner": ("Captioners", "write a text for an image of a region"),
 }
 
 API = {
@@ -69,8 +70,8 @@ def components_page() -> str:
     lines = [
         "# Components",
         "",
-        "What urbankit itself brings, by kind; `urbankit list-components` shows what plugins add, and `urbankit show KIND",
-        "NAME` prints what stands here. A recipe names a component and gives its parameters beside the name.",
+        "What urbankit itself brings, by kind; `urbankit list-components` shows what plugins add, and `urbankit show`",
+        "prints what stands here. A recipe names a component and gives its parameters beside the name.",
     ]
     for kind in registry.KINDS:
         title, meaning = KINDS.get(kind, (kind.replace("_", " ").capitalize() + "s", ""))
@@ -87,8 +88,8 @@ def api_page() -> str:
     lines = [
         "# API reference",
         "",
-        "The public classes and functions, from their docstrings. Names of `urbankit` itself are imported when they are",
-        "first used, so that `import urbankit` costs nothing.",
+        "The public classes and functions, from their docstrings. Names of `urbankit` itself are imported when they",
+        "are first used, so that `import urbankit` costs nothing.",
     ]
     for title, names in API.items():
         lines += ["", f"## {title}"]
