@@ -13,7 +13,7 @@ from PIL import Image
 from pydantic import ValidationError
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from urbankit import UserError
+from urbankit import UserError, testing
 from urbankit.captioners.base import Batch, Caption
 from urbankit.captioners.vlm import ANY_IMAGE, PROMPTS, VLM
 
@@ -131,3 +131,7 @@ def test_int8_says_what_it_needs(city, blip2: Path) -> None:
 def test_a_form_without_its_prompt() -> None:
     with pytest.raises(ValidationError, match=r"must contain \{prompt\}"):
         VLM.Params(form="Describe this.")
+
+
+def test_it_keeps_the_contract_of_a_captioner(blip2):
+    testing.check_captioner("vlm", model=str(blip2), max_tokens=4)

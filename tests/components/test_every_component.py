@@ -43,7 +43,10 @@ OTHERWISE: list[tuple[str, str, dict[str, Any]]] = [
         SMALL["method", "urbanmmcl"] | {"subgraph": {"name": "random_walk"}, "readout": "mean+root"},
     ),
 ]
+# What reads a file or a checkpoint is held to them where its tests write one.
+ELSEWHERE = {("modality_encoder", "precomputed"), ("captioner", "vlm")}
 OWN = [(entry.kind, entry.name) for entry in registry.entries() if entry.distribution == "urbankit"]
+OWN = [component for component in OWN if component not in ELSEWHERE]
 
 
 @pytest.mark.parametrize(("kind", "name"), OWN, ids=[f"{kind}-{name}" for kind, name in OWN])

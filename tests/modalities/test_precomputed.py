@@ -18,6 +18,7 @@ import yaml
 from rasterio.transform import from_origin
 from shapely import box
 
+from urbankit import testing
 from urbankit.city.city import City
 from urbankit.errors import UserError
 from urbankit.modalities.feature_files import Features, write_features
@@ -246,3 +247,10 @@ def test_tensors_that_encode_did_not_write(twelve: City, tmp_path: Path) -> None
     save_file({"x": np.ones((12, 3))}, tmp_path / "x.safetensors")
     with pytest.raises(UserError, match="not a file that `urbankit encode` wrote"):
         rows(twelve, tmp_path / "x.safetensors")
+
+
+def test_it_keeps_the_contract_of_an_encoder(tmp_path):
+    ids = testing.tiny_city().region_ids
+    values = np.random.default_rng(0).normal(size=(len(ids), 3))
+    pd.DataFrame(values, columns=list("abc")).assign(region_id=ids).to_csv(tmp_path / "table.csv", index=False)
+    testing.check_modality("precomputed", file=str(tmp_path / "table.csv"))

@@ -16,7 +16,7 @@ def new_plugin(
         str,
         typer.Option(
             metavar="KIND",
-            help="What it is: modality, view, graph_encoder, subgraph, fusion, pair_weight, head or method.",
+            help="What it is: modality, view, graph_encoder, subgraph, fusion, pair_weight, head, method or captioner.",
         ),
     ],
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder to write; default urbankit-NAME.")] = None,
@@ -25,11 +25,11 @@ def new_plugin(
 
     [bold]urbankit new-plugin metro --kind view && pip install -e urbankit-metro[/bold]
     """
+    from urbankit.new_plugin import command_for
     from urbankit.new_plugin import new_plugin as write
 
     folder = write(name, kind, out)
-    recipe = next(folder.glob("*.yaml"))
     shown = Path(folder.name) if folder.parent == Path.cwd() else folder
     typer.echo(f"The package is in {shown}. Next:")
-    for command in (f"pip install -e {shown}", f"pytest {shown}", f"urbankit run {shown / recipe.name}"):
+    for command in (f"pip install -e {shown}", f"pytest {shown}", command_for(kind, name, shown)):
         typer.echo(f"  {command}")

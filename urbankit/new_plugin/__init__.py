@@ -22,11 +22,12 @@ LONGEST = 30
 @dataclass(frozen=True)
 class Kind:
     """A kind of component as `--kind` names it: its name in the registry, how its classes are called, and what the
-    component of its template does. The template is the folder of the kind's name."""
+    component of its template does, and the command that uses one. The template is the folder of the kind's name."""
 
     kind: str
     ending: str
     about: str
+    use: str = "urbankit run {folder}{name}.yaml"
 
 
 KINDS: dict[str, Kind] = {
@@ -38,6 +39,12 @@ KINDS: dict[str, Kind] = {
     "pair_weight": Kind("pair_weight", "Weight", "pairs that agree count more, by a softmax of their cosine"),
     "head": Kind("head", "Head", "gated linear unit on the normalised embedding"),
     "method": Kind("method", "Method", "contrast of regions with their neighbours in every view"),
+    "captioner": Kind(
+        "captioner",
+        "Captioner",
+        "images described by their commonest colours",
+        use="urbankit caption CITY --captioner {name}",
+    ),
 }
 
 
@@ -59,9 +66,21 @@ def new_plugin(name: str, kind: str, out: str | Path | None = None) -> Path:
         "word": chosen.kind.replace("_", " "),
         "module": kind,
         "about": chosen.about,
+        "use": chosen.use.format(name=component, folder=""),
     }
     _write(_files(kind, words), folder)
     return folder
+
+
+def command_for(kind: str, name: str, folder: Path) -> str:
+    """The command that uses the component of a package written to `folder`."""
+    chosen, component = KINDS[kind], _component(name)
+    return chosen.use.format(name=component, folder=f"{folder.as_posix()}/")
+
+
+def _component(name: str) -> str:
+    """What the component of a package called `name` is called."""
+    return re.sub(r"[-_]+", "_", name.removeprefix(PREFIX).removeprefix(PREFIX.replace("-", "_"))).lower()
 
 
 def _checked(name: str, kind: str) -> tuple[Kind, str]:
@@ -69,7 +88,7 @@ def _checked(name: str, kind: str) -> tuple[Kind, str]:
     problems = Problems()
     if kind not in KINDS:
         problems.add(f"unknown kind '{kind}'.{closest(kind, KINDS)}", key="--kind")
-    component = re.sub(r"[-_]+", "_", name.removeprefix(PREFIX).removeprefix(PREFIX.replace("-", "_"))).lower()
+    component = _component(name)
     # What PEP 503 allows of a distribution's name and Python of a module's, and `--set a.b=c` of a component's.
     if not re.fullmatch(r"[a-z](_?[a-z0-9]+)*", component):
         problems.add(
@@ -107,8 +126,9 @@ def _files(kind: str, words: dict[str, str]) -> dict[str, str]:
     places |= {
         f"package/{kind}.py{SUFFIX}": own / f"component.py{SUFFIX}",
         f"tests/test_{words['package']}.py{SUFFIX}": own / f"test.py{SUFFIX}",
-        f"{words['name']}.yaml{SUFFIX}": own / f"recipe.yaml{SUFFIX}",
     }
+    if (recipe := own / f"recipe.yaml{SUFFIX}").is_file():
+        places[f"{words['name']}.yaml{SUFFIX}"] = recipe
     return {
         re.sub("^package/", f"{words['package']}/", place.removesuffix(SUFFIX)): _filled(path, words)
         for place, path in places.items()

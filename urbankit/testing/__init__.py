@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ConformanceError",
+    "check_captioner",
     "check_component",
     "check_fusion",
     "check_graph_encoder",
@@ -95,6 +96,12 @@ def check_head(name: str, **params: Any) -> None:
     """Check a head, one that is trained by gradient steps or one that is fitted."""
     __tracebackhide__ = True
     check_component("head", name, params)
+
+
+def check_captioner(name: str, **params: Any) -> None:
+    """Check a captioner, one of images or one of regions."""
+    __tracebackhide__ = True
+    check_component("captioner", name, params)
 
 
 def check_method(

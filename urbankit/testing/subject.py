@@ -24,6 +24,7 @@ CHECKS: dict[str, str] = {
     "pair_weight": "urbankit.testing.pair_weights",
     "head": "urbankit.testing.heads",
     "method": "urbankit.testing.methods",
+    "captioner": "urbankit.testing.captioners",
 }
 
 
