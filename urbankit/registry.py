@@ -44,20 +44,18 @@ BASES: dict[str, str] = {
     "method": "urbankit.methods.base.Method",
 }
 
-# Components of plugins that exist but may not be installed.
+# Components of plugins that exist but may not be installed, by package and kind.
+PACKAGES: dict[str, dict[str, tuple[str, ...]]] = {
+    "urbankit-baselines": {
+        "method": ("vit", "pg-simclr", "urbanvlp", "mvure", "hrep", "remvc"),
+        "view": ("flows", "flow_similarity", "neighbours"),
+        "head": ("hrep_prompt",),
+    },
+    "urbankit-contiguity": {"view": ("contiguity", "nearest")},
+    "urbankit-raster": {"modality_encoder": ("raster",)},
+}
 KNOWN_PACKAGES: dict[tuple[str, str], str] = {
-    (kind, name): package
-    for package, kinds in {
-        "urbankit-baselines": {
-            "method": ("vit", "pg-simclr", "urbanvlp", "mvure", "hrep", "remvc"),
-            "view": ("flows", "flow_similarity", "neighbours"),
-            "head": ("hrep_prompt",),
-        },
-        "urbankit-contiguity": {"view": ("contiguity", "nearest")},
-        "urbankit-raster": {"modality_encoder": ("raster",)},
-    }.items()
-    for kind, names in kinds.items()
-    for name in names
+    (kind, name): package for package, kinds in PACKAGES.items() for kind, names in kinds.items() for name in names
 }
 
 
