@@ -42,6 +42,20 @@ API = {
         "urbankit.registry:get",
         "urbankit.registry:create",
     ],
+    "Checks for plugin authors": [
+        "urbankit.testing:tiny_city",
+        "urbankit.testing:check_component",
+        "urbankit.testing:check_modality",
+        "urbankit.testing:check_view",
+        "urbankit.testing:check_graph_encoder",
+        "urbankit.testing:check_subgraph",
+        "urbankit.testing:check_fusion",
+        "urbankit.testing:check_pair_weight",
+        "urbankit.testing:check_head",
+        "urbankit.testing:check_method",
+        "urbankit.testing:check_captioner",
+        "urbankit.testing:ConformanceError",
+    ],
     "What a plugin derives from": [
         "urbankit:Params",
         "urbankit:Component",
@@ -57,13 +71,15 @@ API = {
         "urbankit.heads.base:FittedHead",
         "urbankit.methods.base:Method",
         "urbankit.methods.base:Inputs",
+        "urbankit.captioners.base:Captioner",
     ],
 }
 
 
 def pages() -> dict[str, str]:
     """The text of each generated page by its file name."""
-    return {"components.md": components_page(), "api.md": api_page()}
+    made = {"components.md": components_page(), "api.md": api_page()}
+    return {name: re.sub(r"\n{3,}", "\n\n", text) for name, text in made.items()}
 
 
 def components_page() -> str:
@@ -184,5 +200,5 @@ def _cell(text: str) -> str:
 if __name__ == "__main__":
     for name, text in pages().items():
         path = Path(__file__).parent / name
-        path.write_text(re.sub(r"\n{3,}", "\n\n", text), encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
         print(path)

@@ -34,7 +34,7 @@ class Run:
     """A run folder, read lazily. A file that is missing or damaged is a `UserError` that names it.
 
     >>> run = Run.open("runs/new-york")
-    >>> run.embeddings.explore()
+    >>> run.embeddings.plot()
     >>> print(run.table())
     """
 

@@ -1,0 +1,123 @@
+"""The pages of the docs and the README, done as they say: commands, scripts, and what YAML they show."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from urbankit import Recipe
+from urbankit.bench.suite import load_plan
+from urbankit.city.spec import CitySpec
+
+ROOT = Path(__file__).parents[2]
+PAGES = ["README.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md")))]
+# Pages whose blocks a test of their own runs, and pages that are written from the code.
+ELSEWHERE = {"docs/plugins.md", "docs/api.md", "docs/components.md"}
+# What `.ci/run` does from the README: installing, and these tests.
+BY_CI = ("python -m venv", "pytest")
+SUITE = """\
+seeds: [0]
+cities: {synthetic: {set: {city: {demo: {regions: 36, seed: 7}}}}}
+overrides:
+  pretrain.epochs: 1
+  finetune.epochs: 1
+  evaluation: {seeds: [0], floors: [mean], min_class_size: 1, splits: [random]}
+  report.figures: false
+runs:
+  w/o text: ablations/no-text
+  UrbanMMCL: urbanmmcl
+tables: {table-2: {title: Overall, reference: UrbanMMCL}}
+"""
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def pages_with(language: str) -> list[str]:
+    return [page for page in PAGES if page not in ELSEWHERE and blocks(page, language)]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small city's sources, the city prepared, and a finished run on it."""
+    from urbankit.city.city import City
+    from urbankit.demo import write_demo
+    from urbankit.pipeline import run
+    from urbankit.progress import Progress
+
+    folder = tmp_path_factory.mktemp("finished")
+    write_demo(folder / "sources", regions=36, seed=1)
+    City.prepare(folder / "sources" / "city.yaml", out=folder / "city")
+    sets = [f"city={{prepared: {folder / 'city'}}}", "pretrain.epochs=1", "finetune.epochs=1", "finetune.update=[]"]
+    sets += ["evaluation={seeds: [0], floors: [mean], min_class_size: 1, splits: [random]}", "report.figures=false"]
+    sets += [f"tasks.{name}={{head: {{name: task_adaptive}}}}" for name in ("co", "population_density")]
+    run(Recipe.load("urbanmmcl", sets), folder / "run", progress=Progress(quiet=True))
+    return folder
+
+
+@pytest.fixture
+def workplace(finished: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a reader would be: a checkout's recipes, files of her own under the names of the docs, finished runs."""
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    shutil.copytree(finished / "sources", tmp_path / "sources")
+    shutil.copytree(finished / "sources", tmp_path, dirs_exist_ok=True)
+    (tmp_path / "city.yaml").rename(tmp_path / "my-city.yaml")
+    (tmp_path / "my-suite.yaml").write_text(SUITE)
+    (tmp_path / "my-recipe.yaml").write_text("extends: urbanmmcl\n")
+    for name in ("RUN", "runs/no-text", "runs/urbanmmcl", "runs/a", "runs/b", "runs/new-york", "runs/ny"):
+        shutil.copytree(finished / "run", tmp_path / name)
+    real = Path(os.environ.get("URBANKIT_TEST_DATA", ROOT.parent / "shared" / "data"))
+    if real.is_dir():
+        (tmp_path / "DATA").symlink_to(real)
+    return tmp_path
+
+
+@pytest.fixture
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a shell in which `urbankit` is the quick one."""
+    tools = tmp_path_factory.mktemp("bin")
+    (tools / "urbankit").write_text(f'#!/bin/sh\nexec "{sys.executable}" "{ROOT / "tests/docs/quick.py"}" "$@"\n')
+    (tools / "urbankit").chmod(0o755)
+    return os.environ | {"PATH": os.pathsep.join([str(tools), os.environ["PATH"]]), "MPLBACKEND": "Agg"}
+
+
+@pytest.mark.parametrize("page", pages_with("bash"))
+def test_commands_do_what_the_page_says(page: str, workplace: Path, environment: dict[str, str]) -> None:
+    lines = [line for text in blocks(page, "bash") for line in text.splitlines() if not line.startswith(BY_CI)]
+    if not (workplace / "DATA").exists():
+        lines = [line for line in lines if "DATA" not in line]
+    script = "set -ex\n" + "\n".join(lines)
+    done = subprocess.run(["bash", "-c", script], cwd=workplace, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+
+@pytest.mark.parametrize("page", pages_with("python"))
+def test_scripts_run(page: str, workplace: Path, environment: dict[str, str]) -> None:
+    if page == "docs/index.md":
+        shutil.copytree(workplace / "RUN", workplace / "runs" / "first")
+    for text in blocks(page, "python"):
+        script = workplace / "script.py"
+        script.write_text(text.replace("pretrain.epochs=10", "pretrain.epochs=1"), encoding="utf-8")
+        done = subprocess.run([sys.executable, script], cwd=workplace, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, f"{text}\n{done.stderr[-3000:]}"
+
+
+@pytest.mark.parametrize("page", pages_with("yaml"))
+def test_yaml_is_a_recipe_a_suite_or_a_city(page: str, tmp_path: Path) -> None:
+    for text in blocks(page, "yaml"):
+        shown = yaml.safe_load(text)
+        if "runs" in shown:
+            (tmp_path / "suite.yaml").write_text(text, encoding="utf-8")
+            assert load_plan(tmp_path / "suite.yaml").cells
+        elif "regions" in shown or "captions" in shown:
+            CitySpec.model_validate({"name": "shown", "regions": {"file": "regions.gpkg", "id": "id"}} | shown)
+        else:
+            assert Recipe.load({"extends": "urbanmmcl"} | shown).method.name == "urbanmmcl"
