@@ -42,6 +42,7 @@ BASES: dict[str, str] = {
     "pair_weight": "urbankit.pair_weights.base.PairWeight",
     "head": "urbankit.heads.base.Head",
     "method": "urbankit.methods.base.Method",
+    "captioner": "urbankit.captioners.base.Captioner",
 }
 
 # Components of plugins that exist but may not be installed, by package and kind.
