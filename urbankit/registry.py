@@ -239,10 +239,10 @@ def _faults(kind: str, found: Any) -> list[str]:
 
 
 def _undocumented(params: type[Params]) -> list[str]:
-    bare = [name for name, field in params.model_fields.items() if not (field.description or "").strip()]
-    faults = [f"does not say what its parameters mean: {', '.join(bare)}; give each a Field(description=...)"] * bool(
-        bare
-    )
+    """What the parameters lack of a documentation that a recipe can be checked by."""
+    faults = []
+    if bare := [name for name, field in params.model_fields.items() if not (field.description or "").strip()]:
+        faults.append(f"does not say what its parameters mean: {', '.join(bare)}; give each a Field(description=...)")
     if params.model_config.get("extra") != "forbid":
         faults.append("takes parameters that it does not know; remove `extra` from the model_config of its Params")
     return faults

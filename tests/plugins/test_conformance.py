@@ -211,8 +211,8 @@ def test_a_component_that_does_not_load_is_told_before_any_check():
         testing.check_view("rign")
 
 
-def test_every_kind_has_checks_and_nothing_else_has():
-    assert set(CHECKS) == set(registry.KINDS)
+def test_checks_are_of_kinds_that_there_are():
+    assert set(CHECKS) <= set(registry.KINDS)
 
 
 @pytest.mark.parametrize(

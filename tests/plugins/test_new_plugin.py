@@ -136,6 +136,13 @@ def test_names_that_cannot_be_say_why(name, kind, message, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_the_command_line_says_what_is_wrong_without_a_traceback(tmp_path):
+    command = [sys.executable, "-m", "urbankit", "new-plugin", "poi", "--kind", "view"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "") and done.stderr.startswith("error: NAME: the view 'poi' is there")
+    assert not list(tmp_path.iterdir())
+
+
 def test_all_mistakes_are_said_at_once(tmp_path):
     with pytest.raises(UserError) as caught:
         new_plugin("3d", "veiw", tmp_path / "out")

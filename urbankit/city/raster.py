@@ -61,9 +61,8 @@ def zonal(
         with opened(path) as dataset:
             shapes = regions.geometry.to_crs(dataset.crs)
             cells = _Cells(dataset, _chosen_band(dataset, band))
-            weight = "coverage_weight=area_spherical_m2" if dataset.crs.is_geographic else ""
-            operation = {"mean": _weighted("mean", weight), "majority": _weighted("mode", weight)}.get(statistic, "sum")
-            table = _extract(cells, shapes, {"value": operation})
+            weighted = {"mean": "mean", "majority": "mode"}.get(statistic)
+            table = _extract(cells, shapes, {"value": _by_area(weighted, dataset) if weighted else "sum"})
             nowhere = _nowhere(dataset, shapes)
     except UserError as error:
         problems.extend(Problem(one.message, one.file, one.line, key) for one in error.problems)
@@ -102,8 +101,7 @@ def cell_statistics(
     with opened(path) as dataset:
         shapes = regions.geometry.to_crs(dataset.crs)
         cells = _Cells(dataset, _chosen_band(dataset, band), nodata)
-        weight = "coverage_weight=area_spherical_m2" if dataset.crs.is_geographic else ""
-        table = _extract(cells, shapes, {name: _weighted(how, weight) for name, how in operations.items()})
+        table = _extract(cells, shapes, {name: _by_area(how, dataset) for name, how in operations.items()})
         share = _valid_share(table, shapes, cells)
         if not (share > _LEAST_SHARE).any():
             raise UserError(Problem(_nowhere(dataset, shapes), path))
@@ -198,12 +196,12 @@ def _chosen_band(dataset: rasterio.DatasetReader, band: int | None) -> int:
     return band or 1
 
 
-def _weighted(operation: str, weight: str) -> str:
-    """An operation of exactextract with the argument `weight` beside its own; as it is without one."""
-    if not weight:
+def _by_area(operation: str, dataset: rasterio.DatasetReader) -> str:
+    """An operation of exactextract that weighs cells by covered area: in degrees that on the sphere."""
+    if not dataset.crs.is_geographic:
         return operation
     name, _, arguments = operation.removesuffix(")").partition("(")
-    return f"{name}({arguments + ',' if arguments else ''}{weight})"
+    return f"{name}({arguments + ',' if arguments else ''}coverage_weight=area_spherical_m2)"
 
 
 def _extract(cells: Any, shapes: gpd.GeoSeries, operations: Mapping[str, str]) -> pd.DataFrame:
