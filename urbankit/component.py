@@ -6,8 +6,9 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-# No dots or spaces: names are parts of dotted keys (`--set tasks.co.target=...`) and of file names.
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$")]
+from urbankit.registry import NAME
+
+Name = Annotated[str, StringConstraints(pattern=NAME)]
 
 
 class Params(BaseModel):

@@ -17,12 +17,11 @@ import pluggy
 
 from urbankit import hookspecs
 from urbankit.errors import Problem, UserError, closest
-from urbankit.registry import KINDS, Entry
+from urbankit.registry import KINDS, NAME, THIS_PROCESS, Entry
 
 GROUP = "urbankit"
 BUILTINS = "urbankit.builtins"
 CHOICE = "URBANKIT_PLUGINS"
-THIS_PROCESS = "this process"
 
 
 @dataclass(frozen=True)
@@ -86,6 +85,9 @@ def load(plugin: object, name: str, distribution: str = THIS_PROCESS, version: s
             hook(register=partial(_register, found, kind, name, distribution, version))
     except (Exception, SystemExit) as error:
         return Plugin(name, distribution, version, failure=_reason(error))
+    if not found:
+        failure = "it registers nothing; its functions `register_KINDs` are to be marked with @urbankit.hookimpl"
+        return Plugin(name, distribution, version, failure=failure)
     return Plugin(name, distribution, version, tuple(found))
 
 
@@ -145,6 +147,11 @@ def _register(
     target: str,
     description: str = "",
 ) -> None:
+    for what, value in (("name", name), ("target", target), ("description", description)):
+        if not isinstance(value, str):
+            raise TypeError(f"{kind} '{name}': the {what} is {value!r} and not a text; a class is named 'module:Class'")
+    if not re.fullmatch(NAME, name):
+        raise ValueError(f"{kind} '{name}': names have letters, digits, hyphens and underscores, a letter first")
     module, colon, attribute = target.partition(":")
     if not (module and colon and attribute):
         raise ValueError(f"{kind} '{name}': the target '{target}' is not of the form 'module:Class'")

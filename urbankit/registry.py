@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from urbankit.component import Params, Use
     from urbankit.plugin import Plugin
 
+# No dots or spaces: names are parts of dotted keys (`--set tasks.co.target=...`) and of file names.
+NAME = r"^[A-Za-z_][A-Za-z0-9_-]*$"
+# The distribution of plugins that were added by `add_plugin`.
+THIS_PROCESS = "this process"
+
 # What a class of each kind must have beside its `Params`.
 KINDS: dict[str, tuple[str, ...]] = {
     "modality_encoder": ("observations", "load", "forward", "project"),
@@ -172,6 +177,11 @@ class Registry:
             self.add(plugin)
 
     def add(self, plugin: Plugin) -> None:
+        """Add a plugin, in place of one of the same name that this process added before."""
+        for earlier in [p for p in self._plugins if (p.name, p.distribution) == (plugin.name, THIS_PROCESS)]:
+            self._plugins.remove(earlier)
+            for entry in earlier.entries:
+                self._entries[entry.kind, entry.name].remove(entry)
         self._plugins.append(plugin)
         for entry in plugin.entries:
             self._entries.setdefault((entry.kind, entry.name), []).append(entry)
@@ -207,7 +217,7 @@ class Registry:
         left_out = self.left_out()
         package = KNOWN_PACKAGES.get((kind, name))
         if package and package not in {plugin.distribution for plugin in left_out}:
-            message += f" It comes with the package {package}: pip install {package}."
+            message += f" It comes with the package {package}, in a checkout: pip install ./plugins/{package}."
         for plugin in self.failed():
             message += f" Plugin '{plugin.name}' ({plugin.origin}) failed to load: {plugin.failure}."
         if left_out:
@@ -227,6 +237,10 @@ def _faults(kind: str, found: Any) -> list[str]:
     if not (isinstance(params, type) and issubclass(params, component.Params)):
         faults.append(
             "lacks a `Params` class derived from urbankit.Params; write `class Params(urbankit.Params)` in it"
+        )
+    elif not params.__pydantic_complete__:
+        faults.append(
+            "has parameters whose types are not known at run time; import them outside of `if TYPE_CHECKING:`"
         )
     else:
         faults += _undocumented(params)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import toys
@@ -32,7 +34,7 @@ def test_every_builtin_kind_is_registered() -> None:
 def test_unknown_names_say_what_is_close_and_where_to_get_it() -> None:
     with pytest.raises(UserError, match=r"unknown view 'mobilty'\. Did you mean 'mobility'\?"):
         registry.get("view", "mobilty")
-    with pytest.raises(UserError, match=r"unknown method 'mvure'.*pip install urbankit-baselines"):
+    with pytest.raises(UserError, match=r"unknown method 'mvure'.*pip install ./plugins/urbankit-baselines"):
         registry.get("method", "mvure")
     with pytest.raises(UserError, match=r"unknown kind 'veiw'\. Did you mean 'view'\?"):
         registry.get("veiw", "poi")
@@ -88,3 +90,40 @@ def test_listing_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_cell_of_a_notebook_that_runs_again_replaces_its_plugin() -> None:
+    try:
+        for target in ("toys:Absent", "toys:Ring"):
+            hook = hookimpl(lambda register, target=target: register("on", target))
+            registry.add_plugin(SimpleNamespace(register_views=hook), "cell")
+        assert registry.get("view", "on") is toys.Ring
+    finally:
+        registry.reload()
+
+
+@pytest.mark.parametrize(
+    ("registering", "reason"),
+    [
+        (lambda register: register("metro", toys.Ring), "the target is .* and not a text"),
+        (lambda register: register(3, "toys:Ring"), "the name is 3 and not a text"),
+        (lambda register: register("a.b", "toys:Ring"), "'a.b': names have letters, digits"),
+    ],
+)
+def test_what_cannot_be_registered_fails_its_plugin_alone(registering, reason) -> None:
+    try:
+        registry.add_plugin(SimpleNamespace(register_views=hookimpl(registering)), "cell")
+        [failed] = [plugin for plugin in registry.failed_plugins() if plugin.name == "cell"]
+        assert re.search(reason, failed.failure)
+        assert registry.get("view", "poi")
+    finally:
+        registry.reload()
+
+
+def test_a_plugin_that_registers_nothing_says_what_it_lacks() -> None:
+    try:
+        registry.add_plugin(SimpleNamespace(register_views=lambda register: register("on", "toys:Ring")), "cell")
+        [failed] = [plugin for plugin in registry.failed_plugins() if plugin.name == "cell"]
+        assert "marked with @urbankit.hookimpl" in failed.failure
+    finally:
+        registry.reload()

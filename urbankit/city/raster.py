@@ -173,12 +173,19 @@ def opened(path: str | Path) -> Iterator[rasterio.DatasetReader]:
             ) from None
 
 
-def read_cells(dataset: rasterio.DatasetReader, band: int, **window: Any) -> np.ma.MaskedArray:
+def read_cells(
+    dataset: rasterio.DatasetReader, band: int, nodata: Collection[float] = (), **window: Any
+) -> np.ma.MaskedArray:
     """Cells of one band, scale and offset applied, masked where nodata, masked, NaN or infinite.
 
-    `window` is passed on to `DatasetReader.read` (`window=`, `out_shape=`, `resampling=`).
+    `nodata` are further values that stand for missing, as the file holds them, before scale and offset. `window` is
+    passed on to `DatasetReader.read` (`window=`, `out_shape=`, `resampling=`).
     """
     cells = dataset.read(band, masked=True, **window)
+    if nodata:
+        # In the cells' own precision: the lowest float32 is not what its decimal form says in float64.
+        exact = cells.dtype if np.issubdtype(cells.dtype, np.floating) else np.float64
+        cells = np.ma.masked_where(np.isin(cells.data, np.asarray(list(nodata), exact)), cells, copy=False)
     scale, offset = dataset.scales[band - 1], dataset.offsets[band - 1]
     if (scale, offset) != (1.0, 0.0):
         cells = cells * scale + offset
@@ -268,11 +275,7 @@ def _Cells(dataset: rasterio.DatasetReader, band: int, nodata: Collection[float]
 
         def read_window(self, x: int, y: int, width: int, height: int) -> np.ndarray:
             row = dataset.height - y - height if south_up else y
-            cells = read_cells(dataset, band, window=Window(x, row, width, height))
-            if nodata:
-                # In the cells' own precision: the lowest float32 is not what its decimal form says in float64.
-                exact = cells.dtype if np.issubdtype(cells.dtype, np.floating) else np.float64
-                cells = np.ma.masked_where(np.isin(cells.data, np.asarray(list(nodata), exact)), cells, copy=False)
+            cells = read_cells(dataset, band, nodata, window=Window(x, row, width, height))
             if self.undeclared is None and cells.count():
                 lowest = float(cells.min())
                 if lowest == -9999 or lowest < -1e30:

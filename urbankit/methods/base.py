@@ -64,6 +64,8 @@ class Method(Component, nn.Module, ABC):
     dim: int
     blocks: Sequence[int] = ()
     block_names: Sequence[str] = ()
+    pretrains: ClassVar[bool] = True
+    """False for a method without pre-training, whose `loss` says so as a `UserError`."""
     inductive: ClassVar[bool] = False
     """Whether the weights can embed the regions of a city that they were not trained on (`transfer.graph: keep`)."""
     region_state: ClassVar[tuple[str, ...]] = ()

@@ -17,6 +17,8 @@ TEMPLATES = Path(__file__).parent / "templates"
 SUFFIX = ".template"
 PREFIX = "urbankit-"
 LONGEST = 30
+# Modalities that the recipes of the templates leave out.
+LEFT_OUT = ("rsi", "svi", "rsi_stats")
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,8 @@ def _checked(name: str, kind: str) -> tuple[Kind, str]:
         problems.add(f"'{name}' is a word of Python's own; choose another", key="NAME")
     elif kind in KINDS and (holder := _holder(KINDS[kind].kind, component)):
         problems.add(f"the {KINDS[kind].kind} '{component}' is there already, of {holder}; choose another", key="NAME")
+    elif kind == "modality" and component in LEFT_OUT:
+        problems.add(f"'{name}' is a modality of the recipe that comes along; choose another", key="NAME")
     problems.raise_if_any()
     return KINDS[kind], component
 
@@ -149,9 +153,11 @@ def _write(files: dict[str, str], folder: Path) -> None:
             path = temporary / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
-        if folder.exists():
-            folder.rmdir()
-        temporary.rename(folder)
+        if not folder.exists():
+            temporary.rename(folder)
+        else:  # it may be where the user stands
+            for path in temporary.iterdir():
+                path.rename(folder / path.name)
     except OSError as error:
         raise UserError(f"cannot write to {folder.parent}: {error.strerror}; give another --out") from error
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Iterator
 from types import UnionType
@@ -9,7 +10,7 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from urbankit.plugin import THIS_PROCESS
+from urbankit import registry
 from urbankit.recipe.describe import describe
 from urbankit.testing.imports import error_alone, heavy_imports
 from urbankit.testing.subject import Check, Subject
@@ -24,6 +25,13 @@ def registered(subject: Subject) -> Iterator[str]:
         )
     if not (vars(subject.component)["__doc__"] or "").strip():
         yield "the class has no docstring, which `urbankit show` prints; say in a line or two what it computes"
+
+
+def derived(subject: Subject) -> Iterator[str]:
+    """Its class has everything that a run calls, as the base of its kind has."""
+    module, _, name = registry.BASES[subject.kind].rpartition(".")
+    if not issubclass(subject.component, getattr(importlib.import_module(module), name)):
+        yield f"the class does not derive from {registry.BASES[subject.kind]}, whose other methods a run calls as well"
 
 
 def documented(subject: Subject) -> Iterator[str]:
@@ -48,7 +56,7 @@ def survives_the_recipe(subject: Subject) -> Iterator[str]:
 def imported_late(subject: Subject) -> Iterator[str]:
     """Listing it imports nothing heavy, and its module imports on its own."""
     entry = subject.entries[0]
-    if entry.distribution == THIS_PROCESS:  # a class of a notebook or test: there is no package to import
+    if entry.distribution == registry.THIS_PROCESS:  # a class of a notebook or test: there is no package to import
         return
     if heavy := heavy_imports(entry.distribution):
         yield (
@@ -72,4 +80,4 @@ def _bounded_inside(field: FieldInfo) -> bool:
     return any(getattr(part, "__metadata__", ()) for part in get_args(field.annotation))
 
 
-CHECKS: tuple[Check, ...] = (registered, documented, survives_the_recipe, imported_late)
+CHECKS: tuple[Check, ...] = (registered, derived, documented, survives_the_recipe, imported_late)

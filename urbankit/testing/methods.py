@@ -10,7 +10,6 @@ from torch import Tensor
 
 from urbankit import registry
 from urbankit.component import Use
-from urbankit.errors import UserError
 from urbankit.methods.base import Inputs, Method
 from urbankit.testing.city import shuffled_city, tiny_city
 from urbankit.testing.modules import determinism_faults, same, shape_fault, state_faults
@@ -52,7 +51,7 @@ def embeds(subject: Subject) -> Iterator[str]:
 def has_losses(subject: Subject) -> Iterator[str]:
     """Its losses are finite, `total` among them, for any mini-batch."""
     method = _method(subject).train()
-    if not _pretrains(method):
+    if not method.pretrains:
         return
     for regions in (_everyone(), torch.tensor([7, 1]), torch.tensor([19])):
         losses = method.loss(regions)
@@ -73,7 +72,7 @@ def learns(subject: Subject) -> Iterator[str]:
         yield f"parts() leaves out {', '.join(missing[:4])}, which then are never updated; name the part they belong to"
     if len(set(named)) < len(named):
         yield "parts() names a parameter twice; each belongs to one part"
-    if not trainable or not _pretrains(method):
+    if not trainable or not method.pretrains:
         return
     method.loss(_everyone())["total"].backward()
     for name, parameters in parts.items():
@@ -165,15 +164,6 @@ def _embeddings(method: Method, seed: int = 3) -> Tensor:
     torch.manual_seed(seed)
     with torch.no_grad():
         return method.eval()(_everyone())
-
-
-def _pretrains(method: Method) -> bool:
-    """Whether the method has a pre-training: one without says so, as a `UserError`, where it is asked for a loss."""
-    try:
-        method.loss(_everyone())
-    except UserError:
-        return False
-    return True
 
 
 def _draws_nothing(method: Method) -> bool:

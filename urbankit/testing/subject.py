@@ -106,8 +106,10 @@ def _promise(check: Check) -> str:
 def _place(error: Exception, subject: Subject) -> str:
     """The file and line of the component's package where it was raised, else where it was raised at all."""
     frames = traceback.extract_tb(error.__traceback__)
-    package = str(Path(importlib.import_module(subject.component.__module__).__file__ or "").parent)
-    inside = [frame for frame in frames if frame.filename.startswith(package)]
+    module = importlib.import_module(subject.component.__module__)
+    # A notebook's module has no file.
+    package = getattr(module, "__file__", None)
+    inside = [frame for frame in frames if package and frame.filename.startswith(str(Path(package).parent))]
     frame = (inside or list(frames))[-1]
     return f"{frame.filename}:{frame.lineno}"
 

@@ -98,12 +98,12 @@ def _method_mistakes(method: Method, inputs: Inputs, recipe: Recipe, source: Sou
         for name in here:
             if name not in there and kind == "views":
                 yield Problem(f"the run has no such view. {_remedy(True)}", key=f"{kind}.{name}")
+        if sorted(here) == sorted(there) and here != there:
+            yield Problem(f"the run has them in another order, in which they are joined: {', '.join(there)}", key=kind)
     for name, view in recipe.views.items():
         other = source.recipe.views.get(name)
         if other is not None and other.name != view.name:
             yield Problem(f"it is built by {other.name} there and by {view.name} here", key=f"views.{name}")
-        if sorted(here) == sorted(there) and here != there:
-            yield Problem(f"the run has them in another order, in which they are joined: {', '.join(there)}", key=kind)
 
 
 def _view_notes(recipe: Recipe, source: Source, names: list[str]) -> Iterator[str]:

@@ -25,6 +25,8 @@ class ViTFeatures(Method):
     so a recipe says `pretrain.epochs: 0`; `finetune.update: [encoders]` trains the backbones with the heads.
     """
 
+    pretrains = False
+
     class Params(component.Params):
         features: list[str] | None = Field(
             None,

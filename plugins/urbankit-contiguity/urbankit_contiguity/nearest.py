@@ -50,8 +50,10 @@ class Nearest(View):
         n, k = len(km), min(self.params.k, len(km) - 1)
         if k < 1:
             return scipy.sparse.csr_array((n, n))
-        found = Graph.build_knn(_told_apart(km), k=k).sparse.tocoo()
-        i, j = found.row[found.row != found.col], found.col[found.row != found.col]
+        # In an order of places, so that on a grid it is not that of the table which decides between the equally near.
+        order = np.lexsort(km.T)
+        found = Graph.build_knn(_told_apart(km[order]), k=k).sparse.tocoo()
+        i, j = (order[end[found.row != found.col]] for end in (found.row, found.col))
         weights = np.ones(len(i))
         if self.params.weight == "inverse":
             weights = 1 / np.maximum(np.hypot(*(km[i] - km[j]).T), self.params.nearest_km)

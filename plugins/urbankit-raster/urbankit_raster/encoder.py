@@ -51,8 +51,8 @@ class Raster(FeatureEncoder):
         )
         nodata: list[float] = Field(
             [],
-            description="Values that stand for missing, beside what the raster itself declares: many files hold -9999"
-            " without saying so.",
+            description="Values that stand for missing, as the file holds them before any scale, beside what the"
+            " raster itself declares: many hold -9999 without saying so.",
         )
         scale: Literal["none", "log"] = Field(
             "none",
@@ -98,7 +98,7 @@ class Raster(FeatureEncoder):
     def _operations(self) -> dict[str, str]:
         """What to compute of the cells, by column."""
         moments = {name: how for name, how in OPERATIONS.items() if name in self.params.statistics}
-        return moments | {f"quantile {q:g}": f"quantile(q={q})" for q in self.params.quantiles}
+        return moments | {f"quantile {q}": f"quantile(q={q})" for q in self.params.quantiles}
 
     def _columns(self) -> list[str]:
         return [*self._operations(), *(["valid"] if "valid" in self.params.statistics else [])]
@@ -106,7 +106,7 @@ class Raster(FeatureEncoder):
     def _scaled(self, table: pd.DataFrame) -> np.ndarray:
         """The columns of one band, float64 [N, columns], in the form that `scale` asks for."""
         cells = list(self._operations())
-        if self.params.scale == "log":
+        if self.params.scale == "log" and cells:
             lowest = table[cells].min(axis=None)
             if lowest < 0:
                 raise UserError(

@@ -126,6 +126,11 @@ def test_statistics_are_the_sources_or_the_citys_own(statistics, new, source, ti
             lambda k: k.update(views=dict(reversed(k["views"].items()))),
             "views: the run has them in another order",
         ),
+        (
+            "keep",
+            lambda k: k.update(modalities=dict(reversed(k["modalities"].items()))),
+            "modalities: the run has them in another order",
+        ),
     ],
 )
 def test_what_does_not_fit_is_told_with_its_key(graph, change, message, new, tmp_path):
