@@ -127,6 +127,7 @@ def test_nothing_of_the_templates_is_left(packages):
         ("", "view", "cannot name a package"),
         ("urbankit-", "view", "cannot name a package"),
         ("class", "head", "'class' is a word of Python's own"),
+        ("rsi", "modality", "'rsi' is a modality of the recipe that comes along"),
         ("x" * 31, "head", "has 31 characters; use 30 at most"),
     ],
 )
@@ -163,3 +164,10 @@ def test_an_empty_folder_is_filled_and_the_name_may_carry_the_prefix(tmp_path):
     new_plugin("urbankit-Metro-Lines", "view", tmp_path / "here")
     assert 'name = "urbankit-metro-lines"' in (tmp_path / "here" / "pyproject.toml").read_text()
     assert "class MetroLinesView(View)" in (tmp_path / "here" / "urbankit_metro_lines" / "view.py").read_text()
+
+
+def test_it_fills_the_folder_that_one_stands_in(tmp_path, monkeypatch):
+    (tmp_path / "metro").mkdir()
+    monkeypatch.chdir(tmp_path / "metro")
+    new_plugin("metro", "view", ".")
+    assert Path("pyproject.toml").is_file() and not list(tmp_path.glob(".metro*"))

@@ -123,3 +123,13 @@ def test_new_york(shared_data):
     assert (queen.present.sum(), rook.present.sum()) == (956, 956)
     assert (queen.adjacency.nnz, rook.adjacency.nnz) == (5908, 4934)
     assert contiguity(islands="nearest").build(city).present.all()
+
+
+def test_of_the_equally_near_the_order_of_the_table_chooses_none():
+    xy = 1000.0 * np.stack(np.meshgrid(np.arange(8), np.arange(8)), axis=2).reshape(-1, 2)
+    order = np.random.default_rng(0).permutation(len(xy))
+    plain, moved = (
+        Nearest(Nearest.Params(k=6)).build(SimpleNamespace(xy=places, n_regions=len(xy))).adjacency.toarray()
+        for places in (xy, xy[order])
+    )
+    np.testing.assert_array_equal(moved, plain[np.ix_(order, order)])

@@ -159,3 +159,18 @@ def test_new_york(shared_data):
     assert len(region) > 900 and len(found) == 2 * 6
     assert (found["band 1 quantile 0.1"] <= found["band 1 quantile 0.9"]).all()
     assert ((found["band 1 valid"] > 0) & (found["band 1 valid"] <= 1)).all()
+
+
+def test_nodata_is_what_the_file_holds_before_its_scale(tmp_path):
+    cells = np.array([[[300, 300], [300, -9999]]], dtype=np.int16)
+    file = write(tmp_path / "scaled.tif", cells)
+    with rasterio.open(file, "r+") as raster:
+        raster.scales = (0.1,)
+    found, _ = features(squares((0, 0, 2)), file, statistics=["mean", "valid"], quantiles=[], nodata=[-9999])
+    assert found["band 1 mean"] == pytest.approx([30.0]) and found["band 1 valid"] == pytest.approx([0.75])
+
+
+def test_valid_cells_alone_have_no_logarithm(tmp_path):
+    file = write(tmp_path / "one.tif", np.ones((1, 2, 2), dtype=np.float32))
+    found, _ = features(squares((0, 0, 2)), file, statistics=["valid"], quantiles=[], scale="log")
+    assert found["band 1 valid"] == pytest.approx([1.0])
