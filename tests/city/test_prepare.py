@@ -99,14 +99,14 @@ def test_killed_while_redoing_then_reverted(full: Sources, monkeypatch: pytest.M
     full.csv("poi.csv", id=IDS[:2], shop=[7, 8])
     from urbankit.city import parts
 
-    table_write = parts._write
+    table_write = parts.write_table
 
     def killed(table: object, path: Path) -> None:
         table_write(table, path)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(parts, "_write", killed)
+        patch.setattr(parts, "write_table", killed)
         with pytest.raises(KeyboardInterrupt):
             full.prepare()
     (full.folder / "poi.csv").write_bytes(original)
@@ -192,7 +192,7 @@ def test_a_full_disk_is_one_message_and_then_it_goes_on(full: Sources, monkeypat
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(parts, "_write", full_disk)
+        patch.setattr(parts, "write_table", full_disk)
         with pytest.raises(RunError, match="disk is full"):
             full.prepare()
     assert not json.loads((full.out / "manifest.json").read_text())["complete"]

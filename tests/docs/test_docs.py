@@ -22,6 +22,16 @@ PAGES = ["README.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").g
 ELSEWHERE = {"docs/plugins.md", "docs/api.md", "docs/components.md"}
 # What `.ci/run` does from the README: installing, and these tests.
 BY_CI = ("python -m venv", "pytest")
+FEW = "evaluation={seeds: [0], floors: [mean], min_class_size: 1, splits: [random]}"
+# Finished runs that a page speaks of and does not make itself.
+RUNS = {
+    ("README.md", "bash"): ["RUN"],
+    ("docs/bench.md", "bash"): ["runs/no-text", "runs/urbanmmcl"],
+    ("docs/bench.md", "python"): ["runs/a", "runs/b"],
+    ("docs/index.md", "python"): ["runs/first"],
+    ("docs/run-folder.md", "python"): ["runs/new-york"],
+    ("docs/transfer.md", "bash"): ["runs/ny"],
+}
 SUITE = """\
 seeds: [0]
 cities: {synthetic: {set: {city: {demo: {regions: 36, seed: 7}}}}}
@@ -57,7 +67,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_demo(folder / "sources", regions=36, seed=1)
     City.prepare(folder / "sources" / "city.yaml", out=folder / "city")
     sets = [f"city={{prepared: {folder / 'city'}}}", "pretrain.epochs=1", "finetune.epochs=1", "finetune.update=[]"]
-    sets += ["evaluation={seeds: [0], floors: [mean], min_class_size: 1, splits: [random]}", "report.figures=false"]
+    sets += [FEW, "report.figures=false"]
     sets += [f"tasks.{name}={{head: {{name: task_adaptive}}}}" for name in ("co", "population_density")]
     run(Recipe.load("urbanmmcl", sets), folder / "run", progress=Progress(quiet=True))
     return folder
@@ -65,15 +75,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def workplace(finished: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where a reader would be: a checkout's recipes, files of her own under the names of the docs, finished runs."""
+    """Where a reader would be: a checkout's recipes, and files of her own under the names of the docs."""
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
     shutil.copytree(finished / "sources", tmp_path / "sources")
     shutil.copytree(finished / "sources", tmp_path, dirs_exist_ok=True)
     (tmp_path / "city.yaml").rename(tmp_path / "my-city.yaml")
     (tmp_path / "my-suite.yaml").write_text(SUITE)
     (tmp_path / "my-recipe.yaml").write_text("extends: urbanmmcl\n")
-    for name in ("RUN", "runs/no-text", "runs/urbanmmcl", "runs/a", "runs/b", "runs/new-york", "runs/ny"):
-        shutil.copytree(finished / "run", tmp_path / name)
     real = Path(os.environ.get("URBANKIT_TEST_DATA", ROOT.parent / "shared" / "data"))
     if real.is_dir():
         (tmp_path / "DATA").symlink_to(real)
@@ -89,8 +97,16 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return os.environ | {"PATH": os.pathsep.join([str(tools), os.environ["PATH"]]), "MPLBACKEND": "Agg"}
 
 
+def add_runs(page: str, language: str, workplace: Path, finished: Path) -> None:
+    for name in RUNS.get((page, language), []):
+        shutil.copytree(finished / "run", workplace / name)
+
+
 @pytest.mark.parametrize("page", pages_with("bash"))
-def test_commands_do_what_the_page_says(page: str, workplace: Path, environment: dict[str, str]) -> None:
+def test_commands_do_what_the_page_says(
+    page: str, workplace: Path, finished: Path, environment: dict[str, str]
+) -> None:
+    add_runs(page, "bash", workplace, finished)
     lines = [line for text in blocks(page, "bash") for line in text.splitlines() if not line.startswith(BY_CI)]
     if not (workplace / "DATA").exists():
         lines = [line for line in lines if "DATA" not in line]
@@ -100,12 +116,12 @@ def test_commands_do_what_the_page_says(page: str, workplace: Path, environment:
 
 
 @pytest.mark.parametrize("page", pages_with("python"))
-def test_scripts_run(page: str, workplace: Path, environment: dict[str, str]) -> None:
-    if page == "docs/index.md":
-        shutil.copytree(workplace / "RUN", workplace / "runs" / "first")
+def test_scripts_run(page: str, workplace: Path, finished: Path, environment: dict[str, str]) -> None:
+    add_runs(page, "python", workplace, finished)
     for text in blocks(page, "python"):
         script = workplace / "script.py"
-        script.write_text(text.replace("pretrain.epochs=10", "pretrain.epochs=1"), encoding="utf-8")
+        quick = text.replace('"pretrain.epochs=10"', f'"pretrain.epochs=1", "{FEW}", "report.figures=false"')
+        script.write_text(quick, encoding="utf-8")
         done = subprocess.run([sys.executable, script], cwd=workplace, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, f"{text}\n{done.stderr[-3000:]}"
 
@@ -115,9 +131,12 @@ def test_yaml_is_a_recipe_a_suite_or_a_city(page: str, tmp_path: Path) -> None:
     for text in blocks(page, "yaml"):
         shown = yaml.safe_load(text)
         if "runs" in shown:
+            (tmp_path / "DATA" / "new-york").mkdir(parents=True)
             (tmp_path / "suite.yaml").write_text(text, encoding="utf-8")
             assert load_plan(tmp_path / "suite.yaml").cells
         elif "regions" in shown or "captions" in shown:
             CitySpec.model_validate({"name": "shown", "regions": {"file": "regions.gpkg", "id": "id"}} | shown)
         else:
-            assert Recipe.load({"extends": "urbanmmcl"} | shown).method.name == "urbanmmcl"
+            # The city that it names is the reader's.
+            keys = {"extends": "urbanmmcl"} | shown | {"name": "shown", "city": {"demo": {"regions": 36}}}
+            assert Recipe.load(keys).method.name == "urbanmmcl"
