@@ -168,6 +168,28 @@ def test_other_settings_are_refused_unfinished_and_finished(city: City, tmp_path
         made(city, tmp_path, modalities=["svi"], settings={"word": "light"})
 
 
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet", "json"])
+def test_a_file_of_the_user_is_not_written_over(city: City, tmp_path: Path, suffix: str) -> None:
+    own = tmp_path / f"svi.{suffix}"
+    own.write_text('{"image": "1.png", "caption": "mine"}\n')
+    with pytest.raises(UserError, match=rf"svi\.{suffix}: .*choose another --out"):
+        made(city, tmp_path, modalities=["svi"])
+    assert "mine" in own.read_text() and not CALLS
+
+
+def test_a_kill_between_the_files_is_gone_on_from(city: City, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("urbankit.captioning.output.write_json", killed)
+        made(city, tmp_path, modalities=["svi"])
+    assert {path.suffix for path in tmp_path.glob("svi.*")} == {".jsonl", ".parquet"}
+    CALLS.clear()
+    [files] = made(city, tmp_path, modalities=["svi"])
+    assert files.made == 34 and not CALLS
+
+
 def test_a_picture_that_cannot_be_read_is_skipped_and_counted(sources: Path, city: City, tmp_path: Path) -> None:
     data = shutil.copytree(sources, tmp_path / "data")
     names = city.images("svi").image_ids
