@@ -20,7 +20,9 @@ from urbankit import Params, RunError, Use, UserError, hookimpl, registry
 from urbankit.captioners.base import Batch, Caption, Captioner
 from urbankit.captioning import caption as job
 from urbankit.captioning.caption import caption_city
+from urbankit.city.attach import attach_captions
 from urbankit.city.city import City
+from urbankit.city.spec import Captions
 
 CALLS: list[Batch] = []
 BREAK: dict[str, Any] = {}
@@ -363,6 +365,43 @@ def test_attached_captions_are_the_citys(copied: City, sources: Path, tmp_path: 
     assert City.open(copied.path).captions("rsi")["text"][0].startswith("light")
     prepared = City.prepare(sources / "city.yaml", out=copied.path)
     assert prepared.caption_sources == [] and prepared.content_hash == copied.content_hash
+
+
+@pytest.mark.parametrize("fails", ["PrepareReport.write", "write_json"])
+def test_a_disk_that_fills_up_while_attaching_leaves_the_city_as_it_was(
+    copied: City, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    made(copied, tmp_path / "out", attach=True)
+    before = City.open(copied.path)
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr(f"urbankit.city.attach.{fails}", full)
+        made(before, tmp_path / "light", attach=True, settings={"word": "light"})
+    after = City.open(copied.path)
+    assert after.content_hash == before.content_hash
+    assert after.captions("rsi")["text"].str.startswith("brightness").all()
+    made(after, tmp_path / "light", attach=True, settings={"word": "light"})
+    changed = City.open(copied.path)
+    assert changed.captions("rsi")["text"].str.startswith("light").all()
+    assert len(list((copied.path / "captions").glob("*.parquet"))) == 2
+
+
+def test_what_changed_in_the_city_while_it_was_described(copied: City, sources: Path, tmp_path: Path) -> None:
+    captions = Captions(file="svi.jsonl", image="image", text="caption")
+    made(copied, tmp_path / "out")
+    made(copied, tmp_path / "out", modalities=["rsi"], attach=True)
+    attach_captions(copied, "svi", captions, tmp_path / "out")  # a city opened before the other captions were attached
+    assert City.open(copied.path).caption_sources == ["rsi", "svi"]
+    folder = shutil.copytree(sources, tmp_path / "sources")
+    spec = yaml.safe_load((folder / "city.yaml").read_text())
+    spec["images"]["svi"]["size"] = 32
+    (folder / "city.yaml").write_text(yaml.safe_dump(spec))
+    again = City.prepare(folder / "city.yaml", out=copied.path)
+    with pytest.raises(UserError, match="was prepared anew from other sources while captions of 'svi' were made"):
+        attach_captions(copied, "svi", captions, tmp_path / "out")
+    assert City.open(copied.path).content_hash == again.content_hash
 
 
 def test_captions_of_city_yaml_are_not_replaced(tiny_city: City, tmp_path: Path) -> None:

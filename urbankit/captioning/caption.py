@@ -79,7 +79,7 @@ def caption_city(
         raise unwritable(out, "captions", error) from None
     if attach:
         for one in files:
-            city = attach_captions(city, one.modality, Captions(**one.spec()), one.file.parent)
+            attach_captions(city, one.modality, Captions(**one.spec()), one.file.parent)
     return files
 
 
