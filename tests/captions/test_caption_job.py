@@ -245,6 +245,13 @@ def test_the_wrong_folder_of_sources(city: City, tmp_path: Path) -> None:
         (lambda batch: [Caption("a road")] * 3 + [None], "returned a NoneType as a caption"),
         (lambda batch: ["a road"] * 4, "returned a str as a caption"),
         (lambda batch: [Caption(5)] * 4, "returned a int as the text of a caption"),
+        (
+            lambda batch: [Caption("a \ud800 road")] * 4,
+            r"returned a text that is no valid Unicode ('\ud800') as a caption",
+        ),
+        (lambda batch: [Caption("a road", 2.0)] * 4, "returned a float as the number of tokens of a caption"),
+        (lambda batch: [Caption("a road", True)] * 4, "returned a bool as the number of tokens of a caption"),
+        (lambda batch: [Caption("a road", -1)] * 4, "returned -1 as the number of tokens of a caption"),
     ],
 )
 def test_what_is_no_caption_names_the_culprit_and_the_remedy(city, tmp_path: Path, returns, fault: str) -> None:
@@ -253,6 +260,12 @@ def test_what_is_no_caption_names_the_culprit_and_the_remedy(city, tmp_path: Pat
         made(city, tmp_path, modalities=["svi"])
     assert f"captioner 'brightness' (this process) {fault}" in str(caught.value)
     assert "`caption` must return a list with one Caption(text)" in str(caught.value)
+
+
+def test_tokens_may_be_counted_by_numpy(city: City, tmp_path: Path) -> None:
+    BREAK["returns"] = lambda batch: [Caption("a road", np.int64(2))] * len(batch)
+    made(city, tmp_path, modalities=["svi"])
+    assert rows(tmp_path)[0]["tokens"] == 2
 
 
 def test_a_captioner_without_a_word_is_stopped_soon(city, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

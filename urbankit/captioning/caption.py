@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,7 +163,7 @@ class _Job:
                     "one Caption(text) for each image or region of its batch, in order"
                 )
             captions = made
-        told = ({"caption": one.text, "tokens": one.tokens} for one in captions)
+        told = ({"caption": one.text, "tokens": None if one.tokens is None else int(one.tokens)} for one in captions)
         return [{"skipped": str(problems[place])} if place in problems else next(told) for place in chosen]
 
     def _check_silence(self, log: CaptionLog, subjects: Subjects) -> None:
@@ -191,6 +192,14 @@ def _fault(made: Any, expected: int) -> str | None:
             return f"a {type(one).__name__} as a caption"
         if not isinstance(one.text, str):
             return f"a {type(one.text).__name__} as the text of a caption"
+        try:
+            one.text.encode()
+        except UnicodeEncodeError as error:
+            return f"a text that is no valid Unicode ({one.text[error.start : error.end]!a}) as a caption"
+        if one.tokens is not None and (isinstance(one.tokens, bool) or not isinstance(one.tokens, Integral)):
+            return f"a {type(one.tokens).__name__} as the number of tokens of a caption"
+        if one.tokens is not None and one.tokens < 0:
+            return f"{one.tokens} as the number of tokens of a caption"
     return None
 
 
