@@ -220,7 +220,10 @@ def _contained(who: str, where: str) -> Iterator[None]:
         raise
     except Exception as error:
         if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-            remedy = "out of memory; give a smaller --set batch_size=… and the same command: it goes on"
+            remedy = (
+                "out of memory; give a smaller --set batch_size=… and the same command: it goes on (where tokens are "
+                "drawn, batch by batch, it must begin anew)"
+            )
         else:
             first = (str(error).strip().splitlines() or [""])[0]
             remedy = f"{type(error).__name__}: {first}. What was finished is kept; the same command goes on"
