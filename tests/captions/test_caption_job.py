@@ -221,6 +221,22 @@ def test_sources_are_read_larger_than_the_city_keeps_them(sources: Path, city: C
     assert abs(small.mean() - large.mean()) < 2
 
 
+def test_a_mosaic_is_cut_by_one_thread_that_starts_others(
+    sources: Path, city: City, tmp_path: Path, monkeypatch
+) -> None:
+    from urbankit.city import patches
+
+    threads, cut = [], patches.cut_patches
+
+    def watched(*arguments: Any) -> Any:
+        threads.append(threading.get_ident())
+        return cut(*arguments)
+
+    monkeypatch.setattr(patches, "cut_patches", watched)
+    made(city, tmp_path, modalities=["rsi"], data=sources)
+    assert len(threads) == 4 and len(set(threads)) == 1
+
+
 def svi_name(city: City) -> str:
     return city.images("svi").image_ids[0]
 

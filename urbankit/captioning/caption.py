@@ -134,7 +134,7 @@ class _Job:
         """The records of one batch after the other: while one is captioned the next are decoded and loaded."""
         size = self.captioner.batch_size
         places = [range(start, min(start + size, len(subjects))) for start in range(done, len(subjects), size)]
-        decoders = min(_DECODERS, os.cpu_count() or 1)
+        decoders = 1 if subjects.one_reader else min(_DECODERS, os.cpu_count() or 1)
         with ThreadPoolExecutor(decoders) as decode, ThreadPoolExecutor(1) as load:
             pixels = ahead(lambda chosen: (chosen, subjects.read(chosen)), places, decoders, decode)
             for chosen, problems, batch in ahead(partial(self._load, subjects), pixels, 1, load):
