@@ -20,7 +20,9 @@ from urbankit import Params, RunError, Use, UserError, hookimpl, registry
 from urbankit.captioners.base import Batch, Caption, Captioner
 from urbankit.captioning import caption as job
 from urbankit.captioning.caption import caption_city
+from urbankit.city.attach import attach_captions
 from urbankit.city.city import City
+from urbankit.city.spec import Captions
 
 CALLS: list[Batch] = []
 BREAK: dict[str, Any] = {}
@@ -168,6 +170,28 @@ def test_other_settings_are_refused_unfinished_and_finished(city: City, tmp_path
         made(city, tmp_path, modalities=["svi"], settings={"word": "light"})
 
 
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet", "json"])
+def test_a_file_of_the_user_is_not_written_over(city: City, tmp_path: Path, suffix: str) -> None:
+    own = tmp_path / f"svi.{suffix}"
+    own.write_text('{"image": "1.png", "caption": "mine"}\n')
+    with pytest.raises(UserError, match=rf"svi\.{suffix}: .*choose another --out"):
+        made(city, tmp_path, modalities=["svi"])
+    assert "mine" in own.read_text() and not CALLS
+
+
+def test_a_kill_between_the_files_is_gone_on_from(city: City, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("urbankit.captioning.output.write_json", killed)
+        made(city, tmp_path, modalities=["svi"])
+    assert {path.suffix for path in tmp_path.glob("svi.*")} == {".jsonl", ".parquet"}
+    CALLS.clear()
+    [files] = made(city, tmp_path, modalities=["svi"])
+    assert files.made == 34 and not CALLS
+
+
 def test_a_picture_that_cannot_be_read_is_skipped_and_counted(sources: Path, city: City, tmp_path: Path) -> None:
     data = shutil.copytree(sources, tmp_path / "data")
     names = city.images("svi").image_ids
@@ -197,6 +221,22 @@ def test_sources_are_read_larger_than_the_city_keeps_them(sources: Path, city: C
     assert abs(small.mean() - large.mean()) < 2
 
 
+def test_a_mosaic_is_cut_by_one_thread_that_starts_others(
+    sources: Path, city: City, tmp_path: Path, monkeypatch
+) -> None:
+    from urbankit.city import patches
+
+    threads, cut = [], patches.cut_patches
+
+    def watched(*arguments: Any) -> Any:
+        threads.append(threading.get_ident())
+        return cut(*arguments)
+
+    monkeypatch.setattr(patches, "cut_patches", watched)
+    made(city, tmp_path, modalities=["rsi"], data=sources)
+    assert len(threads) == 4 and len(set(threads)) == 1
+
+
 def svi_name(city: City) -> str:
     return city.images("svi").image_ids[0]
 
@@ -221,6 +261,13 @@ def test_the_wrong_folder_of_sources(city: City, tmp_path: Path) -> None:
         (lambda batch: [Caption("a road")] * 3 + [None], "returned a NoneType as a caption"),
         (lambda batch: ["a road"] * 4, "returned a str as a caption"),
         (lambda batch: [Caption(5)] * 4, "returned a int as the text of a caption"),
+        (
+            lambda batch: [Caption("a \ud800 road")] * 4,
+            r"returned a text that is no valid Unicode ('\ud800') as a caption",
+        ),
+        (lambda batch: [Caption("a road", 2.0)] * 4, "returned a float as the number of tokens of a caption"),
+        (lambda batch: [Caption("a road", True)] * 4, "returned a bool as the number of tokens of a caption"),
+        (lambda batch: [Caption("a road", -1)] * 4, "returned -1 as the number of tokens of a caption"),
     ],
 )
 def test_what_is_no_caption_names_the_culprit_and_the_remedy(city, tmp_path: Path, returns, fault: str) -> None:
@@ -229,6 +276,12 @@ def test_what_is_no_caption_names_the_culprit_and_the_remedy(city, tmp_path: Pat
         made(city, tmp_path, modalities=["svi"])
     assert f"captioner 'brightness' (this process) {fault}" in str(caught.value)
     assert "`caption` must return a list with one Caption(text)" in str(caught.value)
+
+
+def test_tokens_may_be_counted_by_numpy(city: City, tmp_path: Path) -> None:
+    BREAK["returns"] = lambda batch: [Caption("a road", np.int64(2))] * len(batch)
+    made(city, tmp_path, modalities=["svi"])
+    assert rows(tmp_path)[0]["tokens"] == 2
 
 
 def test_a_captioner_without_a_word_is_stopped_soon(city, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,6 +394,43 @@ def test_attached_captions_are_the_citys(copied: City, sources: Path, tmp_path: 
     assert City.open(copied.path).captions("rsi")["text"][0].startswith("light")
     prepared = City.prepare(sources / "city.yaml", out=copied.path)
     assert prepared.caption_sources == [] and prepared.content_hash == copied.content_hash
+
+
+@pytest.mark.parametrize("fails", ["PrepareReport.write", "write_json"])
+def test_a_disk_that_fills_up_while_attaching_leaves_the_city_as_it_was(
+    copied: City, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    made(copied, tmp_path / "out", attach=True)
+    before = City.open(copied.path)
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr(f"urbankit.city.attach.{fails}", full)
+        made(before, tmp_path / "light", attach=True, settings={"word": "light"})
+    after = City.open(copied.path)
+    assert after.content_hash == before.content_hash
+    assert after.captions("rsi")["text"].str.startswith("brightness").all()
+    made(after, tmp_path / "light", attach=True, settings={"word": "light"})
+    changed = City.open(copied.path)
+    assert changed.captions("rsi")["text"].str.startswith("light").all()
+    assert len(list((copied.path / "captions").glob("*.parquet"))) == 2
+
+
+def test_what_changed_in_the_city_while_it_was_described(copied: City, sources: Path, tmp_path: Path) -> None:
+    captions = Captions(file="svi.jsonl", image="image", text="caption")
+    made(copied, tmp_path / "out")
+    made(copied, tmp_path / "out", modalities=["rsi"], attach=True)
+    attach_captions(copied, "svi", captions, tmp_path / "out")  # a city opened before the other captions were attached
+    assert City.open(copied.path).caption_sources == ["rsi", "svi"]
+    folder = shutil.copytree(sources, tmp_path / "sources")
+    spec = yaml.safe_load((folder / "city.yaml").read_text())
+    spec["images"]["svi"]["size"] = 32
+    (folder / "city.yaml").write_text(yaml.safe_dump(spec))
+    again = City.prepare(folder / "city.yaml", out=copied.path)
+    with pytest.raises(UserError, match="was prepared anew from other sources while captions of 'svi' were made"):
+        attach_captions(copied, "svi", captions, tmp_path / "out")
+    assert City.open(copied.path).content_hash == again.content_hash
 
 
 def test_captions_of_city_yaml_are_not_replaced(tiny_city: City, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,24 @@ def test_what_is_recorded(city, blip2: Path, tmp_path: Path) -> None:
     assert (settings["model"], settings["revision"]) == (str(blip2), f"sha256:{digest}")
     assert settings["prompt"] == PROMPTS["rsi"]
     assert settings["precision"] in ("fp32", "bf16")
+    assert settings["weights"] == digest
     assert not {"batch_size", "device", "prompts"} & set(settings)
+
+
+def test_batches_are_a_setting_of_draws(city, blip2: Path) -> None:
+    captioner = VLM(VLM.Params(model=str(blip2), temperature=0.7, batch_size=3), city)
+    assert captioner.settings("svi")["batch_size"] == 3
+
+
+@pytest.mark.parametrize("name", ["generation_config.json", "tokenizer_config.json", "chat_template.jinja"])
+def test_other_files_beside_the_weights_are_another_model(city, blip2: Path, tmp_path: Path, name: str) -> None:
+    folder = shutil.copytree(blip2, tmp_path / "model")
+    params = VLM.Params(model=str(folder))
+    before = VLM(params, city).settings("svi")
+    with (folder / name).open("a") as stream:
+        stream.write("\n")
+    after = VLM(params, city).settings("svi")
+    assert {key for key in before if before[key] != after[key]} == {"files"}
 
 
 def test_a_checkpoint_of_another_kind(city, tmp_path: Path) -> None:
@@ -107,11 +125,18 @@ def test_a_checkpoint_without_its_processor(city, blip2: Path, pixels, tmp_path:
         describe(city, tmp_path, pixels)
 
 
-def test_pickled_weights_are_not_read(city, blip2: Path, tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_bytes((blip2 / "config.json").read_bytes())
-    (tmp_path / "model.bin").write_bytes(b"")
-    with pytest.raises(UserError, match=r"no model\.safetensors"):
-        VLM(VLM.Params(model=str(tmp_path)), city)
+def test_pickled_code_is_not_run(city, blip2: Path, pixels, tmp_path: Path) -> None:
+    class Code:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Path.touch, (tmp_path / "ran",)
+
+    folder = shutil.copytree(blip2, tmp_path / "model", ignore=shutil.ignore_patterns("*.safetensors"))
+    with pytest.raises(UserError, match=r"no model\.safetensors, nor a pytorch_model\.bin"):
+        VLM(VLM.Params(model=str(folder)), city)
+    torch.save({"weight": Code()}, folder / "pytorch_model.bin")
+    with pytest.raises(UserError, match="cannot be read: damaged, or pickled objects other than tensors"):
+        describe(city, folder, pixels)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_name_without_network_fails_in_seconds(city, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

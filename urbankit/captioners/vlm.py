@@ -13,7 +13,9 @@ from torch import Tensor
 from urbankit import component
 from urbankit.captioners.base import Batch, Caption, Captioner
 from urbankit.errors import Problem, UserError
+from urbankit.files import hash_file, hash_json
 from urbankit.modalities.checkpoints import (
+    BESIDE,
     checkpoint_folder,
     load_config,
     load_model,
@@ -23,6 +25,8 @@ from urbankit.modalities.checkpoints import (
 from urbankit.training.device import has_bf16, pick_device
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from urbankit.city.city import City
 
 PROMPTS = {
@@ -72,7 +76,9 @@ class VLM(Captioner):
         repetition_penalty: float = Field(1.0, gt=0, description="Above 1, tokens that were said are less likely.")
         temperature: float = Field(0.0, ge=0, description="Above 0, tokens are drawn, the more freely the higher.")
         seed: int = Field(0, ge=0, description="Seed of the draws.")
-        batch_size: int = Field(16, ge=1, description="Images in one call of the model.")
+        batch_size: int = Field(
+            16, ge=1, description="Images in one call of the model; with a temperature, other sizes draw other tokens."
+        )
         device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to compute; auto prefers a GPU.")
         precision: Literal["auto", "fp32", "bf16", "int8"] = Field(
             "auto",
@@ -96,13 +102,17 @@ class VLM(Captioner):
         self.kind = _checked_kind(self.folder)
         known = provenance(params.model, self.folder)
         self.model, self.revision = params.model, known["commit"] or f"sha256:{known['weights']}"
+        # A commit says what a folder was downloaded from, not that it was left as it was.
+        self._hashes = {"weights": known["weights"], "files": _hash_beside(self.folder)}
 
     def prompt(self, modality: str) -> str:
         return (PROMPTS | self.params.prompts).get(modality, ANY_IMAGE)
 
     def settings(self, modality: str) -> dict[str, Any]:
         # After the parameters, so that what was resolved stands: commit and precision.
-        own = {"revision": self.revision, "precision": self.precision}
+        own = {"revision": self.revision, "precision": self.precision, **self._hashes}
+        if self.params.temperature:  # draws are seeded a batch, so that other batches have others
+            own["batch_size"] = self.batch_size
         return super().settings(modality) | own
 
     def load(self, batch: Batch) -> tuple[int, Any]:
@@ -179,6 +189,12 @@ def _precision(asked: str, device: torch.device) -> str:
             message = f"int8 needs {' and '.join(missing)}: pip install {' '.join(missing)}, or use bf16"
             raise UserError(Problem(message, key="precision"))
     return asked
+
+
+def _hash_beside(folder: Path) -> str:
+    """A hash of what lies beside the weights: configurations, processor, tokenizer and chat template."""
+    files = {path for pattern in BESIDE for path in folder.glob(pattern) if path.is_file()}
+    return hash_json({path.name: hash_file(path) for path in files})
 
 
 def _checked_kind(folder: Any) -> str:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +80,7 @@ def caption_city(
         raise unwritable(out, "captions", error) from None
     if attach:
         for one in files:
-            city = attach_captions(city, one.modality, Captions(**one.spec()), one.file.parent)
+            attach_captions(city, one.modality, Captions(**one.spec()), one.file.parent)
     return files
 
 
@@ -133,7 +134,7 @@ class _Job:
         """The records of one batch after the other: while one is captioned the next are decoded and loaded."""
         size = self.captioner.batch_size
         places = [range(start, min(start + size, len(subjects))) for start in range(done, len(subjects), size)]
-        decoders = min(_DECODERS, os.cpu_count() or 1)
+        decoders = 1 if subjects.one_reader else min(_DECODERS, os.cpu_count() or 1)
         with ThreadPoolExecutor(decoders) as decode, ThreadPoolExecutor(1) as load:
             pixels = ahead(lambda chosen: (chosen, subjects.read(chosen)), places, decoders, decode)
             for chosen, problems, batch in ahead(partial(self._load, subjects), pixels, 1, load):
@@ -162,7 +163,7 @@ class _Job:
                     "one Caption(text) for each image or region of its batch, in order"
                 )
             captions = made
-        told = ({"caption": one.text, "tokens": one.tokens} for one in captions)
+        told = ({"caption": one.text, "tokens": None if one.tokens is None else int(one.tokens)} for one in captions)
         return [{"skipped": str(problems[place])} if place in problems else next(told) for place in chosen]
 
     def _check_silence(self, log: CaptionLog, subjects: Subjects) -> None:
@@ -191,6 +192,14 @@ def _fault(made: Any, expected: int) -> str | None:
             return f"a {type(one).__name__} as a caption"
         if not isinstance(one.text, str):
             return f"a {type(one.text).__name__} as the text of a caption"
+        try:
+            one.text.encode()
+        except UnicodeEncodeError as error:
+            return f"a text that is no valid Unicode ({one.text[error.start : error.end]!a}) as a caption"
+        if one.tokens is not None and (isinstance(one.tokens, bool) or not isinstance(one.tokens, Integral)):
+            return f"a {type(one.tokens).__name__} as the number of tokens of a caption"
+        if one.tokens is not None and one.tokens < 0:
+            return f"{one.tokens} as the number of tokens of a caption"
     return None
 
 
@@ -211,7 +220,10 @@ def _contained(who: str, where: str) -> Iterator[None]:
         raise
     except Exception as error:
         if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-            remedy = "out of memory; give a smaller --set batch_size=… and the same command: it goes on"
+            remedy = (
+                "out of memory; give a smaller --set batch_size=… and the same command: it goes on (where tokens are "
+                "drawn, batch by batch, it must begin anew)"
+            )
         else:
             first = (str(error).strip().splitlines() or [""])[0]
             remedy = f"{type(error).__name__}: {first}. What was finished is kept; the same command goes on"

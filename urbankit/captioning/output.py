@@ -65,12 +65,22 @@ def write_captions(
 
 
 def is_finished(file: Path, settings: dict[str, Any]) -> bool:
-    """Whether the captions are there already. Raises `UserError` where they were made by other settings."""
-    about = file.with_suffix(".json")
-    if not (about.is_file() and file.is_file() and file.with_suffix(".parquet").is_file()):
-        return False
-    check_settings(_about(file)["settings"], settings, about)
-    return True
+    """Whether the captions are there already.
+
+    Raises `UserError` where they were made by other settings, and for files of their names that are not known to be
+    urbankit's own: they may be all that a user has, and are not written over.
+    """
+    about, table = file.with_suffix(".json"), file.with_suffix(".parquet")
+    there = [path for path in (file, table, about) if path.exists()]
+    if about in there:
+        check_settings(_about(file)["settings"], settings, about)
+    # A kill between the files leaves some of them, and the log of all captions.
+    elif there and not file.with_suffix(".partial.jsonl").exists():
+        message = (
+            f"would be written over, and no {about.name} says that urbankit made it; choose another --out, or move it"
+        )
+        raise UserError([Problem(message, path) for path in there])
+    return len(there) == 3
 
 
 def open_captions(file: Path, subjects: Subjects) -> CaptionFiles:
@@ -93,4 +103,7 @@ def _about(file: Path) -> dict[str, Any]:
         found = read_json(path)
         return {"settings": dict(found["settings"]), "unreadable": list(found["unreadable"])}
     except (ValueError, KeyError, TypeError):
-        raise UserError(Problem("is damaged; remove it to begin anew", path)) from None
+        message = (
+            "does not say how captions were made, so it is damaged or not urbankit's; move it, or choose another --out"
+        )
+        raise UserError(Problem(message, path)) from None

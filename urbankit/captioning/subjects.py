@@ -34,6 +34,7 @@ class Subjects:
     `regions` int64[n], for an image in several the first; `images` are their n ids, None where regions themselves are
     described. `read` gives, for places [k] among them, uint8[h, w, 3] each, or the problem with it. `source` tells them
     from those of other cities, and from other pixels of theirs; `dropped` counts what is not described, by reason.
+    `one_reader` where `read` takes all processors by itself, so that one thread at a time is to call it.
     """
 
     modality: str
@@ -43,6 +44,7 @@ class Subjects:
     source: dict[str, Any]
     dropped: dict[str, int] = field(default_factory=dict)
     note: str | None = None
+    one_reader: bool = False
 
     def __len__(self) -> int:
         return len(self.regions)
@@ -114,7 +116,14 @@ def find_subjects(
         "bands": None if bands is None else list(bands),
     }
     return Subjects(
-        modality, source.region[rows], [source.image_ids[row] for row in rows], read, identity, dropped, note
+        modality,
+        source.region[rows],
+        [source.image_ids[row] for row in rows],
+        read,
+        identity,
+        dropped,
+        note,
+        one_reader=data is not None and "mosaic" in spec,
     )
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from urbankit.city.captions import build_captions
 from urbankit.city.city import City
 from urbankit.city.ids import RegionIds
 from urbankit.city.parts import write_table
-from urbankit.city.prepare import MANIFEST, REPORT, in_order
-from urbankit.city.report import PrepareReport, SourceReport
+from urbankit.city.prepare import LOCK, MANIFEST, REPORT, in_order
+from urbankit.city.report import PrepareReport, SourceReport, source_report
 from urbankit.city.spec import Captions
 from urbankit.errors import Problem, Problems, UserError
-from urbankit.files import hash_file, hash_json, write_json
+from urbankit.files import hash_file, hash_json, locked, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def check_attachable(city: City, source: str) -> None:
@@ -28,33 +32,62 @@ def check_attachable(city: City, source: str) -> None:
 def attach_captions(city: City, source: str, spec: Captions, folder: Path) -> City:
     """Add the captions that `spec` names in `folder` to the prepared city, and return it opened anew.
 
-    Captions of `source` that were attached before are replaced. The city has another content hash then, so that
-    nothing computed from the old one is taken for its own. Preparing the city again leaves in it what its city.yaml
-    names, and so takes attached captions out. Raises `UserError` as `check_attachable`, and for captions that do not
-    fit the city; it is unchanged then.
+    `city` is the one that was described; what was attached to its folder since then stays. Captions of `source` that
+    were attached before are replaced. The city has another content hash then, so that nothing computed from the old
+    one is taken for its own. Preparing the city again leaves in it what its city.yaml names, and so takes attached
+    captions out. Raises `UserError` as `check_attachable`, for captions that do not fit the city, and where it was
+    prepared anew from other sources than those described; it is unchanged then, as after a kill or on a full disk.
     """
-    check_attachable(city, source)
+    with locked(city.path / LOCK):
+        now = City.open(city.path)
+        check_attachable(now, source)
+        if _described(now, source, spec) != _described(city, source, spec):
+            message = f"was prepared anew from other sources while captions of '{source}' were made; make them again"
+            raise UserError(Problem(message, city.path))
+        return _attach(now, source, spec, folder)
+
+
+def _described(city: City, source: str, spec: Captions) -> dict[str, str]:
+    """The hash of each part that captions of `source` are made of: its images, or what is known of the regions."""
+    kinds = {f"images.{source}"} if spec.image is not None else {"regions", "poi", "tables"}
+    parts = city.manifest["parts"].items()
+    return {key: part["hash"] for key, part in parts if key in kinds or key.split(".", 1)[0] in kinds}
+
+
+def _attach(city: City, source: str, spec: Captions, folder: Path) -> City:
     problems, report = Problems(), SourceReport(f"captions.{source}")
     images = city.images(source) if spec.image is not None else None
     table = build_captions(spec, RegionIds(city.region_ids), images, folder, problems, report)
     problems.raise_if_any()
     assert table is not None  # else a problem says why
-    key, name = report.key, f"captions/{source}.parquet"
-    # Until all is written the manifest does not vouch for the city.
-    write_json(city.path / MANIFEST, city.manifest | {"complete": False})
-    write_table(table, city.path / name)
-    digest = hash_json([hash_file(city.path / name)])
+    name, digest = _write(table, city.path, source)
     part = {"inputs": hash_json({"attached": digest}), "hash": digest, "files": [name], "report": vars(report)}
-    parts = city.manifest["parts"] | {key: part | {"attached": True}}
+    parts = city.manifest["parts"] | {report.key: part | {"attached": True}}
     manifest = city.manifest | {
         "content_hash": hash_json({key: part["hash"] for key, part in parts.items()}),
         "parts": {key: parts[key] for key in in_order(parts)},
     }
     changed = City(city.path, manifest)
-    found = {one.key: one for one in city.report.sources} | {key: report}
+    told = PrepareReport(city.name, city.n_regions, [source_report(parts[key]["report"]) for key in in_order(parts)])
     present = changed.any_modality()
-    told = PrepareReport(city.name, city.n_regions, [found[one] for one in in_order(found)])
     told.without_modality = [] if present is None else changed.regions.region_id[~present].tolist()
     told.write(city.path / REPORT)
     write_json(city.path / MANIFEST, manifest)
+    for old in city.manifest["parts"].get(report.key, {"files": []})["files"]:
+        if old != name:
+            (city.path / old).unlink(missing_ok=True)
     return City.open(city.path)
+
+
+def _write(table: pd.DataFrame, folder: Path, source: str) -> tuple[str, str]:
+    """The file of attached captions in `folder`, and its hash.
+
+    It is named by its content, so that the manifest vouches for the old file until it names the new one.
+    """
+    captions = folder / "captions"
+    made = captions / f".{source}.parquet"
+    write_table(table, made)
+    digest = hash_json([hash_file(made)])
+    name = f"{source}.{digest[:16]}.parquet"
+    made.replace(captions / name)
+    return f"captions/{name}", digest

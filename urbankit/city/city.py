@@ -140,8 +140,8 @@ class City:
         if source is None:
             tables = [self.captions(name) for name in self.caption_sources]
             return pd.concat(tables, ignore_index=True) if tables else _no_captions()
-        self._part("captions", source, "caption source")
-        return self._table(f"captions/{source}.parquet")
+        [file] = self._part("captions", source, "caption source")["files"]
+        return self._table(file)
 
     def poi_counts(self) -> tuple[scipy.sparse.csr_array, list[str]] | None:
         """Points of interest by region and category, float64 csr [N, C], and the C categories; None without any."""

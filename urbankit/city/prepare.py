@@ -21,6 +21,8 @@ from urbankit.files import hash_file, hash_json, read_json, write_json
 from urbankit.progress import Progress
 
 MANIFEST, REPORT = "manifest.json", "report.json"
+LOCK = ".lock"
+"""Held while captions are attached; another process may hold it, so that it is never removed."""
 
 
 def prepare(
@@ -218,7 +220,8 @@ class _Preparation:
             if not any((out / name).parent.iterdir()):
                 (out / name).parent.rmdir()
         for left_by_a_kill in out.rglob(".*"):
-            left_by_a_kill.unlink()
+            if left_by_a_kill.name != LOCK:
+                left_by_a_kill.unlink()
 
 
 def in_order(keys: Iterable[str]) -> list[str]:
