@@ -139,8 +139,10 @@ class ViT(TransformerEncoder):
         return Tokens(vector, states, torch.ones(states.shape[:2], dtype=torch.bool, device=states.device))
 
     def fingerprint(self, of: str | None = None) -> str:
-        seen = [self.images.content_hash, _pair(self.images.size)]
-        return hash_json([*seen, "bicubic", self.size] if self._bicubic else seen)
+        return hash_json([self.images.content_hash, _pair(self.images.size)])
+
+    def computed_by(self) -> dict[str, Any]:
+        return {**super().computed_by(), "size": self.size, "filter": "bicubic" if self._bicubic else "bilinear"}
 
     def _pixels(self, batch: Tensor) -> Tensor:
         """The model's input, float32 Tensor[n, bands (+ 1), height, width]."""
