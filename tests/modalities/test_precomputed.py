@@ -228,15 +228,15 @@ def test_one_file_of_encode(twelve: City, tmp_path: Path, form: str) -> None:
     ids = ["03", "03", "05"]
     vectors = np.array([[1, 2], [3, 4], [5, 6]], np.float32)
     path = tmp_path / f"features-00000.{form}"
-    write_features(path, Features(ids, np.arange(3), vectors), "content")
+    write_features(path, Features(ids, np.arange(3), vectors))
     first = path.read_bytes()
-    write_features(path, Features(ids, np.arange(3), vectors), "content")
+    write_features(path, Features(ids, np.arange(3), vectors))
     assert path.read_bytes() == first
     found = rows(twelve, path)
     np.testing.assert_allclose(found[[3, 5]], [[2, 3], [5, 6]])
     assert np.isnan(found).all(axis=1).sum() == 10
     assert encoder(twelve, path).notes == ["10 of 12 regions have no vector and count as absent"]
-    write_features(path, Features(["xx", "03", "05"], np.arange(3), vectors), "content")
+    write_features(path, Features(["xx", "03", "05"], np.arange(3), vectors))
     with pytest.raises(UserError, match=r"ids that match no region: xx \(row 1\)"):
         rows(twelve, path)
 
