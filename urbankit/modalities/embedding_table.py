@@ -76,6 +76,7 @@ def _encoded(path: Path, key: str) -> Features | None:
         try:
             facts = read_json(manifest)
             files, complete = [path / Path(name).name for name in facts["files"]], facts["complete"]
+            empty = np.zeros((0, facts["width"]), np.float32)
         except (OSError, ValueError, KeyError, TypeError):
             message = "is a folder without features: name one that `urbankit encode` wrote, or a file"
             raise UserError(Problem(message, path, key=key)) from None
@@ -83,7 +84,6 @@ def _encoded(path: Path, key: str) -> Features | None:
             raise UserError(Problem("is not encoded to the end; give the same `urbankit encode` again", path, key=key))
         parts = [_own(file, key) for file in files]
         vectors = [part.vector for part in parts]
-        empty = np.zeros((0, facts["width"]), np.float32)
         ids = [name for part in parts for name in part.region_id]
         return Features(ids, np.arange(len(ids)), np.concatenate([empty, *vectors]))
     if path.suffix == ".safetensors":

@@ -28,6 +28,11 @@ from urbankit.modalities.vision import (
 if TYPE_CHECKING:
     from urbankit.city.city import City
 
+UNPREPARED = (
+    "the checkpoint has no preprocessor_config.json, so that images are normalised by the city's own band means and "
+    "resampled to the model's own size"
+)
+
 
 class ViT(TransformerEncoder):
     """A vision transformer of the library transformers: ViT, CLIP, SigLIP, DINOv2 or DINOv3; from scratch a ViT.
@@ -97,6 +102,8 @@ class ViT(TransformerEncoder):
             self._weights = folder = checkpoint_folder(params.pretrained, key, params.revision)
             self.model, projection = load_vision(folder, key)
             said = Preprocessing.of(folder, key)
+            if not said.found:
+                self.notes = [UNPREPARED]
             self.size = _pair(params.image_size or said.size or self.model.config.image_size)
             self._bicubic = said.bicubic and self.size != _pair(self.images.size)
             own = self.model.config.num_channels
