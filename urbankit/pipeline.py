@@ -223,8 +223,8 @@ class _Run:
         loaded = {encoder.modality: facts for encoder in encoders if (facts := encoder.loaded()) is not None}
         if self.manifest.setdefault("pretrained", loaded) != loaded:
             raise UserError(
-                f"{self.folder}: pre-trained weights have changed since this run began. Pin their `revision`, or start "
-                "anew in another --out."
+                f"{self.folder}: pre-trained weights have changed since this run began, or files of features. Pin the "
+                "`revision` of weights, or start anew in another --out."
             )
         self._note([f"modality {encoder.modality}: {note}" for encoder in encoders for note in encoder.notes])
 

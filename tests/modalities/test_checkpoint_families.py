@@ -153,6 +153,25 @@ def test_a_processor_of_newer_form(tmp_path: Path) -> None:
     assert Preprocessing.of(tmp_path / "none", "key").mean is None
 
 
+@pytest.mark.parametrize(
+    "said", [[], {"size": "big"}, {"size": [16, 16]}, {"image_mean": "grey"}, {"rescale_factor": "a"}]
+)
+def test_a_preprocessor_that_cannot_be_read(tmp_path: Path, said: Any) -> None:
+    wrong = PREPROCESSOR | said if isinstance(said, dict) else said
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(wrong))
+    with pytest.raises(UserError, match=r"preprocessor_config\.json: "):
+        Preprocessing.of(tmp_path, "key")
+
+
+def test_a_checkpoint_without_a_preprocessor_is_noted(city: FakeCity, tmp_path: Path) -> None:
+    saved(clip, tmp_path)
+    with_images(city)
+    assert not images(city, tmp_path)[0].notes
+    (tmp_path / "preprocessor_config.json").unlink()
+    (note,) = images(city, tmp_path)[0].notes
+    assert "no preprocessor_config.json" in note
+
+
 def test_siglips_projection_is_the_identity_where_dim_is_its_width(city: FakeCity, tmp_path: Path) -> None:
     saved(siglip, tmp_path)
     save_tokenizer(tmp_path)
@@ -254,6 +273,16 @@ def test_pooling_that_is_not_read_can_be_chosen(city: FakeCity, tmp_path: Path) 
     (tmp_path / "modules.json").write_text(json.dumps([*modules, {"path": "3_Dense", "type": "st.models.Dense"}]))
     with pytest.raises(UserError, match="a module Dense"):
         texts(city, tmp_path, pooling="mean")
+
+
+@pytest.mark.parametrize(
+    ("file", "wrong"), [("modules.json", {}), ("modules.json", [1]), ("1_Pooling/config.json", [])]
+)
+def test_sentence_modules_of_another_form(city: FakeCity, tmp_path: Path, file: str, wrong: Any) -> None:
+    sentence_bert(tmp_path, {"pooling_mode_mean_tokens": True}, False)
+    (tmp_path / file).write_text(json.dumps(wrong))
+    with pytest.raises(UserError, match=file.replace(".", r"\.") + ": "):
+        texts(city, tmp_path)
 
 
 def sentence_bert(folder: Path, pooling: dict[str, bool], normalised: bool) -> nn.Module:

@@ -55,6 +55,60 @@ def test_a_cached_name_needs_no_network(tmp_path: Path) -> None:
         assert facts == {"name": "some/clip", "commit": COMMIT, "weights": weights}
 
 
+def listed(folder: Path, *files: str) -> None:
+    """Write down, as the hub's library does while it downloads, that the repository of a cached commit has `files`."""
+    listing = folder.parent.parent / "trees" / f"{COMMIT}.json"
+    listing.parent.mkdir()
+    facts = {name: {"size": 1, "blob_id": "0" * 40} for name in files}
+    listing.write_text(json.dumps({"format_version": 1, "files": facts}))
+
+
+def unreachable(*_: object, **__: object) -> None:
+    raise ConnectionError("no network")
+
+
+def test_files_that_are_not_read_may_lack_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    folder = hub_cache(tmp_path, "some/clip")
+    saved(clip, folder)
+    listed(folder, *(path.name for path in folder.iterdir()), "README.md", "tf_model.h5")
+    with pytest.raises(LocalEntryNotFoundError, match="incomplete"):
+        snapshot_download("some/clip", local_files_only=True)
+    asked = []
+    monkeypatch.setattr(HfApi, "model_info", lambda *_, **__: asked.append(1) or unreachable())
+    assert checkpoint_folder("some/clip", KEY) == folder and not asked
+
+
+def test_a_cache_without_a_file_beside_the_weights_is_completed_or_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = hub_cache(tmp_path, "some/clip")
+    saved(clip, folder)
+    listed(folder, *(path.name for path in folder.iterdir()), "tokenizer.json")
+    asked = []
+    monkeypatch.setattr(HfApi, "model_info", lambda *_, **__: asked.append(1) or unreachable())
+    assert checkpoint_folder("some/clip", KEY) == folder and asked
+
+
+@pytest.mark.parametrize("where", ["folder", "cache"])
+def test_all_shards_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    folder = tmp_path / "cut" if where == "folder" else hub_cache(tmp_path, "some/clip")
+    name = str(folder) if where == "folder" else "some/clip"
+    saved(clip, tmp_path / "whole").save_pretrained(folder, max_shard_size="5KB")
+    monkeypatch.setattr(HfApi, "model_info", unreachable)
+    assert checkpoint_folder(name, KEY) == folder
+    sorted(folder.glob("model-*.safetensors"))[1].unlink()
+    says = "lacks 1 files of weights that model.safetensors.index.json names, such as model-00002-of"
+    assert (says if where == "folder" else "no network") in refusal(name)
+    if where == "folder":
+        (folder / "model.safetensors.index.json").write_text("{}")
+        assert "index.json: " in refusal(name) and "has no weight_map" in refusal(name)
+        (folder / "model.safetensors.index.json").unlink()
+        assert "model.safetensors.index.json is not there" in refusal(name)
+
+
 def test_revisions_of_folders(tmp_path: Path) -> None:
     saved(clip, tmp_path / "mine")
     assert provenance("mine", tmp_path / "mine")["commit"] is None
@@ -169,9 +223,12 @@ def test_lightning_checkpoints_are_their_state_dict(tmp_path: Path) -> None:
     torch.save({"state_dict": {"a": torch.ones(2)}, "hyper_parameters": {"width": 3}, "epoch": 1}, tmp_path / "a.ckpt")
     tensors, facts = read_weights(tmp_path / "a.ckpt", KEY)
     assert list(tensors) == ["a"] and facts == {"width": 3}
-    torch.save([1, 2], tmp_path / "b.pt")
-    with pytest.raises(UserError, match="holds no named tensors"):
-        read_weights(tmp_path / "b.pt", KEY)
+    torch.save({"state_dict": {"a": torch.ones(2)}, "hyper_parameters": None}, tmp_path / "b.ckpt")
+    assert read_weights(tmp_path / "b.ckpt", KEY)[1] == {}
+    for wrong in ([1, 2], {"state_dict": [1]}):
+        torch.save(wrong, tmp_path / "b.pt")
+        with pytest.raises(UserError, match="holds no named tensors"):
+            read_weights(tmp_path / "b.pt", KEY)
 
 
 def test_relative_checkpoints_of_a_recipe_start_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -184,14 +184,17 @@ def test_files_that_are_none(twelve: City, tmp_path: Path) -> None:
     (tmp_path / "t.xlsx").write_bytes(b"x")
     with pytest.raises(UserError, match=r"'\.xlsx' is not a table"):
         rows(twelve, tmp_path / "t.xlsx")
-    with pytest.raises(UserError, match="a folder without features"):
-        rows(twelve, tmp_path)
+    for manifest in (None, [], {"files": [], "complete": True}, {"files": [], "complete": True, "width": "wide"}):
+        if manifest is not None:
+            (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+        with pytest.raises(UserError, match="a folder without features"):
+            rows(twelve, tmp_path)
 
 
-def raster(path: Path, bands: np.ndarray, descriptions: list[str] | None = None) -> Path:
+def raster(path: Path, bands: np.ndarray, descriptions: list[str] | None = None, nodata: float | None = -9999) -> Path:
     with rasterio.open(
         path, "w", driver="GTiff", count=len(bands), height=bands.shape[1], width=bands.shape[2], dtype="float32",
-        crs=32618, transform=from_origin(500000, 4500100, 50, 50), nodata=-9999,
+        crs=32618, transform=from_origin(500000, 4500100, 50, 50), nodata=nodata,
     ) as file:  # fmt: skip
         file.write(bands.astype(np.float32))
         for number, text in enumerate(descriptions or [], start=1):
@@ -228,17 +231,71 @@ def test_one_file_of_encode(twelve: City, tmp_path: Path, form: str) -> None:
     ids = ["03", "03", "05"]
     vectors = np.array([[1, 2], [3, 4], [5, 6]], np.float32)
     path = tmp_path / f"features-00000.{form}"
-    write_features(path, Features(ids, np.arange(3), vectors), "content")
+    write_features(path, Features(ids, np.arange(3), vectors))
     first = path.read_bytes()
-    write_features(path, Features(ids, np.arange(3), vectors), "content")
+    write_features(path, Features(ids, np.arange(3), vectors))
     assert path.read_bytes() == first
     found = rows(twelve, path)
     np.testing.assert_allclose(found[[3, 5]], [[2, 3], [5, 6]])
     assert np.isnan(found).all(axis=1).sum() == 10
     assert encoder(twelve, path).notes == ["10 of 12 regions have no vector and count as absent"]
-    write_features(path, Features(["xx", "03", "05"], np.arange(3), vectors), "content")
+    write_features(path, Features(["xx", "03", "05"], np.arange(3), vectors))
     with pytest.raises(UserError, match=r"ids that match no region: xx \(row 1\)"):
         rows(twelve, path)
+
+
+def test_a_folder_of_encode(twelve: City, tmp_path: Path) -> None:
+    facts = {"city": "twelve", "files": ["a.parquet"], "complete": True, "width": 2}
+    write_features(tmp_path / "a.parquet", Features(IDS, np.arange(12), VALUES[:, :2]))
+
+    def found(**more: Any) -> Precomputed:
+        (tmp_path / "manifest.json").write_text(json.dumps(facts | more))
+        return encoder(twelve, tmp_path)
+
+    own, other = found(city_hash=twelve.content_hash), found(city_hash="another")
+    assert not own.notes
+    (note,) = other.notes
+    assert "encoded of another city, or of this one before it changed (city 'twelve'" in note
+    with pytest.raises(UserError, match="vectors of another width than manifest"):
+        found(width=3)
+
+
+@pytest.mark.parametrize("form", ["csv", "folder", "raster"])
+def test_what_was_loaded_is_pinned(twelve: City, tmp_path: Path, form: str) -> None:
+    if form == "csv":
+        path = changed = WRITTEN["csv"](tmp_path)
+    elif form == "raster":
+        path, changed = raster(tmp_path / "a.tif", np.ones((1, 2, 24))), tmp_path / "a.tif.aux.xml"
+    else:
+        path, changed = tmp_path / "features", tmp_path / "features" / "a.parquet"
+        path.mkdir()
+        write_features(changed, Features(IDS, np.arange(12), VALUES))
+        facts = {"files": ["a.parquet"], "complete": True, "width": 3, "city_hash": twelve.content_hash}
+        (path / "manifest.json").write_text(json.dumps(facts))
+    before = encoder(twelve, path).loaded()
+    assert before == encoder(twelve, path).loaded()
+    assert before["name"] == str(path) and before["commit"] is None and len(before["weights"]) == 64
+    if form == "csv":
+        table(VALUES + 1).to_csv(path, index=False)
+    elif form == "raster":
+        changed.write_text("<PAMDataset><Metadata><MDI key='a'>b</MDI></Metadata></PAMDataset>")
+    else:
+        write_features(changed, Features(IDS, np.arange(12), VALUES + 1))
+    assert encoder(twelve, path).loaded()["weights"] != before["weights"]
+
+
+def test_nodata_said_beside_a_raster_counts_after_it_was_read(twelve: City, tmp_path: Path) -> None:
+    bands = np.ones((2, 2, 24))
+    bands[0, :, :2] = -9999
+    path = raster(tmp_path / "alpha.tif", bands, nodata=None)
+    for _ in range(2):  # the second time from the feature store
+        (note,) = encoder(twelve, path).notes
+        assert note == "band 1: the raster holds the value -9999, which looks like nodata but is not declared so"
+    nodata = "".join(
+        f"<PAMRasterBand band='{band}'><NoDataValue>-9999</NoDataValue></PAMRasterBand>" for band in (1, 2)
+    )
+    (tmp_path / "alpha.tif.aux.xml").write_text(f"<PAMDataset>{nodata}</PAMDataset>")
+    assert encoder(twelve, path).notes == ["band 1: 1 of 12 regions overlap no valid cell"]
 
 
 def test_tensors_that_encode_did_not_write(twelve: City, tmp_path: Path) -> None:

@@ -150,10 +150,10 @@ def test_features_do_not_depend_on_how_they_would_be_trained(city: FakeCity, tmp
     assert len(list(FeatureStore().folder.rglob("*.safetensors"))) == 1
 
 
-def test_entries_of_the_former_key_are_found(city: FakeCity) -> None:
-    encoder = ViT(ViT.Params(patch_size=8, trainable="none"), city, "svi", 8)
-    pool, reads = RegionEncoder(encoder), city.images("svi").reads
-    now, former = pool._keys(None)
-    kept = {"features": torch.full((12, 64), 7.0), "mask": pool.present}
-    FeatureStore().put(former, kept)
-    assert (pool.keep()[0] == 7).all() and city.images("svi").reads == reads and now != former
+@pytest.mark.parametrize("preprocessor", [{"size": {"height": 24, "width": 24}}, {"resample": 3}])
+def test_features_depend_on_how_images_are_prepared(city: FakeCity, tmp_path: Path, preprocessor: dict) -> None:
+    saved(clip, tmp_path / "one", size={"height": 32, "width": 32}, resample=2)
+    saved(clip, tmp_path / "two", **{"size": {"height": 32, "width": 32}, "resample": 2} | preprocessor)
+    with_images(city)
+    one, two = (RegionEncoder(vit(city, tmp_path / name, trainable="none")).content(None) for name in ("one", "two"))
+    assert one != two

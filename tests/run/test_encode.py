@@ -22,8 +22,9 @@ from shapely import box
 
 from urbankit.city.city import City
 from urbankit.cli.main import main
+from urbankit.errors import UserError
 from urbankit.modalities.encode import encode
-from urbankit.modalities.feature_files import read_features
+from urbankit.modalities.feature_files import read_features, write_features
 from urbankit.modalities.pooling import RegionEncoder
 from urbankit.modalities.store import FeatureStore
 from urbankit.modalities.vit import ViT
@@ -227,12 +228,40 @@ def test_what_cannot_be_encoded(views: City, cli, words: list[str], says: str, t
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("form", ["parquet", "safetensors"])
+def test_files_of_something_else_are_written_anew(views: City, clip: Path, tmp_path: Path, form: str) -> None:
+    pool = RegionEncoder(ViT(ViT.Params(pretrained=str(clip), trainable="none"), views, "svi", 8))
+    folder = encode(pool, views, tmp_path / "out", form=form, rows=256)
+    before = files(folder)
+    first, second = sorted(folder.glob("features-*"))
+    features = read_features(first)
+    for wrong in (
+        features._replace(content="another"),
+        features._replace(observation=features.observation + 1),
+        features._replace(vector=features.vector[:, 1:]),
+        read_features(second),
+    ):
+        write_features(first, wrong)
+        encode(pool, views, folder, form=form, rows=256)
+        assert files(folder) == before
+
+
+def test_a_damaged_manifest(views: City, clip: Path, tmp_path: Path) -> None:
+    pool = RegionEncoder(ViT(ViT.Params(pretrained=str(clip), trainable="none"), views, "svi", 8))
+    (tmp_path / "manifest.json").write_text("[]")
+    with pytest.raises(UserError, match=r"manifest\.json: is damaged"):
+        encode(pool, views, tmp_path)
+
+
 def test_a_folder_with_other_features(views: City, clip: Path, tmp_path: Path, cli) -> None:
     words = ["encode", views.path, "--modality", "svi", "--encoder", "vit", "--out", tmp_path / "out"]
     assert cli(*words, "--set", f"pretrained={clip}")[0] == 0
     status, _, stderr = cli(*words, "--set", "patch_size=8")
     assert status == 2 and "holds features of another city, encoder, checkpoint or precision" in stderr
     assert "random weights" in stderr
+    before = files(tmp_path / "out")
+    status, _, stderr = cli(*words, "--set", f"pretrained={clip}", "--rows", "512")
+    assert status == 2 and "was begun with --rows 4096" in stderr and files(tmp_path / "out") == before
     (tmp_path / "out" / "features-00000.parquet").write_bytes(b"cut")
     shutil.rmtree(FeatureStore().folder)
     status, _, stderr = cli(*words, "--set", f"pretrained={clip}")

@@ -6,7 +6,7 @@ import fnmatch
 import json
 import pickle
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,10 @@ SINGLE = ("*.safetensors", "*.ckpt", "*.pt", "*.pth", "*.bin")
 VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
 PATIENCE_S = 5.0
 
+Choose = Callable[[list[str], Path | None], list[str]]
+"""Gives patterns of the files to read, of all that a repository has, and of the folder that they are in where it is
+here; raises `UserError` where something lacks."""
+
 
 def checkpoint_folder(name: str, key: str, revision: str | None = None) -> Path:
     """The local folder of the checkpoint `name`: that folder itself, or what the hub has under that name.
@@ -44,11 +48,11 @@ def checkpoint_folder(name: str, key: str, revision: str | None = None) -> Path:
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
-        _check_layout([path.name for path in folder.iterdir()], name, key)
+        _check_layout([path.name for path in folder.iterdir()], name, key, folder)
         _check_revision(folder, revision, key)
         return folder
     _refuse_paths(name, key, "folder")
-    return _from_hub(name, key, revision, lambda files: _check_layout(files, name, key))
+    return _from_hub(name, key, revision, lambda files, cached: _check_layout(files, name, key, cached))
 
 
 def weights_file(name: str, key: str, revision: str | None = None) -> Path:
@@ -71,7 +75,7 @@ def weights_file(name: str, key: str, revision: str | None = None) -> Path:
     if name.count("/") == 0 or (inside is None and path.suffix in {Path(kind).suffix for kind in SINGLE}):
         raise UserError(Problem("file not found", path, key=key))
     _refuse_paths(repository, key, "file")
-    folder = _from_hub(repository, key, revision, lambda files: [_only_weights(files, inside, repository, key)])
+    folder = _from_hub(repository, key, revision, lambda files, _: [_only_weights(files, inside, repository, key)])
     return folder / _only_weights(_files_in(folder), inside, repository, key)
 
 
@@ -146,13 +150,20 @@ def load_processor(folder: Path, key: str) -> Any:
     return found
 
 
-def read_json_of(folder: Path, name: str, key: str) -> Any:
-    """What the JSON file `name` of a checkpoint holds, or None where it has no such file, or it would be outside."""
+def read_json_of(folder: Path, name: str, key: str, kind: type = dict) -> Any:
+    """What the JSON file `name` of a checkpoint holds, or None where it has no such file, or it would be outside.
+
+    Raises `UserError` where that is no JSON, or not of `kind`.
+    """
     path = inside(folder, name)
     if path is None or not path.is_file():
         return None
     with _explained(path, key):
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(found, kind):
+        message = f"must hold a JSON {'list' if kind is list else 'object'}, not {type(found).__name__}"
+        raise UserError(Problem(message, path, key=key))
+    return found
 
 
 def read_weights(path: str | Path, key: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -178,12 +189,13 @@ def read_weights(path: str | Path, key: str) -> tuple[dict[str, Tensor], dict[st
             "tensors by safetensors.torch.save_file, and name that file"
         )
         raise UserError(Problem(message, path, key=key)) from None
-    facts = found.get("hyper_parameters", {}) if isinstance(found, dict) else {}
-    tensors = found.get("state_dict", found) if isinstance(found, dict) else {}
-    tensors = {name: value for name, value in tensors.items() if isinstance(value, torch.Tensor)}
+    found = found if isinstance(found, dict) else {}
+    facts, state = found.get("hyper_parameters"), found.get("state_dict", found)
+    named = state.items() if isinstance(state, dict) else ()
+    tensors = {str(name): value for name, value in named if isinstance(value, torch.Tensor)}
     if not tensors:
         raise UserError(Problem("holds no named tensors", path, key=key))
-    return tensors, dict(facts)
+    return tensors, dict(facts) if isinstance(facts, Mapping) else {}
 
 
 # What a checkpoint consists of
@@ -194,8 +206,9 @@ def _first_kind(files: Sequence[str]) -> list[str]:
     return next((sorted(found) for kind in WEIGHTS if (found := fnmatch.filter(files, kind))), [])
 
 
-def _check_layout(files: Sequence[str], name: str, key: str) -> list[str]:
-    """Patterns of the files that are read. Raises `UserError` where they are not a transformers checkpoint."""
+def _check_layout(files: Sequence[str], name: str, key: str, folder: Path | None = None) -> list[str]:
+    """Patterns of the files that are read. Raises `UserError` where they are not a transformers checkpoint, or, where
+    they are in `folder`, not all shards of one."""
     if "config.json" not in files:
         raise UserError(Problem(f"'{name}' has no config.json, so it is not a transformers checkpoint", key=key))
     weights = _first_kind(files)
@@ -205,7 +218,24 @@ def _check_layout(files: Sequence[str], name: str, key: str) -> list[str]:
             "request that added it (refs/pr/1)"
         )
         raise UserError(Problem(message, key=key))
+    if folder is not None and weights[0] not in WEIGHTS:
+        _check_shards(weights, folder, key)
     return [*BESIDE, *weights]
+
+
+def _check_shards(shards: Sequence[str], folder: Path, key: str) -> None:
+    """Raise `UserError` where `folder` lacks a shard that its index names, or the index."""
+    index = "model.safetensors.index.json" if shards[0].endswith(".safetensors") else "pytorch_model.bin.index.json"
+    said = read_json_of(folder, index, key)
+    if said is None:
+        raise UserError(Problem(f"the weights are in several files, but {index} is not there", folder, key=key))
+    named = said.get("weight_map")
+    if not isinstance(named, dict) or not all(isinstance(file, str) for file in named.values()):
+        raise UserError(Problem("has no weight_map from weights to files", folder / index, key=key))
+    missing = sorted(set(named.values()) - set(shards))
+    if missing:
+        message = f"lacks {len(missing)} files of weights that {index} names, such as {missing[0]}; download them too"
+        raise UserError(Problem(message, folder, key=key))
 
 
 def _only_weights(files: Sequence[str], wanted: str | None, name: str, key: str) -> str:
@@ -261,30 +291,27 @@ def _files_in(folder: Path) -> list[str]:
     return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
 
 
-def _from_hub(name: str, key: str, revision: str | None, choose: Callable[[list[str]], list[str]]) -> Path:
-    """The folder with what `choose` takes of a repository's files; it raises `UserError` where something lacks."""
+def _from_hub(name: str, key: str, revision: str | None, choose: Choose) -> Path:
+    """The folder with what `choose` takes of a repository's files."""
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
         HFValidationError,
-        LocalEntryNotFoundError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
 
     try:
-        cached = Path(snapshot_download(name, revision=revision, local_files_only=True))
-        choose(_files_in(cached))
-        return cached
+        cached, complete = _cached(name, revision, choose)
     except HFValidationError:
         raise UserError(Problem(f"no folder '{name}', and it is not a name on the Hugging Face hub", key=key)) from None
-    except (LocalEntryNotFoundError, UserError):
-        pass  # not downloaded yet, or not wholly
+    if cached is not None and complete:
+        return cached
     pinned = f" --revision {revision}" if revision else ""
     remedy = f"on a machine with network run 'hf download {name}{pinned} --local-dir FOLDER', and name that folder here"
     try:
         found = HfApi().model_info(name, revision=revision, timeout=PATIENCE_S)
-        wanted = choose([sibling.rfilename for sibling in found.siblings or []])
+        wanted = choose([sibling.rfilename for sibling in found.siblings or []], None)
         return Path(snapshot_download(name, revision=revision, allow_patterns=wanted, etag_timeout=PATIENCE_S))
     except UserError:
         raise
@@ -296,7 +323,31 @@ def _from_hub(name: str, key: str, revision: str | None, choose: Callable[[list[
         message = f"no folder '{name}', and the Hugging Face hub has no such model (or it is private)"
     except Exception as error:  # whatever stands between here and the hub: proxies, DNS, TLS, a full disk
         message = f"no folder '{name}', and it could not be had from the Hugging Face hub ({_first(error)}): {remedy}"
+    if cached is not None:
+        return cached
     raise UserError(Problem(message, key=key))
+
+
+def _cached(name: str, revision: str | None, choose: Choose) -> tuple[Path | None, bool]:
+    """The folder in the hub's cache, None where it lacks what `choose` needs, and whether it has all that is read."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    def look(wanted: list[str] | None = None) -> tuple[str | None, bool]:
+        try:
+            found = snapshot_download(name, revision=revision, local_files_only=True, allow_patterns=wanted)
+            return found, True
+        except LocalEntryNotFoundError as error:  # which names a folder that lacks files of the repository
+            return getattr(error, "snapshot_path", None), False
+
+    found, _ = look()
+    if found is None:
+        return None, False
+    try:
+        wanted = choose(_files_in(Path(found)), Path(found))
+    except UserError:
+        return None, False
+    return Path(found), look(wanted)[1]
 
 
 @contextmanager

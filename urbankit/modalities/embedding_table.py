@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +58,8 @@ def read_embeddings(path: Path, city: City, rules: Rules, key: str) -> Embedding
     encoded = _encoded(path, f"{key}.file")
     if encoded is not None:
         found = _of_observations(encoded, city, rules, problems, key)
+        if found is not None and path.is_dir():
+            found.notes += _of_another_city(path, city)
     elif path.suffix.lower() in RASTERS:
         found = _of_raster(path, city, rules, problems, key)
     else:
@@ -64,6 +67,15 @@ def read_embeddings(path: Path, city: City, rules: Rules, key: str) -> Embedding
     problems.raise_if_any()
     assert found is not None  # nothing is missing without a reason
     return found
+
+
+def hash_embeddings(path: Path) -> str:
+    """SHA-256 of what `read_embeddings` reads of `path`: a file, a raster with the files beside it, or a folder."""
+    if path.is_dir():
+        manifest = path / "manifest.json"
+        files = [manifest, *(path / Path(name).name for name in read_json(manifest)["files"])]
+        return hash_json([hash_file(file) for file in files])
+    return _hash_raster(path) if path.suffix.lower() in RASTERS else hash_file(path)
 
 
 # What `urbankit encode` wrote
@@ -76,6 +88,7 @@ def _encoded(path: Path, key: str) -> Features | None:
         try:
             facts = read_json(manifest)
             files, complete = [path / Path(name).name for name in facts["files"]], facts["complete"]
+            empty = np.zeros((0, facts["width"]), np.float32)
         except (OSError, ValueError, KeyError, TypeError):
             message = "is a folder without features: name one that `urbankit encode` wrote, or a file"
             raise UserError(Problem(message, path, key=key)) from None
@@ -83,12 +96,24 @@ def _encoded(path: Path, key: str) -> Features | None:
             raise UserError(Problem("is not encoded to the end; give the same `urbankit encode` again", path, key=key))
         parts = [_own(file, key) for file in files]
         vectors = [part.vector for part in parts]
-        empty = np.zeros((0, facts["width"]), np.float32)
+        for file, vector in zip(files, vectors, strict=True):
+            if vector.shape[1] != empty.shape[1]:
+                raise UserError(Problem("has vectors of another width than manifest.json says", file, key=key))
         ids = [name for part in parts for name in part.region_id]
         return Features(ids, np.arange(len(ids)), np.concatenate([empty, *vectors]))
     if path.suffix == ".safetensors":
         return _own(path, key)
     return read_features(path) if path.suffix == ".parquet" else None
+
+
+def _of_another_city(folder: Path, city: City) -> list[str]:
+    facts = read_json(folder / "manifest.json")
+    if facts.get("city_hash") in (None, city.content_hash):
+        return []
+    return [
+        f"{folder} was encoded of another city, or of this one before it changed (city '{facts.get('city')}', "
+        "city_hash in manifest.json)"
+    ]
 
 
 def _own(path: Path, key: str) -> Features:
@@ -130,31 +155,50 @@ def _of_raster(path: Path, city: City, rules: Rules, problems: Problems, key: st
     if problems:
         return None
     bands = [names.index(name) + 1 for name in wanted]
-    values = _band_means(path, city, bands, problems, f"{key}.file")
-    if problems:
+    means = _band_means(path, city, bands, problems, f"{key}.file")
+    if means is None:
         return None
-    found = EmbeddingTable(values, np.arange(city.n_regions), wanted)
+    values, said = means
+    notes = [f"{name}: {note}" for name, of_band in zip(wanted, said, strict=True) for note in of_band]
+    found = EmbeddingTable(values, np.arange(city.n_regions), wanted, notes)
     return _without_empty(found, city, rules, problems, key)
 
 
-def _band_means(path: Path, city: City, bands: list[int], problems: Problems, key: str) -> np.ndarray:
-    """The mean of each band over every region, float64[N, bands], computed once and kept in the feature store."""
+def _band_means(
+    path: Path, city: City, bands: list[int], problems: Problems, key: str
+) -> tuple[np.ndarray, list[list[str]]] | None:
+    """The mean of each band over every region, float64[N, bands], and the notes on each band; None with problems.
+
+    They are computed once and kept in the feature store.
+    """
     import torch
 
     from urbankit.city.raster import zonal
     from urbankit.modalities.store import FeatureStore
 
-    store, content = FeatureStore(), hash_json(["band means 1", hash_file(path), city.content_hash, bands])
+    store, content = FeatureStore(), hash_json(["band means 2", _hash_raster(path), city.content_hash, bands])
     kept = store.get(content)
     if kept is None:
-        columns = []
+        found = []
         for band in bands:
-            columns.append(zonal(path, city.regions[["region_id", "geometry"]], "mean", band, problems, key).values)
+            found.append(zonal(path, city.regions[["region_id", "geometry"]], "mean", band, problems, key))
             if problems:
-                return np.column_stack(columns)
-        kept = {"means": torch.from_numpy(np.column_stack(columns))}
+                return None
+        notes = json.dumps([one.notes for one in found]).encode()
+        kept = {
+            "means": torch.from_numpy(np.column_stack([one.values for one in found])),
+            "notes": torch.frombuffer(bytearray(notes), dtype=torch.uint8),
+        }
         store.put(content, kept)
-    return kept["means"].numpy()
+    return kept["means"].numpy(), json.loads(kept["notes"].numpy().tobytes())
+
+
+def _hash_raster(path: Path) -> str:
+    """A hash of a raster and of the files beside it that say more of it: statistics and nodata, a mask."""
+    from urbankit.city.raster import opened
+
+    with opened(path) as dataset:
+        return hash_json([hash_file(file) for file in dataset.files])
 
 
 # Tables

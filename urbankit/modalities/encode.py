@@ -84,6 +84,7 @@ class _Encoding:
         content: str,
     ) -> None:
         self.pool, self.city, self.folder, self.precision, self.content = pool, city, folder, precision, content
+        self.rows = rows
         n = len(pool.region)
         self.parts = [
             (folder / f"features-{number:05d}.{form}", begin, min(begin + rows, n))
@@ -94,7 +95,7 @@ class _Encoding:
     def run(self, progress: Progress) -> None:
         self._check_folder()
         write_json(self.folder / "manifest.json", self.manifest | {"complete": False})
-        left = [part for part in self.parts if not part[0].exists()]
+        left = [part for part in self.parts if not part[0].exists() or self._read(*part) is None]
         if len(left) < len(self.parts):
             progress.say(f"{len(self.parts) - len(left)} of {len(self.parts)} files are there already")
         with progress.stage(f"encode {self.pool.name}", sum(end - begin for _, begin, end in left)) as stage:
@@ -112,14 +113,14 @@ class _Encoding:
             features = self._features(np.arange(begin, end), torch.cat(vectors).float().cpu().numpy())
             if writing is not None:
                 writing.result()
-            writing = background(partial(write_features, path, content=self.content), features)
+            writing = background(partial(write_features, path), features)
         next(coming, None)  # so that it counts the last chunk and leaves the encoder as it was
         if writing is not None:
             writing.result()
 
     def _features(self, rows: np.ndarray, vectors: np.ndarray) -> Features:
         ids = np.asarray(self.city.region_ids, dtype=object)[self.pool.region[rows]]
-        return Features(ids.tolist(), rows, vectors)
+        return Features(ids.tolist(), rows, vectors, self.content)
 
     def _keep(self) -> None:
         """Put the means by region where `RegionEncoder.keep` looks for them."""
@@ -129,10 +130,18 @@ class _Encoding:
 
     def _written(self) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
         for path, begin, end in self.parts:
-            found = read_features(path)
-            if found is None or found.vector.shape != (end - begin, self.pool.encoder.width):
+            found = self._read(path, begin, end)
+            if found is None:
                 raise UserError(Problem("does not hold the features that were written; delete it, encode again", path))
             yield found.observation, torch.from_numpy(found.vector.copy())
+
+    def _read(self, path: Path, begin: int, end: int) -> Features | None:
+        """The features of the observations `begin` to `end` in their file, or None where it holds something else."""
+        found = read_features(path)
+        if found is None or found.content != self.content:
+            return None
+        whole = found.vector.shape == (end - begin, self.pool.encoder.width)
+        return found if whole and np.array_equal(found.observation, np.arange(begin, end)) else None
 
     def _manifest(self) -> dict[str, Any]:
         encoder = self.pool.encoder
@@ -151,6 +160,7 @@ class _Encoding:
             "observations": len(self.pool.region),
             "regions": int(self.pool.present.sum()),
             "width": encoder.width,
+            "rows": self.rows,
             "files": [path.name for path, _, _ in self.parts],
         }
 
@@ -161,11 +171,17 @@ class _Encoding:
             before = read_json(path) if path.exists() else None
         except ValueError as error:
             raise UserError(Problem(f"is damaged ({error}); choose another --out", path)) from None
+        if before is not None and not isinstance(before, dict):
+            raise UserError(Problem("is damaged (it is no JSON object); choose another --out", path))
         if before is None and any(self.folder.glob("features-*")):
             raise UserError(Problem("holds features without a manifest.json; choose another --out", self.folder))
-        if before is not None and [before.get(key) for key in ("content", "files")] != [
-            self.manifest[key] for key in ("content", "files")
-        ]:
+        if before is None:
+            return
+        same = [key for key in ("content", "rows", "files") if before.get(key) == self.manifest[key]]
+        if "content" in same and "rows" not in same and before.get("rows"):
+            message = f"was begun with --rows {before['rows']}; give that again, or choose another --out"
+            raise UserError(Problem(message, self.folder))
+        if "content" not in same or "files" not in same:
             message = (
                 "holds features of another city, encoder, checkpoint or precision, or in other files (manifest.json "
                 "says which); choose another --out"

@@ -19,16 +19,17 @@ COLUMNS = ("region_id", "observation", "vector")
 class Features(NamedTuple):
     """Of n observations: the id of its region, its number among the modality's, and its vector.
 
-    `region_id` list[n]; `observation` int64[n]; `vector` float32[n, width].
+    `region_id` list[n]; `observation` int64[n]; `vector` float32[n, width]. `content` is the key of what they are.
     """
 
     region_id: Sequence[str]
     observation: np.ndarray
     vector: np.ndarray
+    content: str = ""
 
 
-def write_features(path: Path, features: Features, content: str) -> None:
-    """Write a file of features whole; the name's ending says the form. `content` is the key of what they are.
+def write_features(path: Path, features: Features) -> None:
+    """Write a file of features whole; the name's ending says the form.
 
     The same features give the same bytes. Parquet has the columns `region_id`, `observation` and `vector`, a fixed-size
     list. safetensors has the tensors `region`, `observation` and `vector`, and the ids that `region` counts in its
@@ -36,9 +37,9 @@ def write_features(path: Path, features: Features, content: str) -> None:
     """
     with whole(path) as temporary:
         if path.suffix == ".parquet":
-            _write_parquet(temporary, features, content)
+            _write_parquet(temporary, features)
         else:
-            _write_safetensors(temporary, features, content)
+            _write_safetensors(temporary, features)
 
 
 def read_features(path: Path) -> Features | None:
@@ -52,7 +53,7 @@ def read_features(path: Path) -> Features | None:
         raise UserError(Problem(f"cannot be read, it may be truncated or damaged: {error}", path)) from None
 
 
-def _write_parquet(path: Path, features: Features, content: str) -> None:
+def _write_parquet(path: Path, features: Features) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -63,7 +64,7 @@ def _write_parquet(path: Path, features: Features, content: str) -> None:
         pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1]),
     ]
     table = pa.table(dict(zip(COLUMNS, columns, strict=True)))
-    table = table.replace_schema_metadata({"urbankit": _facts(content)})
+    table = table.replace_schema_metadata({"urbankit": _facts(features)})
     # Vectors neither repeat nor compress: zstd saves 8 %.
     pq.write_table(table, path, compression="none", use_dictionary=["region_id"])
 
@@ -78,10 +79,11 @@ def _read_parquet(path: Path) -> Features | None:
     vectors = table["vector"].combine_chunks()
     values = vectors.flatten().to_numpy(zero_copy_only=False)
     width = vectors.type.list_size
-    return Features(table["region_id"].to_pylist(), table["observation"].to_numpy(), values.reshape(-1, width))
+    content = json.loads(schema.metadata[b"urbankit"]).get("content", "")
+    return Features(table["region_id"].to_pylist(), table["observation"].to_numpy(), values.reshape(-1, width), content)
 
 
-def _write_safetensors(path: Path, features: Features, content: str) -> None:
+def _write_safetensors(path: Path, features: Features) -> None:
     from safetensors.numpy import save_file
 
     ids, region = np.unique(np.asarray(features.region_id, dtype=object).astype(str), return_inverse=True)
@@ -90,7 +92,7 @@ def _write_safetensors(path: Path, features: Features, content: str) -> None:
         "observation": np.asarray(features.observation, dtype=np.int64),
         "vector": np.ascontiguousarray(features.vector, dtype=np.float32),
     }
-    save_file(tensors, path, metadata={"urbankit": _facts(content, region_ids=ids.tolist())})
+    save_file(tensors, path, metadata={"urbankit": _facts(features, region_ids=ids.tolist())})
 
 
 def _read_safetensors(path: Path) -> Features | None:
@@ -102,8 +104,8 @@ def _read_safetensors(path: Path) -> Features | None:
             return None
         region, observation, vector = (file.get_tensor(name) for name in ("region", "observation", "vector"))
     ids = np.asarray(facts["region_ids"], dtype=object)
-    return Features(ids[region].tolist(), observation, vector)
+    return Features(ids[region].tolist(), observation, vector, facts.get("content", ""))
 
 
-def _facts(content: str, **more: object) -> str:
-    return json.dumps({"content": content, **more})
+def _facts(features: Features, **more: object) -> str:
+    return json.dumps({"content": features.content, **more})

@@ -79,7 +79,10 @@ def _sentence_modules(folder: Path, key: str) -> tuple[str | None, bool]:
     Its `modules.json` lists what is done in turn: the transformer, pooling, and perhaps normalisation.
     """
     pooling, normalised = None, False
-    for module in read_json_of(folder, "modules.json", key) or []:
+    modules = read_json_of(folder, "modules.json", key, list) or []
+    if not all(isinstance(module, dict) for module in modules):
+        raise UserError(Problem("must be a list of objects, one a module", folder / "modules.json", key=key))
+    for module in modules:
         kind = str(module.get("type", "")).rpartition(".")[2]
         if kind == "Pooling":
             pooling = str(module.get("path", ""))

@@ -113,12 +113,12 @@ class RegionEncoder:
         """
         encoder, device = self.encoder, self.encoder.device
         store = FeatureStore() if store is None else store
-        keys = self._keys(precision) if encoder.frozen else []
-        kept = next((found for key in keys if (found := store.get(key)) is not None), None)
+        key = self.content(precision) if encoder.frozen else None
+        kept = None if key is None else store.get(key)
         if kept is None:
             kept = {"features": self._all(precision, progress), "mask": self.present}
-            if keys:
-                store.put(keys[0], kept)
+            if key is not None:
+                store.put(key, kept)
         result = kept["features"].to(device), kept["mask"].to(device)
         if encoder.frozen:
             self._kept = result
@@ -126,7 +126,18 @@ class RegionEncoder:
 
     def content(self, precision: torch.dtype | None) -> str:
         """The key of the pooled vectors in the feature store: a hash of everything that they are computed from."""
-        return self._keys(precision)[0]
+        encoder = self.encoder
+        return hash_json(
+            {
+                "encoder": f"{type(encoder).__module__}.{type(encoder).__qualname__}",
+                "weights": encoder.weights_hash(),
+                "observations": encoder.fingerprint(self.of),
+                "computed_by": encoder.computed_by(),
+                "regions": hash_arrays(self.start.numpy()),
+                "precision": str(precision),
+                "device": encoder.device.type,
+            }
+        )
 
     def chunks(self, begin: int = 0, end: int | None = None) -> list[np.ndarray]:
         """The observations `begin` to `end` in the pieces int64[n] that go through the backbone at once."""
@@ -264,21 +275,6 @@ class RegionEncoder:
         if self.encoder.device.type != "cuda":
             return batch
         return {k: v.pin_memory() for k, v in batch.items()} if isinstance(batch, dict) else batch.pin_memory()
-
-    def _keys(self, precision: torch.dtype | None) -> list[str]:
-        """The key of the feature store, and the one under which entries were made while every parameter counted,
-        those of training alone too."""
-        encoder = self.encoder
-        inputs = {
-            "encoder": f"{type(encoder).__module__}.{type(encoder).__qualname__}",
-            "weights": encoder.weights_hash(),
-            "observations": encoder.fingerprint(self.of),
-            "regions": hash_arrays(self.start.numpy()),
-            "precision": str(precision),
-            "device": encoder.device.type,
-        }
-        former = encoder.params.model_dump(mode="json", exclude={"revision", "last_n", "lora"})
-        return [hash_json({**inputs, "computed_by": encoder.computed_by()}), hash_json({**inputs, "params": former})]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import Field
 
-from urbankit.modalities.embedding_table import EmbeddingTable, Rules, read_embeddings
+from urbankit.modalities.embedding_table import EmbeddingTable, Rules, hash_embeddings, read_embeddings
 from urbankit.modalities.features import FeatureEncoder, FeatureParams
 from urbankit.modalities.standardise import Statistics
 
@@ -58,6 +58,9 @@ class Precomputed(FeatureEncoder):
             self._table = read_embeddings(params.file, city, rules, f"modalities.{self.modality}")
             self.notes = self._table.notes
         return self._table.values, self._table.region
+
+    def loaded(self) -> dict[str, str | None]:
+        return {"name": str(self.params.file), "commit": None, "weights": hash_embeddings(self.params.file)}
 
     def names(self, city: City) -> list[str]:
         return self._table.names

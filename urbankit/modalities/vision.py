@@ -122,19 +122,36 @@ class Preprocessing:
     """How a checkpoint's images were prepared for it.
 
     `mean` and `std` are of pixels from 0 to 1, one a band; `size` is (height, width); None where nothing is said.
+    `found` says whether the checkpoint says anything.
     """
 
     mean: np.ndarray | None = None
     std: np.ndarray | None = None
     size: tuple[int, int] | None = None
     bicubic: bool = False
+    found: bool = True
 
     @classmethod
     def of(cls, folder: Path, key: str) -> Preprocessing:
-        """As `preprocessor_config.json` says, or the image processor in `processor_config.json`."""
-        said = read_json_of(folder, "preprocessor_config.json", key)
+        """As `preprocessor_config.json` says, or the image processor in `processor_config.json`.
+
+        Raises `UserError` where that cannot be read.
+        """
+        name = "preprocessor_config.json"
+        said = read_json_of(folder, name, key)
         if said is None:
-            said = (read_json_of(folder, "processor_config.json", key) or {}).get("image_processor") or {}
+            name = "processor_config.json"
+            said = (read_json_of(folder, name, key) or {}).get("image_processor")
+        if said is None:
+            return cls(found=False)
+        try:
+            return cls._said(said)
+        except (TypeError, ValueError, AttributeError) as error:
+            message = f"does not say how images are prepared in the form of an image processor ({error})"
+            raise UserError(Problem(message, folder / name, key=key)) from None
+
+    @classmethod
+    def _said(cls, said: Mapping[str, Any]) -> Preprocessing:
         mean, std = said.get("image_mean"), said.get("image_std")
         if said.get("do_normalize") is False:
             mean, std = [0.0] * 3, [1.0] * 3

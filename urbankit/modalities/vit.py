@@ -28,6 +28,11 @@ from urbankit.modalities.vision import (
 if TYPE_CHECKING:
     from urbankit.city.city import City
 
+UNPREPARED = (
+    "the checkpoint has no preprocessor_config.json, so that images are normalised by the city's own band means and "
+    "resampled to the model's own size"
+)
+
 
 class ViT(TransformerEncoder):
     """A vision transformer of the library transformers: ViT, CLIP, SigLIP, DINOv2 or DINOv3; from scratch a ViT.
@@ -97,6 +102,8 @@ class ViT(TransformerEncoder):
             self._weights = folder = checkpoint_folder(params.pretrained, key, params.revision)
             self.model, projection = load_vision(folder, key)
             said = Preprocessing.of(folder, key)
+            if not said.found:
+                self.notes = [UNPREPARED]
             self.size = _pair(params.image_size or said.size or self.model.config.image_size)
             self._bicubic = said.bicubic and self.size != _pair(self.images.size)
             own = self.model.config.num_channels
@@ -139,8 +146,10 @@ class ViT(TransformerEncoder):
         return Tokens(vector, states, torch.ones(states.shape[:2], dtype=torch.bool, device=states.device))
 
     def fingerprint(self, of: str | None = None) -> str:
-        seen = [self.images.content_hash, _pair(self.images.size)]
-        return hash_json([*seen, "bicubic", self.size] if self._bicubic else seen)
+        return hash_json([self.images.content_hash, _pair(self.images.size)])
+
+    def computed_by(self) -> dict[str, Any]:
+        return {**super().computed_by(), "size": self.size, "filter": "bicubic" if self._bicubic else "bilinear"}
 
     def _pixels(self, batch: Tensor) -> Tensor:
         """The model's input, float32 Tensor[n, bands (+ 1), height, width]."""
