@@ -94,12 +94,12 @@ def test_default_is_the_template_and_its_check_is_shown(cli, city: City, tmp_pat
     ("options", "message"),
     [
         (["--captioner", "templte"], "unknown captioner 'templte'. Did you mean 'template'?"),
-        (["--set", "colums=3"], "captioner 'template': colums: Extra inputs are not permitted"),
+        (["--set", "colums=3"], "--set colums=3: colums: unknown key. Did you mean 'columns'?"),
         (["--set", "columns"], "write it as key=value"),
         (["--modality", "sv"], "has no image source 'sv'. Did you mean 'svi'?"),
         (["--bands", "red"], "--bands red: must be numbers"),
         (["--captioner", "vlm", "--set", "model=./none"], "no folder './none'"),
-        (["--captioner", "vlm", "--set", "max_tokens=0"], "max_tokens: Input should be greater than or equal to 1"),
+        (["--captioner", "vlm", "--set", "max_tokens=0"], "--set max_tokens=0: max_tokens: should be greater than or equal to 1, not 0"),
     ],
 )
 def test_mistakes(cli, city: City, tmp_path: Path, options: list[str], message: str) -> None:

@@ -11,7 +11,6 @@ import typer
 if TYPE_CHECKING:
     from urbankit.captioning.output import CaptionFiles
     from urbankit.city.city import City
-    from urbankit.component import Use
 
 
 def caption(
@@ -42,9 +41,10 @@ def caption(
     """
     from urbankit.captioning.caption import caption_city
     from urbankit.cli.output import console
+    from urbankit.cli.use import component_use
     from urbankit.progress import Progress
 
-    use, colours = _use(captioner, sets or []), _bands(bands)
+    use, colours = component_use("captioner", "--captioner", captioner, sets or []), _bands(bands)
     with Progress() as progress:
         opened, data = _open(city, data, progress)
         folder = out or Path("captions", opened.name)
@@ -58,20 +58,6 @@ def caption(
         names = " and ".join(captions.modality for captions in made)
         told = f"The city in {opened.path} has captions of {names} now, until it is prepared again"
     console().print(told, markup=False, soft_wrap=True)
-
-
-def _use(captioner: str, sets: list[str]) -> Use:
-    """The captioner with its parameters. Raises `UserError` for an unknown name or what is no `key=value`."""
-    from urbankit import registry
-    from urbankit.component import Use
-    from urbankit.recipe.load import change_tree
-    from urbankit.recipe.tree import Node, merge
-
-    registry.get("captioner", captioner)
-    tree = Node.of({}, "--set", Path.cwd())
-    for change in sets:
-        tree = merge(tree, change_tree(change))
-    return Use(**{**tree.plain(), "name": captioner})
 
 
 def _bands(text: str | None) -> list[int] | None:

@@ -57,6 +57,7 @@ def encode(
     from urbankit import registry
     from urbankit.city.city import City
     from urbankit.cli.output import console
+    from urbankit.cli.use import component_use
     from urbankit.errors import Problem, UserError
     from urbankit.inputs import prepare_city
     from urbankit.modalities.encode import encode as encode_observations
@@ -69,7 +70,7 @@ def encode(
     if loaded is not None and encoder is None:
         use = _use_of(loaded, modality)
     elif encoder is not None and loaded is None:
-        use = _use(encoder, sets or [])
+        use = component_use("modality_encoder", "--encoder", encoder, sets or [])
     else:
         raise UserError("say how to encode: either by --encoder and its --set, or by --recipe")
     chosen = pick_device(device or (loaded.device if loaded else "auto"))
@@ -95,18 +96,6 @@ def encode(
         markup=False,
         soft_wrap=True,
     )
-
-
-def _use(encoder: str, sets: list[str]) -> Use:
-    """The encoder with the parameters that `--set` gives."""
-    from urbankit.recipe.check import check_use
-    from urbankit.recipe.load import change_tree
-    from urbankit.recipe.tree import Node, merge
-
-    tree = Node.of({"name": encoder}, f"--encoder {encoder}", Path.cwd())
-    for change in sets:
-        tree = merge(tree, change_tree(change))
-    return check_use("modality_encoder", tree)
 
 
 def _use_of(recipe: Recipe, modality: str) -> Use:
