@@ -99,10 +99,7 @@ def test_default_is_the_template_and_its_check_is_shown(cli, city: City, tmp_pat
         (["--modality", "sv"], "has no image source 'sv'. Did you mean 'svi'?"),
         (["--bands", "red"], "--bands red: must be numbers"),
         (["--captioner", "vlm", "--set", "model=./none"], "no folder './none'"),
-        (
-            ["--captioner", "vlm", "--set", "max_tokens=0"],
-            "--set max_tokens=0: max_tokens: should be greater than or equal to 1, not 0",
-        ),
+        (["--captioner", "vlm", "--set", "max_tokens=0"], "max_tokens: should be greater than or equal to 1, not 0"),
     ],
 )
 def test_mistakes(cli, city: City, tmp_path: Path, options: list[str], message: str) -> None:
