@@ -64,6 +64,27 @@ class View(Component, ABC):
         return None
 
 
+class FlowView(View):
+    """Builds a view of the flows between regions: give `of_flows`."""
+
+    def flows(self, city: City) -> scipy.sparse.csr_array | None:
+        """The flows [N, N] that the view is made of, row = origin; None without any."""
+        return city.flows()
+
+    def requires(self, city: City) -> str | None:
+        return None if self.flows(city) is not None else "the city has no flows"
+
+    def build(self, city: City) -> ViewGraph:
+        flows = self.flows(city)
+        if flows is None:
+            raise ValueError(self.requires(city))
+        return self.of_flows(flows)
+
+    @abstractmethod
+    def of_flows(self, flows: scipy.sparse.csr_array) -> ViewGraph:
+        """The view over the regions that `flows` [N, N] are between."""
+
+
 class PairParams(component.Params):
     """Parameters of a view that has a weight for every pair of regions: which pairs to keep."""
 
@@ -103,6 +124,13 @@ class PairParams(component.Params):
                 " use form 'sparse' or raise dense_limit"
             )
         return self.form == "dense"
+
+    def kept(self, n: int) -> int | None:
+        """How many of its strongest pairs each of `n` regions keeps, where `top_k` alone limits them; None keeps all.
+
+        Raises as `keeps_every_pair`.
+        """
+        return None if self.keeps_every_pair(n) else self.top_k or DEFAULT_TOP_K
 
 
 def symmetric_union(adjacency: scipy.sparse.csr_array) -> scipy.sparse.csr_array:

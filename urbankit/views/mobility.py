@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import scipy.sparse
 from pydantic import Field
 
 from urbankit import component
-from urbankit.views.base import View, ViewGraph
-
-if TYPE_CHECKING:
-    from urbankit.city.city import City
+from urbankit.views.base import FlowView, ViewGraph
 
 
-class MobilityView(View):
+class MobilityView(FlowView):
     """Flows from origin i to destination j, `a_ij = log(1 + m_ij) / Σₖ log(1 + m_ik)`; directed.
 
     Observed pairs only, so its size is that of the flow table. Regions that no flow leaves or reaches are absent.
@@ -32,17 +27,7 @@ class MobilityView(View):
             True, description="Whether flows within a region count, as they do in the paper's formula."
         )
 
-    def flows(self, city: City) -> scipy.sparse.csr_array | None:
-        """The flows [N, N] that the view is made of, row = origin; None without any."""
-        return city.flows()
-
-    def requires(self, city: City) -> str | None:
-        return None if self.flows(city) is not None else "the city has no flows"
-
-    def build(self, city: City) -> ViewGraph:
-        flows = self.flows(city)
-        if flows is None:
-            raise ValueError(self.requires(city))
+    def of_flows(self, flows: scipy.sparse.csr_array) -> ViewGraph:
         logs = scipy.sparse.csr_array(flows, dtype=np.float64, copy=True)
         logs.sum_duplicates()
         logs.data = np.log1p(logs.data)

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse
 from pydantic import Field
 
-from urbankit.views.base import DEFAULT_TOP_K, PairParams, View, ViewGraph
+from urbankit.views.base import PairParams, View, ViewGraph
 from urbankit.views.similarity import cosine_similarity
 
 if TYPE_CHECKING:
@@ -38,9 +38,7 @@ class PoiView(View):
         if counts is None:
             raise ValueError(self.requires(city))
         compared, present = _compared(counts[0], self.params.counts)
-        n = len(present)
-        k = None if self.params.keeps_every_pair(n) else self.params.top_k or DEFAULT_TOP_K
-        return ViewGraph(cosine_similarity(compared, k), present)
+        return ViewGraph(cosine_similarity(compared, self.params.kept(len(present))), present)
 
 
 def _compared(counts: scipy.sparse.csr_array, how: str) -> tuple[np.ndarray, np.ndarray]:
