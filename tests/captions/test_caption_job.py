@@ -396,7 +396,7 @@ def test_attached_captions_are_the_citys(copied: City, sources: Path, tmp_path: 
     assert prepared.caption_sources == [] and prepared.content_hash == copied.content_hash
 
 
-@pytest.mark.parametrize("fails", ["PrepareReport.write", "write_json"])
+@pytest.mark.parametrize("fails", ["report.PrepareReport.write", "attach.write_json"])
 def test_a_disk_that_fills_up_while_attaching_leaves_the_city_as_it_was(
     copied: City, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
 ) -> None:
@@ -406,7 +406,7 @@ def test_a_disk_that_fills_up_while_attaching_leaves_the_city_as_it_was(
     made(copied, tmp_path / "out", attach=True)
     before = City.open(copied.path)
     with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
-        patch.setattr(f"urbankit.city.attach.{fails}", full)
+        patch.setattr(f"urbankit.city.{fails}", full)
         made(before, tmp_path / "light", attach=True, settings={"word": "light"})
     after = City.open(copied.path)
     assert after.content_hash == before.content_hash

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from urbankit.captioners.base import Captioner
+from urbankit.city.attach import REGIONS
 from urbankit.city.paths import inside
 from urbankit.errors import Problem, UserError, closest
 from urbankit.files import hash_json
@@ -129,8 +130,7 @@ def find_subjects(
 
 def _regions(captioner: Captioner, city: City, modality: str) -> Subjects:
     told = captioner.describes()
-    parts = city.manifest["parts"]
-    known = {key: part["hash"] for key, part in parts.items() if key.split(".")[0] in ("regions", "poi", "tables")}
+    known = city.part_hashes(*REGIONS)
     dropped = {"of which the captioner knows nothing": int((~told).sum())} if not told.all() else {}
     return Subjects(modality, np.flatnonzero(told), None, lambda places: [], {"regions": hash_json(known)}, dropped)
 

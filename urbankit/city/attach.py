@@ -9,14 +9,17 @@ from urbankit.city.captions import build_captions
 from urbankit.city.city import City
 from urbankit.city.ids import RegionIds
 from urbankit.city.parts import write_table
-from urbankit.city.prepare import LOCK, MANIFEST, REPORT, in_order
-from urbankit.city.report import PrepareReport, SourceReport, source_report
+from urbankit.city.prepare import LOCK, MANIFEST, REPORT, hash_parts, in_order, report_of
+from urbankit.city.report import SourceReport
 from urbankit.city.spec import Captions
 from urbankit.errors import Problem, Problems, UserError
 from urbankit.files import hash_file, hash_json, locked, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
+
+REGIONS = ("regions", "poi", "tables")
+"""Kinds of parts that captions of regions are made of."""
 
 
 def check_attachable(city: City, source: str) -> None:
@@ -49,9 +52,7 @@ def attach_captions(city: City, source: str, spec: Captions, folder: Path) -> Ci
 
 def _described(city: City, source: str, spec: Captions) -> dict[str, str]:
     """The hash of each part that captions of `source` are made of: its images, or what is known of the regions."""
-    kinds = {f"images.{source}"} if spec.image is not None else {"regions", "poi", "tables"}
-    parts = city.manifest["parts"].items()
-    return {key: part["hash"] for key, part in parts if key in kinds or key.split(".", 1)[0] in kinds}
+    return city.part_hashes(*([f"images.{source}"] if spec.image is not None else REGIONS))
 
 
 def _attach(city: City, source: str, spec: Captions, folder: Path) -> City:
@@ -62,16 +63,9 @@ def _attach(city: City, source: str, spec: Captions, folder: Path) -> City:
     assert table is not None  # else a problem says why
     name, digest = _write(table, city.path, source)
     part = {"inputs": hash_json({"attached": digest}), "hash": digest, "files": [name], "report": vars(report)}
-    parts = city.manifest["parts"] | {report.key: part | {"attached": True}}
-    manifest = city.manifest | {
-        "content_hash": hash_json({key: part["hash"] for key, part in parts.items()}),
-        "parts": {key: parts[key] for key in in_order(parts)},
-    }
-    changed = City(city.path, manifest)
-    told = PrepareReport(city.name, city.n_regions, [source_report(parts[key]["report"]) for key in in_order(parts)])
-    present = changed.any_modality()
-    told.without_modality = [] if present is None else changed.regions.region_id[~present].tolist()
-    told.write(city.path / REPORT)
+    parts = in_order(city.manifest["parts"] | {report.key: part | {"attached": True}})
+    manifest = city.manifest | {"content_hash": hash_parts(parts), "parts": parts}
+    report_of(city.path, manifest).write(city.path / REPORT)
     write_json(city.path / MANIFEST, manifest)
     for old in city.manifest["parts"].get(report.key, {"files": []})["files"]:
         if old != name:

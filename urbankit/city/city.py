@@ -230,6 +230,10 @@ class City:
             present |= np.isfinite(self.table(name)[0]).any(1)
         return present
 
+    def part_hashes(self, *kinds: str) -> dict[str, str]:
+        """The content hash of each part of these kinds, such as `poi`, `tables` (all of them) or `images.rsi`."""
+        return {key: part["hash"] for key, part in self._parts.items() if {key, key.split(".", 1)[0]} & set(kinds)}
+
     def _names(self, kind: str) -> list[str]:
         return [key.split(".", 1)[1] for key in self._parts if key.startswith(f"{kind}.")]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -172,22 +172,9 @@ class _Preparation:
         if not changed and self.before.get("complete") and (self.context.out / REPORT).is_file():
             return
         self._write_manifest(complete=False)
-        report = PrepareReport(self.context.spec.name, len(self.context.regions))
-        report.sources = [source_report(self.done[key]["report"]) for key in self._in_order()]
-        report.without_modality = self._without_modality()
-        report.write(self.context.out / REPORT)
+        report_of(self.context.out, self._manifest(complete=True)).write(self.context.out / REPORT)
         self._write_manifest(complete=True)
         self._remove_stale()
-
-    def _without_modality(self) -> list[str]:
-        from urbankit.city.city import City
-
-        city = City(self.context.out, self._manifest(complete=True))
-        present = city.any_modality()
-        return [] if present is None else city.regions.region_id[~present].tolist()
-
-    def _in_order(self) -> list[str]:
-        return in_order(self.done)
 
     def _manifest(self, *, complete: bool) -> dict[str, Any]:
         entries = self.done if complete else self.kept | self.done
@@ -198,10 +185,10 @@ class _Preparation:
             "name": self.context.spec.name,
             "crs": None if self.context.regions is None else self.context.regions.crs.to_string(),
             "regions": None if self.context.regions is None else len(self.context.regions),
-            "content_hash": hash_json({key: self.done[key]["hash"] for key in self.done}) if complete else None,
+            "content_hash": hash_parts(self.done) if complete else None,
             "spec": self.context.spec.model_dump(mode="json"),
             "sources": self._sources(),
-            "parts": {key: entries[key] for key in (self._in_order() if complete else entries)},
+            "parts": in_order(entries) if complete else entries,
         }
 
     def _sources(self) -> str:
@@ -224,10 +211,26 @@ class _Preparation:
                 left_by_a_kill.unlink()
 
 
-def in_order(keys: Iterable[str]) -> list[str]:
-    """Keys of parts as manifest and report have them: by kind, then as they come."""
+def in_order(entries: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Parts as manifest and report have them: by kind, then as they come."""
     order = ["regions", "images", "captions", "poi", "flows", "tables", "targets"]
-    return sorted(keys, key=lambda key: order.index(key.split(".", 1)[0]))
+    return {key: entries[key] for key in sorted(entries, key=lambda key: order.index(key.split(".", 1)[0]))}
+
+
+def hash_parts(entries: Mapping[str, dict[str, Any]]) -> str:
+    """The content hash of a city of these parts."""
+    return hash_json({key: entry["hash"] for key, entry in entries.items()})
+
+
+def report_of(folder: Path, manifest: dict[str, Any]) -> PrepareReport:
+    """What there is to report of the city in `folder` that `manifest` describes, complete."""
+    from urbankit.city.city import City
+
+    city = City(folder, manifest)
+    present = city.any_modality()
+    without = [] if present is None else city.regions.region_id[~present].tolist()
+    sources = [source_report(part["report"]) for part in manifest["parts"].values()]
+    return PrepareReport(city.name, city.n_regions, sources, without)
 
 
 def _check_sources(spec: CitySpec, spec_file: Path, data: Path) -> None:
