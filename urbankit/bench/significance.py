@@ -37,17 +37,18 @@ def compare(one: pd.DataFrame, other: pd.DataFrame, test_to_train: float | None)
     `corrected_t`; None says that `seed` draws no regions (it is k-means' own, or that of splits of another city). Then,
     and where all is on one split, an observation is a seed of pre-training, averaged over `seed`.
     """
-    shared = set(one["run_seed"].dropna()) & set(other["run_seed"].dropna())
-    if shared:
-        one, other = (table[table["run_seed"].isin(shared)] for table in (one, other))
+    a, b = _Sample.of(one), _Sample.of(other)
+    shared = np.intersect1d(a.run_seed, b.run_seed)  # NaN is equal to nothing
+    if len(shared):
+        a, b = (sample.of_runs(shared) for sample in (a, b))
     if test_to_train is not None:
-        by_split = _differences(one, other, "seed")
+        by_split = _differences(a.by(a.seed), b.by(b.seed))
         if len(by_split) > 1:
             return corrected_t(by_split, test_to_train)
-    by_run = _differences(one, other, "run_seed")
+    by_run = _by_run(a, b)
     if len(by_run):
         return corrected_t(by_run, 0.0)
-    return Test("t", 0, float(one["value"].mean() - other["value"].mean()), math.nan)
+    return Test("t", 0, _known_mean(a.value) - _known_mean(b.value), math.nan)
 
 
 def corrected_t(differences: NDArray[np.float64], test_to_train: float) -> Test:
@@ -83,12 +84,52 @@ def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
     return adjusted
 
 
-def _differences(one: pd.DataFrame, other: pd.DataFrame, key: str) -> NDArray[np.float64]:
-    """Differences of means by `key`, where both have one; a row without the key (a floor) counts for every value."""
-    means = [table.dropna(subset=[key]).groupby(key)["value"].mean() for table in (one, other)]
-    if key == "run_seed" and means[1].empty and len(other):
-        return (means[0] - other["value"].mean()).dropna().to_numpy(dtype=np.float64)
-    return (means[0] - means[1]).dropna().to_numpy(dtype=np.float64)
+class _Sample(NamedTuple):
+    """Values [n] with the seeds that they were measured with; NaN where there is none."""
+
+    run_seed: NDArray[np.float64]
+    seed: NDArray[np.float64]
+    value: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, table: pd.DataFrame) -> _Sample:
+        return cls(*(table[name].to_numpy(np.float64, na_value=np.nan) for name in cls._fields))
+
+    def of_runs(self, run_seeds: NDArray[np.float64]) -> _Sample:
+        kept = np.isin(self.run_seed, run_seeds)
+        return _Sample(*(column[kept] for column in self))
+
+    def by(self, key: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The values of `key` that are there, ascending, and the mean of the known values with each."""
+        there = ~np.isnan(key)
+        keys, place = np.unique(key[there], return_inverse=True)
+        values = self.value[there]
+        known = ~np.isnan(values)
+        with np.errstate(invalid="ignore"):
+            means = np.bincount(place, np.where(known, values, 0.0)) / np.bincount(place, known)
+        return keys, means
+
+
+def _by_run(one: _Sample, other: _Sample) -> NDArray[np.float64]:
+    """Differences by seed of pre-training; of a row that has none (a floor) the mean counts for every one."""
+    theirs = other.by(other.run_seed)
+    if not len(theirs[0]) and len(other.value):
+        differences = one.by(one.run_seed)[1] - _known_mean(other.value)
+        return differences[~np.isnan(differences)]
+    return _differences(one.by(one.run_seed), theirs)
+
+
+def _differences(
+    one: tuple[NDArray[np.float64], NDArray[np.float64]], other: tuple[NDArray[np.float64], NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    """Differences of the means where both have one."""
+    _, mine, theirs = np.intersect1d(one[0], other[0], assume_unique=True, return_indices=True)
+    differences = one[1][mine] - other[1][theirs]
+    return differences[~np.isnan(differences)]
+
+
+def _known_mean(values: NDArray[np.float64]) -> float:
+    return _mean(values[~np.isnan(values)])
 
 
 def _mean(values: NDArray[np.float64]) -> float:
