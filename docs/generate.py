@@ -96,7 +96,7 @@ def components_page() -> str:
         lines += ["| name | what it is |", "|---|---|"]
         lines += [f"| [`{e.name}`](#{_anchor(kind, e.name)}) | {_cell(e.description)} |" for e in entries]
         for entry in entries:
-            lines += ["", f"### {_heading(kind, entry.name)}", "", *_component(kind, entry.name, entry.target)]
+            lines += ["", f"### {kind} {entry.name}", "", *_component(kind, entry.name, entry.target)]
     return "\n".join(lines) + "\n"
 
 
@@ -130,10 +130,10 @@ def _component(kind: str, name: str, target: str) -> Iterator[str]:
 
 
 def _api(module: str, name: str, thing: object) -> Iterator[str]:
-    if not inspect.isclass(thing):
-        yield from [f"### `{module}.{name}`", "", *_signature(name, thing), "", *_docstring(thing)]
-        return
     yield from [f"### `{module}.{name}`", ""]
+    if not inspect.isclass(thing):
+        yield from [*_signature(name, thing), "", *_docstring(thing)]
+        return
     if not issubclass(thing, Exception) and "__init__" in vars(thing) and not dataclasses.is_dataclass(thing):
         yield from [*_signature(name, thing), ""]
     yield from _docstring(thing)
@@ -182,10 +182,6 @@ def _items(text: str) -> Iterator[str]:
         joined = " ".join(line.strip() for line in item.splitlines())
         name, colon, meaning = joined.partition(": ")
         yield f"- `{name}`: {meaning}" if colon and " " not in name else f"- {joined}"
-
-
-def _heading(kind: str, name: str) -> str:
-    return f"{kind} {name}"
 
 
 def _anchor(kind: str, name: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from quick import QUICK
 
 from urbankit import Recipe, registry
 from urbankit.bench.suite import load_plan
@@ -22,7 +23,6 @@ PAGES = ["README.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").g
 ELSEWHERE = {"docs/plugins.md", "docs/api.md", "docs/components.md"}
 # What `.ci/run` does from the README: installing, and these tests.
 BY_CI = ("python -m venv", "pytest")
-FEW = "evaluation={seeds: [0], floors: [mean], min_class_size: 1, splits: [random]}"
 # Suites with rows of the package urbankit-baselines.
 NEED_BASELINES = ("paper-tables", "real-cities")
 # Finished runs that a page speaks of and does not make itself.
@@ -34,18 +34,14 @@ RUNS = {
     ("docs/run-folder.md", "python"): ["runs/new-york"],
     ("docs/transfer.md", "bash"): ["runs/ny"],
 }
-SUITE = """\
+SUITE = f"""\
 seeds: [0]
-cities: {synthetic: {set: {city: {demo: {regions: 36, seed: 7}}}}}
-overrides:
-  pretrain.epochs: 1
-  finetune.epochs: 1
-  evaluation: {seeds: [0], floors: [mean], min_class_size: 1, splits: [random]}
-  report.figures: false
+cities: {{synthetic: {{set: {{city: {{demo: {{regions: 36, seed: 7}}}}}}}}}}
+overrides: {{{", ".join(change.replace("=", ": ", 1) for change in QUICK)}}}
 runs:
   w/o text: ablations/no-text
   UrbanMMCL: urbanmmcl
-tables: {table-2: {title: Overall, reference: UrbanMMCL}}
+tables: {{table-2: {{title: Overall, reference: UrbanMMCL}}}}
 """
 
 
@@ -68,8 +64,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finished")
     write_demo(folder / "sources", regions=36, seed=1)
     City.prepare(folder / "sources" / "city.yaml", out=folder / "city")
-    sets = [f"city={{prepared: {folder / 'city'}}}", "pretrain.epochs=1", "finetune.epochs=1", "finetune.update=[]"]
-    sets += [FEW, "report.figures=false"]
+    sets = [*QUICK, f"city={{prepared: {folder / 'city'}}}", "finetune.update=[]"]
     sets += [f"tasks.{name}={{head: {{name: task_adaptive}}}}" for name in ("co", "population_density")]
     run(Recipe.load("urbanmmcl", sets), folder / "run", progress=Progress(quiet=True))
     return folder
@@ -84,7 +79,7 @@ def workplace(finished: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathF
     (tmp_path / "city.yaml").rename(tmp_path / "my-city.yaml")
     (tmp_path / "my-suite.yaml").write_text(SUITE)
     (tmp_path / "my-recipe.yaml").write_text("extends: urbanmmcl\n")
-    real = Path(os.environ.get("URBANKIT_TEST_DATA", ROOT.parent / "shared" / "data"))
+    real = Path(os.environ["URBANKIT_TEST_DATA"])
     if real.is_dir():
         (tmp_path / "DATA").symlink_to(real)
     return tmp_path
@@ -126,7 +121,7 @@ def test_scripts_run(page: str, workplace: Path, finished: Path, environment: di
     add_runs(page, "python", workplace, finished)
     for text in blocks(page, "python"):
         script = workplace / "script.py"
-        quick = text.replace('"pretrain.epochs=10"', f'"pretrain.epochs=1", "{FEW}", "report.figures=false"')
+        quick = text.replace('"pretrain.epochs=10"', ", ".join(f'"{change}"' for change in QUICK))
         script.write_text(quick, encoding="utf-8")
         done = subprocess.run([sys.executable, script], cwd=workplace, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, f"{text}\n{done.stderr[-3000:]}"

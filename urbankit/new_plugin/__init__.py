@@ -17,8 +17,6 @@ TEMPLATES = Path(__file__).parent / "templates"
 SUFFIX = ".template"
 PREFIX = "urbankit-"
 LONGEST = 30
-# Modalities that the recipes of the templates leave out.
-LEFT_OUT = ("rsi", "svi", "rsi_stats")
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ def _checked(name: str, kind: str) -> tuple[Kind, str]:
         problems.add(f"'{name}' is a word of Python's own; choose another", key="NAME")
     elif kind in KINDS and (holder := _holder(KINDS[kind].kind, component)):
         problems.add(f"the {KINDS[kind].kind} '{component}' is there already, of {holder}; choose another", key="NAME")
-    elif kind == "modality" and component in LEFT_OUT:
+    elif kind == "modality" and component in _left_out(kind):
         problems.add(f"'{name}' is a modality of the recipe that comes along; choose another", key="NAME")
     problems.raise_if_any()
     return KINDS[kind], component
@@ -120,6 +118,11 @@ def _holder(kind: str, name: str) -> str | None:
         return f"the installed distribution {distribution} {metadata.version(distribution)}"
     except metadata.PackageNotFoundError:
         return None
+
+
+def _left_out(kind: str) -> list[str]:
+    """What the recipe of the template leaves out, by key."""
+    return re.findall(r"(\w+): null", (TEMPLATES / kind / f"recipe.yaml{SUFFIX}").read_text(encoding="utf-8"))
 
 
 def _files(kind: str, words: dict[str, str]) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +18,25 @@ if TYPE_CHECKING:
 def tiny_city() -> City:
     """20 regions with every kind of source, some lacking each; one city for the whole session, not to be changed."""
     return testing.tiny_city()
+
+
+@pytest.fixture(scope="session")
+def demo_city(tmp_path_factory: pytest.TempPathFactory) -> City:
+    """The synthetic city of 49 regions, prepared."""
+    from urbankit.city.city import City
+    from urbankit.demo import write_demo
+
+    folder = tmp_path_factory.mktemp("demo")
+    return City.prepare(write_demo(folder, regions=49, seed=1), out=folder / "prepared")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real cities, where `URBANKIT_TEST_DATA` names one; tests that need it are skipped otherwise."""
+    folder = os.environ.get("URBANKIT_TEST_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("real-city data is not here")
+    return Path(folder)
 
 
 @pytest.fixture(autouse=True)

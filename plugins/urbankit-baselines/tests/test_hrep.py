@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
+from going_on import assert_going_on_changes_nothing
 from torch import nn
 from urbankit_baselines.hrep import HREP, RelationAttention, RelationNorm, woven
 from urbankit_baselines.hrep_prompt import HREPPrompt
@@ -17,10 +18,7 @@ from urbankit_baselines.triplets import Triplets
 from urbankit.errors import UserError
 from urbankit.methods.base import Inputs
 from urbankit.pipeline import run
-from urbankit.progress import Progress
 from urbankit.recipe.schema import Recipe
-from urbankit.recipe.training import Pretrain
-from urbankit.training.pretrain import pretrain
 from urbankit.views.base import ViewGraph
 
 N = 12
@@ -173,16 +171,7 @@ def test_a_width_that_the_heads_do_not_divide_is_refused():
 
 
 def test_a_training_that_goes_on_ends_as_one_that_was_not_cut(tmp_path):
-    def trained(epochs: int, folder) -> dict[str, torch.Tensor]:
-        method = made()
-        settings = Pretrain(epochs=epochs, batch_size=N, patience=0, validation_share=0)
-        pretrain(method, settings, N, 0, folder, Progress())
-        return method.state_dict()
-
-    whole = trained(4, tmp_path / "whole")
-    trained(2, tmp_path / "cut")
-    for name, value in trained(4, tmp_path / "cut").items():
-        assert torch.equal(value, whole[name]), name
+    assert_going_on_changes_nothing(made, N, tmp_path)
 
 
 def test_the_prompt_predicts_one_row_by_its_own_embedding():

@@ -9,6 +9,7 @@ import pytest
 import scipy.sparse
 import torch
 import yaml
+from going_on import assert_going_on_changes_nothing
 from torch.nn import functional as F
 from urbankit_baselines.mvure import MVURE, GraphAttention, strongest
 from urbankit_baselines.region_graphs import side_by_side
@@ -18,10 +19,7 @@ from urbankit.demo import write_demo
 from urbankit.errors import UserError
 from urbankit.methods.base import Inputs
 from urbankit.pipeline import run
-from urbankit.progress import Progress
 from urbankit.recipe.schema import Recipe
-from urbankit.recipe.training import Pretrain
-from urbankit.training.pretrain import pretrain
 from urbankit.views.base import ViewGraph
 
 N = 7
@@ -129,16 +127,7 @@ def test_permuting_the_regions_permutes_the_embeddings():
 
 
 def test_a_training_that_goes_on_ends_as_one_that_was_not_cut(tmp_path):
-    def trained(epochs: int, folder) -> dict[str, torch.Tensor]:
-        method = made()
-        settings = Pretrain(epochs=epochs, batch_size=N, patience=0, validation_share=0)
-        pretrain(method, settings, N, 0, folder, Progress())
-        return method.state_dict()
-
-    whole = trained(4, tmp_path / "whole")
-    trained(2, tmp_path / "cut")
-    for name, value in trained(4, tmp_path / "cut").items():
-        assert torch.equal(value, whole[name]), name
+    assert_going_on_changes_nothing(made, N, tmp_path)
 
 
 @pytest.mark.parametrize("recipe", ["baselines/mvure", "baselines/hrep"])
