@@ -46,7 +46,7 @@ def source(folder: Path, number: int, side: int) -> Any:
     names = ["red", "green", "blue"]
     shards = write_shards(folder, batches, (3, side, side), "uint8", names)
     rows = np.arange(number)
-    index = pd.DataFrame({"image_id": rows.astype(str), "region": rows, "lon": 0.0, "lat": 0.0})
+    index = pd.DataFrame({"image_id": rows.astype(str), "region": rows, "file": rows.astype(str), "lon": 0.0, "lat": 0.0})
     index.to_parquet(folder / "index.parquet", index=False)
     entry = {"name": "svi", "bands": 3, "band_names": names, "size": [side, side], "dtype": "uint8"}
     statistics = {"band_mean": shards.mean.tolist(), "band_std": shards.std.tolist()}

@@ -1,11 +1,11 @@
 """Time of one epoch of HREP on the 180 regions of Manhattan, beside that of the authors' code if there is a checkout.
 
-    python bench_hrep.py --data FOLDER_OF_MANHATTAN [--authors CHECKOUT_OF_HREP] [--rounds 10]
+    python bench_hrep.py --data FOLDER_OF_MANHATTAN [--authors CHECKOUT_OF_HREP] [--rounds 10] [--threads 2]
 
 An epoch is forward, losses, backward and optimiser step over all regions; set-up is left out. Blocks of epochs of both
-take turns, on one thread, and the medians of wall and processor time are told. The authors' module needs
-`torch_geometric`. Of their code the network and the drawing of triplets are run; their losses, written in a script that
-trains when it is imported, are computed here as the paper says.
+take turns, and the medians of wall and processor time are told. The authors' module needs `torch_geometric`. Of their code
+the network and the drawing of triplets are run; their losses, written in a script that trains when it is imported, are
+computed here as the paper says.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from urbankit.recipe.schema import Recipe
 from urbankit.training.loop import Loop
 from urbankit.training.optimizer import build_optimizer
 
-EPOCHS = 10
+EPOCHS = 40
 
 
 def main() -> None:
@@ -39,8 +39,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with Manhattan's regions, flows and counts")
     parser.add_argument("--authors", type=Path, help="checkout of the authors' HREP")
     parser.add_argument("--rounds", type=int, default=10, help=f"blocks of {EPOCHS} epochs of each")
+    parser.add_argument("--threads", type=int, help="threads of torch, for both; default torch's own number")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
     recipe = Recipe.load("baselines/hrep", ["tasks=null"])
     spec = shipped_folder() / "cities" / "manhattan.yaml"
     with tempfile.TemporaryDirectory() as folder:
