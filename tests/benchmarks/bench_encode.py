@@ -45,8 +45,8 @@ def source(folder: Path, number: int, side: int) -> Any:
     batches = (draw.integers(0, 256, (min(64, number - b), 3, side, side), np.uint8) for b in range(0, number, 64))
     names = ["red", "green", "blue"]
     shards = write_shards(folder, batches, (3, side, side), "uint8", names)
-    rows = np.arange(number)
-    index = pd.DataFrame({"image_id": rows.astype(str), "region": rows, "file": rows.astype(str), "lon": 0.0, "lat": 0.0})
+    rows, names_of_files = np.arange(number), [f"{i}.png" for i in range(number)]
+    index = pd.DataFrame({"image_id": names_of_files, "region": rows, "file": names_of_files, "lon": 0.0, "lat": 0.0})
     index.to_parquet(folder / "index.parquet", index=False)
     entry = {"name": "svi", "bands": 3, "band_names": names, "size": [side, side], "dtype": "uint8"}
     statistics = {"band_mean": shards.mean.tolist(), "band_std": shards.std.tolist()}

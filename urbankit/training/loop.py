@@ -245,7 +245,7 @@ def epoch_seed(seed: int, stage: str, epoch: int) -> int:
 
 
 def reseed(seed: int) -> None:
-    """As `torch.manual_seed`, which notes a stack trace for each kind of device there is not: 0.2 ms, twice an epoch."""
+    """As `torch.manual_seed`, which also notes a stack trace for each kind of absent device: 0.2 ms, twice an epoch."""
     torch.default_generator.manual_seed(seed)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(seed)

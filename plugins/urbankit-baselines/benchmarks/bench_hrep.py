@@ -3,9 +3,9 @@
     python bench_hrep.py --data FOLDER_OF_MANHATTAN [--authors CHECKOUT_OF_HREP] [--rounds 10] [--threads 2]
 
 An epoch is forward, losses, backward and optimiser step over all regions; set-up is left out. Blocks of epochs of both
-take turns, and the medians of wall and processor time are told. The authors' module needs `torch_geometric`. Of their code
-the network and the drawing of triplets are run; their losses, written in a script that trains when it is imported, are
-computed here as the paper says.
+take turns, and the medians of wall and processor time are told. The authors' module needs `torch_geometric`. Of their
+code the network and the drawing of triplets are run; their losses, written in a script that trains when it is imported,
+are computed here as the paper says.
 """
 
 from __future__ import annotations
