@@ -15,6 +15,7 @@ from urbankit.cli import (
     demo,
     doctor,
     encode,
+    export,
     list_components,
     new_plugin,
     prepare,
@@ -39,6 +40,7 @@ app.command("list-components")(list_components.list_components)
 app.command("show")(show.show)
 app.command("bench")(bench.bench)
 app.command("compare")(compare.compare)
+app.command("export")(export.export)
 app.command("prepare")(prepare.prepare)
 app.command("encode")(encode.encode)
 app.command("caption")(caption.caption)
