@@ -127,7 +127,7 @@ def test_geotiff_has_the_region_of_each_cell_centre(make_run) -> None:
 
 @pytest.mark.parametrize(("crs", "resolution"), [("EPSG:4326", 50.0), ("EPSG:2263", 100.0), ("EPSG:3857", 100.0)])
 def test_geotiff_in_other_units(make_run, crs: str, resolution: float) -> None:
-    """Degrees, feet and Mercator metres: cells are of the size asked for (Mercator's own metres) and hold the regions."""
+    """Degrees, feet, and Mercator in its own metres: cells have the size asked for and the values of their regions."""
     run = make_run()
     [(path, _)] = run.export("geotiff", what="embeddings", crs=crs, resolution=resolution)
     with rasterio.open(path) as raster:
@@ -149,7 +149,7 @@ def test_regions_without_a_cell_are_named(make_run) -> None:
     regions = squares()
     regions.loc[3, "geometry"] = regions.geometry[3].buffer(-499)
     _, notes = make_run(regions).export("geotiff", what="embeddings", resolution=400)[0]
-    assert any("q\"q" in note and "lacks" in note for note in notes)
+    assert any('q"q' in note and "lacks" in note for note in notes)
 
 
 def test_points_and_empty_geometry(make_run) -> None:
@@ -157,7 +157,7 @@ def test_points_and_empty_geometry(make_run) -> None:
     regions["geometry"] = regions.centroid
     run = make_run(regions)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         run.export(["gpkg", "geoparquet", "csv", "npy", "geotiff"])
     with rasterio.open(run.path / "export" / "embeddings.tif") as raster:
         assert raster.res == (200.0, 200.0), "points are 1,000 m from the nearest one"
@@ -169,7 +169,7 @@ def test_points_and_empty_geometry(make_run) -> None:
 def test_regions_in_degrees(make_run) -> None:
     run = make_run(squares().to_crs("EPSG:4326"))
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         written = run.export(["csv", "geotiff"], what="embeddings")
     with rasterio.open(written[1].path) as raster:
         assert raster.crs == "EPSG:4326" and raster.count == 5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from urbankit.errors import Problem, UserError
 if TYPE_CHECKING:
     import geopandas as gpd
     import pandas as pd
+    from pyproj import CRS
 
     from urbankit.runfolder import Run
 
@@ -45,8 +46,19 @@ class Contents:
         return self.frame["region_id"].tolist()
 
     def numbers(self) -> NDArray[Any]:
-        """The columns as one matrix [N, C], classes as their codes, NaN where missing; float32 or float64 as they are."""
+        """The columns as one matrix [N, C] of their own precision, classes as their codes, NaN where missing."""
         return np.column_stack([self._codes(name) for name in self.columns])
+
+    def to_crs(self, crs: CRS | None) -> Contents:
+        """The same in another CRS; None leaves it. Raises `UserError` where the regions have none, or do not fit it."""
+        if crs is None:
+            return self
+        if self.frame.crs is None:
+            raise UserError("the run's regions have no CRS, so that they cannot be projected; leave --crs out")
+        frame = self.frame.to_crs(crs)
+        if not np.isfinite(frame.total_bounds).all() and np.isfinite(self.frame.total_bounds).all():
+            raise UserError(f"the regions cannot be projected to {crs.to_string()}; choose another --crs")
+        return replace(self, frame=frame)
 
     def _codes(self, name: str) -> NDArray[Any]:
         if name not in self.classes:
@@ -156,9 +168,7 @@ def _regions(run: Run) -> gpd.GeoDataFrame:
     ids = regions["region_id"].astype(str)
     twice = ids[ids.duplicated()].unique()
     if len(twice):
-        raise UserError(
-            Problem(f"region ids that occur more than once: {', '.join(map(repr, twice[:5]))}", run.path)
-        )
+        raise UserError(Problem(f"region ids that occur more than once: {', '.join(map(repr, twice[:5]))}", run.path))
     return regions[["region_id", "geometry"]].assign(region_id=ids).reset_index(drop=True)
 
 

@@ -11,10 +11,9 @@ from urbankit.files import whole
 
 if TYPE_CHECKING:
     from urbankit.export.contents import Contents
-    from urbankit.export.export import Wish
 
 
-def write(contents: Contents, paths: Sequence[Path], wish: Wish) -> list[str]:
+def write(contents: Contents, paths: Sequence[Path], resolution: float | None) -> list[str]:
     """`region_id`, centroids `lon` and `lat` in degrees (WGS 84), then the columns; UTF-8, a missing value is empty."""
     import pandas as pd
 

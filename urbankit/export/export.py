@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,19 +26,14 @@ class Exported(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Wish:
-    """How to write: `crs` None is the run's; `resolution` is of a raster, in metres, None by the regions' size."""
-
-    crs: CRS | None = None
-    resolution: float | None = None
-
-
 class Format(NamedTuple):
-    """`files` are the names of what it writes, `{what}` filled in; `write` fills them and returns notes."""
+    """`files` are the names of what it writes, `{what}` filled in; `write` fills them and returns notes.
+
+    The last argument of `write` is the side of a raster's cells in metres, None for one by the size of the regions.
+    """
 
     files: tuple[str, ...]
-    write: Callable[[Contents, Sequence[Path], Wish], list[str]]
+    write: Callable[[Contents, Sequence[Path], float | None], list[str]]
 
 
 FORMATS = {
@@ -63,7 +57,7 @@ def export(
 ) -> list[Exported]:
     """What `Run.export` does, which describes it."""
     names, wanted = _formats(to), _what(run, what)
-    wish = _wish(crs, resolution, names)
+    target = _settings(crs, resolution, names)
     folder = Path(out) if out is not None else run.path / "export"
     if (folder / "manifest.json").exists():
         raise UserError(Problem("is a run folder, whose files an export would replace; choose another --out", folder))
@@ -74,17 +68,19 @@ def export(
         record.check([file.format(what=one) for one, format_ in jobs for file in format_.files], force=force)
         written = []
         for one in wanted:
-            contents = WHAT[one](run)
+            contents = WHAT[one](run).to_crs(target)
             for name in names:
-                written += _write(contents, FORMATS[name], folder, record, wish)
+                written += _write(contents, FORMATS[name], folder, record, resolution)
     except OSError as error:
         raise unwritable(folder, "the export", error) from None
     return written
 
 
-def _write(contents: Contents, format_: Format, folder: Path, record: Record, wish: Wish) -> list[Exported]:
+def _write(
+    contents: Contents, format_: Format, folder: Path, record: Record, resolution: float | None
+) -> list[Exported]:
     paths = [folder / file.format(what=contents.what) for file in format_.files]
-    notes = format_.write(contents, paths, wish)
+    notes = format_.write(contents, paths, resolution)
     for path in paths:
         record.add(path, contents.facts)
     return [Exported(path, tuple(notes) if path is paths[0] else ()) for path in paths]
@@ -119,7 +115,8 @@ def _chosen(given: str | Sequence[str], known: list[str], kind: str, key: str) -
     return names
 
 
-def _wish(crs: Any, resolution: float | None, formats: Sequence[str]) -> Wish:
+def _settings(crs: Any, resolution: float | None, formats: Sequence[str]) -> CRS | None:
+    """The CRS asked for, None for the run's own; every mistake in it and in the resolution at once."""
     import math
 
     problems = Problems()
@@ -138,4 +135,4 @@ def _wish(crs: Any, resolution: float | None, formats: Sequence[str]) -> Wish:
         except CRSError:
             problems.add(f"'{crs}' is not a CRS; give one such as EPSG:4326", key="--crs")
     problems.raise_if_any()
-    return Wish(parsed, resolution)
+    return parsed

@@ -11,13 +11,12 @@ from urbankit.files import whole
 
 if TYPE_CHECKING:
     from urbankit.export.contents import Contents
-    from urbankit.export.export import Wish
 
 MOST_COLUMNS = 1998
 """SQLite holds 2,000 columns a table; a GeoPackage needs one for the key and one for the geometry."""
 
 
-def write(contents: Contents, paths: Sequence[Path], wish: Wish) -> list[str]:
+def write(contents: Contents, paths: Sequence[Path], resolution: float | None) -> list[str]:
     """One layer, named after what it holds, with a field a column."""
     [path] = paths
     if len(contents.columns) + 1 > MOST_COLUMNS:
@@ -28,8 +27,7 @@ def write(contents: Contents, paths: Sequence[Path], wish: Wish) -> list[str]:
                 path,
             )
         )
-    frame = contents.frame if wish.crs is None else contents.frame.to_crs(wish.crs)
     with whole(path) as temporary:
         temporary.unlink()  # GDAL creates a data set where there is no file, and refuses an empty one
-        frame.to_file(temporary, driver="GPKG", layer=contents.what, engine="pyogrio")
+        contents.frame.to_file(temporary, driver="GPKG", layer=contents.what, engine="pyogrio")
     return []

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from pyproj import CRS
 
     from urbankit.export.contents import Contents
-    from urbankit.export.export import Wish
 
 MAX_BYTES = 4_000_000_000
 """Of all bands before compression, which is what a reader has to hold."""
@@ -32,7 +31,7 @@ CELLS_A_SIDE = 4
 TILE = 256
 
 
-def write(contents: Contents, paths: Sequence[Path], wish: Wish) -> list[str]:
+def write(contents: Contents, paths: Sequence[Path], resolution: float | None) -> list[str]:
     """Float32 bands, NaN outside regions; a cell has the values of the region that its centre lies in.
 
     Tiled, compressed, with CRS, transform, a description a band, and tags that say the run. All rasters of a run of one
@@ -45,21 +44,19 @@ def write(contents: Contents, paths: Sequence[Path], wish: Wish) -> list[str]:
     shapes = contents.frame.geometry
     if shapes.crs is None:
         raise UserError(Problem("the run's regions have no CRS, without which there is no raster", path))
-    shapes = shapes if wish.crs is None else shapes.to_crs(wish.crs)
-    metres, notes = _resolution(contents, wish, path)
+    metres, notes = _resolution(contents, resolution, path)
     grid = Grid.over(shapes, metres, path)
     grid.check(len(contents.columns), metres, path)
     region = grid.region(shapes)
     notes += _without_cells(contents, region)
     values = np.vstack([contents.numbers(), np.full((1, len(contents.columns)), np.nan)]).astype(np.float32)
-    with whole(path) as temporary:
-        with rasterio.open(temporary, "w", **grid.profile(len(contents.columns))) as raster:
-            raster.update_tags(**_tags(contents, metres))
-            for band, name in enumerate(contents.columns, start=1):
-                raster.write(values[region, band - 1], band)
-                raster.set_band_description(band, name)
-                if name in contents.classes:
-                    raster.update_tags(band, classes=json.dumps(contents.classes[name], ensure_ascii=False))
+    with whole(path) as temporary, rasterio.open(temporary, "w", **grid.profile(len(contents.columns))) as raster:
+        raster.update_tags(**_tags(contents, metres))
+        for band, name in enumerate(contents.columns, start=1):
+            raster.write(values[region, band - 1], band)
+            raster.set_band_description(band, name)
+            if name in contents.classes:
+                raster.update_tags(band, classes=json.dumps(contents.classes[name], ensure_ascii=False))
     size = f"{grid.width:,} × {grid.height:,} cells, {len(contents.columns)} bands"
     return [f"{size}, {grid.crs.to_string()}", *notes]
 
@@ -124,10 +121,10 @@ class Grid:
         }  # fmt: skip
 
 
-def _resolution(contents: Contents, wish: Wish, path: Path) -> tuple[float, list[str]]:
+def _resolution(contents: Contents, resolution: float | None, path: Path) -> tuple[float, list[str]]:
     """Metres of a cell, and a note of where they are from unless they were asked for."""
-    if wish.resolution is not None:
-        return wish.resolution, []
+    if resolution is not None:
+        return resolution, []
     side = side_m(contents.frame.geometry)
     if not side > 0:
         raise UserError(Problem("the regions' size says no resolution; give --resolution in metres", path))
@@ -158,7 +155,9 @@ def _without_cells(contents: Contents, region: NDArray[np.int32]) -> list[str]:
     if not len(lost):
         return []
     names = some(contents.region_ids[i] for i in lost)
-    return [f"regions that no cell's centre lies in, so that the raster lacks them: {names}; a finer --resolution helps"]
+    return [
+        f"regions that no cell's centre lies in, so that the raster lacks them: {names}; a finer --resolution helps"
+    ]
 
 
 def _tags(contents: Contents, metres: float) -> dict[str, str]:

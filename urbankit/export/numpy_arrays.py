@@ -12,10 +12,9 @@ from urbankit.files import whole, write_json
 
 if TYPE_CHECKING:
     from urbankit.export.contents import Contents
-    from urbankit.export.export import Wish
 
 
-def write(contents: Contents, paths: Sequence[Path], wish: Wish) -> list[str]:
+def write(contents: Contents, paths: Sequence[Path], resolution: float | None) -> list[str]:
     """`.npy` [N, C], and in `.json` its `region_ids`, `columns` and the names of the codes of `classes`."""
     array, names = paths
     with whole(array) as temporary, temporary.open("wb") as stream:
