@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from urbankit.export.geometry import lonlat
 from urbankit.files import whole
+from urbankit.geometry import lonlat
 
 if TYPE_CHECKING:
     from urbankit.export.contents import Contents

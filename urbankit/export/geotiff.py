@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from urbankit.errors import Problem, UserError
-from urbankit.export.geometry import side_m
 from urbankit.files import whole
+from urbankit.geometry import side_m
 
 if TYPE_CHECKING:
     import geopandas as gpd
