@@ -135,6 +135,7 @@ def _resolution(contents: Contents, resolution: float | None, path: Path) -> tup
 def _cell(crs: CRS, metres: float, latitude: float) -> tuple[float, float]:
     """The width and height of a square of `metres` in units of `crs`; of degrees, at `latitude`."""
     if crs.is_geographic:
+        assert crs.ellipsoid is not None  # a geographic CRS is on one
         degree = math.radians(1) * crs.ellipsoid.semi_major_metre
         dx = metres / (degree * max(math.cos(math.radians(latitude)), 1e-6))
         return dx, metres / degree
