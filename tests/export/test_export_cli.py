@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ODD
+from small_run import ODD
 
 
 def call(*args: object, status: int = 0) -> subprocess.CompletedProcess[str]:

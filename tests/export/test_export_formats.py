@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import rasterio
-from conftest import ODD, squares
+from small_run import ODD, squares
 
 from urbankit.runfolder import Run
 

@@ -10,8 +10,8 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import squares
 from shapely.geometry import Point
+from small_run import squares
 
 from urbankit import Run, UserError
 from urbankit.export import geotiff
