@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from urbankit import registry
+from urbankit import __version__, registry
 from urbankit.errors import Problems, UserError, closest
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -61,11 +61,13 @@ def new_plugin(name: str, kind: str, out: str | Path | None = None) -> Path:
         "name": component,
         "distribution": distribution,
         "package": distribution.replace("-", "_"),
-        "class": "".join(part.capitalize() for part in component.split("_")) + chosen.ending,
+        "class": "".join(map(str.capitalize, component.split("_"))).removesuffix(chosen.ending) + chosen.ending,
         "kind": chosen.kind,
         "word": chosen.kind.replace("_", " "),
         "module": kind,
         "about": chosen.about,
+        "sentence": chosen.about[0].upper() + chosen.about[1:],
+        "version": __version__,
         "use": chosen.use.format(name=component, folder=""),
     }
     _write(_files(kind, words), folder)
