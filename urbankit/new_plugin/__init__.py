@@ -61,7 +61,7 @@ def new_plugin(name: str, kind: str, out: str | Path | None = None) -> Path:
         "name": component,
         "distribution": distribution,
         "package": distribution.replace("-", "_"),
-        "class": "".join(map(str.capitalize, component.split("_"))).removesuffix(chosen.ending) + chosen.ending,
+        "class": _class_name(component, chosen.ending),
         "kind": chosen.kind,
         "word": chosen.kind.replace("_", " "),
         "module": kind,
@@ -78,6 +78,12 @@ def command_for(kind: str, name: str, folder: Path) -> str:
     """The command that uses the component of a package written to `folder`."""
     chosen, component = KINDS[kind], _component(name)
     return chosen.use.format(name=component, folder=f"{folder.as_posix()}/")
+
+
+def _class_name(component: str, ending: str) -> str:
+    """`metro_lines` and `metro_lines_view` are both a `MetroLinesView`."""
+    stem = "".join(map(str.capitalize, component.split("_")))
+    return (stem.removesuffix(ending) or stem) + ending
 
 
 def _component(name: str) -> str:
