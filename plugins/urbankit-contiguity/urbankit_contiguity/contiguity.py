@@ -54,6 +54,8 @@ class Contiguity(View):
                 raise ValueError("`gap_m` goes with `border: queen`: across a gap a border is neither line nor point")
             return self
 
+    params: Params
+
     def build(self, city: City) -> ViewGraph:
         polygons = city.regions.geometry
         adjacency = self._borders(polygons)

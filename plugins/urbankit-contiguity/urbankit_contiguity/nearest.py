@@ -35,6 +35,8 @@ class Nearest(View):
             0.01, gt=0, description="Distances below this count as this: centroids may coincide, and 1/0 is no weight."
         )
 
+    params: Params
+
     def build(self, city: City) -> ViewGraph:
         order = place_order(city)
         adjacency = self._directed(np.asarray(city.xy, dtype=np.float64)[order] / 1000)

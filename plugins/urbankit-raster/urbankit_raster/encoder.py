@@ -73,12 +73,14 @@ class Raster(FeatureEncoder):
                 raise ValueError("there is nothing to compute: name some `statistics` or `quantiles`")
             return self
 
+    params: Params
+
     @classmethod
     def reads(cls, params: Any, city: City) -> list[Path]:
-        return raster_files(_path(params, city))
+        return raster_files(_path(params.file, city))
 
     def features(self, city: City) -> tuple[np.ndarray, np.ndarray]:
-        path, operations = _path(self.params, city), self._operations()
+        path, operations = _path(self.params.file, city), self._operations()
         tables = [
             cell_statistics(path, city.regions, operations, band, self.params.nodata) for band in self._bands(path)
         ]
@@ -87,7 +89,7 @@ class Raster(FeatureEncoder):
         return np.hstack([self._scaled(table)[region] for table in tables]), region
 
     def names(self, city: City) -> list[str]:
-        return [f"band {band} {name}" for band in self._bands(_path(self.params, city)) for name in self._columns()]
+        return [f"band {band} {name}" for band in self._bands(_path(self.params.file, city)) for name in self._columns()]
 
     def _bands(self, path: Path) -> list[int]:
         if self.params.bands is not None:
@@ -117,6 +119,6 @@ class Raster(FeatureEncoder):
         return table[self._columns()].to_numpy(np.float64)
 
 
-def _path(params: Raster.Params, city: City) -> Path:
-    path = Path(params.file).expanduser()
-    return path if path.is_absolute() else city.source(params.file)
+def _path(file: str, city: City) -> Path:
+    path = Path(file).expanduser()
+    return path if path.is_absolute() else city.source(file)
