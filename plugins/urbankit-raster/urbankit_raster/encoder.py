@@ -89,7 +89,8 @@ class Raster(FeatureEncoder):
         return np.hstack([self._scaled(table)[region] for table in tables]), region
 
     def names(self, city: City) -> list[str]:
-        return [f"band {band} {name}" for band in self._bands(_path(self.params.file, city)) for name in self._columns()]
+        bands = self._bands(_path(self.params.file, city))
+        return [f"band {band} {name}" for band in bands for name in self._columns()]
 
     def _bands(self, path: Path) -> list[int]:
         if self.params.bands is not None:
