@@ -70,6 +70,7 @@ API = {
         "urbankit.modalities.features:FeatureEncoder",
         "urbankit.views.base:View",
         "urbankit.views.base:ViewGraph",
+        "urbankit.views.base:place_order",
         "urbankit.graph.base:GraphEncoder",
         "urbankit.graph.subgraph:SubgraphSampler",
         "urbankit.fusion.base:Fusion",

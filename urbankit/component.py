@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from urbankit.registry import NAME
+
+if TYPE_CHECKING:
+    from urbankit.city.city import City
 
 Name = Annotated[str, StringConstraints(pattern=NAME)]
 
@@ -57,3 +62,11 @@ class Component:
     """
 
     Params: ClassVar[type[Params]] = Params
+
+    @classmethod
+    def reads(cls, params: Any, city: City) -> Sequence[Path]:
+        """The files beside the city that a component with these parameters reads; none by default.
+
+        A run records their SHA-256 and is not resumed with others, and a bench runs again what read others.
+        """
+        return []

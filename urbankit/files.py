@@ -58,14 +58,25 @@ def locked(path: str | Path, *, wait: bool = True) -> Iterator[IO[str]]:
     """Holds the lock file `path`, which other processes then wait for; without `wait`, `BlockingIOError` if it is held.
 
     The lock lasts as long as the file that is yielded is open here or in a process that inherited it, so a kill
-    releases it. Systems without `fcntl` (Windows) lock nothing.
+    releases it. Who holds it may remove it, with its folder too. Systems without `fcntl` (Windows) lock nothing.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as stream:
-        if fcntl is not None:
-            fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        yield stream
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as stream:
+            if fcntl is not None:
+                fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                if not _is(stream, path):  # it was removed while this process waited for it
+                    continue
+            yield stream
+            return
+
+
+def _is(stream: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def write_text(path: str | Path, text: str) -> None:

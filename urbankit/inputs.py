@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from urbankit import __version__
 from urbankit.errors import Problem, Problems, UserError
 from urbankit.files import cache_folder, hash_json, locked
+from urbankit.hashes import known_hash
 
 if TYPE_CHECKING:
     from urbankit.city.city import City
@@ -70,6 +73,34 @@ def build_inputs(recipe: Recipe, city: City) -> tuple[Inputs, list[str]]:
         raise UserError([Problem(message, city.path, key="modalities"), *(Problem(note) for note in notes)])
     device = pick_device(recipe.device)
     return Inputs(city, modalities, views, recipe.engine, encoder_precision(device, recipe.precision)), notes
+
+
+def files_read(recipe: Recipe, city: City, hash_of: Callable[[Path], str] = known_hash) -> dict[str, dict[str, str]]:
+    """SHA-256 of the files beside the city that components of a recipe read, by the component's key and the path.
+
+    Raises `UserError` or `OSError` where such a file is not there or cannot be read.
+    """
+    from urbankit import registry
+    from urbankit.recipe.components import components
+
+    found = {}
+    for used in components(recipe):
+        component = registry.get(used.kind, used.use.name)
+        files = component.reads(component.Params(**used.use.params), city)
+        if files:
+            found[used.key] = {str(file): hash_of(file) for file in files}
+    return found
+
+
+def changed_files(before: dict[str, dict[str, str]], now: dict[str, dict[str, str]]) -> list[str]:
+    """The components whose `files_read` have other contents now, each with the files that differ."""
+    changed = []
+    for key in {**before, **now}:
+        was, read = before.get(key, {}), now.get(key, {})
+        if [*was.values()] != [*read.values()]:
+            others = [path for path, digest in read.items() if digest not in was.values()]
+            changed.append(f"{key} reads {', '.join(others) if others else 'fewer files'}")
+    return changed
 
 
 def load_tasks(recipe: Recipe, city: City) -> dict[str, TaskData]:

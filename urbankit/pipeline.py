@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from urbankit.errors import Diverged, UserError, unwritable
 from urbankit.files import write_json, write_text
-from urbankit.inputs import build_inputs, load_tasks, make_splits, prepare_city, run_floors
+from urbankit.inputs import (
+    build_inputs,
+    changed_files,
+    files_read,
+    load_tasks,
+    make_splits,
+    prepare_city,
+    run_floors,
+)
 from urbankit.progress import Progress
 from urbankit.recipe.schema import Recipe
 
@@ -218,19 +226,30 @@ class _Run:
             "embedding_width": method.dim,
             "blocks": _blocks(method),
         }
+        self._same_files()
         self._same_weights(method)
         return method
 
+    def _same_files(self) -> None:
+        """Note which files beside the city components read; a resumed run needs the same content of them."""
+        files = files_read(self.recipe, self.city)
+        changed = changed_files(self.manifest.setdefault("files", files), files)
+        if changed:
+            raise UserError(
+                f"{self.folder}: changed since this run began: {'; '.join(changed)}. Put back what it was, or start "
+                "anew in another --out."
+            )
+
     def _same_weights(self, method: Method) -> None:
-        """Note what encoders loaded from elsewhere and found in the city; a resumed run needs the same weights."""
+        """Note which weights encoders loaded and what they found in the city; a resumed run needs the same weights."""
         from urbankit.modalities.base import ModalityEncoder
 
         encoders = [module for module in method.modules() if isinstance(module, ModalityEncoder)]
         loaded = {encoder.modality: facts for encoder in encoders if (facts := encoder.loaded()) is not None}
         if self.manifest.setdefault("pretrained", loaded) != loaded:
             raise UserError(
-                f"{self.folder}: pre-trained weights have changed since this run began, or files of features. Pin the "
-                "`revision` of weights, or start anew in another --out."
+                f"{self.folder}: pre-trained weights have changed since this run began. Pin their `revision`, or start "
+                "anew in another --out."
             )
         self._note([f"modality {encoder.modality}: {note}" for encoder in encoders for note in encoder.notes])
 

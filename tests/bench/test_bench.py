@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from urbankit import testing
 from urbankit.bench import compare_runs, run_suite
 from urbankit.bench.cells import Store
 from urbankit.bench.results import COLUMNS, TRAINING_LABELS
@@ -300,7 +301,7 @@ def test_a_run_that_is_transferred_from_is_known_by_its_content(finished, workpl
     def key(folder: Path) -> str:
         recipe = {"recipe": str(workplace / "cheap.yaml"), "set": {"transfer": {"from": str(folder)}}}
         (cell,) = load_plan({"runs": {"it": recipe}}).cells
-        return Store(tmp_path / "out").run(cell, "city", "content").key
+        return Store(tmp_path / "out").run(cell, "city", testing.tiny_city()).key
 
     shutil.copytree(source, tmp_path / "moved")
     assert key(source) == key(tmp_path / "moved")

@@ -11,11 +11,13 @@ from small_city import IDS, Sources
 
 from urbankit.city import prepare as module
 from urbankit.city.city import City
+from urbankit.city.prepare import LOCK
 from urbankit.errors import RunError, UserError
 
 
 def files(folder: Path) -> dict[str, int]:
-    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    there = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    return {name: path.stat().st_mtime_ns for name, path in there.items() if name != LOCK}
 
 
 def test_nothing_changes_when_nothing_changed(full: Sources) -> None:

@@ -31,6 +31,7 @@ OTHERWISE: list[tuple[str, str, dict[str, Any]]] = [
     ("modality_encoder", "vit", SMALL_VIT | {"validity_band": True}),
     ("modality_encoder", "table", {"hidden": 8}),
     ("view", "poi", {"counts": "tf_idf"}),
+    ("view", "poi", {"top_k": 3}),
     ("view", "mobility", {"top_k": 3, "self_flows": False}),
     ("view", "distance", {"top_k": 3}),
     ("view", "temporal", {"hours": [20, 5]}),

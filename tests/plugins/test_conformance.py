@@ -63,6 +63,17 @@ class InTableOrder(View):
         return ViewGraph(ring(city.n_regions), np.ones(city.n_regions, dtype=bool))
 
 
+class NearestInTableOrder(View):
+    """Each region with its three nearest, of equals those that come first."""
+
+    def build(self, city):
+        apart = np.linalg.norm(city.xy[:, None] - city.xy[None], axis=2)
+        np.fill_diagonal(apart, np.inf)
+        nearest = np.argsort(apart, axis=1, kind="stable")[:, :3]
+        entries = (np.ones(nearest.size), (np.repeat(np.arange(city.n_regions), 3), nearest.ravel()))
+        return ViewGraph(scipy.sparse.csr_array(entries, shape=apart.shape), np.ones(city.n_regions, dtype=bool))
+
+
 class TooSmall(View):
     """Forgets a region."""
 
@@ -177,6 +188,11 @@ class Hidden(Method):
     ("kind", "cls", "expected"),
     [
         ("view", InTableOrder, ["of regions in another order", "not from where they stand in the table"]),
+        (
+            "view",
+            NearestInTableOrder,
+            ["of regions on a grid in another order", "urbankit.views.base.place_order(city)"],
+        ),
         ("view", TooSmall, ["a view of 19 regions; expected the city's 20"]),
         ("view", Raises, ["it raises ZeroDivisionError: division by zero", "test_conformance.py:"]),
         ("view", Random, ["two builds differ; draw random numbers from a generator of a fixed seed"]),

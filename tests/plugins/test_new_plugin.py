@@ -166,6 +166,14 @@ def test_an_empty_folder_is_filled_and_the_name_may_carry_the_prefix(tmp_path):
     assert "class MetroLinesView(View)" in (tmp_path / "here" / "urbankit_metro_lines" / "view.py").read_text()
 
 
+@pytest.mark.parametrize(
+    ("name", "called"), [("metro-view", "MetroView"), ("view", "ViewView"), ("metro", "MetroView")]
+)
+def test_the_class_is_named_by_its_kind_once(name, called, tmp_path):
+    new_plugin(name, "view", tmp_path / "here")
+    assert f"class {called}(View)" in next((tmp_path / "here").rglob("view.py")).read_text()
+
+
 def test_it_fills_the_folder_that_one_stands_in(tmp_path, monkeypatch):
     (tmp_path / "metro").mkdir()
     monkeypatch.chdir(tmp_path / "metro")

@@ -28,7 +28,11 @@ FLOWS = [
 def city() -> SimpleNamespace:
     times = pd.DataFrame(FLOWS, columns=["origin", "destination", "weekday", "hour", "weight"])
     entries = (times.weight.to_numpy(), (times.origin.to_numpy(), times.destination.to_numpy()))
-    return SimpleNamespace(n_regions=4, flow_times=lambda: times, flows=lambda: sparse.csr_array(entries, shape=(4, 4)))
+    flows = sparse.csr_array(entries, shape=(4, 4))
+    xy = np.random.default_rng(0).random((4, 2))
+    return SimpleNamespace(
+        n_regions=4, flow_times=lambda: times, flows=lambda: flows, xy=xy, region_ids=["a", "b", "c", "d"]
+    )
 
 
 def temporal(**params):

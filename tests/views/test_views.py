@@ -33,6 +33,7 @@ def city(n: int = 30, seed: int = 0) -> SimpleNamespace:
         poi_counts=lambda: (scipy.sparse.csr_array(counts), [f"c{i}" for i in range(6)]),
         flows=lambda: scipy.sparse.csr_array(flows),
         xy=rng.uniform(0, 5000, (n, 2)),
+        region_ids=[f"r{i:02d}" for i in range(n)],
         counts=counts,
         od=flows,
     )
@@ -88,8 +89,9 @@ class TestPoi:
         dense, sparse = (similarity.cosine_similarity(form(rows), k) for form in (np.asarray, scipy.sparse.csr_array))
         np.testing.assert_allclose(sparse.toarray(), dense.toarray(), atol=1e-6)
 
-    def test_of_equal_similarities_the_first_regions_are_kept(self):
+    def test_of_equal_similarities_the_first_places_are_kept(self):
         made = city(8)
+        made.xy = made.xy[np.argsort(made.xy[:, 1])]
         made.poi_counts = lambda: (scipy.sparse.csr_array(np.ones((8, 2))), ["a", "b"])
         sparse = build(PoiView, made, top_k=2).adjacency
         assert sparse[[7]].indices.tolist() == [0, 1]
@@ -175,7 +177,7 @@ class TestDistance:
 
     @pytest.mark.parametrize("params", [{}, {"top_k": 2}, {"radius_km": 1.0}])
     def test_coincident_centroids_count_as_ten_metres_apart(self, params):
-        made = SimpleNamespace(xy=np.array([[0.0, 0], [0, 0], [0, 0], [0, 0], [500, 0]]))
+        made = SimpleNamespace(xy=np.array([[0.0, 0], [0, 0], [0, 0], [0, 0], [500, 0]]), region_ids=list("abcde"))
         adjacency = build(DistanceView, made, **params).adjacency
         assert np.isfinite(adjacency.data).all() and adjacency.max() == pytest.approx(100)
         assert (adjacency.diagonal() == 0).all()
@@ -219,6 +221,7 @@ class TestAll:
         made.od *= np.random.default_rng(2).uniform(1, 1.01, made.od.shape)
         moved = SimpleNamespace(
             xy=made.xy[order],
+            region_ids=[made.region_ids[i] for i in order],
             poi_counts=lambda: (scipy.sparse.csr_array(made.counts[order]), list("abcdef")),
             flows=lambda: scipy.sparse.csr_array(made.od[order][:, order]),
         )
@@ -232,6 +235,7 @@ class TestAll:
     def test_a_city_of_one_region(self, view, params):
         made = SimpleNamespace(
             xy=np.zeros((1, 2)),
+            region_ids=["one"],
             poi_counts=lambda: (scipy.sparse.csr_array([[3.0]]), ["cafe"]),
             flows=lambda: scipy.sparse.csr_array((1, 1)),
         )
@@ -278,6 +282,7 @@ def test_new_york(shared_data):
     ends = row[od["origin"]].to_numpy(), row[od["destination"]].to_numpy()
     made = SimpleNamespace(
         xy=np.column_stack([tracts.centroid.x, tracts.centroid.y]),
+        region_ids=ids.astype(str).tolist(),
         poi_counts=lambda: (scipy.sparse.csr_array(table), []),
         flows=lambda: scipy.sparse.coo_array((od["commuters"], ends), shape=(957, 957)).tocsr(),
     )

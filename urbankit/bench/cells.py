@@ -7,17 +7,23 @@ import shutil
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from urbankit import __version__, registry
 from urbankit.bench.suite import Cell
 from urbankit.errors import UserError
 from urbankit.files import hash_json
+from urbankit.hashes import known_hash
+from urbankit.inputs import files_read
 from urbankit.manifest import recipe_hash
 from urbankit.recipe.components import components
 from urbankit.recipe.schema import Recipe
 from urbankit.runfolder import Run
+
+if TYPE_CHECKING:
+    from urbankit.city.city import City
 
 IRRELEVANT = {"name", "description", "report", "city"}
 """Keys of a recipe that change no number; of the city it is the content that counts."""
@@ -57,26 +63,36 @@ class Store:
 
     def __init__(self, out: Path) -> None:
         self.out = out
+        self._hash = cache(known_hash)
         self._sources: dict[Path, dict[str, Any]] = {}
         self._folders = {path.name.rsplit("-", 1)[-1]: path for path in sorted(out.glob("runs/*-*")) if path.is_dir()}
 
-    def run(self, cell: Cell, city: str, city_hash: str) -> Kept:
+    def run(self, cell: Cell, name: str, city: City) -> Kept:
         """The run of a cell on a city of this content; `UserError` where a run that it transfers from is no good."""
         recipe = cell.recipe.model_dump(mode="json", exclude=IRRELEVANT)
         if cell.recipe.transfer is not None:
             recipe["transfer"]["from"] = self._source(cell.recipe.transfer.source)
-        key = _key({"recipe": recipe, "city": city_hash, "versions": _versions(cell.recipe)})
-        name = "-".join([slug(cell.row), slug(city), f"seed{cell.seed}", key])
-        folder = self._folders.setdefault(key, self.out / "runs" / name)
+        key = _key({"recipe": recipe, **self._read(cell.recipe, city)})
+        label = "-".join([slug(cell.row), slug(name), f"seed{cell.seed}", key])
+        folder = self._folders.setdefault(key, self.out / "runs" / label)
         return Kept(key, folder, self.out / "logs" / f"{folder.name}.log")
 
-    def floors(self, recipe: Recipe, row: str, city: str, city_hash: str) -> Kept:
+    def floors(self, recipe: Recipe, row: str, name: str, city: City) -> Kept:
         """The floors of a recipe, a Parquet file: they depend on inputs, tasks and splits alone."""
         seen = recipe.model_dump(mode="json", include={"modalities", "views", "tasks", "evaluation"})
-        key = _key({"floors": seen, "city": city_hash, "versions": _versions(recipe)})
-        name = "-".join([slug(row), slug(city), key])
-        found = next(iter(sorted(self.out.glob(f"floors/*-{key}.parquet"))), self.out / "floors" / f"{name}.parquet")
-        return Kept(key, found, self.out / "logs" / f"floors-{name}.log")
+        key = _key({"floors": seen, **self._read(recipe, city)})
+        label = "-".join([slug(row), slug(name), key])
+        found = next(iter(sorted(self.out.glob(f"floors/*-{key}.parquet"))), self.out / "floors" / f"{label}.parquet")
+        return Kept(key, found, self.out / "logs" / f"floors-{label}.log")
+
+    def _read(self, recipe: Recipe, city: City) -> dict[str, Any]:
+        """What a recipe is computed from and by: content of its city, and of files beside it where it reads any."""
+        try:
+            files: Any = {key: [*read.values()] for key, read in files_read(recipe, city, self._hash).items()}
+        except (UserError, OSError) as error:  # which the run will tell of
+            files = str(error)
+        facts = {"city": city.content_hash, "versions": _versions(recipe)}
+        return facts | ({"files": files} if files else {})
 
     def _source(self, folder: Path) -> dict[str, Any]:
         """What a run hands on, by content: it may be moved, and its folder may come to hold another run."""

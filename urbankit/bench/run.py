@@ -241,12 +241,12 @@ class _Bench:
     def _run(self, store: Store, cell: Cell) -> _Work:
         city = self.cities[cell.row, cell.city]
         name = cell.city or city.name
-        return _Work(store.run(cell, name, city.content_hash), "run", cell.recipe, cell.row, name, cell.seed)
+        return _Work(store.run(cell, name, city), "run", cell.recipe, cell.row, name, cell.seed)
 
     def _floors(self, store: Store, place: tuple[str, str], recipe: Recipe) -> _Work:
         row, city = place[0], self.cities[place]
         name = place[1] or city.name
-        return _Work(store.floors(recipe, row, name, city.content_hash), "floors", recipe, row, name, None)
+        return _Work(store.floors(recipe, row, name, city), "floors", recipe, row, name, None)
 
     def _ground(self, cell: Cell) -> Ground:
         return Ground.of(cell.recipe, self.cities[cell.row, cell.city].content_hash)

@@ -17,12 +17,12 @@ from urbankit.city.paths import explain_missing, inside
 from urbankit.city.report import PrepareReport, SourceReport, source_report
 from urbankit.city.spec import CitySpec, load_city_spec
 from urbankit.errors import Problem, Problems, RunError, UserError
-from urbankit.files import hash_file, hash_json, read_json, write_json
+from urbankit.files import hash_file, hash_json, locked, read_json, write_json
 from urbankit.progress import Progress
 
 MANIFEST, REPORT = "manifest.json", "report.json"
 LOCK = ".lock"
-"""Held while captions are attached; another process may hold it, so that it is never removed."""
+"""Held while a city is prepared or captions are attached to it."""
 
 
 def prepare(
@@ -38,37 +38,35 @@ def prepare(
     working directory. Parts whose sources and keys are unchanged are kept as they are.
 
     A city is a city once its manifest says `complete`: a prepare that was killed leaves finished parts, and the same
-    call goes on from there. Raises `UserError` with all mistakes of the sources, and then leaves no folder where none
-    was; `RunError` when the disk is full.
+    call goes on from there. Who prepares the same folder, or attaches captions to it, takes turns. Raises `UserError`
+    with all mistakes of the sources, and then leaves no folder where none was; `RunError` when the disk is full.
     """
     spec_file = Path(spec)
     city = load_city_spec(spec_file)
     data_folder = Path(data) if data is not None else spec_file.parent
     out_folder = Path(out) if out is not None else Path("cities") / city.name
     _check_sources(city, spec_file, data_folder)
-    manifest = _open_folder(out_folder, city.name)
-    with _disk(out_folder):
+    _open_folder(out_folder, city.name)
+    existed = out_folder.exists()
+    _make(out_folder)
+    with _disk(out_folder), locked(out_folder / LOCK):
+        manifest = _open_folder(out_folder, city.name)  # as it is now that nobody else changes it
         context = Context(city, data_folder, out_folder, Problems(), progress or Progress(quiet=True))
-        _Preparation(context, manifest).run()
+        _Preparation(context, manifest, existed).run()
     return out_folder
 
 
 class _Preparation:
     """One call of `prepare`: decides what to keep, builds the rest, and writes only when nothing is wrong."""
 
-    def __init__(self, context: Context, manifest: dict[str, Any] | None) -> None:
+    def __init__(self, context: Context, manifest: dict[str, Any] | None, existed: bool) -> None:
         self.context, self.before = context, manifest or {}
         self.kept: dict[str, dict[str, Any]] = dict(self.before.get("parts", {}))
         self.done: dict[str, dict[str, Any]] = {}
         self.pending: list[tuple[Part, Built, SourceReport]] = []
-        self.existed, self.written = context.out.exists(), False
+        self.existed, self.written = existed, False
 
     def run(self) -> None:
-        out = self.context.out
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(Problem(f"cannot be created ({error.strerror}); choose another folder", out)) from None
         try:
             self._build()
         except UserError:
@@ -263,6 +261,13 @@ def _open_folder(out: Path, name: str) -> dict[str, Any] | None:
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise UserError(Problem(f"is not writable; choose another --out than {out}", nearest))
     return found if found is None or found.get("format") == FORMAT else {"name": name}
+
+
+def _make(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(Problem(f"cannot be created ({error.strerror}); choose another folder", out)) from None
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -138,6 +138,15 @@ def ellipsoidal_area_km2(regions: gpd.GeoDataFrame | gpd.GeoSeries) -> np.ndarra
     return lonlat.to_crs(equal_area).area.to_numpy() / 1e6
 
 
+def raster_files(path: str | Path) -> list[Path]:
+    """A raster's file and those beside it that say more of it, such as statistics and nodata, or a mask.
+
+    Raises `UserError` as `opened`.
+    """
+    with opened(path) as dataset:
+        return [Path(name) for name in dataset.files]
+
+
 @contextmanager
 def opened(path: str | Path) -> Iterator[rasterio.DatasetReader]:
     """A georeferenced raster, open for reading.

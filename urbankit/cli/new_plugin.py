@@ -31,5 +31,5 @@ def new_plugin(
     folder = write(name, kind, out)
     shown = Path(folder.name) if folder.parent == Path.cwd() else folder
     typer.echo(f"The package is in {shown}. Next:")
-    for command in (f"pip install -e {shown}", f"pytest {shown}", command_for(kind, name, shown)):
+    for command in (f'pip install -e "{shown}[test]"', f"pytest {shown}", command_for(kind, name, shown)):
         typer.echo(f"  {command}")

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from urbankit.city.paths import inside
 from urbankit.errors import Problem, UserError
-from urbankit.files import hash_file, hash_json
+from urbankit.files import hash_json
+from urbankit.hashes import known_hashes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -83,12 +84,18 @@ def provenance(name: str, path: Path) -> dict[str, str | None]:
     """What was loaded, for a manifest: its name, the hub's commit where that is known, and a hash of the weights.
 
     `path` is what `checkpoint_folder` or `weights_file` gave for `name`. The hash is the SHA-256 of the file, as the
-    hub shows it; of several files, of their hashes.
+    hub shows it, by `known_hash`; of several files, of their hashes.
     """
-    files = [path] if path.is_file() else [path / file for file in _first_kind([p.name for p in path.iterdir()])]
-    hashes = [hash_file(file) for file in files]
+    hashes = known_hashes(local_weights(path))
     weights = hashes[0] if len(hashes) == 1 else hash_json(hashes)
     return {"name": name, "commit": _commit(path if path.is_dir() else path.parent), "weights": weights}
+
+
+def local_weights(path: Path) -> list[Path]:
+    """The files of weights that are read of a local checkpoint, itself where it is a file; none of what is not here."""
+    if path.is_dir():
+        return [path / file for file in _first_kind([p.name for p in path.iterdir()])]
+    return [path] if path.is_file() else []
 
 
 def load_config(folder: Path, key: str) -> Any:

@@ -16,7 +16,8 @@ from urbankit.city.paths import explain_missing
 from urbankit.city.tables import numbers, read
 from urbankit.city.wording import some
 from urbankit.errors import Problem, Problems, UserError, closest
-from urbankit.files import hash_file, hash_json, read_json
+from urbankit.files import hash_json, read_json
+from urbankit.hashes import known_hashes
 from urbankit.modalities.feature_files import Features, read_features
 
 if TYPE_CHECKING:
@@ -69,13 +70,16 @@ def read_embeddings(path: Path, city: City, rules: Rules, key: str) -> Embedding
     return found
 
 
-def hash_embeddings(path: Path) -> str:
-    """SHA-256 of what `read_embeddings` reads of `path`: a file, a raster with the files beside it, or a folder."""
+def embedding_files(path: Path) -> list[Path]:
+    """The files that `read_embeddings` reads of `path`: it, a raster with the files beside it, or those of a folder.
+
+    Raises `UserError` for a raster that cannot be opened.
+    """
+    from urbankit.city.raster import raster_files
+
     if path.is_dir():
-        manifest = path / "manifest.json"
-        files = [manifest, *(path / Path(name).name for name in read_json(manifest)["files"])]
-        return hash_json([hash_file(file) for file in files])
-    return _hash_raster(path) if path.suffix.lower() in RASTERS else hash_file(path)
+        return sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+    return raster_files(path) if path.suffix.lower() in RASTERS else [path]
 
 
 # What `urbankit encode` wrote
@@ -173,10 +177,11 @@ def _band_means(
     """
     import torch
 
-    from urbankit.city.raster import zonal
+    from urbankit.city.raster import raster_files, zonal
     from urbankit.modalities.store import FeatureStore
 
-    store, content = FeatureStore(), hash_json(["band means 2", _hash_raster(path), city.content_hash, bands])
+    files = known_hashes(raster_files(path))
+    store, content = FeatureStore(), hash_json(["band means 2", files, city.content_hash, bands])
     kept = store.get(content)
     if kept is None:
         found = []
@@ -191,14 +196,6 @@ def _band_means(
         }
         store.put(content, kept)
     return kept["means"].numpy(), json.loads(kept["notes"].numpy().tobytes())
-
-
-def _hash_raster(path: Path) -> str:
-    """A hash of a raster and of the files beside it that say more of it: statistics and nodata, a mask."""
-    from urbankit.city.raster import opened
-
-    with opened(path) as dataset:
-        return hash_json([hash_file(file) for file in dataset.files])
 
 
 # Tables

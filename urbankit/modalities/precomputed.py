@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
-from urbankit.modalities.embedding_table import EmbeddingTable, Rules, hash_embeddings, read_embeddings
+from urbankit.modalities.embedding_table import EmbeddingTable, Rules, embedding_files, read_embeddings
 from urbankit.modalities.features import FeatureEncoder, FeatureParams
 from urbankit.modalities.standardise import Statistics
 
@@ -49,6 +50,10 @@ class Precomputed(FeatureEncoder):
             True, description="Standardise every number over the regions; false takes the vectors as they are."
         )
 
+    @classmethod
+    def reads(cls, params: Any, city: City) -> Sequence[Path]:
+        return embedding_files(params.file)
+
     _table: EmbeddingTable | None = None
 
     def features(self, city: City) -> tuple[np.ndarray, np.ndarray]:
@@ -58,9 +63,6 @@ class Precomputed(FeatureEncoder):
             self._table = read_embeddings(params.file, city, rules, f"modalities.{self.modality}")
             self.notes = self._table.notes
         return self._table.values, self._table.region
-
-    def loaded(self) -> dict[str, str | None]:
-        return {"name": str(self.params.file), "commit": None, "weights": hash_embeddings(self.params.file)}
 
     def names(self, city: City) -> list[str]:
         return self._table.names

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 from torch import nn
@@ -12,7 +12,10 @@ from torch import nn
 from urbankit.component import Params
 from urbankit.errors import Problem, UserError
 from urbankit.modalities.base import EncoderParams, ModalityEncoder
-from urbankit.modalities.checkpoints import provenance
+from urbankit.modalities.checkpoints import local_weights, provenance
+
+if TYPE_CHECKING:
+    from urbankit.city.city import City
 
 # The projections of queries and values, as the models of transformers name them.
 QUERY_AND_VALUE = (("q_proj", "v_proj"), ("query", "value"), ("q_lin", "v_lin"), ("q", "v"))
@@ -71,6 +74,10 @@ class CheckpointEncoder(ModalityEncoder):
     training_only = (*ModalityEncoder.training_only, "pretrained", "revision", "last_n", "lora")
     _weights: Path | None = None
     """The folder or file that `pretrained` was read from; set in `__init__`."""
+
+    @classmethod
+    def reads(cls, params: Any, city: City) -> Sequence[Path]:
+        return [] if params.pretrained is None else local_weights(Path(params.pretrained).expanduser())
 
     def loaded(self) -> dict[str, str | None] | None:
         if self._weights is None:

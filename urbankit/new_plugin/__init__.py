@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from urbankit import registry
+from urbankit import __version__, registry
 from urbankit.errors import Problems, UserError, closest
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -61,11 +61,13 @@ def new_plugin(name: str, kind: str, out: str | Path | None = None) -> Path:
         "name": component,
         "distribution": distribution,
         "package": distribution.replace("-", "_"),
-        "class": "".join(part.capitalize() for part in component.split("_")) + chosen.ending,
+        "class": _class_name(component, chosen.ending),
         "kind": chosen.kind,
         "word": chosen.kind.replace("_", " "),
         "module": kind,
         "about": chosen.about,
+        "sentence": chosen.about[0].upper() + chosen.about[1:],
+        "version": __version__,
         "use": chosen.use.format(name=component, folder=""),
     }
     _write(_files(kind, words), folder)
@@ -76,6 +78,12 @@ def command_for(kind: str, name: str, folder: Path) -> str:
     """The command that uses the component of a package written to `folder`."""
     chosen, component = KINDS[kind], _component(name)
     return chosen.use.format(name=component, folder=f"{folder.as_posix()}/")
+
+
+def _class_name(component: str, ending: str) -> str:
+    """`metro_lines` and `metro_lines_view` are both a `MetroLinesView`."""
+    stem = "".join(map(str.capitalize, component.split("_")))
+    return (stem.removesuffix(ending) or stem) + ending
 
 
 def _component(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The tiny city: every kind of source, and for each of them regions that lack it."""
+"""The tiny city: every kind of source, and for each of them regions that lack it; and one on a grid, full of equals."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import atexit
 import json
 import shutil
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,6 +56,15 @@ targets:
   density: {{table: targets.csv, region: region, column: density, unit: people/km²}}
   land_use: {{table: targets.csv, region: region, column: land_use, kind: classification}}
 """
+GRID = """\
+name: grid
+crs: {crs}
+regions: {{file: regions.gpkg, id: region}}
+poi: {{points: pois.csv, category: category, lon: lon, lat: lat}}
+flows: {{file: trips.csv, origin: origin, destination: destination, weight: trips, time: time}}
+tables:
+  census: {{file: census.csv, region: region}}
+"""
 BARE = "name: bare\ncrs: {crs}\nregions: {{file: regions.gpkg, id: region}}\n"
 
 
@@ -72,6 +82,22 @@ def shuffled_city() -> tuple[City, np.ndarray]:
 
 
 @cache
+def grid_city() -> City:
+    """20 square regions, equally near in fours, the last apart from the others and as near to two of them.
+
+    Its points of interest, flows and table are few and small whole numbers, so that regions are alike in these too.
+    """
+    return _prepared(GRID, np.arange(N), write_grid)
+
+
+@cache
+def shuffled_grid_city() -> tuple[City, np.ndarray]:
+    """As `shuffled_city`, of the grid: in the opposite order, so that whoever comes first comes last."""
+    order = np.arange(N)[::-1]
+    return _prepared(GRID, order, write_grid), order
+
+
+@cache
 def bare_city() -> City:
     """The regions of the tiny city, and nothing else."""
     return _prepared(BARE, np.arange(N))
@@ -80,7 +106,7 @@ def bare_city() -> City:
 def write_sources(folder: Path, order: np.ndarray, spec: str = SPEC) -> Path:
     """Write the sources to `folder`, the polygons in `order`, and return the path of the `city.yaml`."""
     draw = np.random.default_rng(11)
-    regions = _regions(draw)
+    regions = _regions(draw.uniform(-0.2, 0.2, (ROWS + 1, COLUMNS + 1, 2)), np.array([3000.0, 0.0]))
     regions.iloc[order].to_file(folder / "regions.gpkg", driver="GPKG", layer="regions")
     _write_satellite(folder / "satellite.tif", draw)
     _write_nightlight(folder / "nightlight.tif", draw)
@@ -97,11 +123,30 @@ def write_sources(folder: Path, order: np.ndarray, spec: str = SPEC) -> Path:
     return folder / "city.yaml"
 
 
-def _prepared(spec: str, order: np.ndarray) -> City:
+def write_grid(folder: Path, order: np.ndarray, spec: str = GRID) -> Path:
+    """As `write_sources`, of regions on a grid."""
+    draw = np.random.default_rng(11)
+    regions = _regions(np.zeros((ROWS + 1, COLUMNS + 1, 2)), np.array([3 * SIDE, -1.5 * SIDE]))
+    regions.iloc[order].to_file(folder / "regions.gpkg", driver="GPKG", layer="regions")
+    _write_nightlight(folder / "nightlight.tif", draw)
+    points, trips, census = _points(regions, draw), _trips(draw, share=1.0), _census(draw)
+    points["category"] = np.array(CATEGORIES)[np.arange(len(points)) % 2]
+    # One from every other region to every other, and the same again for the rest.
+    ends = trips["origin"].str[1:].astype(int) + trips["destination"].str[1:].astype(int)
+    trips = trips[ends % 2 == 0].assign(trips=1)
+    census[["income", "age", "rooms"]] = np.round(census[["income", "age", "rooms"]] / 40)
+    points.to_csv(folder / "pois.csv", index=False)
+    trips.to_csv(folder / "trips.csv", index=False)
+    census.to_csv(folder / "census.csv", index=False)
+    (folder / "city.yaml").write_text(spec.format(crs=CRS), encoding="utf-8")
+    return folder / "city.yaml"
+
+
+def _prepared(spec: str, order: np.ndarray, write: Callable[..., Path] = write_sources) -> City:
     folder = Path(tempfile.mkdtemp(prefix="urbankit-tiny-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     (folder / "sources").mkdir()
-    return City.prepare(write_sources(folder / "sources", order, spec), out=folder / "prepared")
+    return City.prepare(write(folder / "sources", order, spec), out=folder / "prepared")
 
 
 def _id(region: int) -> str:
@@ -112,17 +157,18 @@ def _text(number: int) -> str:
     return f"{WORDS[number % len(WORDS)]}, seen {number} times"
 
 
-def _regions(draw: np.random.Generator) -> gpd.GeoDataFrame:
-    """Four-sided regions that share their corners, none like another, the last one 3 km off."""
+def _regions(moved: np.ndarray, apart: np.ndarray) -> gpd.GeoDataFrame:
+    """Four-sided regions that share their corners, which are `moved` by so much [5, 6, 2] of a side, the last one
+    `apart` from its place by so many metres [2]."""
     import geopandas as gpd
     import shapely
 
     x, y = np.meshgrid(np.arange(COLUMNS + 1), np.arange(ROWS + 1))
-    corners = np.stack([x, y], axis=2) + draw.uniform(-0.2, 0.2, (ROWS + 1, COLUMNS + 1, 2))
+    corners = np.stack([x, y], axis=2) + moved
     corners = np.array([WEST, SOUTH]) + SIDE * corners
     around = [corners[:-1, :-1], corners[:-1, 1:], corners[1:, 1:], corners[1:, :-1]]
     rings = np.stack(around, axis=2).reshape(N, 4, 2)
-    rings[ISLAND] += [3000.0, 0.0]
+    rings[ISLAND] += apart
     return gpd.GeoDataFrame({"region": [_id(i) for i in range(N)]}, geometry=shapely.polygons(rings), crs=CRS)
 
 
@@ -183,13 +229,13 @@ def _points(regions: gpd.GeoDataFrame, draw: np.random.Generator) -> pd.DataFram
     return pd.DataFrame({"lon": lonlat[:, 0], "lat": lonlat[:, 1], "category": category})
 
 
-def _trips(draw: np.random.Generator) -> pd.DataFrame:
-    """Trips between most pairs of regions at some hour of a week, as many as no other pair has."""
+def _trips(draw: np.random.Generator, share: float = 0.7) -> pd.DataFrame:
+    """Trips between a share of the pairs of regions at some hour of a week, as many as no other pair has."""
     import pandas as pd
 
     ends = [i for i in range(N) if i not in LACKS["flows"]]
     origin, destination = (part.ravel() for part in np.meshgrid(ends, ends))
-    kept = draw.random(len(origin)) < 0.7
+    kept = draw.random(len(origin)) < share
     origin, destination = origin[kept], destination[kept]
     time = np.datetime64("2024-03-04T00:00:00") + draw.integers(0, 7 * 24, len(origin)).astype("timedelta64[h]")
     trips = 1 + draw.permutation(len(origin))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from urbankit.testing.city import bare_city, shuffled_city, tiny_city
+from urbankit.testing.city import bare_city, grid_city, shuffled_city, shuffled_grid_city, tiny_city
 from urbankit.testing.subject import Check, Subject
 from urbankit.views.base import ViewGraph
 
@@ -36,15 +36,30 @@ def builds_the_same_again(subject: Subject) -> Iterator[str]:
 
 def follows_the_regions(subject: Subject) -> Iterator[str]:
     """Regions in another order give the same view in that order."""
-    city, order = shuffled_city()
-    plain, moved = _built(subject, tiny_city()), _built(subject, city)
-    expected = plain.adjacency.toarray()[order][:, order]
-    apart = np.abs(moved.adjacency.toarray() - expected) > 1e-5 * np.maximum(1, np.abs(expected))
-    if apart.any() or (moved.present != plain.present[order]).any():
+    if differing := _differing(subject, tiny_city(), *shuffled_city()):
         yield (
-            f"of regions in another order {int(apart.sum())} weights are others; compute them from what the regions "
-            "have, not from where they stand in the table, and break ties by value"
+            f"of regions in another order {differing} weights are others; compute them from what the regions have, not "
+            "from where they stand in the table, and break ties by value"
         )
+
+
+def chooses_among_equals_by_place(subject: Subject) -> Iterator[str]:
+    """On a grid, where many regions are equally near or alike, the order of the regions chooses none of them."""
+    city = grid_city()
+    if subject.create().requires(city) is None and (differing := _differing(subject, city, *shuffled_grid_city())):
+        yield (
+            f"of regions on a grid in another order {differing} weights are others: where several are equally near, or "
+            "alike, it is their order in the table that chooses; let the order of places choose, "
+            "urbankit.views.base.place_order(city)"
+        )
+
+
+def _differing(subject: Subject, city: City, moved: City, order: np.ndarray) -> int:
+    """How many weights, and regions present, are others of `moved`, whose region i is region `order[i]` of `city`."""
+    plain, other = _built(subject, city), _built(subject, moved)
+    expected = plain.adjacency.toarray()[order][:, order]
+    apart = np.abs(other.adjacency.toarray() - expected) > 1e-5 * np.maximum(1, np.abs(expected))
+    return int(apart.sum() + (other.present != plain.present[order]).sum())
 
 
 def _built(subject: Subject, city: City) -> ViewGraph:
@@ -60,4 +75,4 @@ def _graph_faults(graph: object, city: City) -> Iterator[str]:
         yield f"build() gives a view of {len(graph.present)} regions; expected the city's {city.n_regions}"
 
 
-CHECKS: tuple[Check, ...] = (served, builds_the_same_again, follows_the_regions)
+CHECKS: tuple[Check, ...] = (served, builds_the_same_again, follows_the_regions, chooses_among_equals_by_place)

@@ -45,6 +45,11 @@ class ViewGraph:
         object.__setattr__(self, "adjacency", adjacency)
         object.__setattr__(self, "present", present)
 
+    def placed(self, order: np.ndarray) -> ViewGraph:
+        """The view in which region `order[i]` is what region i is in this one."""
+        back = np.argsort(order)
+        return ViewGraph(self.adjacency[back][:, back], self.present[back])
+
     def __repr__(self) -> str:
         return f"ViewGraph({len(self.present)} regions, {self.present.sum()} present, {self.adjacency.nnz} edges)"
 
@@ -65,7 +70,7 @@ class View(Component, ABC):
 
 
 class FlowView(View):
-    """Builds a view of the flows between regions: give `of_flows`."""
+    """Builds a view of the flows between regions: give `of_flows`, which sees them in `place_order`."""
 
     def flows(self, city: City) -> scipy.sparse.csr_array | None:
         """The flows [N, N] that the view is made of, row = origin; None without any."""
@@ -78,7 +83,8 @@ class FlowView(View):
         flows = self.flows(city)
         if flows is None:
             raise ValueError(self.requires(city))
-        return self.of_flows(flows)
+        order = place_order(city)
+        return self.of_flows(flows[order][:, order]).placed(order)
 
     @abstractmethod
     def of_flows(self, flows: scipy.sparse.csr_array) -> ViewGraph:
@@ -131,6 +137,15 @@ class PairParams(component.Params):
         Raises as `keeps_every_pair`.
         """
         return None if self.keeps_every_pair(n) else self.top_k or DEFAULT_TOP_K
+
+
+def place_order(city: City) -> np.ndarray:
+    """The regions from south to north, then west to east by their centroids, by id where those coincide; int64 [N].
+
+    It is the same order of places however the city's table of regions is sorted. What chooses among equals, such as
+    the k nearest on a grid, sees the regions in it, so that the choice is of places too.
+    """
+    return np.lexsort((city.region_ids, *city.xy.T))
 
 
 def symmetric_union(adjacency: scipy.sparse.csr_array) -> scipy.sparse.csr_array:

@@ -10,7 +10,7 @@ from pydantic import Field
 from scipy.spatial import cKDTree
 
 from urbankit.errors import UserError
-from urbankit.views.base import DEFAULT_TOP_K, PairParams, View, ViewGraph, symmetric_union
+from urbankit.views.base import DEFAULT_TOP_K, PairParams, View, ViewGraph, place_order, symmetric_union
 
 if TYPE_CHECKING:
     from urbankit.city.city import City
@@ -46,7 +46,8 @@ class DistanceView(View):
             i, j = np.divmod(np.arange(n * n), max(n, 1))
             i, j = i[i != j], j[i != j]
         else:
-            i, j = self._near(km)
+            order = place_order(city)
+            i, j = (order[ends] for ends in self._near(km[order]))
         apart = np.maximum(np.hypot(*(km[i] - km[j]).T), self.params.nearest_km)
         weights = scipy.sparse.csr_array((apart**-self.params.power, (i, j)), shape=(n, n))
         return ViewGraph(symmetric_union(weights), np.ones(n, dtype=bool))

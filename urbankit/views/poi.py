@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse
 from pydantic import Field
 
-from urbankit.views.base import PairParams, View, ViewGraph
+from urbankit.views.base import PairParams, View, ViewGraph, place_order
 from urbankit.views.similarity import cosine_similarity
 
 if TYPE_CHECKING:
@@ -37,8 +37,9 @@ class PoiView(View):
         counts = city.poi_counts()
         if counts is None:
             raise ValueError(self.requires(city))
-        compared, present = _compared(counts[0], self.params.counts)
-        return ViewGraph(cosine_similarity(compared, self.params.kept(len(present))), present)
+        order = place_order(city)
+        compared, present = _compared(counts[0][order], self.params.counts)
+        return ViewGraph(cosine_similarity(compared, self.params.kept(len(present))), present).placed(order)
 
 
 def _compared(counts: scipy.sparse.csr_array, how: str) -> tuple[np.ndarray, np.ndarray]:

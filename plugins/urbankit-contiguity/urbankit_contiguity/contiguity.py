@@ -9,7 +9,7 @@ import scipy.sparse
 from pydantic import Field, model_validator
 
 import urbankit
-from urbankit.views.base import View, ViewGraph
+from urbankit.views.base import View, ViewGraph, place_order
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -54,11 +54,13 @@ class Contiguity(View):
                 raise ValueError("`gap_m` goes with `border: queen`: across a gap a border is neither line nor point")
             return self
 
+    params: Params
+
     def build(self, city: City) -> ViewGraph:
         polygons = city.regions.geometry
         adjacency = self._borders(polygons)
         if self.params.islands == "nearest" and len(polygons) > 1:
-            adjacency = _with_islands(adjacency, polygons)
+            adjacency = _with_islands(adjacency, polygons, place_order(city))
         return ViewGraph(adjacency, np.diff(adjacency.indptr) > 0)
 
     def _borders(self, polygons: gpd.GeoSeries) -> scipy.sparse.csr_array:
@@ -82,12 +84,18 @@ class Contiguity(View):
         return weights / 1000 if self.params.weight == "length" else weights
 
 
-def _with_islands(adjacency: scipy.sparse.csr_array, polygons: gpd.GeoSeries) -> scipy.sparse.csr_array:
-    """The adjacency with an edge, both ways, from each region that has none to the nearest other."""
+def _with_islands(
+    adjacency: scipy.sparse.csr_array, polygons: gpd.GeoSeries, order: np.ndarray
+) -> scipy.sparse.csr_array:
+    """The adjacency with an edge, both ways, from each region that has none to the nearest other, of several equally
+    near the first in `order`."""
     islands = np.flatnonzero(np.diff(adjacency.indptr) == 0)
     if not len(islands):
         return adjacency
     weight = np.median(adjacency.data) if adjacency.nnz else 1.0
-    found, nearest = polygons.sindex.nearest(polygons.iloc[islands], return_all=False, exclusive=True)
+    found, nearest = polygons.sindex.nearest(polygons.iloc[islands], return_all=True, exclusive=True)
+    by_place = np.lexsort((np.argsort(order)[nearest], found))
+    found, first = np.unique(found[by_place], return_index=True)
+    nearest = nearest[by_place][first]
     edges = scipy.sparse.csr_array((np.full(len(found), weight), (islands[found], nearest)), shape=adjacency.shape)
     return adjacency.maximum(edges).maximum(edges.T).tocsr()

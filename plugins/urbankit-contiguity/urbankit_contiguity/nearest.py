@@ -9,7 +9,7 @@ import scipy.sparse
 from pydantic import Field
 
 import urbankit
-from urbankit.views.base import View, ViewGraph
+from urbankit.views.base import View, ViewGraph, place_order
 
 if TYPE_CHECKING:
     from urbankit.city.city import City
@@ -35,13 +35,16 @@ class Nearest(View):
             0.01, gt=0, description="Distances below this count as this: centroids may coincide, and 1/0 is no weight."
         )
 
+    params: Params
+
     def build(self, city: City) -> ViewGraph:
-        adjacency = self._directed(np.asarray(city.xy, dtype=np.float64) / 1000)
+        order = place_order(city)
+        adjacency = self._directed(np.asarray(city.xy, dtype=np.float64)[order] / 1000)
         if self.params.pairs == "either":
             adjacency = adjacency.maximum(adjacency.T).tocsr()
         elif self.params.pairs == "mutual":
             adjacency = adjacency.minimum(adjacency.T).tocsr()
-        return ViewGraph(adjacency, np.ones(city.n_regions, dtype=bool))
+        return ViewGraph(adjacency, np.ones(city.n_regions, dtype=bool)).placed(order)
 
     def _directed(self, km: np.ndarray) -> scipy.sparse.csr_array:
         """Weights float64 [N, N] from each region to its nearest, of centroids `km` [N, 2]."""
@@ -50,10 +53,8 @@ class Nearest(View):
         n, k = len(km), min(self.params.k, len(km) - 1)
         if k < 1:
             return scipy.sparse.csr_array((n, n))
-        # In an order of places, so that on a grid it is not that of the table which decides between the equally near.
-        order = np.lexsort(km.T)
-        found = Graph.build_knn(_told_apart(km[order]), k=k).sparse.tocoo()
-        i, j = (order[end[found.row != found.col]] for end in (found.row, found.col))
+        found = Graph.build_knn(_told_apart(km), k=k).sparse.tocoo()
+        i, j = (end[found.row != found.col] for end in (found.row, found.col))
         weights = np.ones(len(i))
         if self.params.weight == "inverse":
             weights = 1 / np.maximum(np.hypot(*(km[i] - km[j]).T), self.params.nearest_km)

@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from rasterio.transform import from_origin
 from urbankit_raster.encoder import Raster
 
-from urbankit import UserError, testing
+from urbankit import Recipe, UserError, testing
+from urbankit.inputs import changed_files, files_read
 
 EAST, NORTH = 500_000.0, 4_500_000.0
 
@@ -174,3 +175,32 @@ def test_valid_cells_alone_have_no_logarithm(tmp_path):
     file = write(tmp_path / "one.tif", np.ones((1, 2, 2), dtype=np.float32))
     found, _ = features(squares((0, 0, 2)), file, statistics=["valid"], quantiles=[], scale="log")
     assert found["band 1 valid"] == pytest.approx([1.0])
+
+
+def test_its_file_and_those_beside_it_are_known_by_content(tmp_path):
+    """A run is not resumed with others, and a bench runs again."""
+    path = write(tmp_path / "light.tif", np.ones((1, 4, 4), np.float32))
+    recipe = Recipe.load(
+        {
+            "name": "two",
+            "city": {"prepared": str(testing.tiny_city().path)},
+            "modalities": {
+                "light": {"name": "raster", "file": path},
+                "night": {"name": "raster", "file": "nightlight.tif"},
+            },
+            "method": {"name": "urbanmmcl", "alignments": []},
+        }
+    )
+    before = files_read(recipe, testing.tiny_city())
+    assert {key: list(map(Path, read)) for key, read in before.items()} == {
+        "modalities.light": [Path(path)],
+        "modalities.night": [testing.tiny_city().source("nightlight.tif")],
+    }
+    (tmp_path / "light.tif.aux.xml").write_text("<PAMDataset/>")
+    beside = files_read(recipe, testing.tiny_city())
+    write(tmp_path / "light.tif", np.full((1, 4, 4), 2, np.float32))
+    (tmp_path / "light.tif.aux.xml").unlink(missing_ok=True)
+    changed = files_read(recipe, testing.tiny_city())
+    for now in (beside, changed):
+        (told,) = changed_files(before, now)
+        assert told.startswith(f"modalities.light reads {tmp_path}")

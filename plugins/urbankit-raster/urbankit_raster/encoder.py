@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from urbankit.city.raster import cell_statistics, opened
+from urbankit.city.raster import cell_statistics, opened, raster_files
 from urbankit.errors import UserError
 from urbankit.modalities.features import FeatureEncoder, FeatureParams
 
@@ -73,8 +73,14 @@ class Raster(FeatureEncoder):
                 raise ValueError("there is nothing to compute: name some `statistics` or `quantiles`")
             return self
 
+    params: Params
+
+    @classmethod
+    def reads(cls, params: Any, city: City) -> list[Path]:
+        return raster_files(_path(params.file, city))
+
     def features(self, city: City) -> tuple[np.ndarray, np.ndarray]:
-        path, operations = self._path(city), self._operations()
+        path, operations = _path(self.params.file, city), self._operations()
         tables = [
             cell_statistics(path, city.regions, operations, band, self.params.nodata) for band in self._bands(path)
         ]
@@ -83,11 +89,8 @@ class Raster(FeatureEncoder):
         return np.hstack([self._scaled(table)[region] for table in tables]), region
 
     def names(self, city: City) -> list[str]:
-        return [f"band {band} {name}" for band in self._bands(self._path(city)) for name in self._columns()]
-
-    def _path(self, city: City) -> Path:
-        path = Path(self.params.file).expanduser()
-        return path if path.is_absolute() else city.source(self.params.file)
+        bands = self._bands(_path(self.params.file, city))
+        return [f"band {band} {name}" for band in bands for name in self._columns()]
 
     def _bands(self, path: Path) -> list[int]:
         if self.params.bands is not None:
@@ -115,3 +118,8 @@ class Raster(FeatureEncoder):
                 )
             table = table.assign(**np.log1p(table[cells]))
         return table[self._columns()].to_numpy(np.float64)
+
+
+def _path(file: str, city: City) -> Path:
+    path = Path(file).expanduser()
+    return path if path.is_absolute() else city.source(file)

@@ -1,0 +1,120 @@
+"""Processes that change one city take turns: those that prepare it, and those that attach captions to it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from urbankit.city import parts
+from urbankit.city.attach import attach_captions
+from urbankit.city.city import City
+from urbankit.city.prepare import LOCK
+from urbankit.city.spec import Captions
+from urbankit.errors import UserError
+from urbankit.files import locked
+from urbankit.testing.city import GRID, N, write_grid
+
+SPEC = Captions(file="rsi.jsonl", region="region", text="text")
+
+
+@pytest.fixture
+def city(tmp_path: Path) -> City:
+    """A prepared city of regions, points, flows and a table; beside it captions of its regions."""
+    (tmp_path / "sources").mkdir()
+    lines = [json.dumps({"region": f"r{i:02d}", "text": f"place {i}"}) for i in range(N)]
+    (tmp_path / "rsi.jsonl").write_text("\n".join(lines))
+    return City.prepare(write_grid(tmp_path / "sources", np.arange(N)), out=tmp_path / "city")
+
+
+def begun(work: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
+    """A thread that does the work, and where its result will be, an exception too."""
+    results: list[Any] = []
+
+    def do() -> None:
+        try:
+            results.append(work())
+        except Exception as error:
+            results.append(error)
+
+    thread = threading.Thread(target=do, daemon=True)
+    thread.start()
+    return thread, results
+
+
+def ended(thread: threading.Thread, results: list[Any]) -> Any:
+    thread.join(60)
+    (result,) = results
+    return result
+
+
+def test_captions_wait_for_a_prepare_and_are_attached_to_what_it_made(city, tmp_path, monkeypatch):
+    changing, go_on = threading.Event(), threading.Event()
+    build = parts.flows_part
+
+    def slow(*arguments: Any) -> Any:
+        changing.set()
+        go_on.wait(60)
+        return build(*arguments)
+
+    monkeypatch.setattr(parts, "flows_part", slow)
+    spec = tmp_path / "sources" / "city.yaml"
+    spec.write_text(GRID.format(crs="EPSG:32618").replace(", time: time", ""))
+    preparing = begun(lambda: City.prepare(spec, out=city.path))
+    assert changing.wait(60)
+    attaching = begun(lambda: attach_captions(city, "rsi", SPEC, tmp_path))
+    attaching[0].join(0.5)
+    assert attaching[0].is_alive()
+    go_on.set()
+    prepared, attached = ended(*preparing), ended(*attaching)
+    assert attached.caption_sources == ["rsi"] and len(attached.captions("rsi")) == N
+    assert attached.part_hashes("flows") == prepared.part_hashes("flows") != city.part_hashes("flows")
+
+
+def test_a_prepare_waits_for_captions_and_sees_them(city, tmp_path):
+    with locked(city.path / LOCK):
+        preparing = begun(lambda: City.prepare(tmp_path / "sources" / "city.yaml", out=city.path))
+        preparing[0].join(0.5)
+        assert preparing[0].is_alive()
+    assert ended(*preparing).content_hash == city.content_hash
+    attached = attach_captions(city, "rsi", SPEC, tmp_path)
+    (file,) = attached.manifest["parts"]["captions.rsi"]["files"]
+    assert City.prepare(tmp_path / "sources" / "city.yaml", out=city.path).caption_sources == []
+    assert not (city.path / file).exists()
+
+
+def test_who_waits_for_one_that_fails_begins_anew(city, tmp_path):
+    """The first leaves no folder where none was, and so no lock that the second could have waited for."""
+    spec, out = tmp_path / "sources" / "city.yaml", tmp_path / "new"
+    right = spec.read_text()
+    with locked(out / LOCK):
+        spec.write_text(right.replace("column: category", "").replace("category: category", "category: kind"))
+        wrong = begun(lambda: City.prepare(spec, out=out))
+        wrong[0].join(0.5)
+        spec.write_text(right)
+        well = begun(lambda: City.prepare(spec, out=out))
+        well[0].join(0.5)
+        assert wrong[0].is_alive() and well[0].is_alive()
+    assert isinstance(ended(*wrong), UserError)
+    assert ended(*well).n_regions == City.open(out).n_regions == N
+
+
+def test_a_lock_that_was_removed_is_waited_for_anew(tmp_path):
+    lock = tmp_path / "folder" / "lock"
+
+    def waits() -> bool:
+        with locked(lock), pytest.raises(BlockingIOError), locked(lock, wait=False):
+            raise AssertionError("two hold one lock")
+        return lock.exists()
+
+    with locked(lock):
+        waiting = begun(waits)
+        waiting[0].join(0.3)
+        lock.unlink()
+        lock.parent.rmdir()
+    assert ended(*waiting) is True

@@ -1,0 +1,111 @@
+"""Files that components read beside the city: a run records their content, and a bench knows its runs by it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from urbankit import testing
+from urbankit.bench.cells import Store
+from urbankit.bench.suite import load_plan
+from urbankit.errors import UserError
+from urbankit.inputs import files_read
+from urbankit.pipeline import run
+from urbankit.progress import Progress
+from urbankit.recipe.schema import Recipe
+
+
+def write_table(path: Path, first: float = 0.0) -> Path:
+    values = np.random.default_rng(0).normal(size=(20, 2))
+    values[0] = first
+    pd.DataFrame(values, columns=["a", "b"]).assign(region_id=testing.tiny_city().region_ids).to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture
+def small(tiny_recipe: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
+    """A recipe whose one modality is a table beside the city, `table.csv`."""
+    write_table(tmp_path / "table.csv")
+    changes = {
+        "city": {"prepared": str(testing.tiny_city().path)},
+        "modalities": {"alpha": {"name": "precomputed", "file": str(tmp_path / "table.csv")}},
+        "views": {"distance": {"name": "distance"}},
+        "tasks": {"density": {}},
+        "pretrain": {"epochs": 1},
+        "finetune": {"epochs": 1, "update": []},
+        "evaluation": {"seeds": [0], "splits": ["random"], "floors": ["mean"]},
+    }
+    recipe = tiny_recipe | changes
+    recipe["method"]["alignments"] = []
+    return recipe
+
+
+def keys(recipe: dict[str, Any], folder: Path) -> tuple[str, str]:
+    """Those of the run and of the floors in a bench."""
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    (cell,) = load_plan({"seeds": [0], "runs": {"it": str(folder / "recipe.yaml")}}).cells
+    store, city = Store(folder / "bench"), testing.tiny_city()
+    return store.run(cell, "tiny", city).key, store.floors(cell.recipe, "it", "tiny", city).key
+
+
+def test_a_resumed_run_needs_the_files_that_it_began_with(small, tmp_path):
+    def again(**options: Any) -> None:
+        run(Recipe.load(small), tmp_path / "run", progress=Progress(quiet=True), **options)
+
+    again()
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    ((path, digest),) = manifest["files"]["modalities.alpha"].items()
+    assert path == str(tmp_path / "table.csv") and len(digest) == 64
+    write_table(tmp_path / "table.csv", first=1)
+    with pytest.raises(UserError, match=r"changed since this run began: modalities\.alpha reads .*table\.csv\. Put"):
+        again(resume=True)
+    write_table(tmp_path / "table.csv")
+    again(resume=True)
+
+
+def test_a_bench_knows_runs_and_floors_by_the_content_of_files(small, tmp_path):
+    before = keys(small, tmp_path)
+    assert keys(small, tmp_path) == before
+    write_table(tmp_path / "table.csv", first=1)
+    changed = keys(small, tmp_path)
+    assert not set(before) & set(changed)
+    (tmp_path / "table.csv").unlink()  # that the run will tell of
+    assert not set(keys(small, tmp_path)) & {*before, *changed}
+    write_table(tmp_path / "table.csv")
+    assert keys(small, tmp_path) == before
+
+
+def test_a_bench_hashes_a_file_once(small, tmp_path, monkeypatch):
+    import urbankit.bench.cells as cells
+
+    read: list[Path] = []
+    plain = cells.known_hash
+    monkeypatch.setattr(cells, "known_hash", lambda path: read.append(path) or plain(path))
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(small))
+    plan = load_plan({"seeds": [0, 1, 2], "runs": {"it": str(tmp_path / "recipe.yaml")}})
+    store = Store(tmp_path / "bench")
+    assert len({store.run(cell, "tiny", testing.tiny_city()).key for cell in plan.cells}) == 3
+    assert read == [tmp_path / "table.csv"]
+
+
+def test_weights_in_a_folder_are_files_that_are_read(small, tmp_path):
+    """Without reading them as weights: a folder that is none is known by its files too."""
+    (tmp_path / "clip").mkdir()
+    weights = tmp_path / "clip" / "model.safetensors"
+    weights.write_bytes(b"weights")
+    small["modalities"] = {"rsi": {"name": "vit", "pretrained": str(tmp_path / "clip")}}
+    recipe = Recipe.load(small)
+    before = files_read(recipe, testing.tiny_city())
+    assert list(before) == ["modalities.rsi"] and list(before["modalities.rsi"]) == [str(weights)]
+    weights.write_bytes(b"others")
+    assert files_read(recipe, testing.tiny_city()) != before
+
+
+def test_what_reads_nothing_beside_the_city_has_no_files(tiny_recipe):
+    assert files_read(Recipe.load(tiny_recipe), testing.tiny_city()) == {}
