@@ -375,12 +375,13 @@ class _Run:
     def _report(self) -> None:
         from urbankit.report import write_report
         from urbankit.report.figures import draw_all
+        from urbankit.report.subject import Subject
         from urbankit.runfolder import Run
 
         run_ = Run.open(self.folder)
         if self.recipe.report.figures:
             draw_all(run_, self.city)
-        write_report(run_, self.city)
+        write_report(Subject.of(run_, self.city))
 
 
 def _blocks(method: Method) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from urbankit.cli import (
     list_components,
     new_plugin,
     prepare,
+    report,
     run,
     schema,
     show,
@@ -37,6 +38,7 @@ app.command("run")(run.run)
 app.command("validate")(validate.validate)
 app.command("list-components")(list_components.list_components)
 app.command("show")(show.show)
+app.command("report")(report.report)
 app.command("bench")(bench.bench)
 app.command("compare")(compare.compare)
 app.command("prepare")(prepare.prepare)

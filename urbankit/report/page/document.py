@@ -20,7 +20,7 @@ def document(title: str, body: str, data: Mapping[str, Any]) -> str:
     The policy in its head lets a browser run the one script and style that are part of it, known by their hashes, and
     load nothing: markup that came in with a name would stay text, and if it did not, it would still do nothing.
     """
-    style, script = _asset("style.css"), "\n".join(['"use strict";', *map(_asset, SCRIPTS)])
+    style, script = _asset("style.css"), "\n".join(['(() => {\n"use strict";', *map(_asset, SCRIPTS), "})();"])
     policy = (
         f"default-src 'none'; script-src {_source(script)}; style-src {_source(style)}; img-src data:; "
         "base-uri 'none'; form-action 'none'"

@@ -38,7 +38,7 @@ def run_section(subject: Subject, recipe: RawRecipe) -> str:
     manifest = subject.run.manifest
     notes = [str(note) for note in manifest.get("notes") or []]
     noted = f"<h3>Notes of the run</h3>{bullets(notes)}" if notes else ""
-    return section("run", "What was run", pairs(_facts(subject, recipe, manifest)) + noted)
+    return section("about", "What was run", pairs(_facts(subject, recipe, manifest)) + noted)
 
 
 def _facts(subject: Subject, recipe: RawRecipe, manifest: dict[str, Any]) -> Iterator[tuple[str, Any]]:

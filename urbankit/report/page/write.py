@@ -48,7 +48,7 @@ def write_report(subject: Subject, path: Path | None = None) -> Written:
     title = f"{name} on {run.manifest.get('city') or (subject.city.name if subject.city else 'a city')}"
 
     parts = {
-        "run": ("Run", missing.attempt("No summary", lambda: sections.run_section(subject, recipe), "")),
+        "about": ("Run", missing.attempt("No summary", lambda: sections.run_section(subject, recipe), "")),
         "results": ("Results", missing.attempt("No results", lambda: sections.results_section(run, recipe), "")),
     }
     data = {}
