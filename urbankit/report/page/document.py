@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
 from html import escape
 from importlib import resources
 from typing import Any
@@ -14,15 +13,15 @@ SCRIPTS = ("data.js", "colours.js", "shapes.js", "map.js", "legend.js", "panel.j
 """In the order in which they are joined: each uses what stands before it."""
 
 
-def document(title: str, body: str, data: Mapping[str, Any]) -> str:
-    """The page: `body` is HTML whose texts are escaped; each of `data` is JSON under the id `data-KEY`.
+def document(title: str, body: str) -> str:
+    """The page around `body`, HTML whose texts are escaped.
 
-    The policy in its head lets a browser run the one script and style that are part of it, known by their hashes, and
-    load nothing: markup that came in with a name would stay text, and if it did not, it would still do nothing.
+    The policy in its head lets a browser run the script and the style that belong to it, known by their hashes, and
+    load nothing: markup that came in with a name is text, and if it were not, it would still do nothing.
     """
-    style, script = _asset("style.css"), "\n".join(['(() => {\n"use strict";', *map(_asset, SCRIPTS), "})();"])
+    style = _asset("style.css")
     policy = (
-        f"default-src 'none'; script-src {_source(script)}; style-src {_source(style)}; img-src data:; "
+        f"default-src 'none'; script-src {_source(_script())}; style-src {_source(style)}; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
     return (
@@ -30,10 +29,22 @@ def document(title: str, body: str, data: Mapping[str, Any]) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{escape(title)}</title>\n<style>{style}</style></head>\n<body>\n{body}\n"
-        + "".join(f'<script type="application/json" id="data-{key}">{_json(data[key])}</script>\n' for key in data)
-        + f"<script>{script}</script>\n</body></html>\n"
+        f"<title>{escape(title)}</title>\n<style>{style}</style></head>\n<body>\n{body}\n</body></html>\n"
     )
+
+
+def program() -> str:
+    """The script, which draws the map of the data above it."""
+    return f"<script>{_script()}</script>\n"
+
+
+def data_block(key: str, value: Any) -> str:
+    """JSON that the script finds under the id `data-KEY`."""
+    return f'<script type="application/json" id="data-{key}">{_json(value)}</script>\n'
+
+
+def _script() -> str:
+    return "\n".join(['(() => {\n"use strict";', *map(_asset, SCRIPTS), "})();"])
 
 
 def _json(value: Any) -> str:

@@ -48,13 +48,12 @@ zoom; 0 shows all. Shift and an arrow goes from region to region, Enter chooses 
 </div></section>"""
 
 
-def map_data(regions: gpd.GeoDataFrame, title: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
+def map_data(regions: gpd.GeoDataFrame, runs: list[dict[str, Any]]) -> dict[str, Any]:
     """What the script reads: ids, areas and outlines of the regions, and what each run says of them."""
     ids = [str(name) for name in regions["region_id"]]
     names = [_text(name) for name in regions["name"]] if "name" in regions else None
     area = regions["area_km2"] if "area_km2" in regions else regions.geometry.area / 1e6
     return {
-        "title": title,
         "none": NOT_THERE,
         "regions": {"ids": ids, "names": names, "area": pack_floats(area)},
         "outlines": outlines(regions),

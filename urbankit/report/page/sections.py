@@ -13,9 +13,9 @@ from urbankit.report.page.markup import bullets, code, details, pairs, paragraph
 from urbankit.report.page.recipe import RawRecipe
 
 if TYPE_CHECKING:
+    from urbankit.city.city import City
     from urbankit.city.report import PrepareReport
     from urbankit.report.figures import Figures
-    from urbankit.report.subject import Subject
     from urbankit.runfolder import Run
 
 
@@ -33,23 +33,25 @@ def notice(missing: list[str]) -> str:
     return f'<aside class="notice" aria-label="What is missing"><h2>What is missing</h2>{bullets(missing)}</aside>'
 
 
-def run_section(subject: Subject, recipe: RawRecipe) -> str:
+def run_section(city: City | None, recipe: RawRecipe, manifest: dict[str, Any]) -> str:
     """What was run, on what, by which versions, and what the run noted."""
-    manifest = subject.run.manifest
     notes = [str(note) for note in manifest.get("notes") or []]
     noted = f"<h3>Notes of the run</h3>{bullets(notes)}" if notes else ""
-    return section("about", "What was run", pairs(_facts(subject, recipe, manifest)) + noted)
+    return section("about", "What was run", pairs(_facts(city, recipe, manifest)) + noted)
 
 
-def _facts(subject: Subject, recipe: RawRecipe, manifest: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _facts(city: City | None, recipe: RawRecipe, manifest: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     seconds = {stage: value for stage, value in (manifest.get("seconds") or {}).items() if value >= 0.5}
-    yield "city", _city_line(subject, manifest)
+    yield "city", _city_line(city, manifest)
     yield "method", recipe.get("method.name", "unknown")
     yield "embedding", f"{manifest['embedding_width']} numbers a region" if "embedding_width" in manifest else "unknown"
     yield "modalities", recipe.listed("modalities")
     yield "views", recipe.listed("views")
     yield "fine-tuning", recipe.get("finetune.paradigm", "unknown")
-    yield "evaluation", ", ".join(protocol_label(str(split)) for split in recipe.get("evaluation.splits") or []) or "none"
+    yield (
+        "evaluation",
+        ", ".join(protocol_label(str(split)) for split in recipe.get("evaluation.splits") or []) or "none",
+    )
     yield "seeds of splits", ", ".join(map(str, recipe.get("evaluation.seeds") or [])) or "none"
     yield "seed", recipe.get("seed", "unknown")
     yield "device", manifest.get("device", "unknown")
@@ -59,8 +61,7 @@ def _facts(subject: Subject, recipe: RawRecipe, manifest: dict[str, Any]) -> Ite
     yield "time", f"{sum(seconds.values()):.0f} s ({stages})" if stages else "unknown"
 
 
-def _city_line(subject: Subject, manifest: dict[str, Any]) -> str:
-    city = subject.city
+def _city_line(city: City | None, manifest: dict[str, Any]) -> str:
     if city is not None:
         return f"{city.name}: {city.n_regions:,} regions, {float(city.area_km2.sum()):,.1f} km², {city.crs}"
     regions = manifest.get("regions")
@@ -94,8 +95,8 @@ def _explained(recipe: RawRecipe) -> Iterator[str]:
         )
 
 
-def figures_section(figures: Figures, most_bytes: int) -> tuple[str, str]:
-    """The section, and a sentence where figures were left out because all of them take more than `most_bytes`."""
+def figures_section(figures: Figures, most_bytes: int) -> tuple[str, list[str]]:
+    """The section, and a sentence for each figure that is gone, or beyond the `most_bytes` that all of them may take."""
     parts, left, size = [], [], 0
     for drawing in figures.drawn:
         if not drawing.png.is_file():
@@ -112,7 +113,7 @@ def figures_section(figures: Figures, most_bytes: int) -> tuple[str, str]:
             f"<figcaption>{caption}</figcaption></figure>"
         )
     body = "".join(parts) + bullets([*figures.left_out, *left])
-    return section("figures", "Figures", body or paragraph("No figures were drawn.")), " ".join(left)
+    return section("figures", "Figures", body or paragraph("No figures were drawn.")), left
 
 
 def city_section(report: PrepareReport) -> str:

@@ -32,6 +32,8 @@ SIZES = (
 )  # fmt: skip
 """From the best down; the first that fits the budget is taken."""
 
+_COLOURS = ("red", "green", "blue")
+
 _TRIED = 48
 """Images of a source that are encoded to learn how many bytes one takes."""
 
@@ -66,9 +68,9 @@ def thumbnails(city: City, budget: int) -> Thumbnails:
         found.payload["sources"].append(
             {
                 "name": source.name,
+                "bands": _false_colours(source),
                 "of": pack_counts(np.bincount(source.region[rows], minlength=city.n_regions)),
                 "image": pack_counts(np.array(index, np.int64)),
-                "total": len(source),
             }
         )
     found.payload["images"] = list(place)
@@ -129,6 +131,14 @@ def natural_colours(source: ImageSource, pixels: NDArray) -> NDArray[np.uint8]:
 
 def _visible(source: ImageSource) -> list[int]:
     names = [name.lower() for name in source.band_names]
-    if {"red", "green", "blue"} <= set(names):
-        return [names.index(name) for name in ("red", "green", "blue")]
+    if set(_COLOURS) <= set(names):
+        return [names.index(name) for name in _COLOURS]
     return [0, 1, 2] if source.bands >= 3 else [0, 0, 0]
+
+
+def _false_colours(source: ImageSource) -> str:
+    """The bands that are shown as red, green and blue where they are something else; empty where they are not."""
+    shown = [source.band_names[band] for band in _visible(source)]
+    if [name.lower() for name in shown] == list(_COLOURS):
+        return ""
+    return ", ".join(dict.fromkeys(shown))

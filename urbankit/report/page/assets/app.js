@@ -13,6 +13,15 @@ class Run {
     return this.byId.get(id);
   }
 
+  // A value as the panel says it: its unit stands above; after a prediction comes how far it is off.
+  words(id, i) {
+    const layer = this.find(id);
+    if (!layer) return "–";
+    const residual = this.find(id.replace(/^prediction:/, "residual:"));
+    const off = residual && residual !== layer && !residual.absent(i) ? ` (${residual.plain(i)})` : "";
+    return (layer.task ? layer.plain(i) : layer.text(i)) + off;
+  }
+
   near(i) {
     if (!this.nearest) return [];
     const { number: k, region, similarity } = this.nearest;
@@ -26,6 +35,7 @@ class Run {
 class Images {
   constructor(source, images, page) {
     this.name = source.name;
+    this.bands = source.bands;
     this.images = images;
     this.begins = starts(decode(source.of));
     this.index = decode(source.image);
@@ -79,17 +89,19 @@ class Page {
     this.parts.layer.addEventListener("change", () => this.show(this.parts.layer.value));
     this.parts.run.addEventListener("change", () => this.take(this.runs[this.parts.run.value]));
     window.addEventListener("hashchange", () => this.open());
+    document.addEventListener("DOMContentLoaded", () => this.chosen >= 0 && this.panel.show(this.chosen));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.redraw());
     window.addEventListener("beforeprint", () => this.print(true));
     window.addEventListener("afterprint", () => this.print(false));
   }
 
+  // The images come last in the file: a region that its address names is chosen before they are there.
   get images() {
-    if (!this.pictures) {
+    if (!this.pictures && document.readyState !== "loading") {
       const found = readJSON("images");
       this.pictures = found ? found.sources.map((source) => new Images(source, found.images, this)) : [];
     }
-    return this.pictures;
+    return this.pictures ?? [];
   }
 
   get theme() {
@@ -179,11 +191,13 @@ class Page {
     const { tip } = this.parts;
     tip.hidden = i < 0;
     if (i < 0) return;
-    const rows = this.layer.task ? this.run.layers.filter((layer) => layer.task === this.layer.task) : [this.layer];
+    const rows = this.run.layers.filter((layer) => (this.layer.task ? layer.task === this.layer.task && !layer.less : layer === this.layer));
+    const shown = this.layer.less?.[0] ?? this.layer.id;
     const name = this.names?.[i];
     const lines = rows.map((layer) =>
-      make("div", { className: layer === this.layer ? "shown" : "" }, make("span", {}, layer.label), make("b", {}, layer.text(i))),
+      make("div", { className: layer.id === shown ? "shown" : "" }, make("span", {}, layer.label), make("b", {}, this.run.words(layer.id, i))),
     );
+    if (this.layer.task) lines.unshift(make("em", {}, this.layer.group));
     tip.replaceChildren(make("strong", {}, this.ids[i]), ...(name ? [make("em", {}, name)] : []), ...lines);
     const { width, height } = this.map;
     const left = x + 14 + tip.offsetWidth > width ? x - tip.offsetWidth - 14 : x + 14;
@@ -245,6 +259,4 @@ class Page {
   }
 }
 
-const data = readJSON("map");
-if (data && data.runs.some((run) => run.layers.length)) window.page = new Page(data);
-else document.getElementById("map")?.remove();
+window.page = new Page(readJSON("map"));

@@ -30,7 +30,7 @@ function ramp(stops, steps = STEPS) {
   });
 }
 
-// One layer's numbers with their colours: `bin(i)` is a place in `palette`, -1 for a region without a value.
+// One layer's numbers with their colours: `bin(i)` is a place in `palette`, -1 where there is none.
 class Layer {
   constructor(facts, find, none) {
     Object.assign(this, facts);
@@ -67,12 +67,18 @@ class Layer {
     return this.kind === "match" ? ["right", "wrong"] : this.classes;
   }
 
+  // A region's value with its unit; `plain` is without.
   text(i) {
-    if (this.kind === "count") return `${number(this.values[i])} ${this.unit}`;
-    if (this.absent(i)) return "no value";
+    const unit = this.unit && !this.absent(i) && !this.classified ? ` ${this.unit}` : "";
+    return this.plain(i) + (this.kind === "count" ? ` ${this.unit}` : unit);
+  }
+
+  plain(i) {
+    if (this.kind === "count") return number(this.values[i]);
+    if (this.absent(i)) return this.split ? "in no test part" : "no value";
     if (this.classified) return this.names[this.values[i]];
     const sign = this.kind === "difference" && this.values[i] > 0 ? "+" : "";
-    return `${sign}${number(this.values[i])}${this.unit ? ` ${this.unit}` : ""}`;
+    return sign + number(this.values[i], this.kind === "difference" ? 3 : 4);
   }
 
   // Ends of the colours; those of differences lie as far below zero as above, those of counts begin at the least.

@@ -54,10 +54,10 @@ function make(tag, properties = {}, ...children) {
   return element;
 }
 
-function number(value) {
+function number(value, significant = 4) {
   if (!Number.isFinite(value)) return "–";
   const size = Math.abs(value);
-  const digits = size >= 1e4 ? { maximumFractionDigits: 0 } : { maximumSignificantDigits: 4 };
+  const digits = size >= 1e4 ? { maximumFractionDigits: 0 } : { maximumSignificantDigits: significant };
   return value.toLocaleString("en", digits).replace("-", "−");
 }
 

@@ -139,9 +139,12 @@ class CityMap {
     this.drawMarks();
   }
 
+  // Whether the buffer holds all of the city that is in sight.
   covers(drawn) {
     const [x, y] = [this.left - drawn.left, this.top - drawn.top];
-    return x <= 0 && y <= 0 && x + drawn.width >= this.width && y + drawn.height >= this.height;
+    const right = Math.min(this.width, this.left + this.scale * this.shapes.width);
+    const bottom = Math.min(this.height, this.top + this.scale * this.shapes.height);
+    return x <= Math.max(0, this.left) && y <= Math.max(0, this.top) && x + drawn.width >= right && y + drawn.height >= bottom;
   }
 
   // While a gesture zooms, the buffer is stretched; it is drawn sharp when the gesture rests.
@@ -182,21 +185,26 @@ class CityMap {
     context.stroke(path);
   }
 
-  // One path a colour: of all regions, kept until the colours change; or, closer, of those in sight.
+  // One path a colour: of all regions, kept until the colours change or finer outlines are needed; or, closer, of those
+  // in sight. Points nearer to each other than `step`, a part of a pixel, are one.
   visible(drawn) {
+    const step = 0.6 / (drawn.scale * this.ratio);
     const [left, top] = [-drawn.left / drawn.scale, -drawn.top / drawn.scale];
     const sight = this.shapes.touching(left, top, left + drawn.width / drawn.scale, top + drawn.height / drawn.scale);
-    if (sight.length < 0.6 * this.shapes.n) return this.traced(sight);
-    this.paths ??= this.traced(Array.from({ length: this.shapes.n }, (_, i) => i));
+    if (sight.length < 0.6 * this.shapes.n) return this.traced(sight, step);
+    if (!this.paths || step < this.step / 2 || step > 4 * this.step) {
+      this.paths = this.traced(Array.from({ length: this.shapes.n }, (_, i) => i), step);
+      this.step = step;
+    }
     return this.paths;
   }
 
-  traced(regions) {
+  traced(regions, step) {
     const paths = new Map();
     for (const i of regions) {
       let path = paths.get(this.bins[i]);
       if (!path) paths.set(this.bins[i], (path = new Path2D()));
-      this.shapes.trace(path, i);
+      this.shapes.trace(path, i, step);
     }
     return paths;
   }

@@ -17,8 +17,8 @@ class Panel {
     const { name, area } = this.page.facts(i);
     const heading = make("h3", {}, this.page.ids[i]);
     const below = [name, area].filter(Boolean).join(" · ");
-    const parts = [make("div", { className: "title" }, heading, close), make("p", { className: "quiet" }, below), this.values(i)];
-    this.box.replaceChildren(...parts, ...this.images(i), ...this.near(i));
+    const title = [make("div", { className: "title" }, heading, close), make("p", { className: "quiet" }, below)];
+    this.box.replaceChildren(...title, ...this.images(i), this.values(i), ...this.near(i));
     this.box.scrollTop = 0;
   }
 
@@ -33,7 +33,7 @@ class Panel {
     for (const [group, rows] of this.rows()) {
       const body = make("tbody", {}, make("tr", {}, make("th", { colSpan: 1 + runs.length, scope: "colgroup", className: "group" }, group)));
       for (const [label, id] of rows) {
-        const cells = runs.map((run) => make("td", {}, run.find(id)?.text(i) ?? "–"));
+        const cells = runs.map((run) => make("td", {}, run.words(id, i)));
         body.append(make("tr", {}, make("th", { scope: "row" }, label), ...cells));
       }
       table.append(body);
@@ -41,13 +41,14 @@ class Panel {
     return table;
   }
 
-  // Layers by group, without those of other numbers of clusters than the one that is shown.
+  // Layers by group, but for residuals, which stand beside predictions, and for other numbers of clusters than the one
+  // that is shown.
   rows() {
     const groups = new Map();
     const chosen = this.page.layer.id.startsWith("cluster:") ? this.page.layer.id : "cluster:4";
     for (const run of this.page.runs)
       for (const layer of run.layers) {
-        if (layer.id.startsWith("cluster:") && layer.id !== chosen) continue;
+        if (layer.less || (layer.id.startsWith("cluster:") && layer.id !== chosen)) continue;
         if (!groups.has(layer.group)) groups.set(layer.group, new Map());
         groups.get(layer.group).set(layer.label, layer.id);
       }
@@ -62,7 +63,8 @@ class Panel {
       const more = source.count(i) - found.length;
       const text = more > 0 ? `${source.name}, ${found.length} of ${number(found.length + more)}` : source.name;
       const pictures = found.map((image) => make("img", { src: image, alt: `${source.name} of ${this.page.ids[i]}` }));
-      parts.push(make("h4", {}, text), make("div", { className: found.length > 1 ? "pictures" : "picture" }, ...pictures));
+      parts.push(make("h4", {}, text, source.bands ? `; false colours: ${source.bands}` : ""));
+      parts.push(make("div", { className: found.length > 1 ? "pictures" : "picture" }, ...pictures));
     }
     return parts;
   }

@@ -124,11 +124,16 @@ class Shapes {
     return best;
   }
 
-  trace(path, i) {
+  trace(path, i, step = 0) {
     for (let r = this.rings[i]; r < this.rings[i + 1]; r++) {
-      let p = this.points[r];
-      path.moveTo(this.xy[2 * p], this.xy[2 * p + 1]);
-      for (p++; p < this.points[r + 1]; p++) path.lineTo(this.xy[2 * p], this.xy[2 * p + 1]);
+      let p = 2 * this.points[r];
+      let [x, y] = [this.xy[p], this.xy[p + 1]];
+      path.moveTo(x, y);
+      for (const end = 2 * this.points[r + 1]; (p += 2) < end; ) {
+        const [u, v] = [this.xy[p], this.xy[p + 1]];
+        if (Math.abs(u - x) < step && Math.abs(v - y) < step) continue;
+        path.lineTo((x = u), (y = v));
+      }
       path.closePath();
     }
   }
