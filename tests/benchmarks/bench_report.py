@@ -1,8 +1,8 @@
 """The report of a large city in a browser: `python tests/benchmarks/bench_report.py [--regions 10000] [--keep DIR]`
 
-Fabricates a run on a lattice of regions whose borders wind (28 points a region), with four targets under two splits, one
-image a region and two or three street views, and prints the seconds to build its page, the page's size, the seconds from opening it in
-headless Chromium to the map that is drawn, and the milliseconds of a frame while the map is moved and zoomed.
+Fabricates a run on a lattice of regions whose borders wind (28 points a region), with four targets under two splits,
+one image a region and two or three street views. Prints the seconds to build its page, the page's size, the seconds
+from opening it in headless Chromium to the map that is drawn, and the milliseconds of a frame while the map is moved.
 """
 
 from __future__ import annotations
@@ -75,12 +75,11 @@ def measure(browser: Browser, path: Path) -> None:
     for name, move in moves.items():
         browser.run("page.map.fit(), page.map.refresh(), page.map.draw(), 1")
         times = np.array(browser.run(FRAMES.replace("MOVE", move)))
-        print(
-            f"{name}: {np.median(times):.1f} ms a frame, 95 % within {np.percentile(times, 95):.1f}, most {times.max():.1f}"
-        )
+        spread = f"95 % within {np.percentile(times, 95):.1f}, most {times.max():.1f}"
+        print(f"{name}: {np.median(times):.1f} ms a frame, {spread}")
     drawing = browser.run(
-        "(() => {const t = performance.now(); page.map.fit(); page.map.paths = null; page.map.refresh(); page.map.draw();"
-        " page.map.buffer.getContext('2d').getImageData(0, 0, 1, 1); return performance.now() - t})()"
+        "(() => {const {map} = page, t = performance.now(); map.fit(); map.paths = null; map.refresh(); map.draw();"
+        " map.buffer.getContext('2d').getImageData(0, 0, 1, 1); return performance.now() - t})()"
     )
     print(f"the whole map drawn anew: {drawing:.0f} ms")
     choosing = browser.run("(() => {const t = performance.now(); page.choose(17); return performance.now() - t})()")
@@ -152,7 +151,7 @@ def images(name: str, region: np.ndarray) -> SimpleNamespace:
         def __len__(self) -> int:
             return len(self.region)
 
-    return Source(name=name, region=region, read=read, bands=3, band_names=["red", "green", "blue"])
+    return Source(name=name, region=region, read=read, bands=3, dtype="uint8", band_names=["red", "green", "blue"])
 
 
 if __name__ == "__main__":

@@ -72,13 +72,9 @@ def _about(subjects: dict[str, Subject], missing: Missing) -> str:
         recipe = missing.attempt(f"{name}: no recipe", lambda run=run: RawRecipe.of(run), RawRecipe(""))
         manifest = missing.attempt(f"{name}: no manifest", lambda run=run: run.manifest, {})
         seconds = (manifest.get("seconds") or {}).values()
-        rows.append(
-            (
-                name, recipe.get("description", ""), manifest.get("city", "unknown"), recipe.get("method.name", "unknown"),
-                recipe.listed("modalities"), recipe.listed("views"), manifest.get("seed", "unknown"),
-                manifest.get("status", "unknown"), f"{sum(seconds):.0f} s",
-            )
-        )  # fmt: skip
+        facts = (recipe.get("description", ""), manifest.get("city", "unknown"), recipe.get("method.name", "unknown"))
+        parts = (recipe.listed("modalities"), recipe.listed("views"), manifest.get("seed", "unknown"))
+        rows.append((name, *facts, *parts, manifest.get("status", "unknown"), f"{sum(seconds):.0f} s"))
     heads = ("run", "what for", "city", "method", "modalities", "views", "seed", "status", "time")
     return section("about", "What is compared", table(heads, rows, text=range(1, 8)))
 

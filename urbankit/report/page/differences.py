@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from urbankit.bench import wording
 from urbankit.evaluation.metrics import HIGHER_IS_BETTER
-from urbankit.evaluation.splits import protocol_label
 from urbankit.evaluation.table import FLOOR, SHOWN, label
 from urbankit.report.page.markup import bullets, paragraph, table, wide
 
@@ -18,14 +17,15 @@ if TYPE_CHECKING:
     from urbankit.bench.tables import Line, Table
 
 
+_READING = "Mean ± sample standard deviation over pairs of seeds; best bold, second best underlined."
+
+
 def side_by_side(tables: Iterable[Table]) -> str:
     """The tables of `compare_runs`, one block a task: best bold, second best underlined, floors below a rule."""
     return "".join(
         f"<h3>{escape(one.title)}</h3>"
         + "".join(_block(one, task) for task in dict.fromkeys(column.task for column in one.columns))
-        + bullets(
-            ["Mean ± sample standard deviation over pairs of seeds; best bold, second best underlined.", *one.notes]
-        )
+        + bullets([_READING, *one.notes])
         for one in tables
     )
 
@@ -70,10 +70,11 @@ def differences(reference: str, metrics: dict[str, pd.DataFrame]) -> str:
             for name, of in values.items()
         ]
         parts.append(table(heads, rows))
-    explained = f"Each run less {reference}: mean ± sample standard deviation of the differences on the same seeds."
-    return paragraph(
-        f"{explained} ↑ marks metrics of which more is better, ↓ those of which less is.", "quiet"
-    ) + "".join(parts)
+    explained = (
+        f"Each run less {reference}: mean ± sample standard deviation of the differences on the same seeds. ↑ marks "
+        "metrics of which more is better, ↓ those of which less is."
+    )
+    return paragraph(explained, "quiet") + "".join(parts)
 
 
 def _values(records: pd.DataFrame) -> pd.Series:
@@ -84,7 +85,7 @@ def _values(records: pd.DataFrame) -> pd.Series:
 
 def _heading(split: str, metric: str) -> str:
     arrow = "↑" if metric in HIGHER_IS_BETTER else "↓"
-    return f"{label(split, metric)} {arrow} {protocol_label(split)}"
+    return f"{label(split, metric)} {arrow} {split}"
 
 
 def _difference(one: pd.Series, other: pd.Series, place: tuple[str, str, str]) -> str:

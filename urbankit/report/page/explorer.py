@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 NEAREST = 8
 
 FRAME = """<section id="map"><h2>Map</h2>
-<noscript><p class="notice">The map needs JavaScript, which is off here; everything below reads without it.</p></noscript>
+<noscript><p class="notice">The map needs JavaScript, which is off here; all else reads without it.</p></noscript>
 <div class="controls" hidden>
 <label class="run" hidden>Run <select id="run"></select></label>
 <label>Show <select id="layer"></select></label>
@@ -40,8 +40,9 @@ FRAME = """<section id="map"><h2>Map</h2>
 <div id="tip" class="tip" hidden></div>
 </div>
 <div id="legend" class="legend"></div>
-<p id="keys" class="quiet keys">Drag, or use the arrow keys, to move the map; wheel on a map that was clicked, pinch, or + and − to
-zoom; 0 shows all. Shift and an arrow goes from region to region, Enter chooses one, Escape lets it go.</p>
+<p id="keys" class="quiet keys">Drag, or use the arrow keys, to move the map; pinch, + and −, or the wheel on a map that
+was clicked, to zoom; 0 shows all. Shift and an arrow goes from region to region, Enter chooses one, Escape
+lets it go.</p>
 <p id="live" class="unseen" aria-live="polite"></p>
 </div>
 <div id="panel" class="panel" tabindex="-1" aria-label="Chosen region"></div>

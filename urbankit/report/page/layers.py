@@ -92,7 +92,7 @@ def task_layers(task: Shown, predictions: pd.DataFrame | None, region_ids: NDArr
             "unit": task.unit,
             "kind": "match" if task.classes else "difference",
             "id": f"residual:{place}",
-            "label": f"{'right or wrong' if task.classes else 'residual (predicted − measured)'}, {called}",
+            "label": f"{'right or wrong' if task.classes else 'residual'}, {called}",
             "split": called,
             "less": [f"prediction:{place}", f"truth:{task.name}"],
         }
@@ -119,14 +119,14 @@ def cluster_layers(vectors: NDArray[np.float32]) -> Iterator[Layer]:
 
 
 def coverage_layers(city: City) -> Iterator[Layer]:
-    """How many images, captions, points of interest and trips each region has, and of how many columns of tables."""
-    for name, unit, counts in _coverage(city):
+    """How many images, captions, points of interest and trips each region has, and columns of each table."""
+    for key, label, counts in _coverage(city):
         yield {
             "group": "Coverage",
-            "id": f"coverage:{name}",
-            "label": name,
+            "id": f"coverage:{key}",
+            "label": label,
             "kind": "count",
-            "unit": unit,
+            "unit": "",
             "data": pack_counts(np.minimum(np.rint(counts), 2**32 - 1)),
         }
 
@@ -134,17 +134,21 @@ def coverage_layers(city: City) -> Iterator[Layer]:
 def _coverage(city: City) -> Iterator[tuple[str, str, NDArray]]:
     n = city.n_regions
     for name in city.image_sources:
-        yield name, "images", np.bincount(city.images(name).region, minlength=n)
+        yield name, f"{name}: images", np.bincount(city.images(name).region, minlength=n)
     for name in city.caption_sources:
-        yield f"captions of {name}", "captions", np.bincount(city.captions(name)["region"].to_numpy(), minlength=n)
+        yield (
+            f"captions.{name}",
+            f"{name}: captions",
+            np.bincount(city.captions(name)["region"].to_numpy(), minlength=n),
+        )
     counted = city.poi_counts()
     if counted is not None:
-        yield "points of interest", "points", np.asarray(counted[0].sum(axis=1)).ravel()
+        yield "poi", "points of interest", np.asarray(counted[0].sum(axis=1)).ravel()
     flows = city.flows()
     if flows is not None:
-        yield "flows", "trips from and to it", np.asarray(flows.sum(axis=1) + flows.sum(axis=0)).ravel()
+        yield "flows", "flows from and to it", np.asarray(flows.sum(axis=1) + flows.sum(axis=0)).ravel()
     for name in city.tables:
-        yield f"table {name}", "columns", np.isfinite(city.table(name)[0]).sum(axis=1)
+        yield f"tables.{name}", f"{name}: columns with a value", np.isfinite(city.table(name)[0]).sum(axis=1)
 
 
 def _data(task: Shown, values: NDArray[np.float64]) -> dict[str, Any]:

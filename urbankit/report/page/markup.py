@@ -40,13 +40,14 @@ def pairs(facts: Iterable[tuple[str, Any]]) -> str:
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[Any]], text: Sequence[int] = ()) -> str:
     """A table whose columns are numbers, but for the first and those in `text`."""
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in heads)
+    head = "".join(
+        f'<th scope="col"{" class=text" if place in text else ""}>{escape(name)}</th>'
+        for place, name in enumerate(heads)
+    )
     body = "".join(
         "<tr>"
         + "".join(
-            f'<th scope="row">{escape(str(cell))}</th>'
-            if place == 0
-            else f"<td{' class=text' if place in text else ''}>{escape(str(cell))}</td>"
+            f'<th scope="row">{escape(str(cell))}</th>' if place == 0 else f"<td{kinds[place]}>{escape(str(cell))}</td>"
             for place, cell in enumerate(row)
         )
         + "</tr>"

@@ -33,8 +33,8 @@ def pack_counts(values: Any) -> dict[str, str]:
 def pack_varints(values: NDArray[np.int64]) -> dict[str, str]:
     """Integers [n] of fewer than 21 bits, either sign, in one to three bytes each.
 
-    Zigzag (0, -1, 1, -2, … become 0, 1, 2, 3, …), then seven bits a byte, the lowest first, and the eighth bit set where
-    more follow: protocol buffers' `sint32`.
+    Zigzag (0, -1, 1, -2, … become 0, 1, 2, 3, …), then seven bits a byte, the lowest first, and the eighth bit set
+    where more follow: protocol buffers' `sint32`.
     """
     values = np.asarray(values, np.int64)
     zigzag = np.where(values < 0, -2 * values - 1, 2 * values)

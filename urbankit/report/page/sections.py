@@ -96,7 +96,7 @@ def _explained(recipe: RawRecipe) -> Iterator[str]:
 
 
 def figures_section(figures: Figures, most_bytes: int) -> tuple[str, list[str]]:
-    """The section, and a sentence for each figure that is gone, or beyond the `most_bytes` that all of them may take."""
+    """The section, and a sentence for each figure that is gone, or beyond the `most_bytes` that all may take."""
     parts, left, size = [], [], 0
     for drawing in figures.drawn:
         if not drawing.png.is_file():

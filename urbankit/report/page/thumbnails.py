@@ -139,6 +139,6 @@ def _visible(source: ImageSource) -> list[int]:
 def _false_colours(source: ImageSource) -> str:
     """The bands that are shown as red, green and blue where they are something else; empty where they are not."""
     shown = [source.band_names[band] for band in _visible(source)]
-    if [name.lower() for name in shown] == list(_COLOURS):
+    if [name.lower() for name in shown] == list(_COLOURS) or (source.bands == 3 and source.dtype == "uint8"):
         return ""
     return ", ".join(dict.fromkeys(shown))

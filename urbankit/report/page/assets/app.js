@@ -19,7 +19,7 @@ class Run {
     if (!layer) return "–";
     const residual = this.find(id.replace(/^prediction:/, "residual:"));
     const off = residual && residual !== layer && !residual.absent(i) ? ` (${residual.plain(i)})` : "";
-    return (layer.task ? layer.plain(i) : layer.text(i)) + off;
+    return layer.plain(i) + off;
   }
 
   near(i) {

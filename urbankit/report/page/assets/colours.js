@@ -69,8 +69,7 @@ class Layer {
 
   // A region's value with its unit; `plain` is without.
   text(i) {
-    const unit = this.unit && !this.absent(i) && !this.classified ? ` ${this.unit}` : "";
-    return this.plain(i) + (this.kind === "count" ? ` ${this.unit}` : unit);
+    return this.plain(i) + (this.unit && !this.absent(i) && !this.classified ? ` ${this.unit}` : "");
   }
 
   plain(i) {

@@ -21,7 +21,7 @@ function swatches(layer, theme, counts) {
   const palette = layer.palette(theme);
   if (!layer.classified) {
     const [bin, count] = [...counts].find(([bin]) => bin >= 0);
-    return [make("ul", { className: "swatches" }, swatch(palette[bin], `${number(layer.ends.low)} ${layer.unit}`, count))];
+    return [make("ul", { className: "swatches" }, swatch(palette[bin], number(layer.ends.low), count))];
   }
   const sizes = new Map();
   for (let i = 0; i < layer.values.length; i++)
@@ -46,7 +46,7 @@ function bar(layer, theme) {
     axis.append(tick);
   }
   const ends = layer.kind === "difference"
-    ? "negative: predicted too low; colours end where 98 % of the regions lie within"
+    ? "predicted less measured, so that negative is too low; 98 % of the regions lie within the ends"
     : layer.kind === "count" ? "" : "colours end at the 2nd and 98th percentile";
   const note = [layer.unit, layer.ends.log ? "logarithmic colours" : "", ends].filter(Boolean).join("; ");
   return make("div", { className: "bar" }, strip, axis, make("p", { className: "quiet" }, note));

@@ -124,6 +124,7 @@ class CityMap {
     if (this.frame) cancelAnimationFrame(this.frame);
     this.frame = null;
     if (!this.width || !this.layer) return;
+    if (this.printing) return this.drawDirectly();
     const drawn = this.drawn;
     const zoomed = drawn && drawn.scale !== this.scale;
     if (this.stale || !drawn || (!zoomed && !this.covers(drawn))) this.fill();
@@ -136,6 +137,15 @@ class CityMap {
     const [x, y] = [this.left - left * k, this.top - top * k];
     const [width, height] = [this.drawn.width * k, this.drawn.height * k];
     context.drawImage(this.buffer, x, y, width, height);
+    this.drawMarks();
+  }
+
+  // On paper the map is drawn as shapes, not as pixels.
+  drawDirectly() {
+    const context = this.base.getContext("2d");
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.clearRect(0, 0, this.base.width, this.base.height);
+    this.paint(context, { scale: this.scale, left: this.left, top: this.top, width: this.width, height: this.height });
     this.drawMarks();
   }
 
@@ -162,7 +172,10 @@ class CityMap {
     this.stale = false;
     this.buffer.width = Math.round(width * this.ratio);
     this.buffer.height = Math.round(height * this.ratio);
-    const context = this.buffer.getContext("2d");
+    this.paint(this.buffer.getContext("2d"), drawn);
+  }
+
+  paint(context, drawn) {
     const k = drawn.scale * this.ratio;
     context.setTransform(k, 0, 0, k, drawn.left * this.ratio, drawn.top * this.ratio);
     context.lineJoin = "round";
