@@ -40,10 +40,8 @@ def pairs(facts: Iterable[tuple[str, Any]]) -> str:
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[Any]], text: Sequence[int] = ()) -> str:
     """A table whose columns are numbers, but for the first and those in `text`."""
-    head = "".join(
-        f'<th scope="col"{" class=text" if place in text else ""}>{escape(name)}</th>'
-        for place, name in enumerate(heads)
-    )
+    kinds = [" class=text" if place in text else "" for place in range(len(heads))]
+    head = "".join(f'<th scope="col"{kind}>{escape(name)}</th>' for kind, name in zip(kinds, heads, strict=True))
     body = "".join(
         "<tr>"
         + "".join(

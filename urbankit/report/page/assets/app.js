@@ -219,7 +219,7 @@ class Page {
     const length = [5, 2, 1].map((k) => k * power).find((size) => size <= most);
     const [text, line] = this.parts.scale.children;
     text.textContent = length >= 1000 ? `${number(length / 1000)} km` : `${number(length)} m`;
-    line.style.width = `${length / metres}px`;
+    line.style.width = `${(100 * length) / metres / this.map.width}%`; // on paper the map has another width
   }
 
   // The address: #region=…&layer=…&run=…

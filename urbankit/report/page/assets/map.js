@@ -137,16 +137,19 @@ class CityMap {
     const [x, y] = [this.left - left * k, this.top - top * k];
     const [width, height] = [this.drawn.width * k, this.drawn.height * k];
     context.drawImage(this.buffer, x, y, width, height);
-    this.drawMarks();
+    const above = this.overlay.getContext("2d");
+    above.setTransform(1, 0, 0, 1, 0, 0);
+    above.clearRect(0, 0, this.overlay.width, this.overlay.height);
+    this.drawMarks(above);
   }
 
-  // On paper the map is drawn as shapes, not as pixels.
+  // On paper the map is shapes, not pixels. All of it goes into one canvas, which is emptied by its size: a browser's PDF
+  // has no clearing, and paints it white over what lies below.
   drawDirectly() {
+    this.base.width = Math.round(this.width * this.ratio);
     const context = this.base.getContext("2d");
-    context.setTransform(1, 0, 0, 1, 0, 0);
-    context.clearRect(0, 0, this.base.width, this.base.height);
     this.paint(context, { scale: this.scale, left: this.left, top: this.top, width: this.width, height: this.height });
-    this.drawMarks();
+    this.drawMarks(context);
   }
 
   // Whether the buffer holds all of the city that is in sight.
@@ -240,10 +243,7 @@ class CityMap {
     return pattern;
   }
 
-  drawMarks() {
-    const context = this.overlay.getContext("2d");
-    context.setTransform(1, 0, 0, 1, 0, 0);
-    context.clearRect(0, 0, this.overlay.width, this.overlay.height);
+  drawMarks(context) {
     const k = this.scale * this.ratio;
     context.setTransform(k, 0, 0, k, this.left * this.ratio, this.top * this.ratio);
     context.lineJoin = "round";
