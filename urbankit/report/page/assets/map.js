@@ -208,9 +208,9 @@ class CityMap {
     const [left, top] = [-drawn.left / drawn.scale, -drawn.top / drawn.scale];
     const sight = this.shapes.touching(left, top, left + drawn.width / drawn.scale, top + drawn.height / drawn.scale);
     if (sight.length < 0.6 * this.shapes.n) return this.traced(sight, step);
-    if (!this.paths || step < this.step / 2 || step > 4 * this.step) {
+    if (!this.paths || step < this.detail / 2 || step > 4 * this.detail) {
       this.paths = this.traced(Array.from({ length: this.shapes.n }, (_, i) => i), step);
-      this.step = step;
+      this.detail = step;
     }
     return this.paths;
   }
