@@ -126,8 +126,9 @@ class _Run:
         with self._stage("report"):
             self._write_results(zero_shot.scored if zero_shot else tasks, splits, results, probed, floors, history)
             self._write_block_weights(results, method.block_names)
-            self._report()
+            self._draw_figures()
         self._end("done")
+        self._write_page()
 
     def _end(self, status: str) -> None:
         self.manifest["status"] = status
@@ -372,16 +373,21 @@ class _Run:
         ]
         write_block_weights(self.folder, rows)
 
-    def _report(self) -> None:
+    def _draw_figures(self) -> None:
+        from urbankit.report import draw_all
+        from urbankit.runfolder import Run
+
+        if self.recipe.report.figures:
+            draw_all(Run.open(self.folder), self.city)
+
+    def _write_page(self) -> None:
+        """The report of the finished run, which shows its manifest as it now is."""
         from urbankit.report import write_report
-        from urbankit.report.figures import draw_all
         from urbankit.report.subject import Subject
         from urbankit.runfolder import Run
 
-        run_ = Run.open(self.folder)
-        if self.recipe.report.figures:
-            draw_all(run_, self.city)
-        write_report(Subject.of(run_, self.city))
+        for sentence in write_report(Subject.of(Run.open(self.folder), self.city)).missing:
+            self.progress.say(f"report: {sentence}")
 
 
 def _blocks(method: Method) -> list[dict[str, Any]]:

@@ -61,11 +61,12 @@ def _draw(subject: Subject) -> None:
     from urbankit.report import draw_all
     from urbankit.report.page.missing import Missing
 
-    if subject.city is None:
+    city = subject.city
+    if city is None:
         subject.missing.append("The figures are those of an earlier report: they need the city.")
         return
     missing = Missing()
-    missing.attempt("The figures were not drawn anew", lambda: draw_all(subject.run, subject.city), None)
+    missing.attempt("The figures were not drawn anew", lambda: draw_all(subject.run, city), None)
     subject.missing += missing.sentences
 
 
