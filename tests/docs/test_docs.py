@@ -31,6 +31,8 @@ RUNS = {
     ("docs/bench.md", "bash"): ["runs/no-text", "runs/urbanmmcl"],
     ("docs/bench.md", "python"): ["runs/a", "runs/b"],
     ("docs/index.md", "python"): ["runs/first"],
+    ("docs/report.md", "bash"): ["runs/new-york", "runs/no-text", "runs/urbanmmcl"],
+    ("docs/report.md", "python"): ["runs/new-york", "runs/no-text", "runs/urbanmmcl"],
     ("docs/run-folder.md", "python"): ["runs/new-york"],
     ("docs/transfer.md", "bash"): ["runs/ny"],
 }
