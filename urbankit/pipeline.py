@@ -128,7 +128,7 @@ class _Run:
             self._write_block_weights(results, method.block_names)
             self._draw_figures()
         self._end("done")
-        self._write_page()
+        self._write_pages()
 
     def _end(self, status: str) -> None:
         self.manifest["status"] = status
@@ -380,14 +380,17 @@ class _Run:
         if self.recipe.report.figures:
             draw_all(Run.open(self.folder), self.city)
 
-    def _write_page(self) -> None:
-        """The report of the finished run, which shows its manifest as it now is."""
+    def _write_pages(self) -> None:
+        """The report and the model card of the finished run, which show its manifest as it now is."""
         from urbankit.report import write_report
+        from urbankit.report.card import write_card
         from urbankit.report.subject import Subject
         from urbankit.runfolder import Run
 
-        for sentence in write_report(Subject.of(Run.open(self.folder), self.city)).missing:
+        finished = Run.open(self.folder)
+        for sentence in write_report(Subject.of(finished, self.city)).missing:
             self.progress.say(f"report: {sentence}")
+        write_card(finished, self.city)
 
 
 def _blocks(method: Method) -> list[dict[str, Any]]:
