@@ -134,8 +134,9 @@ class _Run:
         with self._stage("report"):
             self._write_results(zero_shot.scored if zero_shot else tasks, splits, results, probed, floors, history)
             self._write_block_weights(results, method.block_names)
-            self._report()
+            self._draw_figures()
         self._end("done")
+        self._write_pages()
 
     def _end(self, status: str) -> None:
         self.manifest["status"] = status
@@ -391,17 +392,24 @@ class _Run:
         ]
         write_block_weights(self.folder, rows)
 
-    def _report(self) -> None:
-        from urbankit.report import write_report
-        from urbankit.report.card import write_card
-        from urbankit.report.figures import draw_all
+    def _draw_figures(self) -> None:
+        from urbankit.report import draw_all
         from urbankit.runfolder import Run
 
-        run_ = Run.open(self.folder)
         if self.recipe.report.figures:
-            draw_all(run_, self.city)
-        write_report(run_, self.city)
-        write_card(run_, self.city)
+            draw_all(Run.open(self.folder), self.city)
+
+    def _write_pages(self) -> None:
+        """The report and the model card of the finished run, which show its manifest as it now is."""
+        from urbankit.report import write_report
+        from urbankit.report.card import write_card
+        from urbankit.report.subject import Subject
+        from urbankit.runfolder import Run
+
+        finished = Run.open(self.folder)
+        for sentence in write_report(Subject.of(finished, self.city)).missing:
+            self.progress.say(f"report: {sentence}")
+        write_card(finished, self.city)
 
 
 def _blocks(method: Method) -> list[dict[str, Any]]:

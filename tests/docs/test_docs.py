@@ -33,6 +33,8 @@ RUNS = {
     ("docs/export.md", "bash"): ["runs/ny"],
     ("docs/export.md", "python"): ["runs/ny"],
     ("docs/index.md", "python"): ["runs/first"],
+    ("docs/report.md", "bash"): ["runs/new-york", "runs/no-text", "runs/urbanmmcl"],
+    ("docs/report.md", "python"): ["runs/new-york", "runs/no-text", "runs/urbanmmcl"],
     ("docs/run-folder.md", "python"): ["runs/new-york"],
     ("docs/transfer.md", "bash"): ["runs/ny"],
 }

@@ -24,7 +24,7 @@ def compare_runs(runs: Sequence[str | Path], names: Sequence[str] = ()) -> list[
     if names and len(names) != len(runs):
         raise UserError(f"there are {len(runs)} runs and {len(names)} names; give one name a run")
     opened = _finished(runs)
-    called = list(names) or _names([run.path for run in opened])
+    called = list(names) or folder_names([run.path for run in opened])
     problems = Problems()
     grounds: dict[str, Ground] = {}
     members: dict[tuple[str, str], dict[int, Path]] = {}
@@ -68,7 +68,7 @@ def _finished(runs: Sequence[str | Path]) -> list[Run]:
     return opened
 
 
-def _names(paths: Sequence[Path]) -> list[str]:
+def folder_names(paths: Sequence[Path]) -> list[str]:
     """The names of the folders, with as many of their parents as set them apart."""
     resolved = [path.resolve() for path in paths]
     names: list[str] = []

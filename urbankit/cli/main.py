@@ -21,6 +21,7 @@ from urbankit.cli import (
     neighbours,
     new_plugin,
     prepare,
+    report,
     run,
     schema,
     show,
@@ -40,6 +41,7 @@ app.command("run")(run.run)
 app.command("validate")(validate.validate)
 app.command("list-components")(list_components.list_components)
 app.command("show")(show.show)
+app.command("report")(report.report)
 app.command("bench")(bench.bench)
 app.command("compare")(compare.compare)
 app.command("export")(export.export)

@@ -1,0 +1,76 @@
+"""`urbankit report`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from urbankit.report.page import Written
+    from urbankit.report.subject import Subject
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="One run folder, or several to compare.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Page to write; default RUN/report.html, of several runs compare.html."),
+    ] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Option("--name", metavar="NAME", help="What a run is called, once a run; default its folder."),
+    ] = None,
+    figures: Annotated[
+        bool, typer.Option("--figures/--no-figures", help="Draw the figures of one run anew as well.")
+    ] = True,
+) -> None:
+    """Make the report of a run anew, or a page that compares several.
+
+    [bold]urbankit report runs/new-york[/bold]
+
+    [bold]urbankit report runs/no-text runs/urbanmmcl --out compare.html[/bold]
+    """
+    from urbankit.cli.output import console
+    from urbankit.errors import UserError
+
+    if len(runs) == 1 and names:
+        raise UserError("--name is for a page that compares several runs; one run is called what its recipe says")
+    written = _one(runs[0], out, figures) if len(runs) == 1 else _several(runs, names or [], out)
+    for sentence in written.missing:
+        console().print(f"missing: {sentence}", markup=False, soft_wrap=True)
+    console().print(f"The page is {written.path}", markup=False, soft_wrap=True)
+
+
+def _one(path: Path, out: Path | None, figures: bool) -> Written:
+    from urbankit.progress import Progress
+    from urbankit.report import write_report
+    from urbankit.report.subject import Subject
+    from urbankit.runfolder import Run
+
+    with Progress() as progress:
+        subject = Subject.of(Run.open(path), progress=progress)
+        if figures:
+            _draw(subject)
+        return write_report(subject, out)
+
+
+def _draw(subject: Subject) -> None:
+    """Draw the figures that can be drawn; the page takes those that are there."""
+    from urbankit.report import draw_all
+    from urbankit.report.page.missing import Missing
+
+    city = subject.city
+    if city is None:
+        subject.missing.append("The figures are those of an earlier report: they need the city.")
+        return
+    missing = Missing()
+    missing.attempt("The figures were not drawn anew", lambda: draw_all(subject.run, city), None)
+    subject.missing += missing.sentences
+
+
+def _several(paths: list[Path], names: list[str], out: Path | None) -> Written:
+    from urbankit.report.page import write_comparison
+
+    return write_comparison(paths, names, out or Path("compare.html"))

@@ -1,0 +1,262 @@
+// The page: what is shown and chosen, kept in its address, so that a link leads to the same view.
+
+class Run {
+  constructor(facts, none) {
+    this.name = facts.name;
+    this.byId = new Map();
+    this.layers = facts.layers.map((layer) => new Layer(layer, (id) => this.byId.get(id), none));
+    for (const layer of this.layers) this.byId.set(layer.id, layer);
+    this.nearest = facts.nearest;
+  }
+
+  find(id) {
+    return this.byId.get(id);
+  }
+
+  // A value as the panel says it: its unit stands above; after a prediction comes how far it is off.
+  words(id, i) {
+    const layer = this.find(id);
+    if (!layer) return "–";
+    const residual = this.find(id.replace(/^prediction:/, "residual:"));
+    const off = residual && residual !== layer && !residual.absent(i) ? ` (${residual.plain(i)})` : "";
+    return layer.plain(i) + off;
+  }
+
+  near(i) {
+    if (!this.nearest) return [];
+    const { number: k, region, similarity } = this.nearest;
+    this.regions ??= decode(region);
+    this.similarities ??= decode(similarity);
+    return Array.from({ length: k }, (_, place) => [this.regions[i * k + place], this.similarities[i * k + place]]);
+  }
+}
+
+// Images are read when the first region is chosen: of a large city they are most of the page.
+class Images {
+  constructor(source, images, page) {
+    this.name = source.name;
+    this.bands = source.bands;
+    this.images = images;
+    this.begins = starts(decode(source.of));
+    this.index = decode(source.image);
+    this.page = page;
+  }
+
+  of(i) {
+    const rows = this.index.subarray(this.begins[i], this.begins[i + 1]);
+    return Array.from(rows, (row) => `data:image/webp;base64,${this.images[row]}`);
+  }
+
+  count(i) {
+    return this.page.runs[0].find(`coverage:${this.name}`)?.values[i] ?? this.of(i).length;
+  }
+}
+
+class Page {
+  constructor(data) {
+    this.ids = data.regions.ids;
+    this.names = data.regions.names;
+    this.areas = decode(data.regions.area);
+    this.runs = data.runs.map((run) => new Run(run, data.none));
+    this.run = this.runs[0];
+    this.chosen = -1;
+    this.placeOf = new Map(this.ids.map((id, i) => [id, i]));
+    const at = (id) => document.getElementById(id);
+    this.parts = Object.fromEntries(["layer", "run", "legend", "panel", "tip", "live", "scale", "stage"].map((id) => [id, at(id)]));
+    for (const box of document.querySelectorAll(".controls, .explorer")) box.hidden = false;
+    this.panel = new Panel(this.parts.panel, this);
+    this.map = new CityMap(this.parts.stage, at("base"), at("overlay"), new Shapes(data.outlines));
+    this.search = new Search(at("search"), at("found"), this);
+    this.listen(at);
+    this.fillRuns();
+    this.open();
+    this.drawScale();
+    this.map.draw();
+    document.documentElement.dataset.map = "drawn";
+    performance.mark("map-drawn");
+  }
+
+  listen(at) {
+    this.map.on = {
+      hover: (i, x, y) => this.hover(i, x, y),
+      pick: (i) => this.choose(i),
+      focus: (i) => this.focused(i),
+      view: () => this.drawScale(),
+    };
+    at("in").addEventListener("click", () => this.map.nearer(1.5));
+    at("out").addEventListener("click", () => this.map.nearer(1 / 1.5));
+    at("fit").addEventListener("click", () => (this.map.fit(), this.map.refresh()));
+    this.parts.layer.addEventListener("change", () => this.show(this.parts.layer.value));
+    this.parts.run.addEventListener("change", () => this.take(this.runs[this.parts.run.value]));
+    window.addEventListener("hashchange", () => this.open());
+    document.addEventListener("DOMContentLoaded", () => this.chosen >= 0 && this.panel.show(this.chosen));
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.redraw());
+    window.addEventListener("beforeprint", () => this.print(true));
+    window.addEventListener("afterprint", () => this.print(false));
+  }
+
+  // The images come last in the file: a region that its address names is chosen before they are there.
+  get images() {
+    if (!this.pictures && document.readyState !== "loading") {
+      const found = readJSON("images");
+      this.pictures = found ? found.sources.map((source) => new Images(source, found.images, this)) : [];
+    }
+    return this.pictures ?? [];
+  }
+
+  get theme() {
+    return matchMedia("(prefers-color-scheme: dark)").matches && !this.map.printing ? DARK : LIGHT;
+  }
+
+  near(i) {
+    return this.run.near(i);
+  }
+
+  facts(i) {
+    return { name: this.names?.[i] ?? "", area: `${number(this.areas[i])} km²` };
+  }
+
+  // Layers and runs
+
+  fillRuns() {
+    const { run } = this.parts;
+    run.replaceChildren(...this.runs.map((one, i) => make("option", { value: String(i) }, one.name)));
+    run.closest("label").hidden = this.runs.length < 2;
+  }
+
+  take(run) {
+    this.run = run;
+    this.parts.run.value = String(this.runs.indexOf(run));
+    this.fillLayers();
+    this.show(run.find(this.layer?.id) ? this.layer.id : run.layers[0].id);
+    this.choose(this.chosen);
+  }
+
+  fillLayers() {
+    const groups = new Map();
+    for (const layer of this.run.layers) {
+      if (!groups.has(layer.group)) groups.set(layer.group, make("optgroup", { label: layer.group }));
+      groups.get(layer.group).append(make("option", { value: layer.id }, layer.task ? `${layer.task}: ${layer.label}` : layer.label));
+    }
+    this.parts.layer.replaceChildren(...groups.values());
+  }
+
+  show(id) {
+    this.layer = this.run.find(id);
+    this.parts.layer.value = id;
+    this.redraw();
+    if (this.chosen >= 0) this.panel.show(this.chosen);
+    this.keep();
+  }
+
+  redraw() {
+    const { theme } = this;
+    this.map.show(this.layer, theme);
+    const counts = new Map();
+    for (const bin of this.map.bins) counts.set(bin, (counts.get(bin) ?? 0) + 1);
+    drawLegend(this.parts.legend, this.layer, theme, counts);
+  }
+
+  // Regions
+
+  choose(i, reveal = false) {
+    this.chosen = i;
+    this.map.mark({ chosen: i, focus: i, hover: -1, near: i < 0 ? [] : this.near(i).map(([j]) => j) });
+    if (i >= 0 && reveal) this.map.reveal(i);
+    this.panel.show(i);
+    if (i >= 0) this.say(`Chosen: ${this.describe(i)}`);
+    this.keep();
+  }
+
+  focused(i) {
+    this.say(this.describe(i));
+    const [x, y] = [this.map.shapes.centres[2 * i], this.map.shapes.centres[2 * i + 1]];
+    this.tip(i, this.map.scale * x + this.map.left, this.map.scale * y + this.map.top);
+  }
+
+  hover(i, x, y) {
+    this.map.mark({ hover: i });
+    this.map.overlay.style.cursor = i < 0 ? "" : "pointer";
+    this.tip(i, x, y);
+    if (i >= 0 && i !== this.last) this.say(this.describe(i));
+    this.last = i;
+  }
+
+  describe(i) {
+    return [this.ids[i], this.names?.[i], `${this.layer.label}: ${this.layer.text(i)}`].filter(Boolean).join(", ");
+  }
+
+  // Of a target its other layers stand below the one that is shown.
+  tip(i, x, y) {
+    const { tip } = this.parts;
+    tip.hidden = i < 0;
+    if (i < 0) return;
+    const rows = this.run.layers.filter((layer) => (this.layer.task ? layer.task === this.layer.task && !layer.less : layer === this.layer));
+    const shown = this.layer.less?.[0] ?? this.layer.id;
+    const name = this.names?.[i];
+    const lines = rows.map((layer) =>
+      make("div", { className: layer.id === shown ? "shown" : "" }, make("span", {}, layer.label), make("b", {}, this.run.words(layer.id, i))),
+    );
+    if (this.layer.task) lines.unshift(make("em", {}, this.layer.group));
+    tip.replaceChildren(make("strong", {}, this.ids[i]), ...(name ? [make("em", {}, name)] : []), ...lines);
+    const { width, height } = this.map;
+    const left = x + 14 + tip.offsetWidth > width ? x - tip.offsetWidth - 14 : x + 14;
+    const top = y + 14 + tip.offsetHeight > height ? y - tip.offsetHeight - 14 : y + 14;
+    tip.style.left = `${Math.max(2, left)}px`;
+    tip.style.top = `${Math.max(2, top)}px`;
+  }
+
+  // Not every region that a mouse crosses: the one on which it rests.
+  say(text) {
+    clearTimeout(this.saying);
+    this.saying = setTimeout(() => (this.parts.live.textContent = text), 250);
+  }
+
+  drawScale() {
+    const metres = this.map.shapes.unit / this.map.scale;
+    const most = metres * Math.min(160, this.map.width / 3);
+    const power = 10 ** Math.floor(Math.log10(most));
+    const length = [5, 2, 1].map((k) => k * power).find((size) => size <= most);
+    const [text, line] = this.parts.scale.children;
+    text.textContent = length >= 1000 ? `${number(length / 1000)} km` : `${number(length)} m`;
+    line.style.width = `${(100 * length) / metres / this.map.width}%`; // on paper the map has another width
+  }
+
+  // The address: #region=…&layer=…&run=…
+
+  open() {
+    const wanted = new URLSearchParams(location.hash.slice(1));
+    const run = this.runs.find((one) => one.name === wanted.get("run")) ?? this.run;
+    if (run !== this.run || !this.layer) this.take(run);
+    if (this.run.find(wanted.get("layer"))) this.show(wanted.get("layer"));
+    const region = this.placeOf.get(wanted.get("region"));
+    if (region !== undefined && region !== this.chosen) this.choose(region, true);
+    this.opened = true;
+  }
+
+  keep() {
+    if (!this.opened) return;
+    const state = new URLSearchParams();
+    if (this.chosen >= 0) state.set("region", this.ids[this.chosen]);
+    state.set("layer", this.layer.id);
+    if (this.runs.length > 1) state.set("run", this.run.name);
+    try {
+      history.replaceState(null, "", `#${state}`);
+    } catch {
+      // A preview of an e-mail may forbid it; the page is the same but for its address.
+    }
+  }
+
+  // The map prints in light colours, and what is folded up prints open.
+  print(begins) {
+    if (begins) this.folded = [...document.querySelectorAll("details:not([open])")];
+    for (const one of this.folded ?? []) one.open = begins;
+    this.parts.tip.hidden = true;
+    this.map.printing = begins;
+    this.redraw();
+    this.map.draw();
+    if (!begins) this.map.resize();
+  }
+}
+
+window.page = new Page(readJSON("map"));

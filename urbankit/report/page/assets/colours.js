@@ -1,0 +1,116 @@
+// Colours that colour-blind readers can tell apart: viridis, blue to red through the middle, Okabe and Ito's.
+
+const VIRIDIS = ["#440154", "#482878", "#3e4989", "#31688e", "#26828e", "#1f9e89", "#35b779", "#6ece58", "#b5de2b", "#fde725"];
+const DIVERGING = ["#2166ac", "#4393c3", "#92c5de", "#d1e5f0", "#f7f7f7", "#fddbc7", "#f4a582", "#d6604d", "#b2182b"];
+const CLASSES = [
+  "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#000000",
+  "#332288", "#999933", "#882255", "#117733",
+];
+const RIGHT_WRONG = ["#0072b2", "#e69f00"];
+
+const LIGHT = {
+  background: "#ffffff", absent: "#ececec", hatch: "#b5b5b5", line: "rgba(255,255,255,.75)", ink: "#111111",
+  halo: "#ffffff", black: "#000000",
+};
+const DARK = {
+  background: "#1b1e23", absent: "#2a2e35", hatch: "#525963", line: "rgba(20,22,26,.7)", ink: "#ffffff",
+  halo: "#000000", black: "#f2f2f2",
+};
+
+const STEPS = 64;
+
+// `steps` colours from one end of `stops` to the other, even between them.
+function ramp(stops, steps = STEPS) {
+  const rgb = stops.map((hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16)));
+  return Array.from({ length: steps }, (_, i) => {
+    const place = (i / (steps - 1)) * (stops.length - 1);
+    const low = Math.min(Math.floor(place), stops.length - 2);
+    const mixed = rgb[low].map((from, c) => Math.round(from + (rgb[low + 1][c] - from) * (place - low)));
+    return `rgb(${mixed.join(",")})`;
+  });
+}
+
+// One layer's numbers with their colours: `bin(i)` is a place in `palette`, -1 where there is none.
+class Layer {
+  constructor(facts, find, none) {
+    Object.assign(this, facts);
+    this.find = find;
+    this.none = none;
+  }
+
+  get values() {
+    this.known ??= this.less ? this.difference() : decode(this.data);
+    return this.known;
+  }
+
+  difference() {
+    const [of, from] = this.less.map((id) => this.find(id));
+    const out = new Float32Array(of.values.length);
+    for (let i = 0; i < out.length; i++) {
+      if (of.absent(i) || from.absent(i)) out[i] = NaN;
+      else out[i] = this.kind === "match" ? Number(of.values[i] !== from.values[i]) : of.values[i] - from.values[i];
+    }
+    return out;
+  }
+
+  absent(i) {
+    if (this.kind === "class") return this.values[i] === this.none;
+    if (this.kind === "count") return this.values[i] === 0;
+    return Number.isNaN(this.values[i]);
+  }
+
+  get classified() {
+    return this.kind === "class" || this.kind === "match";
+  }
+
+  get names() {
+    return this.kind === "match" ? ["right", "wrong"] : this.classes;
+  }
+
+  // A region's value with its unit; `plain` is without.
+  text(i) {
+    return this.plain(i) + (this.unit && !this.absent(i) && !this.classified ? ` ${this.unit}` : "");
+  }
+
+  plain(i) {
+    if (this.kind === "count") return number(this.values[i]);
+    if (this.absent(i)) return this.split ? "in no test part" : "no value";
+    if (this.classified) return this.names[this.values[i]];
+    const sign = this.kind === "difference" && this.values[i] > 0 ? "+" : "";
+    return sign + number(this.values[i], this.kind === "difference" ? 3 : 4);
+  }
+
+  // Ends of the colours; those of differences lie as far below zero as above, those of counts begin at the least.
+  get ends() {
+    this.measured ??= this.scale ?? this.measure();
+    return this.measured;
+  }
+
+  measure() {
+    const found = Float64Array.from(this.values).filter((value, i) => !this.absent(i));
+    if (this.kind === "difference") {
+      const far = quantile(found.map(Math.abs).sort(), 0.98) || 1;
+      return { low: -far, high: far, log: false };
+    }
+    found.sort();
+    const [low, middle, high] = [found[0] ?? 0, quantile(found, 0.5), quantile(found, 0.98)];
+    return { low, high: high > low ? high : low + 1, log: high > 8 * middle || middle > 8 * low, constant: found.at(-1) === low };
+  }
+
+  place(value) {
+    const { low, high, log } = this.ends;
+    return log ? (Math.log1p(value) - Math.log1p(low)) / (Math.log1p(high) - Math.log1p(low)) : (value - low) / (high - low);
+  }
+
+  bin(i) {
+    if (this.absent(i)) return -1;
+    if (this.classified) return this.values[i] % this.palette(LIGHT).length;
+    return Math.max(0, Math.min(STEPS - 1, Math.floor(this.place(this.values[i]) * STEPS)));
+  }
+
+  palette(theme) {
+    if (this.kind === "match") return RIGHT_WRONG;
+    if (this.kind === "class") return CLASSES.map((colour) => (colour === "#000000" ? theme.black : colour));
+    return this.kind === "difference" ? ramp(DIVERGING) : ramp(VIRIDIS);
+  }
+}

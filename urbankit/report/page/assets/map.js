@@ -1,0 +1,361 @@
+// The map: drawn once into a buffer larger than the stage, which moves under the finger until it must be drawn anew.
+
+const MARGIN = 0.25; // of the stage, on each side of it
+const MOST_ZOOM = 60;
+
+class CityMap {
+  constructor(stage, base, overlay, shapes) {
+    Object.assign(this, { stage, base, overlay, shapes });
+    this.buffer = document.createElement("canvas");
+    this.theme = LIGHT;
+    this.marks = { hover: -1, focus: -1, chosen: -1, near: [] };
+    this.on = { hover() {}, pick() {}, focus() {}, view() {} };
+    this.printing = false;
+    new ResizeObserver(() => this.resize()).observe(stage);
+    this.listen();
+    this.resize();
+  }
+
+  // Colours and outlines
+
+  show(layer, theme) {
+    this.layer = layer;
+    this.theme = theme;
+    this.bins = Int16Array.from({ length: this.shapes.n }, (_, i) => layer.bin(i));
+    this.paths = null;
+    this.refresh();
+  }
+
+  refresh() {
+    this.stale = true;
+    this.request();
+  }
+
+  mark(marks) {
+    Object.assign(this.marks, marks);
+    this.request();
+  }
+
+  // View: a point (x, y) of the grid lies at (scale · x + left, scale · y + top) of the stage, in CSS pixels.
+
+  resize() {
+    if (this.printing) return;
+    const { clientWidth: width, clientHeight: height } = this.stage;
+    if (!width || (width === this.width && height === this.height)) return;
+    const fitted = !this.width || this.fitted;
+    const middle = fitted ? null : this.toGrid(this.width / 2, this.height / 2);
+    Object.assign(this, { width, height, ratio: Math.min(2, window.devicePixelRatio || 1) });
+    for (const canvas of [this.base, this.overlay]) {
+      canvas.width = Math.round(width * this.ratio);
+      canvas.height = Math.round(height * this.ratio);
+    }
+    if (fitted) this.fit();
+    else this.centre(...middle);
+    this.refresh();
+  }
+
+  get whole() {
+    return 0.94 * Math.min(this.width / this.shapes.width, this.height / this.shapes.height);
+  }
+
+  get fitted() {
+    return this.scale <= this.whole * 1.001;
+  }
+
+  fit() {
+    this.scale = this.whole;
+    this.centre(this.shapes.width / 2, this.shapes.height / 2);
+  }
+
+  centre(x, y) {
+    this.left = this.width / 2 - this.scale * x;
+    this.top = this.height / 2 - this.scale * y;
+    this.moved();
+  }
+
+  zoom(factor, x = this.width / 2, y = this.height / 2) {
+    const scale = Math.min(this.whole * MOST_ZOOM, Math.max(this.whole, this.scale * factor));
+    this.left = x - (x - this.left) * (scale / this.scale);
+    this.top = y - (y - this.top) * (scale / this.scale);
+    this.scale = scale;
+    this.moved();
+  }
+
+  pan(dx, dy) {
+    this.left += dx;
+    this.top += dy;
+    this.moved();
+  }
+
+  // Keeps a part of the city on the stage.
+  moved() {
+    const [w, h] = [this.scale * this.shapes.width, this.scale * this.shapes.height];
+    const [x, y] = [this.width / 2, this.height / 2];
+    this.left = Math.min(x, Math.max(x - w, this.left));
+    this.top = Math.min(y, Math.max(y - h, this.top));
+    // At its whole size one finger scrolls the page past the map; closer, it moves the map.
+    this.overlay.style.touchAction = this.fitted ? "pan-y" : "none";
+    this.on.view();
+    this.request();
+  }
+
+  reveal(i) {
+    const x = this.scale * this.shapes.centres[2 * i] + this.left;
+    const y = this.scale * this.shapes.centres[2 * i + 1] + this.top;
+    if (x < 20 || y < 20 || x > this.width - 20 || y > this.height - 20)
+      this.centre(this.shapes.centres[2 * i], this.shapes.centres[2 * i + 1]);
+  }
+
+  toGrid(x, y) {
+    return [(x - this.left) / this.scale, (y - this.top) / this.scale];
+  }
+
+  at(x, y) {
+    return this.shapes.at(...this.toGrid(x, y));
+  }
+
+  // Drawing
+
+  request() {
+    this.frame ??= requestAnimationFrame(() => this.draw());
+  }
+
+  draw() {
+    if (this.frame) cancelAnimationFrame(this.frame);
+    this.frame = null;
+    if (!this.width || !this.layer) return;
+    if (this.printing) return this.drawDirectly();
+    const drawn = this.drawn;
+    const zoomed = drawn && drawn.scale !== this.scale;
+    if (this.stale || !drawn || (!zoomed && !this.covers(drawn))) this.fill();
+    else if (zoomed) this.settle();
+    const { scale, left, top } = this.drawn;
+    const k = this.scale / scale;
+    const context = this.base.getContext("2d");
+    context.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
+    context.clearRect(0, 0, this.width, this.height);
+    const [x, y] = [this.left - left * k, this.top - top * k];
+    const [width, height] = [this.drawn.width * k, this.drawn.height * k];
+    context.drawImage(this.buffer, x, y, width, height);
+    const above = this.overlay.getContext("2d");
+    above.setTransform(1, 0, 0, 1, 0, 0);
+    above.clearRect(0, 0, this.overlay.width, this.overlay.height);
+    this.drawMarks(above);
+  }
+
+  // On paper the map is shapes, not pixels. All of it goes into one canvas, which is emptied by its size: a browser's PDF
+  // has no clearing, and paints it white over what lies below.
+  drawDirectly() {
+    this.base.width = Math.round(this.width * this.ratio);
+    const context = this.base.getContext("2d");
+    this.paint(context, { scale: this.scale, left: this.left, top: this.top, width: this.width, height: this.height });
+    this.drawMarks(context);
+  }
+
+  // Whether the buffer holds all of the city that is in sight.
+  covers(drawn) {
+    const [x, y] = [this.left - drawn.left, this.top - drawn.top];
+    const right = Math.min(this.width, this.left + this.scale * this.shapes.width);
+    const bottom = Math.min(this.height, this.top + this.scale * this.shapes.height);
+    return x <= Math.max(0, this.left) && y <= Math.max(0, this.top) && x + drawn.width >= right && y + drawn.height >= bottom;
+  }
+
+  // While a gesture zooms, the buffer is stretched; it is drawn sharp when the gesture rests.
+  settle() {
+    clearTimeout(this.resting);
+    this.resting = setTimeout(() => this.refresh(), 90);
+  }
+
+  fill() {
+    clearTimeout(this.resting);
+    const [mx, my] = [Math.round(MARGIN * this.width), Math.round(MARGIN * this.height)];
+    const [width, height] = [this.width + 2 * mx, this.height + 2 * my];
+    const drawn = { scale: this.scale, left: this.left + mx, top: this.top + my, width, height };
+    this.drawn = drawn;
+    this.stale = false;
+    this.buffer.width = Math.round(width * this.ratio);
+    this.buffer.height = Math.round(height * this.ratio);
+    this.paint(this.buffer.getContext("2d"), drawn);
+  }
+
+  paint(context, drawn) {
+    const k = drawn.scale * this.ratio;
+    context.setTransform(k, 0, 0, k, drawn.left * this.ratio, drawn.top * this.ratio);
+    context.lineJoin = "round";
+    const palette = this.layer.palette(this.theme);
+    const paths = this.visible(drawn);
+    // Lines between regions where there is room for them; else each region's own colour closes the hairlines between.
+    const apart = drawn.scale * Math.sqrt((this.shapes.width * this.shapes.height) / this.shapes.n) > 9;
+    for (const [bin, path] of paths) {
+      const colour = bin < 0 ? this.hatch(context, k) : palette[bin];
+      context.fillStyle = colour;
+      context.fill(path);
+      if (!apart) this.stroke(context, path, colour, 0.5 / drawn.scale);
+    }
+    if (apart) for (const path of paths.values()) this.stroke(context, path, this.theme.line, 0.7 / drawn.scale);
+  }
+
+  stroke(context, path, colour, width) {
+    context.strokeStyle = colour;
+    context.lineWidth = width;
+    context.stroke(path);
+  }
+
+  // One path a colour: of all regions, kept until the colours change or finer outlines are needed; or, closer, of those
+  // in sight. Points nearer to each other than `step`, a part of a pixel, are one.
+  visible(drawn) {
+    const step = 0.6 / (drawn.scale * this.ratio);
+    const [left, top] = [-drawn.left / drawn.scale, -drawn.top / drawn.scale];
+    const sight = this.shapes.touching(left, top, left + drawn.width / drawn.scale, top + drawn.height / drawn.scale);
+    if (sight.length < 0.6 * this.shapes.n) return this.traced(sight, step);
+    if (!this.paths || step < this.detail / 2 || step > 4 * this.detail) {
+      this.paths = this.traced(Array.from({ length: this.shapes.n }, (_, i) => i), step);
+      this.detail = step;
+    }
+    return this.paths;
+  }
+
+  traced(regions, step) {
+    const paths = new Map();
+    for (const i of regions) {
+      let path = paths.get(this.bins[i]);
+      if (!path) paths.set(this.bins[i], (path = new Path2D()));
+      this.shapes.trace(path, i, step);
+    }
+    return paths;
+  }
+
+  // The fill of a region without a value: stripes, which no colour of a scale is mistaken for.
+  hatch(context, k) {
+    const tile = document.createElement("canvas");
+    tile.width = tile.height = 6;
+    const pen = tile.getContext("2d");
+    pen.fillStyle = this.theme.absent;
+    pen.fillRect(0, 0, 6, 6);
+    pen.strokeStyle = this.theme.hatch;
+    for (const at of [-3, 3, 9]) {
+      pen.moveTo(at - 4, 7);
+      pen.lineTo(at + 4, -1);
+    }
+    pen.stroke();
+    const pattern = context.createPattern(tile, "repeat");
+    pattern.setTransform(new DOMMatrix([1 / k, 0, 0, 1 / k, 0, 0]));
+    return pattern;
+  }
+
+  drawMarks(context) {
+    const k = this.scale * this.ratio;
+    context.setTransform(k, 0, 0, k, this.left * this.ratio, this.top * this.ratio);
+    context.lineJoin = "round";
+    const { near, hover, focus, chosen } = this.marks;
+    for (const i of near) this.outline(context, i, 1.4, [3, 2]);
+    if (hover >= 0) this.outline(context, hover, 1.6);
+    if (focus >= 0 && document.activeElement === this.overlay) this.outline(context, focus, 2, [5, 3]);
+    if (chosen >= 0) this.outline(context, chosen, 2.6);
+  }
+
+  outline(context, i, width, dashes = []) {
+    const path = new Path2D();
+    this.shapes.trace(path, i);
+    context.setLineDash([]);
+    this.stroke(context, path, this.theme.halo, (width + 2.4) / this.scale);
+    context.setLineDash(dashes.map((length) => length / this.scale));
+    this.stroke(context, path, this.theme.ink, width / this.scale);
+  }
+
+  // Mouse, fingers and keys
+
+  listen() {
+    const canvas = this.overlay;
+    this.pointers = new Map();
+    canvas.addEventListener("pointerdown", (event) => this.down(event));
+    canvas.addEventListener("pointermove", (event) => this.move(event));
+    for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, (event) => this.up(event));
+    canvas.addEventListener("pointerleave", () => this.on.hover(-1));
+    canvas.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
+    canvas.addEventListener("keydown", (event) => this.key(event));
+    for (const name of ["focus", "blur"]) canvas.addEventListener(name, () => this.request());
+  }
+
+  point(event) {
+    const box = this.overlay.getBoundingClientRect();
+    return { x: event.clientX - box.left, y: event.clientY - box.top };
+  }
+
+  down(event) {
+    if (event.button) return;
+    this.overlay.setPointerCapture(event.pointerId);
+    this.pointers.set(event.pointerId, this.point(event));
+    if (this.pointers.size === 1) this.pressed = { ...this.point(event), dragged: false };
+    else this.pressed.dragged = true;
+  }
+
+  move(event) {
+    const now = this.point(event);
+    const before = this.pointers.get(event.pointerId);
+    if (!before) {
+      if (event.pointerType !== "touch") this.on.hover(this.at(now.x, now.y), now.x, now.y);
+      return;
+    }
+    if (this.pointers.size === 2) this.pinch(event.pointerId, before, now);
+    else {
+      if (Math.hypot(now.x - this.pressed.x, now.y - this.pressed.y) > 4) this.pressed.dragged = true;
+      if (this.pressed.dragged) this.pan(now.x - before.x, now.y - before.y);
+    }
+    this.pointers.set(event.pointerId, now);
+  }
+
+  pinch(id, before, now) {
+    const [, other] = [...this.pointers].find(([key]) => key !== id);
+    const stretch = Math.hypot(now.x - other.x, now.y - other.y) / Math.max(1, Math.hypot(before.x - other.x, before.y - other.y));
+    this.pan((now.x - before.x) / 2, (now.y - before.y) / 2);
+    this.zoom(stretch, (now.x + other.x) / 2, (now.y + other.y) / 2);
+  }
+
+  up(event) {
+    if (!this.pointers.delete(event.pointerId)) return;
+    if (event.type === "pointerup" && !this.pressed.dragged) {
+      const { x, y } = this.point(event);
+      this.on.pick(this.at(x, y));
+    }
+  }
+
+  // A wheel over a map that nobody has touched goes on scrolling the page.
+  wheel(event) {
+    if (document.activeElement !== this.overlay && !event.ctrlKey && !event.metaKey) return;
+    event.preventDefault();
+    const { x, y } = this.point(event);
+    this.zoom(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0018)), x, y);
+  }
+
+  key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+    if (way && event.shiftKey) this.step(...way);
+    else if (way) this.pan(-60 * way[0], -60 * way[1]);
+    else if (event.key === "+" || event.key === "=") this.nearer(1.5);
+    else if (event.key === "-" || event.key === "_") this.nearer(1 / 1.5);
+    else if (event.key === "0") this.fit();
+    else if (event.key === "Enter" || event.key === " ") this.on.pick(this.marks.focus);
+    else if (event.key === "Escape") this.on.pick(-1);
+    else return;
+    event.preventDefault();
+  }
+
+  nearer(factor) {
+    this.zoom(factor);
+    this.refresh();
+  }
+
+  // From region to region; the first is the one in the middle of the stage.
+  step(dx, dy) {
+    let { focus, chosen } = this.marks;
+    const from = focus >= 0 ? focus : chosen;
+    if (from >= 0) focus = this.shapes.beside(from, dx, dy);
+    else focus = this.shapes.nearest(...this.toGrid(this.width / 2, this.height / 2));
+    if (focus < 0) return;
+    this.mark({ focus });
+    this.reveal(focus);
+    this.on.focus(focus);
+  }
+}

@@ -1,0 +1,118 @@
+"""The interactive map of a page: its frame in HTML, and the data that the script reads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from urbankit.report.page.geometry import outlines
+from urbankit.report.page.layers import NOT_THERE, Layer, cluster_layers, coverage_layers, shown_tasks, task_layers
+from urbankit.report.page.missing import Missing
+from urbankit.report.page.packing import pack_counts, pack_floats
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+    from urbankit.report.subject import Subject
+
+NEAREST = 8
+
+FRAME = """<section id="map"><h2>Map</h2>
+<noscript><p class="notice">The map needs JavaScript, which is off here; all else reads without it.</p></noscript>
+<div class="controls" hidden>
+<label class="run" hidden>Run <select id="run"></select></label>
+<label>Show <select id="layer"></select></label>
+<div class="search"><label for="search">Find a region</label>
+<input id="search" type="search" role="combobox" aria-expanded="false" aria-controls="found" aria-autocomplete="list"
+ autocomplete="off" spellcheck="false" placeholder="id or name"><ul id="found" role="listbox" hidden></ul></div>
+</div>
+<div class="explorer" hidden>
+<div class="mapside">
+<div id="stage" class="stage">
+<canvas id="base" aria-hidden="true"></canvas>
+<canvas id="overlay" tabindex="0" role="application" aria-label="Map of the regions" aria-describedby="keys"></canvas>
+<div class="buttons"><button id="in" type="button" aria-label="Zoom in">+</button>
+<button id="out" type="button" aria-label="Zoom out">−</button>
+<button id="fit" type="button" aria-label="Show the whole city">⤢</button></div>
+<div class="north" aria-hidden="true">N<span>↑</span></div>
+<div id="scale" class="scale" aria-hidden="true"><span></span><i></i></div>
+<div id="tip" class="tip" hidden></div>
+</div>
+<div id="legend" class="legend"></div>
+<p id="keys" class="quiet keys">Drag, or use the arrow keys, to move the map; pinch, + and −, or the wheel on a map that
+was clicked, to zoom; 0 shows all. Shift and an arrow goes from region to region, Enter chooses one, Escape
+lets it go.</p>
+<p id="live" class="unseen" aria-live="polite"></p>
+</div>
+<div id="panel" class="panel" tabindex="-1" aria-label="Chosen region"></div>
+</div></section>"""
+
+
+def map_data(regions: gpd.GeoDataFrame, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the script reads: ids, areas and outlines of the regions, and what each run says of them."""
+    ids = [str(name) for name in regions["region_id"]]
+    names = [_text(name) for name in regions["name"]] if "name" in regions else None
+    area = regions["area_km2"] if "area_km2" in regions else regions.geometry.area / 1e6
+    return {
+        "none": NOT_THERE,
+        "regions": {"ids": ids, "names": names, "area": pack_floats(area)},
+        "outlines": outlines(regions),
+        "runs": runs,
+    }
+
+
+def run_data(subject: Subject, name: str, missing: Missing) -> dict[str, Any]:
+    """The layers of a run, and of every region the nearest others in embedding space."""
+    assert subject.regions is not None  # without regions there is no map
+    ids = subject.regions["region_id"].to_numpy()
+    layers = _task_layers(subject, ids, missing)
+    vectors = missing.attempt("No embeddings", lambda: _vectors(subject, ids), None)
+    near = None
+    if vectors is not None:
+        layers += missing.attempt("No clusters", lambda: list(cluster_layers(vectors)), [])
+        near = missing.attempt("No nearest regions", lambda: _nearest(vectors), None)
+    city = subject.city
+    if city is not None:
+        layers += missing.attempt("No coverage", lambda: list(coverage_layers(city)), [])
+    return {"name": name, "layers": layers, "nearest": near}
+
+
+def _task_layers(subject: Subject, ids: np.ndarray, missing: Missing) -> list[Layer]:
+    run = subject.run
+    predictions = None
+    if run.has("predictions.parquet"):
+        predictions = missing.attempt("No predictions", lambda: run.predictions, None)
+    tasks = missing.attempt("No targets", lambda: shown_tasks(subject.tasks, predictions, ids), [])
+    layers: list[Layer] = []
+    for task in tasks:
+        layers += missing.attempt(
+            f"No map of {task.name}", lambda task=task: list(task_layers(task, predictions, ids)), []
+        )
+    if not tasks:
+        missing.add("There are no targets to show: the run has no tasks, or has not come to them.")
+    return layers
+
+
+def _vectors(subject: Subject, ids: np.ndarray) -> np.ndarray:
+    """The embeddings in the order of the map's regions."""
+    vectors, own = subject.run.vectors, subject.run.embeddings["region_id"].to_numpy()
+    if len(own) == len(ids) and (own == ids).all():
+        return vectors
+    place = {region: row for row, region in enumerate(own)}
+    return vectors[[place[region] for region in ids]]
+
+
+def _nearest(vectors: np.ndarray) -> dict[str, Any]:
+    from urbankit.analysis.neighbours import nearest
+
+    regions, similarity = nearest(vectors, NEAREST)
+    return {
+        "number": regions.shape[1],
+        "region": pack_counts(regions.ravel()),
+        "similarity": pack_floats(similarity.ravel()),
+    }
+
+
+def _text(name: Any) -> str:
+    return "" if name is None or name != name else str(name)

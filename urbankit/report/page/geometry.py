@@ -1,0 +1,122 @@
+"""The outlines of regions, small enough for a page: simplified together, on a grid of integers, as differences."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from urbankit.report.page.packing import pack_counts, pack_varints
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+GRID = 32_767
+"""Steps of the grid along the longer side of the city: at 30 times the whole map's size, one is a pixel of a screen."""
+
+MOST_POINTS = 400_000
+"""Outlines of more points are simplified further: at four bytes each they would be 2 MB of the page."""
+
+
+def outlines(regions: gpd.GeoDataFrame) -> dict[str, Any]:
+    """The polygons of `regions`, in metres, as the page draws them.
+
+    `unit` is the metres of a grid step, `width` and `height` the city's in steps, y downwards. `rings` counts the rings
+    of each region, `points` the points of each ring, `steps` are x and y of all points, each less the one before it.
+    Outer rings and holes turn in opposite directions, and a ring does not repeat its first point. Borders that regions
+    share stay shared. A region too small for the grid is a triangle of one step.
+    """
+    import shapely
+
+    shapes = np.array([None if shape is None or shape.is_empty else shape for shape in regions.geometry], object)
+    there = np.flatnonzero(shapes != None)  # noqa: E711  elementwise
+    if not len(there):
+        return _packed(np.zeros(len(shapes), np.int64), np.zeros(0, np.int64), np.zeros((0, 2), np.int64), 1.0)
+    left, low, right, high = shapely.total_bounds(shapes[there])
+    unit = max(right - left, high - low, 1e-9) / GRID
+    polygons, of = shapely.get_parts(_simplified(shapes[there], unit), return_index=True)
+    areal = shapely.get_type_id(polygons) == 3
+    polygons, of = polygons[areal], of[areal]
+    rings, polygon_of = shapely.get_rings(polygons, return_index=True)
+    outer = np.r_[True, polygon_of[1:] != polygon_of[:-1]] if len(rings) else np.zeros(0, bool)
+    xy, ring_of = shapely.get_coordinates(rings, return_index=True)
+    grid = np.rint(np.column_stack([xy[:, 0] - left, high - xy[:, 1]]) / unit).astype(np.int64)
+    grid, counts, kept = _cleaned(grid, ring_of, outer)
+    counted = np.bincount(there[of[polygon_of[kept]]], minlength=len(shapes))
+    return _packed(counted, counts, grid, unit)
+
+
+def _simplified(shapes: NDArray, unit: float) -> NDArray:
+    """Simplified as one coverage (Visvalingam-Whyatt), so that what neighbours share is simplified in one way."""
+    import shapely
+
+    tolerance = 2 * unit
+    found = shapely.coverage_simplify(shapes, tolerance)
+    while shapely.get_num_coordinates(found).sum() > MOST_POINTS and tolerance < GRID / 100 * unit:
+        tolerance *= 2
+        found = shapely.coverage_simplify(shapes, tolerance)
+    return found
+
+
+def _cleaned(
+    grid: NDArray[np.int64], ring_of: NDArray[np.int64], outer: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Points [P, 2], points of each ring, and which rings were kept: no point twice in a row, holes turned around."""
+    first = np.r_[True, ring_of[1:] != ring_of[:-1]]
+    same = np.r_[False, (grid[1:] == grid[:-1]).all(axis=1)]
+    keep = first | ~same
+    grid, ring_of = grid[keep], ring_of[keep]
+    # The last point repeats the first, unless nothing but one point is left of the ring.
+    last = np.r_[ring_of[1:] != ring_of[:-1], True]
+    alone = np.bincount(ring_of, minlength=len(outer))[ring_of] == 1
+    grid, ring_of = grid[~last | alone], ring_of[~last | alone]
+    counts = np.bincount(ring_of, minlength=len(outer))
+    grid, ring_of = _with_triangles(grid, ring_of, counts, outer)
+    counts = np.bincount(ring_of, minlength=len(outer))
+    kept = np.flatnonzero(counts)
+    return _turned(grid, ring_of, counts, outer), counts[kept], kept
+
+
+def _with_triangles(
+    grid: NDArray[np.int64], ring_of: NDArray[np.int64], counts: NDArray[np.int64], outer: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rings of fewer than three points: outer ones become a triangle at their first point, holes vanish."""
+    flat = counts < 3
+    whole = ~flat[ring_of]
+    lost = np.flatnonzero(flat & outer & (counts > 0))
+    starts = np.searchsorted(ring_of, lost)
+    corners = grid[starts][:, None, :] + np.array([[0, 0], [1, 0], [0, 1]])
+    points = np.concatenate([grid[whole], corners.reshape(-1, 2)])
+    rings = np.concatenate([ring_of[whole], np.repeat(lost, 3)])
+    order = np.argsort(rings, kind="stable")
+    return points[order], rings[order]
+
+
+def _turned(
+    grid: NDArray[np.int64], ring_of: NDArray[np.int64], counts: NDArray[np.int64], outer: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """The points with outer rings of positive area and holes of negative, so that overlapping regions stay filled."""
+    start = np.cumsum(counts) - counts
+    position = np.arange(len(grid)) - start[ring_of]
+    following = start[ring_of] + (position + 1) % np.maximum(counts[ring_of], 1)
+    cross = grid[:, 0] * grid[following, 1] - grid[following, 0] * grid[:, 1]
+    area = np.bincount(ring_of, weights=cross, minlength=len(counts))
+    wrong = ((area > 0) != outer)[ring_of]
+    back = start[ring_of] + counts[ring_of] - 1 - position
+    return grid[np.where(wrong, back, np.arange(len(grid)))]
+
+
+def _packed(
+    rings: NDArray[np.int64], points: NDArray[np.int64], grid: NDArray[np.int64], unit: float
+) -> dict[str, Any]:
+    width, height = grid.max(axis=0, initial=1).tolist()
+    steps = np.diff(grid, axis=0, prepend=np.zeros((1, 2), np.int64))
+    return {
+        "unit": unit,
+        "width": width,
+        "height": height,
+        "rings": pack_counts(rings),
+        "points": pack_counts(points),
+        "steps": pack_varints(steps.ravel()),
+    }

@@ -1,0 +1,166 @@
+"""What the map of a page can show of each region: targets, predictions, residuals, clusters and coverage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from urbankit.evaluation.splits import protocol_label
+from urbankit.report.page.packing import pack_counts, pack_floats
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from urbankit.city.city import City
+    from urbankit.evaluation.tasks import TaskData
+
+CLUSTERS = range(2, 9)
+NOT_THERE = 65_535
+"""Stands for the class of a region that has none."""
+
+Layer = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A task as the page shows it: `truth` [N], NaN where there is no label; of classes their positions."""
+
+    name: str
+    truth: NDArray[np.float64]
+    classes: tuple[str, ...] = ()
+    unit: str = ""
+    logarithmic: bool = False
+
+
+def shown_tasks(tasks: list[TaskData], predictions: pd.DataFrame | None, region_ids: NDArray) -> list[Shown]:
+    """The tasks of a run, their labels from the city; where that cannot be had, what predictions say of them."""
+    if tasks:
+        return [
+            Shown(
+                task.name,
+                np.where(task.labelled, task.y.astype(np.float64), np.nan),
+                task.classes,
+                task.unit,
+                task.transform in ("log", "soft-log"),
+            )
+            for task in tasks
+        ]
+    if predictions is None or predictions.empty:
+        return []
+    return [_from_predictions(str(name), of, region_ids) for name, of in predictions.groupby("task", sort=False)]
+
+
+def _from_predictions(name: str, predictions: pd.DataFrame, region_ids: NDArray) -> Shown:
+    known = predictions.dropna(subset="truth").drop_duplicates("region_id").set_index("region_id")
+    truth = known["truth"].reindex(region_ids).to_numpy(np.float64)
+    pairs = [("truth", "truth_class"), ("prediction", "prediction_class")]
+    names: dict[int, str] = {}
+    for code, called in pairs:
+        there = predictions.dropna(subset=[code, called]).drop_duplicates(code)
+        names |= {int(position): str(text) for position, text in zip(there[code], there[called], strict=True)}
+    classes = tuple(names.get(i, f"class {i}") for i in range(max(names) + 1)) if names else ()
+    return Shown(name, truth, classes)
+
+
+def task_layers(task: Shown, predictions: pd.DataFrame | None, region_ids: NDArray) -> Iterator[Layer]:
+    """The target, and of every split protocol the prediction where the label was unseen, and its residual."""
+    from urbankit.report.maps import out_of_sample
+
+    group = f"{task.name} ({task.unit})" if task.unit else task.name
+    common = {"group": group, "task": task.name, "unit": task.unit}
+    if task.classes:
+        common |= {"kind": "class", "classes": list(task.classes)}
+    else:
+        common |= {"kind": "value", "scale": _scale(task)}
+    yield {**common, "id": f"truth:{task.name}", "label": "measured", **_data(task, task.truth)}
+    if predictions is None:
+        return
+    of_task = predictions[predictions["task"] == task.name]
+    for split in dict.fromkeys(of_task["split"]):
+        found = out_of_sample(of_task[of_task["split"] == split], region_ids, task)
+        called = protocol_label(split)
+        place = f"{task.name}:{split}"
+        predicted = {"id": f"prediction:{place}", "label": f"predicted, {called}", "split": called}
+        yield {**common, **predicted, **_data(task, found)}
+        yield {
+            "group": group,
+            "task": task.name,
+            "unit": task.unit,
+            "kind": "match" if task.classes else "difference",
+            "id": f"residual:{place}",
+            "label": f"{'right or wrong' if task.classes else 'residual'}, {called}",
+            "split": called,
+            "less": [f"prediction:{place}", f"truth:{task.name}"],
+        }
+
+
+def cluster_layers(vectors: NDArray[np.float32]) -> Iterator[Layer]:
+    """Ward's clusters of the embeddings, for each number of them."""
+    from urbankit.analysis.clusters import Hierarchy
+
+    hierarchy = Hierarchy.of(vectors)
+    for k in CLUSTERS:
+        if k > len(vectors):
+            return
+        labels = hierarchy.labels(k)
+        yield {
+            "group": "Clusters of the embeddings",
+            "id": f"cluster:{k}",
+            "label": f"{k} clusters",
+            "kind": "class",
+            "unit": "",
+            "classes": [f"cluster {i + 1}" for i in range(int(labels.max()) + 1)],
+            "data": pack_counts(labels),
+        }
+
+
+def coverage_layers(city: City) -> Iterator[Layer]:
+    """How many images, captions, points of interest and trips each region has, and columns of each table."""
+    for key, label, counts in _coverage(city):
+        yield {
+            "group": "Coverage",
+            "id": f"coverage:{key}",
+            "label": label,
+            "kind": "count",
+            "unit": "",
+            "data": pack_counts(np.minimum(np.rint(counts), 2**32 - 1)),
+        }
+
+
+def _coverage(city: City) -> Iterator[tuple[str, str, NDArray]]:
+    n = city.n_regions
+    for name in city.image_sources:
+        yield name, f"{name}: images", np.bincount(city.images(name).region, minlength=n)
+    for name in city.caption_sources:
+        yield (
+            f"captions.{name}",
+            f"{name}: captions",
+            np.bincount(city.captions(name)["region"].to_numpy(), minlength=n),
+        )
+    counted = city.poi_counts()
+    if counted is not None:
+        yield "poi", "points of interest", np.asarray(counted[0].sum(axis=1)).ravel()
+    flows = city.flows()
+    if flows is not None:
+        yield "flows", "flows from and to it", np.asarray(flows.sum(axis=1) + flows.sum(axis=0)).ravel()
+    for name in city.tables:
+        yield f"tables.{name}", f"{name}: columns with a value", np.isfinite(city.table(name)[0]).sum(axis=1)
+
+
+def _data(task: Shown, values: NDArray[np.float64]) -> dict[str, Any]:
+    if not task.classes:
+        return {"data": pack_floats(values)}
+    return {"data": pack_counts(np.where(np.isnan(values), NOT_THERE, values))}
+
+
+def _scale(task: Shown) -> dict[str, Any]:
+    """Ends of the colours, the 2nd and 98th percentile of the labels, so that a few extremes do not flatten the map."""
+    known = task.truth[np.isfinite(task.truth)]
+    low, high = np.percentile(known, (2, 98)).tolist() if len(known) else (0.0, 1.0)
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    return {"low": low, "high": high, "log": bool(task.logarithmic and low >= 0)}

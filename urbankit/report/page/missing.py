@@ -1,0 +1,34 @@
+"""What a report could not show, and why: of a run that was cut short or is of another version, the rest is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from urbankit.errors import UrbankitError
+
+Made = TypeVar("Made")
+
+
+class Missing:
+    """Sentences on what is missing, each once, in the order they were found."""
+
+    def __init__(self, sentences: Iterable[str] = ()) -> None:
+        self.sentences: list[str] = list(dict.fromkeys(sentences))
+
+    def add(self, *sentences: str) -> None:
+        self.sentences += [text for text in dict.fromkeys(sentences) if text not in self.sentences]
+
+    def attempt(self, what: str, make: Callable[[], Made], otherwise: Made) -> Made:
+        """What `make` returns, or `otherwise` with a sentence that begins with `what`.
+
+        A run folder of another version can be wrong in any way, and a page without one section is of more use than
+        none, so every error is taken.
+        """
+        try:
+            return make()
+        except UrbankitError as error:
+            self.add(f"{what}: {error}")
+        except Exception as error:
+            self.add(f"{what}: it cannot be read by this version of urbankit ({type(error).__name__}: {error}).")
+        return otherwise

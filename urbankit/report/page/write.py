@@ -1,0 +1,58 @@
+"""Writes `report.html` of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from urbankit.report.figures import Figures
+from urbankit.report.page import sections
+from urbankit.report.page.explorer import map_data, run_data
+from urbankit.report.page.missing import Missing
+from urbankit.report.page.recipe import RawRecipe
+from urbankit.report.page.sheet import Sheet, Written
+
+if TYPE_CHECKING:
+    from urbankit.report.subject import Subject
+
+FIGURE_BYTES = 7_000_000
+"""Of all figures in the page; half of what it may have, so that there is room for the images of 2,000 regions."""
+
+
+def write_report(subject: Subject, path: Path | None = None) -> Written:
+    """The report of a run as one HTML file of at most 15 MB, by default `report.html` in its folder.
+
+    What was run and on what, the results table, an interactive map, the figures drawn before, the city's prepare
+    report, recipe and manifest. Of a run that was cut short, or whose city cannot be had any more, what there is; what
+    is not is said at the top and in `missing`. Every text that comes from data, recipe or manifest is escaped, and the
+    page executes nothing but its own script.
+    """
+    run, city = subject.run, subject.city
+    missing = Missing(subject.missing)
+    manifest = missing.attempt("No manifest", lambda: run.manifest, {})
+    recipe = missing.attempt("No recipe", lambda: RawRecipe.of(run), RawRecipe(""))
+    name = str(recipe.get("name", run.path.resolve().name))
+    place = manifest.get("city") or (city.name if city is not None else "an unknown city")
+
+    sheet = Sheet(f"{name} on {place}", str(recipe.get("description", "")), missing)
+    sheet.add("about", "Run", lambda: sections.run_section(city, recipe, manifest))
+    sheet.add("results", "Results", lambda: sections.results_section(run, recipe))
+    sheet.add_map(lambda: _map(subject, name, missing))
+    sheet.add("figures", "Figures", lambda: _figures(run.path / "figures", missing))
+    if city is not None:
+        sheet.add("city", "City", lambda: sections.city_section(city.report))
+    sheet.add("files", "Recipe and manifest", lambda: sections.files_section(recipe, manifest))
+    return sheet.write(run.path / "report.html" if path is None else path, city)
+
+
+def _map(subject: Subject, name: str, missing: Missing) -> dict[str, Any] | None:
+    if subject.regions is None:
+        return None
+    run = run_data(subject, name, missing)
+    return map_data(subject.regions, [run]) if run["layers"] else None
+
+
+def _figures(folder: Path, missing: Missing) -> str:
+    content, left_out = sections.figures_section(Figures.load(folder), FIGURE_BYTES)
+    missing.add(*left_out)
+    return content
