@@ -189,7 +189,12 @@ class _Run:
         before = self.manifest.get("city_hash")
         if before not in (None, self.city.content_hash):
             raise UserError(f"{self.folder}: the city has changed since this run began. Start anew in another --out.")
-        self.manifest |= {"city": self.city.name, "city_hash": self.city.content_hash, "regions": self.city.n_regions}
+        self.manifest |= {
+            "city": self.city.name,
+            "city_folder": str(self.city.path.resolve()),
+            "city_hash": self.city.content_hash,
+            "regions": self.city.n_regions,
+        }
 
     # The stages
 
@@ -211,6 +216,7 @@ class _Run:
             "views": list(inputs.views),
             "parameters": sum(p.numel() for p in method.parameters()),
             "embedding_width": method.dim,
+            "blocks": _blocks(method),
         }
         self._same_weights(method)
         return method
@@ -375,3 +381,8 @@ class _Run:
         if self.recipe.report.figures:
             draw_all(run_, self.city)
         write_report(run_, self.city)
+
+
+def _blocks(method: Method) -> list[dict[str, Any]]:
+    names = method.block_names or map(str, range(len(method.blocks)))
+    return [{"name": name, "width": width} for name, width in zip(names, method.blocks, strict=True)]

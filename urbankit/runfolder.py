@@ -105,6 +105,26 @@ class Run:
         with _readable(path):
             return gpd.read_parquet(path)
 
+    @cached_property
+    def vectors(self) -> NDArray[np.float32]:
+        """The embeddings as one matrix [N, dim], in the order of `embeddings`."""
+        column = self.embeddings["embedding"]
+        return (
+            np.stack(column.to_list()).astype(np.float32, copy=False) if len(column) else np.empty((0, 0), np.float32)
+        )
+
+    def blocks(self) -> dict[str, NDArray[np.float32]]:
+        """The parts [N, width] that the embedding consists of, side by side: those of modalities and of views.
+
+        Empty where the method's fusions do not keep them apart, and for runs that did not note them.
+        """
+        noted = self.manifest.get("blocks") or []
+        widths = [block["width"] for block in noted]
+        if sum(widths) != self.vectors.shape[1] or len(widths) < 2:
+            return {}
+        parts = np.split(self.vectors, np.cumsum(widths)[:-1], axis=1)
+        return {block["name"]: part for block, part in zip(noted, parts, strict=True)}
+
     def table(self) -> ResultsTable:
         """The results table: mean and deviation over seeds of the method and its floors, on every split."""
         from urbankit.evaluation.table import ResultsTable

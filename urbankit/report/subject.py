@@ -1,0 +1,96 @@
+"""What a report is of: a run, and as much of its city as can still be had."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from urbankit.errors import RunError, UserError
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+    from urbankit.city.city import City
+    from urbankit.evaluation.tasks import TaskData
+    from urbankit.progress import Progress
+    from urbankit.runfolder import Run
+
+
+@dataclass
+class Subject:
+    """A run with its city, regions and tasks.
+
+    `city` is None where the run's city cannot be had any more, or has changed since; `regions` then are those that the
+    run wrote with its embeddings, and None where it wrote none. `tasks` need the city. `missing` says in sentences what
+    is not there, and why.
+    """
+
+    run: Run
+    city: City | None = None
+    regions: gpd.GeoDataFrame | None = None
+    tasks: list[TaskData] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, run: Run, city: City | None = None, progress: Progress | None = None) -> Subject:
+        """The subject of a report on `run`; its `city` is looked for unless it is given.
+
+        Never an error of the run or the city: what cannot be read is named in `missing`.
+        """
+        subject = cls(run, city)
+        status = run.manifest.get("status", "unknown")
+        if city is None and status != "done":  # with a city given, the run is at its report
+            subject.missing.append(f"The run did not end well (status: {status}); this is what it had written by then.")
+        if subject.city is None:
+            subject._find_city(progress)
+        subject._find_regions()
+        if subject.city is not None:
+            subject._find_tasks()
+        return subject
+
+    def _find_city(self, progress: Progress | None) -> None:
+        try:
+            found = find_city(self.run, progress)
+        except (UserError, RunError) as error:
+            self.missing.append(f"The city cannot be had any more: {error}")
+            return
+        if found.content_hash == self.run.manifest.get("city_hash"):
+            self.city = found
+        else:
+            self.missing.append("The city has changed since the run; only what the run itself wrote is shown.")
+
+    def _find_regions(self) -> None:
+        if self.city is not None:
+            self.regions = self.city.regions
+            return
+        try:
+            self.regions = self.run.embeddings[["region_id", "geometry"]]
+        except UserError as error:
+            self.missing.append(f"There are no regions to draw: {error}")
+
+    def _find_tasks(self) -> None:
+        from urbankit.inputs import load_tasks
+
+        assert self.city is not None  # the caller asked
+        try:
+            self.tasks = list(load_tasks(self.run.recipe, self.city).values())
+        except UserError as error:
+            self.missing.append(f"The recipe's targets cannot be read: {error}")
+
+
+def find_city(run: Run, progress: Progress | None = None) -> City:
+    """The city of a run: the folder it was read from, or prepared anew as the recipe says where that is gone.
+
+    Raises `UserError` where it cannot be had.
+    """
+    from urbankit.city.city import City
+    from urbankit.inputs import prepare_city
+
+    folder = run.manifest.get("city_folder")
+    if folder:
+        try:
+            return City.open(folder)
+        except UserError:
+            if run.recipe.city.prepared is not None:
+                raise
+    return prepare_city(run.recipe, progress)
