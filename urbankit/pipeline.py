@@ -86,12 +86,14 @@ class _Run:
     def _all_stages(self) -> None:
         from urbankit.evaluation.folds import check_folds
         from urbankit.evaluation.tasks import Scored
+        from urbankit.report.check import check_report
         from urbankit.training.finetune import check_parts, updated_parts
         from urbankit.transfer.floors import carried_floors
 
         with self._stage("city"):
             self.city = prepare_city(self.recipe, self.progress)
             self._same_city()
+            check_report(self.recipe.report, self.city)
         with self._stage("inputs"):
             inputs, notes = build_inputs(self.recipe, self.city)
             tasks = load_tasks(self.recipe, self.city)
@@ -113,6 +115,7 @@ class _Run:
         with self._stage("embed"):
             method.freeze(updated_parts(method, self.recipe.finetune))
             embeddings = self._embed(method)
+            self._write_surroundings(method)
         with self._stage("finetune"):
             results = self._finetune(method, embeddings, tasks, splits, zero_shot)
             history += [row for result in results.values() for row in result.history]
@@ -284,6 +287,14 @@ class _Run:
         write_embeddings(self.folder, self.city, embeddings.cpu().numpy())
         return embeddings
 
+    def _write_surroundings(self, method: Method) -> None:
+        from urbankit.analysis.anchors import find_anchors
+        from urbankit.runfolder import write_surroundings
+        from urbankit.surroundings import drawn
+
+        anchors = find_anchors(self.city, self.recipe.report.anchors)
+        write_surroundings(self.folder, drawn(method, anchors, self.city.region_ids, self.recipe.seed))
+
     def _finetune(
         self,
         method: Method,
@@ -375,11 +386,12 @@ class _Run:
     def _report(self) -> None:
         from urbankit.report import write_report
         from urbankit.report.figures import draw_all
+        from urbankit.report.subject import Subject
         from urbankit.runfolder import Run
 
         run_ = Run.open(self.folder)
         if self.recipe.report.figures:
-            draw_all(run_, self.city)
+            draw_all(Subject.of(run_, self.city))
         write_report(run_, self.city)
 
 
