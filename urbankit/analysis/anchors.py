@@ -72,17 +72,25 @@ def embedding_similarity(vectors: NDArray[np.float32], regions: Sequence[int]) -
 
 
 def _candidates(city: City) -> NDArray[np.int64]:
-    """Regions with points of interest and flows, as far as the city has them; drawn at random where they are many."""
+    """Regions with points of interest and flows, as far as the city has them, and with no fewer than most have.
+
+    Of few points the function is not known, and of few trips not the tie. Drawn at random where they are many.
+    """
     known = np.ones(city.n_regions, bool)
     counts, flows = city.poi_counts(), city.flows()
     if counts is not None:
-        known &= np.asarray(counts[0].sum(axis=1)).ravel() > 0
+        known &= _many(np.asarray(counts[0].sum(axis=1)).ravel())
     if flows is not None:
-        known &= np.asarray(flows.sum(axis=0)).ravel() + np.asarray(flows.sum(axis=1)).ravel() > 0
+        known &= _many(np.asarray(flows.sum(axis=0)).ravel() + np.asarray(flows.sum(axis=1)).ravel())
     rows = known.nonzero()[0] if known.sum() >= 3 else np.arange(city.n_regions)
     if len(rows) > MOST_CANDIDATES:
         rows = np.sort(np.random.default_rng(0).choice(rows, MOST_CANDIDATES, replace=False))
     return rows
+
+
+def _many(totals: NDArray[np.float64]) -> NDArray[np.bool_]:
+    some = totals > 0
+    return some & (totals >= np.median(totals[some])) if some.any() else some
 
 
 def _best(relations: Relations) -> tuple[int, int, int]:

@@ -142,8 +142,8 @@ class UrbanMMCL(Method):
         self.fusion = registry.create("fusion", p.fusion, [p.dim] * len(features), p.dim)
         width = self.fusion.out_dim
         self.views = list(inputs.views)
-        graphs = {view: inputs.graph(view) for view in self.views}
-        self.graphs = {v: graph if p.view_scale == "literal" else scaled(graph) for v, graph in graphs.items()}
+        scale = scaled if p.view_scale == "unit" else lambda graph: graph
+        self.graphs = {view: scale(inputs.graph(view)) for view in self.views}
         self.graph_encoders, self.subgraph_encoders = NamedModules(), NamedModules()
         for view in self.views:
             self.graph_encoders[view] = registry.create("graph_encoder", p.graph_encoder, width, inputs.engine)
@@ -301,7 +301,7 @@ class UrbanMMCL(Method):
         self.train(training)
 
     def surroundings(self, regions: Tensor) -> dict[str, Subgraphs]:
-        return {view: self._draw(view, self.bank, regions)[1] for view in self.graphs}
+        return {view: self._draw(view, self.bank, regions)[1] for view in self.views}
 
     def prefetch(self, regions: Tensor) -> None:
         self.channels.prefetch(regions)

@@ -43,7 +43,7 @@ class RegionMap:
             self.bounds = np.nan_to_num(self.bounds) + np.array([-500.0, -500.0, 500.0, 500.0])
         if shapely.get_num_coordinates(shapes).sum() > MOST_VECTORS:
             shapes = shapely.simplify(shapes, diagonal / _FINEST)
-        self.shapes = shapes
+        self.original, self.shapes = np.asarray(regions.geometry.values), shapes
         self.areal = bool((shapely.area(shapes) > 0).any())
         self.rasterized = bool(shapely.get_num_coordinates(shapes).sum() > MOST_VECTORS)
 

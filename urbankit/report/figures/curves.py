@@ -2,64 +2,74 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from urbankit.report.style import COLOURS, Drawing, hide_the_rest, new_figure, save
+from urbankit.evaluation.splits import protocol_label
+from urbankit.report.figures.material import Material, NotPossible
+from urbankit.report.scale import legend_below
+from urbankit.report.style import COLOURS, DOUBLE, INK, SINGLE, Drawing, hide_the_rest, new_figure, save, shown
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _LOOKS = {
-    "train": {"linestyle": "--", "linewidth": 0.8, "alpha": 0.5},
-    "validation": {"linestyle": "-", "linewidth": 1.2, "alpha": 0.8},
+    "train": {"linestyle": (0, (2.5, 1.5)), "linewidth": 0.7, "alpha": 0.6},
+    "validation": {"linestyle": "-", "linewidth": 1.0, "alpha": 0.9},
 }
+_NAMES = {"train": "training", "validation": "validation"}
 
 
-def draw_pretraining(history: pd.DataFrame, folder: Path) -> Drawing | None:
-    """Every loss of pre-training by epoch; None where nothing was pre-trained."""
-    pretrain = history[history["stage"] == "pretrain"]
-    if pretrain.empty:
-        return None
-    return _draw(
-        {"": pretrain},
-        folder,
-        "losses-pretrain",
-        "Pre-training: the total loss and its parts by epoch. Dashed: training; solid: held-out regions.",
-    )
+def draw(material: Material) -> Iterator[Drawing | NotPossible]:
+    """Losses of pre-training and of fine-tuning by epoch."""
+    run = material.run
+    if not run.has("history.parquet") or run.history.empty:
+        raise NotPossible("nothing was trained")
+    pretrain = run.history[run.history["stage"] == "pretrain"]
+    if not pretrain.empty:
+        yield _draw(
+            {"": pretrain},
+            material,
+            "losses-pretrain",
+            "Pre-training: the total loss and its parts by epoch. Dashed: training; solid: held-out regions.",
+        )
+    finetune = run.history[run.history["stage"].str.startswith("finetune ")]
+    if not finetune.empty:
+        protocols = finetune["stage"].str.split(" ").str[1]
+        yield _draw(
+            {protocol: finetune[protocols == protocol] for protocol in protocols.unique()},
+            material,
+            "losses-finetune",
+            "Fine-tuning: each task's loss in the form it is learned in, one line a seed. Dashed: training part; "
+            "solid: validation part, which decides when to stop.",
+        )
 
 
-def draw_finetuning(history: pd.DataFrame, folder: Path) -> Drawing | None:
-    """Every task's loss by epoch, one line a seed, coloured by split; None where nothing was fine-tuned."""
-    finetune = history[history["stage"].str.startswith("finetune ")]
-    if finetune.empty:
-        return None
-    protocols = finetune["stage"].str.split(" ").str[1]
-    return _draw(
-        {protocol: finetune[protocols == protocol] for protocol in protocols.unique()},
-        folder,
-        "losses-finetune",
-        "Fine-tuning: each task's loss in the form it is learned in, one line a seed. Dashed: training part; solid: "
-        "validation part, which decides when to stop.",
-    )
-
-
-def _draw(groups: dict[str, pd.DataFrame], folder: Path, name: str, caption: str) -> Drawing:
+def _draw(groups: dict[str, pd.DataFrame], material: Material, name: str, caption: str) -> Drawing:
     from matplotlib.lines import Line2D
+    from matplotlib.ticker import MaxNLocator
 
     losses = list(dict.fromkeys(loss for rows in groups.values() for loss in rows["name"]))
     losses.sort(key=lambda loss: loss != "total")
-    columns = min(3, len(losses))
+    columns = min(4, len(losses)) if len(losses) > 2 else 2
     rows_of_panels = -(-len(losses) // columns)
-    figure = new_figure(3.4 * columns + 0.6, 2.3 * rows_of_panels + 0.5)
-    axes = figure.subplots(rows_of_panels, columns, squeeze=False).ravel()
+    figure = new_figure(SINGLE if columns == 2 else DOUBLE, 1.35 * rows_of_panels + 0.3)
+    axes = figure.subplots(rows_of_panels, columns, squeeze=False, sharex=True).ravel()
     for ax, loss in zip(axes, losses, strict=False):
         for (_, rows), colour in zip(groups.items(), COLOURS, strict=False):
             for (_, part), line in rows[rows["name"] == loss].groupby(["stage", "part"], sort=False):
-                ax.plot(line["epoch"], line["value"], color=colour, **_LOOKS[part])
-        ax.set(title=loss, xlabel="epoch", ylabel="loss")
+                lone = "." if len(line) == 1 else None
+                ax.plot(line["epoch"] + 1, line["value"], color=colour, marker=lone, markersize=3, **_LOOKS[part])
+        ax.set_title(shown(loss, 26))
+        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        ax.yaxis.set_major_locator(MaxNLocator(4))
     hide_the_rest(axes, len(losses))
-    handles = [Line2D([], [], color="#404040", label=part, **look) for part, look in _LOOKS.items()]
-    handles += [Line2D([], [], color=c, label=f"{g} split") for g, c in zip(groups, COLOURS, strict=False) if g]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-    return save(figure, folder, name, caption)
+    for ax in axes[max(0, len(losses) - columns) : len(losses)]:
+        ax.set_xlabel("epoch")
+        ax.tick_params(labelbottom=True)
+    for ax in axes[: len(losses) : columns]:
+        ax.set_ylabel("loss")
+    handles = [Line2D([], [], color=INK, label=_NAMES[part], **look) for part, look in _LOOKS.items()]
+    handles += [Line2D([], [], color=c, label=protocol_label(g)) for g, c in zip(groups, COLOURS, strict=False) if g]
+    legend_below(figure, handles)
+    return save(figure, material.folder, name, caption)

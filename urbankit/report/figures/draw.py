@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
+from urbankit.errors import RunError, UserError
 from urbankit.files import read_json, write_json
+from urbankit.report.figures.material import Material, NotPossible
 from urbankit.report.style import Drawing, style
 
 if TYPE_CHECKING:
-    from urbankit.city.city import City
-    from urbankit.evaluation.tasks import TaskData
+    from urbankit.report.subject import Subject
     from urbankit.runfolder import Run
 
 
@@ -37,53 +37,60 @@ class Figures(NamedTuple):
         return cls(drawn, found["left_out"])
 
 
-def draw_all(run: Run, city: City) -> Figures:
-    """Loss curves, a map of every target beside its prediction, and t-SNE of the embeddings, as PNG and PDF.
+def draw_all(subject: Subject, others: Sequence[Run] = ()) -> Figures:
+    """All figures of a run, as PNG and PDF, into its folder `figures`, with their captions in `captions.json`.
 
-    They go into the run's folder `figures`, with their captions in `captions.json`.
+    `others` are runs on the same city that the case study compares it with, such as ablations. A figure that this run
+    cannot have, or that fails, is a sentence in `left_out`; figures of an earlier drawing that are no longer drawn are
+    removed.
     """
-    from urbankit.report import curves, embedding_map, maps
+    from urbankit.report.figures import (
+        cases,
+        classes,
+        clusters,
+        coverage,
+        curves,
+        embeddings,
+        residuals,
+        scatter,
+        targets,
+        views,
+        walks,
+    )
 
-    folder = run.path / "figures"
-    tasks = tasks_of(run, city)
-    drawn: list[Drawing | None] = []
-    left_out: list[str] = []
+    kinds: dict[str, Callable[[Material], Iterator[Drawing | NotPossible]]] = {
+        "maps of targets": targets.draw,
+        "prediction against truth": scatter.draw,
+        "maps of residuals": residuals.draw,
+        "confusion matrices": classes.draw,
+        "embeddings in two dimensions": embeddings.draw,
+        "analysis of views": views.draw,
+        "clusters": clusters.draw,
+        "case study": cases.draw,
+        "surroundings": walks.draw,
+        "maps of coverage": coverage.draw,
+        "loss curves": curves.draw,
+    }
+    material = Material(subject, others)
+    figures = Figures([], [])
     with style():
-        if run.has("history.parquet") and not run.history.empty:
-            drawn += [curves.draw_pretraining(run.history, folder), curves.draw_finetuning(run.history, folder)]
-        else:
-            left_out.append("No loss curves: nothing was trained.")
-        if tasks and run.has("predictions.parquet"):
-            predicted = set(run.predictions["task"])
-            drawn += [
-                maps.draw_map(task, run.predictions, city.regions, folder) for task in tasks if task.name in predicted
-            ]
-            clustered = (task.name for task in tasks if task.name not in predicted)
-            left_out += [f"No map of {name}: it was clustered, not predicted." for name in clustered]
-        else:
-            left_out.append("No maps of targets: the recipe has no tasks.")
-        if run.has("embeddings.parquet"):
-            vectors = np.stack(run.embeddings["embedding"].to_numpy())
-            drawn.append(embedding_map.draw_embeddings(vectors, tasks, folder))
-            if drawn[-1] is None:
-                left_out.append(f"No t-SNE: it needs four regions or more, the city has {len(vectors)}.")
-    figures = Figures([drawing for drawing in drawn if drawing is not None], left_out)
-    figures.save(folder)
+        for what, draw in kinds.items():
+            try:
+                for one in draw(material):
+                    if isinstance(one, Drawing):
+                        figures.drawn.append(one)
+                    else:
+                        figures.left_out.append(f"No {what}: {one}.")
+            except (NotPossible, UserError, RunError) as reason:
+                figures.left_out.append(f"No {what}: {str(reason).rstrip('.')}.")
+            except Exception as error:  # a picture is not worth a run that took a day
+                figures.left_out.append(f"No {what}: drawing failed ({type(error).__name__}: {error}).")
+    _remove_stale(material.folder, {drawing.png.stem for drawing in figures.drawn})
+    figures.save(material.folder)
     return figures
 
 
-def tasks_of(run: Run, city: City) -> list[TaskData]:
-    """The tasks of the run's recipe, with the city's labels."""
-    from urbankit.evaluation.tasks import load_task
-
-    return [
-        load_task(
-            city,
-            name,
-            task.target or name,
-            transform=task.transform,
-            scale=task.scale,
-            min_class_size=run.recipe.evaluation.min_class_size,
-        )
-        for name, task in run.recipe.tasks.items()
-    ]
+def _remove_stale(folder: Path, drawn: set[str]) -> None:
+    for path in folder.glob("*"):
+        if path.suffix in (".png", ".pdf") and path.stem not in drawn:
+            path.unlink()

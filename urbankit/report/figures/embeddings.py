@@ -1,83 +1,85 @@
-"""t-SNE of the embeddings, coloured by every target."""
+"""The embeddings in two dimensions, coloured by every target and by cluster (paper, figure 6)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from urbankit.report.style import ABSENT, Drawing, Scale, hide_the_rest, new_figure, save
+from urbankit.evaluation.tasks import TaskData
+from urbankit.report.figures.material import Material, NotPossible
+from urbankit.report.scale import Scale
+from urbankit.report.style import DOUBLE, SINGLE, SMALL, Drawing, class_colours, hide_the_rest, name_panels, new_figure
+from urbankit.report.style import save as save_figure
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from urbankit.evaluation.tasks import TaskData
-
-MOST_REGIONS = 5000
-PERPLEXITY = 30.0
+MOST_TASKS = 11
 
 
-def draw_embeddings(embeddings: NDArray[np.float32], tasks: Sequence[TaskData], folder: Path) -> Drawing | None:
-    """One panel a target over the same two dimensions of embeddings [N, dim]; None for fewer than four regions."""
-    if len(embeddings) < 4:
-        return None
-    shown = _sample(len(embeddings))
-    points, perplexity = two_dimensions(embeddings[shown])
-    columns = min(3, max(1, len(tasks)))
-    rows = -(-max(1, len(tasks)) // columns)
-    figure = new_figure(4.6 * columns, 3.4 * rows)
+def draw(material: Material) -> Iterator[Drawing | NotPossible]:
+    """One figure: a panel a target, and one of clusters, over the same two dimensions."""
+    flat, tasks = material.projection, material.tasks[:MOST_TASKS]
+    try:
+        clusters = material.clusters
+    except NotPossible as reason:
+        clusters = {}
+        yield NotPossible(f"colours by cluster, {reason}")
+    panels = len(tasks) + bool(clusters) or 1
+    columns = min(3, panels)
+    rows = -(-panels // columns)
+    legend = max([0, *(-(-len(task.classes) // 2) for task in tasks)])
+    width = SINGLE if columns == 1 else DOUBLE
+    side = min(width / columns, 2.6)
+    figure = new_figure(width, rows * (side + 0.25 + 0.1 * legend))
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    if not tasks:
-        axes[0].scatter(*points.T, s=6, color="#0072b2", linewidths=0, rasterized=True)
     for ax, task in zip(axes, tasks, strict=False):
-        _panel(figure, ax, points, task, shown)
-    for ax in axes[: max(1, len(tasks))]:
-        ax.set(xlabel="t-SNE 1", ylabel="t-SNE 2", xticks=[], yticks=[])
-    hide_the_rest(axes, max(1, len(tasks)))
-    some = f" {len(shown):,} of {len(embeddings):,} regions, drawn at random." if len(shown) < len(embeddings) else ""
-    caption = f"t-SNE of the embeddings (perplexity {perplexity:.0f}), one point a region, coloured by target.{some}"
-    return save(figure, folder, "embeddings-tsne", caption)
+        _by_target(figure, ax, flat.points, task, flat.rows)
+    if clusters:
+        k = max(clusters)
+        _by_cluster(axes[len(tasks)], flat.points, clusters[k][flat.rows])
+    elif not tasks:
+        axes[0].scatter(*flat.points.T, s=_size(len(flat.points)), color="#0072b2", linewidths=0, rasterized=True)
+    for ax in axes[:panels]:
+        ax.set(xlabel=f"{flat.axis} 1", ylabel=f"{flat.axis} 2", xticks=[], yticks=[], box_aspect=1)
+    name_panels(axes[:panels])
+    hide_the_rest(axes, panels)
+    of_what = " and ".join(["target"] * bool(tasks) + ["cluster"] * bool(clusters))
+    caption = f"{flat.how} of the embeddings, one point a region" + (f", coloured by {of_what}." if of_what else ".")
+    yield save_figure(figure, material.folder, "embeddings", caption + flat.sampled)
 
 
-def two_dimensions(embeddings: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
-    """t-SNE [n, 2] of standardised embeddings [n, dim], and its perplexity, lowered where regions are few."""
-    from sklearn.decomposition import PCA
-    from sklearn.manifold import TSNE
-
-    spread = embeddings.std(axis=0)
-    z = (embeddings - embeddings.mean(axis=0)) / np.where(spread > 1e-9, spread, 1)
-    if min(z.shape) > 50:
-        z = PCA(50, random_state=0).fit_transform(z)
-    perplexity = min(PERPLEXITY, (len(z) - 1) / 3)
-    init = "pca" if min(z.shape) >= 2 and spread.max() > 1e-9 else "random"
-    return TSNE(perplexity=perplexity, init=init, random_state=0).fit_transform(z), perplexity
+def _size(n: int) -> float:
+    return float(np.clip(2500 / n, 1.2, 14))
 
 
-def _panel(figure: Figure, ax: Any, points: NDArray, task: TaskData, shown: NDArray[np.int64]) -> None:
-    from matplotlib.cm import ScalarMappable
-
+def _by_target(figure: Any, ax: Any, points: NDArray, task: TaskData, rows: NDArray[np.int64]) -> None:
     scale = Scale(task)
-    values = np.where(task.labelled, task.y.astype(np.float64), np.nan)[shown]
-    order = np.argsort(~np.isnan(values), kind="stable")  # labelled regions on top
-    size = float(np.clip(6000 / len(points), 3, 30))
-    ax.scatter(*points[order].T, s=size, color=scale.colours(values)[order], linewidths=0, rasterized=True)
-    ax.set_title(task.name)
+    values = np.where(task.labelled, task.y.astype(np.float64), np.nan)[rows]
+    order = np.argsort(~np.isnan(values), kind="stable")[::-1]  # labelled regions on top
+    colours = scale.colours(values)[order]
+    many = len(points) > 1000
+    ax.scatter(*points[order].T, s=_size(len(points)), color=colours, linewidths=0, rasterized=many)
+    ax.set_title(scale.label if task.classes else scale.label.split(" (")[0])
     if task.classes:
-        for i, name in enumerate(task.classes):
-            ax.scatter([], [], s=20, color=[scale.cmap(i)], label=name)
-        if np.isnan(values).any():
-            ax.scatter([], [], s=20, color=ABSENT, label="no label")
-        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handletextpad=0.1)
+        _legend(ax, scale.handles("no label" if np.isnan(values).any() else ""))
     else:
-        bar = ScalarMappable(scale.norm, scale.cmap)
-        look = {"extend": "both", "shrink": 0.8, "pad": 0.02, "ticks": scale.ticks}
-        figure.colorbar(bar, ax=ax, label=task.unit or task.name, **look)
+        scale.bar(figure, ax, label=scale.label, orientation="horizontal", shrink=0.9, pad=0.02)
 
 
-def _sample(n: int) -> NDArray[np.int64]:
-    if n <= MOST_REGIONS:
-        return np.arange(n)
-    return np.sort(np.random.default_rng(0).choice(n, MOST_REGIONS, replace=False))
+def _by_cluster(ax: Any, points: NDArray, labels: NDArray[np.int64]) -> None:
+    from matplotlib.patches import Patch
+
+    k = int(labels.max()) + 1
+    palette = class_colours(k)
+    colours = np.asarray(palette, dtype=object)[labels]
+    ax.scatter(*points.T, s=_size(len(points)), color=list(colours), linewidths=0, rasterized=len(points) > 1000)
+    ax.set_title(f"cluster, k = {k}")
+    _legend(ax, [Patch(color=colour, label=f"cluster {i + 1}") for i, colour in enumerate(palette)])
+
+
+def _legend(ax: Any, handles: list[Any]) -> None:
+    labels = [handle.get_label() for handle in handles]
+    place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.09), "borderaxespad": 0.0}
+    columns = 3 if max(map(len, labels)) < 11 else 2 if max(map(len, labels)) < 20 else 1
+    ax.legend(handles=handles, labels=labels, ncols=columns, columnspacing=0.8, fontsize=SMALL, **place)
