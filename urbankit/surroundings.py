@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from urbankit.methods.base import Method
 
 COLUMNS = ("view", "root", "region_id", "target", "weight", "visits")
-MOST_EDGES = 400
+MOST_EDGES = 1000
 """Edges kept of one region's surroundings in one view, the heaviest."""
 
 

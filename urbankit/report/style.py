@@ -59,7 +59,7 @@ def style() -> Iterator[None]:
         "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.6, "axes.titlepad": 4.0,
         "xtick.major.width": 0.6, "ytick.major.width": 0.6, "xtick.major.size": 2.5, "ytick.major.size": 2.5,
         "axes.labelpad": 2.5, "lines.linewidth": 1.0, "hatch.linewidth": 0.4,
-        "pdf.fonttype": 42, "figure.dpi": 150, "figure.constrained_layout.h_pad": 0.03,
+        "pdf.fonttype": 42, "figure.dpi": 150, "figure.constrained_layout.h_pad": 0.05,
         "figure.constrained_layout.w_pad": 0.03,
         # A name such as `a$b$` is no formula.
         "text.parse_math": False,
@@ -83,6 +83,7 @@ def save(figure: Figure, folder: Path, name: str, caption: str) -> Drawing:
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
+        _lay_out(figure)
         for suffix, facts in ((".png", {"dpi": 200}), (".pdf", {"dpi": 300, "metadata": {"CreationDate": None}})):
             with whole(folder / f"{name}{suffix}") as temporary:
                 figure.savefig(temporary, **facts)
@@ -93,6 +94,15 @@ def save(figure: Figure, folder: Path, name: str, caption: str) -> Drawing:
     if missing:
         caption += " Boxes stand for characters that no font installed here has."
     return Drawing(folder / f"{name}.png", caption)
+
+
+def _lay_out(figure: Figure) -> None:
+    """Place panels and texts, once for both formats. Maps, whose axes keep their proportions, need several rounds."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        for _ in range(3):
+            engine.execute(figure)
+        figure.set_layout_engine("none")
 
 
 def shown(text: object, most: int = 28) -> str:
@@ -120,7 +130,11 @@ def name_panels(axes: Sequence[Any], start: str = "a") -> None:
 
 def compact(value: float) -> str:
     """A number for a tick or a table in few characters: 12300 becomes 12.3k."""
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if abs(value) >= size:
-            return f"{value / (1e3 if unit == 'k' else size):.3g}{unit}"
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    size = abs(value)
+    for least, unit, name in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if size >= least:
+            text = f"{size / unit:.3g}{name}"
+            break
+    else:
+        text = f"{size:,.0f}" if size >= 999.5 else f"{size:.3g}"
+    return text if value >= 0 else f"−{text}"

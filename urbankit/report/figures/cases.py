@@ -200,7 +200,7 @@ def _draw_classes(ax: Any, task: TaskData, values: Mapping[str, NDArray[np.float
         for place, (number, colour) in enumerate(zip(numbers, colours, strict=True)):
             tint = 0.45 * np.asarray(to_rgb(colour)) + 0.55
             ax.add_patch(Rectangle((place + 0.03, line + 0.06), 0.94, 0.88, facecolor=tint, linewidth=0))
-            text = "?" if np.isnan(number) else shown(task.classes[int(number)], 9)
+            text = "?" if np.isnan(number) else _in_two_lines(task.classes[int(number)])
             ax.text(place + 0.5, line + 0.5, text, ha="center", va="center", fontsize=SMALL)
     ax.set(xlim=(0, count), ylim=(len(values), 0), title=axis_label(task))
     ax.set_xticks(np.arange(count) + 0.5, list(LETTERS[:count]))
@@ -208,6 +208,12 @@ def _draw_classes(ax: Any, task: TaskData, values: Mapping[str, NDArray[np.float
     ax.tick_params(length=0)
     ax.tick_params(axis="x", labelsize=7)
     ax.spines[:].set_visible(False)
+
+
+def _in_two_lines(name: str) -> str:
+    import textwrap
+
+    return "\n".join(textwrap.wrap(shown(name), width=11, max_lines=2, placeholder="…"))
 
 
 def _legend(figure: Any, models: Sequence[str], bars: bool) -> None:

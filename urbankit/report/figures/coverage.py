@@ -22,6 +22,8 @@ COLUMNS = 4
 
 def draw(material: Material) -> Iterator[Drawing | NotPossible]:
     """One figure: a map a modality and target."""
+    from matplotlib.patches import Patch
+
     panels = counts(material.city)
     if not panels:
         raise NotPossible("the city has regions alone, and no observations of them")
@@ -30,15 +32,13 @@ def draw(material: Material) -> Iterator[Drawing | NotPossible]:
     columns = min(COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
     width, height = material.map.size(DOUBLE / COLUMNS - 0.1, most=2.2)
-    figure = new_figure(DOUBLE if columns == COLUMNS else columns * (width + 0.1), rows * (height + 0.75) + 0.2)
+    figure = new_figure(DOUBLE if columns == COLUMNS else columns * (width + 0.1), rows * (height + 0.8) + 0.25)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for ax, (name, (number, unit)) in zip(axes, panels.items(), strict=False):
-        _panel(figure, ax, material, number, unit)
-        ax.set_title(f"{shown(name, 24)}\n{np.count_nonzero(number):,} of {len(number):,} regions")
+    for ax, (name, number) in zip(axes, panels.items(), strict=False):
+        _panel(figure, ax, material, number)
+        ax.set_title(f"{shown(name, 27)}\n{np.count_nonzero(number):,} of {len(number):,} regions")
     hide_the_rest(axes, len(panels))
     add_scale_bar(axes[0])
-    from matplotlib.patches import Patch
-
     legend_below(figure, [Patch(color=COLOURS[0], label="present, once a region"), Patch(color=ABSENT, label="absent")])
     more = f" {left_out} more are not shown." if left_out else ""
     yield save(
@@ -49,30 +49,27 @@ def draw(material: Material) -> Iterator[Drawing | NotPossible]:
     )
 
 
-def counts(city: City) -> dict[str, tuple[NDArray[np.float64], str]]:
-    """By name, how many observations [N] each region has, and what they are: images, captions, points, flows, labels.
-
-    Of a table, how many of its columns are known.
-    """
+def counts(city: City) -> dict[str, NDArray[np.float64]]:
+    """By what is counted, how many each region has [N]: images, captions, points, flows, known columns, labels."""
     n = city.n_regions
-    found: dict[str, tuple[NDArray[np.float64], str]] = {}
+    found: dict[str, NDArray[np.float64]] = {}
     for name in city.image_sources:
-        found[f"images: {name}"] = _per_region(city.images(name).region, n), "images"
+        found[f"images: {name}"] = _per_region(city.images(name).region, n)
     for name in city.caption_sources:
-        found[f"captions: {name}"] = _per_region(city.captions(name)["region"].to_numpy(), n), "captions"
+        found[f"captions: {name}"] = _per_region(city.captions(name)["region"].to_numpy(), n)
     poi = city.poi_counts()
     if poi is not None:
-        found["points of interest"] = np.asarray(poi[0].sum(axis=1), np.float64).ravel(), "points"
+        found["points of interest"] = np.asarray(poi[0].sum(axis=1), np.float64).ravel()
     flows = city.flows()
     if flows is not None:
         out, into = (np.asarray(flows.sum(axis=axis), np.float64).ravel() for axis in (1, 0))
-        found["flows"] = out + into - flows.diagonal(), "flow from and to"
+        found["flows in and out"] = out + into - flows.diagonal()
     for name in city.tables:
-        found[f"table: {name}"] = np.isfinite(city.table(name)[0]).sum(axis=1).astype(np.float64), "columns"
+        found[f"columns: {name}"] = np.isfinite(city.table(name)[0]).sum(axis=1).astype(np.float64)
     for name in city.target_names:
         values = city.target(name).values
         known = np.array([v is not None for v in values]) if values.dtype == object else ~np.isnan(values)
-        found[f"target: {name}"] = known.astype(np.float64), "labels"
+        found[f"labels: {name}"] = known.astype(np.float64)
     return found
 
 
@@ -80,7 +77,7 @@ def _per_region(regions: NDArray[np.int64], n: int) -> NDArray[np.float64]:
     return np.bincount(regions, minlength=n).astype(np.float64)
 
 
-def _panel(figure: Any, ax: Any, material: Material, number: NDArray[np.float64], unit: str) -> None:
+def _panel(figure: Any, ax: Any, material: Material, number: NDArray[np.float64]) -> None:
     from matplotlib import colormaps, colors
     from matplotlib.cm import ScalarMappable
 
@@ -96,7 +93,7 @@ def _panel(figure: Any, ax: Any, material: Material, number: NDArray[np.float64]
         rgba[number > 0] = cmap(norm(some))
         look = {"orientation": "horizontal", "shrink": 0.8, "aspect": 22, "pad": 0.1, "extend": "max"}
         bar = figure.colorbar(ScalarMappable(norm, cmap), ax=ax, **look)
-        finish_bar(bar, unit)
+        finish_bar(bar, "")
         if not wide:
             from matplotlib.ticker import MaxNLocator
 

@@ -31,7 +31,7 @@ def draw(material: Material) -> Iterator[Drawing | NotPossible]:
     legend = max([0, *(-(-len(task.classes) // 2) for task in tasks)])
     width = SINGLE if columns == 1 else DOUBLE
     side = min(width / columns, 2.6)
-    figure = new_figure(width, rows * (side + 0.25 + 0.1 * legend))
+    figure = new_figure(width, rows * (side + 0.3 + 0.1 * legend))
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for ax, task in zip(axes, tasks, strict=False):
         _by_target(figure, ax, flat.points, task, flat.rows)
@@ -60,11 +60,11 @@ def _by_target(figure: Any, ax: Any, points: NDArray, task: TaskData, rows: NDAr
     colours = scale.colours(values)[order]
     many = len(points) > 1000
     ax.scatter(*points[order].T, s=_size(len(points)), color=colours, linewidths=0, rasterized=many)
-    ax.set_title(scale.label if task.classes else scale.label.split(" (")[0])
+    ax.set_title(scale.label)
     if task.classes:
         _legend(ax, scale.handles("no label" if np.isnan(values).any() else ""))
     else:
-        scale.bar(figure, ax, label=scale.label, orientation="horizontal", shrink=0.9, pad=0.02)
+        scale.bar(figure, ax, label="", orientation="horizontal", shrink=0.9, pad=0.02)
 
 
 def _by_cluster(ax: Any, points: NDArray, labels: NDArray[np.int64]) -> None:

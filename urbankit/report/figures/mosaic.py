@@ -20,6 +20,7 @@ LONGEST = 600
 """Pixels of the longer side: a printed map of 2 inches at 300 dots an inch."""
 
 _CHUNK = 256
+_SEAM = 0.12
 
 
 def satellite_source(city: City) -> ImageSource:
@@ -33,7 +34,7 @@ def true_colour(city: City, outline: RegionMap) -> NDArray[np.float32]:
     """The picture [h, w, 4] of `outline.bounds`, RGB and coverage in 0..1, its first row in the north.
 
     Each pixel is taken from the image of the region with the nearest centre, which stands north up about that centre;
-    where that image does not reach the picture is transparent.
+    where that image does not reach, by more than the seams between regions of unlike sizes, it is transparent.
     """
     images = satellite_source(city)
     first_of = dict(zip(images.region[::-1].tolist(), range(len(images) - 1, -1, -1), strict=True))
@@ -96,8 +97,9 @@ def _lookup(
     at = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
     place = cKDTree(centres).query(at)[1]
     across = (at - centres[place]) / np.asarray(extent) + 0.5
-    column, row = np.floor(across[:, 0] * size[1]), np.floor((1 - across[:, 1]) * size[0])
-    inside = (column >= 0) & (column < size[1]) & (row >= 0) & (row < size[0])
+    inside = (np.abs(across - 0.5) <= 0.5 + _SEAM).all(axis=1)
+    column = np.floor(across[:, 0] * size[1]).clip(0, size[1] - 1)
+    row = np.floor((1 - across[:, 1]) * size[0]).clip(0, size[0] - 1)
     return place, np.where(inside, row * size[1] + column, -1).astype(np.int64)
 
 

@@ -134,8 +134,8 @@ def _draw_table(
     related = len(_relations(material, anchors))
     middle = left + step * (related + (len(columns) - related) / 2)
     ax.text(middle, 0.97, "similarity of embeddings", ha="center", va="center", fontsize=SMALL, style="italic")
-    for height, width in ((0.88, 0.0), (0.67, 0.6), (0.0, 0.6)):
-        ax.plot([0, 1], [height, height], color=INK, linewidth=width, clip_on=False)
+    for begin, height in ((left + step * (related + 0.1), 0.88), (0, 0.67), (0, 0.0)):
+        ax.plot([begin, 1], [height, height], color=INK, linewidth=0.6, clip_on=False)
 
 
 def _relations(material: Material, anchors: Sequence[int]) -> dict[str, list[str]]:
@@ -155,4 +155,4 @@ def _relations(material: Material, anchors: Sequence[int]) -> dict[str, list[str
 
 def _similar(vectors: NDArray[np.float32], anchors: Sequence[int]) -> list[str]:
     similarity = embedding_similarity(vectors, anchors)
-    return [f"{similarity[pair]:.2f}" for pair in PAIRS]
+    return [f"{similarity[pair]:.2f}".replace("-", "−") for pair in PAIRS]

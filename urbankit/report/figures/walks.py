@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MOST_VIEWS = 6
 _LAND = "#efefef"
-_EDGE, _NODE, _ROOT = "#56b4e9", COLOURS[0], "#d55e00"
+_EDGE, _NODE, _ROOT = "#2171b5", COLOURS[0], "#d55e00"
 
 
 def draw(material: Material) -> Iterator[Drawing | NotPossible]:
@@ -55,21 +55,28 @@ def _panel(ax: Any, material: Material, table: pd.DataFrame, root: str, place: d
 
     centres = material.map.centres
     material.map.fill(ax, _LAND, edge="white")
-    nodes, edges = table[table["target"].isna()], table[table["target"].notna()]
+    nodes, edges = table[table["target"].isna()], _undirected(table[table["target"].notna()])
     ends = np.stack([_centres(edges[end], place, centres) for end in ("region_id", "target")], axis=1)
     weight = edges["weight"].to_numpy()
     if len(weight):
-        strength = np.clip(weight / max(float(weight.max()), 1e-12), 0.08, 1.0)
+        span = float(weight.max() - weight.min())
+        strength = (weight - weight.min()) / span if span > 1e-9 else np.full(len(weight), 0.5)
         order = np.argsort(strength)
-        lines = LineCollection(
-            list(ends[order]), colors=_EDGE, alpha=strength[order], linewidths=0.4 + 0.8 * strength[order], zorder=2
-        )
+        look = {"alpha": 0.1 + 0.6 * strength[order], "linewidths": 0.2 + 0.5 * strength[order], "zorder": 2}
+        lines = LineCollection(list(ends[order]), colors=_EDGE, **look)
         ax.add_collection(lines, autolim=False)
     at = _centres(nodes["region_id"], place, centres)
     visits = nodes["visits"].to_numpy(np.float64)
     ax.scatter(*at.T, s=7 + 6 * (visits - 1), color=_NODE, edgecolors="white", linewidths=0.4, zorder=3)
     ax.scatter(*centres[place[root]], s=60, marker="*", color=_ROOT, edgecolors="white", linewidths=0.5, zorder=4)
     material.map.frame(ax)
+
+
+def _undirected(edges: pd.DataFrame) -> pd.DataFrame:
+    """One row for both directions between two regions, with the heavier weight."""
+    ends = np.sort(edges[["region_id", "target"]].to_numpy(str), axis=1)
+    heaviest = edges.assign(first=ends[:, 0], second=ends[:, 1]).sort_values("weight", kind="stable")
+    return heaviest.drop_duplicates(["first", "second"], keep="last")
 
 
 def _centres(ids: pd.Series[str], place: dict[str, int], centres: NDArray[np.float64]) -> NDArray[np.float64]:
