@@ -14,7 +14,6 @@ from urbankit import component, registry
 from urbankit.component import Name, Use, uses
 from urbankit.errors import closest
 from urbankit.graph.base import Encoded
-from urbankit.graph.graph import Graph
 from urbankit.graph.normalise import scaled
 from urbankit.graph.subgraph import Readout, Subgraphs
 from urbankit.methods.base import Inputs, Method, named_blocks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -110,6 +111,26 @@ def add_scale_bar(ax: Any) -> None:
     ends = {"xycoords": ("axes fraction", "axes fraction"), "arrowprops": arrow, "annotation_clip": False}
     ax.annotate("", (0.98, 0), (0, -14), textcoords="offset points", **ends)
     ax.annotate("N", (0.98, 0), (-4, -5), xycoords="axes fraction", ha="right", fontsize=SMALL, **look)
+
+
+def mark_places(ax: Any, places: NDArray[np.float64], names: Sequence[str], colours: Sequence[str]) -> None:
+    """A dot at each of `places` [n, 2] and its name beside it, where it is furthest from the other dots and names."""
+    from matplotlib.patheffects import withStroke
+
+    point = (ax.get_xlim()[1] - ax.get_xlim()[0]) / (2.4 * 72)  # of a map as wide as a third of two columns
+    ring = np.array([(np.cos(a), np.sin(a)) for a in np.arange(np.pi / 4, 2 * np.pi, np.pi / 4)])
+    taken = [np.asarray(place) for place in places]
+    for name, colour, place in zip(names, colours, places, strict=False):
+        choices = place + 9 * point * ring
+        gaps = [min(np.hypot(*(choice - other)) for other in taken) for choice in choices]
+        at = choices[int(np.argmax(np.round(np.array(gaps) / point, 1)))]
+        taken.append(at)
+        ax.scatter(*place, s=8, color=colour, edgecolors="white", linewidths=0.4, zorder=3)
+        ax.annotate(
+            name, place, (at - place) / point, textcoords="offset points", ha="center", va="center", color=colour,
+            fontsize=8, fontweight="bold", zorder=4, path_effects=[withStroke(linewidth=1.8, foreground="white")],
+            annotation_clip=False,
+        )  # fmt: skip
 
 
 def round_length(length: float) -> float:

@@ -79,13 +79,12 @@ class Scale:
         classes = [Patch(color=self.cmap(i), label=shown(name)) for i, name in enumerate(self.task.classes)]
         return [*classes, *([Patch(color=ABSENT, label=absent)] if absent else [])]
 
-    def bar(self, figure: Figure, axes: Any, label: str | None = None, **look: Any) -> None:
-        """A colour bar beside or below `axes`."""
+    def bar(self, figure: Figure, axes: Sequence[Any]) -> None:
+        """A colour bar beside `axes`."""
         from matplotlib.cm import ScalarMappable
 
-        look = {"extend": "both", "shrink": 0.8, "aspect": 25, "pad": 0.03, "ticks": self.ticks} | look
-        bar = figure.colorbar(ScalarMappable(self.norm, self.cmap), ax=axes, **look)
-        finish_bar(bar, self.label if label is None else label)
+        look = {"extend": "both", "shrink": 0.8, "aspect": 25, "pad": 0.03, "ticks": self.ticks}
+        finish_bar(figure.colorbar(ScalarMappable(self.norm, self.cmap), ax=list(axes), **look), self.label)
 
     def explain(self, figure: Figure, axes: Sequence[Any], absent: str = "") -> None:
         """A colour bar beside `axes`, or a legend of classes below them; `absent` says what grey means."""
@@ -93,13 +92,24 @@ class Scale:
         if handles:
             legend_below(figure, handles)
         if not self.task.classes:
-            self.bar(figure, list(axes))
+            self.bar(figure, axes)
 
 
 def axis_label(task: TaskData, what: str = "") -> str:
     """`what` of a task's target, with its unit."""
     name = f"{what} {shown(task.name)}" if what else shown(task.name)
     return f"{name} ({shown(task.unit, 20)})" if task.unit else name
+
+
+def bar_below(ax: Any, norm: Any, cmap: Any, extend: str = "both", ticks: Any = None, drop: float = -0.17) -> Any:
+    """A colour bar right below one panel, `drop` of its height away, without a label: its title has the unit."""
+    from matplotlib.cm import ScalarMappable
+
+    inner = ax.inset_axes([0.05, drop, 0.9, 0.04])
+    look = {"orientation": "horizontal", "extend": extend, "ticks": ticks}
+    bar = ax.get_figure().colorbar(ScalarMappable(norm, cmap), cax=inner, **look)
+    finish_bar(bar, "")
+    return bar
 
 
 def finish_bar(bar: Any, label: str) -> None:

@@ -138,3 +138,8 @@ def compact(value: float) -> str:
     else:
         text = f"{size:,.0f}" if size >= 999.5 else f"{size:.3g}"
     return text if value >= 0 else f"−{text}"
+
+
+def signed(value: float) -> str:
+    """Two decimals, with a minus sign that is one."""
+    return f"{value:.2f}".replace("-", "−")

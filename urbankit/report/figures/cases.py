@@ -16,7 +16,7 @@ from urbankit.evaluation.tasks import TaskData
 from urbankit.report.figures.lookalikes import find_cases
 from urbankit.report.figures.material import Material, NotPossible
 from urbankit.report.figures.mosaic import rgb, stretched
-from urbankit.report.maps import add_scale_bar, out_of_sample
+from urbankit.report.maps import add_scale_bar, mark_places, out_of_sample
 from urbankit.report.scale import Scale, axis_label, legend_below
 from urbankit.report.style import ABSENT, COLOURS, DOUBLE, INK, SMALL, Drawing, compact, new_figure, save, shown
 
@@ -123,16 +123,11 @@ def _sources(material: Material) -> list[str]:
 
 def _draw_map(ax: Any, material: Material, rows: Sequence[int]) -> None:
     from matplotlib.colors import to_rgba
-    from matplotlib.patheffects import withStroke
 
     colours = np.tile(to_rgba(ABSENT), (len(material.map.centres), 1))
     colours[list(rows)] = to_rgba(COLOURS[5])
     material.map.fill(ax, colours, edge="white")
-    for letter, row in zip(LETTERS, rows, strict=False):
-        ax.annotate(
-            letter, material.map.centres[row], (5, 5), textcoords="offset points", fontsize=8, fontweight="bold",
-            color=INK, path_effects=[withStroke(linewidth=1.8, foreground="white")], zorder=4,
-        )  # fmt: skip
+    mark_places(ax, material.map.centres[list(rows)], LETTERS[: len(rows)], [COLOURS[5]] * len(rows))
     add_scale_bar(ax)
 
 
@@ -189,31 +184,28 @@ def _draw_bars(ax: Any, task: TaskData, values: Mapping[str, NDArray[np.float64]
 
 
 def _draw_classes(ax: Any, task: TaskData, values: Mapping[str, NDArray[np.float64]], models: Sequence[str]) -> None:
-    """A table of classes, each cell in the colour of its class."""
-    from matplotlib.colors import to_rgb
-    from matplotlib.patches import Rectangle
+    """A table of classes, each cell in the colour of its class, with a legend of those that occur."""
+    from matplotlib.patches import Patch, Rectangle
 
     scale = Scale(task)
     count = len(next(iter(values.values())))
     for line, numbers in enumerate(values.values()):
         colours = scale.colours(numbers)
         for place, (number, colour) in enumerate(zip(numbers, colours, strict=True)):
-            tint = 0.45 * np.asarray(to_rgb(colour)) + 0.55
-            ax.add_patch(Rectangle((place + 0.03, line + 0.06), 0.94, 0.88, facecolor=tint, linewidth=0))
-            text = "?" if np.isnan(number) else _in_two_lines(task.classes[int(number)])
-            ax.text(place + 0.5, line + 0.5, text, ha="center", va="center", fontsize=SMALL)
+            ax.add_patch(Rectangle((place + 0.03, line + 0.06), 0.94, 0.88, facecolor=colour, linewidth=0))
+            if np.isnan(number):
+                ax.text(place + 0.5, line + 0.5, "?", ha="center", va="center", fontsize=SMALL)
     ax.set(xlim=(0, count), ylim=(len(values), 0), title=axis_label(task))
     ax.set_xticks(np.arange(count) + 0.5, list(LETTERS[:count]))
     ax.set_yticks(np.arange(len(values)) + 0.5, [shown(model, 14) for model in values])
     ax.tick_params(length=0)
     ax.tick_params(axis="x", labelsize=7)
     ax.spines[:].set_visible(False)
-
-
-def _in_two_lines(name: str) -> str:
-    import textwrap
-
-    return "\n".join(textwrap.wrap(shown(name), width=11, max_lines=2, placeholder="…"))
+    occurring = sorted({int(code) for numbers in values.values() for code in numbers[~np.isnan(numbers)]})
+    names = [shown(task.classes[code], 20) for code in occurring]
+    handles = [Patch(color=scale.cmap(code)) for code in occurring]
+    place = {"loc": "upper center", "bbox_to_anchor": (0.4, -0.1), "borderaxespad": 0.0, "columnspacing": 0.8}
+    ax.legend(handles, names, ncols=2, fontsize=SMALL, **place)
 
 
 def _legend(figure: Any, models: Sequence[str], bars: bool) -> None:

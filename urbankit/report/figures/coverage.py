@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from urbankit.report.figures.material import Material, NotPossible
 from urbankit.report.maps import add_scale_bar
-from urbankit.report.scale import finish_bar, legend_below
+from urbankit.report.scale import bar_below, legend_below
 from urbankit.report.style import ABSENT, COLOURS, DOUBLE, Drawing, hide_the_rest, new_figure, save, shown
 
 if TYPE_CHECKING:
@@ -32,11 +32,11 @@ def draw(material: Material) -> Iterator[Drawing | NotPossible]:
     columns = min(COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
     width, height = material.map.size(DOUBLE / COLUMNS - 0.1, most=2.2)
-    figure = new_figure(DOUBLE if columns == COLUMNS else columns * (width + 0.1), rows * (height + 0.8) + 0.25)
+    figure = new_figure(DOUBLE if columns == COLUMNS else columns * (width + 0.1), rows * (height + 0.62) + 0.35)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for ax, (name, number) in zip(axes, panels.items(), strict=False):
-        _panel(figure, ax, material, number)
-        ax.set_title(f"{shown(name, 27)}\n{np.count_nonzero(number):,} of {len(number):,} regions")
+        _panel(ax, material, number)
+        ax.set_title(f"{shown(name, 27)}\n{np.count_nonzero(number):,} of {len(number):,} regions", fontsize=7)
     hide_the_rest(axes, len(panels))
     add_scale_bar(axes[0])
     legend_below(figure, [Patch(color=COLOURS[0], label="present, once a region"), Patch(color=ABSENT, label="absent")])
@@ -77,9 +77,8 @@ def _per_region(regions: NDArray[np.int64], n: int) -> NDArray[np.float64]:
     return np.bincount(regions, minlength=n).astype(np.float64)
 
 
-def _panel(figure: Any, ax: Any, material: Material, number: NDArray[np.float64]) -> None:
+def _panel(ax: Any, material: Material, number: NDArray[np.float64]) -> None:
     from matplotlib import colormaps, colors
-    from matplotlib.cm import ScalarMappable
 
     some = number[number > 0]
     rgba = np.tile(colors.to_rgba(ABSENT), (len(number), 1))
@@ -91,9 +90,7 @@ def _panel(figure: Any, ax: Any, material: Material, number: NDArray[np.float64]
         norm = (colors.LogNorm if wide else colors.Normalize)(low, max(high, low * 1.01))
         cmap = colormaps["viridis"]
         rgba[number > 0] = cmap(norm(some))
-        look = {"orientation": "horizontal", "shrink": 0.8, "aspect": 22, "pad": 0.1, "extend": "max"}
-        bar = figure.colorbar(ScalarMappable(norm, cmap), ax=ax, **look)
-        finish_bar(bar, "")
+        bar = bar_below(ax, norm, cmap, extend="max", drop=-0.1)
         if not wide:
             from matplotlib.ticker import MaxNLocator
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from urbankit.evaluation.tasks import TaskData
 from urbankit.report.figures.material import Material, NotPossible
-from urbankit.report.scale import Scale
+from urbankit.report.scale import Scale, bar_below
 from urbankit.report.style import DOUBLE, SINGLE, SMALL, Drawing, class_colours, hide_the_rest, name_panels, new_figure
 from urbankit.report.style import save as save_figure
 
@@ -26,15 +26,15 @@ def draw(material: Material) -> Iterator[Drawing | NotPossible]:
         clusters = {}
         yield NotPossible(f"colours by cluster, {reason}")
     panels = len(tasks) + bool(clusters) or 1
-    columns = min(3, panels)
+    columns = 2 if panels == 4 else min(3, panels)
     rows = -(-panels // columns)
     legend = max([0, *(-(-len(task.classes) // 2) for task in tasks)])
-    width = SINGLE if columns == 1 else DOUBLE
-    side = min(width / columns, 2.6)
-    figure = new_figure(width, rows * (side + 0.3 + 0.1 * legend))
+    side = SINGLE if columns == 1 else DOUBLE / 3 + 0.2 * (columns == 2)
+    width = side * columns
+    figure = new_figure(width, rows * (side + 0.25 + 0.11 * max(legend, 2)))
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for ax, task in zip(axes, tasks, strict=False):
-        _by_target(figure, ax, flat.points, task, flat.rows)
+        _by_target(ax, flat.points, task, flat.rows)
     if clusters:
         k = max(clusters)
         _by_cluster(axes[len(tasks)], flat.points, clusters[k][flat.rows])
@@ -53,7 +53,7 @@ def _size(n: int) -> float:
     return float(np.clip(2500 / n, 1.2, 14))
 
 
-def _by_target(figure: Any, ax: Any, points: NDArray, task: TaskData, rows: NDArray[np.int64]) -> None:
+def _by_target(ax: Any, points: NDArray, task: TaskData, rows: NDArray[np.int64]) -> None:
     scale = Scale(task)
     values = np.where(task.labelled, task.y.astype(np.float64), np.nan)[rows]
     order = np.argsort(~np.isnan(values), kind="stable")[::-1]  # labelled regions on top
@@ -64,7 +64,7 @@ def _by_target(figure: Any, ax: Any, points: NDArray, task: TaskData, rows: NDAr
     if task.classes:
         _legend(ax, scale.handles("no label" if np.isnan(values).any() else ""))
     else:
-        scale.bar(figure, ax, label="", orientation="horizontal", shrink=0.9, pad=0.02)
+        bar_below(ax, scale.norm, scale.cmap, ticks=scale.ticks)
 
 
 def _by_cluster(ax: Any, points: NDArray, labels: NDArray[np.int64]) -> None:

@@ -88,31 +88,32 @@ def _lookup(
     centres: NDArray[np.float64],
     x: NDArray[np.float64],
     y: NDArray[np.float64],
-    extent: tuple[float, float],
+    extent: NDArray[np.float64],
     size: tuple[int, int],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Of each pixel the nearest of `centres`, and its place in that image, row by row; -1 outside of it."""
     from scipy.spatial import cKDTree
 
     at = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
-    place = cKDTree(centres).query(at)[1]
-    across = (at - centres[place]) / np.asarray(extent) + 0.5
+    # Nearest by the longer of both ways: what lies within any image lies within that one.
+    place = cKDTree(centres / extent).query(at / extent, p=np.inf)[1]
+    across = (at - centres[place]) / extent + 0.5
     inside = (np.abs(across - 0.5) <= 0.5 + _SEAM).all(axis=1)
     column = np.floor(across[:, 0] * size[1]).clip(0, size[1] - 1)
     row = np.floor((1 - across[:, 1]) * size[0]).clip(0, size[0] - 1)
     return place, np.where(inside, row * size[1] + column, -1).astype(np.int64)
 
 
-def _extent_m(city: City, outline: RegionMap) -> tuple[float, float]:
+def _extent_m(city: City, outline: RegionMap) -> NDArray[np.float64]:
     """What an image covers on the ground, in metres: the patch cut from a mosaic, else the box around a region."""
     import shapely
 
     notes = next((source.notes for source in city.report.sources if source.key == f"images.{SATELLITE}"), [])
     patch = next((found for note in notes if (found := re.search(r"patches of (\d+) m", note))), None)
     if patch is not None:
-        return float(patch[1]), float(patch[1])
+        return np.full(2, float(patch[1]))
     boxes = shapely.bounds(outline.original)
-    width, height = np.median(boxes[:, 2:] - boxes[:, :2], axis=0)
-    if min(width, height) <= 0:
+    extent = np.asarray(np.median(boxes[:, 2:] - boxes[:, :2], axis=0), np.float64)
+    if extent.min() <= 0:
         raise NotPossible("regions without an area say nothing of what their images cover")
-    return float(width), float(height)
+    return extent

@@ -14,7 +14,7 @@ from urbankit.evaluation.tasks import TaskData
 from urbankit.report.figures.material import Material, NotPossible
 from urbankit.report.maps import add_scale_bar
 from urbankit.report.scale import axis_label, finish_bar, legend_below
-from urbankit.report.style import ABSENT, DIVERGING, DOUBLE, SINGLE, Drawing, name_panels, new_figure, save
+from urbankit.report.style import ABSENT, DIVERGING, DOUBLE, SINGLE, Drawing, name_panels, new_figure, save, signed
 
 
 def draw(material: Material) -> Iterator[Drawing | NotPossible]:
@@ -68,4 +68,4 @@ def _autocorrelation(material: Material, values: NDArray[Any]) -> str:
     found = moran(values[there], contiguity(material.map.original[there]))
     if np.isnan(found.i):
         return "Moran's I not defined"
-    return f"Moran's I = {found.i:.2f} (p = {found.p:.3f})"
+    return f"Moran's I = {signed(found.i)} (p = {found.p:.3f})"

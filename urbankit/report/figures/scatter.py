@@ -29,8 +29,8 @@ def draw(material: Material) -> Iterator[Drawing | NotPossible]:
     tasks = len({task.name for task, _ in panels})
     columns = tasks if 1 < tasks <= COLUMNS else min(COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
-    width = SINGLE if columns == 1 else DOUBLE
-    figure = new_figure(width, min(width / columns, 2.4) * rows)
+    side = SINGLE if columns == 1 else DOUBLE / 3
+    figure = new_figure(side * columns, side * rows)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     dense = False
     for ax, (task, split) in zip(axes, panels, strict=False):
@@ -54,7 +54,9 @@ def _panel(ax: Any, material: Material, task: TaskData, split: str) -> bool:
     truth, prediction = truth[finite], prediction[finite]
     logarithmic = task.transform in ("log", "soft-log") and min(truth.min(), prediction.min()) > -1
     x, y = (np.log1p(truth), np.log1p(prediction)) if logarithmic else (truth, prediction)
-    low, high = np.percentile(np.r_[x, y], (0.2, 99.8)) if len(x) > 500 else (min(x.min(), y.min()), max(x.max(), y.max()))
+    low, high = (
+        np.percentile(np.r_[x, y], (0.2, 99.8)) if len(x) > 500 else (min(x.min(), y.min()), max(x.max(), y.max()))
+    )
     margin = 0.04 * (high - low) or 0.5
     ends = low - margin, high + margin
     dense = len(x) > MOST_POINTS

@@ -11,8 +11,20 @@ from numpy.typing import NDArray
 from urbankit.analysis.anchors import PAIRS, Relations, embedding_similarity
 from urbankit.report.figures.material import Material, NotPossible
 from urbankit.report.figures.projection import project
-from urbankit.report.maps import add_scale_bar
-from urbankit.report.style import ABSENT, DOUBLE, INK, SMALL, Drawing, compact, name_panels, new_figure, save, shown
+from urbankit.report.maps import add_scale_bar, mark_places
+from urbankit.report.style import (
+    ABSENT,
+    DOUBLE,
+    INK,
+    SMALL,
+    Drawing,
+    compact,
+    name_panels,
+    new_figure,
+    save,
+    shown,
+    signed,
+)
 
 LETTERS = "ABC"
 ANCHOR_COLOURS = ("#d55e00", "#0072b2", "#009e73")
@@ -49,9 +61,7 @@ def draw(material: Material) -> Iterator[Drawing | NotPossible]:
         ax.set_axis_off()
     name_panels([map_axes, whole, *panels[: len(parts)]])
     _draw_table(under.subplots(), material, anchors, parts)
-    ids = ", ".join(
-        f"{letter} {shown(material.region_ids[row])}" for letter, row in zip(LETTERS, anchors, strict=True)
-    )
+    ids = ", ".join(f"{letter} {shown(material.region_ids[row])}" for letter, row in zip(LETTERS, anchors, strict=True))
     chosen = "asked for" if material.run.recipe.report.anchors else "found"
     yield save(
         figure,
@@ -85,7 +95,7 @@ def _draw_map(ax: Any, material: Material, anchors: Sequence[int]) -> None:
     colours[list(anchors)] = [to_rgba(colour) for colour in ANCHOR_COLOURS]
     material.map.fill(ax, colours, edge="white")
     ax.set_title("anchor regions")
-    _mark(ax, material.map.centres[list(anchors)])
+    mark_places(ax, material.map.centres[list(anchors)], LETTERS, ANCHOR_COLOURS)
     add_scale_bar(ax)
 
 
@@ -115,9 +125,7 @@ def _mark(ax: Any, places: NDArray[np.float64]) -> None:
         )  # fmt: skip
 
 
-def _draw_table(
-    ax: Any, material: Material, anchors: Sequence[int], parts: dict[str, NDArray[np.float32]]
-) -> None:
+def _draw_table(ax: Any, material: Material, anchors: Sequence[int], parts: dict[str, NDArray[np.float32]]) -> None:
     columns = {**_relations(material, anchors), "whole": _similar(material.vectors, anchors)}
     columns |= {shown(name, 14): _similar(vectors, anchors) for name, vectors in parts.items()}
     ax.set_axis_off()
@@ -155,4 +163,4 @@ def _relations(material: Material, anchors: Sequence[int]) -> dict[str, list[str
 
 def _similar(vectors: NDArray[np.float32], anchors: Sequence[int]) -> list[str]:
     similarity = embedding_similarity(vectors, anchors)
-    return [f"{similarity[pair]:.2f}".replace("-", "−") for pair in PAIRS]
+    return [signed(similarity[pair]) for pair in PAIRS]
