@@ -40,7 +40,7 @@ def draw(material: Material) -> Iterator[Drawing | NotPossible]:
     rows, how = _cases(material, tasks)
     values = {task.name: _values(material, task, rows) for task in tasks}
     sources = _sources(material)
-    width, height = material.map.size(2.3, most=2.3)
+    _, height = material.map.size(2.3, most=2.3)
     columns = 1 if len(tasks) == 1 else 2
     panel_rows = -(-len(tasks) // columns)
     total = max(height + 0.45 + 0.62 * len(sources), 1.9 * panel_rows) + 0.3

@@ -37,7 +37,7 @@ def _draw(material: Material, task: TaskData) -> Drawing:
     protocols = material.protocols(task)[:3]
     maps = {"truth": np.where(task.labelled, task.y.astype(np.float64), np.nan)}
     maps |= {f"prediction, {protocol_label(one)}": material.out_of_sample(task, one) for one in protocols}
-    width, height = material.map.size(DOUBLE / len(maps) - 0.1, most=2.8)
+    _, height = material.map.size(DOUBLE / len(maps) - 0.1, most=2.8)
     square = min(DOUBLE / max(len(protocols), 2) - 1.1, 2.6)
     figure = new_figure(DOUBLE, height + square + 1.35)
     top, bottom = figure.subfigures(2, 1, height_ratios=[height + 0.6, square + 0.75])

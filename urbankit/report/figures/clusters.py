@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from urbankit.errors import UserError
 from urbankit.report.figures.material import Material, NotPossible
-from urbankit.report.figures.mosaic import true_colour
+from urbankit.report.figures.mosaic import from_above, satellite_source, what_is_seen
 from urbankit.report.maps import add_scale_bar
 from urbankit.report.style import DOUBLE, INK, SMALL, Drawing, class_colours, name_panels, new_figure, save
 
@@ -30,7 +30,8 @@ def draw(material: Material) -> Iterator[Drawing | NotPossible]:
     tree = left.subplots()
     _draw_tree(tree, material, palette)
     axes = right.subplots(2, 3).ravel()
-    above = _draw_above(axes[0], material)
+    seen = _draw_above(axes[0], material)
+    above = bool(seen)
     panels = axes[1:] if above else axes
     for ax, (k, labels) in zip(panels, clusters.items(), strict=False):
         material.map.fill(ax, list(np.asarray(palette, dtype=object)[labels]))
@@ -48,7 +49,7 @@ def draw(material: Material) -> Iterator[Drawing | NotPossible]:
         material.folder,
         "clusters",
         f"Ward's hierarchy over the embeddings{sample}: (a) its uppermost branches, with the cuts for k clusters; "
-        + ("(b) the city in true colours; then " if above else "then ")
+        + (f"(b) the city from above ({seen}); then " if above else "then ")
         + "the clusters on the map. A cluster keeps its colour where another one is split.",
     )
 
@@ -93,17 +94,18 @@ def node_clusters(linkage: NDArray[np.float64], labels: NDArray[np.int64]) -> ND
     return of_node
 
 
-def _draw_above(ax: Any, material: Material) -> bool:
-    """The city from above, where it has satellite images."""
+def _draw_above(ax: Any, material: Material) -> str:
+    """The city from above, where it has satellite images; what it shows."""
     try:
-        picture = true_colour(material.city, material.map)
+        picture = from_above(material.city, material.map)
     except (NotPossible, UserError):
-        return False
+        return ""
     left, low, right, high = material.map.bounds
     ax.imshow(picture, extent=(left, right, low, high), interpolation="antialiased")
     material.map.frame(ax)
-    ax.set_title("satellite")
-    return True
+    seen = what_is_seen(satellite_source(material.city))
+    ax.set_title(seen)
+    return seen
 
 
 def _legend(figure: Any, palette: list[str]) -> None:

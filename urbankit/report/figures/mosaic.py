@@ -1,4 +1,4 @@
-"""A true-colour picture of the city, put together from the satellite image of every region."""
+"""A picture of the city from above, put together from the satellite image of every region."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from urbankit.report.figures.material import NotPossible
+from urbankit.report.style import shown
 
 if TYPE_CHECKING:
     from urbankit.city.city import City
@@ -30,7 +31,7 @@ def satellite_source(city: City) -> ImageSource:
     return city.images(SATELLITE)
 
 
-def true_colour(city: City, outline: RegionMap) -> NDArray[np.float32]:
+def from_above(city: City, outline: RegionMap) -> NDArray[np.float32]:
     """The picture [h, w, 4] of `outline.bounds`, RGB and coverage in 0..1, its first row in the north.
 
     Each pixel is taken from the image of the region with the nearest centre, which stands north up about that centre;
@@ -56,14 +57,24 @@ def true_colour(city: City, outline: RegionMap) -> NDArray[np.float32]:
     return np.nan_to_num(stretched(picture.reshape(len(y), len(x), 4), images.dtype))
 
 
-def rgb(images: ImageSource, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Red, green and blue [n, h, w, 3] of images by row: bands of these names, else the first three, or the first."""
+def colour_bands(images: ImageSource) -> list[int] | None:
+    """The bands that are red, green and blue, by their names or as a photograph has them; None where none are."""
     names = [name.lower().rsplit(":", 1)[-1] for name in images.band_names]
     usual = [("red", "r", "b04", "b4"), ("green", "g", "b03", "b3"), ("blue", "b", "b02", "b2")]
-    bands = [next((names.index(name) for name in known if name in names), -1) for known in usual]
-    if min(bands) < 0:
-        bands = [0, 1, 2] if images.bands >= 3 else [0, 0, 0]
-    pixels = images.read(np.asarray(rows))[:, bands].astype(np.float32)
+    found = [next((names.index(name) for name in known if name in names), -1) for known in usual]
+    if min(found) >= 0:
+        return found
+    return [0, 1, 2] if images.bands == 3 and images.dtype == "uint8" else None
+
+
+def what_is_seen(images: ImageSource) -> str:
+    """What a picture of these images shows."""
+    return "satellite" if colour_bands(images) else shown(images.band_names[0])
+
+
+def rgb(images: ImageSource, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Red, green and blue [n, h, w, 3] of images by row; of measurements, the first band in grey."""
+    pixels = images.read(np.asarray(rows))[:, colour_bands(images) or [0, 0, 0]].astype(np.float32)
     return np.moveaxis(pixels / 255 if images.dtype == "uint8" else pixels, 1, -1)
 
 

@@ -46,7 +46,6 @@ def draw(material: Material) -> Iterator[Drawing | NotPossible]:
     flat = {name: project(vectors, **settings) for name, vectors in parts.items()}
     columns = min(3, len(parts))
     rows = -(-len(parts) // columns)
-    width, height = material.map.size(DOUBLE / 2, most=2.6)
     figure = new_figure(DOUBLE, 2.7 + rows * 2.1 + 1.0)
     above, below, under = figure.subfigures(3, 1, height_ratios=[2.7, rows * 2.1, 1.0])
     map_axes, whole = above.subplots(1, 2)
