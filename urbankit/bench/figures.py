@@ -73,9 +73,11 @@ def _preference(column: Column) -> int:
 
 
 def _costs(table: Table) -> dict[int, Column]:
-    """The columns of what an epoch takes and how many there are; empty unless the table has both."""
-    found = {place: column for place, column in enumerate(table.columns) if column.metric in COSTS}
-    return found if len(found) == len(COSTS) else {}
+    """The columns of what an epoch takes and how many there are, in this order; empty unless the table has both."""
+    places = {column.metric: place for place, column in enumerate(table.columns)}
+    if not all(metric in places for metric in COSTS):
+        return {}
+    return {places[metric]: table.columns[places[metric]] for metric in COSTS}
 
 
 def _draw_bars(blocks: Sequence[Table], title: str, folder: Path, name: str) -> Drawing:

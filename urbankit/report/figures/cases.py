@@ -15,7 +15,7 @@ from urbankit.evaluation.table import FLOOR
 from urbankit.evaluation.tasks import TaskData
 from urbankit.report.figures.lookalikes import find_cases
 from urbankit.report.figures.material import Material, NotPossible
-from urbankit.report.figures.mosaic import rgb, stretched
+from urbankit.report.figures.mosaic import colour_bands, rgb, stretched
 from urbankit.report.maps import add_scale_bar, mark_places, out_of_sample
 from urbankit.report.scale import Scale, axis_label, legend_below
 from urbankit.report.style import ABSENT, COLOURS, DOUBLE, INK, SMALL, Drawing, compact, new_figure, save, shown
@@ -154,7 +154,8 @@ def _draw_images(figure: Any, grid: Any, line: int, material: Material, name: st
         if line == 1:
             ax.set_title(letter, fontweight="bold", pad=2)
         if place == 0:
-            ax.set_ylabel(shown(name, 12), fontsize=SMALL)
+            seen = "" if colour_bands(images) else f"\n{shown(images.band_names[0], 16)}"
+            ax.set_ylabel(shown(name, 12) + seen, fontsize=SMALL)
 
 
 def _colours(models: Sequence[str]) -> dict[str, str]:
