@@ -91,8 +91,9 @@ def _values(material: Material, task: TaskData, rows: Sequence[int]) -> Values:
     if floor is not None:
         found["best floor"] = out_of_sample(floor, ids, task)
     for other in material.others[:MOST_OTHERS]:
-        table = other.predictions if other.has("predictions.parquet") else None
-        if table is not None:
+        same = other.manifest.get("city_hash") == material.run.manifest.get("city_hash")
+        if same and other.has("predictions.parquet"):
+            table = other.predictions
             mine = table[(table["task"] == task.name) & (table["split"] == split)]
             if len(mine):
                 found[shown(other.recipe.name, 22)] = out_of_sample(mine, ids, task)
