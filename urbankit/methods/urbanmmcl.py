@@ -213,7 +213,7 @@ class UrbanMMCL(Method):
         graph, encoder = self.graphs[view], self.graph_encoders[view]
         encoded = encoder(graph, x)  # eq. 17, 18
         weight = encoder.edge_weight(graph, encoded, graph.src, graph.dst)  # eq. 19
-        return encoded, self.subgraph.sample(graph, weight, regions)  # eq. 22
+        return encoded, self.subgraph.sample(graph, weight, regions)
 
     def view_losses(
         self, embeddings: dict[str, Tensor], encodings: dict[str, Encoded], regions: Tensor
