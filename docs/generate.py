@@ -34,7 +34,14 @@ KINDS = {
 }
 
 API = {
-    "What a user calls": ["urbankit:City", "urbankit:Recipe", "urbankit:run", "urbankit:Run", "urbankit:UserError"],
+    "What a user calls": [
+        "urbankit:City",
+        "urbankit:Recipe",
+        "urbankit:run",
+        "urbankit:Run",
+        "urbankit:UrbanEmbedding",
+        "urbankit:UserError",
+    ],
     "Many runs": ["urbankit.bench:run_suite", "urbankit.bench:Bench", "urbankit.bench:compare_runs"],
     "Finding components": [
         "urbankit.registry:add_plugin",

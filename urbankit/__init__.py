@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from urbankit.pipeline import run
     from urbankit.recipe import Recipe
     from urbankit.runfolder import Run
+    from urbankit.urban_embedding import UrbanEmbedding
 
 __version__ = "0.1.0"
 
@@ -32,6 +33,7 @@ _WHERE = {
     "Recipe": "urbankit.recipe",
     "Run": "urbankit.runfolder",
     "RunError": "urbankit.errors",
+    "UrbanEmbedding": "urbankit.urban_embedding",
     "Use": "urbankit.component",
     "UserError": "urbankit.errors",
     "hookimpl": "urbankit.hookspecs",
@@ -46,6 +48,7 @@ __all__ = [
     "Recipe",
     "Run",
     "RunError",
+    "UrbanEmbedding",
     "Use",
     "UserError",
     "__version__",

@@ -385,6 +385,7 @@ class _Run:
 
     def _report(self) -> None:
         from urbankit.report import write_report
+        from urbankit.report.card import write_card
         from urbankit.report.figures import draw_all
         from urbankit.report.subject import Subject
         from urbankit.runfolder import Run
@@ -393,6 +394,7 @@ class _Run:
         if self.recipe.report.figures:
             draw_all(Subject.of(run_, self.city))
         write_report(run_, self.city)
+        write_card(run_, self.city)
 
 
 def _blocks(method: Method) -> list[dict[str, Any]]:

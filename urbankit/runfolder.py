@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from urbankit.city.city import City
     from urbankit.evaluation.table import ResultsTable
+    from urbankit.export import Exported
     from urbankit.recipe.schema import Recipe
 
 METRIC_COLUMNS = ("task", "model", "split", "seed", "metric", "value")
@@ -135,6 +136,29 @@ class Run:
         from urbankit.evaluation.table import ResultsTable
 
         return ResultsTable(self.metrics)
+
+    def export(
+        self,
+        to: str | Sequence[str],
+        *,
+        out: str | Path | None = None,
+        what: str | Sequence[str] | None = None,
+        crs: Any = None,
+        resolution: float | None = None,
+        force: bool = False,
+    ) -> list[Exported]:
+        """Write embeddings and predictions in the formats of other tools; the files, each with its notes.
+
+        `to` is one or more of `gpkg`, `geoparquet`, `csv`, `npy` and `geotiff`; `what` one or more of `embeddings` and
+        `predictions`, default all that the run has. Files are named `embeddings.gpkg`, `predictions.tif` and so on, in
+        the folder `out`, default `export` in the run's. `crs` is anything that pyproj takes, default the run's own.
+        `resolution` is the side of a raster's cells in metres, default about a quarter of the side of a median region.
+        A file that is there is replaced only where it is as a former export left it, or with `force`. Raises
+        `UserError`.
+        """
+        from urbankit.export import export
+
+        return export(self, to, out=out, what=what, crs=crs, resolution=resolution, force=force)
 
     def has(self, name: str) -> bool:
         """Whether the run wrote the file `name`; a run without tasks has no predictions."""

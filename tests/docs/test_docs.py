@@ -30,6 +30,8 @@ RUNS = {
     ("README.md", "bash"): ["runs/a", "runs/b"],
     ("docs/bench.md", "bash"): ["runs/no-text", "runs/urbanmmcl"],
     ("docs/bench.md", "python"): ["runs/a", "runs/b"],
+    ("docs/export.md", "bash"): ["runs/ny"],
+    ("docs/export.md", "python"): ["runs/ny"],
     ("docs/index.md", "python"): ["runs/first"],
     ("docs/run-folder.md", "python"): ["runs/new-york"],
     ("docs/transfer.md", "bash"): ["runs/ny"],

@@ -106,3 +106,9 @@ def test_statistics_survive_json_to_the_last_bit() -> None:
     one = Statistics.of(values, ["a", "b", "c"])
     assert np.array_equal(Statistics.from_json(one.to_json()).apply(values), one.apply(values))
     assert one.columns == ["a", "b", "c", "b missing"]
+
+
+@pytest.mark.parametrize("text", ["", "[1]", '{"names": ["a"], "mean": [1.0], "spread": [1.0], "flagged": []}'])
+def test_statistics_of_another_version_say_so(text: str) -> None:
+    with pytest.raises(ValueError, match="another version of urbankit; run its recipe anew"):
+        Statistics.from_json(text)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
     import polars as pl
@@ -46,6 +47,41 @@ class RegionIds:
             pl.Series(self.ids, dtype=pl.String), regions, default=-1, return_dtype=pl.Int64
         )
         return found.fill_null(-1).alias(column)
+
+    def find(self, values: ArrayLike) -> NDArray[np.int64]:
+        """The region of each of `values` [n], text or numbers, -1 where no region has that id."""
+        import polars as pl
+
+        given = np.asarray(values)
+        if given.dtype.kind in "OUS":  # numbers among text keep their own form
+            exact = {name: row for row, name in enumerate(self.ids)}
+            texts = [None if _absent(value) else str(value) for value in given.tolist()]
+            rows = np.array([exact.get(text, -1) for text in texts], np.int64)
+            column = pl.Series("id", texts, dtype=pl.String)
+        else:
+            rows = np.full(len(given), -1)
+            column = pl.Series("id", given)
+        found = column.to_frame().select(self.index("id", column.dtype)).to_series().to_numpy()
+        return np.where(rows < 0, found, rows)
+
+    def unknown(self, values: Iterable[object], most: int = 3) -> str:
+        """What to say of ids that no region has: the first few, each with the closest that there are."""
+        import difflib
+
+        names = list(dict.fromkeys("missing (no id)" if _absent(value) else str(value) for value in values))
+        said = []
+        for name in names[:most]:
+            near = difflib.get_close_matches(name, self.ids, n=3, cutoff=0.5) or self.ids[:3]
+            said.append(f"'{name}' (closest: {', '.join(repr(one) for one in near)})")
+        more = f" and {len(names) - most:,} more" if len(names) > most else ""
+        return f"no region of {len(self.ids):,} has the id {', '.join(said)}{more}"
+
+
+def _absent(value: object) -> bool:
+    """None, NaN, NaT and pandas' NA, which alone are not equal to themselves."""
+    import pandas as pd
+
+    return value is None or value is pd.NA or value != value
 
 
 def id_text(column: str, dtype: pl.DataType) -> pl.Expr:

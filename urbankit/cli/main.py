@@ -11,11 +11,14 @@ from urbankit.cli import (
     bench,
     caption,
     caption_check,
+    clusters,
     compare,
     demo,
     doctor,
     encode,
+    export,
     list_components,
+    neighbours,
     new_plugin,
     prepare,
     run,
@@ -39,6 +42,9 @@ app.command("list-components")(list_components.list_components)
 app.command("show")(show.show)
 app.command("bench")(bench.bench)
 app.command("compare")(compare.compare)
+app.command("export")(export.export)
+app.command("neighbours")(neighbours.neighbours)
+app.command("clusters")(clusters.clusters)
 app.command("prepare")(prepare.prepare)
 app.command("encode")(encode.encode)
 app.command("caption")(caption.caption)

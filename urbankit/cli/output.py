@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from urbankit.report.subject import Subject
 
 
 def console() -> Console:
@@ -32,3 +34,34 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
 
 def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def plain_json(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of a table as JSON has it: what is missing is null."""
+    return {str(name): None if value is None or value != value else value for name, value in row.items()}
+
+
+def figure(value: Any) -> str:
+    """A cell of a table: numbers to four digits, what is missing as a dash, no character that moves the cursor."""
+    if value is None or value != value:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))
+
+
+def units(subject: Subject) -> dict[str, str]:
+    """The unit of each target that has one."""
+    return {task.name: task.unit for task in subject.tasks if task.unit}
+
+
+def with_units(columns: Iterable[str], subject: Subject) -> list[str]:
+    """Names of columns, those of targets with their unit."""
+    known = units(subject)
+    return [f"{name} ({known[name]})" if name in known else str(name) for name in columns]
+
+
+def warn(sentences: Iterable[str]) -> None:
+    """Say on standard error what an answer lacks."""
+    for sentence in sentences:
+        print(sentence, file=sys.stderr)

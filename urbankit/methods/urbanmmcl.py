@@ -389,9 +389,8 @@ class UrbanMMCL(Method):
         """Node features [N, width] of all regions: fresh for the mini-batch, and for the others too where encoder
         outputs are kept (then they cost one projection); otherwise as last encoded."""
         if self.channels.kept:
-            if len(regions) == len(self.bank) and torch.equal(regions, torch.arange(len(regions), device=own.device)):
-                return own
-            return self.fuse(*self.channels(torch.arange(len(self.bank), device=own.device)))[0]
+            everyone = torch.arange(len(self.bank), device=own.device)
+            return own if torch.equal(regions, everyone) else self.fuse(*self.channels(everyone))[0]
         self.bank[regions] = own.detach().to(self.bank.dtype)
         return self.bank.index_copy(0, regions, own.to(self.bank.dtype))
 

@@ -74,8 +74,13 @@ class Statistics:
 
     @classmethod
     def from_json(cls, text: str) -> Statistics:
-        found = json.loads(text)
-        return cls(**{**found, **{field: np.array(found[field], dtype=np.float64) for field in NUMBERS}})
+        """What `to_json` wrote. Raises `ValueError` for anything else, such as what another version wrote."""
+        try:
+            found = json.loads(text)
+            return cls(**{**found, **{field: np.array(found[field], dtype=np.float64) for field in NUMBERS}})
+        except (KeyError, TypeError, ValueError):
+            message = "its statistics were written by another version of urbankit; run its recipe anew"
+            raise ValueError(message) from None
 
 
 def standardised(values: NDArray) -> NDArray[np.float32]:

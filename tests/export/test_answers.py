@@ -1,0 +1,123 @@
+"""`urbankit neighbours` and `urbankit clusters`, on a finished run and on what is left of one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from pyproj import Geod
+
+from urbankit import Recipe, Run, run
+from urbankit.files import read_json, write_json
+
+SETS = [
+    "city.demo.regions=30",
+    "pretrain.epochs=0",
+    "finetune.epochs=1",
+    "evaluation={seeds: [0], floors: [mean], splits: [random], min_class_size: 1}",
+    "report.figures=false",
+    "modalities={location: {name: geoclip}}",
+    "method.alignments=[]",
+]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("answers")
+    return run(Recipe.load("urbanmmcl", SETS), out=folder / "run")
+
+
+@pytest.fixture
+def copied(finished: Run, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished.path, tmp_path / "run"))
+
+
+def ask(*args: object, status: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([sys.executable, "-m", "urbankit", *map(str, args)], capture_output=True, text=True)
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def test_neighbours_as_json(finished: Run) -> None:
+    ids = finished.embeddings["region_id"].tolist()
+    answer = json.loads(ask("neighbours", finished.path, ids[3], "-k", 4, "--json").stdout)
+    assert answer["region"]["region_id"] == ids[3] and answer["region"]["distance_km"] == 0
+    z = finished.vectors - finished.vectors.mean(axis=0)
+    z /= np.linalg.norm(z, axis=1, keepdims=True)
+    similarity = z @ z[3]
+    similarity[3] = -2
+    best = np.argsort(-similarity)[:4]
+    assert [one["region_id"] for one in answer["neighbours"]] == [ids[i] for i in best]
+    np.testing.assert_allclose([one["similarity"] for one in answer["neighbours"]], similarity[best], atol=1e-5)
+    centre = finished.embeddings.centroid.to_crs("EPSG:4326")
+    metres = Geod(ellps="WGS84").inv(centre.x[3], centre.y[3], centre.x[best[0]], centre.y[best[0]])[2]
+    assert answer["neighbours"][0]["distance_km"] == pytest.approx(metres / 1000)
+    assert set(finished.recipe.tasks) <= set(answer["region"])
+    assert answer["missing"] == [] and answer["units"]
+
+
+def test_neighbours_in_the_terminal(finished: Run) -> None:
+    region = finished.embeddings["region_id"][0]
+    shown = ask("neighbours", finished.path, region, "-k", 2)
+    assert f"like {region}" in shown.stdout and "similarity" in shown.stdout and shown.stderr == ""
+
+
+def test_neighbours_of_one_view(finished: Run) -> None:
+    region = finished.embeddings["region_id"][0]
+    answer = json.loads(ask("neighbours", finished.path, region, "--view", "poi", "-k", 1, "--json").stdout)
+    z = finished.blocks()["poi"] - finished.blocks()["poi"].mean(axis=0)
+    z /= np.linalg.norm(z, axis=1, keepdims=True).clip(1e-12)
+    similarity = z @ z[0]
+    similarity[0] = -2
+    assert answer["neighbours"][0]["similarity"] == pytest.approx(similarity.max(), abs=1e-5)
+    assert "Did you mean 'poi'?" in ask("neighbours", finished.path, region, "--view", "pio", status=2).stderr
+
+
+def test_an_unknown_region(finished: Run) -> None:
+    said = ask("neighbours", finished.path, "nowhere", status=2)
+    assert "no region of 30 has the id 'nowhere' (closest: " in said.stderr and said.stdout == ""
+
+
+def test_clusters(finished: Run, tmp_path: Path) -> None:
+    out = tmp_path / "clusters.csv"
+    answer = json.loads(ask("clusters", finished.path, "-k", 3, "--json", "--out", out).stdout)
+    of = pd.read_csv(out, dtype={"region_id": str})
+    assert of["region_id"].tolist() == finished.embeddings["region_id"].tolist()
+    sizes = [one["size"] for one in answer["clusters"]]
+    assert len(sizes) == 3 and sum(sizes) == 30 and sizes == sorted(sizes, reverse=True)
+    for one in answer["clusters"]:
+        rows = np.flatnonzero(of["cluster"] == one["cluster"])
+        assert one["regions"] == of["region_id"][rows].tolist() and one["size"] == len(rows)
+        far = np.linalg.norm(finished.vectors[rows] - finished.vectors[rows].mean(axis=0), axis=1)
+        assert one["examples"][0] == one["regions"][int(far.argmin())]
+        assert 0 < one["land_use share"] <= 1 and isinstance(one["land_use"], str)
+    shown = ask("clusters", finished.path, "-k", 3).stdout
+    assert "examples" in shown and "land_use share" in shown
+    assert "choose -k from 1 to 30" in ask("clusters", finished.path, "-k", 31, status=2).stderr
+
+
+def test_without_its_city_a_run_answers_with_what_it_wrote(copied: Path) -> None:
+    write_json(copied / "manifest.json", read_json(copied / "manifest.json") | {"city_hash": "another"})
+    region = Run.open(copied).embeddings["region_id"][0]
+    shown = ask("neighbours", copied, region)
+    assert "The city has changed since the run" in shown.stderr and "population_density" in shown.stdout
+    answer = json.loads(ask("clusters", copied, "-k", 2, "--json").stdout)
+    assert len(answer["clusters"]) == 2 and answer["missing"]
+
+
+def test_a_run_cut_short(copied: Path) -> None:
+    for name in ("predictions.parquet", "metrics.parquet", "recipe.yaml"):
+        (copied / name).unlink()
+    write_json(copied / "manifest.json", read_json(copied / "manifest.json") | {"status": "interrupted"})
+    answer = json.loads(ask("neighbours", copied, Run.open(copied).embeddings["region_id"][0], "--json").stdout)
+    assert len(answer["neighbours"]) == 5 and "status: interrupted" in " ".join(answer["missing"])
+    (copied / "embeddings.parquet").unlink()
+    assert "has not written embeddings.parquet" in ask("neighbours", copied, "x", status=2).stderr
+    assert "has not written embeddings.parquet" in ask("clusters", copied, "-k", 2, status=2).stderr

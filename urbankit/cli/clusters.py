@@ -1,0 +1,49 @@
+"""`urbankit clusters`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def clusters(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    k: Annotated[int, typer.Option("-k", min=1, metavar="N", help="How many clusters.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the cluster of every region as CSV too.")
+    ] = None,
+) -> None:
+    """The regions in groups of like ones: sizes, targets, and typical regions of each.
+
+    [bold]urbankit clusters runs/ny -k 5 --out clusters.csv[/bold]
+    """
+    from urbankit.analysis import answers
+    from urbankit.cli.output import figure, plain_json, print_json, print_table, units, warn, with_units
+    from urbankit.files import whole
+    from urbankit.report.subject import Subject
+    from urbankit.runfolder import Run
+
+    opened = Run.open(run)
+    opened.vectors  # noqa: B018  a run without embeddings says so before its city is looked for
+    subject = Subject.of(opened)
+    found = answers.clusters(subject, k)
+    if out is not None:
+        with whole(out) as temporary:
+            found.regions.to_csv(temporary, index=False, encoding="utf-8", lineterminator="\n")
+    if as_json:
+        members = found.regions.groupby("cluster")["region_id"].apply(list)
+        rows = [{**plain_json(row), "regions": members[row["cluster"]]} for row in found.summary.to_dict("records")]
+        print_json({"k": k, "clusters": rows, "units": units(subject), "missing": subject.missing})
+        return
+    table = found.summary.assign(examples=[", ".join(ids) for ids in found.summary["examples"]])
+    print_table(
+        "",
+        with_units(table.columns, subject),
+        [[figure(value) for value in row] for row in table.itertuples(index=False)],
+    )
+    if len(table) < k:
+        warn([f"Only {len(table)} clusters: regions with equal embeddings are not parted."])
+    warn(subject.missing)

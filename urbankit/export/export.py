@@ -1,0 +1,138 @@
+"""`export`: a run's embeddings and predictions in the formats of other tools."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from urbankit.errors import Problem, Problems, UserError, closest, unwritable
+from urbankit.export import csv_table, geopackage, geoparquet, geotiff, numpy_arrays
+from urbankit.export.contents import Contents, embeddings, predictions
+from urbankit.export.record import Record
+
+if TYPE_CHECKING:
+    from pyproj import CRS
+
+    from urbankit.runfolder import Run
+
+WHAT: dict[str, Callable[[Run], Contents]] = {"embeddings": embeddings, "predictions": predictions}
+
+
+class Exported(NamedTuple):
+    """A file that was written, and what there is to say of it."""
+
+    path: Path
+    notes: tuple[str, ...] = ()
+
+
+class Format(NamedTuple):
+    """`files` are the names of what it writes, `{what}` filled in; `write` fills them and returns notes.
+
+    The last argument of `write` is the side of a raster's cells in metres, None for one by the size of the regions.
+    """
+
+    files: tuple[str, ...]
+    write: Callable[[Contents, Sequence[Path], float | None], list[str]]
+
+
+FORMATS = {
+    "gpkg": Format(("{what}.gpkg",), geopackage.write),
+    "geoparquet": Format(("{what}.parquet",), geoparquet.write),
+    "csv": Format(("{what}.csv",), csv_table.write),
+    "npy": Format(("{what}.npy", "{what}.json"), numpy_arrays.write),
+    "geotiff": Format(("{what}.tif",), geotiff.write),
+}
+
+
+def export(
+    run: Run,
+    to: str | Sequence[str],
+    *,
+    out: str | Path | None = None,
+    what: str | Sequence[str] | None = None,
+    crs: Any = None,
+    resolution: float | None = None,
+    force: bool = False,
+) -> list[Exported]:
+    """What `Run.export` does, which describes it."""
+    names, wanted = _formats(to), _what(run, what)
+    target = _settings(crs, resolution, names)
+    folder = Path(out) if out is not None else run.path / "export"
+    if (folder / "manifest.json").exists():
+        raise UserError(Problem("is a run folder, whose files an export would replace; choose another --out", folder))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        record = Record(folder)
+        jobs = [(one, FORMATS[name]) for one in wanted for name in names]
+        record.check([file.format(what=one) for one, format_ in jobs for file in format_.files], force=force)
+        written = []
+        for one in wanted:
+            contents = WHAT[one](run).to_crs(target)
+            for name in names:
+                written += _write(contents, FORMATS[name], folder, record, resolution)
+    except OSError as error:
+        raise unwritable(folder, "the export", error) from None
+    return written
+
+
+def _write(
+    contents: Contents, format_: Format, folder: Path, record: Record, resolution: float | None
+) -> list[Exported]:
+    paths = [folder / file.format(what=contents.what) for file in format_.files]
+    notes = format_.write(contents, paths, resolution)
+    for path in paths:
+        record.add(path, contents.facts)
+    return [Exported(path, tuple(notes) if path is paths[0] else ()) for path in paths]
+
+
+def _formats(to: str | Sequence[str]) -> list[str]:
+    return _chosen(to, list(FORMATS), "a format", "--to")
+
+
+def _what(run: Run, what: str | Sequence[str] | None) -> list[str]:
+    """What is asked for, or what the run has. `UserError` where it has none of it, or lacks what was asked for."""
+    if what is not None:
+        wanted = _chosen(what, list(WHAT), "a thing to export", "--what")
+        if "predictions" in wanted and run.has("predictions.parquet") and not len(run.predictions):
+            raise UserError(Problem("the run has no predictions: its recipe has no task that predicts", run.path))
+        return wanted
+    run.embeddings  # noqa: B018  the error of a run without them says its status
+    return ["embeddings"] + ["predictions"] * (run.has("predictions.parquet") and len(run.predictions) > 0)
+
+
+def _chosen(given: str | Sequence[str], known: list[str], kind: str, key: str) -> list[str]:
+    """The distinct names given, one by one or with commas between them."""
+    parts = [given] if isinstance(given, str) else list(given)
+    names = list(dict.fromkeys(name.strip() for part in parts for name in part.split(",") if name.strip()))
+    problems = Problems()
+    for name in names:
+        if name not in known:
+            problems.add(f"'{name}' is not {kind}.{closest(name, known)}", key=key)
+    if not names:
+        problems.add(f"names nothing; known: {', '.join(known)}", key=key)
+    problems.raise_if_any()
+    return names
+
+
+def _settings(crs: Any, resolution: float | None, formats: Sequence[str]) -> CRS | None:
+    """The CRS asked for, None for the run's own; every mistake in it and in the resolution at once."""
+    import math
+
+    problems = Problems()
+    if resolution is not None:
+        if not (math.isfinite(resolution) and resolution > 0):
+            problems.add(f"{resolution:g} is not a number of metres above 0", key="--resolution")
+        elif "geotiff" not in formats:
+            problems.add("is of rasters; it goes with --to geotiff", key="--resolution")
+    parsed = None
+    if crs is not None:
+        from pyproj import CRS
+        from pyproj.exceptions import CRSError
+
+        try:
+            parsed = CRS.from_user_input(crs)
+        except CRSError:
+            problems.add(f"'{crs}' is not a CRS; give one such as EPSG:4326", key="--crs")
+    problems.raise_if_any()
+    return parsed

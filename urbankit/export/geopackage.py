@@ -1,0 +1,33 @@
+"""GeoPackage, for QGIS and every other GIS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from urbankit.errors import Problem, UserError
+from urbankit.files import whole
+
+if TYPE_CHECKING:
+    from urbankit.export.contents import Contents
+
+MOST_COLUMNS = 1998
+"""SQLite holds 2,000 columns a table; a GeoPackage needs one for the key and one for the geometry."""
+
+
+def write(contents: Contents, paths: Sequence[Path], resolution: float | None) -> list[str]:
+    """One layer, named after what it holds, with a field a column."""
+    [path] = paths
+    if len(contents.columns) + 1 > MOST_COLUMNS:
+        raise UserError(
+            Problem(
+                f"{len(contents.columns):,} columns are more than a GeoPackage holds ({MOST_COLUMNS - 1:,}); "
+                "use --to geoparquet",
+                path,
+            )
+        )
+    with whole(path) as temporary:
+        temporary.unlink()  # GDAL creates a data set where there is no file, and refuses an empty one
+        contents.frame.to_file(temporary, driver="GPKG", layer=contents.what, engine="pyogrio")
+    return []

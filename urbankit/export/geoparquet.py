@@ -1,0 +1,20 @@
+"""GeoParquet, for geopandas, DuckDB and QGIS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from urbankit.files import whole
+
+if TYPE_CHECKING:
+    from urbankit.export.contents import Contents
+
+
+def write(contents: Contents, paths: Sequence[Path], resolution: float | None) -> list[str]:
+    """One row a region, geometry as WKB with its CRS."""
+    [path] = paths
+    with whole(path) as temporary:
+        contents.frame.to_parquet(temporary, index=False)
+    return []

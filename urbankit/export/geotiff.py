@@ -1,0 +1,177 @@
+"""GeoTIFF: one raster a city, one band a column; embeddings are then what raster benchmarks such as CityRep read."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from urbankit.errors import Problem, UserError
+from urbankit.files import whole
+from urbankit.geometry import side_m
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+    from pyproj import CRS
+
+    from urbankit.export.contents import Contents
+
+MAX_BYTES = 4_000_000_000
+"""Of all bands before compression, which is what a reader has to hold."""
+
+CELLS_A_SIDE = 4
+"""Cells that a median region is wide, where no resolution is asked for."""
+
+TILE = 256
+
+
+def write(contents: Contents, paths: Sequence[Path], resolution: float | None) -> list[str]:
+    """Float32 bands, NaN outside regions; a cell has the values of the region that its centre lies in.
+
+    Tiled, compressed, with CRS, transform, a description a band, and tags that say the run. All rasters of a run of one
+    resolution and CRS have one grid, whose lines are at whole multiples of the cell. Raises `UserError` where it would
+    be larger than `MAX_BYTES`.
+    """
+    import rasterio
+
+    [path] = paths
+    shapes = contents.frame.geometry
+    if shapes.crs is None:
+        raise UserError(Problem("the run's regions have no CRS, without which there is no raster", path))
+    metres, notes = _resolution(contents, resolution, path)
+    grid = Grid.over(shapes, metres, path)
+    grid.check(len(contents.columns), metres, path)
+    region = grid.region(shapes)
+    notes += _without_cells(contents, region)
+    values = np.vstack([contents.numbers(), np.full((1, len(contents.columns)), np.nan)]).astype(np.float32)
+    with whole(path) as temporary, rasterio.open(temporary, "w", **grid.profile(len(contents.columns))) as raster:
+        raster.update_tags(**_tags(contents, metres))
+        for band, name in enumerate(contents.columns, start=1):
+            raster.write(values[region, band - 1], band)
+            raster.set_band_description(band, name)
+            if name in contents.classes:
+                raster.update_tags(band, classes=json.dumps(contents.classes[name], ensure_ascii=False))
+    size = f"{grid.width:,} × {grid.height:,} cells, {len(contents.columns)} bands"
+    return [f"{size}, {grid.crs.to_string()}", *notes]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A north-up grid: `left` and `top` in units of `crs`, cells of `dx` by `dy` of them."""
+
+    crs: CRS
+    left: float
+    top: float
+    dx: float
+    dy: float
+    width: int
+    height: int
+
+    @classmethod
+    def over(cls, shapes: gpd.GeoSeries, metres: float, path: Path) -> Grid:
+        """The grid of cells of `metres` that covers `shapes`, in their CRS."""
+        left, low, right, high = shapes.total_bounds
+        if not np.isfinite([left, low, right, high]).all():
+            raise UserError(Problem(f"the regions cannot be projected to {shapes.crs.to_string()}; check --crs", path))
+        dx, dy = _cell(shapes.crs, metres, (low + high) / 2)
+        # A point on a line still needs a cell, hence one more than the ceiling where there is no extent.
+        columns, first = _lines(left, right, dx)
+        rows, bottom = _lines(low, high, dy)
+        return cls(shapes.crs, first * dx, (bottom + rows) * dy, dx, dy, columns, rows)
+
+    def check(self, bands: int, metres: float, path: Path) -> None:
+        """Raises `UserError` where `bands` of it are larger than `MAX_BYTES`, with a resolution that is not."""
+        size = self.width * self.height * bands * 4
+        if size > MAX_BYTES:
+            enough = _round_up(metres * math.sqrt(size / MAX_BYTES) * 1.01)
+            raise UserError(
+                Problem(
+                    f"{bands} bands of {self.width:,} × {self.height:,} cells of {metres:g} m are "
+                    f"{size / 1e9:,.1f} GB, more than {MAX_BYTES / 1e9:g} GB; choose --resolution {enough:g} or more",
+                    path,
+                )
+            )
+
+    def region(self, shapes: gpd.GeoSeries) -> NDArray[np.int32]:
+        """The row in `shapes` of the one that each cell's centre lies in, -1 outside them; [height, width]."""
+        from rasterio.features import rasterize
+
+        there = ~(shapes.isna() | shapes.is_empty).to_numpy()
+        pairs = zip(shapes[there], np.flatnonzero(there), strict=True)
+        return rasterize(pairs, (self.height, self.width), fill=-1, transform=self.transform, dtype="int32")
+
+    @property
+    def transform(self) -> Any:
+        from rasterio.transform import from_origin
+
+        return from_origin(self.left, self.top, self.dx, self.dy)
+
+    def profile(self, bands: int) -> dict[str, Any]:
+        return {
+            "driver": "GTiff", "dtype": "float32", "nodata": float("nan"), "count": bands, "interleave": "band",
+            "width": self.width, "height": self.height, "crs": self.crs.to_wkt(), "transform": self.transform,
+            "tiled": True, "blockxsize": TILE, "blockysize": TILE, "compress": "deflate", "predictor": 3,
+            "bigtiff": "if_safer",
+        }  # fmt: skip
+
+
+def _resolution(contents: Contents, resolution: float | None, path: Path) -> tuple[float, list[str]]:
+    """Metres of a cell, and a note of where they are from unless they were asked for."""
+    if resolution is not None:
+        return resolution, []
+    side = side_m(contents.frame.geometry)
+    if not side > 0:
+        raise UserError(Problem("the regions' size says no resolution; give --resolution in metres", path))
+    metres = _round_down(side / CELLS_A_SIDE)
+    return metres, [f"resolution {metres:g} m, since a median region is {side:,.0f} m wide; --resolution sets another"]
+
+
+def _cell(crs: CRS, metres: float, latitude: float) -> tuple[float, float]:
+    """The width and height of a square of `metres` in units of `crs`; of degrees, at `latitude`."""
+    if crs.is_geographic:
+        assert crs.ellipsoid is not None  # a geographic CRS is on one
+        degree = math.radians(1) * crs.ellipsoid.semi_major_metre
+        dx = metres / (degree * max(math.cos(math.radians(latitude)), 1e-6))
+        return dx, metres / degree
+    unit = crs.axis_info[0].unit_conversion_factor
+    return metres / unit, metres / unit
+
+
+def _lines(low: float, high: float, step: float) -> tuple[int, int]:
+    """How many cells of `step` cover `low` to `high`, and the number of the first grid line."""
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return max(last - first, 1), first
+
+
+def _without_cells(contents: Contents, region: NDArray[np.int32]) -> list[str]:
+    from urbankit.city.wording import some
+
+    lost = np.setdiff1d(np.arange(len(contents.frame)), region)
+    if not len(lost):
+        return []
+    names = some(contents.region_ids[i] for i in lost)
+    return [
+        f"regions that no cell's centre lies in, so that the raster lacks them: {names}; a finer --resolution helps"
+    ]
+
+
+def _tags(contents: Contents, metres: float) -> dict[str, str]:
+    return {**contents.facts, "what": contents.what, "resolution_m": f"{metres:g}", "software": "urbankit"}
+
+
+def _round_down(value: float) -> float:
+    """To one digit, so that grids of similar runs tend to be the same."""
+    power = 10.0 ** math.floor(math.log10(value))
+    return math.floor(value / power + 1e-9) * power
+
+
+def _round_up(value: float) -> float:
+    """To two digits."""
+    power = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return math.ceil(value / power) * power

@@ -1,0 +1,41 @@
+"""Where regions are and how large they are, whatever their geometry and CRS."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+
+def lonlat(geometry: gpd.GeoSeries) -> NDArray[np.float64]:
+    """Centroids [N, 2] in degrees, longitude first; NaN for an empty geometry, and everywhere without a CRS."""
+    if geometry.crs is None:
+        return np.full((len(geometry), 2), np.nan)
+    centroid = in_metres(geometry).centroid.to_crs("EPSG:4326")
+    return np.column_stack([centroid.x, centroid.y])
+
+
+def side_m(geometry: gpd.GeoSeries) -> float:
+    """How large a region is in metres: the side of a square of the median area, of points the median distance to the
+    nearest other one. NaN where neither says anything, as of a single point.
+    """
+    from scipy.spatial import cKDTree
+
+    plane = in_metres(geometry)
+    plane = plane[~(plane.isna() | plane.is_empty)]
+    area = plane.area.to_numpy()
+    if len(area) and np.median(area) > 0:
+        return float(np.sqrt(np.median(area)))
+    centre = np.unique(np.column_stack([plane.centroid.x, plane.centroid.y]), axis=0)
+    if len(centre) < 2:
+        return float("nan")
+    return float(np.median(cKDTree(centre).query(centre, k=2)[0][:, 1]))
+
+
+def in_metres(geometry: gpd.GeoSeries) -> gpd.GeoSeries:
+    """The geometry in a projected CRS: its own, or of one in degrees an equal-area one of the whole Earth."""
+    return geometry.to_crs("EPSG:6933") if geometry.crs is not None and geometry.crs.is_geographic else geometry
