@@ -49,7 +49,7 @@ def _table(view: str, subgraphs: Subgraphs, place: int, ids: NDArray) -> pd.Data
     graph, width = subgraphs.graph, subgraphs.graph.width
     nodes = subgraphs.node[place * width : (place + 1) * width].cpu().numpy()
     used = subgraphs.used[place * width : (place + 1) * width].cpu().numpy()
-    root = ids[subgraphs.node[subgraphs.root[place]].item()]
+    root = ids[int(subgraphs.node[subgraphs.root[place]])]
     # A node that is not used stands for a further visit of a region that is.
     regions, visits = np.unique(nodes[used | np.isin(nodes, nodes[used])], return_counts=True)
     mine = ((graph.src >= place * width) & (graph.src < (place + 1) * width)).nonzero().squeeze(1)

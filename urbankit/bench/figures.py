@@ -95,7 +95,7 @@ def _draw_bars(blocks: Sequence[Table], title: str, folder: Path, name: str) -> 
         ax.set_title(f"{shown(column.label, 22)}")
         ax.set_xlabel(f"{LABELS.get(column.metric, column.metric)} {'→' if column.higher else '←'}")
         _finish(ax, rows)
-    hide_the_rest(axes, len(columns))
+    hide_the_rest(list(axes), len(columns))
     _legend(figure, blocks)
     return save(figure, folder, name, _caption(blocks, title, "Bars: mean; lines: standard deviation over pairs of "
                 "seeds of pre-training and split. Arrows point to the better side."))  # fmt: skip
@@ -141,7 +141,9 @@ def _legend(figure: Any, blocks: Sequence[Table]) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    handles = [Patch(color=COLOURS[i % len(COLOURS)], label=_protocol(table)) for i, table in enumerate(blocks)]
+    handles: list[Any] = [
+        Patch(color=COLOURS[i % len(COLOURS)], label=_protocol(table)) for i, table in enumerate(blocks)
+    ]
     if any(table.floors for table in blocks):
         dashed = Line2D([], [], color=INK, linewidth=0.8, linestyle=(0, (3, 2)), label="best floor")
         handles.append(dashed)
