@@ -8,11 +8,12 @@ What a stage has finished is on disk; a run that was cut short goes on from ther
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from urbankit import outputs
 from urbankit.errors import Diverged, UserError, unwritable
 from urbankit.files import write_json, write_text
 from urbankit.inputs import (
@@ -94,12 +95,14 @@ class _Run:
     def _all_stages(self) -> None:
         from urbankit.evaluation.folds import check_folds
         from urbankit.evaluation.tasks import Scored
+        from urbankit.report.check import check_report
         from urbankit.training.finetune import check_parts, updated_parts
         from urbankit.transfer.floors import carried_floors
 
         with self._stage("city"):
             self.city = prepare_city(self.recipe, self.progress)
             self._same_city()
+            check_report(self.recipe.report, self.city)
         with self._stage("inputs"):
             inputs, notes = build_inputs(self.recipe, self.city)
             tasks = load_tasks(self.recipe, self.city)
@@ -121,6 +124,7 @@ class _Run:
         with self._stage("embed"):
             method.freeze(updated_parts(method, self.recipe.finetune))
             embeddings = self._embed(method)
+            outputs.write_walks(self.folder, self.city, method, self.recipe)
         with self._stage("finetune"):
             results = self._finetune(method, embeddings, tasks, splits, zero_shot)
             history += [row for result in results.values() for row in result.history]
@@ -132,11 +136,14 @@ class _Run:
                 carried = carried_floors(zero_shot, self.city, self.recipe, splits, self.progress)
                 floors = Scored.joined([floors, carried])
         with self._stage("report"):
-            self._write_results(zero_shot.scored if zero_shot else tasks, splits, results, probed, floors, history)
-            self._write_block_weights(results, method.block_names)
-            self._draw_figures()
+            scored = zero_shot.scored if zero_shot else tasks
+            predicted = Scored.joined([outputs.score(self.recipe.method.name, scored, splits, results), probed])
+            outputs.write_results(self.folder, self.city, predicted, floors, history)
+            outputs.write_weights_of_blocks(self.folder, results, method.block_names)
+            if self.recipe.report.figures:
+                outputs.draw_figures(self.folder, self.city)
         self._end("done")
-        self._write_pages()
+        outputs.write_pages(self.folder, self.city, self.progress)
 
     def _end(self, status: str) -> None:
         self.manifest["status"] = status
@@ -351,65 +358,6 @@ class _Run:
             return Scored.joined([])
         seeds = self.recipe.evaluation.seeds
         return evaluate_folds(self.recipe.method.name, embeddings.cpu().numpy(), tasks, self.folds, seeds)
-
-    def _write_results(
-        self,
-        tasks: dict[str, TaskData],
-        splits: dict[tuple[str, int], Split],
-        results: dict[tuple[str, int], Finetuned],
-        probed: Scored,
-        floors: Scored,
-        history: list[dict[str, Any]],
-    ) -> None:
-        from urbankit.evaluation.splits import ALL
-        from urbankit.evaluation.tasks import Scored
-        from urbankit.runfolder import write_history, write_metrics, write_predictions
-
-        model = self.recipe.method.name
-        scored = []
-        for (protocol, seed), result in results.items():
-            for name, task in tasks.items():
-                if protocol == ALL:
-                    regions = task.labelled.nonzero()[0]
-                else:
-                    regions = splits[protocol, seed].of(task.labelled, name).test
-                predicted = result.predictions[name][regions]
-                records = task.records(model, protocol, seed, regions, predicted)
-                scored.append(Scored(records, task.predictions(model, protocol, seed, {"test": regions}, predicted)))
-        method = Scored.joined([*scored, probed])
-        write_history(self.folder, history)
-        write_predictions(self.folder, self.city, method.predictions, floors.predictions)
-        write_metrics(self.folder, [*method.records, *floors.records])
-
-    def _write_block_weights(self, results: dict[tuple[str, int], Finetuned], names: Sequence[str]) -> None:
-        from urbankit.runfolder import write_block_weights
-
-        rows = [
-            {"task": task, "split": protocol, "seed": seed, "block": name, "weight": weight}
-            for (protocol, seed), result in results.items()
-            for task, weights in result.block_weights.items()
-            for name, weight in zip(names or map(str, range(len(weights))), weights, strict=True)
-        ]
-        write_block_weights(self.folder, rows)
-
-    def _draw_figures(self) -> None:
-        from urbankit.report import draw_all
-        from urbankit.runfolder import Run
-
-        if self.recipe.report.figures:
-            draw_all(Run.open(self.folder), self.city)
-
-    def _write_pages(self) -> None:
-        """The report and the model card of the finished run, which show its manifest as it now is."""
-        from urbankit.report import write_report
-        from urbankit.report.card import write_card
-        from urbankit.report.subject import Subject
-        from urbankit.runfolder import Run
-
-        finished = Run.open(self.folder)
-        for sentence in write_report(Subject.of(finished, self.city)).missing:
-            self.progress.say(f"report: {sentence}")
-        write_card(finished, self.city)
 
 
 def _blocks(method: Method) -> list[dict[str, Any]]:

@@ -98,6 +98,11 @@ class Run:
         return self._table("block_weights.parquet")
 
     @cached_property
+    def surroundings(self) -> pd.DataFrame:
+        """What the method drew around a few regions in each view: `view, root, region_id, target, weight, visits`."""
+        return self._table("surroundings.parquet")
+
+    @cached_property
     def embeddings(self) -> gpd.GeoDataFrame:
         """`region_id`, `geometry` and `embedding`, a float32 array [dim] a region; in the order of the city."""
         import geopandas as gpd
@@ -214,6 +219,12 @@ def write_block_weights(folder: str | Path, rows: Sequence[Mapping[str, Any]]) -
     if rows:
         table = pd.DataFrame(list(rows), columns=list(BLOCK_WEIGHT_COLUMNS))
         _write_table(Path(folder) / "block_weights.parquet", table)
+
+
+def write_surroundings(folder: str | Path, table: pd.DataFrame) -> None:
+    """`surroundings.parquet`, a table as `urbankit.surroundings.drawn` makes it; nothing where none was drawn."""
+    if len(table):
+        _write_table(Path(folder) / "surroundings.parquet", table)
 
 
 def write_predictions(

@@ -93,7 +93,21 @@ def run_suite(
             bench.run(plan.only(rows), jobs, lock)
         finally:
             finished = bench.write()
+        _draw(finished, shown)
     return finished
+
+
+def _draw(finished: Bench, progress: Progress) -> None:
+    """The tables as figures, once all is finished; their captions are in `figures/captions.json`."""
+    from urbankit.bench.figures import draw_tables
+
+    folder = finished.out / "figures"
+    try:
+        drawn = draw_tables(finished.tables, folder)
+        found = [{"file": drawing.png.name, "caption": drawing.caption} for drawing in drawn]
+        write_json(folder / "captions.json", {"drawn": found, "left_out": []})
+    except Exception as error:  # numbers and tables are written; a picture is not worth losing the exit status
+        progress.say(f"figures were not drawn: {type(error).__name__}: {error}")
 
 
 @contextmanager

@@ -26,7 +26,7 @@ def report(
         bool, typer.Option("--figures/--no-figures", help="Draw the figures of one run anew as well.")
     ] = True,
 ) -> None:
-    """Make the report of a run anew, or a page that compares several.
+    """Make the report of a run anew, with its figures and its model card, or a page that compares several.
 
     [bold]urbankit report runs/new-york[/bold]
 
@@ -46,6 +46,7 @@ def report(
 def _one(path: Path, out: Path | None, figures: bool) -> Written:
     from urbankit.progress import Progress
     from urbankit.report import write_report
+    from urbankit.report.card import write_card
     from urbankit.report.subject import Subject
     from urbankit.runfolder import Run
 
@@ -53,21 +54,19 @@ def _one(path: Path, out: Path | None, figures: bool) -> Written:
         subject = Subject.of(Run.open(path), progress=progress)
         if figures:
             _draw(subject)
+        if subject.city is not None and subject.run.manifest.get("status") == "done":
+            write_card(subject.run, subject.city)
         return write_report(subject, out)
 
 
 def _draw(subject: Subject) -> None:
-    """Draw the figures that can be drawn; the page takes those that are there."""
+    """Draw the figures anew; those of an earlier drawing stay where the city, which most of them need, is gone."""
     from urbankit.report import draw_all
-    from urbankit.report.page.missing import Missing
 
-    city = subject.city
-    if city is None:
+    if subject.city is None and (subject.run.path / "figures" / "captions.json").is_file():
         subject.missing.append("The figures are those of an earlier report: they need the city.")
         return
-    missing = Missing()
-    missing.attempt("The figures were not drawn anew", lambda: draw_all(subject.run, city), None)
-    subject.missing += missing.sentences
+    draw_all(subject)
 
 
 def _several(paths: list[Path], names: list[str], out: Path | None) -> Written:

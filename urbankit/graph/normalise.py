@@ -1,4 +1,4 @@
-"""Normalisation of a view's weights, self-loops included."""
+"""Scales of a view's weights: normalised, self-loops included, or brought to the range of 0 to 1."""
 
 from __future__ import annotations
 
@@ -24,6 +24,15 @@ def normalise(graph: Graph, how: Normalisation = "symmetric") -> tuple[Graph, Te
     the random walk D^-1 (A + I), none above 1.
     """
     return graph.keep_own(f"normalised {how}", lambda: _normalised(graph, how))
+
+
+def scaled(graph: Graph) -> Graph:
+    """The graph with its weights divided by their 99th percentile and cut at 1."""
+    if not graph.n_edges:
+        return graph
+    rank = max(1, round(0.99 * graph.n_edges))
+    top = graph.weight.kthvalue(rank).values.clamp(min=1e-12)
+    return graph.with_weight((graph.weight / top).clamp(max=1.0))
 
 
 def _normalised(graph: Graph, how: Normalisation) -> tuple[Graph, Tensor]:

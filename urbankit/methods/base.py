@@ -16,6 +16,7 @@ from urbankit.component import Component, Use
 if TYPE_CHECKING:
     from urbankit.city.city import City
     from urbankit.graph.graph import Graph
+    from urbankit.graph.subgraph import Subgraphs
     from urbankit.modalities.base import ModalityEncoder
     from urbankit.views.base import ViewGraph
 
@@ -89,6 +90,10 @@ class Method(Component, nn.Module, ABC):
 
     def prepare(self) -> None:
         """Called before pre-training, and after it with the kept state: fill buffers, keep what will not change."""
+
+    def surroundings(self, regions: Tensor) -> dict[str, Subgraphs]:
+        """For figures alone: what the method draws around `regions` (int64 [B]) in each view; none by default."""
+        return {}
 
     def prefetch(self, regions: Tensor) -> None:
         """Called in training with the next mini-batch while the present one computes: start reading it."""

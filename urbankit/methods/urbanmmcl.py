@@ -14,8 +14,8 @@ from urbankit import component, registry
 from urbankit.component import Name, Use, uses
 from urbankit.errors import closest
 from urbankit.graph.base import Encoded
-from urbankit.graph.graph import Graph
-from urbankit.graph.subgraph import Readout
+from urbankit.graph.normalise import scaled
+from urbankit.graph.subgraph import Readout, Subgraphs
 from urbankit.methods.base import Inputs, Method, named_blocks
 from urbankit.methods.channels import Channels, modality
 from urbankit.methods.losses import info_nce, two_way_info_nce
@@ -141,7 +141,8 @@ class UrbanMMCL(Method):
         self.fusion = registry.create("fusion", p.fusion, [p.dim] * len(features), p.dim)
         width = self.fusion.out_dim
         self.views = list(inputs.views)
-        self.graphs = {view: self._scaled(inputs.graph(view)) for view in self.views}
+        scale = scaled if p.view_scale == "unit" else lambda graph: graph
+        self.graphs = {view: scale(inputs.graph(view)) for view in self.views}
         self.graph_encoders, self.subgraph_encoders = NamedModules(), NamedModules()
         for view in self.views:
             self.graph_encoders[view] = registry.create("graph_encoder", p.graph_encoder, width, inputs.engine)
@@ -202,13 +203,17 @@ class UrbanMMCL(Method):
         `x` are the node features [N, width] of all regions. Embeddings of grouped views come joined, as their group's.
         """
         embeddings, encodings = {}, {}
-        for view, graph in self.graphs.items():
-            encoder = self.graph_encoders[view]
-            encodings[view] = encoded = encoder(graph, x)  # eq. 17, 18
-            weight = encoder.edge_weight(graph, encoded, graph.src, graph.dst)  # eq. 19
-            drawn = self.subgraph.sample(graph, weight, regions)  # eq. 22
+        for view in self.graphs:
+            encodings[view], drawn = self._draw(view, x, regions)
             embeddings[view] = self.subgraph_encoders[view].embed(drawn, x, self.params.readout)  # eq. 23, 24
         return self.groups(embeddings, self._present(regions)), encodings
+
+    def _draw(self, view: str, x: Tensor, regions: Tensor) -> tuple[Encoded, Subgraphs]:
+        """Eq. 17 to 22: a view's nodes encoded, and the surroundings of `regions` on the weights that this learns."""
+        graph, encoder = self.graphs[view], self.graph_encoders[view]
+        encoded = encoder(graph, x)  # eq. 17, 18
+        weight = encoder.edge_weight(graph, encoded, graph.src, graph.dst)  # eq. 19
+        return encoded, self.subgraph.sample(graph, weight, regions)
 
     def view_losses(
         self, embeddings: dict[str, Tensor], encodings: dict[str, Encoded], regions: Tensor
@@ -294,6 +299,9 @@ class UrbanMMCL(Method):
             self._measure_blocks()
         self.train(training)
 
+    def surroundings(self, regions: Tensor) -> dict[str, Subgraphs]:
+        return {view: self._draw(view, self.bank, regions)[1] for view in self.views}
+
     def prefetch(self, regions: Tensor) -> None:
         self.channels.prefetch(regions)
 
@@ -350,13 +358,6 @@ class UrbanMMCL(Method):
         observed = [name for name in have if name not in ("text", "location")]
         return [(name, other) for name in observed for other in ("text", "location") if other in have]
 
-    def _scaled(self, graph: Graph) -> Graph:
-        if self.params.view_scale == "literal" or not len(graph.weight):
-            return graph
-        rank = max(1, round(0.99 * len(graph.weight)))
-        top = graph.weight.kthvalue(rank).values.clamp(min=1e-12)
-        return graph.with_weight((graph.weight / top).clamp(max=1.0))
-
     def _hidden(self, x: Tensor) -> Tensor:
         """Which regions (bool [N]) are hidden from the graph part in this step."""
         if not (self.params.masked_features and self.training):
@@ -388,9 +389,8 @@ class UrbanMMCL(Method):
         """Node features [N, width] of all regions: fresh for the mini-batch, and for the others too where encoder
         outputs are kept (then they cost one projection); otherwise as last encoded."""
         if self.channels.kept:
-            if len(regions) == len(self.bank) and torch.equal(regions, torch.arange(len(regions), device=own.device)):
-                return own
-            return self.fuse(*self.channels(torch.arange(len(self.bank), device=own.device)))[0]
+            everyone = torch.arange(len(self.bank), device=own.device)
+            return own if torch.equal(regions, everyone) else self.fuse(*self.channels(everyone))[0]
         self.bank[regions] = own.detach().to(self.bank.dtype)
         return self.bank.index_copy(0, regions, own.to(self.bank.dtype))
 

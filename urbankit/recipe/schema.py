@@ -197,7 +197,23 @@ class Folds(Params):
 class Report(Params):
     """What is drawn at the end of a run."""
 
-    figures: bool = Field(True, description="Loss curves, maps of targets and predictions, t-SNE of embeddings.")
+    figures: bool = Field(True, description="Whether the figures are drawn: maps, curves, embeddings, clusters.")
+    projection: Literal["tsne", "umap"] = Field(
+        "tsne",
+        description="What brings the embeddings to two dimensions; `umap` needs `pip install urbankit[umap]`.",
+        json_schema_extra={"source": "t-SNE in figure 6"},
+    )
+    anchors: Annotated[list[str], Field(min_length=3, max_length=3)] | None = Field(
+        None,
+        description="Ids of the regions A, B and C whose place, function and flows are compared with their embeddings;"
+        " default three that are found: A near B and unlike it, A far from C and like it, B and C tied by flows.",
+        json_schema_extra={"source": "figure 7"},
+    )
+    cases: Annotated[list[str], Field(min_length=1, max_length=4)] | None = Field(
+        None,
+        description="Ids of up to four regions of the case study; default two pairs that look alike and differ.",
+        json_schema_extra={"source": "figure 9"},
+    )
 
 
 Recipe.model_rebuild()

@@ -1,58 +1,142 @@
-"""Maps of each target beside what was predicted for regions whose label was never seen."""
+"""Regions on a map: their outlines, a scale bar and north; and what was predicted for them without their label."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
+from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from urbankit.evaluation.splits import protocol_label
-from urbankit.report.style import Drawing, Scale, new_figure, save
+from urbankit.report.style import INK, SMALL
 
 if TYPE_CHECKING:
     import geopandas as gpd
     import pandas as pd
+    from matplotlib.path import Path
 
     from urbankit.evaluation.tasks import TaskData
 
+MOST_VECTORS = 20_000
+"""Corners of outlines up to which a map is drawn as vectors in the PDF; beyond, it is a picture of 300 dots an inch."""
 
-def draw_map(task: TaskData, predictions: pd.DataFrame, regions: gpd.GeoDataFrame, folder: Path) -> Drawing:
-    """The target of `task`, then its prediction on each split protocol, over `regions` in metres.
+_FINEST = 4000
+"""Outlines are simplified to this part of the city's diagonal, about a dot of a printed map, where there are many."""
 
-    A region shows the median over the seeds in which it was in the test part (of classes, the commonest).
+
+class RegionMap:
+    """The outlines of regions (in metres), made once and drawn in any number of panels.
+
+    Regions without an area, such as points, are drawn as dots.
     """
-    of_task = predictions[predictions["task"] == task.name]
-    panels = {"target": np.where(task.labelled, task.y.astype(np.float64), np.nan)}
-    for protocol in of_task["split"].unique():
-        one = of_task[of_task["split"] == protocol]
-        panels[f"prediction, {protocol_label(protocol)}"] = out_of_sample(one, regions["region_id"].to_numpy(), task)
-    width, height = _panel_size(regions)
-    figure = new_figure(width * len(panels) + 0.9, height + 0.7)
-    axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    scale = Scale(task)
-    for ax, (title, values) in zip(axes, panels.items(), strict=True):
-        # Edges of the fill's own colour close the hairlines between neighbours.
-        regions.plot(ax=ax, color=scale.colours(values), edgecolor="face", linewidth=0.3, rasterized=True)
-        ax.set_title(title)
+
+    def __init__(self, regions: gpd.GeoDataFrame) -> None:
+        import shapely
+
+        shapes = np.asarray(regions.geometry.values)
+        self.centres = np.column_stack([regions.geometry.centroid.x, regions.geometry.centroid.y])
+        self.bounds = np.asarray(regions.total_bounds, np.float64)
+        left, low, right, high = self.bounds
+        diagonal = float(np.hypot(right - left, high - low))
+        if not np.isfinite(diagonal) or diagonal == 0:  # one point, or nothing
+            self.bounds = np.nan_to_num(self.bounds) + np.array([-500.0, -500.0, 500.0, 500.0])
+        if shapely.get_num_coordinates(shapes).sum() > MOST_VECTORS:
+            shapes = shapely.simplify(shapes, diagonal / _FINEST)
+        self.original, self.shapes = np.asarray(regions.geometry.values), shapes
+        self.areal = bool((shapely.area(shapes) > 0).any())
+        self.rasterized = bool(shapely.get_num_coordinates(shapes).sum() > MOST_VECTORS)
+
+    @cached_property
+    def paths(self) -> list[Path]:
+        """The outline of each region [N], holes cut out."""
+        return _outlines(self.shapes)
+
+    @property
+    def ratio(self) -> float:
+        """Height over width, for the size of a panel."""
+        left, low, right, high = self.bounds
+        return float(np.clip((high - low) / max(right - left, 1e-9), 0.35, 2.2))
+
+    def size(self, width: float, most: float = 3.2) -> tuple[float, float]:
+        """Width and height in inches of a panel of at most `width` and no higher than `most`."""
+        return min(width, most / self.ratio), min(most, width * self.ratio)
+
+    def fill(self, ax: Any, colours: Any, *, edge: Any = "face", bounds: NDArray[np.float64] | None = None) -> None:
+        """Fill the regions with `colours` (one, or one a region), on axes that show `bounds` in true proportion."""
+        from matplotlib.collections import PathCollection
+
+        if self.areal:
+            # Edges of the fill's own colour close the hairlines between neighbours.
+            width = 0.3 if isinstance(edge, str) and edge == "face" else 0.25
+            drawn = PathCollection(self.paths, facecolors=colours, edgecolors=edge, linewidths=width)
+            drawn.set_rasterized(self.rasterized)
+            ax.add_collection(drawn, autolim=False)
+        else:
+            size = float(np.clip(3000 / max(len(self.centres), 1), 1.0, 30.0))
+            ax.scatter(*self.centres.T, s=size, c=colours, linewidths=0, rasterized=len(self.centres) > 3000)
+        self.frame(ax, bounds)
+
+    def frame(self, ax: Any, bounds: NDArray[np.float64] | None = None) -> None:
+        """Axes without ticks that show `bounds`, default the whole city, in true proportion."""
+        left, low, right, high = self.bounds if bounds is None else bounds
+        margin = 0.01 * max(right - left, high - low)
+        ax.set(xlim=(left - margin, right + margin), ylim=(low - margin, high + margin), aspect="equal")
         ax.set_axis_off()
-    left, low, right, high = regions.total_bounds
-    for ax in axes:
-        ax.set_xlim(left, right)
-        ax.set_ylim(low - _BELOW * (high - low), high)
-    add_scale_bar(axes[0])
-    add_north_arrow(axes[0])
-    gaps = any(np.isnan(values).any() for values in panels.values())
-    scale.explain(figure, axes, absent="no label, or in no test part" if gaps else "")
-    middle = "commonest class" if task.classes else "median"
-    return save(
-        figure,
-        folder,
-        f"map-{task.name}",
-        f"{scale.label}: the target, and what was predicted where the label was never seen ({middle} over the seeds in "
-        "which a region was in the test part).",
+
+
+def add_scale_bar(ax: Any) -> None:
+    """Below the map: a bar of a round number of metres or kilometres, and north; `ax` shows metres.
+
+    Maps are drawn in a projected CRS, whose grid north is up.
+    """
+    from matplotlib.lines import Line2D
+    from matplotlib.transforms import ScaledTranslation, blended_transform_factory
+
+    left, right = ax.get_xlim()
+    length = round_length((right - left) / 3.5)
+    text = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
+    figure = ax.get_figure()
+    below = blended_transform_factory(ax.transData, ax.transAxes) + ScaledTranslation(
+        0, -5 / 72, figure.dpi_scale_trans
     )
+    bar = Line2D([left, left + length], [0, 0], color=INK, linewidth=1.5, solid_capstyle="butt", transform=below)
+    bar.set_clip_on(False)
+    ax.add_artist(bar)
+    look = {"textcoords": "offset points", "va": "top", "color": INK, "annotation_clip": False}
+    ax.annotate(text, (left, 0), (0, -7), xycoords=("data", "axes fraction"), ha="left", fontsize=SMALL, **look)
+    # The arrow stands on its foot, the N beside it.
+    arrow = {"arrowstyle": "-|>", "color": INK, "linewidth": 0.8, "mutation_scale": 6, "shrinkA": 0, "shrinkB": 0}
+    ends = {"xycoords": ("axes fraction", "axes fraction"), "arrowprops": arrow, "annotation_clip": False}
+    ax.annotate("", (0.98, 0), (0, -14), textcoords="offset points", **ends)
+    ax.annotate("N", (0.98, 0), (-4, -5), xycoords="axes fraction", ha="right", fontsize=SMALL, **look)
+
+
+def mark_places(ax: Any, places: NDArray[np.float64], names: Sequence[str], colours: Sequence[str]) -> None:
+    """A dot at each of `places` [n, 2] and its name beside it, where it is furthest from the other dots and names."""
+    from matplotlib.patheffects import withStroke
+
+    point = (ax.get_xlim()[1] - ax.get_xlim()[0]) / (2.4 * 72)  # of a map as wide as a third of two columns
+    ring = np.array([(np.cos(a), np.sin(a)) for a in np.arange(np.pi / 4, 2 * np.pi, np.pi / 4)])
+    taken = [np.asarray(place) for place in places]
+    for name, colour, place in zip(names, colours, places, strict=False):
+        choices = place + 9 * point * ring
+        gaps = [min(np.hypot(*(choice - other)) for other in taken) for choice in choices]
+        at = choices[int(np.argmax(np.round(np.array(gaps) / point, 1)))]
+        taken.append(at)
+        ax.scatter(*place, s=8, color=colour, edgecolors="white", linewidths=0.4, zorder=3)
+        ax.annotate(
+            name, place, (at - place) / point, textcoords="offset points", ha="center", va="center", color=colour,
+            fontsize=8, fontweight="bold", zorder=4, path_effects=[withStroke(linewidth=1.8, foreground="white")],
+            annotation_clip=False,
+        )  # fmt: skip
+
+
+def round_length(length: float) -> float:
+    """The largest of 1, 2 and 5 times a power of ten that is not above `length`."""
+    power = 10.0 ** np.floor(np.log10(length))
+    return float(max(step * power for step in (1, 2, 5) if step * power <= length))
 
 
 def out_of_sample(predictions: pd.DataFrame, region_ids: NDArray, task: TaskData) -> NDArray[np.float64]:
@@ -70,38 +154,17 @@ def out_of_sample(predictions: pd.DataFrame, region_ids: NDArray, task: TaskData
     return pd.Series(found).reindex(region_ids).to_numpy(np.float64)
 
 
-_BELOW = 0.12
-"""Room for the scale bar below a map, as a share of its height."""
+def _outlines(shapes: NDArray) -> list[Path]:
+    import shapely
+    from matplotlib.path import Path
 
-
-def add_scale_bar(ax: Any) -> None:
-    """A bar of a round number of metres or kilometres, about a quarter of the map wide, in the lower left corner."""
-    from matplotlib.patches import Rectangle
-
-    (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
-    length = round_length((right - left) / 4)
-    text = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
-    thick = (high - low) * 0.01
-    ax.add_patch(Rectangle((left, low + 5 * thick), length, thick, facecolor="black", linewidth=0))
-    ax.text(left + length / 2, low + 4 * thick, text, ha="center", va="top", fontsize=8)
-
-
-def round_length(length: float) -> float:
-    """The largest of 1, 2 and 5 times a power of ten that is not above `length`."""
-    power = 10.0 ** np.floor(np.log10(length))
-    return float(max(step * power for step in (1, 2, 5) if step * power <= length))
-
-
-def add_north_arrow(ax: Any) -> None:
-    """An arrow beside the upper left corner; maps are drawn in a projected CRS, whose grid north is up."""
-    ax.annotate(
-        "N", xy=(-0.06, 1.0), xytext=(-0.06, 0.86), xycoords="axes fraction", ha="center", va="center", fontsize=9,
-        annotation_clip=False, arrowprops={"arrowstyle": "-|>", "color": "black", "linewidth": 1.2},
-    )  # fmt: skip
-
-
-def _panel_size(regions: gpd.GeoDataFrame) -> tuple[float, float]:
-    """Inches of one map, its longer side at most 4."""
-    left, low, right, high = regions.total_bounds
-    ratio = np.clip((high - low) / max(right - left, 1e-9), 0.4, 2.5)
-    return (4.0, 4.0 * ratio) if ratio <= 1 else (max(4.0 / ratio, 2.2), 4.0)
+    # Normalised, a hole runs the other way round than its polygon, so that filling leaves it out.
+    parts, of_shape = shapely.get_parts(shapely.normalize(shapes), return_index=True)
+    rings, of_part = shapely.get_rings(parts, return_index=True)
+    xy, of_ring = shapely.get_coordinates(rings, return_index=True)
+    first = np.diff(of_ring, prepend=-1) > 0
+    codes = np.full(len(xy), Path.LINETO, Path.code_type)
+    codes[first] = Path.MOVETO
+    codes[np.r_[first[1:], True][: len(xy)]] = Path.CLOSEPOLY
+    starts = np.searchsorted(of_shape[of_part[of_ring]], np.arange(len(shapes) + 1))
+    return [Path(xy[begin:end], codes[begin:end]) for begin, end in pairwise(starts)]

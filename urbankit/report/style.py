@@ -1,30 +1,40 @@
-"""How every figure looks, and how it is saved: PNG and PDF, colours that colour-blind readers can tell apart."""
+"""How every figure looks, and how it is saved: journal widths, colours that colour-blind readers can tell apart."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from urbankit.files import whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from urbankit.evaluation.tasks import TaskData
+SINGLE, DOUBLE = 3.5, 7.0
+"""Widths of one and of two columns of a journal, in inches; figures are drawn at the size they are printed in."""
+
+SMALL = 6
+"""Points of the smallest text."""
 
 ABSENT = "#d9d9d9"
+INK = "#333333"
 COLOURS = (
     "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#000000",
     "#332288", "#999933", "#882255", "#117733",
 )  # fmt: skip
 """Okabe and Ito's eight, then four of Tol's muted scheme for targets of more classes."""
 CONTINUOUS = "viridis"
+DIVERGING = "RdBu_r"
+
+_FALLBACK_FONTS = (
+    "Noto Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Micro Hei", "PingFang SC",
+    "Hiragino Sans", "Microsoft YaHei", "Noto Sans Arabic", "Noto Sans Devanagari", "Arial Unicode MS",
+)  # fmt: skip
+"""Where the first font, which matplotlib brings, lacks a character, the first of these that is installed and has it."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +49,20 @@ class Drawing:
 def style() -> Iterator[None]:
     """Matplotlib settings of every figure, for the time of the block."""
     import matplotlib
+    from matplotlib.font_manager import fontManager
 
+    installed = set(fontManager.get_font_names())
     settings = {
-        "font.size": 9, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False,
-        "legend.frameon": False, "legend.fontsize": 8, "pdf.fonttype": 42, "figure.dpi": 150,
+        "font.family": ["DejaVu Sans", *(name for name in _FALLBACK_FONTS if name in installed)],
+        "font.size": 7, "axes.titlesize": 7.5, "axes.labelsize": 7, "xtick.labelsize": SMALL, "ytick.labelsize": SMALL,
+        "legend.fontsize": SMALL, "legend.frameon": False, "legend.handlelength": 1.2, "legend.handletextpad": 0.5,
+        "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.6, "axes.titlepad": 4.0,
+        "xtick.major.width": 0.6, "ytick.major.width": 0.6, "xtick.major.size": 2.5, "ytick.major.size": 2.5,
+        "axes.labelpad": 2.5, "lines.linewidth": 1.0, "hatch.linewidth": 0.4,
+        "pdf.fonttype": 42, "figure.dpi": 150, "figure.constrained_layout.h_pad": 0.05,
+        "figure.constrained_layout.w_pad": 0.03,
+        # A name such as `a$b$` is no formula.
+        "text.parse_math": False,
     }  # fmt: skip
     with matplotlib.rc_context(settings):
         yield
@@ -56,11 +76,44 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save(figure: Figure, folder: Path, name: str, caption: str) -> Drawing:
-    """Write `name`.png and `name`.pdf into `folder`."""
-    for suffix, facts in ((".png", {"dpi": 150}), (".pdf", {"dpi": 300, "metadata": {"CreationDate": None}})):
-        with whole(folder / f"{name}{suffix}") as temporary:
-            figure.savefig(temporary, **facts)
+    """Write `name`.png and `name`.pdf into `folder`.
+
+    Characters that no installed font has are drawn as boxes; the caption says so, and matplotlib's warnings, one a
+    character, are kept back.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        _lay_out(figure)
+        for suffix, facts in ((".png", {"dpi": 200}), (".pdf", {"dpi": 300, "metadata": {"CreationDate": None}})):
+            with whole(folder / f"{name}{suffix}") as temporary:
+                figure.savefig(temporary, **facts)
+    missing = [warning for warning in caught if "missing from" in str(warning.message)]
+    for warning in caught:
+        if warning not in missing:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    if missing:
+        caption += " Boxes stand for characters that no font installed here has."
     return Drawing(folder / f"{name}.png", caption)
+
+
+def _lay_out(figure: Figure) -> None:
+    """Place panels and texts, once for both formats. Maps, whose axes keep their proportions, need several rounds."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        for _ in range(3):
+            engine.execute(figure)
+        figure.set_layout_engine("none")
+
+
+def shown(text: object, most: int = 28) -> str:
+    """A name from the data as one line of at most `most` characters, without what cannot be printed."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+    return line if len(line) <= most else f"{line[: most - 1].rstrip()}…"
+
+
+def class_colours(count: int) -> list[str]:
+    """A colour for each of `count` classes; beyond twelve they recur."""
+    return [COLOURS[i % len(COLOURS)] for i in range(count)]
 
 
 def hide_the_rest(axes: Sequence[Any], used: int) -> None:
@@ -69,73 +122,24 @@ def hide_the_rest(axes: Sequence[Any], used: int) -> None:
         ax.set_axis_off()
 
 
-class Scale:
-    """One colour scale for a task's values, for all panels that show them.
+def name_panels(axes: Sequence[Any], start: str = "a") -> None:
+    """Letters (a), (b), … before the titles of `axes`."""
+    for offset, ax in enumerate(axes):
+        ax.set_title(f"({chr(ord(start) + offset)}) {ax.get_title()}".rstrip())
 
-    Regression: a continuous scale between the 2nd and 98th percentile of the labels, on a logarithmic axis where the
-    task learns logarithms. Classification: one colour a class.
-    """
 
-    def __init__(self, task: TaskData) -> None:
-        from matplotlib import colors
+def compact(value: float) -> str:
+    """A number for a tick or a table in few characters: 12300 becomes 12.3k."""
+    size = abs(value)
+    for least, unit, name in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if size >= least:
+            text = f"{size / unit:.3g}{name}"
+            break
+    else:
+        text = f"{size:,.0f}" if size >= 999.5 else f"{size:.3g}"
+    return text if value >= 0 else f"−{text}"
 
-        self.task = task
-        if task.classes:
-            self.cmap = colors.ListedColormap([COLOURS[i % len(COLOURS)] for i in range(len(task.classes))])
-            self.norm = colors.NoNorm()
-            return
-        import matplotlib
 
-        low, high = np.percentile(task.y[task.labelled], (2, 98))
-        if low == high:
-            low, high = low - 0.5, high + 0.5
-        self.cmap = matplotlib.colormaps[CONTINUOUS]
-        if task.transform in ("log", "soft-log"):
-            self.norm = colors.FuncNorm((np.log1p, np.expm1), vmin=max(low, 0), vmax=high)
-        else:
-            self.norm = colors.Normalize(low, high)
-
-    @property
-    def label(self) -> str:
-        """The target's name with its unit, for an axis."""
-        return f"{self.task.name} ({self.task.unit})" if self.task.unit else self.task.name
-
-    @property
-    def ticks(self) -> list[float] | None:
-        """Ticks of a logarithmic colour bar, 0 and powers of ten, with steps of 2 and 5 where there is room."""
-        if self.task.transform != "log":
-            return None
-        steps = [0.0, *(step * 10.0**power for power in range(-3, 10) for step in (1, 2, 5))]
-        shown: list[float] = []
-        for tick in steps:
-            if self.norm.vmin <= tick <= self.norm.vmax:
-                place = float(self.norm(tick))
-                if not shown or place - float(self.norm(shown[-1])) > 0.07:
-                    shown.append(tick)
-        return shown
-
-    def colours(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """RGBA [n, 4] of values [n]; NaN is grey."""
-        from matplotlib import colors
-
-        rgba = np.tile(colors.to_rgba(ABSENT), (len(values), 1))
-        known = ~np.isnan(values)
-        shown = values[known].astype(np.int64) if self.task.classes else self.norm(np.asarray(values[known]))
-        rgba[known] = self.cmap(shown)
-        return rgba
-
-    def explain(self, figure: Figure, axes: Sequence[Any], absent: str = "") -> None:
-        """A colour bar beside `axes`, or a legend of classes below them; `absent` says what grey means."""
-        from matplotlib.cm import ScalarMappable
-        from matplotlib.patches import Patch
-
-        grey = [Patch(color=ABSENT, label=absent)] if absent else []
-        if self.task.classes:
-            classes = [Patch(color=self.cmap(i), label=name) for i, name in enumerate(self.task.classes)]
-            figure.legend(handles=[*classes, *grey], loc="outside lower center", ncols=min(4, len(classes) + len(grey)))
-            return
-        mappable = ScalarMappable(self.norm, self.cmap)
-        look = {"extend": "both", "shrink": 0.75, "aspect": 30, "pad": 0.02, "ticks": self.ticks}
-        figure.colorbar(mappable, ax=list(axes), label=self.label, **look)
-        if grey:
-            figure.legend(handles=grey, loc="outside lower center")
+def signed(value: float) -> str:
+    """Two decimals, with a minus sign that is one."""
+    return f"{value:.2f}".replace("-", "−")

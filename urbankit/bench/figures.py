@@ -1,0 +1,210 @@
+"""Figures of a suite's tables: bars of its rows (paper, figures 11 and 12), and training paradigms (figure 13)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from urbankit.bench.results import TRAINING_LABELS
+from urbankit.bench.suite import TRAINING
+from urbankit.bench.tables import Column, Entry, Line, Table
+from urbankit.evaluation.metrics import LABELS
+from urbankit.evaluation.splits import protocol_label
+from urbankit.report.style import (
+    COLOURS,
+    DOUBLE,
+    INK,
+    SINGLE,
+    SMALL,
+    Drawing,
+    compact,
+    hide_the_rest,
+    name_panels,
+    new_figure,
+    save,
+    shown,
+    style,
+)  # fmt: skip
+
+MAIN = ("r2", "macro_f1", "r2_fold_mean", "nmi")
+"""The metric of a task that is drawn: the first of these that the table has, else its first."""
+
+COSTS = ("finetune_seconds_per_epoch", "finetune_epochs_to_best")
+MOST_TASKS = 8
+MARKERS = "o^sDvPX*"
+
+
+def draw_tables(tables: Mapping[str, Sequence[Table]], folder: Path) -> list[Drawing]:
+    """Each table of two rows or more as a figure, PNG and PDF, the split protocols of a city side by side.
+
+    A table with the seconds and epochs of training, as of paradigms, shows these too.
+    """
+    drawn = []
+    with style():
+        for name, of_name in tables.items():
+            by_place: dict[str, list[Table]] = {}
+            for table in of_name:
+                by_place.setdefault(table.title.rsplit(", ", 1)[0], []).append(table)
+            for index, (title, blocks) in enumerate(by_place.items()):
+                blocks = [table for table in blocks if len(table.rows) > 1 and _main_columns(table)]
+                if blocks:
+                    file = name if index == 0 else f"{name}-{index + 1}"
+                    draw = _draw_paradigms if all(_costs(table) for table in blocks) else _draw_bars
+                    drawn.append(draw(blocks, title, folder, file))
+    return drawn
+
+
+def _main_columns(table: Table) -> dict[int, Column]:
+    """The place and column of the one metric of each task that is drawn."""
+    found: dict[str, tuple[int, Column]] = {}
+    for place, column in enumerate(table.columns):
+        if column.task != TRAINING:
+            before = found.get(column.task)
+            if before is None or _preference(column) < _preference(before[1]):
+                found[column.task] = place, column
+    return dict(list(found.values())[:MOST_TASKS])
+
+
+def _preference(column: Column) -> int:
+    return MAIN.index(column.metric) if column.metric in MAIN else len(MAIN)
+
+
+def _costs(table: Table) -> dict[int, Column]:
+    """The columns of what an epoch takes and how many there are, in this order; empty unless the table has both."""
+    places = {column.metric: place for place, column in enumerate(table.columns)}
+    if not all(metric in places for metric in COSTS):
+        return {}
+    return {places[metric]: table.columns[places[metric]] for metric in COSTS}
+
+
+def _draw_bars(blocks: Sequence[Table], title: str, folder: Path, name: str) -> Drawing:
+    """One panel a task: a bar a row and protocol, and the best floor of each protocol as a line."""
+    columns = _main_columns(blocks[0])
+    rows = [line.label for line in blocks[0].rows]
+    wide = min(4, len(columns))
+    deep = -(-len(columns) // wide)
+    height = 0.13 * len(rows) * len(blocks) + 0.1 * len(rows) + 0.55
+    figure = new_figure(DOUBLE if wide > 1 else SINGLE, max(deep * height, 1.3) + 0.3)
+    axes = figure.subplots(deep, wide, squeeze=False, sharey=True).ravel()
+    for ax, (place, column) in zip(axes, columns.items(), strict=False):
+        for index, table in enumerate(blocks):
+            _bars(ax, table, place, rows, index, len(blocks))
+        ax.set_title(f"{shown(column.label, 22)}")
+        ax.set_xlabel(f"{LABELS.get(column.metric, column.metric)} {'→' if column.higher else '←'}")
+        _finish(ax, rows)
+    hide_the_rest(list(axes), len(columns))
+    _legend(figure, blocks)
+    return save(figure, folder, name, _caption(blocks, title, "Bars: mean; lines: standard deviation over pairs of "
+                "seeds of pre-training and split. Arrows point to the better side."))  # fmt: skip
+
+
+def _bars(ax: Any, table: Table, place: int, rows: Sequence[str], index: int, count: int) -> None:
+    lines = {line.label: line for line in table.rows}
+    entries = [lines[row].entries[place] if row in lines else None for row in rows]
+    thick = 0.8 / count
+    at = np.arange(len(rows)) - 0.4 + thick * (index + 0.5)
+    means = np.array([np.nan if entry is None else entry.mean for entry in entries])
+    deviations = np.array([np.nan if entry is None else entry.std for entry in entries])
+    ax.barh(at, np.nan_to_num(means), height=thick * 0.9, color=COLOURS[index % len(COLOURS)])
+    known = ~np.isnan(means)
+    look = {"fmt": "none", "ecolor": INK, "elinewidth": 0.6, "capsize": 1.2, "capthick": 0.6}
+    ax.errorbar(means[known], at[known], xerr=np.nan_to_num(deviations[known]), **look)
+    floor = _best(table, place)
+    if floor is not None:
+        ax.axvline(floor, color=COLOURS[index % len(COLOURS)], linewidth=0.8, linestyle=(0, (3, 2)), zorder=0.5)
+
+
+def _best(table: Table, place: int) -> float | None:
+    """The mean of the best floor of a column."""
+    means = [line.entries[place].mean for line in table.floors]
+    known = [mean for mean in means if not np.isnan(mean)]
+    if not known:
+        return None
+    return max(known) if table.columns[place].higher else min(known)
+
+
+def _finish(ax: Any, rows: Sequence[str]) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    ax.set_yticks(range(len(rows)), [shown(row, 26) for row in rows])
+    ax.set_ylim(len(rows) - 0.45, -0.55)
+    ax.tick_params(axis="y", length=0, labelsize=SMALL)
+    ax.xaxis.set_major_locator(MaxNLocator(4))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
+    ax.axvline(0, color=INK, linewidth=0.6)
+
+
+def _legend(figure: Any, blocks: Sequence[Table]) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    handles: list[Any] = [
+        Patch(color=COLOURS[i % len(COLOURS)], label=_protocol(table)) for i, table in enumerate(blocks)
+    ]
+    if any(table.floors for table in blocks):
+        dashed = Line2D([], [], color=INK, linewidth=0.8, linestyle=(0, (3, 2)), label="best floor")
+        handles.append(dashed)
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+
+
+def _protocol(table: Table) -> str:
+    return protocol_label(table.columns[0].split)
+
+
+def _draw_paradigms(blocks: Sequence[Table], title: str, folder: Path, name: str) -> Drawing:
+    """Accuracy, seconds an epoch and epochs to the best: bars of means over tasks, a mark a task."""
+    rows = [line.label for line in blocks[0].rows]
+    figure = new_figure(DOUBLE, 0.13 * len(rows) * len(blocks) * 2.2 + 1.3)
+    axes = figure.subplots(1, 3, sharey=True)
+    for index, table in enumerate(blocks):
+        columns = _main_columns(table)
+        _averages(axes[0], table, columns, rows, index, len(blocks))
+        for ax, place in zip(axes[1:], _costs(table), strict=True):
+            _bars(ax, table, place, rows, index, len(blocks))
+            ax.set_xlabel(TRAINING_LABELS[table.columns[place].metric])
+    scores = " or ".join(dict.fromkeys(LABELS.get(c.metric, c.metric) for c in _main_columns(blocks[0]).values()))
+    axes[0].set_xlabel(f"{scores} →")
+    for ax, what in zip(axes, ("accuracy", "time", "epochs to converge"), strict=True):
+        ax.set_title(what)
+        _finish(ax, rows)
+    name_panels(axes)
+    _marks_legend(figure, blocks)
+    return save(figure, folder, name, _caption(blocks, title, "(a) bars: mean over tasks; marks: each task. (b, c) "
+                "fine-tuning; lines: standard deviation over pairs of seeds."))  # fmt: skip
+
+
+def _averages(
+    ax: Any, table: Table, columns: Mapping[int, Column], rows: Sequence[str], index: int, count: int
+) -> None:
+    lines: dict[str, Line] = {line.label: line for line in table.rows}
+    thick = 0.8 / count
+    for position, row in enumerate(rows):
+        if row in lines:
+            at = position - 0.4 + thick * (index + 0.5)
+            entries: list[Entry] = [lines[row].entries[place] for place in columns]
+            means = np.array([entry.mean for entry in entries])
+            colour = COLOURS[index % len(COLOURS)]
+            average = 0.0 if np.isnan(means).all() else float(np.nanmean(means))
+            ax.barh(at, average, height=thick * 0.9, color=colour, alpha=0.55)
+            for mark, mean in zip(MARKERS, means, strict=False):
+                ax.plot(mean, at, mark, markersize=3, color=colour, markeredgecolor="white", markeredgewidth=0.3)
+
+
+def _marks_legend(figure: Any, blocks: Sequence[Table]) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    handles: list[Any] = [Patch(color=COLOURS[i % 12], label=_protocol(table)) for i, table in enumerate(blocks)]
+    for mark, column in zip(MARKERS, _main_columns(blocks[0]).values(), strict=False):
+        label = f"{shown(column.label, 20)} ({LABELS.get(column.metric, column.metric)})"
+        handles.append(Line2D([], [], marker=mark, linestyle="", color=INK, markersize=3, label=label))
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
+
+
+def _caption(blocks: Sequence[Table], title: str, how: str) -> str:
+    pairs = sorted({entry.n for table in blocks for line in table.rows for entry in line.entries if entry.n})
+    few = f" Numbers of pairs: {', '.join(map(str, pairs))}." if pairs else ""
+    return f"{title}. {how}{few}"

@@ -1,0 +1,218 @@
+"""Case study: truth beside prediction, the best floor and other runs, for regions that look alike (paper, figure 9)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from urbankit.errors import UserError
+from urbankit.evaluation.metrics import HIGHER_IS_BETTER
+from urbankit.evaluation.splits import protocol_label
+from urbankit.evaluation.table import FLOOR
+from urbankit.evaluation.tasks import TaskData
+from urbankit.report.figures.lookalikes import find_cases
+from urbankit.report.figures.material import Material, NotPossible
+from urbankit.report.figures.mosaic import colour_bands, rgb, stretched
+from urbankit.report.maps import add_scale_bar, mark_places, out_of_sample
+from urbankit.report.scale import Scale, axis_label, legend_below
+from urbankit.report.style import ABSENT, COLOURS, DOUBLE, INK, SMALL, Drawing, compact, new_figure, save, shown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_TASKS = 4
+MOST_OTHERS = 5
+MOST_SOURCES = 3
+LETTERS = "ABCD"
+TRUTH = "truth"
+
+Values = dict[str, NDArray[np.float64]]
+
+
+def draw(material: Material) -> Iterator[Drawing | NotPossible]:
+    """Left the regions on the map and their images, right a panel a task."""
+    tasks = material.predicted()[:MOST_TASKS]
+    if not tasks:
+        raise NotPossible("nothing was predicted")
+    rows, how = _cases(material, tasks)
+    values = {task.name: _values(material, task, rows) for task in tasks}
+    sources = _sources(material)
+    _, height = material.map.size(2.3, most=2.3)
+    columns = 1 if len(tasks) == 1 else 2
+    panel_rows = -(-len(tasks) // columns)
+    total = max(height + 0.45 + 0.62 * len(sources), 1.9 * panel_rows) + 0.3
+    figure = new_figure(DOUBLE, total)
+    left, right = figure.subfigures(1, 2, width_ratios=[2.5, DOUBLE - 2.5])
+    grid = left.add_gridspec(1 + len(sources), len(rows), height_ratios=[height + 0.3, *[0.6] * len(sources)])
+    _draw_map(left.add_subplot(grid[0, :]), material, rows)
+    for line, name in enumerate(sources):
+        _draw_images(left, grid, line + 1, material, name, rows)
+    axes = right.subplots(panel_rows, columns, squeeze=False).ravel()
+    models = list(dict.fromkeys(model for found in values.values() for model in found))
+    for ax, task in zip(axes, tasks, strict=False):
+        (_draw_classes if task.classes else _draw_bars)(ax, task, values[task.name], models)
+    for ax in axes[len(tasks) :]:
+        ax.set_axis_off()
+    _legend(right, models, any(not task.classes for task in tasks))
+    ids = ", ".join(f"{letter} {shown(material.region_ids[row])}" for letter, row in zip(LETTERS, rows, strict=False))
+    split = protocol_label(material.strictest(tasks[0]))
+    yield save(
+        figure,
+        material.folder,
+        "cases",
+        f"Regions {ids}{how}. Predictions without their label ({split}; median over the seeds in which a region was in "
+        "the test part, of classes the commonest); the floor is the best one of each task.",
+    )
+
+
+def _cases(material: Material, tasks: Sequence[TaskData]) -> tuple[list[int], str]:
+    asked = material.run.recipe.report.cases
+    if asked is None:
+        rows, how = find_cases(material, tasks)
+        pairs = " and ".join("–".join(LETTERS[i : i + 2]) for i in range(0, len(rows), 2))
+        return rows, f": {pairs} were found for {how}, though their labels differ"
+    place = {region: row for row, region in enumerate(material.region_ids)}
+    rows = [place[region] for region in asked if region in place]
+    if not rows:
+        raise NotPossible("none of the regions in report.cases is in the city")
+    return rows, ", as asked for"
+
+
+def _values(material: Material, task: TaskData, rows: Sequence[int]) -> Values:
+    """By what says so, the value of the task at each of the regions `rows`; NaN where it says nothing."""
+    split = material.strictest(task)
+    truth = np.where(task.labelled, task.y.astype(np.float64), np.nan)
+    found = {TRUTH: truth[list(rows)], "prediction": material.out_of_sample(task, split)[list(rows)]}
+    ids = material.region_ids[list(rows)]
+    floor = _best_floor(material, task, split)
+    if floor is not None:
+        found["best floor"] = out_of_sample(floor, ids, task)
+    for other in material.others[:MOST_OTHERS]:
+        same = other.manifest.get("city_hash") == material.run.manifest.get("city_hash")
+        if same and other.has("predictions.parquet"):
+            table = other.predictions
+            mine = table[(table["task"] == task.name) & (table["split"] == split)]
+            if len(mine):
+                found[shown(other.recipe.name, 22)] = out_of_sample(mine, ids, task)
+    return found
+
+
+def _best_floor(material: Material, task: TaskData, split: str) -> pd.DataFrame | None:
+    """Predictions of the floor with the best mean score on the split."""
+    run = material.run
+    if not (run.has("floor_predictions.parquet") and run.has("metrics.parquet")):
+        return None
+    scores = run.metrics
+    scores = scores[(scores["task"] == task.name) & (scores["split"] == split) & (scores["metric"] == task.metric)]
+    means = scores[scores["model"].str.startswith(FLOOR)].groupby("model")["value"].mean().dropna()
+    table = run.floor_predictions
+    if not len(means) or not len(table):
+        return None
+    best = means.idxmax() if task.metric in HIGHER_IS_BETTER else means.idxmin()
+    known = set(table["model"])
+    names = [name for name in (best, str(best).removeprefix(FLOOR)) if name in known]
+    mine = table[(table["model"].isin(names)) & (table["task"] == task.name) & (table["split"] == split)]
+    return mine if len(mine) else None
+
+
+def _sources(material: Material) -> list[str]:
+    return [] if material.subject.city is None else material.subject.city.image_sources[:MOST_SOURCES]
+
+
+def _draw_map(ax: Any, material: Material, rows: Sequence[int]) -> None:
+    from matplotlib.colors import to_rgba
+
+    colours = np.tile(to_rgba(ABSENT), (len(material.map.centres), 1))
+    colours[list(rows)] = to_rgba(COLOURS[5])
+    material.map.fill(ax, colours, edge="white")
+    mark_places(ax, material.map.centres[list(rows)], LETTERS[: len(rows)], [COLOURS[5]] * len(rows))
+    add_scale_bar(ax)
+
+
+def _draw_images(figure: Any, grid: Any, line: int, material: Material, name: str, rows: Sequence[int]) -> None:
+    """The first image of each region, of one source, in one row."""
+    try:
+        images = material.city.images(name)
+        at = np.searchsorted(images.region, rows)
+        there = (at < len(images)) & (images.region[np.minimum(at, len(images) - 1)] == np.asarray(rows))
+        pictures = np.full((len(rows), *images.size, 3), np.nan, np.float32)
+        pictures[there] = rgb(images, at[there])
+    except UserError:
+        return
+    colours = stretched(np.concatenate([pictures, np.ones((*pictures.shape[:-1], 1), np.float32)], -1), images.dtype)
+    for place, (letter, picture) in enumerate(zip(LETTERS, colours, strict=False)):
+        ax = figure.add_subplot(grid[line, place])
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+        if there[place]:
+            ax.imshow(np.nan_to_num(picture[..., :3], nan=1.0), interpolation="antialiased")
+        else:
+            ax.text(0.5, 0.5, "none", ha="center", va="center", fontsize=SMALL, color=INK, transform=ax.transAxes)
+            ax.set_box_aspect(1)
+        if line == 1:
+            ax.set_title(letter, fontweight="bold", pad=2)
+        if place == 0:
+            seen = "" if colour_bands(images) else f"\n{shown(images.band_names[0], 16)}"
+            ax.set_ylabel(shown(name, 12) + seen, fontsize=SMALL)
+
+
+def _colours(models: Sequence[str]) -> dict[str, str]:
+    usual = {TRUTH: INK, "prediction": COLOURS[0], "best floor": "#a6a6a6"}
+    rest = [COLOURS[i] for i in (1, 2, 3, 4, 5, 6)]
+    others = [model for model in models if model not in usual]
+    return usual | {model: rest[i % len(rest)] for i, model in enumerate(others)}
+
+
+def _draw_bars(ax: Any, task: TaskData, values: Mapping[str, NDArray[np.float64]], models: Sequence[str]) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    colours = _colours(models)
+    width = 0.8 / len(values)
+    for offset, (model, numbers) in enumerate(values.items()):
+        at = np.arange(len(numbers)) - 0.4 + width * (offset + 0.5)
+        ax.bar(at, np.nan_to_num(numbers), width=width * 0.92, color=colours[model])
+        for x in at[np.isnan(numbers)]:
+            ax.annotate("?", (x, 0), (0, 1), textcoords="offset points", ha="center", fontsize=SMALL, color=INK)
+    count = len(next(iter(values.values())))
+    ax.set_xticks(range(count), list(LETTERS[:count]))
+    ax.tick_params(axis="x", length=0, labelsize=7)
+    ax.yaxis.set_major_locator(MaxNLocator(4))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
+    ax.axhline(0, color=INK, linewidth=0.6)
+    ax.set_title(axis_label(task))
+
+
+def _draw_classes(ax: Any, task: TaskData, values: Mapping[str, NDArray[np.float64]], models: Sequence[str]) -> None:
+    """A table of classes, each cell in the colour of its class, with a legend of those that occur."""
+    from matplotlib.patches import Patch, Rectangle
+
+    scale = Scale(task)
+    count = len(next(iter(values.values())))
+    for line, numbers in enumerate(values.values()):
+        colours = scale.colours(numbers)
+        for place, (number, colour) in enumerate(zip(numbers, colours, strict=True)):
+            ax.add_patch(Rectangle((place + 0.03, line + 0.06), 0.94, 0.88, facecolor=colour, linewidth=0))
+            if np.isnan(number):
+                ax.text(place + 0.5, line + 0.5, "?", ha="center", va="center", fontsize=SMALL)
+    ax.set(xlim=(0, count), ylim=(len(values), 0), title=axis_label(task))
+    ax.set_xticks(np.arange(count) + 0.5, list(LETTERS[:count]))
+    ax.set_yticks(np.arange(len(values)) + 0.5, [shown(model, 14) for model in values])
+    ax.tick_params(length=0)
+    ax.tick_params(axis="x", labelsize=7)
+    ax.spines[:].set_visible(False)
+    occurring = sorted({int(code) for numbers in values.values() for code in numbers[~np.isnan(numbers)]})
+    names = [shown(task.classes[code], 20) for code in occurring]
+    handles = [Patch(color=scale.cmap(code)) for code in occurring]
+    place = {"loc": "upper center", "bbox_to_anchor": (0.4, -0.1), "borderaxespad": 0.0, "columnspacing": 0.8}
+    ax.legend(handles, names, ncols=2, fontsize=SMALL, **place)
+
+
+def _legend(figure: Any, models: Sequence[str], bars: bool) -> None:
+    from matplotlib.patches import Patch
+
+    if bars:
+        colours = _colours(models)
+        legend_below(figure, [Patch(color=colours[model], label=model) for model in models], width=DOUBLE - 2.5)

@@ -1,0 +1,115 @@
+"""Ward's hierarchy over the embeddings, and its clusters on the map for several numbers of them (paper, figure 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from urbankit.errors import UserError
+from urbankit.report.figures.material import Material, NotPossible
+from urbankit.report.figures.mosaic import from_above, satellite_source, what_is_seen
+from urbankit.report.maps import add_scale_bar
+from urbankit.report.style import DOUBLE, INK, SMALL, Drawing, class_colours, name_panels, new_figure, save
+
+LEAVES = 40
+"""Branches at which the dendrogram ends; below them it is regions no eye could follow."""
+
+_MIXED = "#8c8c8c"
+
+
+def draw(material: Material) -> Iterator[Drawing | NotPossible]:
+    """The dendrogram with the cuts; beside it the city from above and the clusters, k = 2 … 6."""
+    clusters = material.clusters
+    palette = class_colours(max(clusters))
+    width, height = material.map.size((DOUBLE - 2.4) / 3, most=2.2)
+    figure = new_figure(min(DOUBLE, 2.5 + 3 * (width + 0.1)), max(2 * height + 1.15, 2.9))
+    left, right = figure.subfigures(1, 2, width_ratios=[2.3, 3 * (width + 0.1)])
+    tree = left.subplots()
+    _draw_tree(tree, material, palette)
+    axes = right.subplots(2, 3).ravel()
+    seen = _draw_above(axes[0], material)
+    above = bool(seen)
+    panels = axes[1:] if above else axes
+    for ax, (k, labels) in zip(panels, clusters.items(), strict=False):
+        material.map.fill(ax, list(np.asarray(palette, dtype=object)[labels]))
+        ax.set_title(f"k = {k}")
+    used = len(clusters) + above
+    for ax in axes[used:]:
+        ax.set_axis_off()
+    name_panels([tree, *axes[:used]])
+    add_scale_bar(axes[0])
+    _legend(right, palette)
+    linked = len(material.hierarchy.linked)
+    sample = "" if linked == len(material.vectors) else f" of {linked:,} regions, the rest in the nearest cluster"
+    yield save(
+        figure,
+        material.folder,
+        "clusters",
+        f"Ward's hierarchy over the embeddings{sample}: (a) its uppermost branches, with the cuts for k clusters; "
+        + (f"(b) the city from above ({seen}); then " if above else "then ")
+        + "the clusters on the map. A cluster keeps its colour where another one is split.",
+    )
+
+
+def _draw_tree(ax: Any, material: Material, palette: list[str]) -> None:
+    from scipy.cluster.hierarchy import dendrogram
+
+    linkage, clusters = material.hierarchy.linkage, material.clusters
+    of_node = node_clusters(linkage, clusters[max(clusters)][material.hierarchy.linked])
+    colours = [_MIXED if cluster < 0 else palette[cluster] for cluster in of_node]
+    found = dendrogram(
+        linkage, p=LEAVES, truncate_mode="lastp", no_plot=True, orientation="left",
+        link_color_func=lambda node: colours[node],
+    )  # fmt: skip
+    for across, up, colour in zip(found["icoord"], found["dcoord"], found["color_list"], strict=True):
+        ax.plot(across, up, color=colour, linewidth=0.8)
+    right = 10 * len(found["ivl"])
+    heights = {k: material.hierarchy.height(k) for k in clusters}
+    placed: list[float] = []
+    top = float(linkage[-1, 2]) * 1.04
+    for k, height in heights.items():
+        ax.plot([0, right], [height, height], color=INK, linewidth=0.6, linestyle=(0, (3, 2)))
+        # From above downwards; a label that would lie on the one before is moved below it.
+        at = min([height, *(other - 0.035 * top for other in placed)])
+        placed.append(at)
+        ax.annotate(
+            f"k = {k}", (right, height), (right * 1.06, at), fontsize=SMALL, va="center", annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": INK, "shrinkA": 0, "shrinkB": 0},
+        )  # fmt: skip
+    ax.set(xlim=(0, right), ylim=(0, top), xticks=[], ylabel="Ward distance", title="hierarchy")
+    ax.set_xlabel(f"{len(linkage) + 1:,} regions, as {len(found['ivl'])} branches")
+    ax.spines["bottom"].set_visible(False)
+
+
+def node_clusters(linkage: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The cluster that all regions below each node [2 M - 1] of a linkage [M - 1, 4] are in, -1 where in several."""
+    of_node = np.concatenate([labels, np.full(len(linkage), -1)])
+    children = linkage[:, :2].astype(np.int64)
+    for step, (first, second) in enumerate(children):  # a node's children come before it
+        if of_node[first] == of_node[second]:
+            of_node[len(labels) + step] = of_node[first]
+    return of_node
+
+
+def _draw_above(ax: Any, material: Material) -> str:
+    """The city from above, where it has satellite images; what it shows."""
+    try:
+        picture = from_above(material.city, material.map)
+    except (NotPossible, UserError):
+        return ""
+    left, low, right, high = material.map.bounds
+    ax.imshow(picture, extent=(left, right, low, high), interpolation="antialiased")
+    material.map.frame(ax)
+    seen = what_is_seen(satellite_source(material.city))
+    ax.set_title(seen)
+    return seen
+
+
+def _legend(figure: Any, palette: list[str]) -> None:
+    from matplotlib.patches import Patch
+
+    handles = [Patch(color=colour, label=f"cluster {i + 1}") for i, colour in enumerate(palette)]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(6, len(palette)), columnspacing=1.0)

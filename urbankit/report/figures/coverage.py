@@ -1,0 +1,99 @@
+"""How many observations of each modality the regions have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from urbankit.report.figures.material import Material, NotPossible
+from urbankit.report.maps import add_scale_bar
+from urbankit.report.scale import bar_below, legend_below
+from urbankit.report.style import ABSENT, COLOURS, DOUBLE, Drawing, hide_the_rest, new_figure, save, shown
+
+if TYPE_CHECKING:
+    from urbankit.city.city import City
+
+MOST_PANELS = 20
+COLUMNS = 4
+
+
+def draw(material: Material) -> Iterator[Drawing | NotPossible]:
+    """One figure: a map a modality and target."""
+    from matplotlib.patches import Patch
+
+    panels = counts(material.city)
+    if not panels:
+        raise NotPossible("the city has regions alone, and no observations of them")
+    left_out = max(0, len(panels) - MOST_PANELS)
+    panels = dict(list(panels.items())[:MOST_PANELS])
+    columns = min(COLUMNS, len(panels))
+    rows = -(-len(panels) // columns)
+    width, height = material.map.size(DOUBLE / COLUMNS - 0.1, most=2.2)
+    figure = new_figure(DOUBLE if columns == COLUMNS else columns * (width + 0.1), rows * (height + 0.62) + 0.35)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for ax, (name, number) in zip(axes, panels.items(), strict=False):
+        _panel(ax, material, number)
+        ax.set_title(f"{shown(name, 27)}\n{np.count_nonzero(number):,} of {len(number):,} regions", fontsize=7)
+    hide_the_rest(axes, len(panels))
+    add_scale_bar(axes[0])
+    legend_below(figure, [Patch(color=COLOURS[0], label="present, once a region"), Patch(color=ABSENT, label="absent")])
+    more = f" {left_out} more are not shown." if left_out else ""
+    yield save(
+        figure,
+        material.folder,
+        "coverage",
+        "Which regions have each modality and label, and how many observations of it." + more,
+    )
+
+
+def counts(city: City) -> dict[str, NDArray[np.float64]]:
+    """By what is counted, how many each region has [N]: images, captions, points, flows, known columns, labels."""
+    n = city.n_regions
+    found: dict[str, NDArray[np.float64]] = {}
+    for name in city.image_sources:
+        found[f"images: {name}"] = _per_region(city.images(name).region, n)
+    for name in city.caption_sources:
+        found[f"captions: {name}"] = _per_region(city.captions(name)["region"].to_numpy(), n)
+    poi = city.poi_counts()
+    if poi is not None:
+        found["points of interest"] = np.asarray(poi[0].sum(axis=1), np.float64).ravel()
+    flows = city.flows()
+    if flows is not None:
+        out, into = (np.asarray(flows.sum(axis=axis), np.float64).ravel() for axis in (1, 0))
+        found["flows in and out"] = out + into - flows.diagonal()
+    for name in city.tables:
+        found[f"columns: {name}"] = np.isfinite(city.table(name)[0]).sum(axis=1).astype(np.float64)
+    for name in city.target_names:
+        values = city.target(name).values
+        known = np.array([v is not None for v in values]) if values.dtype == object else ~np.isnan(values)
+        found[f"labels: {name}"] = known.astype(np.float64)
+    return found
+
+
+def _per_region(regions: NDArray[np.int64], n: int) -> NDArray[np.float64]:
+    return np.bincount(regions, minlength=n).astype(np.float64)
+
+
+def _panel(ax: Any, material: Material, number: NDArray[np.float64]) -> None:
+    from matplotlib import colormaps, colors
+
+    some = number[number > 0]
+    rgba = np.tile(colors.to_rgba(ABSENT), (len(number), 1))
+    if len(np.unique(some)) <= 1 and (not len(some) or some[0] == 1):
+        rgba[number > 0] = colors.to_rgba(COLOURS[0])
+    else:
+        low, high = float(some.min()), float(np.percentile(some, 99))
+        wide = high > 20 * low
+        norm = (colors.LogNorm if wide else colors.Normalize)(low, max(high, low * 1.01))
+        cmap = colormaps["viridis"]
+        rgba[number > 0] = cmap(norm(some))
+        bar = bar_below(ax, norm, cmap, extend="max", drop=-0.1)
+        if not wide:
+            from matplotlib.ticker import MaxNLocator
+
+            bar.locator = MaxNLocator(4, integer=True)
+            bar.update_ticks()
+    material.map.fill(ax, rgba)

@@ -1,0 +1,96 @@
+"""Draws all figures of a run into its folder `figures`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from urbankit.errors import RunError, UserError
+from urbankit.files import read_json, write_json
+from urbankit.report.figures.material import Material, NotPossible
+from urbankit.report.style import Drawing, style
+
+if TYPE_CHECKING:
+    from urbankit.report.subject import Subject
+    from urbankit.runfolder import Run
+
+
+class Figures(NamedTuple):
+    """What was drawn, and a sentence for each figure that could not be."""
+
+    drawn: list[Drawing]
+    left_out: list[str]
+
+    def save(self, folder: Path) -> None:
+        """Write `captions.json` beside the figures."""
+        drawn = [{"file": drawing.png.name, "caption": drawing.caption} for drawing in self.drawn]
+        write_json(folder / "captions.json", {"drawn": drawn, "left_out": self.left_out})
+
+    @classmethod
+    def load(cls, folder: Path) -> Figures:
+        """What `save` wrote; no figures where there is nothing."""
+        if not (folder / "captions.json").is_file():
+            return cls([], ["No figures were drawn (report.figures: false)."])
+        found = read_json(folder / "captions.json")
+        drawn = [Drawing(folder / drawing["file"], drawing["caption"]) for drawing in found["drawn"]]
+        return cls(drawn, found["left_out"])
+
+
+def draw_all(subject: Subject, others: Sequence[Run] = ()) -> Figures:
+    """All figures of a run, as PNG and PDF, into its folder `figures`, with their captions in `captions.json`.
+
+    `others` are runs on the same city that the case study compares it with, such as ablations. A figure that this run
+    cannot have, or that fails, is a sentence in `left_out`; figures of an earlier drawing that are no longer drawn are
+    removed.
+    """
+    from urbankit.report.figures import (
+        cases,
+        classes,
+        clusters,
+        coverage,
+        curves,
+        embeddings,
+        residuals,
+        scatter,
+        targets,
+        views,
+        walks,
+    )
+
+    kinds: dict[str, Callable[[Material], Iterator[Drawing | NotPossible]]] = {
+        "maps of targets": targets.draw,
+        "prediction against truth": scatter.draw,
+        "maps of residuals": residuals.draw,
+        "confusion matrices": classes.draw,
+        "embeddings in two dimensions": embeddings.draw,
+        "analysis of views": views.draw,
+        "clusters": clusters.draw,
+        "case study": cases.draw,
+        "surroundings": walks.draw,
+        "maps of coverage": coverage.draw,
+        "loss curves": curves.draw,
+    }
+    material = Material(subject, others)
+    figures = Figures([], [])
+    with style():
+        for what, draw in kinds.items():
+            try:
+                for one in draw(material):
+                    if isinstance(one, Drawing):
+                        figures.drawn.append(one)
+                    else:
+                        figures.left_out.append(f"No {what}: {one}.")
+            except (NotPossible, UserError, RunError) as reason:
+                figures.left_out.append(f"No {what}: {str(reason).rstrip('.')}.")
+            except Exception as error:  # a picture is not worth a run that took a day
+                figures.left_out.append(f"No {what}: drawing failed ({type(error).__name__}: {error}).")
+    _remove_stale(material.folder, {drawing.png.stem for drawing in figures.drawn})
+    figures.save(material.folder)
+    return figures
+
+
+def _remove_stale(folder: Path, drawn: set[str]) -> None:
+    for path in folder.glob("*"):
+        if path.suffix in (".png", ".pdf") and path.stem not in drawn:
+            path.unlink()

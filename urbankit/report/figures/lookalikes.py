@@ -1,0 +1,104 @@
+"""Pairs of regions that look alike and differ in a target: what a case study is of (paper, 4.4.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from urbankit.evaluation.tasks import TaskData
+from urbankit.report.figures.material import Material, NotPossible
+from urbankit.report.figures.mosaic import SATELLITE
+
+PAIRS = 2
+MOST_CANDIDATES = 3000
+NEIGHBOURS = 6
+
+
+def find_cases(material: Material, tasks: Sequence[TaskData]) -> tuple[list[int], str]:
+    """Rows of the regions of a case study, pair by pair, and how the two of a pair are alike.
+
+    Each pair is of one of `tasks`, in turn: of the regions that were predicted without their label, the two nearest
+    neighbours in looks whose labels are furthest apart by rank. Raises `NotPossible` where there is no pair.
+    """
+    features, how = _looks(material)
+    used: list[int] = []
+    for turn in range(PAIRS):
+        pair = _pair(material, tasks[turn % len(tasks)], features, used)
+        used += pair
+    if not used:
+        raise NotPossible("no two regions that look alike were predicted without their label")
+    return used, how
+
+
+def _looks(material: Material) -> tuple[NDArray[np.float64], str]:
+    """What regions look like, standardised [N, F], NaN where unknown."""
+    city = material.subject.city
+    if city is not None and SATELLITE in city.image_sources:
+        from urbankit.modalities.image_stats import all_image_stats
+
+        images = city.images(SATELLITE)
+        regions, first = np.unique(images.region, return_index=True)
+        of_images = np.asarray(all_image_stats(images), np.float64)[first]
+        features = np.full((city.n_regions, of_images.shape[1]), np.nan)
+        features[regions] = of_images
+        return _standardised(features), "their satellite images have like colours and textures"
+    blocks = material.run.blocks()
+    seen = [name for name in blocks if name.split("/")[0] in (SATELLITE, "svi")]
+    if seen:
+        return _standardised(np.asarray(blocks[seen[0]], np.float64)), f"their embeddings of {seen[0]} are alike"
+    return _standardised(material.vectors.astype(np.float64)), "their embeddings are alike"
+
+
+def _standardised(features: NDArray[np.float64]) -> NDArray[np.float64]:
+    known = np.isfinite(features).all(axis=1)
+    some = features[known]
+    if not len(some):
+        raise NotPossible("no region has a usable image")
+    spread = some.std(axis=0)
+    return np.asarray((features - some.mean(axis=0)) / np.where(spread > 1e-9, spread, 1))
+
+
+def _pair(material: Material, task: TaskData, features: NDArray[np.float64], used: Sequence[int]) -> list[int]:
+    """The pair of one task apart from the regions `used`; empty where there is none that differs."""
+    from scipy.spatial import cKDTree
+    from scipy.stats import rankdata
+
+    able = task.labelled & np.isfinite(features).all(axis=1)
+    able &= np.isfinite(material.out_of_sample(task, material.strictest(task)))
+    able[list(used)] = False
+    rows = _with_every_image(material, able).nonzero()[0]
+    if len(rows) > MOST_CANDIDATES:
+        rows = np.sort(np.random.default_rng(0).choice(rows, MOST_CANDIDATES, replace=False))
+    if len(rows) < 2:
+        return []
+    far, near = cKDTree(features[rows]).query(features[rows], min(NEIGHBOURS + 1, len(rows)))
+    first = np.repeat(np.arange(len(rows)), near.shape[1])
+    second, distance = near.ravel(), far.ravel()
+    alike = (first != second) & (distance <= np.median(distance[first != second]))
+    y = task.y[rows]
+    rank = np.zeros(len(rows)) if task.classes else rankdata(y) / len(rows)
+    differ = (y[first] != y[second]) * (1.0 if task.classes else np.abs(rank[first] - rank[second]))
+    differ = np.where(alike, differ, 0.0)
+    if not differ.any():
+        return []
+    best = np.lexsort((first, distance, -differ))[0]
+    return [int(rows[place]) for place in sorted((first[best], second[best]), key=lambda place: y[place])]
+
+
+def _with_every_image(material: Material, able: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Those of the regions that have an image of every source, where enough have."""
+    full = able.copy()
+    for regions in _imaged(material):
+        there = np.zeros(len(able), bool)
+        there[regions] = True
+        full &= there
+    return full if full.sum() >= min(20, able.sum()) else able
+
+
+def _imaged(material: Material) -> Iterator[NDArray[np.int64]]:
+    city = material.subject.city
+    if city is not None:
+        for name in city.image_sources:
+            yield city.images(name).region

@@ -1,0 +1,130 @@
+"""A picture of the city from above, put together from the satellite image of every region."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from urbankit.report.figures.material import NotPossible
+from urbankit.report.style import shown
+
+if TYPE_CHECKING:
+    from urbankit.city.city import City
+    from urbankit.city.images import ImageSource
+    from urbankit.report.maps import RegionMap
+
+SATELLITE = "rsi"
+LONGEST = 600
+"""Pixels of the longer side: a printed map of 2 inches at 300 dots an inch."""
+
+_CHUNK = 256
+_SEAM = 0.12
+
+
+def satellite_source(city: City) -> ImageSource:
+    """The city's image source of satellite images."""
+    if SATELLITE not in city.image_sources:
+        raise NotPossible("the city has no satellite images")
+    return city.images(SATELLITE)
+
+
+def from_above(city: City, outline: RegionMap) -> NDArray[np.float32]:
+    """The picture [h, w, 4] of `outline.bounds`, RGB and coverage in 0..1, its first row in the north.
+
+    Each pixel is taken from the image of the region with the nearest centre, which stands north up about that centre;
+    where that image does not reach, by more than the seams between regions of unlike sizes, it is transparent.
+    """
+    images = satellite_source(city)
+    first_of = dict(zip(images.region[::-1].tolist(), range(len(images) - 1, -1, -1), strict=True))
+    regions, rows = np.array(list(first_of)), np.array(list(first_of.values()))
+    x, y = _grid(outline.bounds)
+    place, pixel = _lookup(outline.centres[regions], x, y, _extent_m(city, outline), images.size)
+    picture = np.full((len(y) * len(x), 4), np.nan, np.float32)
+    inside = pixel >= 0
+    order = np.argsort(place, kind="stable")
+    order = order[inside[order]]
+    for begin in range(0, len(regions), _CHUNK):
+        low, high = np.searchsorted(place[order], (begin, begin + _CHUNK))
+        mine = order[low:high]
+        if len(mine):
+            tiles = rgb(images, rows[begin : begin + _CHUNK])
+            flat = tiles.reshape(len(tiles), -1, 3)
+            picture[mine, :3] = flat[place[mine] - begin, pixel[mine]]
+    picture[:, 3] = np.isfinite(picture[:, :3]).all(axis=1)
+    return np.nan_to_num(stretched(picture.reshape(len(y), len(x), 4), images.dtype))
+
+
+def colour_bands(images: ImageSource) -> list[int] | None:
+    """The bands that are red, green and blue, by their names or as a photograph has them; None where none are."""
+    names = [name.lower().rsplit(":", 1)[-1] for name in images.band_names]
+    usual = [("red", "r", "b04", "b4"), ("green", "g", "b03", "b3"), ("blue", "b", "b02", "b2")]
+    found = [next((names.index(name) for name in known if name in names), -1) for known in usual]
+    if min(found) >= 0:
+        return found
+    return [0, 1, 2] if images.bands == 3 and images.dtype == "uint8" else None
+
+
+def what_is_seen(images: ImageSource) -> str:
+    """What a picture of these images shows."""
+    return "satellite" if colour_bands(images) else shown(images.band_names[0])
+
+
+def rgb(images: ImageSource, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Red, green and blue [n, h, w, 3] of images by row; of measurements, the first band in grey."""
+    pixels = images.read(np.asarray(rows))[:, colour_bands(images) or [0, 0, 0]].astype(np.float32)
+    return np.moveaxis(pixels / 255 if images.dtype == "uint8" else pixels, 1, -1)
+
+
+def stretched(picture: NDArray[np.float32], dtype: str) -> NDArray[np.float32]:
+    """Colours in 0..1: measured values between their 1st and 99th percentile; photographs as they are."""
+    colours = picture[..., :3]
+    known = colours[np.isfinite(colours)]
+    if dtype != "uint8" and len(known):
+        low, high = np.percentile(known, (1, 99))
+        colours = (colours - low) / max(high - low, 1e-9)
+    return np.concatenate([np.clip(colours, 0, 1), picture[..., 3:]], axis=-1)
+
+
+def _grid(bounds: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Centres of the pixels: x from the west, y from the north."""
+    left, low, right, high = bounds
+    step = max(right - left, high - low) / LONGEST
+    return np.arange(left + step / 2, right, step), np.arange(high - step / 2, low, -step)
+
+
+def _lookup(
+    centres: NDArray[np.float64],
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    extent: NDArray[np.float64],
+    size: tuple[int, int],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of each pixel the nearest of `centres`, and its place in that image, row by row; -1 outside of it."""
+    from scipy.spatial import cKDTree
+
+    at = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+    # Nearest by the longer of both ways: what lies within any image lies within that one.
+    place = cKDTree(centres / extent).query(at / extent, p=np.inf)[1]
+    across = (at - centres[place]) / extent + 0.5
+    inside = (np.abs(across - 0.5) <= 0.5 + _SEAM).all(axis=1)
+    column = np.floor(across[:, 0] * size[1]).clip(0, size[1] - 1)
+    row = np.floor((1 - across[:, 1]) * size[0]).clip(0, size[0] - 1)
+    return place, np.where(inside, row * size[1] + column, -1).astype(np.int64)
+
+
+def _extent_m(city: City, outline: RegionMap) -> NDArray[np.float64]:
+    """What an image covers on the ground, in metres: the patch cut from a mosaic, else the box around a region."""
+    import shapely
+
+    notes = next((source.notes for source in city.report.sources if source.key == f"images.{SATELLITE}"), [])
+    patch = next((found for note in notes if (found := re.search(r"patches of (\d+) m", note))), None)
+    if patch is not None:
+        return np.full(2, float(patch[1]))
+    boxes = shapely.bounds(outline.original)
+    extent = np.asarray(np.median(boxes[:, 2:] - boxes[:, :2], axis=0), np.float64)
+    if extent.min() <= 0:
+        raise NotPossible("regions without an area say nothing of what their images cover")
+    return extent

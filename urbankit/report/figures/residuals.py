@@ -1,0 +1,71 @@
+"""Maps of residuals of regions whose label was never seen, and how far they are alike among neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from urbankit.analysis.moran import PERMUTATIONS, contiguity, moran
+from urbankit.evaluation.splits import protocol_label
+from urbankit.evaluation.tasks import TaskData
+from urbankit.report.figures.material import Material, NotPossible
+from urbankit.report.maps import add_scale_bar
+from urbankit.report.scale import axis_label, finish_bar, legend_below
+from urbankit.report.style import ABSENT, DIVERGING, DOUBLE, SINGLE, Drawing, name_panels, new_figure, save, signed
+
+
+def draw(material: Material) -> Iterator[Drawing | NotPossible]:
+    """One figure a regression task, one map a split protocol, on a scale of two colours about zero."""
+    tasks = material.predicted("regression")
+    if not tasks:
+        raise NotPossible("the recipe has no regression task that was predicted")
+    for task in tasks:
+        yield _draw(material, task)
+
+
+def _draw(material: Material, task: TaskData) -> Drawing:
+    from matplotlib import colormaps, colors
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.patches import Patch
+
+    truth = np.where(task.labelled, task.y, np.nan)
+    residuals = {split: truth - material.out_of_sample(task, split) for split in material.protocols(task)}
+    known = np.concatenate([values[~np.isnan(values)] for values in residuals.values()])
+    most = float(np.percentile(np.abs(known), 98)) if len(known) else 0.0
+    norm, cmap = colors.Normalize(-(most or 1.0), most or 1.0), colormaps[DIVERGING]
+    whole = SINGLE if len(residuals) == 1 else DOUBLE
+    width, height = material.map.size((whole - 0.7) / max(len(residuals), 2) if len(residuals) > 1 else whole - 0.7)
+    figure = new_figure(min(whole, width * len(residuals) + 0.9), height + 0.65)
+    axes = figure.subplots(1, len(residuals), squeeze=False)[0]
+    for ax, (split, values) in zip(axes, residuals.items(), strict=True):
+        colours = cmap(norm(values))
+        colours[np.isnan(values)] = colors.to_rgba(ABSENT)
+        material.map.fill(ax, colours)
+        ax.set_title(protocol_label(split))
+    name_panels(axes)
+    for ax, values in zip(axes, residuals.values(), strict=True):
+        ax.set_title(f"{ax.get_title()}\n{_autocorrelation(material, values)}")
+    add_scale_bar(axes[0])
+    bar = figure.colorbar(ScalarMappable(norm, cmap), ax=list(axes), extend="both", shrink=0.8, aspect=25, pad=0.03)
+    finish_bar(bar, axis_label(task, "residual of"))
+    if any(np.isnan(values).any() for values in residuals.values()):
+        legend_below(figure, [Patch(color=ABSENT, label="no label, or in no test part")])
+    return save(
+        figure,
+        material.folder,
+        f"residuals-{task.name}",
+        f"{axis_label(task)}: truth less prediction where the label was never seen (median over seeds); red is "
+        "underestimated, blue overestimated. Moran's I of the residuals, about 0 where neighbours have nothing in "
+        f"common: row-standardised weights of adjoining regions, one-sided p of {PERMUTATIONS} permutations.",
+    )
+
+
+def _autocorrelation(material: Material, values: NDArray[Any]) -> str:
+    there = ~np.isnan(values)
+    found = moran(values[there], contiguity(material.map.original[there]))
+    if np.isnan(found.i):
+        return "Moran's I not defined"
+    return f"Moran's I = {signed(found.i)} (p = {found.p:.3f})"

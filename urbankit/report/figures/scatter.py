@@ -1,0 +1,109 @@
+"""Prediction against truth of each regression task under each split protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from urbankit.evaluation.splits import protocol_label
+from urbankit.evaluation.tasks import TaskData
+from urbankit.report.figures.material import Material, NotPossible
+from urbankit.report.scale import axis_label
+from urbankit.report.style import COLOURS, DOUBLE, INK, SINGLE, SMALL, Drawing, compact, hide_the_rest, new_figure, save
+
+MOST_POINTS = 2500
+"""Points that are drawn one by one; more become hexagons shaded by their number."""
+
+COLUMNS = 3
+
+
+def draw(material: Material) -> Iterator[Drawing | NotPossible]:
+    """One figure: a panel a task and protocol, with the line of equality."""
+    panels = [(task, split) for task in material.predicted("regression") for split in material.protocols(task)]
+    if not panels:
+        raise NotPossible("the recipe has no regression task that was predicted")
+    protocols = list(dict.fromkeys(split for _, split in panels))
+    panels.sort(key=lambda panel: protocols.index(panel[1]))
+    tasks = len({task.name for task, _ in panels})
+    columns = tasks if 1 < tasks <= COLUMNS else min(COLUMNS, len(panels))
+    rows = -(-len(panels) // columns)
+    side = SINGLE if columns == 1 else DOUBLE / 3
+    figure = new_figure(side * columns, side * rows)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    dense = False
+    for ax, (task, split) in zip(axes, panels, strict=False):
+        dense |= _panel(ax, material, task, split)
+    hide_the_rest(axes, len(panels))
+    look = "Darker hexagons hold more regions." if dense else "One point a test region and seed."
+    yield save(
+        figure,
+        material.folder,
+        "predictions",
+        f"Prediction against truth, of regions whose label was not seen. {look} Dashed: equality. R²: mean ± standard "
+        "deviation over seeds. Axes are logarithmic, as log(1 + value), where a task learns logarithms.",
+    )
+
+
+def _panel(ax: Any, material: Material, task: TaskData, split: str) -> bool:
+    """Draw one panel; whether its points became hexagons."""
+    rows = material.tested(task, split)
+    truth, prediction = rows["truth"].to_numpy(), rows["prediction"].to_numpy()
+    finite = np.isfinite(prediction)
+    truth, prediction = truth[finite], prediction[finite]
+    logarithmic = task.transform in ("log", "soft-log") and min(truth.min(), prediction.min()) > -1
+    x, y = (np.log1p(truth), np.log1p(prediction)) if logarithmic else (truth, prediction)
+    low, high = (
+        np.percentile(np.r_[x, y], (0.2, 99.8)) if len(x) > 500 else (min(x.min(), y.min()), max(x.max(), y.max()))
+    )
+    margin = 0.04 * (high - low) or 0.5
+    ends = low - margin, high + margin
+    dense = len(x) > MOST_POINTS
+    if dense:
+        ax.hexbin(x, y, gridsize=32, extent=(*ends, *ends), bins="log", mincnt=1, cmap="Blues", linewidths=0.1)
+    else:
+        size = float(np.clip(1500 / len(x), 2, 10))
+        ax.scatter(x, y, s=size, color=COLOURS[0], alpha=0.5, linewidths=0, rasterized=len(x) > 1000)
+    ax.plot(ends, ends, color=INK, linewidth=0.7, linestyle=(0, (4, 2)))
+    ax.set(xlim=ends, ylim=ends, aspect="equal", title=protocol_label(split))
+    ax.set(xlabel=f"truth, {axis_label(task)}", ylabel="prediction")
+    _ticks(ax, ends, logarithmic)
+    score = _score(material, task, split)
+    ax.text(0.04, 0.97, score, transform=ax.transAxes, ha="left", va="top", fontsize=SMALL)
+    return dense
+
+
+def _ticks(ax: Any, ends: tuple[float, float], logarithmic: bool) -> None:
+    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
+
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: compact(np.expm1(value) if logarithmic else value)))
+        axis.set_major_locator(FixedLocator(_log_ticks(*ends)) if logarithmic else MaxNLocator(4))
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    """At most five places between two logarithms of 1 + value: 0, powers of ten, with 3 between them where few."""
+    for steps in ((1, 3), (1,)):
+        values = np.array(sorted({0.0, *(m * 10.0**power for power in range(-4, 13) for m in steps)}))
+        places = np.log1p(values)
+        places = places[(places >= low) & (places <= high)]
+        kept: list[float] = []
+        for place in places[::-1]:  # from the top, where the values are told apart best
+            if not kept or kept[-1] - place > 0.12 * (high - low):
+                kept.append(float(place))
+        if len(kept) <= 5:
+            break
+    return kept[::-1]
+
+
+def _score(material: Material, task: TaskData, split: str) -> str:
+    """R² as the results table has it."""
+    metrics = material.run.metrics if material.run.has("metrics.parquet") else None
+    if metrics is None:
+        return ""
+    mine = (metrics["task"] == task.name) & (metrics["split"] == split) & (metrics["metric"] == "r2")
+    values = metrics.loc[mine & ~metrics["model"].str.startswith("floor:"), "value"].to_numpy()
+    if not len(values) or np.isnan(values).any():
+        return "R² not defined"
+    return f"R² = {values.mean():.2f}" + (f" ± {values.std(ddof=1):.2f}" if len(values) > 1 else "")

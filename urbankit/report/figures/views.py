@@ -1,0 +1,165 @@
+"""Three anchor regions in space, in the embedding, and in the embedding of each view alone (paper, figure 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from urbankit.analysis.anchors import PAIRS, Relations, embedding_similarity
+from urbankit.report.figures.material import Material, NotPossible
+from urbankit.report.figures.projection import project
+from urbankit.report.maps import add_scale_bar, mark_places
+from urbankit.report.style import (
+    ABSENT,
+    DOUBLE,
+    INK,
+    SMALL,
+    Drawing,
+    compact,
+    name_panels,
+    new_figure,
+    save,
+    shown,
+    signed,
+)
+
+LETTERS = "ABC"
+ANCHOR_COLOURS = ("#d55e00", "#0072b2", "#009e73")
+MOST_REGIONS = 1000
+"""Regions that the embedding of each view is projected of."""
+
+MOST_PARTS = 6
+
+
+def draw(material: Material) -> Iterator[Drawing | NotPossible]:
+    """(a) the anchors on the map, (b) the whole embedding, (c) … each view's, and how the pairs are related in each."""
+    anchors = material.anchors
+    if not anchors:
+        raise NotPossible("there are no three regions to compare")
+    kind, parts = parts_of(material)
+    if not parts:
+        raise NotPossible("the method does not keep the views apart in its embedding")
+    settings = {"kind": material.run.recipe.report.projection, "keep": anchors, "most": MOST_REGIONS}
+    flat = {name: project(vectors, **settings) for name, vectors in parts.items()}
+    columns = min(3, len(parts))
+    rows = -(-len(parts) // columns)
+    figure = new_figure(DOUBLE, 2.7 + rows * 2.1 + 1.0)
+    above, below, under = figure.subfigures(3, 1, height_ratios=[2.7, rows * 2.1, 1.0])
+    map_axes, whole = above.subplots(1, 2)
+    _draw_map(map_axes, material, anchors)
+    _draw_points(whole, material.projection, anchors)
+    whole.set_title("the whole embedding")
+    panels = below.subplots(rows, columns, squeeze=False).ravel()
+    for ax, (name, projection) in zip(panels, flat.items(), strict=False):
+        _draw_points(ax, projection, anchors)
+        ax.set_title(f"{kind} {shown(name, 24)} alone")
+    for ax in panels[len(parts) :]:
+        ax.set_axis_off()
+    name_panels([map_axes, whole, *panels[: len(parts)]])
+    _draw_table(under.subplots(), material, anchors, parts)
+    ids = ", ".join(f"{letter} {shown(material.region_ids[row])}" for letter, row in zip(LETTERS, anchors, strict=True))
+    chosen = "asked for" if material.run.recipe.report.anchors else "found"
+    yield save(
+        figure,
+        material.folder,
+        "views",
+        f"Three regions ({ids}; {chosen}) in space, in the embedding and in that of each {kind} alone "
+        f"({material.projection.how}). D: distance of centres; P: cosine similarity of points of interest by category; "
+        "M: flow in both directions; then the cosine similarity of the pair's embeddings about their mean."
+        + material.projection.sampled,
+    )
+
+
+def parts_of(material: Material) -> tuple[str, dict[str, NDArray[np.float32]]]:
+    """What the parts are, and those of the embedding that are of one view (or group of views) each.
+
+    Of a method that keeps no views apart, those of its modalities.
+    """
+    blocks = material.run.blocks() if material.vectors.size else {}
+    recipe = material.run.recipe
+    views = {*recipe.views, *(recipe.method.params.get("view_groups") or {})}
+    own = {name: block for name, block in blocks.items() if name in views}
+    kind = "view" if own else "modality"
+    found = own or {name: block for name, block in blocks.items() if name.split("/")[0] in recipe.modalities}
+    return kind, dict(list(found.items())[:MOST_PARTS])
+
+
+def _draw_map(ax: Any, material: Material, anchors: Sequence[int]) -> None:
+    from matplotlib.colors import to_rgba
+
+    colours = np.tile(to_rgba(ABSENT), (len(material.map.centres), 1))
+    colours[list(anchors)] = [to_rgba(colour) for colour in ANCHOR_COLOURS]
+    material.map.fill(ax, colours, edge="white")
+    ax.set_title("anchor regions")
+    mark_places(ax, material.map.centres[list(anchors)], LETTERS, ANCHOR_COLOURS)
+    add_scale_bar(ax)
+
+
+def _draw_points(ax: Any, flat: Any, anchors: Sequence[int]) -> None:
+    size = float(np.clip(1500 / len(flat.points), 1.0, 8.0))
+    ax.scatter(*flat.points.T, s=size, color="#b0b0b0", linewidths=0, rasterized=len(flat.points) > 1000)
+    places = flat.place(anchors)
+    for first, second in PAIRS:
+        ax.plot(*places[[first, second]].T, color=INK, linewidth=0.5, linestyle=(0, (3, 2)), zorder=2)
+    ax.scatter(*places.T, s=18, color=ANCHOR_COLOURS, edgecolors="white", linewidths=0.5, zorder=3)
+    _mark(ax, places)
+    ax.set(xlabel=f"{flat.axis} 1", ylabel=f"{flat.axis} 2", xticks=[], yticks=[], box_aspect=0.8)
+    ax.margins(0.08)
+
+
+def _mark(ax: Any, places: NDArray[np.float64]) -> None:
+    """The letters A, B and C beside their places, each on the side away from the other two."""
+    from matplotlib.patheffects import withStroke
+
+    middle = places.mean(axis=0)
+    for letter, colour, place in zip(LETTERS, ANCHOR_COLOURS, places, strict=True):
+        away = np.sign(place - middle)
+        ax.annotate(
+            letter, place, (5 * (away[0] or 1), 5 * (away[1] or 1)), textcoords="offset points", ha="center",
+            va="center", color=colour, fontsize=8, fontweight="bold", zorder=4,
+            path_effects=[withStroke(linewidth=1.8, foreground="white")],
+        )  # fmt: skip
+
+
+def _draw_table(ax: Any, material: Material, anchors: Sequence[int], parts: dict[str, NDArray[np.float32]]) -> None:
+    columns = {**_relations(material, anchors), "whole": _similar(material.vectors, anchors)}
+    columns |= {shown(name, 14): _similar(vectors, anchors) for name, vectors in parts.items()}
+    ax.set_axis_off()
+    ax.set(xlim=(0, 1), ylim=(0, 1))
+    left, step = 0.06, 0.94 / len(columns)
+    lines = (0.56, 0.34, 0.12)
+    for line, (first, second) in zip(lines, PAIRS, strict=True):
+        ax.text(0.0, line, f"{LETTERS[first]}–{LETTERS[second]}", va="center", fontweight="bold")
+    for place, (heading, values) in enumerate(columns.items()):
+        x = left + step * (place + 0.5)
+        ax.text(x, 0.78, heading, ha="center", va="center", fontsize=SMALL)
+        for line, value in zip(lines, values, strict=True):
+            ax.text(x, line, value, ha="center", va="center")
+    related = len(_relations(material, anchors))
+    middle = left + step * (related + (len(columns) - related) / 2)
+    ax.text(middle, 0.97, "similarity of embeddings", ha="center", va="center", fontsize=SMALL, style="italic")
+    for begin, height in ((left + step * (related + 0.1), 0.88), (0, 0.67), (0, 0.0)):
+        ax.plot([begin, 1], [height, height], color=INK, linewidth=0.6, clip_on=False)
+
+
+def _relations(material: Material, anchors: Sequence[int]) -> dict[str, list[str]]:
+    """D, P and M of the three pairs, as text; a dash for what the city does not have."""
+    rows = np.asarray(anchors, np.int64)
+    if material.subject.city is None:
+        xy = material.map.centres[rows]
+        found = Relations(np.linalg.norm(xy[:, None] - xy[None], axis=2) / 1000, None, None)
+    else:
+        found = Relations.of(material.subject.city, rows)
+    return {
+        "D (km)": [f"{found.distance_km[pair]:.1f}" for pair in PAIRS],
+        "P": ["–" if found.poi is None else f"{found.poi[pair]:.2f}" for pair in PAIRS],
+        "M (flow)": ["–" if found.flow is None else compact(found.flow[pair]) for pair in PAIRS],
+    }
+
+
+def _similar(vectors: NDArray[np.float32], anchors: Sequence[int]) -> list[str]:
+    similarity = embedding_similarity(vectors, anchors)
+    return [signed(similarity[pair]) for pair in PAIRS]

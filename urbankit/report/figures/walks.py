@@ -1,0 +1,96 @@
+"""What a method drew around an anchor region in each view, on the map: for UrbanMMCL the walk's subgraph (eq. 22)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from urbankit.report.figures.material import Material, NotPossible
+from urbankit.report.maps import add_scale_bar
+from urbankit.report.style import COLOURS, DOUBLE, INK, Drawing, hide_the_rest, name_panels, new_figure, save, shown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_VIEWS = 6
+_LAND = "#efefef"
+_EDGE, _NODE, _ROOT = "#2171b5", COLOURS[0], "#d55e00"
+
+
+def draw(material: Material) -> Iterator[Drawing | NotPossible]:
+    """One figure: the surroundings of the first anchor region, one map a view."""
+    if not material.run.has("surroundings.parquet"):
+        raise NotPossible("the method draws no subgraphs around regions, or the run is of a version that kept none")
+    table = material.run.surroundings
+    root = table["root"].iloc[0]
+    table = table[table["root"] == root]
+    views = list(dict.fromkeys(table["view"]))[:MOST_VIEWS]
+    place = {region: row for row, region in enumerate(material.region_ids)}
+    columns = min(3, len(views))
+    rows = -(-len(views) // columns)
+    width, height = material.map.size(DOUBLE / columns - 0.1, most=2.8)
+    figure = new_figure(min(DOUBLE, columns * (width + 0.2)), rows * (height + 0.55) + 0.2)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for ax, view in zip(axes, views, strict=False):
+        _panel(ax, material, table[table["view"] == view], root, place)
+        ax.set_title(f"view {shown(view, 22)}")
+    hide_the_rest(axes, len(views))
+    name_panels(axes[: len(views)])
+    add_scale_bar(axes[0])
+    _legend(figure)
+    yield save(
+        figure,
+        material.folder,
+        "surroundings",
+        f"One walk from region {shown(root)} in each view, as the embedding is computed from several: the regions it "
+        "visited, larger the more often, and the view's edges between them, darker the heavier their learned weight.",
+    )
+
+
+def _panel(ax: Any, material: Material, table: pd.DataFrame, root: str, place: dict[str, int]) -> None:
+    from matplotlib.collections import LineCollection
+
+    centres = material.map.centres
+    material.map.fill(ax, _LAND, edge="white")
+    nodes, edges = table[table["target"].isna()], _undirected(table[table["target"].notna()])
+    ends = np.stack([_centres(edges[end], place, centres) for end in ("region_id", "target")], axis=1)
+    weight = edges["weight"].to_numpy()
+    if len(weight):
+        span = float(weight.max() - weight.min())
+        strength = (weight - weight.min()) / span if span > 1e-9 else np.full(len(weight), 0.5)
+        order = np.argsort(strength)
+        look = {"alpha": 0.1 + 0.6 * strength[order], "linewidths": 0.2 + 0.5 * strength[order], "zorder": 2}
+        lines = LineCollection(list(ends[order]), colors=_EDGE, **look)
+        ax.add_collection(lines, autolim=False)
+    at = _centres(nodes["region_id"], place, centres)
+    visits = nodes["visits"].to_numpy(np.float64)
+    ax.scatter(*at.T, s=7 + 6 * (visits - 1), color=_NODE, edgecolors="white", linewidths=0.4, zorder=3)
+    ax.scatter(*centres[place[root]], s=60, marker="*", color=_ROOT, edgecolors="white", linewidths=0.5, zorder=4)
+    material.map.frame(ax)
+
+
+def _undirected(edges: pd.DataFrame) -> pd.DataFrame:
+    """One row for both directions between two regions, with the heavier weight."""
+    ends = np.sort(edges[["region_id", "target"]].to_numpy(str), axis=1)
+    heaviest = edges.assign(first=ends[:, 0], second=ends[:, 1]).sort_values("weight", kind="stable")
+    return heaviest.drop_duplicates(["first", "second"], keep="last")
+
+
+def _centres(ids: pd.Series[str], place: dict[str, int], centres: NDArray[np.float64]) -> NDArray[np.float64]:
+    return centres[[place[region] for region in ids]].reshape(-1, 2)
+
+
+def _legend(figure: Any) -> None:
+    from matplotlib.lines import Line2D
+
+    dot = {"linestyle": "", "markeredgecolor": "white", "markeredgewidth": 0.4}
+    handles = [
+        Line2D([], [], marker="*", color=_ROOT, markersize=8, label="root", **dot),
+        Line2D([], [], marker="o", color=_NODE, markersize=3.2, label="visited once", **dot),
+        Line2D([], [], marker="o", color=_NODE, markersize=5.2, label="four times", **dot),
+        Line2D([], [], color=_EDGE, linewidth=1.2, label="edge"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, labelcolor=INK)

@@ -1,0 +1,132 @@
+"""The colours of a task's values, the same in all panels that show them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from urbankit.report.style import ABSENT, CONTINUOUS, class_colours, compact, shown
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from urbankit.evaluation.tasks import TaskData
+
+
+class Scale:
+    """One colour scale for a task's values, for all panels that show them.
+
+    Regression: a continuous scale between the 2nd and 98th percentile of the labels, on a logarithmic axis where the
+    task learns logarithms. Classification: one colour a class.
+    """
+
+    def __init__(self, task: TaskData) -> None:
+        import matplotlib
+        from matplotlib import colors
+
+        self.task = task
+        self.cmap: Any
+        self.norm: Any
+        if task.classes:
+            self.cmap = colors.ListedColormap(class_colours(len(task.classes)))
+            self.norm = colors.NoNorm()
+            return
+        low, high = np.percentile(task.y[task.labelled], (2, 98))
+        if low == high:
+            low, high = low - 0.5, high + 0.5
+        self.cmap = matplotlib.colormaps[CONTINUOUS]
+        if task.transform in ("log", "soft-log"):
+            self.norm = colors.FuncNorm((np.log1p, np.expm1), vmin=max(low, 0), vmax=high)
+        else:
+            self.norm = colors.Normalize(low, high)
+
+    @property
+    def label(self) -> str:
+        """The target's name with its unit, for an axis."""
+        return axis_label(self.task)
+
+    @property
+    def ticks(self) -> list[float] | None:
+        """Ticks of a logarithmic colour bar: 0, powers of ten, and 2 and 5 times those where there is room."""
+        if self.task.transform not in ("log", "soft-log"):
+            return None
+        low, high = self.norm.vmin, self.norm.vmax
+        shown_: list[float] = []
+        for step in ((1,), (2, 5)):
+            for tick in sorted({0.0, *(m * 10.0**power for power in range(-3, 10) for m in step)}):
+                taken = [float(self.norm(other)) for other in shown_]
+                if low <= tick <= high and all(abs(float(self.norm(tick)) - place) > 0.16 for place in taken):
+                    shown_.append(tick)
+        return sorted(shown_)
+
+    def colours(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """RGBA [n, 4] of values [n]; NaN is grey."""
+        from matplotlib import colors
+
+        rgba = np.tile(colors.to_rgba(ABSENT), (len(values), 1))
+        known = ~np.isnan(values)
+        shown_ = values[known].astype(np.int64) if self.task.classes else self.norm(np.asarray(values[known]))
+        rgba[known] = self.cmap(shown_)
+        return rgba
+
+    def handles(self, absent: str = "") -> list[Any]:
+        """Patches of a legend: one a class, and what grey means (`absent`)."""
+        from matplotlib.patches import Patch
+
+        classes = [Patch(color=self.cmap(i), label=shown(name)) for i, name in enumerate(self.task.classes)]
+        return [*classes, *([Patch(color=ABSENT, label=absent)] if absent else [])]
+
+    def bar(self, figure: Figure, axes: Sequence[Any]) -> None:
+        """A colour bar beside `axes`."""
+        from matplotlib.cm import ScalarMappable
+
+        look = {"extend": "both", "shrink": 0.8, "aspect": 25, "pad": 0.03, "ticks": self.ticks}
+        finish_bar(figure.colorbar(ScalarMappable(self.norm, self.cmap), ax=list(axes), **look), self.label)
+
+    def explain(self, figure: Figure, axes: Sequence[Any], absent: str = "") -> None:
+        """A colour bar beside `axes`, or a legend of classes below them; `absent` says what grey means."""
+        handles = self.handles(absent)
+        if handles:
+            legend_below(figure, handles)
+        if not self.task.classes:
+            self.bar(figure, axes)
+
+
+def axis_label(task: TaskData, what: str = "") -> str:
+    """`what` of a task's target, with its unit."""
+    name = f"{what} {shown(task.name)}" if what else shown(task.name)
+    return f"{name} ({shown(task.unit, 20)})" if task.unit else name
+
+
+def bar_below(ax: Any, norm: Any, cmap: Any, extend: str = "both", ticks: Any = None, drop: float = -0.17) -> Any:
+    """A colour bar right below one panel, `drop` of its height away, without a label: its title has the unit."""
+    from matplotlib.cm import ScalarMappable
+
+    inner = ax.inset_axes([0.05, drop, 0.9, 0.04])
+    look = {"orientation": "horizontal", "extend": extend, "ticks": ticks}
+    bar = ax.get_figure().colorbar(ScalarMappable(norm, cmap), cax=inner, **look)
+    finish_bar(bar, "")
+    return bar
+
+
+def finish_bar(bar: Any, label: str) -> None:
+    """Thin outline, short tick labels and a label for a colour bar."""
+    from matplotlib.ticker import FuncFormatter
+
+    bar.outline.set_linewidth(0.4)
+    bar.ax.minorticks_off()
+    bar.formatter = FuncFormatter(lambda value, _: compact(value))
+    bar.update_ticks()
+    bar.set_label(label)
+
+
+def legend_below(figure: Figure, handles: Sequence[Any], width: float = 0.0) -> None:
+    """A legend below all panels, in as many columns as its names have room for."""
+    longest = max(len(handle.get_label()) for handle in handles)
+    inches = width or figure.get_figwidth()
+    columns = int(np.clip(inches / (0.062 * longest + 0.35), 1, len(handles)))
+    labels = [handle.get_label() for handle in handles]
+    figure.legend(handles=list(handles), labels=labels, loc="outside lower center", ncols=columns)

@@ -1,0 +1,60 @@
+"""What a method draws around a few regions in each view, as a table: figures of it need no model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from urbankit.graph.subgraph import Subgraphs
+    from urbankit.methods.base import Method
+
+COLUMNS = ("view", "root", "region_id", "target", "weight", "visits")
+MOST_EDGES = 1000
+"""Edges kept of one region's surroundings in one view, the heaviest."""
+
+
+def drawn(method: Method, roots: Sequence[int], region_ids: Sequence[str], seed: int) -> pd.DataFrame:
+    """The surroundings of the regions `roots` in each view, in rows of two kinds.
+
+    A node: `view, root, region_id` and `visits`, how often the walk came there. An edge: `view, root, region_id,
+    target` and the (learned) `weight` from the one to the other. Draws come from `seed` and leave torch's generator as
+    it was. No rows for a method without surroundings, and none of views whose regions all share the whole graph.
+    """
+    import pandas as pd
+    import torch
+
+    ids = np.asarray(region_ids, dtype=object)
+    parts = [pd.DataFrame(columns=list(COLUMNS))]
+    if len(roots):
+        device = next((p.device for p in method.parameters()), torch.device("cpu"))
+        with torch.random.fork_rng(), torch.no_grad():
+            torch.manual_seed(seed)
+            found = method.surroundings(torch.as_tensor(list(roots), device=device))
+        for view, subgraphs in found.items():
+            if not subgraphs.shared:
+                parts += [_table(view, subgraphs, place, ids) for place in range(subgraphs.n)]
+    table = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
+    return table.astype({"weight": "float64", "visits": "Int64"})
+
+
+def _table(view: str, subgraphs: Subgraphs, place: int, ids: NDArray) -> pd.DataFrame:
+    import pandas as pd
+
+    graph, width = subgraphs.graph, subgraphs.graph.width
+    nodes = subgraphs.node[place * width : (place + 1) * width].cpu().numpy()
+    used = subgraphs.used[place * width : (place + 1) * width].cpu().numpy()
+    root = ids[int(subgraphs.node[subgraphs.root[place]])]
+    # A node that is not used stands for a further visit of a region that is.
+    regions, visits = np.unique(nodes[used | np.isin(nodes, nodes[used])], return_counts=True)
+    mine = ((graph.src >= place * width) & (graph.src < (place + 1) * width)).nonzero().squeeze(1)
+    mine = mine[graph.weight[mine].argsort(descending=True)[:MOST_EDGES]]
+    source, target = (subgraphs.node[end[mine]].cpu().numpy() for end in (graph.src, graph.dst))
+    edges = {"region_id": ids[source], "target": ids[target], "weight": graph.weight[mine].cpu().numpy()}
+    rows = [pd.DataFrame({"region_id": ids[regions], "visits": visits}), pd.DataFrame(edges)]
+    return pd.concat(rows, ignore_index=True).assign(view=view, root=root).reindex(columns=list(COLUMNS))
