@@ -17,7 +17,7 @@ from urbankit.report.figures import Figures, draw_all
 from urbankit.report.figures.classes import confusion
 from urbankit.report.figures.clusters import node_clusters
 from urbankit.report.figures.lookalikes import find_cases
-from urbankit.report.figures.material import Material, NotPossible, following
+from urbankit.report.figures.material import Material, NotPossible
 from urbankit.report.figures.mosaic import from_above
 from urbankit.report.figures.projection import project
 from urbankit.report.maps import RegionMap, round_length
@@ -201,12 +201,6 @@ def test_two_dimensions_of_few_or_equal_embeddings() -> None:
 def test_a_confusion_matrix_counts_truth_by_row() -> None:
     truth, prediction = np.array([0, 0, 1, 2]), np.array([0, 1, 1, 0])
     np.testing.assert_array_equal(confusion(truth, prediction, 3), [[1, 1, 0], [0, 1, 0], [1, 0, 0]])
-
-
-def test_a_cluster_keeps_its_number_where_another_is_split() -> None:
-    before = np.array([0, 0, 0, 0, 0, 1, 1])
-    labels = np.array([1, 1, 2, 2, 2, 0, 0])
-    np.testing.assert_array_equal(following(before, labels), [2, 2, 0, 0, 0, 1, 1])
 
 
 def test_branches_are_coloured_by_the_cluster_of_all_below_them() -> None:

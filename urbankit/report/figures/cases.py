@@ -13,10 +13,11 @@ from urbankit.evaluation.metrics import HIGHER_IS_BETTER
 from urbankit.evaluation.splits import protocol_label
 from urbankit.evaluation.table import FLOOR
 from urbankit.evaluation.tasks import TaskData
+from urbankit.evaluation.unseen import out_of_sample
 from urbankit.report.figures.lookalikes import find_cases
 from urbankit.report.figures.material import Material, NotPossible
 from urbankit.report.figures.mosaic import colour_bands, rgb, stretched
-from urbankit.report.maps import add_scale_bar, mark_places, out_of_sample
+from urbankit.report.maps import add_scale_bar, mark_places
 from urbankit.report.scale import Scale, axis_label, legend_below
 from urbankit.report.style import ABSENT, COLOURS, DOUBLE, INK, SMALL, Drawing, compact, new_figure, save, shown
 
@@ -89,14 +90,14 @@ def _values(material: Material, task: TaskData, rows: Sequence[int]) -> Values:
     ids = material.region_ids[list(rows)]
     floor = _best_floor(material, task, split)
     if floor is not None:
-        found["best floor"] = out_of_sample(floor, ids, task)
+        found["best floor"] = out_of_sample(floor, ids, bool(task.classes))
     for other in material.others[:MOST_OTHERS]:
         same = other.manifest.get("city_hash") == material.run.manifest.get("city_hash")
         if same and other.has("predictions.parquet"):
             table = other.predictions
             mine = table[(table["task"] == task.name) & (table["split"] == split)]
             if len(mine):
-                found[shown(other.recipe.name, 22)] = out_of_sample(mine, ids, task)
+                found[shown(other.recipe.name, 22)] = out_of_sample(mine, ids, bool(task.classes))
     return found
 
 
