@@ -73,7 +73,7 @@ def _panel(ax: Any, material: Material, number: NDArray[np.float64]) -> None:
         norm = (colors.LogNorm if wide else colors.Normalize)(low, max(high, low * 1.01))
         cmap = colormaps["viridis"]
         rgba[number > 0] = cmap(norm(some))
-        bar = bar_below(ax, norm, cmap, extend="max", drop=-0.1)
+        bar = bar_below(ax, norm, cmap, extend="max" if some.max() > norm.vmax else "neither", drop=-0.1)
         if not wide:
             from matplotlib.ticker import MaxNLocator
 

@@ -33,13 +33,16 @@ class NotPossible(Exception):
 
 
 class Material:
-    """A run, its city, other runs to compare it with, and what several figures need of them.
+    """A run, its city, other runs to compare it with (by the names of their folders), and what several figures need.
 
     What cannot be had raises `NotPossible`.
     """
 
     def __init__(self, subject: Subject, others: Sequence[Run] = ()) -> None:
-        self.subject, self.others = subject, list(others)
+        from urbankit.bench.compare import folder_names
+
+        self.subject = subject
+        self.others = dict(zip(folder_names([run.path for run in others]), others, strict=True))
         self.run, self.tasks = subject.run, subject.tasks
         self.folder: Path = subject.run.path / "figures"
 
