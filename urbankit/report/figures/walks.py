@@ -23,7 +23,7 @@ _EDGE, _NODE, _ROOT = "#2171b5", COLOURS[0], "#d55e00"
 def draw(material: Material) -> Iterator[Drawing | NotPossible]:
     """One figure: the surroundings of the first anchor region, one map a view."""
     if not material.run.has("surroundings.parquet"):
-        raise NotPossible("the method draws no subgraphs around regions, or the run is of a version that kept none")
+        raise NotPossible("the method draws no subgraphs around regions, or the run has not written them")
     table = material.run.surroundings
     root = table["root"].iloc[0]
     table = table[table["root"] == root]
