@@ -7,7 +7,7 @@ import pytest
 from sklearn.cluster import AgglomerativeClustering
 from sklearn.metrics import adjusted_rand_score
 
-from urbankit.analysis.clusters import Hierarchy, centroids
+from urbankit.analysis.clusters import Hierarchy, following
 
 
 @pytest.fixture
@@ -41,14 +41,29 @@ def test_a_cut_at_the_height_gives_the_clusters(vectors: np.ndarray) -> None:
         assert adjusted_rand_score(cut, hierarchy.labels(k)) == 1
 
 
-def test_regions_outside_the_sample_join_the_nearest_centroid(vectors: np.ndarray) -> None:
+def test_regions_outside_the_sample_are_with_the_nearest_in_it(vectors: np.ndarray) -> None:
     hierarchy = Hierarchy.of(vectors, most=40)
     assert len(hierarchy.linked) == 40
     assert adjusted_rand_score(hierarchy.labels(3), Hierarchy.of(vectors).labels(3)) == 1
-    for place, cluster in enumerate(hierarchy.labels(3)):
-        means = centroids(hierarchy.vectors[hierarchy.linked], hierarchy.labels(3)[hierarchy.linked])
-        expected = np.linalg.norm(means - hierarchy.vectors[place], axis=1).argmin()
-        assert place in hierarchy.linked or cluster == expected
+    far = np.linalg.norm(vectors[:, None] - vectors[hierarchy.linked], axis=2)
+    for k in range(1, 9):
+        inner, outer = hierarchy.labels(k + 1), hierarchy.labels(k)
+        np.testing.assert_array_equal(inner, inner[hierarchy.linked][far.argmin(axis=1)])
+        assert all(len(set(outer[inner == cluster])) == 1 for cluster in range(k + 1))
+
+
+def test_a_cluster_keeps_its_number_where_another_is_split(vectors: np.ndarray) -> None:
+    before = np.array([0, 0, 0, 0, 0, 1, 1])
+    labels = np.array([1, 1, 2, 2, 2, 0, 0])
+    np.testing.assert_array_equal(following(before, labels), [2, 2, 0, 0, 0, 1, 1])
+    hierarchy = Hierarchy.of(vectors)
+    nested = hierarchy.nested([6, 2, 3, 4, 5])
+    assert list(nested) == [2, 3, 4, 5, 6]
+    for k in range(3, 7):
+        moved = nested[k] != nested[k - 1]
+        assert set(nested[k][moved]) == {k - 1}  # what was parted, and nothing else, has the new number
+        assert adjusted_rand_score(nested[k], hierarchy.labels(k)) == 1
+    assert list(Hierarchy.of(np.array([[0.0], [0], [1], [1]], np.float32)).nested([2, 3])) == [2]
 
 
 def test_few_or_equal_regions_make_few_clusters() -> None:

@@ -7,23 +7,27 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
-from figure_runs import AWKWARD, make_city, subject
+from figure_runs import AWKWARD, make_city, subject, write_run
 from PIL import Image
 
 from urbankit.evaluation.tasks import make_task
+from urbankit.files import write_json
 from urbankit.report.check import check_report
 from urbankit.report.figures import Figures, draw_all
+from urbankit.report.figures.cases import _values
 from urbankit.report.figures.classes import confusion
 from urbankit.report.figures.clusters import node_clusters
 from urbankit.report.figures.lookalikes import find_cases
-from urbankit.report.figures.material import Material, NotPossible, following
+from urbankit.report.figures.material import Material, NotPossible
 from urbankit.report.figures.mosaic import from_above
 from urbankit.report.figures.projection import project
 from urbankit.report.maps import RegionMap, round_length
 from urbankit.report.scale import Scale
 from urbankit.report.style import ABSENT, DOUBLE, Drawing, compact, new_figure, save, shown, style
 from urbankit.report.subject import Subject
+from urbankit.runfolder import Run
 
 BOTH = {"density": "log", "use": "standard"}
 
@@ -120,11 +124,20 @@ def test_a_figure_that_fails_takes_nothing_with_it_and_old_ones_go(tmp_path: Pat
         raise ZeroDivisionError("by zero")
 
     monkeypatch.setattr(coverage, "draw", fail)
-    (tmp_path / "figures").mkdir()
-    (tmp_path / "figures" / "coverage.png").write_bytes(b"of another drawing")
+    folder = tmp_path / "figures"
+    folder.mkdir()
+    for path in (tmp_path / "outside.png", folder / "coverage.png", folder / "own.png"):
+        path.write_bytes(b"of another drawing")
+    Figures([Drawing(folder / "coverage.png", "")], []).save(folder)
+    listed = (folder / "captions.json").read_text().replace("coverage", "../outside")
+    (folder / "captions.json").write_text(
+        listed.replace('"drawn": [', '"drawn": [{"file": "coverage.png", "caption": ""},')
+    )
+    assert [drawing.png.parent for drawing in Figures.load(folder).drawn] == [folder, folder]
     figures = draw_all(subject(tmp_path, make_city(3), {}))
     assert "No maps of coverage: drawing failed (ZeroDivisionError: by zero)." in figures.left_out
-    assert "clusters" in names(figures) and not (tmp_path / "figures" / "coverage.png").exists()
+    assert "clusters" in names(figures) and not (folder / "coverage.png").exists()
+    assert (folder / "own.png").exists() and (tmp_path / "outside.png").exists()
 
 
 def test_ten_thousand_regions_are_sampled_and_their_maps_small(tmp_path: Path) -> None:
@@ -155,10 +168,33 @@ def test_cases_and_anchors_that_were_asked_for(tmp_path: Path) -> None:
     assert "A r3, B r1, C r2; asked for" in captions["views"] and "A r5, B r6, as asked for" in captions["cases"]
 
 
+def test_cases_beside_other_runs(tmp_path: Path) -> None:
+    city = make_city(40)
+    one = subject(tmp_path / "whole", city, BOTH)
+    write_run(tmp_path / "no-text", city, BOTH)
+    stranger = write_run(tmp_path / "elsewhere", city, BOTH)[0]
+    write_json(stranger.path / "manifest.json", {"status": "done", "city_hash": "of another city"})
+    others = [Run.open(tmp_path / "no-text"), Run.open(stranger.path)]
+    figures = draw_all(one, others)
+    assert "cases" in names(figures)
+    assert figures.left_out == ["No case study: beside elsewhere, which is of another city or has no predictions."]
+    material = Material(one, others)
+    values = _values(material, material.tasks[0], [3, 4])
+    assert list(values) == ["truth", "prediction", "best floor", "no-text"]
+
+
+def test_predictions_that_are_not_finite(tmp_path: Path) -> None:
+    one = subject(tmp_path, make_city(40), {"density": "log"})
+    table = pd.read_parquet(tmp_path / "predictions.parquet")
+    table.loc[table["split"] == "spatial", "prediction"] = np.nan
+    table.to_parquet(tmp_path / "predictions.parquet")
+    assert "predictions" in draw(one, "scatter", "targets", "residuals")
+
+
 def test_cases_that_are_found_look_alike_and_differ(tmp_path: Path) -> None:
     material = Material(subject(tmp_path, make_city(100), {"density": "standard"}, blocks=False))
-    rows, how = find_cases(material, material.tasks)
-    assert len(set(rows)) == 4 and how == "their embeddings are alike"
+    rows, differing, how = find_cases(material, material.tasks)
+    assert len(set(rows)) == 4 and how == "their embeddings are alike" and differing == ["density"] * 2
     y = material.tasks[0].y
     assert y[rows[0]] < y[rows[1]] and y[rows[2]] < y[rows[3]]
     assert find_cases(material, material.tasks)[0] == rows
@@ -201,12 +237,6 @@ def test_two_dimensions_of_few_or_equal_embeddings() -> None:
 def test_a_confusion_matrix_counts_truth_by_row() -> None:
     truth, prediction = np.array([0, 0, 1, 2]), np.array([0, 1, 1, 0])
     np.testing.assert_array_equal(confusion(truth, prediction, 3), [[1, 1, 0], [0, 1, 0], [1, 0, 0]])
-
-
-def test_a_cluster_keeps_its_number_where_another_is_split() -> None:
-    before = np.array([0, 0, 0, 0, 0, 1, 1])
-    labels = np.array([1, 1, 2, 2, 2, 0, 0])
-    np.testing.assert_array_equal(following(before, labels), [2, 2, 0, 0, 0, 1, 1])
 
 
 def test_branches_are_coloured_by_the_cluster_of_all_below_them() -> None:

@@ -39,3 +39,6 @@ def test_a_run_whose_city_is_gone_a_folder_that_is_none_and_a_comparison(make_ru
 
     named = urbankit("report", run.path, "--name", "x", cwd=tmp_path)
     assert named.returncode == 2 and "--name" in named.stderr
+
+    beside = urbankit("report", run.path, tmp_path / "other", "--beside", tmp_path / "other", cwd=tmp_path)
+    assert beside.returncode == 2 and "--beside" in beside.stderr

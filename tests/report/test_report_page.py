@@ -26,7 +26,7 @@ from urbankit.report.page import write_comparison, write_report
 from urbankit.report.page.geometry import outlines
 from urbankit.report.page.layers import shown_tasks
 from urbankit.report.page.packing import pack_counts, pack_floats, pack_varints
-from urbankit.report.style import Drawing
+from urbankit.report.style import COLOURS, Drawing
 from urbankit.report.subject import Subject
 from urbankit.runfolder import Run
 
@@ -132,6 +132,16 @@ def test_other_bands_are_stretched_and_named() -> None:
     pixels = np.array([-2.0, 0.0, 2.0, np.nan]).reshape(1, 1, 2, 2).repeat(2, axis=1)
     shown = images.natural_colours(source, pixels)
     assert shown[0, :, :, 0].ravel().tolist() == [0, 128, 255, 128] and (shown == shown[..., :1]).all()
+
+
+def test_bands_are_found_by_their_names_as_in_the_figures() -> None:
+    source = image_source("rsi", np.arange(1))
+    vars(source).update(
+        bands=4, dtype="float32", band_names=["B02", "B03", "B04", "B08"], band_mean=np.zeros(4), band_std=np.ones(4)
+    )
+    pixels = np.array([-2.0, 0, 2, 0]).reshape(1, 4, 1, 1)
+    assert images.natural_colours(source, pixels)[0, 0, 0].tolist() == [255, 128, 0]
+    assert images._false_colours(source) == ""
 
 
 def test_packed_numbers_are_read_back() -> None:
@@ -330,3 +340,11 @@ def regions_of(packed: dict[str, Any]) -> tuple[list[int], list[list[Polygon]]]:
 def signed_area(ring: Polygon) -> float:
     x, y = np.array(ring.exterior.coords).T
     return float((x[:-1] * y[1:] - x[1:] * y[:-1]).sum() / 2)
+
+
+def test_classes_have_one_colour_in_the_page_and_the_figures() -> None:
+    from importlib import resources
+
+    script = (resources.files("urbankit.report.page") / "assets" / "colours.js").read_text()
+    listed = re.search(r"const CLASSES = \[(.*?)\]", script, flags=re.S)
+    assert listed is not None and tuple(re.findall(r"#\w{6}", listed[1])) == COLOURS

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,13 +12,16 @@ from numpy.typing import NDArray
 MOST_LINKED = 4000
 """Regions that are linked; the linkage takes memory and time by their square (64 MB, about 1 s)."""
 
+_PAIRS = 4_000_000
+"""Distances held at once: 16 MB."""
+
 
 @dataclass(frozen=True)
 class Hierarchy:
     """Ward's agglomerative hierarchy over embeddings, each dimension centred.
 
     `linkage` [M - 1, 4] is scipy's, over the regions `linked` [M]: all of them, or of a city of more than `MOST_LINKED`
-    a sample, drawn at random from a fixed seed. Regions outside the sample join the cluster with the nearest centroid.
+    a sample, drawn at random from a fixed seed. Regions outside the sample are with the nearest region in it.
     """
 
     vectors: NDArray[np.float32]
@@ -48,6 +53,19 @@ class Hierarchy:
             self._labels[k] = self._cut(k)
         return self._labels[k]
 
+    def nested(self, numbers: Iterable[int]) -> dict[int, NDArray[np.int64]]:
+        """`labels` for each of the `numbers` of clusters, in which a cluster keeps its number where another is split.
+
+        Of a cluster that is split the part with most regions keeps the number. Numbers of clusters that the regions do
+        not allow are left out.
+        """
+        found: dict[int, NDArray[np.int64]] = {}
+        for k in sorted(numbers):
+            labels = self.labels(k)
+            if labels.max() + 1 == k:
+                found[k] = following(list(found.values())[-1], labels) if found else labels
+        return found
+
     def height(self, k: int) -> float:
         """Where the dendrogram is cut for `k` clusters: halfway between the merges to k and to k - 1 clusters."""
         heights = np.concatenate([[0.0], self.linkage[:, 2]])
@@ -71,9 +89,20 @@ class Hierarchy:
         of = rank[of]
         if len(self.linked) == len(self.vectors):
             return of
-        labels = nearest_centroid(self.vectors, centroids(self.vectors[self.linked], of))
-        labels[self.linked] = of
-        return labels
+        return of[self._nearest_linked]
+
+    @cached_property
+    def _nearest_linked(self) -> NDArray[np.int64]:
+        """For every region [N] the place in `linked` of the region in it that is nearest in embedding space."""
+        found = np.empty(len(self.vectors), np.int64)
+        sample = self.vectors[self.linked]
+        square = (sample.astype(np.float64) ** 2).sum(axis=1).astype(np.float32)
+        step = max(1, _PAIRS // len(sample))
+        for begin in range(0, len(found), step):
+            block = self.vectors[begin : begin + step]
+            found[begin : begin + step] = (square - 2 * block @ sample.T).argmin(axis=1)
+        found[self.linked] = np.arange(len(self.linked))
+        return found
 
 
 def centroids(vectors: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -83,6 +112,15 @@ def centroids(vectors: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArra
     return sums / np.bincount(labels, minlength=k)[:, None]
 
 
-def nearest_centroid(vectors: NDArray[np.float32], centres: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The nearest of the `centres` [k, dim] to each of `vectors` [N, dim]."""
-    return np.asarray((centres**2).sum(axis=1) - 2 * vectors @ centres.T).argmin(axis=1)
+def following(before: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """`labels` [N], numbered so that each cluster of `before` hands its number to the one it has most regions with."""
+    from scipy.optimize import linear_sum_assignment
+
+    shared = np.zeros((before.max() + 1, labels.max() + 1))
+    np.add.at(shared, (before, labels), 1)
+    old, new = linear_sum_assignment(-shared)
+    number = np.full(shared.shape[1], -1)
+    number[new] = old
+    free = np.setdiff1d(np.arange(shared.shape[1]), number)
+    number[number < 0] = free
+    return number[labels]

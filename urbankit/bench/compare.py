@@ -72,7 +72,7 @@ def folder_names(paths: Sequence[Path]) -> list[str]:
     """The names of the folders, with as many of their parents as set them apart."""
     resolved = [path.resolve() for path in paths]
     names: list[str] = []
-    for depth in range(1, max(len(path.parts) for path in resolved) + 1):
+    for depth in range(1, max((len(path.parts) for path in resolved), default=0) + 1):
         names = ["/".join(path.parts[-depth:]) for path in resolved]
         if len(set(names)) == len(set(resolved)):
             break

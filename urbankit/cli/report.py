@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     from urbankit.report.page import Written
     from urbankit.report.subject import Subject
+    from urbankit.runfolder import Run
 
 
 def report(
@@ -22,6 +23,10 @@ def report(
         list[str] | None,
         typer.Option("--name", metavar="NAME", help="What a run is called, once a run; default its folder."),
     ] = None,
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="RUN", help="A run on the same city, such as an ablation, to stand in the case study."),
+    ] = None,
     figures: Annotated[
         bool, typer.Option("--figures/--no-figures", help="Draw the figures of one run anew as well.")
     ] = True,
@@ -30,6 +35,8 @@ def report(
 
     [bold]urbankit report runs/new-york[/bold]
 
+    [bold]urbankit report runs/new-york --beside runs/no-text[/bold]
+
     [bold]urbankit report runs/no-text runs/urbanmmcl --out compare.html[/bold]
     """
     from urbankit.cli.output import console
@@ -37,13 +44,15 @@ def report(
 
     if len(runs) == 1 and names:
         raise UserError("--name is for a page that compares several runs; one run is called what its recipe says")
-    written = _one(runs[0], out, figures) if len(runs) == 1 else _several(runs, names or [], out)
+    if beside and (len(runs) > 1 or not figures):
+        raise UserError("--beside is for the figures of one run; name one run, and leave --no-figures out")
+    written = _one(runs[0], out, figures, beside or []) if len(runs) == 1 else _several(runs, names or [], out)
     for sentence in written.missing:
         console().print(f"missing: {sentence}", markup=False, soft_wrap=True)
     console().print(f"The page is {written.path}", markup=False, soft_wrap=True)
 
 
-def _one(path: Path, out: Path | None, figures: bool) -> Written:
+def _one(path: Path, out: Path | None, figures: bool, beside: list[Path]) -> Written:
     from urbankit.progress import Progress
     from urbankit.report import write_report
     from urbankit.report.card import write_card
@@ -53,20 +62,20 @@ def _one(path: Path, out: Path | None, figures: bool) -> Written:
     with Progress() as progress:
         subject = Subject.of(Run.open(path), progress=progress)
         if figures:
-            _draw(subject)
+            _draw(subject, [Run.open(other) for other in beside])
         if subject.city is not None and subject.run.manifest.get("status") == "done":
             write_card(subject.run, subject.city)
         return write_report(subject, out)
 
 
-def _draw(subject: Subject) -> None:
+def _draw(subject: Subject, others: list[Run]) -> None:
     """Draw the figures anew; those of an earlier drawing stay where the city, which most of them need, is gone."""
     from urbankit.report import draw_all
 
     if subject.city is None and (subject.run.path / "figures" / "captions.json").is_file():
         subject.missing.append("The figures are those of an earlier report: they need the city.")
         return
-    draw_all(subject)
+    draw_all(subject, others)
 
 
 def _several(paths: list[Path], names: list[str], out: Path | None) -> Written:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from urbankit.errors import Problem, UserError
+from urbankit.evaluation.unseen import by_region, unseen
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from urbankit.runfolder import Run
 
-NOT_TEST = ("train", "validation")
 RESERVED = ("region_id", "geometry", "geom", "fid", "lon", "lat")
 """Names that formats give to columns of their own."""
 
@@ -87,12 +87,11 @@ def predictions(run: Run) -> Contents:
 
     regions = _regions(run)
     found = _checked(run)
-    tested = found[~found["fold"].isin(NOT_TEST)]
     columns: dict[str, pd.Series] = {}
     classes: dict[str, dict[int, str]] = {}
-    for task, of_task in tested.groupby("task", sort=False):
-        made = {f"{task}_{name}": column for name, column in _columns(of_task)}
+    for task, of_task in unseen(found).groupby("task", sort=False):
         names = _class_names(of_task)
+        made = {f"{task}_{name}": column for name, column in _columns(of_task, names)}
         classes |= {name: names for name in made if names and name.endswith(("_truth", "_prediction"))}
         columns |= made
     table = pd.DataFrame({name: column.reindex(regions["region_id"]).to_numpy() for name, column in columns.items()})
@@ -124,26 +123,13 @@ def distinct(names: Iterable[str], taken: Sequence[str] = RESERVED) -> list[str]
     return made
 
 
-def _columns(of_task: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
-    """The columns of one task, each a series by region id."""
-    classified = of_task["prediction_class"].notna().any()
-    truth = "truth_class" if classified else "truth"
-    yield "truth", of_task.drop_duplicates("region_id").set_index("region_id")[truth]
+def _columns(of_task: pd.DataFrame, names: dict[int, str]) -> Iterator[tuple[str, pd.Series]]:
+    """The columns of one task, each a series by region id; `names` are those of its classes."""
+    truth = of_task.drop_duplicates("region_id").set_index("region_id")
+    yield "truth", truth["truth_class" if names else "truth"]
     for split, one in of_task.groupby("split", sort=False):
-        if classified:
-            votes = one.groupby(["region_id", "prediction", "prediction_class"]).size().reset_index(name="votes")
-            # Stable, so that of classes with as many votes the first is kept, as in the maps.
-            votes = votes.sort_values("votes", ascending=False, kind="stable").drop_duplicates("region_id")
-            votes = votes.set_index("region_id")
-            seeds = one.groupby("region_id")["prediction"].size()
-            yield f"{split}_prediction", votes["prediction_class"]
-            yield f"{split}_agreement", votes["votes"] / seeds
-        else:
-            grouped = one.groupby("region_id")["prediction"]
-            seeds = grouped.size()
-            yield f"{split}_prediction", grouped.median()
-            yield f"{split}_spread", grouped.std(ddof=1)
-        yield f"{split}_seeds", seeds.astype(np.float64)
+        for column, values in by_region(one, classified=bool(names)).items():
+            yield f"{split}_{column}", values.map(names) if names and column == "prediction" else values
 
 
 def _class_names(of_task: pd.DataFrame) -> dict[int, str]:

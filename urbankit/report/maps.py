@@ -1,4 +1,4 @@
-"""Regions on a map: their outlines, a scale bar and north; and what was predicted for them without their label."""
+"""Regions on a map: their outlines, a scale bar and north, and names beside places."""
 
 from __future__ import annotations
 
@@ -14,10 +14,7 @@ from urbankit.report.style import INK, SMALL
 
 if TYPE_CHECKING:
     import geopandas as gpd
-    import pandas as pd
     from matplotlib.path import Path
-
-    from urbankit.evaluation.tasks import TaskData
 
 MOST_VECTORS = 20_000
 """Corners of outlines up to which a map is drawn as vectors in the PDF; beyond, it is a picture of 300 dots an inch."""
@@ -137,21 +134,6 @@ def round_length(length: float) -> float:
     """The largest of 1, 2 and 5 times a power of ten that is not above `length`."""
     power = 10.0 ** np.floor(np.log10(length))
     return float(max(step * power for step in (1, 2, 5) if step * power <= length))
-
-
-def out_of_sample(predictions: pd.DataFrame, region_ids: NDArray, task: TaskData) -> NDArray[np.float64]:
-    """One prediction a region [N] from the test parts of several seeds; NaN for a region in none of them."""
-    import pandas as pd
-
-    test = predictions[~predictions["fold"].isin(("train", "validation"))]
-    if task.classes:
-        votes = test.groupby(["region_id", "prediction"]).size().reset_index(name="seeds")
-        # Stable, so that of classes with as many votes the first is kept.
-        votes = votes.sort_values("seeds", ascending=False, kind="stable").drop_duplicates("region_id")
-        found = votes.set_index("region_id")["prediction"]
-    else:
-        found = test.groupby("region_id")["prediction"].median()
-    return pd.Series(found).reindex(region_ids).to_numpy(np.float64)
 
 
 def _outlines(shapes: NDArray) -> list[Path]:

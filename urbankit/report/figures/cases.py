@@ -13,15 +13,19 @@ from urbankit.evaluation.metrics import HIGHER_IS_BETTER
 from urbankit.evaluation.splits import protocol_label
 from urbankit.evaluation.table import FLOOR
 from urbankit.evaluation.tasks import TaskData
+from urbankit.evaluation.unseen import out_of_sample
+from urbankit.report.bands import colour_bands
 from urbankit.report.figures.lookalikes import find_cases
 from urbankit.report.figures.material import Material, NotPossible
-from urbankit.report.figures.mosaic import colour_bands, rgb, stretched
-from urbankit.report.maps import add_scale_bar, mark_places, out_of_sample
+from urbankit.report.figures.mosaic import rgb, stretched
+from urbankit.report.maps import add_scale_bar, mark_places
 from urbankit.report.scale import Scale, axis_label, legend_below
 from urbankit.report.style import ABSENT, COLOURS, DOUBLE, INK, SMALL, Drawing, compact, new_figure, save, shown
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from urbankit.runfolder import Run
 
 MOST_TASKS = 4
 MOST_OTHERS = 5
@@ -37,6 +41,8 @@ def draw(material: Material) -> Iterator[Drawing | NotPossible]:
     tasks = material.predicted()[:MOST_TASKS]
     if not tasks:
         raise NotPossible("nothing was predicted")
+    for name in material.others.keys() - _comparable(material).keys():
+        yield NotPossible(f"beside {shown(name)}, which is of another city or has no predictions")
     rows, how = _cases(material, tasks)
     values = {task.name: _values(material, task, rows) for task in tasks}
     sources = _sources(material)
@@ -71,9 +77,9 @@ def draw(material: Material) -> Iterator[Drawing | NotPossible]:
 def _cases(material: Material, tasks: Sequence[TaskData]) -> tuple[list[int], str]:
     asked = material.run.recipe.report.cases
     if asked is None:
-        rows, how = find_cases(material, tasks)
-        pairs = " and ".join("–".join(LETTERS[i : i + 2]) for i in range(0, len(rows), 2))
-        return rows, f": {pairs} were found for {how}, though their labels differ"
+        rows, differing, how = find_cases(material, tasks)
+        pairs = (f"{LETTERS[2 * i]}–{LETTERS[2 * i + 1]} differ in {shown(name)}" for i, name in enumerate(differing))
+        return rows, f": {' and '.join(pairs)}, though {how}"
     place = {region: row for row, region in enumerate(material.region_ids)}
     rows = [place[region] for region in asked if region in place]
     if not rows:
@@ -89,15 +95,23 @@ def _values(material: Material, task: TaskData, rows: Sequence[int]) -> Values:
     ids = material.region_ids[list(rows)]
     floor = _best_floor(material, task, split)
     if floor is not None:
-        found["best floor"] = out_of_sample(floor, ids, task)
-    for other in material.others[:MOST_OTHERS]:
-        same = other.manifest.get("city_hash") == material.run.manifest.get("city_hash")
-        if same and other.has("predictions.parquet"):
-            table = other.predictions
-            mine = table[(table["task"] == task.name) & (table["split"] == split)]
-            if len(mine):
-                found[shown(other.recipe.name, 22)] = out_of_sample(mine, ids, task)
+        found["best floor"] = out_of_sample(floor, ids, bool(task.classes))
+    for name, other in list(_comparable(material).items())[:MOST_OTHERS]:
+        table = other.predictions
+        mine = table[(table["task"] == task.name) & (table["split"] == split)]
+        if len(mine):
+            found[shown(name, 22)] = out_of_sample(mine, ids, bool(task.classes))
     return found
+
+
+def _comparable(material: Material) -> dict[str, Run]:
+    """Of the other runs those on the same city that predicted something."""
+    city = material.run.manifest.get("city_hash")
+    return {
+        name: run
+        for name, run in material.others.items()
+        if run.manifest.get("city_hash") == city and run.has("predictions.parquet")
+    }
 
 
 def _best_floor(material: Material, task: TaskData, split: str) -> pd.DataFrame | None:

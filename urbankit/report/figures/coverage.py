@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from urbankit.analysis.coverage import observations
 from urbankit.report.figures.material import Material, NotPossible
 from urbankit.report.maps import add_scale_bar
 from urbankit.report.scale import bar_below, legend_below
@@ -50,31 +51,13 @@ def draw(material: Material) -> Iterator[Drawing | NotPossible]:
 
 
 def counts(city: City) -> dict[str, NDArray[np.float64]]:
-    """By what is counted, how many each region has [N]: images, captions, points, flows, known columns, labels."""
-    n = city.n_regions
-    found: dict[str, NDArray[np.float64]] = {}
-    for name in city.image_sources:
-        found[f"images: {name}"] = _per_region(city.images(name).region, n)
-    for name in city.caption_sources:
-        found[f"captions: {name}"] = _per_region(city.captions(name)["region"].to_numpy(), n)
-    poi = city.poi_counts()
-    if poi is not None:
-        found["points of interest"] = np.asarray(poi[0].sum(axis=1), np.float64).ravel()
-    flows = city.flows()
-    if flows is not None:
-        out, into = (np.asarray(flows.sum(axis=axis), np.float64).ravel() for axis in (1, 0))
-        found["flows in and out"] = out + into - flows.diagonal()
-    for name in city.tables:
-        found[f"columns: {name}"] = np.isfinite(city.table(name)[0]).sum(axis=1).astype(np.float64)
+    """By what is counted, how many each region has [N]: observations of each modality, and labels."""
+    found = {label: number for _, label, number in observations(city)}
     for name in city.target_names:
         values = city.target(name).values
         known = np.array([v is not None for v in values]) if values.dtype == object else ~np.isnan(values)
         found[f"labels: {name}"] = known.astype(np.float64)
     return found
-
-
-def _per_region(regions: NDArray[np.int64], n: int) -> NDArray[np.float64]:
-    return np.bincount(regions, minlength=n).astype(np.float64)
 
 
 def _panel(ax: Any, material: Material, number: NDArray[np.float64]) -> None:
@@ -90,7 +73,7 @@ def _panel(ax: Any, material: Material, number: NDArray[np.float64]) -> None:
         norm = (colors.LogNorm if wide else colors.Normalize)(low, max(high, low * 1.01))
         cmap = colormaps["viridis"]
         rgba[number > 0] = cmap(norm(some))
-        bar = bar_below(ax, norm, cmap, extend="max", drop=-0.1)
+        bar = bar_below(ax, norm, cmap, extend="max" if some.max() > norm.vmax else "neither", drop=-0.1)
         if not wide:
             from matplotlib.ticker import MaxNLocator
 

@@ -23,7 +23,9 @@ _NAMES = {"train": "training", "validation": "validation"}
 def draw(material: Material) -> Iterator[Drawing | NotPossible]:
     """Losses of pre-training and of fine-tuning by epoch."""
     run = material.run
-    if not run.has("history.parquet") or run.history.empty:
+    if not run.has("history.parquet"):
+        raise NotPossible("the run has not written its losses")
+    if run.history.empty:
         raise NotPossible("nothing was trained")
     pretrain = run.history[run.history["stage"] == "pretrain"]
     if not pretrain.empty:

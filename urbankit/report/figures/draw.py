@@ -33,7 +33,8 @@ class Figures(NamedTuple):
         if not (folder / "captions.json").is_file():
             return cls([], ["No figures were drawn (report.figures: false)."])
         found = read_json(folder / "captions.json")
-        drawn = [Drawing(folder / drawing["file"], drawing["caption"]) for drawing in found["drawn"]]
+        # The name alone: a run folder that came from elsewhere names no file outside of itself.
+        drawn = [Drawing(folder / Path(drawing["file"]).name, drawing["caption"]) for drawing in found["drawn"]]
         return cls(drawn, found["left_out"])
 
 
@@ -41,8 +42,8 @@ def draw_all(subject: Subject, others: Sequence[Run] = ()) -> Figures:
     """All figures of a run, as PNG and PDF, into its folder `figures`, with their captions in `captions.json`.
 
     `others` are runs on the same city that the case study compares it with, such as ablations. A figure that this run
-    cannot have, or that fails, is a sentence in `left_out`; figures of an earlier drawing that are no longer drawn are
-    removed.
+    cannot have, or that fails, is a sentence in `left_out`; those of an earlier drawing that are no longer drawn are
+    removed, and other files left alone.
     """
     from urbankit.report.figures import (
         cases,
@@ -85,12 +86,13 @@ def draw_all(subject: Subject, others: Sequence[Run] = ()) -> Figures:
                 figures.left_out.append(f"No {what}: {str(reason).rstrip('.')}.")
             except Exception as error:  # a picture is not worth a run that took a day
                 figures.left_out.append(f"No {what}: drawing failed ({type(error).__name__}: {error}).")
-    _remove_stale(material.folder, {drawing.png.stem for drawing in figures.drawn})
+    _remove_stale(material.folder, {drawing.png.name for drawing in figures.drawn})
     figures.save(material.folder)
     return figures
 
 
 def _remove_stale(folder: Path, drawn: set[str]) -> None:
-    for path in folder.glob("*"):
-        if path.suffix in (".png", ".pdf") and path.stem not in drawn:
-            path.unlink()
+    for drawing in Figures.load(folder).drawn:
+        if drawing.png.name not in drawn:
+            for suffix in (".png", ".pdf"):
+                drawing.png.with_suffix(suffix).unlink(missing_ok=True)

@@ -16,20 +16,23 @@ MOST_CANDIDATES = 3000
 NEIGHBOURS = 6
 
 
-def find_cases(material: Material, tasks: Sequence[TaskData]) -> tuple[list[int], str]:
-    """Rows of the regions of a case study, pair by pair, and how the two of a pair are alike.
+def find_cases(material: Material, tasks: Sequence[TaskData]) -> tuple[list[int], list[str], str]:
+    """Rows of the regions of a case study, pair by pair, the task each pair differs in, and how the two are alike.
 
     Each pair is of one of `tasks`, in turn: of the regions that were predicted without their label, the two nearest
     neighbours in looks whose labels are furthest apart by rank. Raises `NotPossible` where there is no pair.
     """
     features, how = _looks(material)
     used: list[int] = []
+    differing: list[str] = []
     for turn in range(PAIRS):
-        pair = _pair(material, tasks[turn % len(tasks)], features, used)
+        task = tasks[turn % len(tasks)]
+        pair = _pair(material, task, features, used)
         used += pair
+        differing += [task.name] if pair else []
     if not used:
         raise NotPossible("no two regions that look alike were predicted without their label")
-    return used, how
+    return used, differing, how
 
 
 def _looks(material: Material) -> tuple[NDArray[np.float64], str]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from urbankit.evaluation.splits import ALL, PROTOCOLS
+from urbankit.evaluation.unseen import out_of_sample, unseen
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,13 +33,16 @@ class NotPossible(Exception):
 
 
 class Material:
-    """A run, its city, other runs to compare it with, and what several figures need of them.
+    """A run, its city, other runs to compare it with (by the names of their folders), and what several figures need.
 
     What cannot be had raises `NotPossible`.
     """
 
     def __init__(self, subject: Subject, others: Sequence[Run] = ()) -> None:
-        self.subject, self.others = subject, list(others)
+        from urbankit.bench.compare import folder_names
+
+        self.subject = subject
+        self.others = dict(zip(folder_names([run.path for run in others]), others, strict=True))
         self.run, self.tasks = subject.run, subject.tasks
         self.folder: Path = subject.run.path / "figures"
 
@@ -90,15 +94,8 @@ class Material:
 
     @cached_property
     def clusters(self) -> dict[int, NDArray[np.int64]]:
-        """The cluster [N] of each region by number of clusters; a cluster keeps its number where one of them is split.
-
-        As many numbers of clusters as the regions allow.
-        """
-        found: dict[int, NDArray[np.int64]] = {}
-        for k in CLUSTERS:
-            labels = self.hierarchy.labels(k)
-            if labels.max() + 1 == k:
-                found[k] = following(found[k - 1], labels) if k - 1 in found else labels
+        """The cluster [N] of each region by number of clusters, as many of these as the regions allow."""
+        found = self.hierarchy.nested(CLUSTERS)
         if not found:
             raise NotPossible("the regions' embeddings are all the same")
         return found
@@ -146,24 +143,8 @@ class Material:
         """The rows of predictions of one task and protocol whose labels were not seen and are known."""
         rows = self.predictions
         rows = rows[(rows["task"] == task.name) & (rows["split"] == protocol)]
-        return rows[~rows["fold"].isin(("train", "validation")) & rows["truth"].notna()]
+        return unseen(rows[rows["truth"].notna()])
 
     def out_of_sample(self, task: TaskData, protocol: str) -> NDArray[np.float64]:
         """What was predicted of each region [N] where its label was not seen; NaN of regions in no test part."""
-        from urbankit.report.maps import out_of_sample
-
-        return out_of_sample(self.tested(task, protocol), self.region_ids, task)
-
-
-def following(before: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """`labels` [N], numbered so that each cluster of `before` hands its number to the one it has most regions with."""
-    from scipy.optimize import linear_sum_assignment
-
-    shared = np.zeros((before.max() + 1, labels.max() + 1))
-    np.add.at(shared, (before, labels), 1)
-    old, new = linear_sum_assignment(-shared)
-    number = np.full(shared.shape[1], -1)
-    number[new] = old
-    free = np.setdiff1d(np.arange(shared.shape[1]), number)
-    number[number < 0] = free
-    return number[labels]
+        return out_of_sample(self.tested(task, protocol), self.region_ids, bool(task.classes))

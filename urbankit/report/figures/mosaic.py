@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from urbankit.report.bands import colour_bands
 from urbankit.report.figures.material import NotPossible
 from urbankit.report.style import shown
 
@@ -55,16 +56,6 @@ def from_above(city: City, outline: RegionMap) -> NDArray[np.float32]:
             picture[mine, :3] = flat[place[mine] - begin, pixel[mine]]
     picture[:, 3] = np.isfinite(picture[:, :3]).all(axis=1)
     return np.nan_to_num(stretched(picture.reshape(len(y), len(x), 4), images.dtype))
-
-
-def colour_bands(images: ImageSource) -> list[int] | None:
-    """The bands that are red, green and blue, by their names or as a photograph has them; None where none are."""
-    names = [name.lower().rsplit(":", 1)[-1] for name in images.band_names]
-    usual = [("red", "r", "b04", "b4"), ("green", "g", "b03", "b3"), ("blue", "b", "b02", "b2")]
-    found = [next((names.index(name) for name in known if name in names), -1) for known in usual]
-    if min(found) >= 0:
-        return found
-    return [0, 1, 2] if images.bands == 3 and images.dtype == "uint8" else None
 
 
 def what_is_seen(images: ImageSource) -> str:

@@ -16,6 +16,9 @@ from urbankit.report.style import COLOURS, DOUBLE, INK, SINGLE, SMALL, Drawing, 
 MOST_POINTS = 2500
 """Points that are drawn one by one; more become hexagons shaded by their number."""
 
+MANY = 500
+"""Points beyond which the outermost, 2 in a thousand at each end, do not stretch the axes."""
+
 COLUMNS = 3
 
 
@@ -32,31 +35,32 @@ def draw(material: Material) -> Iterator[Drawing | NotPossible]:
     side = SINGLE if columns == 1 else DOUBLE / 3
     figure = new_figure(side * columns, side * rows)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    dense = False
-    for ax, (task, split) in zip(axes, panels, strict=False):
-        dense |= _panel(ax, material, task, split)
+    looks = {_panel(ax, material, task, split) for ax, (task, split) in zip(axes, panels, strict=False)} - {""}
     hide_the_rest(axes, len(panels))
-    look = "Darker hexagons hold more regions." if dense else "One point a test region and seed."
     yield save(
         figure,
         material.folder,
         "predictions",
-        f"Prediction against truth, of regions whose label was not seen. {look} Dashed: equality. R²: mean ± standard "
-        "deviation over seeds. Axes are logarithmic, as log(1 + value), where a task learns logarithms.",
+        f"Prediction against truth, of regions whose label was not seen. {' '.join(sorted(looks))} Dashed: equality. "
+        "R²: mean ± standard deviation over seeds, of values in their own units. Axes are logarithmic, as "
+        "log(1 + value), where a task learns logarithms.",
     )
 
 
-def _panel(ax: Any, material: Material, task: TaskData, split: str) -> bool:
-    """Draw one panel; whether its points became hexagons."""
+def _panel(ax: Any, material: Material, task: TaskData, split: str) -> str:
+    """Draw one panel; how it shows the test regions, for the caption."""
     rows = material.tested(task, split)
     truth, prediction = rows["truth"].to_numpy(), rows["prediction"].to_numpy()
     finite = np.isfinite(prediction)
     truth, prediction = truth[finite], prediction[finite]
+    ax.set_title(protocol_label(split))
+    if not len(truth):
+        ax.text(0.5, 0.5, "no finite prediction", transform=ax.transAxes, ha="center", va="center", fontsize=SMALL)
+        return ""
     logarithmic = task.transform in ("log", "soft-log") and min(truth.min(), prediction.min()) > -1
     x, y = (np.log1p(truth), np.log1p(prediction)) if logarithmic else (truth, prediction)
-    low, high = (
-        np.percentile(np.r_[x, y], (0.2, 99.8)) if len(x) > 500 else (min(x.min(), y.min()), max(x.max(), y.max()))
-    )
+    cut = len(x) > MANY
+    low, high = np.percentile(np.r_[x, y], (0.2, 99.8) if cut else (0, 100))
     margin = 0.04 * (high - low) or 0.5
     ends = low - margin, high + margin
     dense = len(x) > MOST_POINTS
@@ -66,12 +70,13 @@ def _panel(ax: Any, material: Material, task: TaskData, split: str) -> bool:
         size = float(np.clip(1500 / len(x), 2, 10))
         ax.scatter(x, y, s=size, color=COLOURS[0], alpha=0.5, linewidths=0, rasterized=len(x) > 1000)
     ax.plot(ends, ends, color=INK, linewidth=0.7, linestyle=(0, (4, 2)))
-    ax.set(xlim=ends, ylim=ends, aspect="equal", title=protocol_label(split))
+    ax.set(xlim=ends, ylim=ends, aspect="equal")
     ax.set(xlabel=f"truth, {axis_label(task)}", ylabel="prediction")
     _ticks(ax, ends, logarithmic)
     score = _score(material, task, split)
     ax.text(0.04, 0.97, score, transform=ax.transAxes, ha="left", va="top", fontsize=SMALL)
-    return dense
+    look = "Darker hexagons hold more test regions and seeds." if dense else "One point a test region and seed."
+    return look + (" Axes end at the 0.2nd and 99.8th percentile." if cut else "")
 
 
 def _ticks(ax: Any, ends: tuple[float, float], logarithmic: bool) -> None:

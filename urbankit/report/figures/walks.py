@@ -23,7 +23,7 @@ _EDGE, _NODE, _ROOT = "#2171b5", COLOURS[0], "#d55e00"
 def draw(material: Material) -> Iterator[Drawing | NotPossible]:
     """One figure: the surroundings of the first anchor region, one map a view."""
     if not material.run.has("surroundings.parquet"):
-        raise NotPossible("the method draws no subgraphs around regions, or the run is of a version that kept none")
+        raise NotPossible("the method draws no subgraphs around regions, or the run has not written them")
     table = material.run.surroundings
     root = table["root"].iloc[0]
     table = table[table["root"] == root]
@@ -67,9 +67,14 @@ def _panel(ax: Any, material: Material, table: pd.DataFrame, root: str, place: d
         ax.add_collection(lines, autolim=False)
     at = _centres(nodes["region_id"], place, centres)
     visits = nodes["visits"].to_numpy(np.float64)
-    ax.scatter(*at.T, s=7 + 6 * (visits - 1), color=_NODE, edgecolors="white", linewidths=0.4, zorder=3)
+    ax.scatter(*at.T, s=_size(visits), color=_NODE, edgecolors="white", linewidths=0.4, zorder=3)
     ax.scatter(*centres[place[root]], s=60, marker="*", color=_ROOT, edgecolors="white", linewidths=0.5, zorder=4)
     material.map.frame(ax)
+
+
+def _size(visits: Any) -> Any:
+    """Of a dot, in square points."""
+    return 7 + 6 * (visits - 1)
 
 
 def _undirected(edges: pd.DataFrame) -> pd.DataFrame:
@@ -89,8 +94,8 @@ def _legend(figure: Any) -> None:
     dot = {"linestyle": "", "markeredgecolor": "white", "markeredgewidth": 0.4}
     handles = [
         Line2D([], [], marker="*", color=_ROOT, markersize=8, label="root", **dot),
-        Line2D([], [], marker="o", color=_NODE, markersize=3.2, label="visited once", **dot),
-        Line2D([], [], marker="o", color=_NODE, markersize=5.2, label="four times", **dot),
+        Line2D([], [], marker="o", color=_NODE, markersize=_size(1) ** 0.5, label="visited once", **dot),
+        Line2D([], [], marker="o", color=_NODE, markersize=_size(4) ** 0.5, label="four times", **dot),
         Line2D([], [], color=_EDGE, linewidth=1.2, label="edge"),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=4, labelcolor=INK)

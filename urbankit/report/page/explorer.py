@@ -115,4 +115,6 @@ def _nearest(vectors: np.ndarray) -> dict[str, Any]:
 
 
 def _text(name: Any) -> str:
-    return "" if name is None or name != name else str(name)
+    import pandas as pd
+
+    return "" if pd.isna(name) else str(name)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from urbankit.analysis.coverage import observations
 from urbankit.evaluation.splits import protocol_label
+from urbankit.evaluation.unseen import out_of_sample
 from urbankit.report.page.packing import pack_counts, pack_floats
 
 if TYPE_CHECKING:
@@ -67,9 +69,10 @@ def _from_predictions(name: str, predictions: pd.DataFrame, region_ids: NDArray)
 
 
 def task_layers(task: Shown, predictions: pd.DataFrame | None, region_ids: NDArray) -> Iterator[Layer]:
-    """The target, and of every split protocol the prediction where the label was unseen, and its residual."""
-    from urbankit.report.maps import out_of_sample
+    """The target, and of every split protocol the prediction where the label was unseen, and its residual.
 
+    A residual is truth less prediction, as in the figures: `less` names the layers that are subtracted, in this order.
+    """
     group = f"{task.name} ({task.unit})" if task.unit else task.name
     common = {"group": group, "task": task.name, "unit": task.unit}
     if task.classes:
@@ -81,7 +84,7 @@ def task_layers(task: Shown, predictions: pd.DataFrame | None, region_ids: NDArr
         return
     of_task = predictions[predictions["task"] == task.name]
     for split in dict.fromkeys(of_task["split"]):
-        found = out_of_sample(of_task[of_task["split"] == split], region_ids, task)
+        found = out_of_sample(of_task[of_task["split"] == split], region_ids, bool(task.classes))
         called = protocol_label(split)
         place = f"{task.name}:{split}"
         predicted = {"id": f"prediction:{place}", "label": f"predicted, {called}", "split": called}
@@ -94,33 +97,29 @@ def task_layers(task: Shown, predictions: pd.DataFrame | None, region_ids: NDArr
             "id": f"residual:{place}",
             "label": f"{'right or wrong' if task.classes else 'residual'}, {called}",
             "split": called,
-            "less": [f"prediction:{place}", f"truth:{task.name}"],
+            "less": [f"truth:{task.name}", f"prediction:{place}"],
         }
 
 
 def cluster_layers(vectors: NDArray[np.float32]) -> Iterator[Layer]:
-    """Ward's clusters of the embeddings, for each number of them."""
+    """Ward's clusters of the embeddings, for each number of them, numbered as in the figures."""
     from urbankit.analysis.clusters import Hierarchy
 
-    hierarchy = Hierarchy.of(vectors)
-    for k in CLUSTERS:
-        if k > len(vectors):
-            return
-        labels = hierarchy.labels(k)
+    for k, labels in Hierarchy.of(vectors).nested(CLUSTERS).items():
         yield {
             "group": "Clusters of the embeddings",
             "id": f"cluster:{k}",
             "label": f"{k} clusters",
             "kind": "class",
             "unit": "",
-            "classes": [f"cluster {i + 1}" for i in range(int(labels.max()) + 1)],
+            "classes": [f"cluster {i + 1}" for i in range(k)],
             "data": pack_counts(labels),
         }
 
 
 def coverage_layers(city: City) -> Iterator[Layer]:
-    """How many images, captions, points of interest and trips each region has, and columns of each table."""
-    for key, label, counts in _coverage(city):
+    """How many observations of each kind every region has."""
+    for key, label, counts in observations(city):
         yield {
             "group": "Coverage",
             "id": f"coverage:{key}",
@@ -129,26 +128,6 @@ def coverage_layers(city: City) -> Iterator[Layer]:
             "unit": "",
             "data": pack_counts(np.minimum(np.rint(counts), 2**32 - 1)),
         }
-
-
-def _coverage(city: City) -> Iterator[tuple[str, str, NDArray]]:
-    n = city.n_regions
-    for name in city.image_sources:
-        yield name, f"{name}: images", np.bincount(city.images(name).region, minlength=n)
-    for name in city.caption_sources:
-        yield (
-            f"captions.{name}",
-            f"{name}: captions",
-            np.bincount(city.captions(name)["region"].to_numpy(), minlength=n),
-        )
-    counted = city.poi_counts()
-    if counted is not None:
-        yield "poi", "points of interest", np.asarray(counted[0].sum(axis=1)).ravel()
-    flows = city.flows()
-    if flows is not None:
-        yield "flows", "flows from and to it", np.asarray(flows.sum(axis=1) + flows.sum(axis=0)).ravel()
-    for name in city.tables:
-        yield f"tables.{name}", f"{name}: columns with a value", np.isfinite(city.table(name)[0]).sum(axis=1)
 
 
 def _data(task: Shown, values: NDArray[np.float64]) -> dict[str, Any]:

@@ -30,5 +30,5 @@ class Missing:
         except UrbankitError as error:
             self.add(f"{what}: {error}")
         except Exception as error:
-            self.add(f"{what}: it cannot be read by this version of urbankit ({type(error).__name__}: {error}).")
+            self.add(f"{what}: it could not be made ({type(error).__name__}: {error}).")
         return otherwise

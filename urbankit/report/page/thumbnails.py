@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from urbankit.report.bands import colour_bands
 from urbankit.report.page.packing import pack_counts
 
 if TYPE_CHECKING:
@@ -31,8 +32,6 @@ SIZES = (
     Size(1, 48, 40), Size(1, 32, 30),
 )  # fmt: skip
 """From the best down; the first that fits the budget is taken."""
-
-_COLOURS = ("red", "green", "blue")
 
 _TRIED = 48
 """Images of a source that are encoded to learn how many bytes one takes."""
@@ -116,7 +115,7 @@ def _encoded(source: ImageSource, rows: NDArray[np.int64], size: Size) -> Iterab
 def natural_colours(source: ImageSource, pixels: NDArray) -> NDArray[np.uint8]:
     """uint8 [n, h, w, 3] of [n, bands, h, w], as a reader would see the place; missing pixels are grey.
 
-    Bands named red, green and blue where there are such, else the first three, else the first as grey. Bytes are
+    The bands that are red, green and blue where there are such, else the first three, else the first as grey. Bytes are
     colours as they are; other numbers are stretched from two standard deviations below a band's mean over the city to
     two above it.
     """
@@ -130,15 +129,11 @@ def natural_colours(source: ImageSource, pixels: NDArray) -> NDArray[np.uint8]:
 
 
 def _visible(source: ImageSource) -> list[int]:
-    names = [name.lower() for name in source.band_names]
-    if set(_COLOURS) <= set(names):
-        return [names.index(name) for name in _COLOURS]
-    return [0, 1, 2] if source.bands >= 3 else [0, 0, 0]
+    return colour_bands(source) or ([0, 1, 2] if source.bands >= 3 else [0, 0, 0])
 
 
 def _false_colours(source: ImageSource) -> str:
     """The bands that are shown as red, green and blue where they are something else; empty where they are not."""
-    shown = [source.band_names[band] for band in _visible(source)]
-    if [name.lower() for name in shown] == list(_COLOURS) or (source.bands == 3 and source.dtype == "uint8"):
-        return ""
-    return ", ".join(dict.fromkeys(shown))
+    return (
+        "" if colour_bands(source) else ", ".join(dict.fromkeys(source.band_names[band] for band in _visible(source)))
+    )

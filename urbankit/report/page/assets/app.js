@@ -13,13 +13,13 @@ class Run {
     return this.byId.get(id);
   }
 
-  // A value as the panel says it: its unit stands above; after a prediction comes how far it is off.
+  // A value as the panel says it: its unit stands above; after a prediction comes its residual.
   words(id, i) {
     const layer = this.find(id);
     if (!layer) return "–";
     const residual = this.find(id.replace(/^prediction:/, "residual:"));
-    const off = residual && residual !== layer && !residual.absent(i) ? ` (${residual.plain(i)})` : "";
-    return layer.plain(i) + off;
+    if (!residual || residual === layer || residual.absent(i)) return layer.plain(i);
+    return `${layer.plain(i)} (${residual.classified ? "" : "residual "}${residual.plain(i)})`;
   }
 
   near(i) {
@@ -192,7 +192,7 @@ class Page {
     tip.hidden = i < 0;
     if (i < 0) return;
     const rows = this.run.layers.filter((layer) => (this.layer.task ? layer.task === this.layer.task && !layer.less : layer === this.layer));
-    const shown = this.layer.less?.[0] ?? this.layer.id;
+    const shown = this.layer.less?.at(-1) ?? this.layer.id;
     const name = this.names?.[i];
     const lines = rows.map((layer) =>
       make("div", { className: layer.id === shown ? "shown" : "" }, make("span", {}, layer.label), make("b", {}, this.run.words(layer.id, i))),

@@ -46,7 +46,7 @@ function bar(layer, theme) {
     axis.append(tick);
   }
   const ends = layer.kind === "difference"
-    ? "predicted less measured, so that negative is too low; 98 % of the regions lie within the ends"
+    ? "measured less predicted: red is underestimated, blue overestimated; 98 % of the regions lie within the ends"
     : layer.kind === "count" ? "" : "colours end at the 2nd and 98th percentile";
   const note = [layer.unit, layer.ends.log ? "logarithmic colours" : "", ends].filter(Boolean).join("; ");
   return make("div", { className: "bar" }, strip, axis, make("p", { className: "quiet" }, note));

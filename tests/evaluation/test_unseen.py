@@ -1,0 +1,38 @@
+"""One value a region out of the test parts of several seeds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from urbankit.evaluation.unseen import by_region, out_of_sample, unseen
+
+
+def table(*rows: tuple[str, float, str]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["region_id", "prediction", "fold"])
+
+
+def test_of_a_regression_the_median_of_the_test_parts() -> None:
+    seen = table(("r1", 5, "test"), ("r1", 1, "test"), ("r1", 3, "test"), ("r1", 99, "train"), ("r2", 7, "test"))
+    seen = pd.concat([seen, table(("r2", 99, "validation"), ("r9", 99, "train"))])
+    found = by_region(seen, classified=False)
+    assert found.index.tolist() == ["r1", "r2"] and found["seeds"].tolist() == [3, 1]
+    np.testing.assert_array_equal(found["prediction"], [3, 7])
+    assert found.loc["r1", "spread"] == pytest.approx(2) and np.isnan(found.loc["r2", "spread"])
+    np.testing.assert_array_equal(out_of_sample(seen, np.array(["r3", "r2", "r1"]), False), [np.nan, 7, 3])
+    assert set(unseen(seen)["fold"]) == {"test"}
+
+
+def test_of_classes_the_commonest_and_of_equally_common_ones_the_lowest() -> None:
+    votes = table(*(("r1", code, "test") for code in (2, 0, 2)), ("r2", 1, "test"), ("r2", 0, "test"))
+    found = by_region(votes, classified=True)
+    np.testing.assert_array_equal(found["prediction"], [2, 0])
+    np.testing.assert_allclose(found["agreement"], [2 / 3, 1 / 2])
+    np.testing.assert_array_equal(out_of_sample(votes, np.array(["r2", "r4"]), True), [0, np.nan])
+
+
+def test_no_test_part_at_all() -> None:
+    nothing = table(("r1", 1, "train"))
+    for classified in (False, True):
+        np.testing.assert_array_equal(out_of_sample(nothing, np.array(["r1"]), classified), [np.nan])
