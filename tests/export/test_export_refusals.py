@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import geopandas as gpd
 import numpy as np
@@ -14,6 +15,7 @@ from shapely.geometry import Point
 from small_run import squares
 
 from urbankit import Run, UserError
+from urbankit.errors import UrbankitError
 from urbankit.export import geotiff
 from urbankit.export.contents import dimension_names, distinct
 from urbankit.export.export import UNFINISHED
@@ -214,6 +216,26 @@ def test_an_export_that_fails_makes_no_folder(make_run) -> None:
     run = make_run(dim=2000, tasks=())
     assert f"{run.path / 'export' / 'embeddings.gpkg'}: 2,000 columns" in refusal(run, "gpkg")
     assert not (run.path / "export").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "free", "full"),
+    [
+        (OSError("409600 requested and 262112 written"), 0, True),  # numpy
+        (RuntimeError("failed to execute insert : database or disk is full"), 1 << 30, True),  # SQLite, through GDAL
+        (OSError("Write failed. See previous exception for details."), 0, True),  # rasterio
+        (OSError("409600 requested and 262112 written"), 1 << 30, False),
+    ],
+)
+def test_a_full_disk_is_said_whichever_library_writes(make_run, monkeypatch, error, free: int, full: bool) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    run = make_run()
+    monkeypatch.setattr(np, "save", fail)
+    monkeypatch.setattr("urbankit.files.shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+    with pytest.raises(UrbankitError, match="the disk is full" if full else "262112 written"):
+        run.export("npy", what="embeddings")
 
 
 def test_the_record_says_where_files_are_from(make_run) -> None:

@@ -163,8 +163,6 @@ def _settings(crs: Any, resolution: float | None, formats: Sequence[str]) -> CRS
             problems.add(f"'{crs}' is not a CRS; give one such as EPSG:4326", key="--crs")
         else:
             if not (parsed.is_geographic or parsed.is_projected):
-                problems.add(
-                    f"'{crs}' ({parsed.name}) is not of places on a map; give one such as EPSG:4326", key="--crs"
-                )
+                problems.add(f"'{crs}' ({parsed.name}) is not of maps; give one such as EPSG:4326", key="--crs")
     problems.raise_if_any()
     return parsed
