@@ -50,7 +50,8 @@ def write(contents: Contents, paths: Sequence[Path], resolution: float | None) -
     grid.check(len(contents.columns), metres)
     # The last row is of cells outside regions, which -1 finds.
     values = np.vstack([contents.numbers(), np.full((1, len(contents.columns)), np.nan)]).astype(np.float32)
-    columns, has_cells = np.ascontiguousarray(values.T), np.zeros(len(values), bool)
+    columns = np.ascontiguousarray(values.T)
+    has_cells: NDArray[np.bool_] = np.zeros(len(values), bool)
     with whole(path) as temporary, rasterio.open(temporary, "w", **grid.profile(len(contents.columns))) as raster:
         raster.update_tags(**_tags(contents, metres))
         for band, name in enumerate(contents.columns, start=1):
