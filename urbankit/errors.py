@@ -95,7 +95,7 @@ def unwritable(folder: Path, what: str, error: OSError) -> UrbankitError:
         return RunError(f"{folder}: the disk is full; make room and run again.")
     if folder.exists() and not folder.is_dir():
         return UserError(f"{folder}: is a file, not a folder. Choose another --out.")
-    return UserError(f"{folder}: {what} cannot be written ({error.strerror}). Choose another --out.")
+    return UserError(f"{folder}: {what} cannot be written ({error.strerror or error}). Choose another --out.")
 
 
 def closest(name: str, known: Iterable[str]) -> str:

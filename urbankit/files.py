@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,9 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
+
+FULL = 1 << 16
+"""Bytes that are left on a full disk, at most: less than libraries write at once."""
 
 
 @contextmanager
@@ -36,12 +40,19 @@ def whole(path: str | Path) -> Iterator[Path]:
             os.fsync(stream.fileno())
         temporary.replace(path)
     except Exception as error:
-        text = os.strerror(errno.ENOSPC)
-        if getattr(error, "errno", None) == errno.ENOSPC or text in str(error):
-            raise OSError(errno.ENOSPC, text, str(path)) from error
+        if _is_full(path.parent, error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _is_full(folder: Path, error: Exception) -> bool:
+    """Whether `error` is that of a full disk, which numpy, SQLite and GDAL each say in other words."""
+    said = os.strerror(errno.ENOSPC), "disk is full"
+    if getattr(error, "errno", None) == errno.ENOSPC or any(text in str(error) for text in said):
+        return True
+    return isinstance(error, OSError | RuntimeError) and shutil.disk_usage(folder).free < FULL
 
 
 def _umask() -> int:

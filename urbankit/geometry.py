@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import geopandas as gpd
+    from pyproj import CRS
 
 
 def lonlat(geometry: gpd.GeoSeries) -> NDArray[np.float64]:
     """Centroids [N, 2] in degrees, longitude first; NaN for an empty geometry, and everywhere without a CRS."""
     if geometry.crs is None:
         return np.full((len(geometry), 2), np.nan)
-    centroid = in_metres(geometry).centroid.to_crs("EPSG:4326")
+    centroid = in_plane(geometry).centroid.to_crs("EPSG:4326")
     return np.column_stack([centroid.x, centroid.y])
 
 
@@ -25,17 +26,23 @@ def side_m(geometry: gpd.GeoSeries) -> float:
     """
     from scipy.spatial import cKDTree
 
-    plane = in_metres(geometry)
+    plane = in_plane(geometry)
+    metres = 1.0 if plane.crs is None else unit(plane.crs)
     plane = plane[~(plane.isna() | plane.is_empty)]
     area = plane.area.to_numpy()
     if len(area) and np.median(area) > 0:
-        return float(np.sqrt(np.median(area)))
+        return float(np.sqrt(np.median(area))) * metres
     centre = np.unique(np.column_stack([plane.centroid.x, plane.centroid.y]), axis=0)
     if len(centre) < 2:
         return float("nan")
-    return float(np.median(cKDTree(centre).query(centre, k=2)[0][:, 1]))
+    return float(np.median(cKDTree(centre).query(centre, k=2)[0][:, 1])) * metres
 
 
-def in_metres(geometry: gpd.GeoSeries) -> gpd.GeoSeries:
+def unit(crs: CRS) -> float:
+    """What one unit of `crs` is: metres of a projected CRS, radians of a geographic one."""
+    return float(crs.axis_info[0].unit_conversion_factor)
+
+
+def in_plane(geometry: gpd.GeoSeries) -> gpd.GeoSeries:
     """The geometry in a projected CRS: its own, or of one in degrees an equal-area one of the whole Earth."""
     return geometry.to_crs("EPSG:6933") if geometry.crs is not None and geometry.crs.is_geographic else geometry

@@ -73,9 +73,10 @@ def _kept(path: Path) -> str:
             return str(kept["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
+    began = time.time()
     found = hash_file(path)
-    # What was changed just now may change again without its times telling.
-    if _state(path) == state and time.time() - max(state[1:3]) / 1e9 > SETTLED:
+    # What had changed just before it was read may change while it is read without its times telling.
+    if _state(path) == state and began - max(state[1:3]) / 1e9 > SETTLED:
         with suppress(OSError):  # then it is read again the next time
             write_json(note, {"file": str(path), "state": state, "sha256": found})
     return found

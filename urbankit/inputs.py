@@ -99,7 +99,9 @@ def changed_files(before: dict[str, dict[str, str]], now: dict[str, dict[str, st
         was, read = before.get(key, {}), now.get(key, {})
         if [*was.values()] != [*read.values()]:
             others = [path for path, digest in read.items() if digest not in was.values()]
-            changed.append(f"{key} reads {', '.join(others) if others else 'fewer files'}")
+            gone = [path for path, digest in was.items() if digest not in read.values()]
+            said = ", ".join(others) or ("no more " + ", ".join(gone) if gone else "the same files in another order")
+            changed.append(f"{key} reads {said}")
     return changed
 
 

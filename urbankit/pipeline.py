@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,22 +72,27 @@ class _Run:
         self.checkpoints = folder / "checkpoints"
         self.folds = recipe.evaluation.folds if "folds" in recipe.evaluation.splits else None
         self.existed = folder.exists()
+        self.before: dict[str, Any] | None = None  # the manifest of the run that is resumed
+        self.accepted = False  # whether its inputs are right
         self.manifest = self._open(resume)
 
     def all_stages(self) -> None:
-        """All stages; a run that wrong input stops before it has trained leaves its folder as it was."""
+        """All stages; a run that wrong input stops before it has trained, or goes on, leaves its folder as it was."""
         try:
             self._all_stages()
         except BaseException as error:
             trained = self.checkpoints.exists() or (self.folder / "embeddings.parquet").exists()
-            if isinstance(error, UserError) and "resumed" not in self.manifest and not trained:
+            untouched = not self.accepted or (self.before is None and not trained)
+            if isinstance(error, UserError) and untouched:
                 self._undo()
             else:
                 self._end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
             raise
 
     def _undo(self) -> None:
-        if self.folder.is_dir():
+        if self.before is not None:
+            write_json(self.folder / "manifest.json", self.before)
+        elif self.folder.is_dir():
             for name in ("manifest.json", "recipe.yaml"):
                 (self.folder / name).unlink(missing_ok=True)
             if not self.existed:
@@ -119,6 +125,7 @@ class _Run:
         if self.recipe.transfer is not None:
             with self._stage("transfer"):
                 zero_shot = self._transfer(method, inputs, tasks, self.recipe.transfer)
+        self.accepted = True
         with self._stage("pretrain"):
             history = [] if zero_shot else self._pretrain(method)
         with self._stage("embed"):
@@ -174,6 +181,7 @@ class _Run:
                     f"{self.folder}: --resume needs the recipe that the run began with, {self.folder / 'recipe.yaml'}; "
                     "this one differs. Run that file, or choose another --out."
                 )
+            self.before = deepcopy(before)
             write_text(self.folder / "recipe.yaml", self.recipe.to_yaml())
             return before | {"status": "running", "notes": [], "resumed": before.get("resumed", 0) + 1}
         try:

@@ -15,6 +15,7 @@ from pyproj import Geod
 
 from urbankit import Recipe, Run, run
 from urbankit.files import read_json, write_json
+from urbankit.report.subject import Subject
 
 SETS = [
     "city.demo.regions=30",
@@ -110,6 +111,16 @@ def test_without_its_city_a_run_answers_with_what_it_wrote(copied: Path) -> None
     assert "The city has changed since the run" in shown.stderr and "population_density" in shown.stdout
     answer = json.loads(ask("clusters", copied, "-k", 2, "--json").stdout)
     assert len(answer["clusters"]) == 2 and answer["missing"]
+
+
+def test_a_city_that_is_gone_is_not_prepared_for_an_answer(copied: Path, tmp_path: Path) -> None:
+    """Which would take minutes of a large one; a report does it."""
+    gone = {"city_folder": str(tmp_path / "gone")}
+    write_json(copied / "manifest.json", read_json(copied / "manifest.json") | gone)
+    subject = Subject.of(Run.open(copied), prepare=False)
+    assert subject.city is None and f"{tmp_path / 'gone'}: is no prepared city" in " ".join(subject.missing)
+    assert Subject.of(Run.open(copied)).city is not None
+    assert "The city cannot be had any more" in ask("clusters", copied, "-k", 2).stderr
 
 
 def test_a_run_cut_short(copied: Path) -> None:

@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import rasterio
+from rasterio.features import rasterize
 from small_run import ODD, squares
 
+from urbankit.export import geotiff
 from urbankit.runfolder import Run
 
 
@@ -143,6 +145,31 @@ def test_geotiff_in_other_units(make_run, crs: str, resolution: float) -> None:
         plane = corner.to_crs("EPSG:32618" if crs != "EPSG:3857" else crs)
         assert plane[0].distance(plane[1]) == pytest.approx(resolution, rel=0.01)
         assert plane[0].distance(plane[2]) == pytest.approx(resolution, rel=0.01)
+
+
+def test_the_default_resolution_is_in_metres_whatever_the_unit(make_run) -> None:
+    run = make_run()
+    [(path, notes)] = run.export("geotiff", what="embeddings", crs="EPSG:2263")
+    assert "resolution 200 m, since a median region is 1,000 m wide" in " ".join(notes)
+    with rasterio.open(path) as raster:
+        assert raster.res[0] == pytest.approx(200 / 0.3048, rel=1e-4)
+
+
+def test_a_raster_of_many_rows_of_tiles_is_that_of_one(make_run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Strips are put together without a seam: the grid is what rasterising it at once gives."""
+    regions = squares()
+    regions["geometry"] = regions.geometry.rotate(17, origin=(583_000, 4_507_000)).simplify(1)
+    regions.loc[4, "geometry"] = None
+    run = make_run(regions)
+    [(path, _)] = run.export("geotiff", what="embeddings", resolution=5)
+    with rasterio.open(path) as raster:
+        assert raster.height > 2 * geotiff.TILE and raster.block_shapes[0] == (geotiff.TILE, geotiff.TILE)
+        there = regions.geometry.notna().to_numpy()
+        pairs = zip(regions.geometry[there], np.flatnonzero(there), strict=True)
+        whole = rasterize(pairs, raster.shape, fill=-1, transform=raster.transform, dtype="int32")
+        for band in (1, 5):
+            expected = np.where(whole < 0, np.nan, run.vectors[whole, band - 1])
+            np.testing.assert_array_equal(raster.read(band), expected.astype(np.float32))
 
 
 def test_regions_without_a_cell_are_named(make_run) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import geopandas as gpd
 import numpy as np
@@ -14,8 +15,10 @@ from shapely.geometry import Point
 from small_run import squares
 
 from urbankit import Run, UserError
+from urbankit.errors import UrbankitError
 from urbankit.export import geotiff
 from urbankit.export.contents import dimension_names, distinct
+from urbankit.export.export import UNFINISHED
 
 
 def refusal(run: Run, *args: object, **options: object) -> str:
@@ -32,6 +35,7 @@ def test_every_mistake_of_a_call_is_said(make_run) -> None:
     assert "--resolution: 0 is not" in refusal(run, "geotiff", resolution=0.0)
     assert "goes with --to geotiff" in refusal(run, "csv", resolution=10.0)
     assert "--crs: 'EPSG:0' is not a CRS" in refusal(run, "csv", crs="EPSG:0")
+    assert "is not of maps" in refusal(run, "csv", crs="EPSG:4978"), "it is of the whole Earth, in three dimensions"
     assert "names nothing" in refusal(run, [])
     assert not (run.path / "export").exists()
 
@@ -180,6 +184,58 @@ def test_no_file_is_left_half_written(make_run, monkeypatch: pytest.MonkeyPatch)
     assert sorted(p.name for p in (run.path / "export").iterdir()) == [
         "embeddings.json", "embeddings.npy", "exports.json",
     ]  # fmt: skip
+
+
+def test_a_kill_leaves_an_export_that_goes_on(make_run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed between the note of a file and the file, and while files are written: no --force, and nothing is left."""
+    run = make_run()
+    run.export("csv", what="embeddings")
+    folder = run.path / "export"
+    first = (folder / "embeddings.csv").read_text()
+    plain = Path.replace
+
+    def killed(self: Path, target: Path) -> Path:
+        if self.name == "embeddings.csv":
+            raise KeyboardInterrupt
+        return plain(self, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run.export("csv", what="embeddings", crs="EPSG:4326")
+    (folder / UNFINISHED).mkdir()
+    (folder / UNFINISHED / ".embeddings-half.csv").write_text("ha")
+    assert (folder / "embeddings.csv").read_text() == first
+    run.export("csv", what="embeddings")
+    assert sorted(path.name for path in folder.iterdir()) == ["embeddings.csv", "exports.json"]
+    (folder / "embeddings.csv").write_text("mine")
+    assert "not as an export left it" in refusal(run, "csv")
+
+
+def test_an_export_that_fails_makes_no_folder(make_run) -> None:
+    run = make_run(dim=2000, tasks=())
+    assert f"{run.path / 'export' / 'embeddings.gpkg'}: 2,000 columns" in refusal(run, "gpkg")
+    assert not (run.path / "export").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "free", "full"),
+    [
+        (OSError("409600 requested and 262112 written"), 0, True),  # numpy
+        (RuntimeError("failed to execute insert : database or disk is full"), 1 << 30, True),  # SQLite, through GDAL
+        (OSError("Write failed. See previous exception for details."), 0, True),  # rasterio
+        (OSError("409600 requested and 262112 written"), 1 << 30, False),
+    ],
+)
+def test_a_full_disk_is_said_whichever_library_writes(make_run, monkeypatch, error, free: int, full: bool) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    run = make_run()
+    monkeypatch.setattr(np, "save", fail)
+    monkeypatch.setattr("urbankit.files.shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+    with pytest.raises(UrbankitError, match="the disk is full" if full else "262112 written"):
+        run.export("npy", what="embeddings")
 
 
 def test_the_record_says_where_files_are_from(make_run) -> None:

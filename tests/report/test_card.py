@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from huggingface_hub import EvalResult, ModelCard
 
 from urbankit import Run
@@ -68,6 +69,29 @@ def test_lost_floors_are_said_plainly(make_run) -> None:
     write_metrics(run.path, records("density", {"urbanmmcl": 0.9, "floor:mean": 0.1, "floor:location": 0.3}))
     card = model_card(Run.open(run.path), city)
     assert "is better than every floor (best: location (0.305 ± 0.007))" in card and "does not beat" not in card
+
+
+def test_floors_that_lead_by_another_metric_are_said_too(make_run) -> None:
+    run, city = make_run()
+    first = records("use", {"urbanmmcl": 0.5, "floor:mean": 0.1, "floor:location": 0.2}, "macro_f1")
+    other = records("use", {"urbanmmcl": 0.5, "floor:mean": 0.7, "floor:location": 0.4}, "weighted_f1")
+    write_metrics(run.path, [*first, *other])
+    limits = model_card(Run.open(run.path), city).split("## Limits")[1]
+    assert (
+        "macro-F1 0.505 ± 0.007 is better than every floor (best: location (0.205 ± 0.007)). "
+        "By weighted F1, 0.505 ± 0.007, it **does not beat** mean (0.705 ± 0.007).\n"
+    ) in limits
+
+
+def test_protocols_are_those_of_the_recipe(make_run) -> None:
+    run, city = make_run()
+    write_metrics(run.path, records("density", {"urbanmmcl": 0.5}))
+    assert "blocks of a 10 × 10 grid over the city, each wholly in one part (60/20/20 %)" in model_card(run, city)
+    changed = yaml.safe_load((run.path / "recipe.yaml").read_text())
+    changed["evaluation"] |= {"blocks": 6, "fractions": [0.7, 0.1, 0.2]}
+    (run.path / "recipe.yaml").write_text(yaml.safe_dump(changed))
+    card = model_card(Run.open(run.path), city)
+    assert "blocks of a 6 × 6 grid over the city, each wholly in one part (70/10/20 %)" in card
 
 
 def test_smaller_is_better_where_only_errors_were_recorded(make_run) -> None:

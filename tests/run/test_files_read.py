@@ -15,7 +15,7 @@ from urbankit import testing
 from urbankit.bench.cells import Store
 from urbankit.bench.suite import load_plan
 from urbankit.errors import UserError
-from urbankit.inputs import files_read
+from urbankit.inputs import changed_files, files_read
 from urbankit.pipeline import run
 from urbankit.progress import Progress
 from urbankit.recipe.schema import Recipe
@@ -65,8 +65,23 @@ def test_a_resumed_run_needs_the_files_that_it_began_with(small, tmp_path):
     write_table(tmp_path / "table.csv", first=1)
     with pytest.raises(UserError, match=r"changed since this run began: modalities\.alpha reads .*table\.csv\. Put"):
         again(resume=True)
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text()) == manifest, "what is done stays so"
     write_table(tmp_path / "table.csv")
     again(resume=True)
+
+
+def test_what_is_said_of_changed_files():
+    before = {"modalities.a": {"x": "1", "y": "2"}, "modalities.b": {"z": "3"}}
+    assert changed_files(before, before) == []
+    assert changed_files(before, {"modalities.a": {"moved": "1", "y": "2"}, "modalities.b": {"z": "3"}}) == []
+    now = {"modalities.a": {"x": "1", "y": "9"}, "modalities.c": {"w": "4"}}
+    assert changed_files(before, now) == [
+        "modalities.a reads y",
+        "modalities.b reads no more z",
+        "modalities.c reads w",
+    ]
+    swapped = {"modalities.a": {"y": "2", "x": "1"}, "modalities.b": {"z": "3"}}
+    assert changed_files(before, swapped) == ["modalities.a reads the same files in another order"]
 
 
 def test_a_bench_knows_runs_and_floors_by_the_content_of_files(small, tmp_path):

@@ -28,7 +28,7 @@ def clusters(
 
     opened = Run.open(run)
     opened.vectors  # noqa: B018  a run without embeddings says so before its city is looked for
-    subject = Subject.of(opened)
+    subject = Subject.of(opened, prepare=False)
     found = answers.clusters(subject, k)
     if out is not None:
         with whole(out) as temporary:

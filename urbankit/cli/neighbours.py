@@ -29,7 +29,7 @@ def neighbours(
 
     opened = Run.open(run)
     opened.vectors  # noqa: B018  a run without embeddings says so before its city is looked for
-    subject = Subject.of(opened)
+    subject = Subject.of(opened, prepare=False)
     table = answers.neighbours(subject, region, k, view)
     if as_json:
         rows = [plain_json(row) for row in table.to_dict("records")]

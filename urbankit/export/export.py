@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,6 +13,7 @@ from urbankit.errors import Problem, Problems, UserError, closest, unwritable
 from urbankit.export import csv_table, geopackage, geoparquet, geotiff, numpy_arrays
 from urbankit.export.contents import Contents, embeddings, predictions
 from urbankit.export.record import Record
+from urbankit.files import locked
 
 if TYPE_CHECKING:
     from pyproj import CRS
@@ -17,6 +21,8 @@ if TYPE_CHECKING:
     from urbankit.runfolder import Run
 
 WHAT: dict[str, Callable[[Run], Contents]] = {"embeddings": embeddings, "predictions": predictions}
+
+UNFINISHED = ".export"
 
 
 class Exported(NamedTuple):
@@ -61,8 +67,7 @@ def export(
     folder = Path(out) if out is not None else run.path / "export"
     if (folder / "manifest.json").exists():
         raise UserError(Problem("is a run folder, whose files an export would replace; choose another --out", folder))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with _unfinished(folder) as unfinished:
         record = Record(folder)
         jobs = [(one, FORMATS[name]) for one in wanted for name in names]
         record.check([file.format(what=one) for one, format_ in jobs for file in format_.files], force=force)
@@ -70,19 +75,41 @@ def export(
         for one in wanted:
             contents = WHAT[one](run).to_crs(target)
             for name in names:
-                written += _write(contents, FORMATS[name], folder, record, resolution)
-    except OSError as error:
-        raise unwritable(folder, "the export", error) from None
+                written += _write(contents, FORMATS[name], unfinished, record, resolution)
     return written
 
 
+@contextmanager
+def _unfinished(folder: Path) -> Iterator[Path]:
+    """A folder in `folder` for files that are being written; it is gone afterwards, and so is what a kill left in it.
+
+    Exports into one `folder` take turns.
+    """
+    existed, unfinished = folder.exists(), folder / UNFINISHED
+    try:
+        with locked(unfinished / "lock"):
+            try:
+                for left in set(unfinished.iterdir()) - {unfinished / "lock"}:
+                    left.unlink()
+                yield unfinished
+            finally:
+                shutil.rmtree(unfinished)
+                if not existed and not any(folder.iterdir()):
+                    folder.rmdir()
+    except OSError as error:
+        raise unwritable(folder, "the export", error) from None
+
+
 def _write(
-    contents: Contents, format_: Format, folder: Path, record: Record, resolution: float | None
+    contents: Contents, format_: Format, unfinished: Path, record: Record, resolution: float | None
 ) -> list[Exported]:
-    paths = [folder / file.format(what=contents.what) for file in format_.files]
-    notes = format_.write(contents, paths, resolution)
-    for path in paths:
-        record.add(path, contents.facts)
+    made = [unfinished / file.format(what=contents.what) for file in format_.files]
+    try:
+        notes = format_.write(contents, made, resolution)
+    except UserError as error:
+        file = record.folder / made[0].name
+        raise UserError(replace(problem, file=file) for problem in error.problems) from None
+    paths = [record.move(path, contents.facts) for path in made]
     return [Exported(path, tuple(notes) if path is paths[0] else ()) for path in paths]
 
 
@@ -134,5 +161,8 @@ def _settings(crs: Any, resolution: float | None, formats: Sequence[str]) -> CRS
             parsed = CRS.from_user_input(crs)
         except CRSError:
             problems.add(f"'{crs}' is not a CRS; give one such as EPSG:4326", key="--crs")
+        else:
+            if not (parsed.is_geographic or parsed.is_projected):
+                problems.add(f"'{crs}' ({parsed.name}) is not of maps; give one such as EPSG:4326", key="--crs")
     problems.raise_if_any()
     return parsed

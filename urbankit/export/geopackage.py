@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from urbankit.errors import Problem, UserError
+from urbankit.errors import UserError
 from urbankit.files import whole
 
 if TYPE_CHECKING:
@@ -21,11 +21,8 @@ def write(contents: Contents, paths: Sequence[Path], resolution: float | None) -
     [path] = paths
     if len(contents.columns) + 1 > MOST_COLUMNS:
         raise UserError(
-            Problem(
-                f"{len(contents.columns):,} columns are more than a GeoPackage holds ({MOST_COLUMNS - 1:,}); "
-                "use --to geoparquet",
-                path,
-            )
+            f"{len(contents.columns):,} columns are more than a GeoPackage holds ({MOST_COLUMNS - 1:,}); "
+            "use --to geoparquet"
         )
     with whole(path) as temporary:
         temporary.unlink()  # GDAL creates a data set where there is no file, and refuses an empty one

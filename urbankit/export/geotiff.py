@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from urbankit.errors import Problem, UserError
+from urbankit.errors import UserError
 from urbankit.files import whole
-from urbankit.geometry import side_m
+from urbankit.geometry import side_m, unit
 
 if TYPE_CHECKING:
     import geopandas as gpd
     from pyproj import CRS
+    from rasterio.windows import Window
 
     from urbankit.export.contents import Contents
 
@@ -43,22 +44,26 @@ def write(contents: Contents, paths: Sequence[Path], resolution: float | None) -
     [path] = paths
     shapes = contents.frame.geometry
     if shapes.crs is None:
-        raise UserError(Problem("the run's regions have no CRS, without which there is no raster", path))
-    metres, notes = _resolution(contents, resolution, path)
-    grid = Grid.over(shapes, metres, path)
-    grid.check(len(contents.columns), metres, path)
-    region = grid.region(shapes)
-    notes += _without_cells(contents, region)
+        raise UserError("the run's regions have no CRS, without which there is no raster")
+    metres, notes = _resolution(contents, resolution)
+    grid = Grid.over(shapes, metres)
+    grid.check(len(contents.columns), metres)
+    # The last row is of cells outside regions, which -1 finds.
     values = np.vstack([contents.numbers(), np.full((1, len(contents.columns)), np.nan)]).astype(np.float32)
+    columns = np.ascontiguousarray(values.T)
+    has_cells: NDArray[np.bool_] = np.zeros(len(values), bool)
     with whole(path) as temporary, rasterio.open(temporary, "w", **grid.profile(len(contents.columns))) as raster:
         raster.update_tags(**_tags(contents, metres))
         for band, name in enumerate(contents.columns, start=1):
-            raster.write(values[region, band - 1], band)
             raster.set_band_description(band, name)
             if name in contents.classes:
                 raster.update_tags(band, classes=json.dumps(contents.classes[name], ensure_ascii=False))
+        for window, region in grid.strips(shapes):
+            has_cells[region] = True
+            for band, column in enumerate(columns, start=1):
+                raster.write(column[region], band, window=window)
     size = f"{grid.width:,} × {grid.height:,} cells, {len(contents.columns)} bands"
-    return [f"{size}, {grid.crs.to_string()}", *notes]
+    return [f"{size}, {grid.crs.to_string()}", *notes, *_without_cells(contents, has_cells[:-1])]
 
 
 @dataclass(frozen=True)
@@ -74,43 +79,57 @@ class Grid:
     height: int
 
     @classmethod
-    def over(cls, shapes: gpd.GeoSeries, metres: float, path: Path) -> Grid:
+    def over(cls, shapes: gpd.GeoSeries, metres: float) -> Grid:
         """The grid of cells of `metres` that covers `shapes`, in their CRS."""
         left, low, right, high = shapes.total_bounds
         if not np.isfinite([left, low, right, high]).all():
-            raise UserError(Problem(f"the regions cannot be projected to {shapes.crs.to_string()}; check --crs", path))
+            raise UserError(f"the regions cannot be projected to {shapes.crs.to_string()}; check --crs")
         dx, dy = _cell(shapes.crs, metres, (low + high) / 2)
         # A point on a line still needs a cell, hence one more than the ceiling where there is no extent.
         columns, first = _lines(left, right, dx)
         rows, bottom = _lines(low, high, dy)
         return cls(shapes.crs, first * dx, (bottom + rows) * dy, dx, dy, columns, rows)
 
-    def check(self, bands: int, metres: float, path: Path) -> None:
+    def check(self, bands: int, metres: float) -> None:
         """Raises `UserError` where `bands` of it are larger than `MAX_BYTES`, with a resolution that is not."""
         size = self.width * self.height * bands * 4
         if size > MAX_BYTES:
             enough = _round_up(metres * math.sqrt(size / MAX_BYTES) * 1.01)
             raise UserError(
-                Problem(
-                    f"{bands} bands of {self.width:,} × {self.height:,} cells of {metres:g} m are "
-                    f"{size / 1e9:,.1f} GB, more than {MAX_BYTES / 1e9:g} GB; choose --resolution {enough:g} or more",
-                    path,
-                )
+                f"{bands} bands of {self.width:,} × {self.height:,} cells of {metres:g} m are "
+                f"{size / 1e9:,.1f} GB, more than {MAX_BYTES / 1e9:g} GB; choose --resolution {enough:g} or more"
             )
 
-    def region(self, shapes: gpd.GeoSeries) -> NDArray[np.int32]:
-        """The row in `shapes` of the one that each cell's centre lies in, -1 outside them; [height, width]."""
-        from rasterio.features import rasterize
+    def strips(self, shapes: gpd.GeoSeries) -> Iterator[tuple[Window, NDArray[np.int32]]]:
+        """Row by row of tiles, the row in `shapes` of the one that each cell's centre lies in, -1 outside them.
 
-        there = ~(shapes.isna() | shapes.is_empty).to_numpy()
-        pairs = zip(shapes[there], np.flatnonzero(there), strict=True)
-        return rasterize(pairs, (self.height, self.width), fill=-1, transform=self.transform, dtype="int32")
+        However fine the grid is, no more of it than one row of tiles is held at a time.
+        """
+        from rasterio.features import rasterize
+        from rasterio.windows import Window
+
+        bounds = shapes.bounds  # NaN of what is missing or empty, which is then in no strip
+        low, high = bounds["miny"].to_numpy(), bounds["maxy"].to_numpy()
+        for first in range(0, self.height, TILE):
+            window = Window(0, first, self.width, min(TILE, self.height - first))
+            top, bottom = self.top - first * self.dy, self.top - (first + window.height) * self.dy
+            here = np.flatnonzero((low <= top) & (high >= bottom))
+            shape = (window.height, self.width)
+            if not len(here):
+                yield window, np.full(shape, -1, np.int32)
+                continue
+            pairs = zip(shapes.iloc[here], here, strict=True)
+            transform = self._from(top)
+            yield window, rasterize(pairs, shape, fill=-1, transform=transform, dtype="int32")
 
     @property
     def transform(self) -> Any:
+        return self._from(self.top)
+
+    def _from(self, top: float) -> Any:
         from rasterio.transform import from_origin
 
-        return from_origin(self.left, self.top, self.dx, self.dy)
+        return from_origin(self.left, top, self.dx, self.dy)
 
     def profile(self, bands: int) -> dict[str, Any]:
         return {
@@ -121,26 +140,25 @@ class Grid:
         }  # fmt: skip
 
 
-def _resolution(contents: Contents, resolution: float | None, path: Path) -> tuple[float, list[str]]:
+def _resolution(contents: Contents, resolution: float | None) -> tuple[float, list[str]]:
     """Metres of a cell, and a note of where they are from unless they were asked for."""
     if resolution is not None:
         return resolution, []
     side = side_m(contents.frame.geometry)
     if not side > 0:
-        raise UserError(Problem("the regions' size says no resolution; give --resolution in metres", path))
+        raise UserError("the regions' size says no resolution; give --resolution in metres")
     metres = _round_down(side / CELLS_A_SIDE)
     return metres, [f"resolution {metres:g} m, since a median region is {side:,.0f} m wide; --resolution sets another"]
 
 
 def _cell(crs: CRS, metres: float, latitude: float) -> tuple[float, float]:
-    """The width and height of a square of `metres` in units of `crs`; of degrees, at `latitude`."""
+    """The width and height of a square of `metres` in units of `crs`; of a geographic one, at `latitude`."""
     if crs.is_geographic:
         assert crs.ellipsoid is not None  # a geographic CRS is on one
-        degree = math.radians(1) * crs.ellipsoid.semi_major_metre
-        dx = metres / (degree * max(math.cos(math.radians(latitude)), 1e-6))
+        degree = unit(crs) * crs.ellipsoid.semi_major_metre
+        dx = metres / (degree * max(math.cos(unit(crs) * latitude), 1e-6))
         return dx, metres / degree
-    unit = crs.axis_info[0].unit_conversion_factor
-    return metres / unit, metres / unit
+    return metres / unit(crs), metres / unit(crs)
 
 
 def _lines(low: float, high: float, step: float) -> tuple[int, int]:
@@ -149,10 +167,10 @@ def _lines(low: float, high: float, step: float) -> tuple[int, int]:
     return max(last - first, 1), first
 
 
-def _without_cells(contents: Contents, region: NDArray[np.int32]) -> list[str]:
+def _without_cells(contents: Contents, has_cells: NDArray[np.bool_]) -> list[str]:
     from urbankit.city.wording import some
 
-    lost = np.setdiff1d(np.arange(len(contents.frame)), region)
+    lost = np.flatnonzero(~has_cells)
     if not len(lost):
         return []
     names = some(contents.region_ids[i] for i in lost)

@@ -13,7 +13,10 @@ NAME = "exports.json"
 
 
 class Record:
-    """`exports.json` of a folder: the SHA-256 of each file that an export wrote there, and where it was from."""
+    """`exports.json` of a folder: the SHA-256 of each file that an export wrote there, and where it was from.
+
+    `before` is that of the export whose place the file took, since a kill may come between the note and the file.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -26,14 +29,26 @@ class Record:
             path = self.folder / name
             if path.is_dir():
                 problems.add("is a folder; choose another --out", file=path)
-            elif path.exists() and not force and self.files.get(name, {}).get("sha256") != hash_file(path):
+            elif path.exists() and not force and self._known(path) is None:
                 problems.add("is there, and not as an export left it; choose another --out, or --force", file=path)
         problems.raise_if_any()
 
-    def add(self, path: Path, facts: Mapping[str, str]) -> None:
-        """Note the file `path` of the folder."""
-        self.files[path.name] = {"sha256": hash_file(path), **facts}
+    def move(self, made: Path, facts: Mapping[str, str]) -> Path:
+        """Note the file `made` and move it into the folder; where it is then."""
+        path = self.folder / made.name
+        noted = {"sha256": hash_file(made), **facts}
+        if path.exists() and (before := self._known(path)):
+            noted["before"] = before
+        self.files[path.name] = noted
         write_json(self.folder / NAME, self.files)
+        made.replace(path)
+        return path
+
+    def _known(self, path: Path) -> str | None:
+        """The SHA-256 of a file of the folder, None where no export wrote it so."""
+        noted = self.files.get(path.name, {})
+        digest = hash_file(path) if noted else None
+        return digest if digest in (noted.get("sha256"), noted.get("before")) else None
 
     def _read(self) -> dict[str, dict[str, Any]]:
         """The record; empty where there is none, or one that nobody can read and that therefore vouches for nothing."""

@@ -32,10 +32,10 @@ vectors = UrbanEmbedding(run).fit_transform(run.embeddings[["region_id"]])  # [r
 Without urbankit: `geopandas.read_parquet("embeddings.parquet")`. For other tools: `urbankit export . --to gpkg`."""
 
 PROTOCOLS = {
-    "random": "regions in 60 % training, 20 % validation and 20 % test parts, so that a test region mostly has "
-    "training regions beside it",
-    "spatial": "blocks of a 10 × 10 grid over the city, each wholly in one part, 60/20/20; what to expect of a part of "
-    "the city without labels",
+    "random": "regions in training, validation and test parts ({shares} %), so that a test region mostly has training "
+    "regions beside it",
+    "spatial": "blocks of a {blocks} × {blocks} grid over the city, each wholly in one part ({shares} %); what to "
+    "expect of a part of the city without labels",
     "folds": "a fixed probe on the frozen embedding, each fold predicted from the others; every region is tested, and "
     "there is no validation part",
     "all": "no label of this city was seen; what predicts was fitted to another city's",
@@ -185,7 +185,7 @@ def _training(run: Run) -> str:
 def _results(table: ResultsTable | None) -> str:
     if table is None:
         return "None: the run has no task, or did not come to its end."
-    lines = ["Mean ± sample standard deviation over seeds, in the target's own units; the best of a column in bold."]
+    lines = ["Mean ± sample standard deviation over seeds, errors in the target's units; the best of a column in bold."]
     for section in table.sections:
         heads = [escape(section.task), *(f"{protocol_label(s)}, {label(s, metric)}" for s, metric in section.columns)]
         rows = [
@@ -200,10 +200,12 @@ def _limits(run: Run, city: City | None, table: ResultsTable | None) -> Iterator
     if table is not None:
         for section in table.sections:
             yield from _verdicts(section)
-        yield "These comparisons are by the first metric of a split; the tables above have the others."
+        yield "A split is judged by its first metric; others are named where a floor is as good by them or better."
+        asked = run.recipe.evaluation
+        shares = "/".join(f"{100 * share:g}" for share in asked.fractions)
         for split in table.splits:
             yield f"Test protocol, {escape(protocol_label(split))}" + (
-                f": {PROTOCOLS[split]}." if split in PROTOCOLS else "."
+                f": {PROTOCOLS[split].format(shares=shares, blocks=asked.blocks)}." if split in PROTOCOLS else "."
             )
         seeds = table.metrics.groupby(["task", "model", "split"])["seed"].nunique().max()
         if seeds == 1:
@@ -219,31 +221,48 @@ def _limits(run: Run, city: City | None, table: ResultsTable | None) -> Iterator
 
 
 def _verdicts(section: Section) -> Iterator[str]:
-    """For each split, by its first metric, which floors a method does not beat."""
-    firsts: dict[str, int] = {}
+    """For each split, by its first metric, which floors a method does not beat, and by which others it does not."""
+    places: dict[str, list[int]] = {}
     for place, (split, _) in enumerate(section.columns):
-        firsts.setdefault(split, place)
+        places.setdefault(split, []).append(place)
     floors = [row for row in section.rows if row.is_floor]
-    for split, place in firsts.items():
-        metric = section.columns[place][1]
+    for split, (first, *others) in places.items():
         for method in (row for row in section.rows if not row.is_floor):
+            metric = section.columns[first][1]
             where = f"{escape(section.task)}, {protocol_label(split)}: {label(split, metric)}"
-            yield f"{where} {_verdict(method, floors, place, metric)}"
+            said = [f"{where} {_verdict(method, floors, first, metric)}"]
+            for place in others:
+                metric = section.columns[place][1]
+                if lost := _not_beaten(method, floors, place, metric):
+                    said.append(f"By {label(split, metric)}, {method.cells[place]}, it {lost}.")
+            yield " ".join(said)
 
 
 def _verdict(method: Row, floors: Sequence[Row], place: int, metric: str) -> str:
-    own = method.cells[place].mean
-    scored = [row for row in floors if np.isfinite(row.cells[place].mean)]
-    if not np.isfinite(own):
+    if not np.isfinite(method.cells[place].mean):
         return "is not defined on every seed."
+    scored = _best_first(floors, place, metric)
     if not scored:
         return f"{method.cells[place]}; there is no floor to compare it with."
-    sign = 1 if metric in HIGHER_IS_BETTER else -1
-    scored.sort(key=lambda row: -sign * row.cells[place].mean)
-    ahead = [row for row in scored if sign * (own - row.cells[place].mean) <= 0]
-    if not ahead:
-        return f"{method.cells[place]} is better than every floor (best: {_floor(scored[0], place)})."
-    return f"{method.cells[place]} **does not beat** " + ", ".join(_floor(row, place) for row in ahead) + "."
+    lost = _not_beaten(method, floors, place, metric)
+    won = f"is better than every floor (best: {_floor(scored[0], place)})"
+    return f"{method.cells[place]} {lost or won}."
+
+
+def _not_beaten(method: Row, floors: Sequence[Row], place: int, metric: str) -> str:
+    """Which floors are as good as the method or better; empty where none is."""
+    sign, own = _sign(metric), method.cells[place].mean
+    ahead = [row for row in _best_first(floors, place, metric) if sign * (own - row.cells[place].mean) <= 0]
+    return "**does not beat** " + ", ".join(_floor(row, place) for row in ahead) if ahead else ""
+
+
+def _best_first(floors: Sequence[Row], place: int, metric: str) -> list[Row]:
+    scored = [row for row in floors if np.isfinite(row.cells[place].mean)]
+    return sorted(scored, key=lambda row: -_sign(metric) * row.cells[place].mean)
+
+
+def _sign(metric: str) -> int:
+    return 1 if metric in HIGHER_IS_BETTER else -1
 
 
 def _floor(row: Row, place: int) -> str:

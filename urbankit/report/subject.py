@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from urbankit.errors import RunError, UserError
+from urbankit.errors import Problem, RunError, UserError
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -32,8 +32,10 @@ class Subject:
     missing: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, run: Run, city: City | None = None, progress: Progress | None = None) -> Subject:
-        """The subject of a report on `run`; its `city` is looked for unless it is given.
+    def of(
+        cls, run: Run, city: City | None = None, progress: Progress | None = None, *, prepare: bool = True
+    ) -> Subject:
+        """The subject of a report on `run`; its `city` is looked for unless it is given, as by `find_city`.
 
         Never an error of the run or the city: what cannot be read is named in `missing`.
         """
@@ -42,15 +44,15 @@ class Subject:
         if city is None and status != "done":  # with a city given, the run is at its report
             subject.missing.append(f"The run did not end well (status: {status}); this is what it had written by then.")
         if subject.city is None:
-            subject._find_city(progress)
+            subject._find_city(progress, prepare)
         subject._find_regions()
         if subject.city is not None:
             subject._find_tasks()
         return subject
 
-    def _find_city(self, progress: Progress | None) -> None:
+    def _find_city(self, progress: Progress | None, prepare: bool) -> None:
         try:
-            found = find_city(self.run, progress)
+            found = find_city(self.run, progress, prepare=prepare)
         except (UserError, RunError) as error:
             self.missing.append(f"The city cannot be had any more: {error}")
             return
@@ -78,10 +80,10 @@ class Subject:
             self.missing.append(f"The recipe's targets cannot be read: {error}")
 
 
-def find_city(run: Run, progress: Progress | None = None) -> City:
-    """The city of a run: the folder it was read from, or prepared anew as the recipe says where that is gone.
+def find_city(run: Run, progress: Progress | None = None, *, prepare: bool = True) -> City:
+    """The city of a run: the folder it was read from, or where that is gone prepared anew as the recipe says.
 
-    Raises `UserError` where it cannot be had.
+    Without `prepare`, which may take minutes, only the folder. Raises `UserError` where it cannot be had.
     """
     from urbankit.city.city import City
     from urbankit.inputs import prepare_city
@@ -91,6 +93,8 @@ def find_city(run: Run, progress: Progress | None = None) -> City:
         try:
             return City.open(folder)
         except UserError:
-            if run.recipe.city.prepared is not None:
+            if not prepare or run.recipe.city.prepared is not None:
                 raise
+    if not prepare and run.recipe.city.prepared is None:
+        raise UserError(Problem("the run does not say where its city is", run.path))
     return prepare_city(run.recipe, progress)
