@@ -55,10 +55,15 @@ class Run:
 
     @cached_property
     def recipe(self) -> Recipe:
-        """The resolved recipe of the run."""
+        """The resolved recipe of the run; the plugins and files that it names need not be here any more."""
         from urbankit.recipe.schema import Recipe
 
-        return Recipe.load(self._there("recipe.yaml"))
+        path = self._there("recipe.yaml")
+        try:
+            return Recipe.from_yaml(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            message = f"is not a recipe that this version of urbankit reads ({str(error).splitlines()[0]})"
+            raise UserError(Problem(f"{message}; run it anew in another folder", path)) from None
 
     @cached_property
     def manifest(self) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import yaml
 
 from urbankit import Recipe, Run, run
+from urbankit.errors import UserError
 from urbankit.files import read_json, write_json
 from urbankit.report.subject import Subject
 
@@ -72,6 +75,24 @@ def test_a_city_that_is_gone_is_prepared_anew_where_it_can_be(copied: Path) -> N
     assert subject.city is None
     assert len(subject.regions) == manifest["regions"]
     assert "cannot be had any more" in subject.missing[0]
+
+
+def test_a_run_is_read_without_the_city_file_and_plugins_that_it_names(copied: Path, finished: Run) -> None:
+    recipe = yaml.safe_load((copied / "recipe.yaml").read_text())
+    recipe |= {"city": {"spec": str(copied / "gone.yaml")}, "transfer": {"from": str(copied / "gone")}}
+    recipe["method"] = {"name": "a-plugins-own", "width": 3}
+    (copied / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    subject = Subject.of(Run.open(copied))
+    assert subject.missing == [] and len(subject.tasks) == len(finished.recipe.tasks)
+    command = [sys.executable, "-m", "urbankit", "report", str(copied), "--no-figures"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_recipe_of_another_version_is_told_as_such(copied: Path) -> None:
+    (copied / "recipe.yaml").write_text("wings: 2\n")
+    with pytest.raises(UserError, match=r"recipe\.yaml: is not a recipe that this version of urbankit reads"):
+        _ = Run.open(copied).recipe
 
 
 def test_a_run_that_was_cut_short_says_so_and_what_it_lacks(copied: Path) -> None:
