@@ -74,6 +74,7 @@ class _Run:
         self.existed = folder.exists()
         self.before: dict[str, Any] | None = None  # the manifest of the run that is resumed
         self.accepted = False  # whether its inputs are right
+        self.finished = False  # all but the report and the model card
         self.manifest = self._open(resume)
 
     def all_stages(self) -> None:
@@ -85,7 +86,7 @@ class _Run:
             untouched = not self.accepted or (self.before is None and not trained)
             if isinstance(error, UserError) and untouched:
                 self._undo()
-            else:
+            elif not self.finished:
                 self._end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
             raise
 
@@ -150,6 +151,7 @@ class _Run:
             if self.recipe.report.figures:
                 outputs.draw_figures(self.folder, self.city)
         self._end("done")
+        self.finished = True
         outputs.write_pages(self.folder, self.city, self.progress)
 
     def _end(self, status: str) -> None:

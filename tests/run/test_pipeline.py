@@ -20,6 +20,7 @@ from urbankit.errors import UserError
 from urbankit.pipeline import run
 from urbankit.progress import Progress
 from urbankit.recipe.schema import Recipe
+from urbankit.runfolder import Run
 
 QUIET = Progress(quiet=True)
 
@@ -194,3 +195,16 @@ def test_a_modality_and_a_view_the_city_lacks_are_left_out_with_a_note(tiny_reci
     tiny_recipe["tasks"] = {}
     result = completed(tiny_recipe, tmp_path / "run")
     assert any("aerial" in note for note in result.manifest["notes"])
+
+
+def test_a_page_that_cannot_be_written_does_not_undo_the_run(tiny_recipe, tmp_path, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("urbankit.report.card.write_text", full)
+        with pytest.raises(OSError, match="No space left"):
+            completed(tiny_recipe, tmp_path / "run")
+    assert Run.open(tmp_path / "run").manifest["status"] == "done"
+    completed(tiny_recipe, tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "README.md").is_file()
