@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,30 +12,9 @@ import pandas as pd
 import pytest
 from pyproj import Geod
 
-from urbankit import Recipe, Run, run
+from urbankit import Run
 from urbankit.files import read_json, write_json
 from urbankit.report.subject import Subject
-
-SETS = [
-    "city.demo.regions=30",
-    "pretrain.epochs=0",
-    "finetune.epochs=1",
-    "evaluation={seeds: [0], floors: [mean], splits: [random], min_class_size: 1}",
-    "report.figures=false",
-    "modalities={location: {name: geoclip}}",
-    "method.alignments=[]",
-]
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    folder = tmp_path_factory.mktemp("answers")
-    return run(Recipe.load("urbanmmcl", SETS), out=folder / "run")
-
-
-@pytest.fixture
-def copied(finished: Run, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(finished.path, tmp_path / "run"))
 
 
 def ask(*args: object, status: int = 0) -> subprocess.CompletedProcess[str]:
@@ -46,89 +24,89 @@ def ask(*args: object, status: int = 0) -> subprocess.CompletedProcess[str]:
     return done
 
 
-def test_neighbours_as_json(finished: Run) -> None:
-    ids = finished.embeddings["region_id"].tolist()
-    answer = json.loads(ask("neighbours", finished.path, ids[3], "-k", 4, "--json").stdout)
+def test_neighbours_as_json(finished_run: Run) -> None:
+    ids = finished_run.embeddings["region_id"].tolist()
+    answer = json.loads(ask("neighbours", finished_run.path, ids[3], "-k", 4, "--json").stdout)
     assert answer["region"]["region_id"] == ids[3] and answer["region"]["distance_km"] == 0
-    z = finished.vectors - finished.vectors.mean(axis=0)
+    z = finished_run.vectors - finished_run.vectors.mean(axis=0)
     z /= np.linalg.norm(z, axis=1, keepdims=True)
     similarity = z @ z[3]
     similarity[3] = -2
     best = np.argsort(-similarity)[:4]
     assert [one["region_id"] for one in answer["neighbours"]] == [ids[i] for i in best]
     np.testing.assert_allclose([one["similarity"] for one in answer["neighbours"]], similarity[best], atol=1e-5)
-    centre = finished.embeddings.centroid.to_crs("EPSG:4326")
+    centre = finished_run.embeddings.centroid.to_crs("EPSG:4326")
     metres = Geod(ellps="WGS84").inv(centre.x[3], centre.y[3], centre.x[best[0]], centre.y[best[0]])[2]
     assert answer["neighbours"][0]["distance_km"] == pytest.approx(metres / 1000)
-    assert set(finished.recipe.tasks) <= set(answer["region"])
+    assert set(finished_run.recipe.tasks) <= set(answer["region"])
     assert answer["missing"] == [] and answer["units"]
 
 
-def test_neighbours_in_the_terminal(finished: Run) -> None:
-    region = finished.embeddings["region_id"][0]
-    shown = ask("neighbours", finished.path, region, "-k", 2)
+def test_neighbours_in_the_terminal(finished_run: Run) -> None:
+    region = finished_run.embeddings["region_id"][0]
+    shown = ask("neighbours", finished_run.path, region, "-k", 2)
     assert f"like {region}" in shown.stdout and "similarity" in shown.stdout and shown.stderr == ""
 
 
-def test_neighbours_of_one_view(finished: Run) -> None:
-    region = finished.embeddings["region_id"][0]
-    answer = json.loads(ask("neighbours", finished.path, region, "--view", "poi", "-k", 1, "--json").stdout)
-    z = finished.blocks()["poi"] - finished.blocks()["poi"].mean(axis=0)
+def test_neighbours_of_one_view(finished_run: Run) -> None:
+    region = finished_run.embeddings["region_id"][0]
+    answer = json.loads(ask("neighbours", finished_run.path, region, "--view", "poi", "-k", 1, "--json").stdout)
+    z = finished_run.blocks()["poi"] - finished_run.blocks()["poi"].mean(axis=0)
     z /= np.linalg.norm(z, axis=1, keepdims=True).clip(1e-12)
     similarity = z @ z[0]
     similarity[0] = -2
     assert answer["neighbours"][0]["similarity"] == pytest.approx(similarity.max(), abs=1e-5)
-    assert "Did you mean 'poi'?" in ask("neighbours", finished.path, region, "--view", "pio", status=2).stderr
+    assert "Did you mean 'poi'?" in ask("neighbours", finished_run.path, region, "--view", "pio", status=2).stderr
 
 
-def test_an_unknown_region(finished: Run) -> None:
-    said = ask("neighbours", finished.path, "nowhere", status=2)
+def test_an_unknown_region(finished_run: Run) -> None:
+    said = ask("neighbours", finished_run.path, "nowhere", status=2)
     assert "no region of 30 has the id 'nowhere' (closest: " in said.stderr and said.stdout == ""
 
 
-def test_clusters(finished: Run, tmp_path: Path) -> None:
+def test_clusters(finished_run: Run, tmp_path: Path) -> None:
     out = tmp_path / "clusters.csv"
-    answer = json.loads(ask("clusters", finished.path, "-k", 3, "--json", "--out", out).stdout)
+    answer = json.loads(ask("clusters", finished_run.path, "-k", 3, "--json", "--out", out).stdout)
     of = pd.read_csv(out, dtype={"region_id": str})
-    assert of["region_id"].tolist() == finished.embeddings["region_id"].tolist()
+    assert of["region_id"].tolist() == finished_run.embeddings["region_id"].tolist()
     sizes = [one["size"] for one in answer["clusters"]]
     assert len(sizes) == 3 and sum(sizes) == 30 and sizes == sorted(sizes, reverse=True)
     for one in answer["clusters"]:
         rows = np.flatnonzero(of["cluster"] == one["cluster"])
         assert one["regions"] == of["region_id"][rows].tolist() and one["size"] == len(rows)
-        far = np.linalg.norm(finished.vectors[rows] - finished.vectors[rows].mean(axis=0), axis=1)
+        far = np.linalg.norm(finished_run.vectors[rows] - finished_run.vectors[rows].mean(axis=0), axis=1)
         assert one["examples"][0] == one["regions"][int(far.argmin())]
         assert 0 < one["land_use share"] <= 1 and isinstance(one["land_use"], str)
-    shown = ask("clusters", finished.path, "-k", 3).stdout
+    shown = ask("clusters", finished_run.path, "-k", 3).stdout
     assert "examples" in shown and "land_use share" in shown
-    assert "choose -k from 1 to 30" in ask("clusters", finished.path, "-k", 31, status=2).stderr
+    assert "choose -k from 1 to 30" in ask("clusters", finished_run.path, "-k", 31, status=2).stderr
 
 
-def test_without_its_city_a_run_answers_with_what_it_wrote(copied: Path) -> None:
-    write_json(copied / "manifest.json", read_json(copied / "manifest.json") | {"city_hash": "another"})
-    region = Run.open(copied).embeddings["region_id"][0]
-    shown = ask("neighbours", copied, region)
+def test_without_its_city_a_run_answers_with_what_it_wrote(copied_run: Path) -> None:
+    write_json(copied_run / "manifest.json", read_json(copied_run / "manifest.json") | {"city_hash": "another"})
+    region = Run.open(copied_run).embeddings["region_id"][0]
+    shown = ask("neighbours", copied_run, region)
     assert "The city has changed since the run" in shown.stderr and "population_density" in shown.stdout
-    answer = json.loads(ask("clusters", copied, "-k", 2, "--json").stdout)
+    answer = json.loads(ask("clusters", copied_run, "-k", 2, "--json").stdout)
     assert len(answer["clusters"]) == 2 and answer["missing"]
 
 
-def test_a_city_that_is_gone_is_not_prepared_for_an_answer(copied: Path, tmp_path: Path) -> None:
+def test_a_city_that_is_gone_is_not_prepared_for_an_answer(copied_run: Path, tmp_path: Path) -> None:
     """Which would take minutes of a large one; a report does it."""
     gone = {"city_folder": str(tmp_path / "gone")}
-    write_json(copied / "manifest.json", read_json(copied / "manifest.json") | gone)
-    subject = Subject.of(Run.open(copied), prepare=False)
+    write_json(copied_run / "manifest.json", read_json(copied_run / "manifest.json") | gone)
+    subject = Subject.of(Run.open(copied_run), prepare=False)
     assert subject.city is None and f"{tmp_path / 'gone'}: is no prepared city" in " ".join(subject.missing)
-    assert Subject.of(Run.open(copied)).city is not None
-    assert "The city cannot be had any more" in ask("clusters", copied, "-k", 2).stderr
+    assert Subject.of(Run.open(copied_run)).city is not None
+    assert "The city cannot be had any more" in ask("clusters", copied_run, "-k", 2).stderr
 
 
-def test_a_run_cut_short(copied: Path) -> None:
+def test_a_run_cut_short(copied_run: Path) -> None:
     for name in ("predictions.parquet", "metrics.parquet", "recipe.yaml"):
-        (copied / name).unlink()
-    write_json(copied / "manifest.json", read_json(copied / "manifest.json") | {"status": "interrupted"})
-    answer = json.loads(ask("neighbours", copied, Run.open(copied).embeddings["region_id"][0], "--json").stdout)
+        (copied_run / name).unlink()
+    write_json(copied_run / "manifest.json", read_json(copied_run / "manifest.json") | {"status": "interrupted"})
+    answer = json.loads(ask("neighbours", copied_run, Run.open(copied_run).embeddings["region_id"][0], "--json").stdout)
     assert len(answer["neighbours"]) == 5 and "status: interrupted" in " ".join(answer["missing"])
-    (copied / "embeddings.parquet").unlink()
-    assert "has not written embeddings.parquet" in ask("neighbours", copied, "x", status=2).stderr
-    assert "has not written embeddings.parquet" in ask("clusters", copied, "-k", 2, status=2).stderr
+    (copied_run / "embeddings.parquet").unlink()
+    assert "has not written embeddings.parquet" in ask("neighbours", copied_run, "x", status=2).stderr
+    assert "has not written embeddings.parquet" in ask("clusters", copied_run, "-k", 2, status=2).stderr

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from urbankit.analysis.neighbours import centred_unit
+from urbankit.analysis.scaling import centred_unit
 
 if TYPE_CHECKING:
     from urbankit.city.city import City

@@ -9,6 +9,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from urbankit.analysis.scaling import centred
+
 MOST_LINKED = 4000
 """Regions that are linked; the linkage takes memory and time by their square (64 MB, about 1 s)."""
 
@@ -35,8 +37,7 @@ class Hierarchy:
         from scipy.cluster.hierarchy import linkage
         from scipy.spatial.distance import pdist
 
-        z = np.asarray(vectors, np.float32)
-        z = z - z.mean(axis=0, dtype=np.float64).astype(np.float32)
+        z = centred(vectors)
         linked = np.arange(len(z))
         if len(z) > most:
             linked = np.sort(np.random.default_rng(0).choice(len(z), most, replace=False))

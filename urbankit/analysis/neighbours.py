@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from urbankit.analysis.scaling import centred_unit
+
 _PAIRS = 4_000_000
 """Similarities held at once: 16 MB."""
 
@@ -31,14 +33,6 @@ def nearest(
         found[begin : begin + step] = best
         similar[begin : begin + step] = np.take_along_axis(similarity, best, axis=1)
     return found, similar.clip(-1, 1)
-
-
-def centred_unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """`vectors` [N, dim] about their mean, scaled to length 1; those at the mean itself stay zero, like nothing."""
-    z = np.asarray(vectors, np.float32)
-    z = z - z.mean(axis=0, dtype=np.float64).astype(np.float32)
-    length = np.linalg.norm(z, axis=1, keepdims=True)
-    return np.divide(z, length, out=np.zeros_like(z), where=length > 1e-12)
 
 
 def _top(similarity: NDArray[np.float32], k: int) -> NDArray[np.int64]:

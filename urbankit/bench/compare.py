@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from urbankit.bench.results import Ground, is_floor, resolved_recipe, run_results
+from urbankit.bench.results import Ground, is_floor, run_results
 from urbankit.bench.schema import SuiteTable
 from urbankit.bench.tables import Table, build_tables
 from urbankit.errors import Problem, Problems, UserError
@@ -30,7 +30,7 @@ def compare_runs(runs: Sequence[str | Path], names: Sequence[str] = ()) -> list[
     members: dict[tuple[str, str], dict[int, Path]] = {}
     tables = []
     for run, name in zip(opened, called, strict=True):
-        recipe = resolved_recipe(run)
+        recipe = run.recipe
         ground = Ground.of(recipe, run.manifest["city_hash"])
         grounds[ground.key] = ground
         row, seed = members.setdefault((name, ground.key), {}), run.manifest["seed"]

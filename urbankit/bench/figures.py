@@ -20,6 +20,7 @@ from urbankit.report.style import (
     SINGLE,
     SMALL,
     Drawing,
+    class_colours,
     compact,
     hide_the_rest,
     name_panels,
@@ -139,19 +140,19 @@ def _finish(ax: Any, rows: Sequence[str]) -> None:
 
 def _legend(figure: Any, blocks: Sequence[Table]) -> None:
     from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
 
-    handles: list[Any] = [
-        Patch(color=COLOURS[i % len(COLOURS)], label=_protocol(table)) for i, table in enumerate(blocks)
-    ]
+    handles = _protocol_patches(blocks)
     if any(table.floors for table in blocks):
         dashed = Line2D([], [], color=INK, linewidth=0.8, linestyle=(0, (3, 2)), label="best floor")
         handles.append(dashed)
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
 
 
-def _protocol(table: Table) -> str:
-    return protocol_label(table.columns[0].split)
+def _protocol_patches(blocks: Sequence[Table]) -> list[Any]:
+    from matplotlib.patches import Patch
+
+    labels = [protocol_label(table.columns[0].split) for table in blocks]
+    return [Patch(color=c, label=label) for c, label in zip(class_colours(len(blocks)), labels, strict=True)]
 
 
 def _draw_paradigms(blocks: Sequence[Table], title: str, folder: Path, name: str) -> Drawing:
@@ -195,9 +196,8 @@ def _averages(
 
 def _marks_legend(figure: Any, blocks: Sequence[Table]) -> None:
     from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
 
-    handles: list[Any] = [Patch(color=COLOURS[i % 12], label=_protocol(table)) for i, table in enumerate(blocks)]
+    handles = _protocol_patches(blocks)
     for mark, column in zip(MARKERS, _main_columns(blocks[0]).values(), strict=False):
         label = f"{shown(column.label, 20)} ({LABELS.get(column.metric, column.metric)})"
         handles.append(Line2D([], [], marker=mark, linestyle="", color=INK, markersize=3, label=label))

@@ -77,7 +77,7 @@ def run_results(run: Run, **facts: Any) -> pd.DataFrame:
     no seed.
     """
     records = run.metrics.to_dict("records") if run.has("metrics.parquet") else []
-    cost = {"task": TRAINING, "model": resolved_recipe(run).method.name}
+    cost = {"task": TRAINING, "model": run.recipe.method.name}
     records += [cost | place | {"metric": name, "value": value} for place, name, value in _costs(run.manifest)]
     return results(records, run_seed=run.manifest["seed"], **facts)
 
@@ -89,13 +89,6 @@ def results(records: Sequence[Mapping[str, Any]], *, run_seed: int | None, **fac
     table = pd.DataFrame(list(records)).assign(run_seed=run_seed, **facts).reindex(columns=list(COLUMNS))
     table.loc[is_floor(table), "run_seed"] = None
     return table.astype({"run_seed": "Int64", "seed": "Int64", "value": "float64"})
-
-
-def resolved_recipe(run: Run) -> Recipe:
-    """The recipe of a run as it was, though its city or a plugin may not be here any more."""
-    from urbankit.recipe.schema import Recipe
-
-    return Recipe.from_yaml((run.path / "recipe.yaml").read_text(encoding="utf-8"))
 
 
 def is_floor(table: pd.DataFrame) -> pd.Series[bool]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from urbankit.evaluation.transforms import LOGARITHMS
 from urbankit.report.style import ABSENT, CONTINUOUS, class_colours, compact, shown
 
 if TYPE_CHECKING:
@@ -34,11 +35,9 @@ class Scale:
             self.cmap = colors.ListedColormap(class_colours(len(task.classes)))
             self.norm = colors.NoNorm()
             return
-        low, high = np.percentile(task.y[task.labelled], (2, 98))
-        if low == high:
-            low, high = low - 0.5, high + 0.5
+        low, high = colour_ends(task.y[task.labelled])
         self.cmap = matplotlib.colormaps[CONTINUOUS]
-        if task.transform in ("log", "soft-log"):
+        if task.transform in LOGARITHMS:
             self.norm = colors.FuncNorm((np.log1p, np.expm1), vmin=max(low, 0), vmax=high)
         else:
             self.norm = colors.Normalize(low, high)
@@ -51,7 +50,7 @@ class Scale:
     @property
     def ticks(self) -> list[float] | None:
         """Ticks of a logarithmic colour bar: 0, powers of ten, and 2 and 5 times those where there is room."""
-        if self.task.transform not in ("log", "soft-log"):
+        if self.task.transform not in LOGARITHMS:
             return None
         low, high = self.norm.vmin, self.norm.vmax
         shown_: list[float] = []
@@ -93,6 +92,12 @@ class Scale:
             legend_below(figure, handles)
         if not self.task.classes:
             self.bar(figure, axes)
+
+
+def colour_ends(values: NDArray[np.float64]) -> tuple[float, float]:
+    """The 2nd and 98th percentile of labels, so that a few extremes do not flatten a map; never equal."""
+    low, high = np.percentile(values, (2, 98)).tolist() if len(values) else (0.0, 1.0)
+    return (low - 0.5, high + 0.5) if low == high else (low, high)
 
 
 def axis_label(task: TaskData, what: str = "") -> str:

@@ -80,8 +80,7 @@ def _cases(material: Material, tasks: Sequence[TaskData]) -> tuple[list[int], st
         rows, differing, how = find_cases(material, tasks)
         pairs = (f"{LETTERS[2 * i]}–{LETTERS[2 * i + 1]} differ in {shown(name)}" for i, name in enumerate(differing))
         return rows, f": {' and '.join(pairs)}, though {how}"
-    place = {region: row for row, region in enumerate(material.region_ids)}
-    rows = [place[region] for region in asked if region in place]
+    rows = [material.row[region] for region in asked if region in material.row]
     if not rows:
         raise NotPossible("none of the regions in report.cases is in the city")
     return rows, ", as asked for"
@@ -126,9 +125,7 @@ def _best_floor(material: Material, task: TaskData, split: str) -> pd.DataFrame 
     if not len(means) or not len(table):
         return None
     best = means.idxmax() if task.metric in HIGHER_IS_BETTER else means.idxmin()
-    known = set(table["model"])
-    names = [name for name in (best, str(best).removeprefix(FLOOR)) if name in known]
-    mine = table[(table["model"].isin(names)) & (table["task"] == task.name) & (table["split"] == split)]
+    mine = table[(table["model"] == best) & (table["task"] == task.name) & (table["split"] == split)]
     return mine if len(mine) else None
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from urbankit.analysis.scaling import standardised
 from urbankit.evaluation.tasks import TaskData
 from urbankit.report.figures.material import Material, NotPossible
 from urbankit.report.figures.mosaic import SATELLITE
@@ -22,7 +23,10 @@ def find_cases(material: Material, tasks: Sequence[TaskData]) -> tuple[list[int]
     Each pair is of one of `tasks`, in turn: of the regions that were predicted without their label, the two nearest
     neighbours in looks whose labels are furthest apart by rank. Raises `NotPossible` where there is no pair.
     """
-    features, how = _looks(material)
+    looks, how = _looks(material)
+    if not np.isfinite(looks).all(axis=1).any():
+        raise NotPossible("no region has a usable image")
+    features = standardised(looks)
     used: list[int] = []
     differing: list[str] = []
     for turn in range(PAIRS):
@@ -35,8 +39,8 @@ def find_cases(material: Material, tasks: Sequence[TaskData]) -> tuple[list[int]
     return used, differing, how
 
 
-def _looks(material: Material) -> tuple[NDArray[np.float64], str]:
-    """What regions look like, standardised [N, F], NaN where unknown."""
+def _looks(material: Material) -> tuple[NDArray, str]:
+    """What regions look like [N, F], NaN where unknown, and what it is."""
     city = material.subject.city
     if city is not None and SATELLITE in city.image_sources:
         from urbankit.modalities.image_stats import all_image_stats
@@ -46,21 +50,12 @@ def _looks(material: Material) -> tuple[NDArray[np.float64], str]:
         of_images = np.asarray(all_image_stats(images), np.float64)[first]
         features = np.full((city.n_regions, of_images.shape[1]), np.nan)
         features[regions] = of_images
-        return _standardised(features), "their satellite images have like colours and textures"
+        return features, "their satellite images have like colours and textures"
     blocks = material.run.blocks()
     seen = [name for name in blocks if name.split("/")[0] in (SATELLITE, "svi")]
     if seen:
-        return _standardised(np.asarray(blocks[seen[0]], np.float64)), f"their embeddings of {seen[0]} are alike"
-    return _standardised(material.vectors.astype(np.float64)), "their embeddings are alike"
-
-
-def _standardised(features: NDArray[np.float64]) -> NDArray[np.float64]:
-    known = np.isfinite(features).all(axis=1)
-    some = features[known]
-    if not len(some):
-        raise NotPossible("no region has a usable image")
-    spread = some.std(axis=0)
-    return np.asarray((features - some.mean(axis=0)) / np.where(spread > 1e-9, spread, 1))
+        return blocks[seen[0]], f"their embeddings of {seen[0]} are alike"
+    return material.vectors, "their embeddings are alike"
 
 
 def _pair(material: Material, task: TaskData, features: NDArray[np.float64], used: Sequence[int]) -> list[int]:

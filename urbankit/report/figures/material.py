@@ -60,6 +60,11 @@ class Material:
         return self.subject.regions["region_id"].to_numpy(object)
 
     @cached_property
+    def row(self) -> dict[str, int]:
+        """The row of each region by its id."""
+        return {region: row for row, region in enumerate(self.region_ids)}
+
+    @cached_property
     def map(self) -> RegionMap:
         from urbankit.report.maps import RegionMap
 
@@ -108,8 +113,7 @@ class Material:
         if self.subject.city is not None:
             found = find_anchors(self.subject.city, self.run.recipe.report.anchors)
         elif self.run.has("surroundings.parquet"):
-            place = {region: row for row, region in enumerate(self.region_ids)}
-            found = [place[root] for root in dict.fromkeys(self.run.surroundings["root"]) if root in place]
+            found = [self.row[root] for root in dict.fromkeys(self.run.surroundings["root"]) if root in self.row]
         else:
             found = []
         return found if len(found) == 3 else []
@@ -124,11 +128,14 @@ class Material:
         return self.run.predictions
 
     def predicted(self, kind: str | None = None) -> list[TaskData]:
-        """The tasks (of one kind) that were predicted."""
+        """The tasks that were predicted; of one `kind`, of which there must be some."""
         there = set(self.predictions["task"])
         if not self.tasks:
             raise NotPossible("the targets cannot be read")
-        return [task for task in self.tasks if task.name in there and kind in (None, task.kind)]
+        found = [task for task in self.tasks if task.name in there and kind in (None, task.kind)]
+        if kind is not None and not found:
+            raise NotPossible(f"the recipe has no {kind} task that was predicted")
+        return found
 
     def protocols(self, task: TaskData) -> list[str]:
         """The split protocols under which the task was predicted."""

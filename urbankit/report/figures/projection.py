@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from urbankit.analysis.scaling import standardised
 from urbankit.report.check import NO_UMAP
 from urbankit.report.figures.material import NotPossible
 
@@ -49,7 +50,7 @@ def project(
     if len(vectors) < 4:
         raise NotPossible(f"a projection needs four regions or more, the city has {len(vectors)}")
     rows = _sample(len(vectors), keep, most)
-    z = _standardised(vectors[rows])
+    z = standardised(vectors[rows])
     if kind == "umap":
         neighbours = min(NEIGHBOURS, len(rows) - 1)
         return Projection(_umap(z, neighbours), rows, len(vectors), "UMAP", f"UMAP ({neighbours} neighbours)")
@@ -81,12 +82,6 @@ def _umap(z: NDArray[np.float64], neighbours: int) -> NDArray[np.float64]:
     except ImportError:
         raise NotPossible(NO_UMAP) from None
     return np.asarray(points, np.float64)
-
-
-def _standardised(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-    z = vectors.astype(np.float64)
-    spread = z.std(axis=0)
-    return (z - z.mean(axis=0)) / np.where(spread > 1e-9, spread, 1)
 
 
 def _sample(n: int, keep: Sequence[int], most: int) -> NDArray[np.int64]:

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from urbankit.evaluation.splits import protocol_label
+from urbankit.evaluation.table import FLOOR
 from urbankit.evaluation.tasks import TaskData
+from urbankit.evaluation.transforms import LOGARITHMS
 from urbankit.report.figures.material import Material, NotPossible
 from urbankit.report.scale import axis_label
 from urbankit.report.style import COLOURS, DOUBLE, INK, SINGLE, SMALL, Drawing, compact, hide_the_rest, new_figure, save
@@ -25,8 +27,6 @@ COLUMNS = 3
 def draw(material: Material) -> Iterator[Drawing | NotPossible]:
     """One figure: a panel a task and protocol, with the line of equality."""
     panels = [(task, split) for task in material.predicted("regression") for split in material.protocols(task)]
-    if not panels:
-        raise NotPossible("the recipe has no regression task that was predicted")
     protocols = list(dict.fromkeys(split for _, split in panels))
     panels.sort(key=lambda panel: protocols.index(panel[1]))
     tasks = len({task.name for task, _ in panels})
@@ -57,7 +57,7 @@ def _panel(ax: Any, material: Material, task: TaskData, split: str) -> str:
     if not len(truth):
         ax.text(0.5, 0.5, "no finite prediction", transform=ax.transAxes, ha="center", va="center", fontsize=SMALL)
         return ""
-    logarithmic = task.transform in ("log", "soft-log") and min(truth.min(), prediction.min()) > -1
+    logarithmic = task.transform in LOGARITHMS and min(truth.min(), prediction.min()) > -1
     x, y = (np.log1p(truth), np.log1p(prediction)) if logarithmic else (truth, prediction)
     cut = len(x) > MANY
     low, high = np.percentile(np.r_[x, y], (0.2, 99.8) if cut else (0, 100))
@@ -108,7 +108,7 @@ def _score(material: Material, task: TaskData, split: str) -> str:
     if metrics is None:
         return ""
     mine = (metrics["task"] == task.name) & (metrics["split"] == split) & (metrics["metric"] == "r2")
-    values = metrics.loc[mine & ~metrics["model"].str.startswith("floor:"), "value"].to_numpy()
+    values = metrics.loc[mine & ~metrics["model"].str.startswith(FLOOR), "value"].to_numpy()
     if not len(values) or np.isnan(values).any():
         return "R² not defined"
     return f"R² = {values.mean():.2f}" + (f" ± {values.std(ddof=1):.2f}" if len(values) > 1 else "")

@@ -125,7 +125,8 @@ def _mark(ax: Any, places: NDArray[np.float64]) -> None:
 
 
 def _draw_table(ax: Any, material: Material, anchors: Sequence[int], parts: dict[str, NDArray[np.float32]]) -> None:
-    columns = {**_relations(material, anchors), "whole": _similar(material.vectors, anchors)}
+    related = _relations(material, anchors)
+    columns = {**related, "whole": _similar(material.vectors, anchors)}
     columns |= {shown(name, 14): _similar(vectors, anchors) for name, vectors in parts.items()}
     ax.set_axis_off()
     ax.set(xlim=(0, 1), ylim=(0, 1))
@@ -138,10 +139,9 @@ def _draw_table(ax: Any, material: Material, anchors: Sequence[int], parts: dict
         ax.text(x, 0.78, heading, ha="center", va="center", fontsize=SMALL)
         for line, value in zip(lines, values, strict=True):
             ax.text(x, line, value, ha="center", va="center")
-    related = len(_relations(material, anchors))
-    middle = left + step * (related + (len(columns) - related) / 2)
+    middle = left + step * (len(related) + len(columns)) / 2
     ax.text(middle, 0.97, "similarity of embeddings", ha="center", va="center", fontsize=SMALL, style="italic")
-    for begin, height in ((left + step * (related + 0.1), 0.88), (0, 0.67), (0, 0.0)):
+    for begin, height in ((left + step * (len(related) + 0.1), 0.88), (0, 0.67), (0, 0.0)):
         ax.plot([begin, 1], [height, height], color=INK, linewidth=0.6, clip_on=False)
 
 

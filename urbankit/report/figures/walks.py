@@ -28,14 +28,13 @@ def draw(material: Material) -> Iterator[Drawing | NotPossible]:
     root = table["root"].iloc[0]
     table = table[table["root"] == root]
     views = list(dict.fromkeys(table["view"]))[:MOST_VIEWS]
-    place = {region: row for row, region in enumerate(material.region_ids)}
     columns = min(3, len(views))
     rows = -(-len(views) // columns)
     width, height = material.map.size(DOUBLE / columns - 0.1, most=2.8)
     figure = new_figure(min(DOUBLE, columns * (width + 0.2)), rows * (height + 0.55) + 0.2)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for ax, view in zip(axes, views, strict=False):
-        _panel(ax, material, table[table["view"] == view], root, place)
+        _panel(ax, material, table[table["view"] == view], root)
         ax.set_title(f"view {shown(view, 22)}")
     hide_the_rest(axes, len(views))
     name_panels(axes[: len(views)])
@@ -50,13 +49,12 @@ def draw(material: Material) -> Iterator[Drawing | NotPossible]:
     )
 
 
-def _panel(ax: Any, material: Material, table: pd.DataFrame, root: str, place: dict[str, int]) -> None:
+def _panel(ax: Any, material: Material, table: pd.DataFrame, root: str) -> None:
     from matplotlib.collections import LineCollection
 
-    centres = material.map.centres
     material.map.fill(ax, _LAND, edge="white")
     nodes, edges = table[table["target"].isna()], _undirected(table[table["target"].notna()])
-    ends = np.stack([_centres(edges[end], place, centres) for end in ("region_id", "target")], axis=1)
+    ends = np.stack([_centres(material, edges[end]) for end in ("region_id", "target")], axis=1)
     weight = edges["weight"].to_numpy()
     if len(weight):
         span = float(weight.max() - weight.min())
@@ -65,10 +63,18 @@ def _panel(ax: Any, material: Material, table: pd.DataFrame, root: str, place: d
         look = {"alpha": 0.1 + 0.6 * strength[order], "linewidths": 0.2 + 0.5 * strength[order], "zorder": 2}
         lines = LineCollection(list(ends[order]), colors=_EDGE, **look)
         ax.add_collection(lines, autolim=False)
-    at = _centres(nodes["region_id"], place, centres)
+    at = _centres(material, nodes["region_id"])
     visits = nodes["visits"].to_numpy(np.float64)
     ax.scatter(*at.T, s=_size(visits), color=_NODE, edgecolors="white", linewidths=0.4, zorder=3)
-    ax.scatter(*centres[place[root]], s=60, marker="*", color=_ROOT, edgecolors="white", linewidths=0.5, zorder=4)
+    ax.scatter(
+        *material.map.centres[material.row[root]],
+        s=60,
+        marker="*",
+        color=_ROOT,
+        edgecolors="white",
+        linewidths=0.5,
+        zorder=4,
+    )
     material.map.frame(ax)
 
 
@@ -84,8 +90,8 @@ def _undirected(edges: pd.DataFrame) -> pd.DataFrame:
     return heaviest.drop_duplicates(["first", "second"], keep="last")
 
 
-def _centres(ids: pd.Series[str], place: dict[str, int], centres: NDArray[np.float64]) -> NDArray[np.float64]:
-    return centres[[place[region] for region in ids]].reshape(-1, 2)
+def _centres(material: Material, ids: pd.Series[str]) -> NDArray[np.float64]:
+    return material.map.centres[[material.row[region] for region in ids]].reshape(-1, 2)
 
 
 def _legend(figure: Any) -> None:

@@ -102,11 +102,11 @@ def _measured(name: str, run: Run, missing: Missing) -> bool:
 
 def _differences(measured: dict[str, Run], missing: Missing) -> str:
     """Those to the last run, of the runs that were measured as it was."""
-    from urbankit.bench.results import Ground, resolved_recipe
+    from urbankit.bench.results import Ground
 
     grounds = {
         name: missing.attempt(
-            f"{name}: no differences", lambda run=run: Ground.of(resolved_recipe(run), run.manifest["city_hash"]), None
+            f"{name}: no differences", lambda run=run: Ground.of(run.recipe, run.manifest["city_hash"]), None
         )
         for name, run in measured.items()
     }

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from urbankit.analysis.coverage import observations
 from urbankit.evaluation.splits import protocol_label
+from urbankit.evaluation.transforms import LOGARITHMS
 from urbankit.evaluation.unseen import out_of_sample
 from urbankit.report.page.packing import pack_counts, pack_floats
+from urbankit.report.scale import colour_ends
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +49,7 @@ def shown_tasks(tasks: list[TaskData], predictions: pd.DataFrame | None, region_
                 np.where(task.labelled, task.y.astype(np.float64), np.nan),
                 task.classes,
                 task.unit,
-                task.transform in ("log", "soft-log"),
+                task.transform in LOGARITHMS,
             )
             for task in tasks
         ]
@@ -137,9 +139,5 @@ def _data(task: Shown, values: NDArray[np.float64]) -> dict[str, Any]:
 
 
 def _scale(task: Shown) -> dict[str, Any]:
-    """Ends of the colours, the 2nd and 98th percentile of the labels, so that a few extremes do not flatten the map."""
-    known = task.truth[np.isfinite(task.truth)]
-    low, high = np.percentile(known, (2, 98)).tolist() if len(known) else (0.0, 1.0)
-    if low == high:
-        low, high = low - 0.5, high + 0.5
+    low, high = colour_ends(task.truth[np.isfinite(task.truth)])
     return {"low": low, "high": high, "log": bool(task.logarithmic and low >= 0)}
