@@ -74,12 +74,12 @@ API = {
         "urbankit.graph.base:GraphEncoder",
         "urbankit.graph.subgraph:SubgraphSampler",
         "urbankit.fusion.base:Fusion",
-        "urbankit.pair_weights.base:PairWeight",
+        "urbankit.methods.pair_weights:PairWeight",
         "urbankit.heads.base:Head",
         "urbankit.heads.base:FittedHead",
         "urbankit.methods.base:Method",
         "urbankit.methods.base:Inputs",
-        "urbankit.captioners.base:Captioner",
+        "urbankit.captioning.captioners.base:Captioner",
     ],
 }
 

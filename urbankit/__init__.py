@@ -14,31 +14,32 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from urbankit.utils.version import __version__
+
 if TYPE_CHECKING:
     from urbankit.city.city import City
-    from urbankit.component import Component, Params, Use, uses
-    from urbankit.errors import RunError, UserError
-    from urbankit.hookspecs import hookimpl
-    from urbankit.pipeline import run
+    from urbankit.export.sklearn_transformer import UrbanEmbedding
+    from urbankit.pipeline.run import run
     from urbankit.recipe import Recipe
-    from urbankit.runfolder import Run
-    from urbankit.urban_embedding import UrbanEmbedding
+    from urbankit.registry.component import Component, Params, Use, uses
+    from urbankit.registry.hookspecs import hookimpl
+    from urbankit.runs.folder import Run
+    from urbankit.utils.errors import RunError, UserError
 
-__version__ = "0.1.0"
 
 _WHERE = {
     "City": "urbankit.city.city",
-    "Component": "urbankit.component",
-    "Params": "urbankit.component",
+    "Component": "urbankit.registry.component",
+    "Params": "urbankit.registry.component",
     "Recipe": "urbankit.recipe",
-    "Run": "urbankit.runfolder",
-    "RunError": "urbankit.errors",
-    "UrbanEmbedding": "urbankit.urban_embedding",
-    "Use": "urbankit.component",
-    "UserError": "urbankit.errors",
-    "hookimpl": "urbankit.hookspecs",
-    "run": "urbankit.pipeline",
-    "uses": "urbankit.component",
+    "Run": "urbankit.runs.folder",
+    "RunError": "urbankit.utils.errors",
+    "UrbanEmbedding": "urbankit.export.sklearn_transformer",
+    "Use": "urbankit.registry.component",
+    "UserError": "urbankit.utils.errors",
+    "hookimpl": "urbankit.registry.hookspecs",
+    "run": "urbankit.pipeline.run",
+    "uses": "urbankit.registry.component",
 }
 
 __all__ = [

@@ -19,11 +19,11 @@ import yaml
 
 from urbankit import testing
 from urbankit.bench import compare_runs, run_suite
-from urbankit.bench.cells import Store
-from urbankit.bench.results import COLUMNS, TRAINING_LABELS
+from urbankit.bench.store import Store
 from urbankit.bench.suite import load_plan
-from urbankit.errors import UserError
-from urbankit.progress import Progress
+from urbankit.tables.records import COLUMNS, TRAINING_LABELS
+from urbankit.utils.errors import UserError
+from urbankit.utils.progress import Progress
 
 QUIET = Progress(quiet=True)
 
@@ -234,7 +234,7 @@ def wait_for(happened: Any, process: subprocess.Popen[str]) -> None:
 
 def test_a_folder_has_one_bench_at_a_time(finished, workplace, monkeypatch, tmp_path):
     from urbankit.bench import run
-    from urbankit.files import locked
+    from urbankit.utils.files import locked
 
     monkeypatch.setattr(run, "TURN", 0.0)
     with locked(tmp_path / "out" / ".lock"), pytest.raises(UserError, match="another bench is at work here"):

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from urbankit.bench.figures import draw_tables
-from urbankit.bench.suite import TRAINING
-from urbankit.bench.tables import Column, Entry, Line, Table
+from urbankit.tables.comparison import Column, Entry, Line, Table
+from urbankit.tables.records import TRAINING
 
 
 def table(split: str, columns: list[Column], rows: int = 2, title: str = "Of rows") -> Table:

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from urbankit.bench import wording
-from urbankit.bench.latex import escaped, latex
-from urbankit.bench.markdown import markdown
-from urbankit.bench.results import Ground, results
-from urbankit.bench.schema import SuiteTable
-from urbankit.bench.significance import corrected_t, holm
-from urbankit.bench.tables import Table, build_tables
 from urbankit.recipe.schema import Recipe
+from urbankit.tables import format as wording
+from urbankit.tables.comparison import Table, build_tables
+from urbankit.tables.latex import escaped, latex
+from urbankit.tables.markdown import markdown
+from urbankit.tables.records import Ground, results
+from urbankit.tables.significance import corrected_t, holm
+from urbankit.tables.spec import SuiteTable
 
 GROUND = Ground("city", (0.6, 0.2, 0.2), 10, 10, (), ())
 OTHER = Ground("city changed", (0.6, 0.2, 0.2), 10, 10, (), ())

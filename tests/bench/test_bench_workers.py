@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from urbankit.bench import worker, workers
-from urbankit.bench.workers import Job, Outcome, work
-from urbankit.errors import Diverged, RunError, UserError
+from urbankit.bench import pool as workers
+from urbankit.bench import worker
+from urbankit.bench.pool import Job, Outcome, work
+from urbankit.utils.errors import Diverged, RunError, UserError
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from urbankit.bench.significance import compare, corrected_t, holm
+from urbankit.tables.significance import compare, corrected_t, holm
 
 
 def values(cells: dict[tuple[int | None, int], float]) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from urbankit.bench.suite import load_plan
-from urbankit.errors import UserError
+from urbankit.utils.errors import UserError
 
 
 def told(suite_file, text: str, **arguments: Any) -> list[str]:

@@ -24,11 +24,11 @@ import torch
 import yaml
 from PIL import Image
 
-from urbankit.captioners.vlm import VLM
-from urbankit.captioning.caption import _Job
-from urbankit.captioning.subjects import Subjects, find_subjects
+from urbankit.captioning.captioners.vlm import VLM
+from urbankit.captioning.run import _Job
+from urbankit.captioning.sources import Subjects, find_subjects
 from urbankit.city.city import City
-from urbankit.progress import Progress
+from urbankit.utils.progress import Progress
 
 
 def main() -> None:
@@ -63,7 +63,7 @@ def main() -> None:
 
 def alone(captioner: VLM, subjects: Subjects) -> tuple[float, float]:
     """Images a second of loading and of `generate`, after a first batch that is not counted."""
-    from urbankit.captioners.base import Batch
+    from urbankit.captioning.captioners.base import Batch
 
     size, loading, spent = captioner.batch_size, 0.0, 0.0
     starts = [0, *range(0, len(subjects), size)]

@@ -17,9 +17,9 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from urbankit import Recipe, Use, registry
-from urbankit.demo import write_demo
-from urbankit.inputs import build_inputs, prepare_city
-from urbankit.pipeline import run
+from urbankit.datasets.synthetic import write_demo
+from urbankit.pipeline.run import run
+from urbankit.runs.inputs import build_inputs, prepare_city
 from urbankit.training import checkpoint
 
 SHARE = 0.3

@@ -38,8 +38,8 @@ def main() -> None:
 
 def source(folder: Path, number: int, side: int) -> Any:
     """Random images in shards, one a region."""
-    from urbankit.city.images import ImageSource
-    from urbankit.city.shards import write_shards
+    from urbankit.city.image_source import ImageSource
+    from urbankit.city.io.shards import write_shards
 
     draw = np.random.default_rng(0)
     batches = (draw.integers(0, 256, (min(64, number - b), 3, side, side), np.uint8) for b in range(0, number, 64))

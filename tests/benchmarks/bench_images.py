@@ -83,9 +83,10 @@ def prepare_patches(data: Path, regions: gpd.GeoDataFrame, side: int) -> None:
 
 
 def prepare(what: str, spec: Any, regions: gpd.GeoDataFrame, data: Path) -> Any:
-    from urbankit.city.images import ImageSource, prepare_images
-    from urbankit.errors import Problems
-    from urbankit.progress import Progress
+    from urbankit.city.image_source import ImageSource
+    from urbankit.city.prepare.images import prepare_images
+    from urbankit.utils.errors import Problems
+    from urbankit.utils.progress import Progress
 
     problems, out = Problems(), data / "prepared" / what
     started = perf_counter(), process_time()

@@ -25,10 +25,11 @@ from browser import Browser, chromium
 from urbankit.city.report import PrepareReport
 from urbankit.evaluation.splits import make_split
 from urbankit.evaluation.tasks import TaskData
-from urbankit.files import write_json, write_text
 from urbankit.report.page import write_report
-from urbankit.report.subject import Subject
-from urbankit.runfolder import Run, write_embeddings, write_metrics, write_predictions
+from urbankit.runs.context import Subject
+from urbankit.runs.folder import Run
+from urbankit.runs.writers import write_embeddings, write_metrics, write_predictions
+from urbankit.utils.files import write_json, write_text
 
 FRAMES = """new Promise((done) => {
   const {map} = page, times = [], begun = [];

@@ -16,7 +16,7 @@ from urbankit.city.city import City
 @pytest.fixture(scope="session")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of its sources; city.yaml names no captions."""
-    from urbankit.demo import write_demo
+    from urbankit.datasets.synthetic import write_demo
 
     spec = write_demo(tmp_path_factory.mktemp("captions") / "sources", regions=16, seed=1)
     spec.write_text(re.sub(r"captions:\n(  .*\n)+", "", spec.read_text()))

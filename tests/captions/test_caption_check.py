@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from urbankit.captioning.check import check_captions, claims
+from urbankit.city.prepare.caption_check import check_captions, claims
 
 
 def flags(*texts: str | None, ids: list[str] | None = None, **options) -> list[set[str]]:

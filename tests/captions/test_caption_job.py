@@ -17,11 +17,11 @@ import yaml
 from pydantic import Field
 
 from urbankit import Params, RunError, Use, UserError, hookimpl, registry
-from urbankit.captioners.base import Batch, Caption, Captioner
-from urbankit.captioning import caption as job
-from urbankit.captioning.caption import caption_city
-from urbankit.city.attach import attach_captions
+from urbankit.captioning import run as job
+from urbankit.captioning.captioners.base import Batch, Caption, Captioner
+from urbankit.captioning.run import caption_city
 from urbankit.city.city import City
+from urbankit.city.prepare.attach import attach_captions
 from urbankit.city.spec import Captions
 
 CALLS: list[Batch] = []
@@ -224,7 +224,7 @@ def test_sources_are_read_larger_than_the_city_keeps_them(sources: Path, city: C
 def test_a_mosaic_is_cut_by_one_thread_that_starts_others(
     sources: Path, city: City, tmp_path: Path, monkeypatch
 ) -> None:
-    from urbankit.city import patches
+    from urbankit.city.io import patches
 
     threads, cut = [], patches.cut_patches
 
@@ -325,7 +325,7 @@ def test_bands_of_other_images(city: City, tmp_path: Path, monkeypatch: pytest.M
     class Multispectral:
         name, bands, band_names = "rsi", 4, ["b1", "b2", "b3", "b4"]
 
-    from urbankit.captioning.subjects import _colours
+    from urbankit.captioning.sources import _colours
 
     with pytest.raises(UserError, match=r"have 4 bands \(b1, b2, b3, b4\).*say which by --bands RED,GREEN,BLUE"):
         _colours(Multispectral(), None)
@@ -335,7 +335,7 @@ def test_bands_of_other_images(city: City, tmp_path: Path, monkeypatch: pytest.M
 def test_numbers_become_colours() -> None:
     from types import SimpleNamespace
 
-    from urbankit.captioning.subjects import _rgb
+    from urbankit.captioning.sources import _rgb
 
     source = SimpleNamespace(dtype="float32", band_mean=np.array([10.0]), band_std=np.array([5.0]))
     pixels = np.array([0, 10, 20, 99, np.nan], np.float32).reshape(1, 1, 1, 5)
@@ -374,7 +374,7 @@ def test_an_error_while_loading_or_starting_is_told_like_any_other(city, tmp_pat
 
 
 def test_two_at_once_are_refused(city: City, tmp_path: Path) -> None:
-    from urbankit.files import locked
+    from urbankit.utils.files import locked
 
     with locked(tmp_path / ".lock"), pytest.raises(UserError, match="another process writes captions here"):
         made(city, tmp_path)

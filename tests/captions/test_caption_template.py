@@ -10,8 +10,8 @@ import pytest
 import scipy.sparse
 
 from urbankit import UserError
-from urbankit.captioners.base import Batch
-from urbankit.captioners.template import Template
+from urbankit.captioning.captioners.base import Batch
+from urbankit.captioning.captioners.template import Template
 
 COUNTS = [[6, 0, 1, 2], [0, 1, 0, 0], [0, 0, 0, 0], [9, 9, 9, 9], [0, 0, 0, 0]]
 CATEGORIES = ["cafe", "farm_shop", "bank", "school"]

@@ -15,8 +15,8 @@ from pydantic import ValidationError
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from urbankit import UserError, testing
-from urbankit.captioners.base import Batch, Caption
-from urbankit.captioners.vlm import ANY_IMAGE, PROMPTS, VLM
+from urbankit.captioning.captioners.base import Batch, Caption
+from urbankit.captioning.captioners.vlm import ANY_IMAGE, PROMPTS, VLM
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from small_city import CRS, IDS, Sources, squares
 
 from urbankit.city.city import City
-from urbankit.errors import UserError
+from urbankit.utils.errors import UserError
 
 
 def test_a_city_says_back_what_its_sources_said(full: Sources) -> None:

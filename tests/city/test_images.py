@@ -15,11 +15,12 @@ from PIL import Image
 from pyproj import Transformer
 from rasterio.transform import from_origin
 
-from urbankit.city.images import ImageSource, prepare_images
-from urbankit.city.shards import ShardReader, write_shards
+from urbankit.city.image_source import ImageSource
+from urbankit.city.io.shards import ShardReader, write_shards
+from urbankit.city.prepare.images import prepare_images
 from urbankit.city.spec import MosaicImages, PointImages, RegionImages
-from urbankit.errors import Problems, UserError
-from urbankit.progress import Progress
+from urbankit.utils.errors import Problems, UserError
+from urbankit.utils.progress import Progress
 
 UTM = "EPSG:32618"
 EAST, NORTH = 500_000.0, 4_500_000.0

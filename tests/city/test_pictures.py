@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from urbankit.city.pictures import decode_picture, decode_pictures
-from urbankit.errors import UserError
+from urbankit.city.io.pictures import decode_picture, decode_pictures
+from urbankit.utils.errors import UserError
 
 
 def save(path: Path, pixels: np.ndarray, **options: Any) -> Path:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from small_city import IDS, Sources
 
-from urbankit.city import prepare as module
 from urbankit.city.city import City
-from urbankit.city.prepare import LOCK
-from urbankit.errors import RunError, UserError
+from urbankit.city.manifest import LOCK
+from urbankit.city.prepare import prepare as module
+from urbankit.utils.errors import RunError, UserError
 
 
 def files(folder: Path) -> dict[str, int]:
@@ -99,7 +99,7 @@ def test_killed_while_redoing_then_reverted(full: Sources, monkeypatch: pytest.M
     original = (full.folder / "poi.csv").read_bytes()
     first = full.prepare()
     full.csv("poi.csv", id=IDS[:2], shop=[7, 8])
-    from urbankit.city import parts
+    from urbankit.city.prepare import parts
 
     table_write = parts.write_table
 
@@ -188,7 +188,7 @@ def test_a_folder_without_the_right_to_write(full: Sources, tmp_path: Path) -> N
 
 
 def test_a_full_disk_is_one_message_and_then_it_goes_on(full: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
-    from urbankit.city import parts
+    from urbankit.city.prepare import parts
 
     def full_disk(table: object, path: Path) -> None:
         raise OSError(28, "No space left on device")

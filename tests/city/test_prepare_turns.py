@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from urbankit.city import parts
-from urbankit.city.attach import attach_captions
 from urbankit.city.city import City
-from urbankit.city.prepare import LOCK
+from urbankit.city.manifest import LOCK
+from urbankit.city.prepare import parts
+from urbankit.city.prepare.attach import attach_captions
 from urbankit.city.spec import Captions
-from urbankit.errors import UserError
-from urbankit.files import locked
 from urbankit.testing.city import GRID, N, write_grid
+from urbankit.utils.errors import UserError
+from urbankit.utils.files import locked
 
 SPEC = Captions(file="rsi.jsonl", region="region", text="text")
 

@@ -13,8 +13,8 @@ import shapely
 from pyproj import Geod, Transformer
 from rasterio.transform import Affine, from_origin
 
-from urbankit.city.raster import covering_mask, ellipsoidal_area_km2, extent, zonal
-from urbankit.errors import Problems, UserError
+from urbankit.city.io.raster import covering_mask, ellipsoidal_area_km2, extent, zonal
+from urbankit.utils.errors import Problems, UserError
 
 UTM = "EPSG:32618"
 EAST, NORTH = 500_000.0, 4_500_000.0

@@ -14,7 +14,7 @@ from rasterio.transform import from_origin
 from shapely.geometry import LineString, Polygon, box
 from small_city import CRS, EAST, IDS, NORTH, Sources, squares
 
-from urbankit.errors import UserError
+from urbankit.utils.errors import UserError
 
 
 def notes(sources: Sources) -> str:

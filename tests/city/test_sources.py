@@ -12,9 +12,9 @@ from scipy.sparse import coo_array
 from small_city import CRS, EAST, IDS, NORTH, Sources, lonlat, squares
 
 from urbankit.city.ids import RegionIds
-from urbankit.city.points import PointIndex
-from urbankit.city.suspicious import constant_runs, outliers
-from urbankit.errors import UserError
+from urbankit.city.prepare.points import PointIndex
+from urbankit.city.prepare.quality import constant_runs, outliers
+from urbankit.utils.errors import UserError
 
 
 def notes(city: Any) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from urbankit.city.spec import CitySpec, MosaicImages, load_city_spec
-from urbankit.errors import UserError
+from urbankit.utils.errors import UserError
 
 FULL = """
 name: new-york

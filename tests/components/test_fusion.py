@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from urbankit import registry
-from urbankit.component import Use
-from urbankit.errors import UserError
+from urbankit.registry.component import Use
+from urbankit.utils.errors import UserError
 
 
 def fused(name: str, vectors, present, **params):

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from urbankit import registry
-from urbankit.component import Use
-from urbankit.errors import UserError
 from urbankit.heads import gp
+from urbankit.registry.component import Use
+from urbankit.utils.errors import UserError
 
 
 def test_linear_is_an_affine_map():

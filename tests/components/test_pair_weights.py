@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from urbankit import registry
-from urbankit.component import Use
+from urbankit.registry.component import Use
 
 
 def agreement(**params):

@@ -12,7 +12,8 @@ import pytest
 import toys
 from toys import RECIPE
 
-from urbankit import plugin, registry
+from urbankit import registry
+from urbankit.registry import discovery as plugin
 
 OURS = ("urbankit-baselines", "urbankit-contiguity", "urbankit-raster")
 

@@ -15,8 +15,9 @@ from typing import NamedTuple
 import pytest
 import yaml
 
-from urbankit import RunError, UserError, __version__, registry
+from urbankit import RunError, UserError, registry
 from urbankit.cli.main import main
+from urbankit.utils.version import __version__
 
 
 class Result(NamedTuple):
@@ -44,14 +45,14 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 def pipeline(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
     """Stands in for the run itself, and keeps what it was asked to do."""
     asked: list[dict] = []
-    module = types.ModuleType("urbankit.pipeline")
+    module = types.ModuleType("urbankit.pipeline.run")
 
     def run(recipe: object, **options: object) -> types.SimpleNamespace:
         asked.append({"recipe": recipe, **options})
         return types.SimpleNamespace(has=lambda name: False)
 
     module.run = run
-    monkeypatch.setitem(sys.modules, "urbankit.pipeline", module)
+    monkeypatch.setitem(sys.modules, "urbankit.pipeline.run", module)
     return asked
 
 
@@ -165,7 +166,7 @@ def test_run_hands_the_recipe_on(cli, recipe_file, pipeline, tmp_path: Path) -> 
 
 def test_run_ends_with_the_table_and_where_the_files_are(cli, recipe_file, monkeypatch, pipeline) -> None:
     finished = types.SimpleNamespace(has=lambda name: name == "metrics.parquet", table=lambda: "the results table")
-    monkeypatch.setattr(sys.modules["urbankit.pipeline"], "run", lambda recipe, **options: finished)
+    monkeypatch.setattr(sys.modules["urbankit.pipeline.run"], "run", lambda recipe, **options: finished)
     lines = cli("run", recipe_file(), "--out", "runs/x").stdout.splitlines()
     assert lines == ["the results table", "Everything is in runs/x; begin with runs/x/report.html"]
 
@@ -202,12 +203,12 @@ def raising(error: BaseException) -> Callable[..., None]:
     ],
 )
 def test_errors_of_a_run(cli, recipe_file, pipeline, monkeypatch, error, status: int, message: str) -> None:
-    monkeypatch.setattr(sys.modules["urbankit.pipeline"], "run", raising(error))
+    monkeypatch.setattr(sys.modules["urbankit.pipeline.run"], "run", raising(error))
     assert cli("run", recipe_file(), status=status).stderr.startswith(message)
 
 
 def test_debug_lets_the_traceback_through(cli, recipe_file, pipeline, monkeypatch) -> None:
-    monkeypatch.setattr(sys.modules["urbankit.pipeline"], "run", raising(ZeroDivisionError()))
+    monkeypatch.setattr(sys.modules["urbankit.pipeline.run"], "run", raising(ZeroDivisionError()))
     monkeypatch.setenv("URBANKIT_DEBUG", "1")
     with pytest.raises(ZeroDivisionError):
         cli("run", recipe_file())

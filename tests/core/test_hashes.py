@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from urbankit import hashes
-from urbankit.hashes import known_hash, known_hashes
+from urbankit.utils import hashes
+from urbankit.utils.hashes import known_hash, known_hashes
 
 READ: list[str] = []
 

@@ -146,7 +146,7 @@ def test_a_plugin_of_this_process_needs_no_package() -> None:
 
 
 def test_builtins_are_there_without_an_installed_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("urbankit.plugin.metadata.entry_points", lambda group: [])
+    monkeypatch.setattr("urbankit.registry.discovery.metadata.entry_points", lambda group: [])
     entries = registry.entries("view")
     assert {"poi", "mobility", "distance"} <= {entry.name for entry in entries}
     assert {entry.distribution for entry in entries} == {"urbankit"}

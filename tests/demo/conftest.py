@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from urbankit.city.city import City
-from urbankit.demo import write_demo
+from urbankit.datasets.synthetic import write_demo
 
 
 @pytest.fixture(scope="session")

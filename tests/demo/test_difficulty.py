@@ -13,11 +13,11 @@ from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from urbankit.component import Use
-from urbankit.demo.air import air
-from urbankit.demo.story import BUILDING_M, tell
-from urbankit.evaluation.raw import raw_inputs
+from urbankit.datasets.synthetic.air import air
+from urbankit.datasets.synthetic.story import BUILDING_M, tell
+from urbankit.evaluation.raw_features import raw_inputs
 from urbankit.evaluation.splits import make_split
+from urbankit.registry.component import Use
 
 REGRESSIONS = ["co", "pm25", "population_density"]
 

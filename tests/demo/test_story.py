@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from urbankit.demo.activity import POI_CATEGORIES, points_of_interest, trips
-from urbankit.demo.air import air
-from urbankit.demo.fields import lattice_noise, smooth_field
-from urbankit.demo.story import COMMERCIAL, INDUSTRIAL, tell
+from urbankit.datasets.synthetic.activity import POI_CATEGORIES, points_of_interest, trips
+from urbankit.datasets.synthetic.air import air
+from urbankit.datasets.synthetic.fields import lattice_noise, smooth_field
+from urbankit.datasets.synthetic.story import COMMERCIAL, INDUSTRIAL, tell
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from urbankit.demo.satellite import Style, cell_raster
-from urbankit.demo.story import LOW_RISE, TOWERS, tell
-from urbankit.demo.street import draw, scenes
+from urbankit.datasets.synthetic.satellite import Style, cell_raster
+from urbankit.datasets.synthetic.story import LOW_RISE, TOWERS, tell
+from urbankit.datasets.synthetic.street import draw, scenes
 
 
 def test_a_picture_does_not_depend_on_its_batch():
@@ -66,7 +66,7 @@ def test_density_is_in_the_texture(tiles):
 
 
 def test_shadows_fall_away_from_the_sun():
-    from urbankit.demo.satellite import _shadow
+    from urbankit.datasets.synthetic.satellite import _shadow
 
     cover, storeys = np.zeros((20, 20), np.float32), np.full((20, 20), 20.0, np.float32)
     cover[8, 12] = 1

@@ -12,10 +12,10 @@ import rasterio
 import yaml
 from PIL import Image
 
-from urbankit.demo import write_demo
-from urbankit.demo.lattice import CRS
-from urbankit.demo.story import CLASSES, tell
-from urbankit.errors import UserError
+from urbankit.datasets.synthetic import write_demo
+from urbankit.datasets.synthetic.lattice import CRS
+from urbankit.datasets.synthetic.story import CLASSES, tell
+from urbankit.utils.errors import UserError
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -115,7 +115,7 @@ def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("urbankit.demo.rasters.write_rasters", fail)
+    monkeypatch.setattr("urbankit.datasets.synthetic.rasters.write_rasters", fail)
     with pytest.raises(OSError, match="no space"):
         write_demo(tmp_path / "city", regions=4)
     assert list(tmp_path.iterdir()) == []

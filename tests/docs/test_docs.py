@@ -61,9 +61,9 @@ def pages_with(language: str) -> list[str]:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a small city's sources, the city prepared, and a finished run on it."""
     from urbankit.city.city import City
-    from urbankit.demo import write_demo
-    from urbankit.pipeline import run
-    from urbankit.progress import Progress
+    from urbankit.datasets.synthetic import write_demo
+    from urbankit.pipeline.run import run
+    from urbankit.utils.progress import Progress
 
     folder = tmp_path_factory.mktemp("finished")
     write_demo(folder / "sources", regions=36, seed=1)

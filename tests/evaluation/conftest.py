@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from urbankit.evaluation.raw import RawInputs
+from urbankit.evaluation.raw_features import RawInputs
 from urbankit.evaluation.tasks import make_task
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
-from urbankit.errors import UserError
 from urbankit.evaluation import floors as module
 from urbankit.evaluation.floors import ALPHAS, FLOORS, evaluate_floors
-from urbankit.evaluation.raw import RawInputs
+from urbankit.evaluation.raw_features import RawInputs
 from urbankit.evaluation.splits import make_split
 from urbankit.evaluation.tasks import make_task
+from urbankit.utils.errors import UserError
 
 
 def splits_of(small: SimpleNamespace, seeds: int = 2) -> dict:

@@ -12,12 +12,12 @@ from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, r2_score
 from sklearn.model_selection import KFold
 
-from urbankit.errors import UserError
 from urbankit.evaluation import floors as floors_module
 from urbankit.evaluation.folds import check_folds, evaluate_fold_floors, evaluate_folds, make_folds
-from urbankit.evaluation.raw import RawInputs
+from urbankit.evaluation.raw_features import RawInputs
 from urbankit.evaluation.tasks import make_task
 from urbankit.recipe.schema import Folds
+from urbankit.utils.errors import UserError
 
 SEEDS = [3, 5]
 FLOORS = ["mean", "location", "raw-ridge", "raw-forest"]

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from urbankit.component import Use
-from urbankit.evaluation.raw import principal_components, raw_inputs
+from urbankit.evaluation.raw_features import principal_components, raw_inputs
+from urbankit.registry.component import Use
 
 
 class SmallCity:

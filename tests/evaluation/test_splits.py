@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from urbankit.errors import UserError
 from urbankit.evaluation.splits import PARTS, Split, grid_blocks, make_split, random_split, spatial_split
+from urbankit.utils.errors import UserError
 
 
 def parts(split: Split) -> list[np.ndarray]:

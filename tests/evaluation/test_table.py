@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from urbankit.evaluation.table import ResultsTable
+from urbankit.tables.results import ResultsTable
 
 
 def metrics(**values: dict) -> pd.DataFrame:

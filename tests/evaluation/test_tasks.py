@@ -5,9 +5,9 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from urbankit.errors import UserError
 from urbankit.evaluation.tasks import make_task
 from urbankit.evaluation.transforms import TargetTransform
+from urbankit.utils.errors import UserError
 
 
 def classes(**sizes: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from urbankit.evaluation.unseen import by_region, out_of_sample, unseen
+from urbankit.evaluation.out_of_sample import by_region, out_of_sample, unseen
 
 
 def table(*rows: tuple[str, float, str]) -> pd.DataFrame:

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from small_run import predicted, squares
 
-from urbankit.files import write_json, write_text
 from urbankit.recipe import Recipe
-from urbankit.runfolder import Run, write_embeddings, write_metrics
+from urbankit.runs.folder import Run
+from urbankit.runs.writers import write_embeddings, write_metrics
+from urbankit.utils.files import write_json, write_text
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import pytest
 from pyproj import Geod
 
 from urbankit import Run
-from urbankit.files import read_json, write_json
-from urbankit.report.subject import Subject
+from urbankit.runs.context import Subject
+from urbankit.utils.files import read_json, write_json
 
 
 def ask(*args: object, status: int = 0) -> subprocess.CompletedProcess[str]:

@@ -14,7 +14,7 @@ from rasterio.features import rasterize
 from small_run import ODD, squares
 
 from urbankit.export import geotiff
-from urbankit.runfolder import Run
+from urbankit.runs.folder import Run
 
 
 def expected_density(run: Run, split: str = "random") -> pd.DataFrame:

@@ -15,10 +15,10 @@ from shapely.geometry import Point
 from small_run import squares
 
 from urbankit import Run, UserError
-from urbankit.errors import UrbankitError
 from urbankit.export import geotiff
-from urbankit.export.contents import dimension_names, distinct
 from urbankit.export.export import UNFINISHED
+from urbankit.export.tables import dimension_names, distinct
+from urbankit.utils.errors import UrbankitError
 
 
 def refusal(run: Run, *args: object, **options: object) -> str:
@@ -233,7 +233,7 @@ def test_a_full_disk_is_said_whichever_library_writes(make_run, monkeypatch, err
 
     run = make_run()
     monkeypatch.setattr(np, "save", fail)
-    monkeypatch.setattr("urbankit.files.shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+    monkeypatch.setattr("urbankit.utils.files.shutil.disk_usage", lambda _: SimpleNamespace(free=free))
     with pytest.raises(UrbankitError, match="the disk is full" if full else "262112 written"):
         run.export("npy", what="embeddings")
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from graphs import features, random_adjacency, random_graph
 
-from urbankit.errors import UserError
 from urbankit.graph import engine, torch_engine
 from urbankit.graph.gcn import GCN
 from urbankit.graph.graph import Graph
 from urbankit.graph.random_walk import RandomWalk
 from urbankit.graph.vgae import VGAE
+from urbankit.utils.errors import UserError
 
 needs_dgl = pytest.mark.skipif(engine.why_not_dgl() is not None, reason=f"DGL: {engine.why_not_dgl()}")
 ENGINES = ["torch", pytest.param("dgl", marks=needs_dgl), "auto"]

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import scipy.sparse
 import torch
 
+from urbankit.analysis.walks import drawn
 from urbankit.graph.full import FullGraph
 from urbankit.graph.graph import Graph
 from urbankit.graph.random_walk import RandomWalk
-from urbankit.surroundings import drawn
 
 GRAPH = Graph.from_scipy(scipy.sparse.csr_array([[0, 1, 0, 0], [1, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0]]))
 IDS = ["a", "b", "c", "alone"]

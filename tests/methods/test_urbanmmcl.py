@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from urbankit import registry
-from urbankit.component import Use
-from urbankit.errors import UserError
 from urbankit.methods.base import Inputs
 from urbankit.methods.losses import two_way_info_nce
+from urbankit.registry.component import Use
+from urbankit.utils.errors import UserError
 
 VIT = {"patch_size": 16, "hidden_size": 16, "layers": 1, "heads": 2}
 MODALITIES = {

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from urbankit import Recipe, registry
-from urbankit.component import Use
-from urbankit.errors import UserError
 from urbankit.methods.base import Inputs
-from urbankit.methods.view_groups import ViewGroup, ViewGroups
+from urbankit.methods.urbanmmcl.view_groups import ViewGroup, ViewGroups
+from urbankit.registry.component import Use
+from urbankit.utils.errors import UserError
 
 HOURS = {"morning": [5, 10], "evening": [15, 20]}
 GROUP = {"mobility": {"views": list(HOURS), "fusion": {"name": "attention"}}}

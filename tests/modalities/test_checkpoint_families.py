@@ -15,10 +15,10 @@ from fake_city import FakeCity, FakeImages
 from test_text import save_tokenizer
 from torch import Tensor, nn
 
-from urbankit.errors import UserError
+from urbankit.modalities.pretrained.vision import Preprocessing
 from urbankit.modalities.text import Text
-from urbankit.modalities.vision import Preprocessing
 from urbankit.modalities.vit import ViT
+from urbankit.utils.errors import UserError
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 IMAGE = SMALL | {"image_size": 16, "patch_size": 8}

@@ -15,9 +15,15 @@ from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, Revi
 from safetensors.torch import save_file
 from test_checkpoint_families import clip, saved
 
-from urbankit.errors import UserError
-from urbankit.files import hash_file
-from urbankit.modalities.checkpoints import checkpoint_folder, load_model, provenance, read_weights, weights_file
+from urbankit.modalities.pretrained.checkpoints import (
+    checkpoint_folder,
+    load_model,
+    provenance,
+    read_weights,
+    weights_file,
+)
+from urbankit.utils.errors import UserError
+from urbankit.utils.files import hash_file
 
 KEY = "modalities.rsi.pretrained"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -9,7 +9,6 @@ from fake_city import FakeCity
 from scipy import sparse
 from sklearn.preprocessing import StandardScaler
 
-from urbankit.errors import UserError
 from urbankit.modalities.features import FeatureEncoder
 from urbankit.modalities.flow_profile import FlowProfile, flow_profile
 from urbankit.modalities.image_stats import ImageStats, image_stats
@@ -17,6 +16,7 @@ from urbankit.modalities.poi_counts import PoiCounts
 from urbankit.modalities.pooling import RegionEncoder
 from urbankit.modalities.standardise import standardised
 from urbankit.modalities.table import Table
+from urbankit.utils.errors import UserError
 
 
 def rows(encoder: FeatureEncoder) -> np.ndarray:

@@ -12,8 +12,8 @@ from pyproj import Transformer
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from urbankit.errors import UserError
 from urbankit.modalities.geoclip import FourierFeatures, GeoCLIP, equal_earth
+from urbankit.utils.errors import UserError
 
 
 def test_equal_earth_is_projs() -> None:

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from urbankit import registry
-from urbankit.component import Use
-from urbankit.errors import UserError
+from urbankit.registry.component import Use
+from urbankit.utils.errors import UserError
 
 
 def values(city, name: str, **params) -> np.ndarray:

@@ -13,8 +13,8 @@ from shapely import box
 
 from urbankit import registry
 from urbankit.city.city import City
-from urbankit.component import Use
 from urbankit.modalities.pooling import RegionEncoder
+from urbankit.registry.component import Use
 
 SPEC = {
     "name": "four",

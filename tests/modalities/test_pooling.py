@@ -9,16 +9,16 @@ from fake_city import FakeCity
 from torch import Tensor
 
 from urbankit.modalities.base import EncoderParams, ModalityEncoder
+from urbankit.modalities.cache.store import FeatureStore
 from urbankit.modalities.flow_profile import FlowProfile
 from urbankit.modalities.geoclip import GeoCLIP
 from urbankit.modalities.image_stats import ImageStats
 from urbankit.modalities.poi_counts import PoiCounts
 from urbankit.modalities.pooling import RegionEncoder
-from urbankit.modalities.store import FeatureStore
 from urbankit.modalities.table import Table
 from urbankit.modalities.text import Text
 from urbankit.modalities.vit import ViT
-from urbankit.threads import ahead
+from urbankit.utils.prefetch import ahead
 
 
 def svi(city: FakeCity, **params: object) -> ViT:

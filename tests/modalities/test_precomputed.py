@@ -20,11 +20,11 @@ from shapely import box
 
 from urbankit import testing
 from urbankit.city.city import City
-from urbankit.errors import UserError
-from urbankit.hashes import known_hashes
-from urbankit.modalities.feature_files import Features, write_features
+from urbankit.modalities.cache.files import Features, write_features
 from urbankit.modalities.pooling import RegionEncoder
 from urbankit.modalities.precomputed import Precomputed
+from urbankit.utils.errors import UserError
+from urbankit.utils.hashes import known_hashes
 
 IDS = [f"{i:02d}" for i in range(12)]
 VALUES = np.random.default_rng(0).normal(size=(12, 3)).round(3)

@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 from scipy.special import sph_harm_y
 from torch import Tensor, nn
 
-from urbankit.errors import UserError
 from urbankit.modalities.satclip import SatCLIP, Siren, satclip_harmonics
-from urbankit.modalities.spherical import real_spherical_harmonics
+from urbankit.modalities.spherical_harmonics import real_spherical_harmonics
+from urbankit.utils.errors import UserError
 
 
 def real_by_scipy(theta: np.ndarray, phi: np.ndarray, degree: int, m: int) -> np.ndarray:

@@ -13,9 +13,9 @@ from fake_city import FakeCity
 from torch import Tensor
 from transformers import BertConfig, BertModel, CLIPConfig, CLIPModel, PreTrainedTokenizerFast
 
-from urbankit.errors import UserError
+from urbankit.modalities.pretrained.tokenizer import END, PAD, SPECIAL, START, encode_texts, train_tokenizer
 from urbankit.modalities.text import Text
-from urbankit.modalities.tokens import END, PAD, SPECIAL, START, encode_texts, train_tokenizer
+from urbankit.utils.errors import UserError
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 TEXTS = ["A dense block of towers.", "Low houses, wide road", "Water & trees along the harbour!"]
@@ -68,7 +68,7 @@ def test_words_and_scripts_never_seen_are_split() -> None:
 
 def test_the_tokenizer_depends_on_the_texts_alone() -> None:
     code = (
-        "import sys; from urbankit.modalities.tokens import train_tokenizer\n"
+        "import sys; from urbankit.modalities.pretrained.tokenizer import train_tokenizer\n"
         "print(hash(0), train_tokenizer(sys.argv[1:], 330).to_str())"
     )
     texts = [*TEXTS, *(f"{a} {b}" for a in "abcdefgh" for b in "klmnopqr")]

@@ -12,11 +12,11 @@ from fake_city import FakeCity
 from test_checkpoint_families import IMAGES, clip, saved, siglip, with_images
 from test_text import save_tokenizer
 
-from urbankit.errors import UserError
+from urbankit.modalities.cache.store import FeatureStore
 from urbankit.modalities.pooling import RegionEncoder
-from urbankit.modalities.store import FeatureStore
 from urbankit.modalities.text import Text
 from urbankit.modalities.vit import ViT
+from urbankit.utils.errors import UserError
 
 
 def vit(city: FakeCity, folder: Path, **params: object) -> ViT:

@@ -12,9 +12,9 @@ from fake_city import FakeCity, FakeImages
 from torch import Tensor
 from transformers import BertConfig, BertModel, CLIPConfig, CLIPModel, CLIPVisionModel, ViTConfig, ViTModel
 
-from urbankit.errors import UserError
 from urbankit.modalities.augment import augment
 from urbankit.modalities.vit import ViT
+from urbankit.utils.errors import UserError
 
 MEAN, STD = [0.4, 0.5, 0.45], [0.2, 0.25, 0.3]
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}

@@ -22,10 +22,10 @@ from urbankit.graph.base import Encoded, GraphEncoder
 from urbankit.graph.subgraph import SubgraphSampler
 from urbankit.heads.base import Head
 from urbankit.methods.base import Method
+from urbankit.methods.pair_weights import PairWeight
 from urbankit.modalities.features import FeatureEncoder
-from urbankit.pair_weights.base import PairWeight
 from urbankit.testing.city import LACKS, N, shuffled_city, tiny_city
-from urbankit.testing.subject import CHECKS
+from urbankit.testing.examine import CHECKS
 from urbankit.views.base import View, ViewGraph
 
 Register = Callable[[str, type], str]

@@ -97,8 +97,8 @@ def test_new_york_with_both_is_a_suite(installed):
 def test_workers_see_the_same_choice(installed):
     """A worker is asked for a run whose recipe names a plugin's component that the bench has left out."""
     code = (
-        "import sys, pathlib, urbankit.plugin\nfrom urbankit.bench.workers import Job, work\n"
-        "urbankit.plugin.load_none()\nout = pathlib.Path(sys.argv[1])\n"
+        "import sys, pathlib, urbankit.registry.discovery\nfrom urbankit.bench.pool import Job, work\n"
+        "urbankit.registry.discovery.load_none()\nout = pathlib.Path(sys.argv[1])\n"
         "recipe = '{name: x, city: {prepared: %s}, modalities: {r: {name: raster}}, method: {name: urbanmmcl}}'\n"
         "print([outcome.errors for outcome in work([Job('run', recipe % sys.argv[2], out / 'run', out / 'log')], 1)])\n"
     )

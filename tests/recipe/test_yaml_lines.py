@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from urbankit.errors import UserError
-from urbankit.recipe.yaml_lines import dotted, load_yaml, parse_yaml
+from urbankit.config.yaml import dotted, load_yaml, parse_yaml
+from urbankit.utils.errors import UserError
 
 
 def test_every_key_and_item_has_its_line(tmp_path: Path) -> None:

@@ -12,13 +12,14 @@ import pandas as pd
 import pytest
 from shapely.geometry import box
 
+from urbankit.city.city import Target
 from urbankit.city.report import PrepareReport, SourceReport
-from urbankit.city.targets import Target
 from urbankit.evaluation.splits import make_split
 from urbankit.evaluation.tasks import load_task
-from urbankit.files import write_json, write_text
 from urbankit.recipe import Recipe
-from urbankit.runfolder import Run, write_embeddings, write_history, write_metrics, write_predictions
+from urbankit.runs.folder import Run
+from urbankit.runs.writers import write_embeddings, write_history, write_metrics, write_predictions
+from urbankit.utils.files import write_json, write_text
 
 EVIL = "<script>alert(1)</script>"
 

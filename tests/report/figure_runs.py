@@ -13,21 +13,15 @@ import pandas as pd
 import scipy.sparse
 from shapely.geometry import box
 
+from urbankit.city.city import Target
 from urbankit.city.report import PrepareReport
-from urbankit.city.targets import Target
 from urbankit.evaluation.splits import make_split
 from urbankit.evaluation.tasks import TaskData, load_task
-from urbankit.files import write_json, write_text
 from urbankit.recipe import Recipe
-from urbankit.report.subject import Subject
-from urbankit.runfolder import (
-    Run,
-    write_embeddings,
-    write_history,
-    write_metrics,
-    write_predictions,
-    write_surroundings,
-)  # fmt: skip
+from urbankit.runs.context import Subject
+from urbankit.runs.folder import Run
+from urbankit.runs.writers import write_embeddings, write_history, write_metrics, write_predictions, write_surroundings
+from urbankit.utils.files import write_json, write_text
 
 AWKWARD = ["<script>alert(1)</script>", "a $b$ \\frac{1}", "_hidden", "工业区", "سوق", "x" * 90, "two\nlines"]
 """Names that data may bring: markup, mathematics, what matplotlib hides, other scripts, no end, a line break."""

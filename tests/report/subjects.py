@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import scipy.sparse
 
-from urbankit.report.subject import Subject
-from urbankit.runfolder import Run
+from urbankit.runs.context import Subject
+from urbankit.runs.folder import Run
 
 
 def furnished(city: SimpleNamespace) -> SimpleNamespace:

@@ -13,9 +13,9 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard
 
 from urbankit import Run
-from urbankit.files import read_json, write_json
 from urbankit.report.card import escape, model_card, write_card
-from urbankit.runfolder import write_metrics
+from urbankit.runs.writers import write_metrics
+from urbankit.utils.files import read_json, write_json
 
 
 def records(task: str, scores: dict[str, float], metric: str = "r2", split: str = "spatial") -> list[dict]:

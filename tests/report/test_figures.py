@@ -13,21 +13,22 @@ from figure_runs import AWKWARD, make_city, subject, write_run
 from PIL import Image
 
 from urbankit.evaluation.tasks import make_task
-from urbankit.files import write_json
 from urbankit.report.check import check_report
 from urbankit.report.figures import Figures, draw_all
 from urbankit.report.figures.cases import _values
 from urbankit.report.figures.classes import confusion
 from urbankit.report.figures.clusters import node_clusters
+from urbankit.report.figures.context import Material
+from urbankit.report.figures.errors import NotPossible
 from urbankit.report.figures.lookalikes import find_cases
-from urbankit.report.figures.material import Material, NotPossible
 from urbankit.report.figures.mosaic import from_above
 from urbankit.report.figures.projection import project
 from urbankit.report.maps import RegionMap, round_length
 from urbankit.report.scale import Scale
 from urbankit.report.style import ABSENT, DOUBLE, Drawing, compact, new_figure, save, shown, style
-from urbankit.report.subject import Subject
-from urbankit.runfolder import Run
+from urbankit.runs.context import Subject
+from urbankit.runs.folder import Run
+from urbankit.utils.files import write_json
 
 BOTH = {"density": "log", "use": "standard"}
 
@@ -202,9 +203,9 @@ def test_cases_that_are_found_look_alike_and_differ(tmp_path: Path) -> None:
 
 
 def test_mistakes_in_a_recipe_are_said_together_before_anything_is_computed(monkeypatch) -> None:
-    from urbankit.errors import UserError
     from urbankit.recipe.schema import Report
     from urbankit.report import check
+    from urbankit.utils.errors import UserError
 
     monkeypatch.setattr(check, "find_spec", lambda name: None)
     report = Report(anchors=["r1", "r1", "nowhere"], cases=["r99"], projection="umap")

@@ -11,11 +11,11 @@ import pytest
 from browser import Browser, chromium
 from subjects import subject_of
 
-from urbankit.files import read_json, write_json
 from urbankit.report.figures import Figures
 from urbankit.report.page import write_report
 from urbankit.report.style import Drawing
-from urbankit.report.subject import Subject
+from urbankit.runs.context import Subject
+from urbankit.utils.files import read_json, write_json
 
 pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium to drive")
 
@@ -54,7 +54,7 @@ def rename(run, city, ids: list[str]) -> None:
     """Give the regions of a run and its city other ids."""
     import pandas as pd
 
-    from urbankit.runfolder import write_embeddings
+    from urbankit.runs.writers import write_embeddings
 
     names = dict(zip(city.region_ids, ids, strict=True))
     city.regions["region_id"] = city.region_ids = ids

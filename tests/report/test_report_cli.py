@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from urbankit.files import read_json, write_json
+from urbankit.utils.files import read_json, write_json
 
 
 def urbankit(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:

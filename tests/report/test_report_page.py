@@ -18,8 +18,6 @@ import shapely
 from shapely.geometry import MultiPolygon, Point, Polygon, box
 from subjects import furnished, image_source, subject_of
 
-from urbankit.errors import UserError
-from urbankit.files import read_json, write_json, write_text
 from urbankit.report.figures import Figures
 from urbankit.report.page import thumbnails as images
 from urbankit.report.page import write_comparison, write_report
@@ -27,8 +25,10 @@ from urbankit.report.page.geometry import outlines
 from urbankit.report.page.layers import shown_tasks
 from urbankit.report.page.packing import pack_counts, pack_floats, pack_varints
 from urbankit.report.style import COLOURS, Drawing
-from urbankit.report.subject import Subject
-from urbankit.runfolder import Run
+from urbankit.runs.context import Subject
+from urbankit.runs.folder import Run
+from urbankit.utils.errors import UserError
+from urbankit.utils.files import read_json, write_json, write_text
 
 EVIL = "<script>alert(1)</script>"
 """What the fixtures write into names and notes."""

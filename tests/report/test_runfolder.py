@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from urbankit.errors import UserError
-from urbankit.runfolder import METRIC_COLUMNS, PREDICTION_COLUMNS, Run, write_embeddings, write_metrics
+from urbankit.runs.folder import METRIC_COLUMNS, PREDICTION_COLUMNS, Run
+from urbankit.runs.writers import write_embeddings, write_metrics
+from urbankit.utils.errors import UserError
 
 
 def test_a_run_is_read_back(make_run) -> None:

@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from urbankit import Run
-from urbankit.errors import UserError
-from urbankit.files import read_json, write_json
-from urbankit.report.subject import Subject
+from urbankit.runs.context import Subject
+from urbankit.utils.errors import UserError
+from urbankit.utils.files import read_json, write_json
 
 
 def test_the_city_is_the_one_that_was_read(finished_run: Run) -> None:

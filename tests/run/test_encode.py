@@ -22,12 +22,12 @@ from shapely import box
 
 from urbankit.city.city import City
 from urbankit.cli.main import main
-from urbankit.errors import UserError
-from urbankit.modalities.encode import encode
-from urbankit.modalities.feature_files import read_features, write_features
+from urbankit.modalities.cache.encode import encode
+from urbankit.modalities.cache.files import read_features, write_features
+from urbankit.modalities.cache.store import FeatureStore
 from urbankit.modalities.pooling import RegionEncoder
-from urbankit.modalities.store import FeatureStore
 from urbankit.modalities.vit import ViT
+from urbankit.utils.errors import UserError
 
 # Of 400 images at 128 a file the last has 16. The larger the input, the longer a file takes, so that a kill finds some
 # files written and others not.

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from urbankit.pipeline import run
-from urbankit.progress import Progress
+from urbankit.pipeline.run import run
 from urbankit.recipe.find import shipped
 from urbankit.recipe.schema import Recipe
+from urbankit.utils.progress import Progress
 
 # What the tiny city does not have under the recipe's name, or what takes long.
 OTHERWISE = {

@@ -12,13 +12,13 @@ import pytest
 import yaml
 
 from urbankit import testing
-from urbankit.bench.cells import Store
+from urbankit.bench.store import Store
 from urbankit.bench.suite import load_plan
-from urbankit.errors import UserError
-from urbankit.inputs import changed_files, files_read
-from urbankit.pipeline import run
-from urbankit.progress import Progress
+from urbankit.pipeline.run import run
 from urbankit.recipe.schema import Recipe
+from urbankit.runs.inputs import changed_files, files_read
+from urbankit.utils.errors import UserError
+from urbankit.utils.progress import Progress
 
 
 def write_table(path: Path, first: float = 0.0) -> Path:
@@ -97,7 +97,7 @@ def test_a_bench_knows_runs_and_floors_by_the_content_of_files(small, tmp_path):
 
 
 def test_a_bench_hashes_a_file_once(small, tmp_path, monkeypatch):
-    import urbankit.bench.cells as cells
+    import urbankit.bench.store as cells
 
     read: list[Path] = []
     plain = cells.known_hash

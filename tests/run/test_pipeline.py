@@ -16,11 +16,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from urbankit.errors import UserError
-from urbankit.pipeline import run
-from urbankit.progress import Progress
+from urbankit.pipeline.run import run
 from urbankit.recipe.schema import Recipe
-from urbankit.runfolder import Run
+from urbankit.runs.folder import Run
+from urbankit.utils.errors import UserError
+from urbankit.utils.progress import Progress
 
 QUIET = Progress(quiet=True)
 

@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from urbankit.component import Use
-from urbankit.errors import UserError
 from urbankit.evaluation.splits import Split
 from urbankit.evaluation.tasks import TaskData
 from urbankit.methods.base import Method
-from urbankit.recipe.training import Finetune
+from urbankit.recipe.training_schema import Finetune
+from urbankit.registry.component import Use
 from urbankit.training.finetune import check_parts, finetune
 from urbankit.training.predictor import Labels
+from urbankit.utils.errors import UserError
 
 N = 40
 SPLIT = Split(np.arange(24), np.arange(24, 32), np.arange(32, N))

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from urbankit.errors import RunError, UserError
 from urbankit.training import checkpoint
 from urbankit.training.loop import Loop, load_trained_state
 from urbankit.training.optimizer import build_optimizer
+from urbankit.utils.errors import RunError, UserError
 
 
 class Setting:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from scipy import sparse
 
 from urbankit import registry
-from urbankit.component import Use
+from urbankit.registry.component import Use
 
 # origin, destination, weekday, hour, weight
 FLOWS = [

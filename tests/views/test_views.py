@@ -11,8 +11,8 @@ import scipy.sparse
 from pydantic import ValidationError
 
 from urbankit import registry
-from urbankit.component import Use
-from urbankit.errors import UserError
+from urbankit.registry.component import Use
+from urbankit.utils.errors import UserError
 from urbankit.views import similarity
 from urbankit.views.base import View, ViewGraph
 from urbankit.views.distance import DistanceView

@@ -11,12 +11,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from urbankit.bench.compare import compare_runs
     from urbankit.bench.run import Bench, run_suite
+    from urbankit.runs.compare import compare_runs
 
 _WHERE = {
     "Bench": "urbankit.bench.run",
-    "compare_runs": "urbankit.bench.compare",
+    "compare_runs": "urbankit.runs.compare",
     "run_suite": "urbankit.bench.run",
 }
 

@@ -8,9 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from urbankit.bench.results import TRAINING_LABELS
-from urbankit.bench.suite import TRAINING
-from urbankit.bench.tables import Column, Entry, Line, Table
 from urbankit.evaluation.metrics import LABELS
 from urbankit.evaluation.splits import protocol_label
 from urbankit.report.style import (
@@ -29,6 +26,8 @@ from urbankit.report.style import (
     shown,
     style,
 )  # fmt: skip
+from urbankit.tables.comparison import Column, Entry, Line, Table
+from urbankit.tables.records import TRAINING, TRAINING_LABELS
 
 MAIN = ("r2", "macro_f1", "r2_fold_mean", "nmi")
 """The metric of a task that is drawn: the first of these that the table has, else its first."""

@@ -9,17 +9,18 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from urbankit.bench.cells import Kept, Store, has_runs
-from urbankit.bench.latex import latex
-from urbankit.bench.markdown import markdown
-from urbankit.bench.results import Ground, results, run_results
+from urbankit.bench.pool import Job, Outcome, work
+from urbankit.bench.store import Kept, Store, has_runs
 from urbankit.bench.suite import Cell, Plan, load_plan
-from urbankit.bench.tables import Table, build_tables
-from urbankit.bench.workers import Job, Outcome, work
-from urbankit.errors import Problem, Problems, UserError, unwritable
-from urbankit.files import locked, read_json, whole, write_json, write_text
-from urbankit.progress import Progress
-from urbankit.runfolder import Run
+from urbankit.runs.folder import Run
+from urbankit.runs.records import run_results
+from urbankit.tables.comparison import Table, build_tables
+from urbankit.tables.latex import latex
+from urbankit.tables.markdown import markdown
+from urbankit.tables.records import Ground, results
+from urbankit.utils.errors import Problem, Problems, UserError, unwritable
+from urbankit.utils.files import locked, read_json, whole, write_json, write_text
+from urbankit.utils.progress import Progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -134,7 +135,7 @@ def _prepared(plan: Plan, out: Path, progress: Progress) -> dict[tuple[str, str]
 
     Of cities that are not to be run on, only those are wanted that have runs to show, and need not be here any more.
     """
-    from urbankit.inputs import prepare_city
+    from urbankit.runs.inputs import prepare_city
 
     problems, cities = Problems(), {}
     shown = {cell.city for cell in plan.cells if plan.runs_on(cell.city) or has_runs(out, cell.city)}

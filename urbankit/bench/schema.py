@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
-from urbankit.component import Params
 from urbankit.recipe.schema import Name
+from urbankit.registry.component import Params
+from urbankit.tables.spec import SuiteTable
 
 # Row names are shown in tables; anything goes that fits there.
 RowName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80)]
@@ -66,29 +67,6 @@ class SuiteRow(Params):
     seeds: list[Annotated[int, Field(ge=0)]] | None = Field(
         None, min_length=1, description="Seeds of pre-training of this row; default the suite's."
     )
-
-
-class SuiteTable(Params):
-    """One table: which rows and columns, and what they are compared with."""
-
-    title: str = Field("", description="Heading; default the table's name.")
-    rows: list[str] | None = Field(None, min_length=1, description="Rows in their order; default all of `runs`.")
-    reference: str | None = Field(
-        None,
-        description="The row that improvements and significance are of, and whose floors are shown; default the last.",
-    )
-    cities: list[str] | None = Field(None, min_length=1, description="Cities, one block each; default all.")
-    splits: list[str] | None = Field(None, min_length=1, description="Split protocols, one block each; default all.")
-    tasks: list[str] | None = Field(
-        None, min_length=1, description="Tasks in their order; default all; `training` has times and epochs."
-    )
-    metrics: list[str] | None = Field(
-        None,
-        min_length=1,
-        description="Metrics in their order, of the tasks that have them; default mae, mse, r2,"
-        " macro_f1 and macro_recall, or all of a task that has none of these.",
-    )
-    floors: bool = Field(True, description="Whether the floors stand below the rows.")
 
 
 Suite.model_rebuild()

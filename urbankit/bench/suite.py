@@ -9,22 +9,21 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from urbankit.bench.schema import Suite, SuiteTable
-from urbankit.errors import Problem, Problems, UserError, closest
+from urbankit.bench.schema import Suite
+from urbankit.config.tree import Node, merge
+from urbankit.config.validation import explain
+from urbankit.config.yaml import load_yaml
 from urbankit.evaluation.splits import ALL
 from urbankit.recipe.check import check
-from urbankit.recipe.explain import explain
 from urbankit.recipe.find import find, find_suite
 from urbankit.recipe.load import change_tree, load
 from urbankit.recipe.schema import Recipe
-from urbankit.recipe.tree import Node, merge
-from urbankit.recipe.yaml_lines import load_yaml
+from urbankit.tables.records import TRAINING
+from urbankit.tables.spec import SuiteTable
+from urbankit.utils.errors import Problem, Problems, UserError, closest
 
 OWN_CITY = ""
 """The city of a cell where the suite names none: that of the recipe."""
-
-TRAINING = "training"
-"""The task, as tables see it, of the times and epochs of a run."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,8 +171,8 @@ def _names_unknown(suite: Suite, tree: Node) -> Iterator[Problem]:
 
 def _columns_unknown(suite: Suite, tree: Node, recipes: Iterable[Recipe]) -> Iterator[Problem]:
     """Tasks, splits and metrics of tables that no recipe yields."""
-    from urbankit.bench.results import TRAINING_LABELS
     from urbankit.evaluation.metrics import LABELS
+    from urbankit.tables.records import TRAINING_LABELS
 
     recipes = list(recipes)
     known: dict[str, list[str]] = {

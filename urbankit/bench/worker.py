@@ -1,4 +1,4 @@
-"""The process that runs cells one after another, so that imports are paid once; see `urbankit.bench.workers`.
+"""The process that runs cells one after another, so that imports are paid once; see `urbankit.bench.pool`.
 
 Jobs come as JSON lines on standard input, replies go as JSON lines to standard output. What a job prints goes to its
 log. The process ends when its input does, so that none outlives the bench that started it.
@@ -16,9 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from urbankit.cli.errors import explain
-from urbankit.errors import Diverged, UserError
 from urbankit.recipe.schema import Recipe
+from urbankit.utils.errors import Diverged, UserError, explain
 
 
 def main() -> None:
@@ -66,8 +65,8 @@ def _reply(errors: list[str], *, interrupted: bool = False, resumable: bool = Tr
 
 def run(recipe: Recipe, out: Path) -> None:
     """A run of the recipe in folder `out`; goes on with what is there."""
-    from urbankit import pipeline
-    from urbankit.progress import Progress
+    from urbankit.pipeline import run as pipeline
+    from urbankit.utils.progress import Progress
 
     pipeline.run(recipe, out, resume=True, progress=Progress())
 
@@ -76,9 +75,9 @@ def floors(recipe: Recipe, out: Path) -> None:
     """The metric records of the recipe's floors, as the Parquet file `out`."""
     import pandas as pd
 
-    from urbankit import inputs
-    from urbankit.files import whole
-    from urbankit.progress import Progress
+    from urbankit.runs import inputs
+    from urbankit.utils.files import whole
+    from urbankit.utils.progress import Progress
 
     city = inputs.prepare_city(recipe)
     tasks, splits = inputs.load_tasks(recipe, city), inputs.make_splits(recipe, city)

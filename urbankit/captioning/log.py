@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from urbankit.errors import Problem, UserError
+from urbankit.utils.errors import Problem, UserError
 
 Record = dict[str, Any]
 

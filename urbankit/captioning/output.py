@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from urbankit.captioning.check import MAX_TOKENS, CaptionCheck, check_captions
 from urbankit.captioning.log import Record, check_settings
-from urbankit.captioning.subjects import Subjects
-from urbankit.errors import Problem, UserError
-from urbankit.files import read_json, whole, write_json
+from urbankit.captioning.sources import Subjects
+from urbankit.city.prepare.caption_check import MAX_TOKENS, CaptionCheck, check_captions
+from urbankit.utils.errors import Problem, UserError
+from urbankit.utils.files import read_json, whole, write_json
 
 
 @dataclass

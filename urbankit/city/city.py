@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from urbankit.city.paths import explain_missing, inside
 from urbankit.city.report import PrepareReport
-from urbankit.city.targets import Target
-from urbankit.errors import Problem, UserError, closest
+from urbankit.utils.errors import Problem, UserError, closest
+from urbankit.utils.paths import explain_missing, inside
+
+if TYPE_CHECKING:
+    import geopandas as gpd
 
 if TYPE_CHECKING:
     import geopandas as gpd
     import pandas as pd
     import scipy.sparse
 
-    from urbankit.city.images import ImageSource
-    from urbankit.progress import Progress
+    from urbankit.city.image_source import ImageSource
+    from urbankit.utils.progress import Progress
 
 
 class City:
@@ -47,15 +50,14 @@ class City:
         out: str | Path | None = None,
         progress: Progress | None = None,
     ) -> City:
-        """Prepare a city from its spec, or bring it up to date; see `urbankit.city.prepare.prepare`."""
-        from urbankit.city.prepare import prepare
+        """Prepare a city from its spec, or bring it up to date; see `urbankit.city.prepare.prepare.prepare`."""
+        from urbankit.city.prepare.prepare import prepare
 
         return cls.open(prepare(spec, data=data, out=out, progress=progress))
 
     @classmethod
     def open(cls, path: str | Path) -> City:
-        from urbankit.city.parts import FORMAT
-        from urbankit.city.prepare import read_manifest
+        from urbankit.city.manifest import FORMAT, read_manifest
 
         path = Path(path)
         manifest = read_manifest(path)
@@ -121,7 +123,7 @@ class City:
 
     def images(self, name: str) -> ImageSource:
         """One image source."""
-        from urbankit.city.images import ImageSource
+        from urbankit.city.image_source import ImageSource
 
         entry = self._part("images", name, "image source")["image"]
         return ImageSource.open(self.path / "images" / name, entry)
@@ -272,3 +274,21 @@ def _no_captions() -> pd.DataFrame:
     import pandas as pd
 
     return pd.DataFrame({"region": np.zeros(0, np.int64), "image": np.zeros(0, np.int64), "text": np.zeros(0, str)})
+
+
+@dataclass
+class Target:
+    """What is predicted. `values`: float64[N], NaN missing, for regression; object[N] of text, None missing, for
+    classification. `unit` is for tables and figures."""
+
+    name: str
+    kind: Literal["regression", "classification"]
+    values: np.ndarray
+    unit: str = ""
+
+    @property
+    def present(self) -> np.ndarray:
+        """bool[N]: which regions have a value."""
+        if self.kind == "regression":
+            return np.isfinite(self.values)
+        return np.array([value is not None for value in self.values], dtype=bool)

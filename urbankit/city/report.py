@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from urbankit.city.wording import some
-from urbankit.files import read_json, write_json
+from urbankit.utils.files import read_json, write_json
+from urbankit.utils.text import some
 
 if TYPE_CHECKING:
     from rich.console import Console

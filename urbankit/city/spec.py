@@ -18,8 +18,8 @@ from pydantic import (
 )
 
 from urbankit.city.spec_errors import problems_of
-from urbankit.errors import Problem, UserError
-from urbankit.recipe.yaml_lines import load_yaml
+from urbankit.config.yaml import load_yaml
+from urbankit.utils.errors import Problem, UserError
 
 NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=64)]

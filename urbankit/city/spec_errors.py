@@ -7,8 +7,8 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from urbankit.errors import Problem, closest
-from urbankit.recipe.yaml_lines import dotted
+from urbankit.config.yaml import dotted
+from urbankit.utils.errors import Problem, closest
 
 
 def problems_of(

@@ -46,9 +46,9 @@ def bench(
         _show(plan, only or [], folder)
         return
     from urbankit.bench.run import run_suite
-    from urbankit.bench.terminal import show
     from urbankit.cli.output import console
-    from urbankit.errors import Problem, RunError
+    from urbankit.tables.terminal import show
+    from urbankit.utils.errors import Problem, RunError
 
     finished = run_suite(plan, folder, jobs=jobs, rows=only or [])
     for tables in finished.tables.values():

@@ -39,10 +39,10 @@ def caption(
 
     [bold]urbankit caption cities/my-city --captioner vlm --data DATA --out DATA/captions[/bold]
     """
-    from urbankit.captioning.caption import caption_city
+    from urbankit.captioning.run import caption_city
     from urbankit.cli.output import console
     from urbankit.cli.use import component_use
-    from urbankit.progress import Progress
+    from urbankit.utils.progress import Progress
 
     use, colours = component_use("captioner", "--captioner", captioner, sets or []), _bands(bands)
     with Progress() as progress:
@@ -61,7 +61,7 @@ def caption(
 
 
 def _bands(text: str | None) -> list[int] | None:
-    from urbankit.errors import UserError
+    from urbankit.utils.errors import UserError
 
     if text is None:
         return None

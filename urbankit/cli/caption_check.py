@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from urbankit.captioning.check import CaptionCheck
+    from urbankit.city.prepare.caption_check import CaptionCheck
 
 
 def caption_check(
@@ -44,9 +44,9 @@ def caption_check(
 
 
 def _of_city(folder: Path, max_tokens: int) -> dict[str, CaptionCheck]:
-    from urbankit.captioning.check import check_captions
     from urbankit.city.city import City
-    from urbankit.errors import Problem, UserError
+    from urbankit.city.prepare.caption_check import check_captions
+    from urbankit.utils.errors import Problem, UserError
 
     city = City.open(folder)
     if not city.caption_sources:
@@ -67,9 +67,9 @@ def _of_city(folder: Path, max_tokens: int) -> dict[str, CaptionCheck]:
 def _of_file(path: Path, text: str | None, image: str | None, max_tokens: int) -> CaptionCheck:
     import polars as pl
 
-    from urbankit.captioning.check import check_captions
-    from urbankit.city.tables import check_columns, read
-    from urbankit.errors import Problems
+    from urbankit.city.io.tables import check_columns, read
+    from urbankit.city.prepare.caption_check import check_captions
+    from urbankit.utils.errors import Problems
 
     problems = Problems()
     frame = read(path, {}, problems, "")

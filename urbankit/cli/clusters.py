@@ -20,11 +20,11 @@ def clusters(
 
     [bold]urbankit clusters runs/ny -k 5 --out clusters.csv[/bold]
     """
-    from urbankit.analysis import answers
+    from urbankit.analysis import queries as answers
     from urbankit.cli.output import figure, plain_json, print_json, print_table, units, warn, with_units
-    from urbankit.files import whole
-    from urbankit.report.subject import Subject
-    from urbankit.runfolder import Run
+    from urbankit.runs.context import Subject
+    from urbankit.runs.folder import Run
+    from urbankit.utils.files import whole
 
     opened = Run.open(run)
     opened.vectors  # noqa: B018  a run without embeddings says so before its city is looked for

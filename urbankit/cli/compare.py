@@ -23,12 +23,12 @@ def compare(
 
     [bold]urbankit compare runs/no-text runs/urbanmmcl --name "w/o text" --name UrbanMMCL --latex table.tex[/bold]
     """
-    from urbankit.bench.compare import compare_runs
-    from urbankit.bench.latex import latex as as_latex
-    from urbankit.bench.markdown import markdown as as_markdown
-    from urbankit.bench.terminal import show
     from urbankit.cli.output import console
-    from urbankit.files import write_text
+    from urbankit.runs.compare import compare_runs
+    from urbankit.tables.latex import latex as as_latex
+    from urbankit.tables.markdown import markdown as as_markdown
+    from urbankit.tables.terminal import show
+    from urbankit.utils.files import write_text
 
     tables = compare_runs(runs, names or [])
     show(tables, console())

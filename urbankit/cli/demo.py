@@ -17,8 +17,8 @@ def demo(
 
     [bold]urbankit demo --regions 900 --out demo && urbankit prepare demo/city.yaml[/bold]
     """
-    from urbankit.demo import write_demo
-    from urbankit.progress import Progress
+    from urbankit.datasets.synthetic import write_demo
+    from urbankit.utils.progress import Progress
 
     with Progress() as progress:
         write_demo(out, regions, seed, progress=progress)

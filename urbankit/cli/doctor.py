@@ -17,10 +17,10 @@ def doctor() -> None:
 
     [bold]urbankit doctor[/bold]
     """
-    from urbankit import __version__
     from urbankit.cli.output import print_table
-    from urbankit.files import cache_folder
-    from urbankit.manifest import versions
+    from urbankit.runs.manifest import versions
+    from urbankit.utils.files import cache_folder
+    from urbankit.utils.version import __version__
 
     print_table(
         "",
@@ -39,7 +39,7 @@ def doctor() -> None:
 def _plugins() -> list[tuple[str, str]]:
     """The plugins chosen, those that failed, and what is wrong with any component."""
     from urbankit import registry
-    from urbankit.plugin import CHOICE, choice
+    from urbankit.registry.discovery import CHOICE, choice
 
     chosen, left_out, faults = choice(), registry.left_out_plugins(), registry.faults()
     origins = dict.fromkeys(entry.origin for entry in registry.entries())
@@ -56,7 +56,7 @@ def _plugins() -> list[tuple[str, str]]:
 def _compute() -> list[tuple[str, str]]:
     import torch
 
-    from urbankit.training.device import has_bf16
+    from urbankit.utils.device import has_bf16
 
     devices = [torch.device("cpu")] + [torch.device("cuda")] * torch.cuda.is_available()
     bf16 = [device.type for device in devices if has_bf16(device)]

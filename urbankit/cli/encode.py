@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from urbankit.component import Use
     from urbankit.recipe import Recipe
+    from urbankit.registry.component import Use
 
 Auto = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -58,13 +58,13 @@ def encode(
     from urbankit.city.city import City
     from urbankit.cli.output import console
     from urbankit.cli.use import component_use
-    from urbankit.errors import Problem, UserError
-    from urbankit.inputs import prepare_city
-    from urbankit.modalities.encode import encode as encode_observations
+    from urbankit.modalities.cache.encode import encode as encode_observations
     from urbankit.modalities.pooling import RegionEncoder
-    from urbankit.progress import Progress
     from urbankit.recipe import Recipe
-    from urbankit.training.device import encoder_precision, pick_device
+    from urbankit.runs.inputs import prepare_city
+    from urbankit.utils.device import encoder_precision, pick_device
+    from urbankit.utils.errors import Problem, UserError
+    from urbankit.utils.progress import Progress
 
     loaded = None if recipe is None else Recipe.load(recipe, sets or [])
     if loaded is not None and encoder is None:
@@ -100,7 +100,7 @@ def encode(
 
 def _use_of(recipe: Recipe, modality: str) -> Use:
     """The encoder that a recipe has for the modality."""
-    from urbankit.errors import UserError, closest
+    from urbankit.utils.errors import UserError, closest
 
     if modality not in recipe.modalities:
         raise UserError(f"the recipe has no modality '{modality}'.{closest(modality, recipe.modalities)}")

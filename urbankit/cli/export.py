@@ -33,7 +33,7 @@ def export(
     [bold]urbankit export runs/ny --to geotiff --what embeddings --resolution 100 --crs EPSG:4326[/bold]
     """
     from urbankit.cli.output import console
-    from urbankit.runfolder import Run
+    from urbankit.runs.folder import Run
 
     written = Run.open(run).export(to, out=out, what=what, crs=crs, resolution=resolution, force=force)
     for path, notes in written:

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from urbankit import __version__
 from urbankit.cli import (
     bench,
     caption,
@@ -28,6 +27,7 @@ from urbankit.cli import (
     validate,
 )
 from urbankit.cli.errors import Group
+from urbankit.utils.version import __version__
 
 app = typer.Typer(
     cls=Group,
@@ -83,7 +83,7 @@ def urbankit(
     """
     if no_plugins:
         from urbankit import registry
-        from urbankit.plugin import load_none
+        from urbankit.registry.discovery import load_none
 
         load_none()
         registry.reload()

@@ -22,10 +22,10 @@ def neighbours(
 
     [bold]urbankit neighbours runs/ny 36061000700 -k 10[/bold]
     """
-    from urbankit.analysis import answers
+    from urbankit.analysis import queries as answers
     from urbankit.cli.output import figure, plain_json, print_json, print_table, units, warn, with_units
-    from urbankit.report.subject import Subject
-    from urbankit.runfolder import Run
+    from urbankit.runs.context import Subject
+    from urbankit.runs.folder import Run
 
     opened = Run.open(run)
     opened.vectors  # noqa: B018  a run without embeddings says so before its city is looked for

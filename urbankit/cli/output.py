@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from urbankit.report.subject import Subject
+    from urbankit.runs.context import Subject
 
 
 def console() -> Console:

@@ -21,7 +21,7 @@ def prepare(
     """
     from urbankit.city.city import City
     from urbankit.cli.output import console
-    from urbankit.progress import Progress
+    from urbankit.utils.progress import Progress
 
     with Progress() as progress:
         city = City.prepare(spec, data=data, out=out, progress=progress)

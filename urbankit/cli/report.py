@@ -9,8 +9,8 @@ import typer
 
 if TYPE_CHECKING:
     from urbankit.report.page import Written
-    from urbankit.report.subject import Subject
-    from urbankit.runfolder import Run
+    from urbankit.runs.context import Subject
+    from urbankit.runs.folder import Run
 
 
 def report(
@@ -40,7 +40,7 @@ def report(
     [bold]urbankit report runs/no-text runs/urbanmmcl --out compare.html[/bold]
     """
     from urbankit.cli.output import console
-    from urbankit.errors import UserError
+    from urbankit.utils.errors import UserError
 
     if len(runs) == 1 and names:
         raise UserError("--name is for a page that compares several runs; one run is called what its recipe says")
@@ -53,11 +53,11 @@ def report(
 
 
 def _one(path: Path, out: Path | None, figures: bool, beside: list[Path]) -> Written:
-    from urbankit.progress import Progress
     from urbankit.report import write_report
     from urbankit.report.card import write_card
-    from urbankit.report.subject import Subject
-    from urbankit.runfolder import Run
+    from urbankit.runs.context import Subject
+    from urbankit.runs.folder import Run
+    from urbankit.utils.progress import Progress
 
     with Progress() as progress:
         subject = Subject.of(Run.open(path), progress=progress)

@@ -42,8 +42,8 @@ def run(
         _plan(loaded, folder)
         return
     from urbankit.cli.output import console
-    from urbankit.pipeline import run as run_recipe
-    from urbankit.progress import Progress
+    from urbankit.pipeline.run import run as run_recipe
+    from urbankit.utils.progress import Progress
 
     finished = run_recipe(loaded, out=folder, resume=resume, progress=Progress())
     if finished.has("metrics.parquet"):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from urbankit.component import Use
+    from urbankit.registry.component import Use
 
 
 def component_use(kind: str, option: str, name: str, sets: list[str]) -> Use:
@@ -14,9 +14,9 @@ def component_use(kind: str, option: str, name: str, sets: list[str]) -> Use:
 
     Raises one `UserError` for an unknown name, what is no `A=B`, and parameters that the component does not take.
     """
+    from urbankit.config.tree import Node, merge
     from urbankit.recipe.check import check_use
     from urbankit.recipe.load import change_tree
-    from urbankit.recipe.tree import Node, merge
 
     tree = Node.of({"name": name}, f"{option} {name}", Path.cwd())
     for change in sets:

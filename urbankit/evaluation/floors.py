@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from urbankit.errors import UserError, closest
 from urbankit.evaluation.metrics import score
-from urbankit.evaluation.raw import RawInputs
+from urbankit.evaluation.raw_features import RawInputs
 from urbankit.evaluation.tasks import Scored
 from urbankit.evaluation.transforms import LOGARITHMS, TargetTransform
+from urbankit.utils.errors import UserError, closest
 
 if TYPE_CHECKING:
     from sklearn.ensemble import RandomForestRegressor
 
     from urbankit.evaluation.splits import Split
     from urbankit.evaluation.tasks import TaskData
-    from urbankit.progress import Progress
+    from urbankit.utils.progress import Progress
 
 NEIGHBOURS = 5
 TREES = 100
@@ -51,7 +51,7 @@ def evaluate_floors(
     A floor is fitted to the training part and chosen on the validation part, as a method is; the labels of the test
     part only score it. Floors do not depend on the method, so results are kept by content in the cache folder.
     """
-    from urbankit.progress import Progress
+    from urbankit.utils.progress import Progress
 
     for floor in floors:
         if floor not in FLOORS:
@@ -234,7 +234,7 @@ def _kept(floor: str, case: Case, digests: Mapping[str, str]) -> NDArray:
     """Test predictions of a floor, from the cache folder where they are."""
     import sklearn
 
-    from urbankit.files import cache_folder, hash_json, whole
+    from urbankit.utils.files import cache_folder, hash_json, whole
 
     task, split = case.task, case.inputs.split
     seen = digests["raw" if floor.startswith("raw") else "xy"]

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from urbankit.errors import Problems
 from urbankit.evaluation.floors import ALPHAS, Candidate, Case, Inputs, location, mean, regression_forest
 from urbankit.evaluation.metrics import clustering, regression
 from urbankit.evaluation.splits import FOLDS, Split
 from urbankit.evaluation.tasks import Scored, TaskData
+from urbankit.utils.errors import Problems
 
 if TYPE_CHECKING:
-    from urbankit.evaluation.raw import RawInputs
+    from urbankit.evaluation.raw_features import RawInputs
     from urbankit.recipe.schema import Folds
 
 Predict = Callable[[Split], NDArray[np.float64]]

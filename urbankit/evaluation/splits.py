@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from urbankit.errors import UserError
+from urbankit.utils.errors import UserError
 
 PROTOCOLS = ("random", "spatial")
 FOLDS = "folds"
 ALL = "all"
-"""Every labelled region as one test part, of a city whose labels were not seen; see `urbankit.transfer`."""
+"""Every labelled region as one test part, of a city whose labels were not seen; see `urbankit.pipeline.transfer`."""
 
 PARTS = ("train", "validation", "test")
 FRACTIONS = (0.6, 0.2, 0.2)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from urbankit.errors import Problems, UserError
 from urbankit.evaluation.metrics import METRICS, score
 from urbankit.evaluation.transforms import LOGARITHMS, TRANSFORMS
+from urbankit.utils.errors import Problems, UserError
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,16 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from urbankit.errors import Problem, Problems, UserError, closest, unwritable
 from urbankit.export import csv_table, geopackage, geoparquet, geotiff, numpy_arrays
-from urbankit.export.contents import Contents, embeddings, predictions
 from urbankit.export.record import Record
-from urbankit.files import locked
+from urbankit.export.tables import Contents, embeddings, predictions
+from urbankit.utils.errors import Problem, Problems, UserError, closest, unwritable
+from urbankit.utils.files import locked
 
 if TYPE_CHECKING:
     from pyproj import CRS
 
-    from urbankit.runfolder import Run
+    from urbankit.runs.folder import Run
 
 WHAT: dict[str, Callable[[Run], Contents]] = {"embeddings": embeddings, "predictions": predictions}
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from urbankit.files import whole
+from urbankit.utils.files import whole
 
 if TYPE_CHECKING:
-    from urbankit.export.contents import Contents
+    from urbankit.export.tables import Contents
 
 
 def write(contents: Contents, paths: Sequence[Path], resolution: float | None) -> list[str]:

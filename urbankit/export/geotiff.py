@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from urbankit.errors import UserError
-from urbankit.files import whole
-from urbankit.geometry import side_m, unit
+from urbankit.utils.errors import UserError
+from urbankit.utils.files import whole
+from urbankit.utils.geometry import side_m, unit
 
 if TYPE_CHECKING:
     import geopandas as gpd
     from pyproj import CRS
     from rasterio.windows import Window
 
-    from urbankit.export.contents import Contents
+    from urbankit.export.tables import Contents
 
 MAX_BYTES = 4_000_000_000
 """Of all bands before compression, which is what a reader has to hold."""
@@ -168,7 +168,7 @@ def _lines(low: float, high: float, step: float) -> tuple[int, int]:
 
 
 def _without_cells(contents: Contents, has_cells: NDArray[np.bool_]) -> list[str]:
-    from urbankit.city.wording import some
+    from urbankit.utils.text import some
 
     lost = np.flatnonzero(~has_cells)
     if not len(lost):

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from urbankit.files import whole, write_json
+from urbankit.utils.files import whole, write_json
 
 if TYPE_CHECKING:
-    from urbankit.export.contents import Contents
+    from urbankit.export.tables import Contents
 
 
 def write(contents: Contents, paths: Sequence[Path], resolution: float | None) -> list[str]:

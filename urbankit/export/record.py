@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from urbankit.errors import Problems
-from urbankit.files import hash_file, read_json, write_json
+from urbankit.utils.errors import Problems
+from urbankit.utils.files import hash_file, read_json, write_json
 
 NAME = "exports.json"
 

@@ -8,9 +8,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from urbankit import component
-from urbankit.errors import UserError
 from urbankit.fusion.base import Fusion
+from urbankit.registry import component
+from urbankit.utils.errors import UserError
 
 
 class Add(Fusion):

@@ -9,9 +9,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from urbankit import component
-from urbankit.errors import UserError
 from urbankit.fusion.base import Fusion
+from urbankit.registry import component
+from urbankit.utils.errors import UserError
 
 
 class Attention(Fusion):

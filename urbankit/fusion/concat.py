@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from urbankit.component import Params
 from urbankit.fusion.base import Fusion
+from urbankit.registry.component import Params
 
 
 class Concat(Fusion):

@@ -8,8 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from urbankit import component
 from urbankit.fusion.base import Fusion
+from urbankit.registry import component
 
 
 class MLP(Fusion):

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from urbankit.component import Component
 from urbankit.graph.engine import propagate
 from urbankit.graph.graph import Graph
 from urbankit.graph.normalise import Normalisation, normalise
 from urbankit.graph.subgraph import Readout, Subgraphs, readout
+from urbankit.registry.component import Component
 
 
 @dataclass(frozen=True)
@@ -90,3 +91,20 @@ class GraphConvolution(nn.Module):
         normalised, self_weight = normalise(graph, self.normalisation)
         messages = shares.take(graph.src) * normalised.weight
         return (shares * self_weight).scatter_add(0, graph.dst, messages)
+
+
+Activation = Literal["leaky_relu", "relu", "elu", "gelu", "none"]
+
+
+_MODULES: dict[Activation, type[nn.Module]] = {
+    "leaky_relu": nn.LeakyReLU,
+    "relu": nn.ReLU,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "none": nn.Identity,
+}
+
+
+def activation(name: Activation) -> nn.Module:
+    """The module of an activation."""
+    return _MODULES[name]()

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import torch
 from torch import Tensor
 
-from urbankit.errors import UserError
 from urbankit.graph import torch_engine
+from urbankit.utils.errors import UserError
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -9,12 +9,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from urbankit import component
-from urbankit.graph.activation import Activation, activation
-from urbankit.graph.base import Encoded, GraphConvolution, GraphEncoder
+from urbankit.graph.base import Activation, Encoded, GraphConvolution, GraphEncoder, activation
 from urbankit.graph.graph import Graph
 from urbankit.graph.normalise import DESCRIPTION, Normalisation
 from urbankit.graph.subgraph import Readout, Subgraphs, mean_shares, pool, root_shares
+from urbankit.registry import component
 
 _SHARES = {"mean": mean_shares, "root": root_shares}
 

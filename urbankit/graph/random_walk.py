@@ -6,9 +6,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from urbankit import component
 from urbankit.graph.graph import Graph
 from urbankit.graph.subgraph import Subgraphs, SubgraphSampler
+from urbankit.registry import component
 
 
 class RandomWalk(SubgraphSampler):

@@ -9,8 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from urbankit.component import Component
 from urbankit.graph.graph import Graph
+from urbankit.registry.component import Component
 
 Readout = Literal["mean", "root", "mean+root"]
 

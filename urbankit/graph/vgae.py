@@ -9,13 +9,12 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from urbankit import component
-from urbankit.graph.activation import Activation, activation
-from urbankit.graph.base import Encoded, GraphConvolution, GraphEncoder
+from urbankit.graph.base import Activation, Encoded, GraphConvolution, GraphEncoder, activation
 from urbankit.graph.engine import edge_dot
 from urbankit.graph.graph import Graph
 from urbankit.graph.normalise import DESCRIPTION, Normalisation
 from urbankit.graph.reconstruction import squared_error
+from urbankit.registry import component
 
 # Bounds of log σ: σ between 0.0003 and 55, so that neither it nor its square leaves the range of half floats.
 LOG_SIGMA = (-8.0, 4.0)

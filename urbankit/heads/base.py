@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from urbankit.component import Component
+from urbankit.registry.component import Component
 
 
 class Head(Component, nn.Module, ABC):

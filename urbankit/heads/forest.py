@@ -10,8 +10,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from urbankit import component
 from urbankit.heads.base import FittedHead
+from urbankit.registry import component
 
 
 class Forest(FittedHead):

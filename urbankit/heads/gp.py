@@ -9,9 +9,9 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from urbankit import component
-from urbankit.errors import RunError
 from urbankit.heads.base import FittedHead
+from urbankit.registry import component
+from urbankit.utils.errors import RunError
 
 # Where the search of the kernel's parameters (all logarithms) starts, and the centre of their Gaussian prior.
 START = {"signal": 0.0, "length": 0.5, "linear": -2.0, "noise": -2.0}

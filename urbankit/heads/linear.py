@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from urbankit.component import Params
 from urbankit.heads.base import Head
+from urbankit.registry.component import Params
 
 
 class Linear(Head):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor, nn
 
-from urbankit import component
 from urbankit.heads.base import Head
+from urbankit.registry import component
 
 
 class MLP(Head):

@@ -8,9 +8,10 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from urbankit import component, registry
-from urbankit.component import Use, uses
+from urbankit import registry
 from urbankit.heads.base import FittedHead, Head
+from urbankit.registry import component
+from urbankit.registry.component import Use, uses
 
 
 class TaskAdaptive(Head):

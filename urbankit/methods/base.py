@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from urbankit import registry
-from urbankit.component import Component, Use
+from urbankit.registry.component import Component, Use
 
 if TYPE_CHECKING:
     from urbankit.city.city import City

@@ -12,9 +12,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from urbankit.component import Component, Params
-from urbankit.errors import Problem, UserError
-from urbankit.files import hash_json
+from urbankit.registry.component import Component, Params
+from urbankit.utils.errors import Problem, UserError
+from urbankit.utils.files import hash_json
 
 if TYPE_CHECKING:
     from urbankit.city.city import City

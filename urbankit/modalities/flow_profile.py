@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 from scipy import sparse
 
-from urbankit.modalities.counted import DESCRIPTION, Form, in_form
+from urbankit.modalities.count_transform import DESCRIPTION, Form, in_form
 from urbankit.modalities.features import FeatureEncoder, FeatureParams
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from urbankit.errors import Problem, UserError
-from urbankit.modalities.checkpoints import read_weights, weights_file
 from urbankit.modalities.location import LocationEncoder, LocationParams
+from urbankit.modalities.pretrained.checkpoints import read_weights, weights_file
+from urbankit.utils.errors import Problem, UserError
 
 if TYPE_CHECKING:
     from urbankit.city.city import City

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from urbankit.errors import closest
-from urbankit.files import hash_json
+from urbankit.modalities.cache.store import FeatureStore
 from urbankit.modalities.features import FeatureEncoder, FeatureParams
-from urbankit.modalities.store import FeatureStore
-from urbankit.threads import ahead
+from urbankit.utils.errors import closest
+from urbankit.utils.files import hash_json
+from urbankit.utils.prefetch import ahead
 
 if TYPE_CHECKING:
     from urbankit.city.city import City, ImageSource

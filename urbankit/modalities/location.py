@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from urbankit.modalities.base import hash_arrays
-from urbankit.modalities.transformer import CheckpointEncoder, CheckpointParams
+from urbankit.modalities.pretrained.backbone import CheckpointEncoder, CheckpointParams
 
 if TYPE_CHECKING:
     from urbankit.city.city import City

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
-from urbankit.modalities.counted import DESCRIPTION, Form, in_form
+from urbankit.modalities.count_transform import DESCRIPTION, Form, in_form
 from urbankit.modalities.features import FeatureEncoder, FeatureParams
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from urbankit.files import hash_json
 from urbankit.modalities.base import Batch, ModalityEncoder, hash_arrays, move, part
-from urbankit.modalities.store import FeatureStore
-from urbankit.progress import Progress, Stage
-from urbankit.threads import ahead, background
+from urbankit.modalities.cache.store import FeatureStore
+from urbankit.utils.files import hash_json
+from urbankit.utils.prefetch import ahead, background
+from urbankit.utils.progress import Progress, Stage
 
 
 class RegionEncoder:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from urbankit.modalities.embedding_table import EmbeddingTable, Rules, embedding_files, read_embeddings
+from urbankit.modalities.cache.embedding_table import EmbeddingTable, Rules, embedding_files, read_embeddings
 from urbankit.modalities.features import FeatureEncoder, FeatureParams
 from urbankit.modalities.standardise import Statistics
 

@@ -13,10 +13,10 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from urbankit.errors import Problem, UserError
-from urbankit.modalities.checkpoints import read_weights, weights_file
 from urbankit.modalities.location import LocationEncoder, LocationParams
-from urbankit.modalities.spherical import real_spherical_harmonics
+from urbankit.modalities.pretrained.checkpoints import read_weights, weights_file
+from urbankit.modalities.spherical_harmonics import real_spherical_harmonics
+from urbankit.utils.errors import Problem, UserError
 
 if TYPE_CHECKING:
     from urbankit.city.city import City

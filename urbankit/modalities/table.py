@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
-from urbankit.errors import Problems, closest
 from urbankit.modalities.features import FeatureEncoder, FeatureParams
+from urbankit.utils.errors import Problems, closest
 
 if TYPE_CHECKING:
     from urbankit.city.city import City

@@ -11,12 +11,12 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from urbankit.errors import closest
-from urbankit.modalities import tokens
 from urbankit.modalities.base import Tokens, hash_arrays
-from urbankit.modalities.checkpoints import checkpoint_folder, load_tokenizer
-from urbankit.modalities.language import Pooling, load_language
-from urbankit.modalities.transformer import TransformerEncoder, TransformerParams
+from urbankit.modalities.pretrained import tokenizer as tokens
+from urbankit.modalities.pretrained.backbone import TransformerEncoder, TransformerParams
+from urbankit.modalities.pretrained.checkpoints import checkpoint_folder, load_tokenizer
+from urbankit.modalities.pretrained.language import Pooling, load_language
+from urbankit.utils.errors import closest
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -10,13 +10,11 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from urbankit.errors import closest
-from urbankit.files import hash_json
 from urbankit.modalities.augment import Style, augment
 from urbankit.modalities.base import Tokens
-from urbankit.modalities.checkpoints import checkpoint_folder
-from urbankit.modalities.transformer import TransformerEncoder, TransformerParams
-from urbankit.modalities.vision import (
+from urbankit.modalities.pretrained.backbone import TransformerEncoder, TransformerParams
+from urbankit.modalities.pretrained.checkpoints import checkpoint_folder
+from urbankit.modalities.pretrained.vision import (
     Bands,
     Preprocessing,
     adapt_bands,
@@ -24,6 +22,8 @@ from urbankit.modalities.vision import (
     normalised_states,
     vector_and_states,
 )
+from urbankit.utils.errors import closest
+from urbankit.utils.files import hash_json
 
 if TYPE_CHECKING:
     from urbankit.city.city import City

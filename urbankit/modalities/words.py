@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
-from urbankit.errors import Problem, UserError
 from urbankit.modalities.features import FeatureEncoder, FeatureParams
+from urbankit.utils.errors import Problem, UserError
 
 if TYPE_CHECKING:
     from urbankit.city.city import City

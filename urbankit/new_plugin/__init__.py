@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from urbankit import __version__, registry
-from urbankit.errors import Problems, UserError, closest
+from urbankit import registry
+from urbankit.utils.errors import Problems, UserError, closest
+from urbankit.utils.version import __version__
 
 TEMPLATES = Path(__file__).parent / "templates"
 SUFFIX = ".template"

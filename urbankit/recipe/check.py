@@ -10,12 +10,12 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from urbankit import registry
-from urbankit.component import Use
-from urbankit.errors import Problem, Problems, UserError, closest
+from urbankit.config.tree import Node
+from urbankit.config.validation import explain, is_model
 from urbankit.recipe.components import component_kind, may_be_path
-from urbankit.recipe.explain import explain, is_model
 from urbankit.recipe.schema import Recipe
-from urbankit.recipe.tree import Node
+from urbankit.registry.component import Use
+from urbankit.utils.errors import Problem, Problems, UserError, closest
 
 
 def check(tree: Node, problems: Problems) -> Recipe:

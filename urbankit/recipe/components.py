@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from urbankit import registry
-from urbankit.component import Use
+from urbankit.registry.component import Use
 
 
 class Used(NamedTuple):

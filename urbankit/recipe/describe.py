@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from urbankit.component import Use
 from urbankit.recipe.components import component_kind
+from urbankit.registry.component import Use
 
 SIGNS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import urbankit
-from urbankit.errors import UserError, closest
+from urbankit.utils.errors import UserError, closest
 
 
 def find(name: str | Path, folder: str | Path = ".") -> Path:

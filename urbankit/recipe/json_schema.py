@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from urbankit import registry
-from urbankit.component import Use
-from urbankit.errors import UserError
 from urbankit.recipe.schema import Recipe
+from urbankit.registry.component import Use
+from urbankit.utils.errors import UserError
 
 USE = f"#/$defs/{Use.__name__}"
 

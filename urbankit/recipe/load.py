@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from urbankit.errors import Problem, Problems, UserError
+from urbankit.config.tree import Node, merge
+from urbankit.config.yaml import load_yaml, parse_yaml
 from urbankit.recipe.find import find
-from urbankit.recipe.tree import Node, merge
-from urbankit.recipe.yaml_lines import load_yaml, parse_yaml
+from urbankit.utils.errors import Problem, Problems, UserError
 
 NOT_INHERITED = ("name", "description")
 

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from urbankit.component import Name, Params, Use, uses
-from urbankit.recipe.training import Finetune, Pretrain
-from urbankit.recipe.transfer import Transfer
+from urbankit.recipe.training_schema import Finetune, Pretrain
+from urbankit.recipe.transfer_schema import Transfer
+from urbankit.registry.component import Name, Params, Use, uses
 
 
 class Recipe(Params):
@@ -64,9 +64,9 @@ class Recipe(Params):
         `source` is a file, the name of a shipped recipe (`"urbanmmcl"`) or a mapping with a recipe's keys.
         `sets` are changes such as `"method.dim=32"`, as `--set` takes them.
         """
-        from urbankit.errors import Problems
         from urbankit.recipe.check import check
         from urbankit.recipe.load import load
+        from urbankit.utils.errors import Problems
 
         problems = Problems()
         return check(load(source, sets, problems), problems)
@@ -74,7 +74,7 @@ class Recipe(Params):
     @classmethod
     def from_yaml(cls, text: str) -> Recipe:
         """A resolved recipe taken as it is: no component or file that it names need be here (any more)."""
-        from urbankit.recipe.yaml_lines import parse_yaml
+        from urbankit.config.yaml import parse_yaml
 
         return cls.model_validate(parse_yaml(text)[0])
 

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from urbankit.errors import UserError
 from urbankit.evaluation.metrics import HIGHER_IS_BETTER, METRICS
 from urbankit.evaluation.splits import protocol_label
-from urbankit.evaluation.table import FLOOR, label
-from urbankit.files import write_text
+from urbankit.tables.results import FLOOR, label
+from urbankit.utils.errors import UserError
+from urbankit.utils.files import write_text
 
 if TYPE_CHECKING:
     from urbankit.city.city import City
-    from urbankit.evaluation.table import ResultsTable, Row, Section
-    from urbankit.runfolder import Run
+    from urbankit.runs.folder import Run
+    from urbankit.tables.results import ResultsTable, Row, Section
 
 LOADING = """\
 ```python

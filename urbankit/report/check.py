@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from urbankit.errors import Problem, Problems, closest
+from urbankit.utils.errors import Problem, Problems, closest
 
 if TYPE_CHECKING:
     from urbankit.city.city import City

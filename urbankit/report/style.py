@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from urbankit.files import whole
+from urbankit.utils.files import whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

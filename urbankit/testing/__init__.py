@@ -17,7 +17,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from urbankit.testing.subject import ConformanceError, Subject, examine
+from urbankit.testing.examine import examine
+from urbankit.testing.subject import ConformanceError, Subject
 
 if TYPE_CHECKING:
     from urbankit.city.city import City

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from urbankit.captioners.base import Batch, Caption, Captioner
+from urbankit.captioning.captioners.base import Batch, Caption, Captioner
 from urbankit.testing.city import tiny_city
 from urbankit.testing.subject import Check, Subject
 
@@ -42,7 +42,7 @@ def captions_each(subject: Subject) -> Iterator[str]:
         yield f"caption() gives {len(found)} captions for {len(batch)}; give one each, an empty one where there is none"
     for caption in found:
         if not isinstance(caption, Caption) or not isinstance(caption.text, str):
-            yield f"caption() gives {caption!r}; expected urbankit.captioners.base.Caption(text)"
+            yield f"caption() gives {caption!r}; expected urbankit.captioning.captioners.base.Caption(text)"
             return
 
 

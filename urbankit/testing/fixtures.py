@@ -24,7 +24,7 @@ def tiny_city() -> City:
 def demo_city(tmp_path_factory: pytest.TempPathFactory) -> City:
     """The synthetic city of 49 regions, prepared."""
     from urbankit.city.city import City
-    from urbankit.demo import write_demo
+    from urbankit.datasets.synthetic import write_demo
 
     folder = tmp_path_factory.mktemp("demo")
     return City.prepare(write_demo(folder, regions=49, seed=1), out=folder / "prepared")

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from functools import cache
 
-from urbankit import plugin
+from urbankit.registry import discovery as plugin
 
 HEAVY = ("torch", "transformers", "dgl", "numpy", "pandas", "polars", "scipy", "sklearn", "geopandas", "rasterio")
 

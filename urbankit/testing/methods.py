@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from urbankit import registry
-from urbankit.component import Use
 from urbankit.methods.base import Inputs, Method
+from urbankit.registry.component import Use
 from urbankit.testing.city import shuffled_city, tiny_city
 from urbankit.testing.modules import determinism_faults, same, shape_fault, state_faults
 from urbankit.testing.subject import Check, Subject

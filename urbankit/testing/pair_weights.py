@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from urbankit.pair_weights.base import PairWeight
+from urbankit.methods.pair_weights import PairWeight
 from urbankit.testing.modules import determinism_faults, same, shape_fault, state_faults
 from urbankit.testing.subject import Check, Subject
 

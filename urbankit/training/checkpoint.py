@@ -11,8 +11,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from urbankit.errors import Problem, UserError
-from urbankit.files import whole
+from urbankit.utils.errors import Problem, UserError
+from urbankit.utils.files import whole
 
 
 def save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:

@@ -12,20 +12,20 @@ import torch
 from torch import Tensor
 
 from urbankit import registry
-from urbankit.component import Use
-from urbankit.errors import Problems, closest
 from urbankit.heads.base import FittedHead, Head
-from urbankit.progress import Stage
+from urbankit.registry.component import Use
 from urbankit.training import checkpoint
 from urbankit.training.loop import Loop, Losses, Mean, epoch_seed, load_trained_state
 from urbankit.training.optimizer import build_optimizer
 from urbankit.training.predictor import Labels, Predictor
+from urbankit.utils.errors import Problems, closest
+from urbankit.utils.progress import Stage
 
 if TYPE_CHECKING:
     from urbankit.evaluation.splits import Split
     from urbankit.evaluation.tasks import TaskData
     from urbankit.methods.base import Method
-    from urbankit.recipe.training import Finetune
+    from urbankit.recipe.training_schema import Finetune
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from urbankit.errors import Diverged
-from urbankit.progress import Stage
 from urbankit.training import checkpoint
-from urbankit.training.average import WeightAverage
+from urbankit.training.ema import WeightAverage
+from urbankit.utils.errors import Diverged
+from urbankit.utils.progress import Stage
 
 Losses = dict[str, float]
 

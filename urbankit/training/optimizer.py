@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from urbankit.errors import Problem, UserError, closest
+from urbankit.utils.errors import Problem, UserError, closest
 
 
 def build_optimizer(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from urbankit.evaluation.transforms import TargetTransform
-from urbankit.modules import NamedModules
+from urbankit.utils.torch_modules import NamedModules
 
 if TYPE_CHECKING:
     from urbankit.evaluation.splits import Split

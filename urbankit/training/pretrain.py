@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from urbankit.progress import Progress
 from urbankit.training import checkpoint
 from urbankit.training.loop import Loop, Losses, Mean, Training, epoch_seed, load_trained_state
 from urbankit.training.optimizer import build_optimizer
+from urbankit.utils.progress import Progress
 
 if TYPE_CHECKING:
     from urbankit.methods.base import Method
-    from urbankit.recipe.training import Pretrain
+    from urbankit.recipe.training_schema import Pretrain
 
 
 def pretrain(

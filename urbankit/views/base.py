@@ -10,9 +10,9 @@ import numpy as np
 import scipy.sparse
 from pydantic import Field, model_validator
 
-from urbankit import component
-from urbankit.component import Component
-from urbankit.errors import UserError
+from urbankit.registry import component
+from urbankit.registry.component import Component
+from urbankit.utils.errors import UserError
 
 if TYPE_CHECKING:
     from urbankit.city.city import City

@@ -9,7 +9,7 @@ import scipy.sparse
 from pydantic import Field
 from scipy.spatial import cKDTree
 
-from urbankit.errors import UserError
+from urbankit.utils.errors import UserError
 from urbankit.views.base import DEFAULT_TOP_K, PairParams, View, ViewGraph, place_order, symmetric_union
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import numpy as np
 import scipy.sparse
 from pydantic import Field
 
-from urbankit import component
+from urbankit.registry import component
 from urbankit.views.base import FlowView, ViewGraph
 
 

@@ -24,10 +24,10 @@ from torch.nn import functional as F
 
 from urbankit import registry
 from urbankit.city.city import City
-from urbankit.inputs import build_inputs
 from urbankit.methods.base import Inputs
 from urbankit.recipe.find import shipped_folder
 from urbankit.recipe.schema import Recipe
+from urbankit.runs.inputs import build_inputs
 from urbankit.training.loop import Loop
 from urbankit.training.optimizer import build_optimizer
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from urbankit.methods.base import Method
-from urbankit.progress import Progress
-from urbankit.recipe.training import Pretrain
+from urbankit.recipe.training_schema import Pretrain
 from urbankit.training.pretrain import pretrain
+from urbankit.utils.progress import Progress
 
 
 def assert_going_on_changes_nothing(make: Callable[[], Method], n: int, folder: Path) -> None:

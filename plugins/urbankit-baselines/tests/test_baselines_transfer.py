@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from urbankit.city.city import City
-from urbankit.demo import write_demo
-from urbankit.errors import UserError
-from urbankit.pipeline import run
-from urbankit.progress import Progress
+from urbankit.datasets.synthetic import write_demo
+from urbankit.pipeline.run import run
 from urbankit.recipe.schema import Recipe
+from urbankit.utils.errors import UserError
+from urbankit.utils.progress import Progress
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,10 @@ from urbankit_baselines.hrep import HREP, RelationAttention, RelationNorm, woven
 from urbankit_baselines.hrep_prompt import HREPPrompt
 from urbankit_baselines.triplets import Triplets
 
-from urbankit.errors import UserError
 from urbankit.methods.base import Inputs
-from urbankit.pipeline import run
+from urbankit.pipeline.run import run
 from urbankit.recipe.schema import Recipe
+from urbankit.utils.errors import UserError
 from urbankit.views.base import ViewGraph
 
 N = 12

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from urbankit import registry
-from urbankit.inputs import build_inputs
-from urbankit.pipeline import run
-from urbankit.progress import Progress
+from urbankit.pipeline.run import run
 from urbankit.recipe.schema import Recipe
+from urbankit.runs.inputs import build_inputs
 from urbankit.training.pretrain import pretrain
+from urbankit.utils.progress import Progress
 
 LEARNING = ("pg-simclr", "urbanvlp", "remvc")
 SMALL = "{patch_size: 16, hidden_size: 16, layers: 1, heads: 2}"

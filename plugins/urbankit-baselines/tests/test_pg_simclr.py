@@ -11,9 +11,9 @@ from scipy import sparse
 from urbankit_baselines.pg_simclr import nt_xent, strongest
 
 from urbankit import registry
-from urbankit.component import Use
-from urbankit.errors import UserError
 from urbankit.methods.base import Inputs
+from urbankit.registry.component import Use
+from urbankit.utils.errors import UserError
 
 VIT = {"patch_size": 16, "hidden_size": 16, "layers": 1, "heads": 2, "augment": "overhead"}
 

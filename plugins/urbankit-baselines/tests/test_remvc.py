@@ -11,10 +11,10 @@ from urbankit_baselines.remvc import intra_view, negatives
 from urbankit_baselines.remvc_features import changed, distribution, flow_profiles, noisy
 
 from urbankit import registry
-from urbankit.component import Use
-from urbankit.errors import UserError
 from urbankit.methods.base import Inputs
 from urbankit.recipe.schema import Recipe
+from urbankit.registry.component import Use
+from urbankit.utils.errors import UserError
 
 
 class Lacking:

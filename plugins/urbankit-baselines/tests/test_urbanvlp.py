@@ -13,10 +13,10 @@ from urbankit_baselines import urbanvlp
 from urbankit_baselines.urbanvlp import UrbanVLP, token_similarity
 
 from urbankit import registry
-from urbankit.component import Use
-from urbankit.errors import UserError
 from urbankit.methods.base import Inputs
-from urbankit.modalities.tokens import END, PAD, SPECIAL, START, train_tokenizer
+from urbankit.modalities.pretrained.tokenizer import END, PAD, SPECIAL, START, train_tokenizer
+from urbankit.registry.component import Use
+from urbankit.utils.errors import UserError
 
 VIT = {"patch_size": 16, "hidden_size": 16, "layers": 1, "heads": 2}
 MODALITIES = {

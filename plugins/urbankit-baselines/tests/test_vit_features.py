@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from urbankit import registry
-from urbankit.component import Use
-from urbankit.errors import UserError
 from urbankit.methods.base import Inputs
-from urbankit.pipeline import run
-from urbankit.progress import Progress
+from urbankit.pipeline.run import run
 from urbankit.recipe.schema import Recipe
+from urbankit.registry.component import Use
+from urbankit.utils.errors import UserError
+from urbankit.utils.progress import Progress
 
 VIT = {"patch_size": 16, "hidden_size": 16, "layers": 1, "heads": 2}
 MODALITIES = {"rsi": Use(name="vit", **VIT), "svi": Use(name="vit", **VIT | {"hidden_size": 8})}

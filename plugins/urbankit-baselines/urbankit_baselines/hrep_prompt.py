@@ -6,8 +6,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from urbankit import component
 from urbankit.heads.base import Head
+from urbankit.registry import component
 
 
 class HREPPrompt(Head):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from urbankit.errors import Problem, UserError, closest
+from urbankit.utils.errors import Problem, UserError, closest
 
 
 def missing(named: Mapping[str, str], known: Collection[str], kind: str) -> list[tuple[str, str]]:

@@ -24,13 +24,14 @@ from scipy import sparse
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from urbankit import component, registry
-from urbankit.component import Use, uses
-from urbankit.errors import Problem, UserError
+from urbankit import registry
 from urbankit.methods.base import Inputs, Method
 from urbankit.methods.losses import similarity
 from urbankit.modalities.pooling import RegionEncoder
-from urbankit.modules import NamedModules
+from urbankit.registry import component
+from urbankit.registry.component import Use, uses
+from urbankit.utils.errors import Problem, UserError
+from urbankit.utils.torch_modules import NamedModules
 from urbankit_baselines.encoding import autocast, encode, keep_frozen
 from urbankit_baselines.named import missing, require
 

@@ -16,10 +16,10 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from urbankit import component
-from urbankit.errors import Problem, UserError
 from urbankit.graph.graph import Graph
 from urbankit.methods.base import Inputs, Method
+from urbankit.registry import component
+from urbankit.utils.errors import Problem, UserError
 
 # Where the recipe may not have a view, what to write into it.
 SUGGESTED = {

@@ -36,9 +36,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from urbankit import component
-from urbankit.errors import Problem, UserError
 from urbankit.methods.base import Inputs, Method
+from urbankit.registry import component
+from urbankit.utils.errors import Problem, UserError
 from urbankit_baselines.remvc_features import changed, distribution, flow_profiles, noisy
 
 SOURCE = {"source": "authors' configuration"}

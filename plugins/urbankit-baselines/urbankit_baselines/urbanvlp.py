@@ -40,13 +40,13 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from urbankit import component
-from urbankit.errors import Problem, UserError
 from urbankit.methods.base import Inputs, Method
 from urbankit.methods.losses import two_way_info_nce
 from urbankit.modalities.base import ModalityEncoder, move
 from urbankit.modalities.pooling import RegionEncoder
-from urbankit.modules import NamedModules
+from urbankit.registry import component
+from urbankit.utils.errors import Problem, UserError
+from urbankit.utils.torch_modules import NamedModules
 from urbankit_baselines.drawn import DrawnTokens, Observations
 from urbankit_baselines.encoding import autocast, encode, keep_frozen
 from urbankit_baselines.named import missing, require

@@ -7,11 +7,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from urbankit import component
-from urbankit.errors import Problem, UserError
 from urbankit.methods.base import Inputs, Method
 from urbankit.modalities.pooling import RegionEncoder
-from urbankit.modules import NamedModules
+from urbankit.registry import component
+from urbankit.utils.errors import Problem, UserError
+from urbankit.utils.torch_modules import NamedModules
 from urbankit_baselines.encoding import encode, keep_frozen
 from urbankit_baselines.named import missing, require
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from urbankit.city.raster import cell_statistics, opened, raster_files
-from urbankit.errors import UserError
+from urbankit.city.io.raster import cell_statistics, opened, raster_files
 from urbankit.modalities.features import FeatureEncoder, FeatureParams
+from urbankit.utils.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from urbankit import hookimpl
-from urbankit.hookspecs import Register
+from urbankit.registry.hookspecs import Register
 
 
 @hookimpl

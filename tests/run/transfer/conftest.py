@@ -9,7 +9,7 @@ import pytest
 from transfer_runs import Keys, completed, keys_on
 
 from urbankit.city.city import City
-from urbankit.demo import write_demo
+from urbankit.datasets.synthetic import write_demo
 
 
 @pytest.fixture(scope="session")

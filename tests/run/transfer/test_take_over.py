@@ -11,12 +11,12 @@ from transfer_runs import Keys, completed, keys_on
 
 from urbankit import registry
 from urbankit.city.city import City
-from urbankit.errors import UserError
-from urbankit.inputs import build_inputs
+from urbankit.pipeline.transfer.source import Source
+from urbankit.pipeline.transfer.weights import take_over
 from urbankit.recipe.schema import Recipe
+from urbankit.runs.inputs import build_inputs
 from urbankit.training import checkpoint
-from urbankit.transfer.source import Source
-from urbankit.transfer.weights import take_over
+from urbankit.utils.errors import UserError
 
 
 def built(keys: Keys):
@@ -74,7 +74,7 @@ def test_only_the_named_modalities_are_taken_over(new, source):
 
 
 def test_the_tokenizer_comes_along(new, source, tiny_city):
-    from urbankit.modalities.tokens import PAD, encode_texts, train_tokenizer
+    from urbankit.modalities.pretrained.tokenizer import PAD, encode_texts, train_tokenizer
 
     encoder = taken_over(new, source).channels.encoders["text"]
     learned = train_tokenizer(tiny_city.captions()["text"].unique().tolist(), 300)

@@ -14,13 +14,13 @@ import pytest
 from transfer_runs import completed
 
 from urbankit.city.city import City
-from urbankit.errors import UserError
-from urbankit.pipeline import run
-from urbankit.progress import Progress
+from urbankit.pipeline.run import run
 from urbankit.recipe.find import shipped
 from urbankit.recipe.schema import Recipe
-from urbankit.runfolder import Run
+from urbankit.runs.folder import Run
 from urbankit.training import checkpoint
+from urbankit.utils.errors import UserError
+from urbankit.utils.progress import Progress
 
 
 def test_the_manifest_says_where_the_weights_come_from(new, source, tiny_city, tmp_path):

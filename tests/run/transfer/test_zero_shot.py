@@ -12,10 +12,10 @@ import pytest
 from transfer_runs import completed, keys_on
 
 from urbankit.city.city import City
-from urbankit.evaluation.raw import RawInputs
+from urbankit.evaluation.raw_features import RawInputs
 from urbankit.evaluation.splits import make_split
-from urbankit.runfolder import Run
-from urbankit.transfer.floors import _shared
+from urbankit.pipeline.transfer.floors import _shared
+from urbankit.runs.folder import Run
 
 
 def test_zero_shot_on_the_source_city_itself_is_the_source_run(source, tiny_city, recipe_on, tmp_path):

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from urbankit.city.city import City
-from urbankit.pipeline import run
-from urbankit.progress import Progress
+from urbankit.pipeline.run import run
 from urbankit.recipe.schema import Recipe
-from urbankit.runfolder import Run
+from urbankit.runs.folder import Run
+from urbankit.utils.progress import Progress
 
 Keys = dict[str, Any]
 

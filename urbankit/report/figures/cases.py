@@ -8,24 +8,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from urbankit.errors import UserError
 from urbankit.evaluation.metrics import HIGHER_IS_BETTER
+from urbankit.evaluation.out_of_sample import out_of_sample
 from urbankit.evaluation.splits import protocol_label
-from urbankit.evaluation.table import FLOOR
 from urbankit.evaluation.tasks import TaskData
-from urbankit.evaluation.unseen import out_of_sample
-from urbankit.report.bands import colour_bands
+from urbankit.report.figures.context import Material
+from urbankit.report.figures.errors import NotPossible
 from urbankit.report.figures.lookalikes import find_cases
-from urbankit.report.figures.material import Material, NotPossible
 from urbankit.report.figures.mosaic import rgb, stretched
 from urbankit.report.maps import add_scale_bar, mark_places
+from urbankit.report.rgb_bands import colour_bands
 from urbankit.report.scale import Scale, axis_label, legend_below
 from urbankit.report.style import ABSENT, COLOURS, DOUBLE, INK, SMALL, Drawing, compact, new_figure, save, shown
+from urbankit.tables.results import FLOOR
+from urbankit.utils.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from urbankit.runfolder import Run
+    from urbankit.runs.folder import Run
 
 MOST_TASKS = 4
 MOST_OTHERS = 5

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from urbankit.evaluation.splits import protocol_label
 from urbankit.evaluation.tasks import TaskData
-from urbankit.report.figures.material import Material, NotPossible
+from urbankit.report.figures.context import Material
+from urbankit.report.figures.errors import NotPossible
 from urbankit.report.maps import add_scale_bar
 from urbankit.report.scale import Scale, axis_label, legend_below
 from urbankit.report.style import DOUBLE, SMALL, Drawing, name_panels, new_figure, save, shown

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from urbankit.errors import UserError
-from urbankit.report.figures.material import Material, NotPossible
+from urbankit.report.figures.context import Material
+from urbankit.report.figures.errors import NotPossible
 from urbankit.report.figures.mosaic import from_above, satellite_source, what_is_seen
 from urbankit.report.maps import add_scale_bar
 from urbankit.report.style import DOUBLE, INK, SMALL, Drawing, class_colours, name_panels, new_figure, save
+from urbankit.utils.errors import UserError
 
 LEAVES = 40
 """Branches at which the dendrogram ends; below them it is regions no eye could follow."""

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from urbankit.analysis.coverage import observations
-from urbankit.report.figures.material import Material, NotPossible
+from urbankit.report.figures.context import Material
+from urbankit.report.figures.errors import NotPossible
 from urbankit.report.maps import add_scale_bar
 from urbankit.report.scale import bar_below, legend_below
 from urbankit.report.style import ABSENT, COLOURS, DOUBLE, Drawing, hide_the_rest, new_figure, save, shown

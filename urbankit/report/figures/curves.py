@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from urbankit.evaluation.splits import protocol_label
-from urbankit.report.figures.material import Material, NotPossible
+from urbankit.report.figures.context import Material
+from urbankit.report.figures.errors import NotPossible
 from urbankit.report.scale import legend_below
 from urbankit.report.style import COLOURS, DOUBLE, INK, SINGLE, Drawing, hide_the_rest, new_figure, save, shown
 

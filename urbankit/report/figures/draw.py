@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from urbankit.errors import RunError, UserError
-from urbankit.files import read_json, write_json
-from urbankit.report.figures.material import Material, NotPossible
+from urbankit.report.figures.context import Material
+from urbankit.report.figures.errors import NotPossible
 from urbankit.report.style import Drawing, style
+from urbankit.utils.errors import RunError, UserError
+from urbankit.utils.files import read_json, write_json
 
 if TYPE_CHECKING:
-    from urbankit.report.subject import Subject
-    from urbankit.runfolder import Run
+    from urbankit.runs.context import Subject
+    from urbankit.runs.folder import Run
 
 
 class Figures(NamedTuple):

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from urbankit.evaluation.tasks import TaskData
-from urbankit.report.figures.material import Material, NotPossible
+from urbankit.report.figures.context import Material
+from urbankit.report.figures.errors import NotPossible
 from urbankit.report.scale import Scale, bar_below
 from urbankit.report.style import DOUBLE, SINGLE, SMALL, Drawing, class_colours, hide_the_rest, name_panels, new_figure
 from urbankit.report.style import save as save_figure

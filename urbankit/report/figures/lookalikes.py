@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from urbankit.analysis.scaling import standardised
 from urbankit.evaluation.tasks import TaskData
-from urbankit.report.figures.material import Material, NotPossible
+from urbankit.report.figures.context import Material
+from urbankit.report.figures.errors import NotPossible
 from urbankit.report.figures.mosaic import SATELLITE
 
 PAIRS = 2

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from urbankit.report.bands import colour_bands
-from urbankit.report.figures.material import NotPossible
+from urbankit.report.figures.errors import NotPossible
+from urbankit.report.rgb_bands import colour_bands
 from urbankit.report.style import shown
 
 if TYPE_CHECKING:
     from urbankit.city.city import City
-    from urbankit.city.images import ImageSource
+    from urbankit.city.image_source import ImageSource
     from urbankit.report.maps import RegionMap
 
 SATELLITE = "rsi"

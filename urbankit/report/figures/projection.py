@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from urbankit.analysis.scaling import standardised
 from urbankit.report.check import NO_UMAP
-from urbankit.report.figures.material import NotPossible
+from urbankit.report.figures.errors import NotPossible
 
 MOST_REGIONS = 3000
 """Regions that are projected, drawn at random where there are more: t-SNE of so many takes about ten seconds."""

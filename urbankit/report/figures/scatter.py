@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from urbankit.evaluation.splits import protocol_label
-from urbankit.evaluation.table import FLOOR
 from urbankit.evaluation.tasks import TaskData
 from urbankit.evaluation.transforms import LOGARITHMS
-from urbankit.report.figures.material import Material, NotPossible
+from urbankit.report.figures.context import Material
+from urbankit.report.figures.errors import NotPossible
 from urbankit.report.scale import axis_label
 from urbankit.report.style import COLOURS, DOUBLE, INK, SINGLE, SMALL, Drawing, compact, hide_the_rest, new_figure, save
+from urbankit.tables.results import FLOOR
 
 MOST_POINTS = 2500
 """Points that are drawn one by one; more become hexagons shaded by their number."""

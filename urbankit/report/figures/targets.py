@@ -8,7 +8,8 @@ import numpy as np
 
 from urbankit.evaluation.splits import protocol_label
 from urbankit.evaluation.tasks import TaskData
-from urbankit.report.figures.material import Material, NotPossible
+from urbankit.report.figures.context import Material
+from urbankit.report.figures.errors import NotPossible
 from urbankit.report.maps import add_scale_bar
 from urbankit.report.scale import Scale
 from urbankit.report.style import DOUBLE, SINGLE, Drawing, name_panels, new_figure, save

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from urbankit.analysis.anchors import PAIRS, Relations, embedding_similarity
-from urbankit.report.figures.material import Material, NotPossible
+from urbankit.report.figures.context import Material
+from urbankit.report.figures.errors import NotPossible
 from urbankit.report.figures.projection import project
 from urbankit.report.maps import add_scale_bar, mark_places
 from urbankit.report.style import (

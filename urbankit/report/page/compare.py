@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from urbankit.errors import UserError
 from urbankit.report.page.differences import differences, side_by_side
 from urbankit.report.page.explorer import map_data, run_data
 from urbankit.report.page.markup import paragraph, section, table
 from urbankit.report.page.missing import Missing
 from urbankit.report.page.recipe import RawRecipe
 from urbankit.report.page.sheet import Sheet, Written
-from urbankit.report.subject import Subject
-from urbankit.runfolder import Run
+from urbankit.runs.context import Subject
+from urbankit.runs.folder import Run
+from urbankit.utils.errors import UserError
 
 
 def write_comparison(
@@ -26,7 +26,7 @@ def write_comparison(
     and runs of other regions than the first's off the map; `missing` says which. Raises `UserError` where none of the
     folders is a run.
     """
-    from urbankit.bench.compare import folder_names
+    from urbankit.runs.folder import folder_names
 
     if names and len(names) != len(runs):
         raise UserError(f"there are {len(runs)} runs and {len(names)} names; give one name a run")
@@ -80,7 +80,7 @@ def _about(subjects: dict[str, Subject], missing: Missing) -> str:
 
 
 def _results(opened: dict[str, Run], missing: Missing) -> str:
-    from urbankit.bench.compare import compare_runs
+    from urbankit.runs.compare import compare_runs
 
     measured = {name: run for name, run in opened.items() if _measured(name, run, missing)}
     if not measured:
@@ -102,7 +102,7 @@ def _measured(name: str, run: Run, missing: Missing) -> bool:
 
 def _differences(measured: dict[str, Run], missing: Missing) -> str:
     """Those to the last run, of the runs that were measured as it was."""
-    from urbankit.bench.results import Ground
+    from urbankit.tables.records import Ground
 
     grounds = {
         name: missing.attempt(

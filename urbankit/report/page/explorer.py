@@ -14,7 +14,7 @@ from urbankit.report.page.packing import pack_counts, pack_floats
 if TYPE_CHECKING:
     import geopandas as gpd
 
-    from urbankit.report.subject import Subject
+    from urbankit.runs.context import Subject
 
 NEAREST = 8
 

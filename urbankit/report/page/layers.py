@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from urbankit.analysis.coverage import observations
+from urbankit.evaluation.out_of_sample import out_of_sample
 from urbankit.evaluation.splits import protocol_label
 from urbankit.evaluation.transforms import LOGARITHMS
-from urbankit.evaluation.unseen import out_of_sample
 from urbankit.report.page.packing import pack_counts, pack_floats
 from urbankit.report.scale import colour_ends
 

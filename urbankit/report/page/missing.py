@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from urbankit.errors import UrbankitError
+from urbankit.utils.errors import UrbankitError
 
 Made = TypeVar("Made")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from urbankit.runfolder import Run
+    from urbankit.runs.folder import Run
 
 
 class RawRecipe:

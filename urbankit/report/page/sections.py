@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from urbankit.city.city import City
     from urbankit.city.report import PrepareReport
     from urbankit.report.figures import Figures
-    from urbankit.runfolder import Run
+    from urbankit.runs.folder import Run
 
 
 def head(title: str, description: str, links: list[tuple[str, str]]) -> str:

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from urbankit.files import write_text
 from urbankit.report.page.document import data_block, document, program
 from urbankit.report.page.explorer import FRAME
 from urbankit.report.page.missing import Missing
 from urbankit.report.page.sections import head, notice
 from urbankit.report.page.thumbnails import thumbnails
+from urbankit.utils.files import write_text
 
 if TYPE_CHECKING:
     from urbankit.city.city import City

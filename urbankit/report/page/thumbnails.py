@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from urbankit.report.bands import colour_bands
 from urbankit.report.page.packing import pack_counts
+from urbankit.report.rgb_bands import colour_bands
 
 if TYPE_CHECKING:
     from urbankit.city.city import City
-    from urbankit.city.images import ImageSource
+    from urbankit.city.image_source import ImageSource
 
 
 class Size(NamedTuple):

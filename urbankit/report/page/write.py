@@ -13,7 +13,7 @@ from urbankit.report.page.recipe import RawRecipe
 from urbankit.report.page.sheet import Sheet, Written
 
 if TYPE_CHECKING:
-    from urbankit.report.subject import Subject
+    from urbankit.runs.context import Subject
 
 FIGURE_BYTES = 7_000_000
 """Of all figures in the page; half of what it may have, so that there is room for the images of 2,000 regions."""

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse
 from pydantic import Field
 
-from urbankit import component
+from urbankit.registry import component
 from urbankit.views.base import View, ViewGraph
 
 if TYPE_CHECKING:

@@ -1,0 +1,142 @@
+"""What `urbankit neighbours` and `urbankit clusters` answer: embeddings beside what is known of the regions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from urbankit.analysis.clusters import Hierarchy, centroids
+from urbankit.analysis.neighbours import nearest
+from urbankit.city.ids import RegionIds
+from urbankit.utils.errors import Problem, UserError, closest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from urbankit.runs.context import Subject
+    from urbankit.runs.folder import Run
+
+EXAMPLES = 3
+
+
+def neighbours(subject: Subject, region_id: str, k: int = 5, view: str | None = None) -> pd.DataFrame:
+    """The region and the `k` most like it: `region_id, similarity, distance_km`, and a column a target.
+
+    The region itself is the first row. `similarity` is the cosine of embeddings about their mean, or of the part of
+    them that is of the modality or view `view`; `distance_km` is from centroid to centroid on the ellipsoid, NaN
+    without a CRS. Raises `UserError` for an unknown region or view.
+    """
+    import pandas as pd
+
+    run = subject.run
+    ids = run.embeddings["region_id"].astype(str).to_numpy(dtype=object)
+    known = RegionIds(ids.tolist())
+    [row] = known.find([region_id])
+    if row < 0:
+        raise UserError(Problem(known.unknown([region_id]), run.path))
+    vectors = run.vectors if view is None else _part(run, view)
+    [found], [similarity] = nearest(vectors, k, np.array([row]))
+    rows = np.concatenate([[row], found])
+    table = pd.DataFrame({"region_id": ids[rows], "similarity": np.concatenate([[1.0], similarity.astype(np.float64)])})
+    table["distance_km"] = _kilometres(subject, rows)
+    return pd.concat([table, truths(subject).iloc[rows].reset_index(drop=True)], axis=1)
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """`summary` has a row a cluster, the largest first: `cluster` (from 1), `size`, for each regression target its mean
+    over the regions that have it, for each classification the commonest class and `TARGET share`, and `examples`, the
+    ids nearest the cluster's centroid. `regions` has `region_id, cluster` of every region.
+    """
+
+    summary: pd.DataFrame
+    regions: pd.DataFrame
+
+
+def clusters(subject: Subject, k: int) -> Clusters:
+    """The regions in `k` clusters of Ward's hierarchy; fewer where embeddings are equal.
+
+    Raises `UserError` for more clusters than regions.
+    """
+    import pandas as pd
+
+    run = subject.run
+    ids = run.embeddings["region_id"].astype(str)
+    if not 1 <= k <= len(ids):
+        raise UserError(Problem(f"{k} clusters of {len(ids):,} regions; choose -k from 1 to {len(ids):,}", run.path))
+    labels = Hierarchy.of(run.vectors).labels(k)
+    known = truths(subject)
+    summary = pd.DataFrame({"cluster": np.arange(labels.max() + 1) + 1, "size": np.bincount(labels)})
+    for name in known:
+        grouped = known[name].groupby(labels)
+        if pd.api.types.is_numeric_dtype(known[name]):
+            summary[name] = grouped.mean().reindex(summary.index)
+        else:
+            counts = grouped.value_counts()
+            summary[name] = pd.Series(
+                {label: of[label].idxmax() for label, of in counts.groupby(level=0)}, dtype=object
+            )
+            summary[f"{name} share"] = counts.groupby(level=0).max() / counts.groupby(level=0).sum()
+    summary["examples"] = [ids.iloc[rows].tolist() for rows in _central(run.vectors, labels)]
+    return Clusters(summary, pd.DataFrame({"region_id": ids.to_numpy(), "cluster": labels + 1}))
+
+
+def truths(subject: Subject) -> pd.DataFrame:
+    """A column a target of the run's tasks, one row a region: numbers, or names of classes, missing where unknown.
+
+    Without the city only those that a prediction stands beside are known.
+    """
+    import pandas as pd
+
+    run = subject.run
+    if subject.tasks:
+        return pd.DataFrame({task.name: _values(task.y, task.labelled, task.classes) for task in subject.tasks})
+    if not run.has("predictions.parquet") or not len(run.predictions):
+        return pd.DataFrame(index=pd.RangeIndex(len(run.embeddings)))
+    from urbankit.export.tables import predictions
+
+    suffix = "_truth"
+    frame = predictions(run).frame
+    return pd.DataFrame({name.removesuffix(suffix): frame[name] for name in frame if str(name).endswith(suffix)})
+
+
+def _values(y: NDArray, labelled: NDArray[np.bool_], classes: tuple[str, ...]) -> NDArray:
+    if not classes:
+        return np.where(labelled, y, np.nan)
+    return np.array([*classes, None], dtype=object)[np.where(labelled, y, -1)]
+
+
+def _part(run: Run, view: str) -> NDArray[np.float32]:
+    """The part of the embedding that is of one modality or view."""
+    parts = run.blocks()
+    if not parts:
+        message = (
+            "the run notes no parts of its embedding by modality and view; fusions such as `concat` keep them apart, "
+            "and runs of earlier versions did not note them. Leave it out"
+        )
+        raise UserError(Problem(message, run.path, key="--view"))
+    if view not in parts:
+        raise UserError(Problem(f"the embedding has no part '{view}'.{closest(view, parts)}", run.path, key="--view"))
+    return parts[view]
+
+
+def _kilometres(subject: Subject, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """From the centroid of the first of `rows` to each, on the WGS 84 ellipsoid."""
+    from pyproj import Geod
+
+    from urbankit.utils.geometry import lonlat
+
+    places = lonlat(subject.run.embeddings.geometry.iloc[rows])
+    start = np.repeat(places[:1], len(places), axis=0)
+    return np.asarray(Geod(ellps="WGS84").inv(*start.T, *places.T)[2]) / 1000
+
+
+def _central(vectors: NDArray[np.float32], labels: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """For each cluster the rows nearest its centroid, at most `EXAMPLES`."""
+    far = np.linalg.norm(vectors - centroids(vectors, labels)[labels], axis=1)
+    order = np.lexsort((far, labels))
+    parts = np.split(order, np.cumsum(np.bincount(labels))[:-1])
+    return [part[:EXAMPLES] for part in parts]

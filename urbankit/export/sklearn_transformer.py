@@ -1,0 +1,123 @@
+"""`UrbanEmbedding`: a run's embeddings as a scikit-learn transformer of region ids."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from urbankit.city.ids import RegionIds
+from urbankit.export.tables import dimension_names
+from urbankit.runs.folder import Run
+from urbankit.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from sklearn.utils import Tags
+
+UNKNOWN = ("error", "nan", "mean")
+
+
+class WrongIds(UserError, ValueError):
+    """Ids that are no ids of the run; a `ValueError` too, which is what scikit-learn's users catch."""
+
+
+class UrbanEmbedding(TransformerMixin, BaseEstimator):
+    """Turns one column of region ids into the embeddings [n, dim] that a run has of them.
+
+    `run` is a run folder or a `Run`. Ids are compared as text; a number is the id that is written so, padded with
+    zeros where all ids of the run are digits of one width. `unknown` says what becomes of an id that the run lacks:
+    `error`, a row of `nan`, or the `mean` of all regions. The embeddings are those of the run: `fit` reads them and
+    learns nothing from `X`.
+
+    >>> places = UrbanEmbedding("runs/new-york")
+    >>> model = make_pipeline(places, RidgeCV()).fit(table[["tract"]], table["rent"])
+    >>> ColumnTransformer([("place", places, ["tract"])], remainder="passthrough")
+
+    Attributes:
+        region_ids_: the ids of the run's N regions, text [N].
+        vectors_: their embeddings, float32 [N, dim].
+    """
+
+    def __init__(
+        self, run: str | Path | Run | None = None, *, unknown: Literal["error", "nan", "mean"] = "error"
+    ) -> None:
+        self.run = run
+        self.unknown = unknown
+
+    def fit(self, X: ArrayLike, y: object = None) -> UrbanEmbedding:
+        """Read the run. Raises `UserError` for a folder that has no embeddings, and for `X` of more than one column."""
+        if self.run is None:
+            raise UserError("UrbanEmbedding: name the run whose embeddings to take, UrbanEmbedding('runs/mine')")
+        if self.unknown not in UNKNOWN:
+            raise UserError(f"UrbanEmbedding: unknown is one of {', '.join(UNKNOWN)}, not '{self.unknown}'")
+        _column(X)
+        run = self.run if isinstance(self.run, Run) else Run.open(self.run)
+        self.region_ids_: NDArray[np.object_] = run.embeddings["region_id"].astype(str).to_numpy(dtype=object)
+        self.vectors_: NDArray[np.float32] = run.vectors
+        self.n_features_in_ = 1
+        names = getattr(X, "columns", None)
+        if names is not None:
+            self.feature_names_in_ = np.asarray(names, dtype=object)
+        return self
+
+    def transform(self, X: ArrayLike) -> NDArray[np.float32]:
+        """The embeddings [n, dim], float32, of the ids `X` [n] or [n, 1]. Raises `UserError` for unknown ids."""
+        check_is_fitted(self)
+        column = _column(X)
+        ids = RegionIds(self.region_ids_.tolist())
+        rows = ids.find(column)
+        lost = rows < 0
+        if lost.any() and self.unknown == "error":
+            raise WrongIds(f"UrbanEmbedding: {ids.unknown(column[lost])}{_of_numbers(column, ids)}")
+        vectors = self.vectors_[rows]
+        if lost.any():
+            vectors[lost] = np.nan if self.unknown == "nan" else self.vectors_.mean(axis=0)
+        return vectors
+
+    def get_feature_names_out(self, input_features: object = None) -> NDArray[np.object_]:
+        """The names of the columns, `e00` to `e63` of 64 dimensions, as in exported tables."""
+        check_is_fitted(self)
+        return np.asarray(dimension_names(self.vectors_.shape[1]), dtype=object)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.one_d_array = True
+        tags.input_tags.string = True
+        tags.input_tags.categorical = True
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+
+def _column(X: ArrayLike) -> NDArray[Any]:
+    """The ids [n] of a series, a table of one column, or an array [n] or [n, 1]."""
+    if hasattr(X, "tocsr"):
+        raise WrongIds("UrbanEmbedding: sparse input is not supported; it takes one column of region ids")
+    # A list of ids becomes objects, so that numbers in it do not turn into text of another form.
+    kept = None if hasattr(X, "dtype") else object
+    values = X.to_numpy() if hasattr(X, "to_numpy") else np.asarray(X, dtype=kept)
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != 1:
+        raise WrongIds(
+            f"UrbanEmbedding: takes one column of region ids, not an array of shape {values.shape}; "
+            "choose the column, table[['region_id']]"
+        )
+    if values.dtype.kind == "c":
+        raise WrongIds("UrbanEmbedding: Complex data not supported; it takes one column of region ids")
+    return values
+
+
+def _of_numbers(column: NDArray[Any], ids: RegionIds) -> str:
+    """A hint where ids came as numbers and the run's are text that numbers do not write."""
+    if column.dtype.kind not in "iuf" or not ids.ids:
+        return ""
+    example = next((name for name in ids.ids if name.startswith("0")), ids.ids[0])
+    return (
+        f". The ids given are numbers ({column.dtype}), those of the run text such as '{example}': read the column as "
+        "text (dtype=str), which keeps leading zeros"
+    )

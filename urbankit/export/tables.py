@@ -1,0 +1,200 @@
+"""What is exported: one row a region in the order of the run, one column a number or a class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from urbankit.evaluation.out_of_sample import by_region, unseen
+from urbankit.utils.errors import Problem, UserError
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+    import pandas as pd
+    from pyproj import CRS
+
+    from urbankit.runs.folder import Run
+
+RESERVED = ("region_id", "geometry", "geom", "fid", "lon", "lat")
+"""Names that formats give to columns of their own."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """One table of a run: `embeddings` or `predictions`.
+
+    `frame` has `region_id` (text), the columns, and `geometry`. `classes` has for each column of class names the code
+    of each, the one of `predictions.parquet`. `facts` say where it is from.
+    """
+
+    what: str
+    frame: gpd.GeoDataFrame
+    classes: dict[str, dict[int, str]] = field(default_factory=dict)
+    facts: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns but `region_id` and `geometry`."""
+        return [name for name in self.frame.columns if name not in ("region_id", "geometry")]
+
+    @property
+    def region_ids(self) -> list[str]:
+        return self.frame["region_id"].tolist()
+
+    def numbers(self) -> NDArray[Any]:
+        """The columns as one matrix [N, C] of their own precision, classes as their codes, NaN where missing."""
+        return np.column_stack([self._codes(name) for name in self.columns])
+
+    def to_crs(self, crs: CRS | None) -> Contents:
+        """The same in another CRS; None leaves it. Raises `UserError` where the regions have none, or do not fit it."""
+        if crs is None:
+            return self
+        if self.frame.crs is None:
+            raise UserError("the run's regions have no CRS, so that they cannot be projected; leave --crs out")
+        frame = self.frame.to_crs(crs)
+        if not np.isfinite(frame.total_bounds).all() and np.isfinite(self.frame.total_bounds).all():
+            raise UserError(f"the regions cannot be projected to {crs.to_string()}; choose another --crs")
+        return replace(self, frame=frame)
+
+    def _codes(self, name: str) -> NDArray[Any]:
+        if name not in self.classes:
+            return self.frame[name].to_numpy()
+        codes = {label: code for code, label in self.classes[name].items()}
+        return self.frame[name].map(codes).to_numpy(np.float64)
+
+
+def embeddings(run: Run) -> Contents:
+    """The embeddings, float32 columns `e0` to `e<dim - 1>`, zero-padded to one length."""
+    import pandas as pd
+
+    regions = _regions(run)
+    table = pd.DataFrame(run.vectors, columns=dimension_names(run.vectors.shape[1]), index=regions.index)
+    return Contents("embeddings", _joined(regions, table), facts=_facts(run))
+
+
+def predictions(run: Run) -> Contents:
+    """What was predicted for regions whose label the model never saw, with the truth.
+
+    Regression: `TASK_truth`, and for each split `TASK_SPLIT_prediction` (median over the seeds in which a region was
+    tested), `_spread` (their sample standard deviation) and `_seeds` (how many). Classification: the commonest class,
+    and `_agreement`, the share of the seeds that say it, in place of the spread.
+    """
+    import pandas as pd
+
+    regions = _regions(run)
+    found = _checked(run)
+    columns: dict[str, pd.Series] = {}
+    classes: dict[str, dict[int, str]] = {}
+    for task, of_task in unseen(found).groupby("task", sort=False):
+        names = _class_names(of_task)
+        made = {f"{task}_{name}": column for name, column in _columns(of_task, names)}
+        classes |= {name: names for name in made if names and name.endswith(("_truth", "_prediction"))}
+        columns |= made
+    table = pd.DataFrame({name: column.reindex(regions["region_id"]).to_numpy() for name, column in columns.items()})
+    unique = dict(zip(table.columns, distinct(table.columns), strict=True))
+    table = table.rename(columns=unique).set_axis(regions.index)
+    return Contents(
+        "predictions",
+        _joined(regions, table),
+        {unique[name]: names for name, names in classes.items()},
+        _facts(run),
+    )
+
+
+def dimension_names(dim: int) -> list[str]:
+    """`e00` to `e63` for 64 dimensions: names that sort in order."""
+    width = len(str(max(dim - 1, 0)))
+    return [f"e{i:0{width}}" for i in range(dim)]
+
+
+def distinct(names: Iterable[str], taken: Sequence[str] = RESERVED) -> list[str]:
+    """`names`, numbered where they equal an earlier or a taken one but for case, as SQL compares them."""
+    seen, made = {name.lower() for name in taken}, []
+    for name in map(str, names):
+        unique, number = name, 2
+        while unique.lower() in seen:
+            unique, number = f"{name}_{number}", number + 1
+        seen.add(unique.lower())
+        made.append(unique)
+    return made
+
+
+def _columns(of_task: pd.DataFrame, names: dict[int, str]) -> Iterator[tuple[str, pd.Series]]:
+    """The columns of one task, each a series by region id; `names` are those of its classes."""
+    truth = of_task.drop_duplicates("region_id").set_index("region_id")
+    yield "truth", truth["truth_class" if names else "truth"]
+    for split, one in of_task.groupby("split", sort=False):
+        for column, values in by_region(one, classified=bool(names)).items():
+            yield f"{split}_{column}", values.map(names) if names and column == "prediction" else values
+
+
+def _class_names(of_task: pd.DataFrame) -> dict[int, str]:
+    """The code of each class that occurs; empty for a regression."""
+    import pandas as pd
+
+    pairs = pd.concat(
+        [
+            of_task[[side, f"{side}_class"]].set_axis(["code", "name"], axis=1).drop_duplicates()
+            for side in ("truth", "prediction")
+        ]
+    )
+    pairs = pairs[pairs["name"].notna()].sort_values("code").drop_duplicates("code")
+    return {int(code): str(name) for code, name in zip(pairs["code"], pairs["name"], strict=True)}
+
+
+def _regions(run: Run) -> gpd.GeoDataFrame:
+    regions = run.embeddings
+    missing = {"region_id", "geometry", "embedding"} - set(regions.columns)
+    if missing:
+        raise _another(run, "embeddings.parquet", missing)
+    ids = regions["region_id"].astype(str)
+    twice = ids[ids.duplicated()].unique()
+    if len(twice):
+        raise UserError(Problem(f"region ids that occur more than once: {', '.join(map(repr, twice[:5]))}", run.path))
+    return regions[["region_id", "geometry"]].assign(region_id=ids).reset_index(drop=True)
+
+
+def _checked(run: Run) -> pd.DataFrame:
+    from urbankit.runs.folder import PREDICTION_COLUMNS
+
+    found = run.predictions
+    missing = set(PREDICTION_COLUMNS) - set(found.columns)
+    if missing:
+        raise _another(run, "predictions.parquet", missing)
+    return found.assign(region_id=found["region_id"].astype(str))
+
+
+def _another(run: Run, name: str, missing: Iterable[str]) -> UserError:
+    made = (run.manifest.get("versions") or {}).get("urbankit") or "unknown"
+    return UserError(
+        Problem(
+            f"lacks {', '.join(sorted(missing))}; it was written by another version of urbankit ({made}) or by other "
+            "hands. Run its recipe.yaml anew",
+            run.path / name,
+        )
+    )
+
+
+def _joined(regions: gpd.GeoDataFrame, table: pd.DataFrame) -> gpd.GeoDataFrame:
+    import pandas as pd
+
+    joined = pd.concat([regions[["region_id"]], table, regions[["geometry"]]], axis=1)
+    return joined.set_geometry("geometry", crs=regions.crs)
+
+
+def _facts(run: Run) -> dict[str, str]:
+    manifest = run.manifest
+    found = {
+        "run": run.path.resolve().name,
+        "recipe": manifest.get("recipe"),
+        "recipe_hash": manifest.get("recipe_hash"),
+        "city": manifest.get("city"),
+        "city_hash": manifest.get("city_hash"),
+        "urbankit": (manifest.get("versions") or {}).get("urbankit"),
+        "status": manifest.get("status"),
+    }
+    return {key: str(value) for key, value in found.items() if value is not None}

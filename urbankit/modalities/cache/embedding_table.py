@@ -1,0 +1,368 @@
+"""Reads a file of embeddings by region, and tells every mistake in it at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from urbankit.city.ids import RegionIds
+from urbankit.city.io.tables import numbers, read
+from urbankit.city.prepare.match_regions import explain_no_match
+from urbankit.modalities.cache.files import Features, read_features
+from urbankit.utils.errors import Problem, Problems, UserError, closest
+from urbankit.utils.files import hash_json, read_json
+from urbankit.utils.hashes import known_hashes
+from urbankit.utils.paths import explain_missing
+from urbankit.utils.text import some
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from urbankit.city.city import City
+
+RASTERS = (".tif", ".tiff")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How a file is read: the column of ids, the columns that count (None: all others), and what is no mistake."""
+
+    region: str = "region_id"
+    columns: Sequence[str] | None = None
+    absent: bool = False
+    unknown: bool = False
+
+
+@dataclass
+class EmbeddingTable:
+    """`values` float64[M, F], NaN missing, with the F `names`, and the `region` of each row, int64[M]."""
+
+    values: np.ndarray
+    region: np.ndarray
+    names: list[str]
+    notes: list[str] = field(default_factory=list)
+
+
+def read_embeddings(path: Path, city: City, rules: Rules, key: str) -> EmbeddingTable:
+    """The embeddings of the city's regions in a table, a raster, or what `urbankit encode` wrote.
+
+    Raises one `UserError` with all that is wrong; `key` is that of the modality.
+    """
+    problems = Problems(path)
+    if not path.exists():
+        raise UserError(Problem(explain_missing(path), path, key=f"{key}.file"))
+    encoded = _encoded(path, f"{key}.file")
+    if encoded is not None:
+        found = _of_observations(encoded, city, rules, problems, key)
+        if found is not None and path.is_dir():
+            found.notes += _of_another_city(path, city)
+    elif path.suffix.lower() in RASTERS:
+        found = _of_raster(path, city, rules, problems, key)
+    else:
+        found = _of_table(path, city, rules, problems, key)
+    problems.raise_if_any()
+    assert found is not None  # nothing is missing without a reason
+    return found
+
+
+def embedding_files(path: Path) -> list[Path]:
+    """The files that `read_embeddings` reads of `path`: it, a raster with the files beside it, or those of a folder.
+
+    Raises `UserError` for a raster that cannot be opened.
+    """
+    from urbankit.city.io.raster import raster_files
+
+    if path.is_dir():
+        return sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+    return raster_files(path) if path.suffix.lower() in RASTERS else [path]
+
+
+# What `urbankit encode` wrote
+
+
+def _encoded(path: Path, key: str) -> Features | None:
+    """The features in a folder or file of `urbankit encode`; None for any other file."""
+    if path.is_dir():
+        manifest = path / "manifest.json"
+        try:
+            facts = read_json(manifest)
+            files, complete = [path / Path(name).name for name in facts["files"]], facts["complete"]
+            empty = np.zeros((0, facts["width"]), np.float32)
+        except (OSError, ValueError, KeyError, TypeError):
+            message = "is a folder without features: name one that `urbankit encode` wrote, or a file"
+            raise UserError(Problem(message, path, key=key)) from None
+        if not complete:
+            raise UserError(Problem("is not encoded to the end; give the same `urbankit encode` again", path, key=key))
+        parts = [_own(file, key) for file in files]
+        vectors = [part.vector for part in parts]
+        for file, vector in zip(files, vectors, strict=True):
+            if vector.shape[1] != empty.shape[1]:
+                raise UserError(Problem("has vectors of another width than manifest.json says", file, key=key))
+        ids = [name for part in parts for name in part.region_id]
+        return Features(ids, np.arange(len(ids)), np.concatenate([empty, *vectors]))
+    if path.suffix == ".safetensors":
+        return _own(path, key)
+    return read_features(path) if path.suffix == ".parquet" else None
+
+
+def _of_another_city(folder: Path, city: City) -> list[str]:
+    facts = read_json(folder / "manifest.json")
+    if facts.get("city_hash") in (None, city.content_hash):
+        return []
+    return [
+        f"{folder} was encoded of another city, or of this one before it changed (city '{facts.get('city')}', "
+        "city_hash in manifest.json)"
+    ]
+
+
+def _own(path: Path, key: str) -> Features:
+    found = read_features(path) if path.is_file() else None
+    if found is None:
+        message = "is not a file that `urbankit encode` wrote; give a table as CSV, JSONL or Parquet"
+        raise UserError(Problem(message if path.is_file() else "file not found; encode again", path, key=key))
+    return found
+
+
+def _of_observations(found: Features, city: City, rules: Rules, problems: Problems, key: str) -> EmbeddingTable | None:
+    import pandas as pd
+
+    region = pd.Index(city.region_ids).get_indexer(found.region_id)
+    notes: list[str] = []
+    strangers = np.flatnonzero(region < 0)
+    _unknown([found.region_id[row] for row in strangers], strangers + 1, rules, problems, notes, key)
+    rows = np.flatnonzero(region >= 0)
+    if not len(rows):
+        problems.add("has no observation of a region of this city", key=f"{key}.file")
+        return None
+    names = [f"vector {i + 1}" for i in range(found.vector.shape[1])]
+    kept = EmbeddingTable(found.vector[rows].astype(np.float64), region[rows].astype(np.int64), names, notes)
+    _absent(kept, city, Rules(absent=True), problems, key)
+    return kept
+
+
+# Rasters
+
+
+def _of_raster(path: Path, city: City, rules: Rules, problems: Problems, key: str) -> EmbeddingTable | None:
+    from urbankit.city.io.raster import opened
+
+    with opened(path) as dataset:
+        said = dataset.descriptions
+    plain = len(set(said)) < len(said) or None in said
+    names = [f"band {number}" if plain else text for number, text in enumerate(said, start=1)]
+    wanted = _chosen(rules.columns, names, "band", problems, key)
+    if problems:
+        return None
+    bands = [names.index(name) + 1 for name in wanted]
+    means = _band_means(path, city, bands, problems, f"{key}.file")
+    if means is None:
+        return None
+    values, said = means
+    notes = [f"{name}: {note}" for name, of_band in zip(wanted, said, strict=True) for note in of_band]
+    found = EmbeddingTable(values, np.arange(city.n_regions), wanted, notes)
+    return _without_empty(found, city, rules, problems, key)
+
+
+def _band_means(
+    path: Path, city: City, bands: list[int], problems: Problems, key: str
+) -> tuple[np.ndarray, list[list[str]]] | None:
+    """The mean of each band over every region, float64[N, bands], and the notes on each band; None with problems.
+
+    They are computed once and kept in the feature store.
+    """
+    import torch
+
+    from urbankit.city.io.raster import raster_files, zonal
+    from urbankit.modalities.cache.store import FeatureStore
+
+    files = known_hashes(raster_files(path))
+    store, content = FeatureStore(), hash_json(["band means 2", files, city.content_hash, bands])
+    kept = store.get(content)
+    if kept is None:
+        found = []
+        for band in bands:
+            found.append(zonal(path, city.regions[["region_id", "geometry"]], "mean", band, problems, key))
+            if problems:
+                return None
+        notes = json.dumps([one.notes for one in found]).encode()
+        kept = {
+            "means": torch.from_numpy(np.column_stack([one.values for one in found])),
+            "notes": torch.frombuffer(bytearray(notes), dtype=torch.uint8),
+        }
+        store.put(content, kept)
+    return kept["means"].numpy(), json.loads(kept["notes"].numpy().tobytes())
+
+
+# Tables
+
+
+def _of_table(path: Path, city: City, rules: Rules, problems: Problems, key: str) -> EmbeddingTable | None:
+    frame = read(path, {"region": rules.region}, problems, key)
+    if frame is None:
+        return None
+    ids = RegionIds(city.region_ids)
+    dtype = frame.schema[rules.region]
+    frame = frame.with_row_index("__row", offset=1).with_columns(
+        ids.index(rules.region, dtype).alias("__region"), ids.text(rules.region, dtype).alias("__id")
+    )
+    notes: list[str] = []
+    _check_ids(frame, ids, rules, problems, notes, key)
+    others = [name for name in frame.columns if name != rules.region and not name.startswith("__")]
+    wanted = _chosen(rules.columns, others, "column", problems, key)
+    parsed = _vectors(frame, wanted, path, problems, f"{key}.columns")
+    region = frame["__region"].to_numpy()
+    if parsed is None:  # which regions it lacks is to be told nevertheless
+        _absent(EmbeddingTable(np.empty(0), region, [], notes), city, rules, problems, key)
+        return None
+    values, names, has = parsed
+    rows = (region >= 0) & has
+    found = EmbeddingTable(values[rows[has]], region[rows], names, notes)
+    return _without_empty(found, city, rules, problems, key)
+
+
+def _check_ids(
+    frame: pl.DataFrame, ids: RegionIds, rules: Rules, problems: Problems, notes: list[str], key: str
+) -> None:
+    import polars as pl
+
+    empty = frame.filter(pl.col("__id").is_null())["__row"].to_list()
+    if empty:
+        problems.add(f"rows without a region id: {some(empty)}; give them one, or delete them", key=f"{key}.region")
+    strangers = frame.filter((pl.col("__region") < 0) & pl.col("__id").is_not_null())
+    if (frame["__region"] < 0).all():
+        problems.add(explain_no_match(frame["__id"], ids, rules.region), key=f"{key}.region")
+    else:
+        _unknown(strangers["__id"].to_list(), strangers["__row"].to_numpy(), rules, problems, notes, key)
+    doubled = (
+        frame.filter(pl.col("__region") >= 0)
+        .group_by("__id", maintain_order=True)
+        .agg(pl.col("__row"))
+        .filter(pl.col("__row").list.len() > 1)
+    )
+    if len(doubled):
+        named = [f"{name} (rows {', '.join(map(str, rows))})" for name, rows in doubled.iter_rows()]
+        problems.add(f"regions with several rows: {some(named)}; keep one each", key=f"{key}.region")
+
+
+def _vectors(
+    frame: pl.DataFrame, wanted: list[str], path: Path, problems: Problems, key: str
+) -> tuple[np.ndarray, list[str], np.ndarray] | None:
+    """Numbers [m, F] with their names, and which rows have any, bool[rows], m of them; None with the reasons told."""
+    import polars as pl
+
+    if not wanted:
+        if not problems:
+            problems.add("has no column beside that of the ids", key=key)
+        return None
+    listed = [name for name in wanted if _is_list(frame[name])]
+    if listed and len(wanted) > 1:
+        message = f"column '{listed[0]}' holds lists beside other columns; name it alone, or leave it out, by `columns`"
+        problems.add(message, key=key)
+        return None
+    if listed:
+        return _from_lists(frame, listed[0], problems, key)
+    columns = []
+    for name in wanted:
+        kind = frame.schema[name]
+        if not (kind.is_numeric() or kind in (pl.String, pl.Boolean, pl.Null)):
+            problems.add(f"column '{name}' is of type {kind}; name those with numbers by `columns`", key=key)
+        else:
+            columns.append(numbers(frame, name, path, problems, key))
+    if len(columns) < len(wanted) or any(column is None for column in columns):
+        return None
+    return np.column_stack(columns), wanted, np.ones(len(frame), dtype=bool)
+
+
+def _is_list(column: pl.Series) -> bool:
+    """Whether a column holds lists, in text as `[0.1, 0.2]` or numpy's `[0.1 0.2]`."""
+    import polars as pl
+
+    if column.dtype != pl.String:
+        return isinstance(column.dtype, pl.List | pl.Array)
+    first = column.drop_nulls().head(1)
+    return len(first) == 1 and first[0].lstrip().startswith("[")
+
+
+def _from_lists(
+    frame: pl.DataFrame, name: str, problems: Problems, key: str
+) -> tuple[np.ndarray, list[str], np.ndarray] | None:
+    import polars as pl
+
+    kind = frame.schema[name]
+    has = frame[name].is_not_null().to_numpy()
+    rows = frame.filter(pl.col(name).is_not_null()).select("__row", name)
+    if kind == pl.String:
+        text = pl.col(name).str.strip_chars().str.strip_chars("[]").str.strip_chars()
+        rows = rows.with_columns(text.str.replace_all(r"[,;\s]+", ",").str.split(","))
+    elif isinstance(kind, pl.Array):
+        rows = rows.with_columns(pl.col(name).arr.to_list())
+    cells = rows.explode(name)
+    parsed = cells.with_columns(number=pl.col(name).cast(pl.Float64, strict=False))
+    wrong = parsed.filter(pl.col("number").is_null() & pl.col(name).is_not_null())
+    if len(wrong):
+        named = [f"row {row} {cell!r}" for row, cell in wrong.select("__row", name).iter_rows()]
+        problems.add(f"column '{name}' must hold lists of numbers, but: {some(named)}", key=key)
+    lengths = rows[name].list.len().to_numpy()
+    usual = int(np.bincount(lengths).argmax()) if len(lengths) else 0
+    ragged = np.flatnonzero(lengths != usual)
+    if len(ragged):
+        named = [f"row {rows['__row'][int(i)]} has {lengths[i]}" for i in ragged]
+        message = f"vectors differ in length: {some(named)}, where most have {usual} numbers; give all as many"
+        problems.add(message, key=key)
+    elif not usual:
+        problems.add(f"column '{name}' holds no vector", key=key)
+    if len(wrong) or len(ragged) or not usual:
+        return None
+    values = parsed["number"].fill_null(float("nan")).to_numpy().astype(np.float64).reshape(-1, usual)
+    return values, [f"{name} {i + 1}" for i in range(usual)], has
+
+
+# Rules that all forms share
+
+
+def _chosen(asked: Sequence[str] | None, known: list[str], what: str, problems: Problems, key: str) -> list[str]:
+    for name in asked or ():
+        if name not in known:
+            problems.add(f"there is no {what} '{name}'.{closest(name, known)}", key=f"{key}.columns")
+    return known if asked is None else [name for name in asked if name in known]
+
+
+def _unknown(
+    ids: Sequence[str], rows: Sequence[int], rules: Rules, problems: Problems, notes: list[str], key: str
+) -> None:
+    """Tell of rows whose id no region has."""
+    if not len(ids):
+        return
+    named = [f"{name} (row {row})" for name, row in zip(ids, rows, strict=True)]
+    if rules.unknown:
+        notes.append(f"{len(ids)} rows are of regions that the city does not have, and are left aside")
+    else:
+        remedy = "correct them, or leave such rows aside by `unknown: drop`"
+        problems.add(f"ids that match no region: {some(named)}; {remedy}", key=f"{key}.region")
+
+
+def _without_empty(found: EmbeddingTable, city: City, rules: Rules, problems: Problems, key: str) -> EmbeddingTable:
+    """Without the rows that hold no number at all."""
+    rows = np.isfinite(found.values).any(axis=1)
+    kept = EmbeddingTable(found.values[rows], found.region[rows], found.names, found.notes)
+    _absent(kept, city, rules, problems, key)
+    return kept
+
+
+def _absent(found: EmbeddingTable, city: City, rules: Rules, problems: Problems, key: str) -> None:
+    """Tell of regions that the file does not cover."""
+    missing = np.setdiff1d(np.arange(city.n_regions), found.region)
+    if not len(missing):
+        return
+    count = f"{len(missing)} of {city.n_regions} regions have no vector"
+    if rules.absent and len(missing) < city.n_regions:
+        found.notes.append(f"{count} and count as absent")
+    else:
+        named = some([city.region_ids[i] for i in missing])
+        remedy = "add them, or let them count as absent by `absent: mask`"
+        problems.add(f"{count}: {named}; {remedy}", key=f"{key}.file")

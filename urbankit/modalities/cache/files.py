@@ -1,0 +1,111 @@
+"""Files of features: one vector an observation, with the id of its region, as Parquet or safetensors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from urbankit.utils.errors import Problem, UserError
+from urbankit.utils.files import whole
+
+Form = Literal["parquet", "safetensors"]
+COLUMNS = ("region_id", "observation", "vector")
+
+
+class Features(NamedTuple):
+    """Of n observations: the id of its region, its number among the modality's, and its vector.
+
+    `region_id` list[n]; `observation` int64[n]; `vector` float32[n, width]. `content` is the key of what they are.
+    """
+
+    region_id: Sequence[str]
+    observation: np.ndarray
+    vector: np.ndarray
+    content: str = ""
+
+
+def write_features(path: Path, features: Features) -> None:
+    """Write a file of features whole; the name's ending says the form.
+
+    The same features give the same bytes. Parquet has the columns `region_id`, `observation` and `vector`, a fixed-size
+    list. safetensors has the tensors `region`, `observation` and `vector`, and the ids that `region` counts in its
+    metadata.
+    """
+    with whole(path) as temporary:
+        if path.suffix == ".parquet":
+            _write_parquet(temporary, features)
+        else:
+            _write_safetensors(temporary, features)
+
+
+def read_features(path: Path) -> Features | None:
+    """The features in a file that `write_features` wrote, or None where something else wrote it.
+
+    Raises `UserError` for a damaged file.
+    """
+    try:
+        return _read_parquet(path) if path.suffix == ".parquet" else _read_safetensors(path)
+    except Exception as error:  # pyarrow and safetensors raise of every kind on a damaged file
+        raise UserError(Problem(f"cannot be read, it may be truncated or damaged: {error}", path)) from None
+
+
+def _write_parquet(path: Path, features: Features) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    vectors = np.ascontiguousarray(features.vector, dtype=np.float32)
+    columns = [
+        pa.array(features.region_id, pa.string()),
+        pa.array(features.observation, pa.int64()),
+        pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1]),
+    ]
+    table = pa.table(dict(zip(COLUMNS, columns, strict=True)))
+    table = table.replace_schema_metadata({"urbankit": _facts(features)})
+    # Vectors neither repeat nor compress: zstd saves 8 %.
+    pq.write_table(table, path, compression="none", use_dictionary=["region_id"])
+
+
+def _read_parquet(path: Path) -> Features | None:
+    import pyarrow.parquet as pq
+
+    schema = pq.read_schema(path)
+    if not set(COLUMNS) <= set(schema.names) or b"urbankit" not in (schema.metadata or {}):
+        return None
+    table = pq.read_table(path, columns=list(COLUMNS)).combine_chunks()
+    vectors = table["vector"].combine_chunks()
+    values = vectors.flatten().to_numpy(zero_copy_only=False)
+    width = vectors.type.list_size
+    content = json.loads(schema.metadata[b"urbankit"]).get("content", "")
+    return Features(table["region_id"].to_pylist(), table["observation"].to_numpy(), values.reshape(-1, width), content)
+
+
+def _write_safetensors(path: Path, features: Features) -> None:
+    from safetensors.numpy import save_file
+
+    ids, region = np.unique(np.asarray(features.region_id, dtype=object).astype(str), return_inverse=True)
+    tensors = {
+        "region": region.astype(np.int64),
+        "observation": np.asarray(features.observation, dtype=np.int64),
+        "vector": np.ascontiguousarray(features.vector, dtype=np.float32),
+    }
+    save_file(tensors, path, metadata={"urbankit": _facts(features, region_ids=ids.tolist())})
+
+
+def _read_safetensors(path: Path) -> Features | None:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="np") as file:
+        facts = json.loads((file.metadata() or {}).get("urbankit", "{}"))
+        if "region_ids" not in facts:
+            return None
+        region, observation, vector = (file.get_tensor(name) for name in ("region", "observation", "vector"))
+    ids = np.asarray(facts["region_ids"], dtype=object)
+    return Features(ids[region].tolist(), observation, vector, facts.get("content", ""))
+
+
+def _facts(features: Features, **more: object) -> str:
+    return json.dumps({"content": features.content, **more})

@@ -1,0 +1,49 @@
+"""The feature store: outputs of frozen encoders, kept on disk by the content they were computed from."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from urbankit.utils.files import cache_folder, whole
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class FeatureStore:
+    """Tensors by key, one safetensors file each.
+
+    A key is a hash of everything the tensors depend on (`urbankit.utils.files.hash_json`), so an entry is never out of date
+    and any file may be deleted at any time. A store that cannot be written warns and keeps nothing.
+
+    Args:
+        folder: where the files are; the default is `features` in the user's cache folder (`$URBANKIT_CACHE`).
+    """
+
+    def __init__(self, folder: str | Path | None = None) -> None:
+        self.folder = cache_folder() / "features" if folder is None else Path(folder)
+
+    def path(self, key: str) -> Path:
+        return self.folder / key[:2] / f"{key}.safetensors"
+
+    def get(self, key: str) -> dict[str, Tensor] | None:
+        """The tensors of `key`, or None where it is absent or its file is damaged."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        try:
+            return load(self.path(key).read_bytes())
+        except (OSError, SafetensorError):
+            return None
+
+    def put(self, key: str, tensors: dict[str, Tensor]) -> None:
+        from safetensors import SafetensorError
+        from safetensors.torch import save_file
+
+        try:
+            with whole(self.path(key)) as temporary:
+                save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
+        except (OSError, SafetensorError) as error:
+            warnings.warn(f"features are not kept: {self.folder}: {error}", stacklevel=2)

@@ -1,0 +1,169 @@
+"""Encoders that are transformers: where their weights come from, and which of them training changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, model_validator
+from torch import nn
+
+from urbankit.modalities.base import EncoderParams, ModalityEncoder
+from urbankit.modalities.pretrained.checkpoints import local_weights, provenance
+from urbankit.registry.component import Params
+from urbankit.utils.errors import Problem, UserError
+
+if TYPE_CHECKING:
+    from urbankit.city.city import City
+
+# The projections of queries and values, as the models of transformers name them.
+QUERY_AND_VALUE = (("q_proj", "v_proj"), ("query", "value"), ("q_lin", "v_lin"), ("q", "v"))
+
+
+class CheckpointParams(EncoderParams):
+    """The parameters of every encoder that may begin from published weights."""
+
+    pretrained: str | None = Field(None, description="Published weights.", json_schema_extra={"local_path": True})
+    revision: str | None = Field(
+        None,
+        min_length=1,
+        description="Branch, tag or, best, commit of `pretrained` on the hub. The run's manifest says what was loaded.",
+    )
+
+    @model_validator(mode="after")
+    def _revision_of_something(self) -> CheckpointParams:
+        if self.revision is not None and self.pretrained is None:
+            raise ValueError("revision says which state of `pretrained`: name that too")
+        return self
+
+
+class LoRA(Params):
+    """Low-rank adapters: W + alpha / rank · B A beside fixed weights W, of which A and B are trained."""
+
+    rank: int = Field(8, ge=1, description="Rank of the adapters.", json_schema_extra={"source": "Hu et al. 2021"})
+    alpha: float = Field(
+        16.0, gt=0, description="Their scale, divided by the rank.", json_schema_extra={"source": "Hu et al. 2021"}
+    )
+    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the adapters, in training.")
+    targets: list[str] | None = Field(
+        None,
+        min_length=1,
+        description="Names of the linear layers that get adapters. Default: projections of queries and values.",
+        json_schema_extra={"source": "Hu et al. 2021, section 7.1"},
+    )
+
+
+class TransformerParams(CheckpointParams):
+    """The parameters of every encoder that is a transformer."""
+
+    trainable: Literal["all", "projection", "last_n", "lora", "none"] = Field(
+        "all",
+        description="What training may change: backbone and projection; the projection alone; it and the `last_n` "
+        "layers with all that follows them; it and adapters beside the layers (`lora`, needs the package peft); or "
+        "nothing. Outputs of a backbone that stays fixed are computed once and kept.",
+    )
+    last_n: int = Field(2, ge=1, description="Layers that `trainable: last_n` changes, counted from the last.")
+    lora: LoRA = Field(default_factory=LoRA, description=LoRA.__doc__)
+
+
+class CheckpointEncoder(ModalityEncoder):
+    """An encoder whose backbone may begin from published weights."""
+
+    Params = CheckpointParams
+    training_only = (*ModalityEncoder.training_only, "pretrained", "revision", "last_n", "lora")
+    _weights: Path | None = None
+    """The folder or file that `pretrained` was read from; set in `__init__`."""
+
+    @classmethod
+    def reads(cls, params: Any, city: City) -> Sequence[Path]:
+        return [] if params.pretrained is None else local_weights(Path(params.pretrained).expanduser())
+
+    def loaded(self) -> dict[str, str | None] | None:
+        if self._weights is None:
+            return None
+        asked = {} if self.params.revision is None else {"revision": self.params.revision}
+        return {**provenance(self.params.pretrained, self._weights), **asked}
+
+
+class TransformerEncoder(CheckpointEncoder):
+    """An encoder with a transformer of the library transformers, its `model`."""
+
+    Params = TransformerParams
+    model: nn.Module
+
+    def computed_by(self) -> dict[str, Any]:
+        # Activations, norms and attention are said by the configuration, not by the weights.
+        config = self.model.config.to_dict()
+        return {**super().computed_by(), "config": {k: v for k, v in config.items() if not k.startswith("_")}}
+
+    def unfreeze(self, trainable: str) -> None:
+        key = f"modalities.{self.modality}"
+        if trainable == "last_n":
+            unfreeze_last(self.model, self.params.last_n, key)
+        elif trainable == "lora":
+            add_adapters(self.model, self.params.lora, key)
+
+
+def unfreeze_last(model: nn.Module, n: int, key: str) -> None:
+    """Let training change the last `n` layers of a transformer and what follows: final norm and pooling head.
+
+    Raises `UserError` where it has fewer layers, or none of its own (ALBERT shares one).
+    """
+    path, layers = _layers(model)
+    if layers is None or n > len(layers):
+        has = "no list of layers of its own" if layers is None else f"{len(layers)} layers"
+        raise UserError(Problem(f"is {n}, but {type(model).__name__} has {has}", key=f"{key}.last_n"))
+    children = list(model.named_children())
+    place = next(i for i, (name, _) in enumerate(children) if name == path.split(".")[0])
+    for module in (*layers[len(layers) - n :], *(child for _, child in children[place + 1 :])):
+        module.requires_grad_(True)
+
+
+def add_adapters(model: nn.Module, settings: LoRA, key: str) -> None:
+    """Put trainable low-rank adapters beside linear layers of `model`, in place; at first they change nothing.
+
+    Raises `UserError` where peft is not installed or the model has no layer of the wanted names.
+    """
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError:
+        message = "lora needs the package peft: pip install 'urbankit[lora]'"
+        raise UserError(Problem(message, key=f"{key}.trainable")) from None
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=_targets(model, settings.targets, f"{key}.lora.targets"),
+    )
+    inject_adapter_in_model(config, model)
+
+
+def _layers(model: nn.Module) -> tuple[str, nn.ModuleList | None]:
+    """The transformer's layers and where they are in it; transformers names them differently from model to model."""
+    number = getattr(model.config, "num_hidden_layers", None)
+    lists = ((path, m) for path, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m) == number)
+    return next(lists, ("", None))
+
+
+def _targets(model: nn.Module, wanted: list[str] | None, key: str) -> list[str]:
+    known = sorted(set(_linear_names(model)))
+    if wanted is None:
+        found = next((list(pair) for pair in QUERY_AND_VALUE if set(pair) <= set(known)), None)
+        if found is None:
+            message = f"which layers should get adapters is not known of {type(model).__name__}; name some of"
+            raise UserError(Problem(f"{message} {', '.join(known)}", key=key))
+        return found
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        message = f"the model has no linear layers of the name {', '.join(unknown)}; it has {', '.join(known)}"
+        raise UserError(Problem(message, key=key))
+    return wanted
+
+
+def _linear_names(model: nn.Module) -> Iterator[str]:
+    """The last names of the linear layers within the transformer's layers."""
+    _, layers = _layers(model)
+    for path, module in (layers if layers is not None else model).named_modules():
+        if isinstance(module, nn.Linear):
+            yield path.rpartition(".")[2]

@@ -1,0 +1,85 @@
+"""The components that urbankit brings, registered by the hooks that any plugin uses."""
+
+from __future__ import annotations
+
+from urbankit.registry.hookspecs import Register, hookimpl
+
+
+@hookimpl
+def register_modality_encoders(register: Register) -> None:
+    register("vit", "urbankit.modalities.vit:ViT", "vision transformer over images of any bands and size")
+    register("text", "urbankit.modalities.text:Text", "text transformer (CLIP, SigLIP, BERT family) over captions")
+    register("geoclip", "urbankit.modalities.geoclip:GeoCLIP", "location encoder by random Fourier features")
+    register("satclip", "urbankit.modalities.satclip:SatCLIP", "location encoder by spherical harmonics and sines")
+    register("poi_counts", "urbankit.modalities.poi_counts:PoiCounts", "points of interest by category")
+    register(
+        "flow_profile",
+        "urbankit.modalities.flow_profile:FlowProfile",
+        "in- and outflows of a region",
+    )
+    register("image_stats", "urbankit.modalities.image_stats:ImageStats", "statistics of an image's bands")
+    register("words", "urbankit.modalities.words:Words", "components of the TF-IDF of captions")
+    register("coordinates", "urbankit.modalities.coordinates:Coordinates", "a region's projected coordinates")
+    register("shape", "urbankit.modalities.shape:Shape", "area, perimeter and compactness of a region")
+    register("table", "urbankit.modalities.table:Table", "numeric columns of one of the city's tables")
+    register("precomputed", "urbankit.modalities.precomputed:Precomputed", "vectors by region from any file or encode")
+
+
+@hookimpl
+def register_views(register: Register) -> None:
+    register("poi", "urbankit.views.poi:PoiView", "cosine similarity of points of interest by category")
+    register("mobility", "urbankit.views.mobility:MobilityView", "flows between regions, row-normalised")
+    register("distance", "urbankit.views.distance:DistanceView", "inverse distance between centroids")
+    register("temporal", "urbankit.views.temporal:TemporalView", "flows at certain hours or weekdays, row-normalised")
+
+
+@hookimpl
+def register_graph_encoders(register: Register) -> None:
+    register("vgae", "urbankit.graph.vgae:VGAE", "variational graph auto-encoder")
+    register("gcn", "urbankit.graph.gcn:GCN", "graph convolutional network")
+
+
+@hookimpl
+def register_subgraphs(register: Register) -> None:
+    register("random_walk", "urbankit.graph.random_walk:RandomWalk", "regions on a weighted random walk")
+    register("full", "urbankit.graph.full:FullGraph", "the whole graph, shared by all regions")
+
+
+@hookimpl
+def register_fusions(register: Register) -> None:
+    register("add", "urbankit.fusion.add:Add", "sum of the vectors")
+    register("concat", "urbankit.fusion.concat:Concat", "concatenation, zeros for what is absent")
+    register("mlp", "urbankit.fusion.mlp:MLP", "concatenation and a multilayer perceptron")
+    register("attention", "urbankit.fusion.attention:Attention", "mean weighted by attention to a learned query")
+
+
+@hookimpl
+def register_pair_weights(register: Register) -> None:
+    register("uniform", "urbankit.methods.pair_weights:Uniform", "every pair counts alike")
+    register("agreement", "urbankit.methods.agreement:Agreement", "by how far a pair agrees, against the batch")
+
+
+@hookimpl
+def register_captioners(register: Register) -> None:
+    register(
+        "template",
+        "urbankit.captioning.captioners.template:Template",
+        "what a city's counts and tables say of a region",
+    )
+    register(
+        "vlm", "urbankit.captioning.captioners.vlm:VLM", "BLIP-2 or any other image-text-to-text model of transformers"
+    )
+
+
+@hookimpl
+def register_heads(register: Register) -> None:
+    register("forest", "urbankit.heads.forest:Forest", "random forest on the frozen embedding")
+    register("gp", "urbankit.heads.gp:GP", "Gaussian process on the frozen embedding, a length scale a block")
+    register("linear", "urbankit.heads.linear:Linear", "one linear layer")
+    register("mlp", "urbankit.heads.mlp:MLP", "multilayer perceptron")
+    register("task_adaptive", "urbankit.heads.task_adaptive:TaskAdaptive", "learned weights of the parts, then a head")
+
+
+@hookimpl
+def register_methods(register: Register) -> None:
+    register("urbanmmcl", "urbankit.methods.urbanmmcl.model:UrbanMMCL", "multimodal and graph contrastive learning")

@@ -1,0 +1,74 @@
+"""What every component has: a class with a pydantic `Params` whose fields document themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+
+if TYPE_CHECKING:
+    from urbankit.city.city import City
+
+# No dots or spaces: names are parts of dotted keys (`--set tasks.co.target=...`) and of file names.
+NAME = r"^[A-Za-z_][A-Za-z0-9_-]*$"
+
+Name = Annotated[str, StringConstraints(pattern=NAME)]
+
+
+class Params(BaseModel):
+    """The parameters of a component: unknown keys are refused, and every field says what it means.
+
+    Write fields as `width: int = Field(64, ge=1, description="Channels of every layer.")`. A field that came from a
+    paper adds `json_schema_extra={"source": "eq. 17"}`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Use(BaseModel):
+    """A component chosen in a recipe: its registered `name`, and beside it the component's own parameters.
+
+    In YAML: `fusion: {name: mlp, hidden: 128}`.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str = Field(description="The registered name of the component.")
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+def uses(kind: str, default: dict[str, Any] | str | None = None, description: str = "") -> Any:
+    """A `Params` field that names another component of `kind`, checked against the registry with the recipe.
+
+    >>> class P(Params):
+    ...     fusion: Use = uses("fusion", "add", description="How vectors of one region are joined.")
+    """
+    if isinstance(default, str):
+        default = {"name": default}
+    schema: dict[str, Any] = {"component_kind": kind}
+    if default is None:
+        return Field(description=description, json_schema_extra=schema)
+    return Field(default_factory=lambda: Use(**default), description=description, json_schema_extra=schema)
+
+
+class Component:
+    """Base of every component: `Component(params)` with a validated `Params`.
+
+    `Params` is a nested class derived from `urbankit.Params`; components without parameters inherit the empty one.
+    """
+
+    Params: ClassVar[type[Params]] = Params
+
+    @classmethod
+    def reads(cls, params: Any, city: City) -> Sequence[Path]:
+        """The files beside the city that a component with these parameters reads; none by default.
+
+        A run records their SHA-256 and is not resumed with others, and a bench runs again what read others.
+        """
+        return []

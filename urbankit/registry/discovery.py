@@ -1,0 +1,163 @@
+"""Finds the installed plugins and asks what they register; one that raises is kept as failed.
+
+`URBANKIT_PLUGINS` narrows them down: the names of entry points or distributions, separated by commas, are loaded
+beside the built-in components, nothing else; empty, none is. Child processes inherit it with the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
+
+import pluggy
+
+from urbankit.registry.kinds import KINDS, THIS_PROCESS, Entry
+from urbankit.registry.component import NAME
+from urbankit.registry import hookspecs
+from urbankit.utils.errors import Problem, UserError, closest
+
+GROUP = "urbankit"
+BUILTINS = "urbankit.registry.builtins"
+CHOICE = "URBANKIT_PLUGINS"
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A plugin and what it registered; or why it could not be loaded (`failure`); or that the user `left_out` it."""
+
+    name: str
+    distribution: str
+    version: str
+    entries: tuple[Entry, ...] = ()
+    failure: str | None = None
+    left_out: bool = False
+
+    @property
+    def origin(self) -> str:
+        return f"{self.distribution} {self.version}".strip()
+
+
+def discover() -> list[Plugin]:
+    """Every plugin named by an entry point of the group `urbankit`, the built-in one among them.
+
+    Those that the user's choice leaves out are not loaded. Raises `UserError` where it names one that is not there.
+    """
+    points = list(metadata.entry_points(group=GROUP))
+    if not any(point.value == BUILTINS for point in points):  # a checkout that is only on the path
+        points.insert(0, metadata.EntryPoint("builtin", BUILTINS, GROUP))
+    wanted = choice()
+    if wanted is None:
+        return [_discovered(point) for point in points]
+    _check_choice(wanted, points)
+    chosen = {_normal(name) for name in wanted}
+    return [
+        _discovered(point)
+        if point.value == BUILTINS or chosen & _names_of(point)
+        else Plugin(point.name, *_origin(point), left_out=True)
+        for point in points
+    ]
+
+
+def choice() -> list[str] | None:
+    """The names in `URBANKIT_PLUGINS`; None where it is not set, so that every plugin is loaded."""
+    text = os.environ.get(CHOICE)
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def load_none() -> None:
+    """Choose the built-in components alone, here and in the processes that this one starts."""
+    os.environ[CHOICE] = ""
+
+
+def load(plugin: object, name: str, distribution: str = THIS_PROCESS, version: str = "") -> Plugin:
+    """Ask one plugin for its components. Nothing of a plugin that raises is kept."""
+    found: list[Entry] = []
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(hookspecs)
+    try:
+        manager.register(plugin, name)
+        manager.check_pending()
+        for kind in KINDS:
+            hook = getattr(manager.hook, f"register_{kind}s")
+            hook(register=partial(_register, found, kind, name, distribution, version))
+    except (Exception, SystemExit) as error:
+        return Plugin(name, distribution, version, failure=_reason(error))
+    if not found:
+        failure = "it registers nothing; its functions `register_KINDs` are to be marked with @urbankit.hookimpl"
+        return Plugin(name, distribution, version, failure=failure)
+    return Plugin(name, distribution, version, tuple(found))
+
+
+def _discovered(point: metadata.EntryPoint) -> Plugin:
+    distribution, version = _origin(point)
+    try:
+        plugin = point.load()
+    except (Exception, SystemExit) as error:
+        return Plugin(point.name, distribution, version, failure=_reason(error))
+    return load(plugin, point.name, distribution, version)
+
+
+def _check_choice(wanted: Iterable[str], points: Iterable[metadata.EntryPoint]) -> None:
+    installed = {name: point for point in points if point.value != BUILTINS for name in (point.name, _origin(point)[0])}
+    known = {_normal(name) for name in installed} | {"builtin", "urbankit"}
+    unknown = [name for name in wanted if _normal(name) not in known]
+    if unknown:
+        listed = ", ".join(sorted({f"{point.name} ({' '.join(_origin(point))})" for point in installed.values()}))
+        raise UserError(
+            [
+                Problem(f"there is no plugin '{name}'.{_near(name, installed)} Installed: {listed or 'none'}.", CHOICE)
+                for name in unknown
+            ]
+        )
+
+
+def _near(name: str, installed: Iterable[str]) -> str:
+    near = closest(name, installed)
+    return near if near.startswith(" Did you mean") else ""
+
+
+def _names_of(point: metadata.EntryPoint) -> set[str]:
+    """What the user may call a plugin: by its entry point or by its distribution."""
+    return {_normal(point.name), _normal(_origin(point)[0])}
+
+
+def _normal(name: str) -> str:
+    """A distribution's name as PEP 503 compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _origin(point: metadata.EntryPoint) -> tuple[str, str]:
+    if point.dist is not None:
+        return point.dist.metadata["Name"], point.dist.version
+    from urbankit.utils.version import __version__
+
+    return "urbankit", __version__
+
+
+def _register(
+    found: list[Entry],
+    kind: str,
+    plugin: str,
+    distribution: str,
+    version: str,
+    name: str,
+    target: str,
+    description: str = "",
+) -> None:
+    for what, value in (("name", name), ("target", target), ("description", description)):
+        if not isinstance(value, str):
+            raise TypeError(f"{kind} '{name}': the {what} is {value!r} and not a text; a class is named 'module:Class'")
+    if not re.fullmatch(NAME, name):
+        raise ValueError(f"{kind} '{name}': names have letters, digits, hyphens and underscores, a letter first")
+    module, colon, attribute = target.partition(":")
+    if not (module and colon and attribute):
+        raise ValueError(f"{kind} '{name}': the target '{target}' is not of the form 'module:Class'")
+    found.append(Entry(kind, name, target, description, plugin, distribution, version))
+
+
+def _reason(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -1,0 +1,147 @@
+"""The components urbankit knows, by kind and name. Listing them imports none of them.
+
+>>> from urbankit import registry
+>>> registry.get("view", "poi").__name__
+'PoiView'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from urbankit.registry.kinds import KINDS, KNOWN_PACKAGES, THIS_PROCESS, Entry
+from urbankit.utils.errors import Problem, UserError, closest
+
+if TYPE_CHECKING:
+    from urbankit.registry.component import Use
+    from urbankit.registry.discovery import Plugin
+
+
+def get(kind: str, name: str) -> type[Any]:
+    """The class registered as `name`; raises `UserError` when it is unknown, ambiguous or does not load."""
+    return _registry().get(kind, name)
+
+
+def create(kind: str, use: Use, *args: Any) -> Any:
+    """The component that `use` names, as `Class(params, *args)`; raises `UserError` for wrong parameters."""
+    from pydantic import ValidationError
+
+    found = get(kind, use.name)
+    try:
+        params = found.Params(**use.params)
+    except ValidationError as error:
+        where = f"{kind} '{use.name}'"
+        faults = [Problem(fault["msg"], where, key=".".join(map(str, fault["loc"]))) for fault in error.errors()]
+        raise UserError(faults) from None
+    return found(params, *args)
+
+
+def entries(kind: str | None = None) -> list[Entry]:
+    """Every registered component (of `kind`), sorted by kind and name; two plugins may hold the same name."""
+    return _registry().entries(kind)
+
+
+def names(kind: str) -> list[str]:
+    """The names registered for `kind`, sorted."""
+    return sorted({entry.name for entry in entries(kind)})
+
+
+def failed_plugins() -> list[Plugin]:
+    """The plugins that could not be loaded, each with its `failure`."""
+    return _registry().failed()
+
+
+def left_out_plugins() -> list[Plugin]:
+    """The installed plugins that `URBANKIT_PLUGINS` or `--no-plugins` leaves out, which nothing was loaded of."""
+    return _registry().left_out()
+
+
+def faults() -> list[str]:
+    """What is wrong with any registered component, each naming its plugin; imports them all."""
+    found = []
+    for kind, name in dict.fromkeys((entry.kind, entry.name) for entry in entries()):
+        try:
+            get(kind, name)
+        except UserError as error:
+            found += [str(problem) for problem in error.problems]
+    return found
+
+
+def add_plugin(plugin: object, name: str) -> None:
+    """Add a plugin of this process, such as a class in a notebook or test, as though it were installed."""
+    from urbankit.registry.discovery import load
+
+    _registry().add(load(plugin, name))
+
+
+def reload() -> None:
+    """Forget everything, so that the next question discovers the installed plugins anew."""
+    _registry.cache_clear()
+
+
+class Registry:
+    """The components of a set of plugins."""
+
+    def __init__(self, plugins: Iterable[Plugin] = ()) -> None:
+        self._plugins: list[Plugin] = []
+        self._entries: dict[tuple[str, str], list[Entry]] = {}
+        for plugin in plugins:
+            self.add(plugin)
+
+    def add(self, plugin: Plugin) -> None:
+        """Add a plugin, in place of one of the same name that this process added before."""
+        for earlier in [p for p in self._plugins if (p.name, p.distribution) == (plugin.name, THIS_PROCESS)]:
+            self._plugins.remove(earlier)
+            for entry in earlier.entries:
+                self._entries[entry.kind, entry.name].remove(entry)
+        self._plugins.append(plugin)
+        for entry in plugin.entries:
+            self._entries.setdefault((entry.kind, entry.name), []).append(entry)
+
+    def get(self, kind: str, name: str) -> type[Any]:
+        found = sorted(self._entries.get((kind, name), []), key=lambda entry: entry.origin)
+        if not found:
+            raise UserError(self._unknown(kind, name))
+        if len(found) > 1:
+            both = " and ".join(f"{entry.origin} ({entry.target})" for entry in found)
+            raise UserError(
+                f"{kind} '{name}' is registered twice: by {both}. Uninstall one of them, or name the plugins to load in"
+                " URBANKIT_PLUGINS; its author resolves it by another name."
+            )
+        return found[0].load()
+
+    def entries(self, kind: str | None = None) -> list[Entry]:
+        if kind is not None and kind not in KINDS:
+            raise UserError(f"unknown kind '{kind}'.{closest(kind, KINDS)}")
+        chosen = (entry for found in self._entries.values() for entry in found if kind in (None, entry.kind))
+        return sorted(chosen, key=lambda entry: (list(KINDS).index(entry.kind), entry.name, entry.origin))
+
+    def failed(self) -> list[Plugin]:
+        return [plugin for plugin in self._plugins if plugin.failure is not None]
+
+    def left_out(self) -> list[Plugin]:
+        return [plugin for plugin in self._plugins if plugin.left_out]
+
+    def _unknown(self, kind: str, name: str) -> str:
+        if kind not in KINDS:
+            return f"unknown kind '{kind}'.{closest(kind, KINDS)}"
+        message = f"unknown {kind} '{name}'.{closest(name, [entry.name for entry in self.entries(kind)])}"
+        left_out = self.left_out()
+        package = KNOWN_PACKAGES.get((kind, name))
+        if package and package not in {plugin.distribution for plugin in left_out}:
+            message += f" It comes with the package {package}, in a checkout: pip install ./plugins/{package}."
+        for plugin in self.failed():
+            message += f" Plugin '{plugin.name}' ({plugin.origin}) failed to load: {plugin.failure}."
+        if left_out:
+            listed = ", ".join(f"{plugin.name} ({plugin.origin})" for plugin in left_out)
+            message += f" Installed, but left out by URBANKIT_PLUGINS or --no-plugins: {listed}."
+        return message
+
+
+@cache
+def _registry() -> Registry:
+    from urbankit.registry.discovery import discover
+
+    return Registry(discover())

@@ -1,0 +1,154 @@
+"""What the figures of one run are drawn from: each part made once, and a sentence where it cannot be had."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from urbankit.evaluation.out_of_sample import out_of_sample, unseen
+from urbankit.evaluation.splits import ALL, PROTOCOLS
+from urbankit.report.figures.errors import NotPossible
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from urbankit.analysis.clusters import Hierarchy
+    from urbankit.city.city import City
+    from urbankit.evaluation.tasks import TaskData
+    from urbankit.report.figures.projection import Projection
+    from urbankit.report.maps import RegionMap
+    from urbankit.runs.context import Subject
+    from urbankit.runs.folder import Run
+
+CLUSTERS = (2, 3, 4, 5, 6)
+"""Numbers of clusters that are shown (figure 8)."""
+
+
+class Material:
+    """A run, its city, other runs to compare it with (by the names of their folders), and what several figures need.
+
+    What cannot be had raises `NotPossible`.
+    """
+
+    def __init__(self, subject: Subject, others: Sequence[Run] = ()) -> None:
+        from urbankit.runs.folder import folder_names
+
+        self.subject = subject
+        self.others = dict(zip(folder_names([run.path for run in others]), others, strict=True))
+        self.run, self.tasks = subject.run, subject.tasks
+        self.folder: Path = subject.run.path / "figures"
+
+    @property
+    def city(self) -> City:
+        if self.subject.city is None:
+            raise NotPossible("the run's city cannot be had any more")
+        return self.subject.city
+
+    @cached_property
+    def region_ids(self) -> NDArray:
+        """Ids of the regions, object [N]."""
+        if self.subject.regions is None:
+            raise NotPossible("the run has not written its regions")
+        return self.subject.regions["region_id"].to_numpy(object)
+
+    @cached_property
+    def row(self) -> dict[str, int]:
+        """The row of each region by its id."""
+        return {region: row for row, region in enumerate(self.region_ids)}
+
+    @cached_property
+    def map(self) -> RegionMap:
+        from urbankit.report.maps import RegionMap
+
+        if self.subject.regions is None or not len(self.subject.regions):
+            raise NotPossible("the run has not written its regions")
+        return RegionMap(self.subject.regions)
+
+    @cached_property
+    def vectors(self) -> NDArray[np.float32]:
+        """The embeddings [N, dim]."""
+        if not self.run.has("embeddings.parquet"):
+            raise NotPossible("the run has not written embeddings")
+        vectors = self.run.vectors
+        if not vectors.size or not np.isfinite(vectors).all():
+            raise NotPossible("the embeddings are empty or not finite")
+        return vectors
+
+    @cached_property
+    def projection(self) -> Projection:
+        """The embeddings in two dimensions."""
+        from urbankit.report.figures.projection import project
+
+        return project(self.vectors, self.run.recipe.report.projection, keep=self.anchors)
+
+    @cached_property
+    def hierarchy(self) -> Hierarchy:
+        from urbankit.analysis.clusters import Hierarchy
+
+        if len(self.vectors) < 3:
+            raise NotPossible(f"clusters need three regions or more, the city has {len(self.vectors)}")
+        return Hierarchy.of(self.vectors)
+
+    @cached_property
+    def clusters(self) -> dict[int, NDArray[np.int64]]:
+        """The cluster [N] of each region by number of clusters, as many of these as the regions allow."""
+        found = self.hierarchy.nested(CLUSTERS)
+        if not found:
+            raise NotPossible("the regions' embeddings are all the same")
+        return found
+
+    @cached_property
+    def anchors(self) -> list[int]:
+        """Rows of the anchor regions A, B and C; none where there are no three."""
+        from urbankit.analysis.anchors import find_anchors
+
+        if self.subject.city is not None:
+            found = find_anchors(self.subject.city, self.run.recipe.report.anchors)
+        elif self.run.has("surroundings.parquet"):
+            found = [self.row[root] for root in dict.fromkeys(self.run.surroundings["root"]) if root in self.row]
+        else:
+            found = []
+        return found if len(found) == 3 else []
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """The method's predictions of test regions."""
+        if not self.run.recipe.tasks:
+            raise NotPossible("the recipe has no tasks")
+        if not self.run.has("predictions.parquet") or self.run.predictions.empty:
+            raise NotPossible("the run has not written predictions")
+        return self.run.predictions
+
+    def predicted(self, kind: str | None = None) -> list[TaskData]:
+        """The tasks that were predicted; of one `kind`, of which there must be some."""
+        there = set(self.predictions["task"])
+        if not self.tasks:
+            raise NotPossible("the targets cannot be read")
+        found = [task for task in self.tasks if task.name in there and kind in (None, task.kind)]
+        if kind is not None and not found:
+            raise NotPossible(f"the recipe has no {kind} task that was predicted")
+        return found
+
+    def protocols(self, task: TaskData) -> list[str]:
+        """The split protocols under which the task was predicted."""
+        return list(self.predictions.loc[self.predictions["task"] == task.name, "split"].unique())
+
+    def strictest(self, task: TaskData) -> str:
+        """The protocol whose predictions say most of unseen places: `spatial` where there is one."""
+        there = self.protocols(task)
+        return next(split for split in (*reversed(PROTOCOLS), ALL, *there) if split in there)
+
+    def tested(self, task: TaskData, protocol: str) -> pd.DataFrame:
+        """The rows of predictions of one task and protocol whose labels were not seen and are known."""
+        rows = self.predictions
+        rows = rows[(rows["task"] == task.name) & (rows["split"] == protocol)]
+        return unseen(rows[rows["truth"].notna()])
+
+    def out_of_sample(self, task: TaskData, protocol: str) -> NDArray[np.float64]:
+        """What was predicted of each region [N] where its label was not seen; NaN of regions in no test part."""
+        return out_of_sample(self.tested(task, protocol), self.region_ids, bool(task.classes))

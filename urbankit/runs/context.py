@@ -1,0 +1,100 @@
+"""What a report is of: a run, and as much of its city as can still be had."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from urbankit.utils.errors import Problem, RunError, UserError
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+    from urbankit.city.city import City
+    from urbankit.evaluation.tasks import TaskData
+    from urbankit.runs.folder import Run
+    from urbankit.utils.progress import Progress
+
+
+@dataclass
+class Subject:
+    """A run with its city, regions and tasks.
+
+    `city` is None where the run's city cannot be had any more, or has changed since; `regions` then are those that the
+    run wrote with its embeddings, and None where it wrote none. `tasks` need the city. `missing` says in sentences what
+    is not there, and why.
+    """
+
+    run: Run
+    city: City | None = None
+    regions: gpd.GeoDataFrame | None = None
+    tasks: list[TaskData] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls, run: Run, city: City | None = None, progress: Progress | None = None, *, prepare: bool = True
+    ) -> Subject:
+        """The subject of a report on `run`; its `city` is looked for unless it is given, as by `find_city`.
+
+        Never an error of the run or the city: what cannot be read is named in `missing`.
+        """
+        subject = cls(run, city)
+        status = run.manifest.get("status", "unknown")
+        if city is None and status != "done":  # with a city given, the run is at its report
+            subject.missing.append(f"The run did not end well (status: {status}); this is what it had written by then.")
+        if subject.city is None:
+            subject._find_city(progress, prepare)
+        subject._find_regions()
+        if subject.city is not None:
+            subject._find_tasks()
+        return subject
+
+    def _find_city(self, progress: Progress | None, prepare: bool) -> None:
+        try:
+            found = find_city(self.run, progress, prepare=prepare)
+        except (UserError, RunError) as error:
+            self.missing.append(f"The city cannot be had any more: {error}")
+            return
+        if found.content_hash == self.run.manifest.get("city_hash"):
+            self.city = found
+        else:
+            self.missing.append("The city has changed since the run; only what the run itself wrote is shown.")
+
+    def _find_regions(self) -> None:
+        if self.city is not None:
+            self.regions = self.city.regions
+            return
+        try:
+            self.regions = self.run.embeddings[["region_id", "geometry"]]
+        except UserError as error:
+            self.missing.append(f"There are no regions to draw: {error}")
+
+    def _find_tasks(self) -> None:
+        from urbankit.runs.inputs import load_tasks
+
+        assert self.city is not None  # the caller asked
+        try:
+            self.tasks = list(load_tasks(self.run.recipe, self.city).values())
+        except UserError as error:
+            self.missing.append(f"The recipe's targets cannot be read: {error}")
+
+
+def find_city(run: Run, progress: Progress | None = None, *, prepare: bool = True) -> City:
+    """The city of a run: the folder it was read from, or where that is gone prepared anew as the recipe says.
+
+    Without `prepare`, which may take minutes, only the folder. Raises `UserError` where it cannot be had.
+    """
+    from urbankit.city.city import City
+    from urbankit.runs.inputs import prepare_city
+
+    folder = run.manifest.get("city_folder")
+    if folder:
+        try:
+            return City.open(folder)
+        except UserError:
+            if not prepare or run.recipe.city.prepared is not None:
+                raise
+    if not prepare and run.recipe.city.prepared is None:
+        raise UserError(Problem("the run does not say where its city is", run.path))
+    return prepare_city(run.recipe, progress)

@@ -1,0 +1,98 @@
+"""Writers of the files of a run folder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from urbankit.utils.files import whole, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from urbankit.city.city import City
+from urbankit.runs.folder import BLOCK_WEIGHT_COLUMNS, HISTORY_COLUMNS, METRIC_COLUMNS, PREDICTION_COLUMNS
+
+
+def write_metrics(folder: str | Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """`metrics.parquet` and `metrics.json` of metric records. A metric that is not defined is NaN, in JSON null."""
+    import pandas as pd
+
+    table = pd.DataFrame(list(records), columns=list(METRIC_COLUMNS))
+    table = table.astype({"seed": "int64", "value": "float64"})
+    _write_table(Path(folder) / "metrics.parquet", table)
+    rows = [{**row, "value": None if math.isnan(row["value"]) else row["value"]} for row in table.to_dict("records")]
+    write_json(Path(folder) / "metrics.json", rows)
+
+
+def write_history(folder: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """`history.parquet` of training: rows of `stage, epoch, part, name, value`."""
+    import pandas as pd
+
+    _write_table(Path(folder) / "history.parquet", pd.DataFrame(list(rows), columns=list(HISTORY_COLUMNS)))
+
+
+def write_block_weights(folder: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """`block_weights.parquet` of the heads that weigh the parts of the embedding; nothing where none does."""
+    import pandas as pd
+
+    if rows:
+        table = pd.DataFrame(list(rows), columns=list(BLOCK_WEIGHT_COLUMNS))
+        _write_table(Path(folder) / "block_weights.parquet", table)
+
+
+def write_surroundings(folder: str | Path, table: pd.DataFrame) -> None:
+    """`surroundings.parquet`, a table as `urbankit.analysis.walks.drawn` makes it; nothing where none was drawn."""
+    if len(table):
+        _write_table(Path(folder) / "surroundings.parquet", table)
+
+
+def write_predictions(
+    folder: str | Path, city: City, predictions: pd.DataFrame, floors: pd.DataFrame | None = None
+) -> None:
+    """`predictions.parquet` of the method, and `floor_predictions.parquet` of the floors.
+
+    Both come as `TaskData.predictions` makes them. `truth` and `prediction` are numbers in the target's own units,
+    NaN where a region has no label; of a classification they are positions among its classes, whose names stand in
+    `truth_class` and `prediction_class`.
+    """
+    _write_table(Path(folder) / "predictions.parquet", _with_ids(predictions, city, PREDICTION_COLUMNS))
+    if floors is not None:
+        columns = ("model", *PREDICTION_COLUMNS)
+        _write_table(Path(folder) / "floor_predictions.parquet", _with_ids(floors, city, columns))
+
+
+def _with_ids(predictions: pd.DataFrame, city: City, columns: Sequence[str]) -> pd.DataFrame:
+    if predictions.empty:
+        import pandas as pd
+
+        return pd.DataFrame(columns=list(columns))
+    ids = np.asarray(city.region_ids, dtype=object)[predictions["region"].to_numpy()]
+    return predictions.assign(region_id=ids)[list(columns)]
+
+
+def write_embeddings(folder: str | Path, city: City, embeddings: NDArray[np.float32]) -> None:
+    """`embeddings.parquet`, GeoParquet: `region_id, geometry, embedding`, a fixed-size list of float32, of [N, dim]."""
+    import io
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    buffer = io.BytesIO()
+    city.regions[["region_id", "geometry"]].to_parquet(buffer, index=False)
+    table = pq.read_table(buffer)
+    vectors = np.ascontiguousarray(embeddings, dtype=np.float32)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
+    table = table.append_column("embedding", column)
+    with whole(Path(folder) / "embeddings.parquet") as temporary:
+        pq.write_table(table, temporary)
+
+
+def _write_table(path: Path, table: pd.DataFrame) -> None:
+    with whole(path) as temporary:
+        table.to_parquet(temporary, index=False)
