@@ -17,28 +17,26 @@ from typing import TYPE_CHECKING, Any
 from urbankit.utils.version import __version__
 
 if TYPE_CHECKING:
-    from urbankit.city.city import City
+    from urbankit.api import City, Run, run
     from urbankit.export.sklearn_transformer import UrbanEmbedding
-    from urbankit.pipeline.run import run
     from urbankit.recipe import Recipe
     from urbankit.registry.component import Component, Params, Use, uses
     from urbankit.registry.hookspecs import hookimpl
-    from urbankit.runs.folder import Run
     from urbankit.utils.errors import RunError, UserError
 
 
 _WHERE = {
-    "City": "urbankit.city.city",
+    "City": "urbankit.api",
     "Component": "urbankit.registry.component",
     "Params": "urbankit.registry.component",
     "Recipe": "urbankit.recipe",
-    "Run": "urbankit.runs.folder",
+    "Run": "urbankit.api",
     "RunError": "urbankit.utils.errors",
     "UrbanEmbedding": "urbankit.export.sklearn_transformer",
     "Use": "urbankit.registry.component",
     "UserError": "urbankit.utils.errors",
     "hookimpl": "urbankit.registry.hookspecs",
-    "run": "urbankit.pipeline.run",
+    "run": "urbankit.api",
     "uses": "urbankit.registry.component",
 }
 

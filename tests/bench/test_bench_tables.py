@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from urbankit.recipe.schema import Recipe
+from urbankit.recipe.recipe import Recipe
 from urbankit.tables import format as wording
 from urbankit.tables.comparison import Table, build_tables
 from urbankit.tables.latex import escaped, latex

@@ -24,10 +24,10 @@ import torch
 import yaml
 from PIL import Image
 
+from urbankit import City
 from urbankit.captioning.captioners.vlm import VLM
 from urbankit.captioning.run import _Job
 from urbankit.captioning.sources import Subjects, find_subjects
-from urbankit.city.city import City
 from urbankit.utils.progress import Progress
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tiny_vlm import write_blip2, write_llava
 
-from urbankit.city.city import City
+from urbankit import City
 
 
 @pytest.fixture(scope="session")

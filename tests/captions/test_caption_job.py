@@ -16,11 +16,10 @@ import pytest
 import yaml
 from pydantic import Field
 
-from urbankit import Params, RunError, Use, UserError, hookimpl, registry
+from urbankit import City, Params, RunError, Use, UserError, hookimpl, registry
 from urbankit.captioning import run as job
 from urbankit.captioning.captioners.base import Batch, Caption, Captioner
 from urbankit.captioning.run import caption_city
-from urbankit.city.city import City
 from urbankit.city.prepare.attach import attach_captions
 from urbankit.city.spec import Captions
 

@@ -13,7 +13,7 @@ import yaml
 from pyproj import Transformer
 from shapely.geometry import box
 
-from urbankit.city.city import City
+from urbankit import City
 
 EAST, NORTH, CRS = 500_000.0, 4_500_000.0, "EPSG:32618"
 IDS = [f"00{i}" for i in range(9)]

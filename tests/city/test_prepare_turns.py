@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from urbankit.city.city import City
+from urbankit import City
 from urbankit.city.manifest import LOCK
 from urbankit.city.prepare import parts
 from urbankit.city.prepare.attach import attach_captions

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from urbankit.city.city import City
+from urbankit import City
 
 SPECS = Path(__file__).parents[2] / "recipes" / "cities"
 

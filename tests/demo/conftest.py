@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from urbankit.city.city import City
+from urbankit import City
 from urbankit.datasets.synthetic import write_demo
 
 

@@ -11,8 +11,7 @@ import yaml
 from PIL import Image
 from shapely import box
 
-from urbankit import registry
-from urbankit.city.city import City
+from urbankit import City, registry
 from urbankit.modalities.pooling import RegionEncoder
 from urbankit.registry.component import Use
 

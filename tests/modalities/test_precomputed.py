@@ -18,8 +18,7 @@ import yaml
 from rasterio.transform import from_origin
 from shapely import box
 
-from urbankit import testing
-from urbankit.city.city import City
+from urbankit import City, testing
 from urbankit.modalities.cache.files import Features, write_features
 from urbankit.modalities.pooling import RegionEncoder
 from urbankit.modalities.precomputed import Precomputed

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from urbankit.runs.folder import METRIC_COLUMNS, PREDICTION_COLUMNS, Run
-from urbankit.runs.writers import write_embeddings, write_metrics
+from urbankit.runs.folder import Run
+from urbankit.runs.writers import METRIC_COLUMNS, PREDICTION_COLUMNS, write_embeddings, write_metrics
 from urbankit.utils.errors import UserError
 
 

@@ -20,7 +20,7 @@ import yaml
 from PIL import Image
 from shapely import box
 
-from urbankit.city.city import City
+from urbankit import City
 from urbankit.cli.main import main
 from urbankit.modalities.cache.encode import encode
 from urbankit.modalities.cache.files import read_features, write_features

@@ -7,7 +7,7 @@ import pytest
 
 from urbankit.pipeline.run import run
 from urbankit.recipe.find import shipped
-from urbankit.recipe.schema import Recipe
+from urbankit.recipe.recipe import Recipe
 from urbankit.utils.progress import Progress
 
 # What the tiny city does not have under the recipe's name, or what takes long.

@@ -15,7 +15,7 @@ from urbankit import testing
 from urbankit.bench.store import Store
 from urbankit.bench.suite import load_plan
 from urbankit.pipeline.run import run
-from urbankit.recipe.schema import Recipe
+from urbankit.recipe.recipe import Recipe
 from urbankit.runs.inputs import changed_files, files_read
 from urbankit.utils.errors import UserError
 from urbankit.utils.progress import Progress

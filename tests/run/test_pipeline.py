@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from urbankit.pipeline.run import run
-from urbankit.recipe.schema import Recipe
+from urbankit.recipe.recipe import Recipe
 from urbankit.runs.folder import Run
 from urbankit.utils.errors import UserError
 from urbankit.utils.progress import Progress

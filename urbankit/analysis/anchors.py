@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from urbankit.analysis.scaling import centred_unit
-
-if TYPE_CHECKING:
-    from urbankit.city.city import City
+from urbankit.city.city import City
 
 MOST_CANDIDATES = 300
 """Regions among which anchors are looked for; the triples of them go with the cube of their number."""

@@ -8,6 +8,9 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import pdist
 
 from urbankit.analysis.scaling import centred
 
@@ -34,9 +37,6 @@ class Hierarchy:
     @classmethod
     def of(cls, vectors: NDArray[np.float32], most: int = MOST_LINKED) -> Hierarchy:
         """The hierarchy over `vectors` [N, dim]; fewer than two regions have an empty linkage."""
-        from scipy.cluster.hierarchy import linkage
-        from scipy.spatial.distance import pdist
-
         z = centred(vectors)
         linked = np.arange(len(z))
         if len(z) > most:
@@ -76,8 +76,6 @@ class Hierarchy:
         return float((low + high) / 2)
 
     def _cut(self, k: int) -> NDArray[np.int64]:
-        from scipy.cluster.hierarchy import fcluster
-
         if k < 1:
             raise ValueError(f"{k} clusters; there is one at least")
         if not len(self.linkage):
@@ -115,8 +113,6 @@ def centroids(vectors: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArra
 
 def following(before: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """`labels` [N], numbered so that each cluster of `before` hands its number to the one it has most regions with."""
-    from scipy.optimize import linear_sum_assignment
-
     shared = np.zeros((before.max() + 1, labels.max() + 1))
     np.add.at(shared, (before, labels), 1)
     old, new = linear_sum_assignment(-shared)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse
+import shapely
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from scipy.spatial import cKDTree
 
 NEIGHBOURS = 8
 PERMUTATIONS = 999
@@ -31,8 +31,6 @@ def contiguity(shapes: Sequence[object] | NDArray) -> scipy.sparse.csr_array:
     Regions without areas, such as points, have their 8 nearest as neighbours. A region without neighbours has a row of
     zeros.
     """
-    import shapely
-
     shapes = np.asarray(shapes)
     if len(shapes) < 2:
         return scipy.sparse.csr_array((len(shapes), len(shapes)))
@@ -71,8 +69,6 @@ def moran(
 
 
 def _nearest(xy: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    from scipy.spatial import cKDTree
-
     k = min(NEIGHBOURS + 1, len(xy))
     found = cKDTree(xy).query(xy, k)[1]
     return np.repeat(np.arange(len(xy)), k), found.ravel()

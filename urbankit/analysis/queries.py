@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+from pyproj import Geod
 
 from urbankit.analysis.clusters import Hierarchy, centroids
 from urbankit.analysis.neighbours import nearest
 from urbankit.city.ids import RegionIds
+from urbankit.export.tables import predictions
+from urbankit.runs.context import Subject
+from urbankit.runs.folder import Run
 from urbankit.utils.errors import Problem, UserError, closest
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from urbankit.runs.context import Subject
-    from urbankit.runs.folder import Run
+from urbankit.utils.geometry import lonlat
 
 EXAMPLES = 3
 
@@ -29,8 +28,6 @@ def neighbours(subject: Subject, region_id: str, k: int = 5, view: str | None = 
     them that is of the modality or view `view`; `distance_km` is from centroid to centroid on the ellipsoid, NaN
     without a CRS. Raises `UserError` for an unknown region or view.
     """
-    import pandas as pd
-
     run = subject.run
     ids = run.embeddings["region_id"].astype(str).to_numpy(dtype=object)
     known = RegionIds(ids.tolist())
@@ -61,8 +58,6 @@ def clusters(subject: Subject, k: int) -> Clusters:
 
     Raises `UserError` for more clusters than regions.
     """
-    import pandas as pd
-
     run = subject.run
     ids = run.embeddings["region_id"].astype(str)
     if not 1 <= k <= len(ids):
@@ -89,14 +84,11 @@ def truths(subject: Subject) -> pd.DataFrame:
 
     Without the city only those that a prediction stands beside are known.
     """
-    import pandas as pd
-
     run = subject.run
     if subject.tasks:
         return pd.DataFrame({task.name: _values(task.y, task.labelled, task.classes) for task in subject.tasks})
     if not run.has("predictions.parquet") or not len(run.predictions):
         return pd.DataFrame(index=pd.RangeIndex(len(run.embeddings)))
-    from urbankit.export.tables import predictions
 
     suffix = "_truth"
     frame = predictions(run).frame
@@ -125,10 +117,6 @@ def _part(run: Run, view: str) -> NDArray[np.float32]:
 
 def _kilometres(subject: Subject, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     """From the centroid of the first of `rows` to each, on the WGS 84 ellipsoid."""
-    from pyproj import Geod
-
-    from urbankit.utils.geometry import lonlat
-
     places = lonlat(subject.run.embeddings.geometry.iloc[rows])
     start = np.repeat(places[:1], len(places), axis=0)
     return np.asarray(Geod(ellps="WGS84").inv(*start.T, *places.T)[2]) / 1000

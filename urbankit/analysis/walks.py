@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
+import torch
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from urbankit.graph.subgraph import Subgraphs
-    from urbankit.methods.base import Method
+from urbankit.graph.subgraph import Subgraphs
+from urbankit.methods.base import Method
 
 COLUMNS = ("view", "root", "region_id", "target", "weight", "visits")
 MOST_EDGES = 1000
@@ -26,9 +24,6 @@ def drawn(method: Method, roots: Sequence[int], region_ids: Sequence[str], seed:
     target` and the (learned) `weight` from the one to the other. Draws come from `seed` and leave torch's generator as
     it was. No rows for a method without surroundings, and none of views whose regions all share the whole graph.
     """
-    import pandas as pd
-    import torch
-
     ids = np.asarray(region_ids, dtype=object)
     parts = [pd.DataFrame(columns=list(COLUMNS))]
     if len(roots):
@@ -44,8 +39,6 @@ def drawn(method: Method, roots: Sequence[int], region_ids: Sequence[str], seed:
 
 
 def _table(view: str, subgraphs: Subgraphs, place: int, ids: NDArray) -> pd.DataFrame:
-    import pandas as pd
-
     graph, width = subgraphs.graph, subgraphs.graph.width
     nodes = subgraphs.node[place * width : (place + 1) * width].cpu().numpy()
     used = subgraphs.used[place * width : (place + 1) * width].cpu().numpy()

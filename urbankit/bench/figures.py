@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from urbankit.evaluation.metrics import LABELS
 from urbankit.evaluation.splits import protocol_label
@@ -127,8 +130,6 @@ def _best(table: Table, place: int) -> float | None:
 
 
 def _finish(ax: Any, rows: Sequence[str]) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-
     ax.set_yticks(range(len(rows)), [shown(row, 26) for row in rows])
     ax.set_ylim(len(rows) - 0.45, -0.55)
     ax.tick_params(axis="y", length=0, labelsize=SMALL)
@@ -138,8 +139,6 @@ def _finish(ax: Any, rows: Sequence[str]) -> None:
 
 
 def _legend(figure: Any, blocks: Sequence[Table]) -> None:
-    from matplotlib.lines import Line2D
-
     handles = _protocol_patches(blocks)
     if any(table.floors for table in blocks):
         dashed = Line2D([], [], color=INK, linewidth=0.8, linestyle=(0, (3, 2)), label="best floor")
@@ -148,8 +147,6 @@ def _legend(figure: Any, blocks: Sequence[Table]) -> None:
 
 
 def _protocol_patches(blocks: Sequence[Table]) -> list[Any]:
-    from matplotlib.patches import Patch
-
     labels = [protocol_label(table.columns[0].split) for table in blocks]
     return [Patch(color=c, label=label) for c, label in zip(class_colours(len(blocks)), labels, strict=True)]
 
@@ -194,8 +191,6 @@ def _averages(
 
 
 def _marks_legend(figure: Any, blocks: Sequence[Table]) -> None:
-    from matplotlib.lines import Line2D
-
     handles = _protocol_patches(blocks)
     for mark, column in zip(MARKERS, _main_columns(blocks[0]).values(), strict=False):
         label = f"{shown(column.label, 20)} ({LABELS.get(column.metric, column.metric)})"

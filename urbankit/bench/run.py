@@ -7,12 +7,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
+import pandas as pd
+
+from urbankit.bench.figures import draw_tables
 from urbankit.bench.pool import Job, Outcome, work
 from urbankit.bench.store import Kept, Store, has_runs
 from urbankit.bench.suite import Cell, Plan, load_plan
+from urbankit.city.city import City
+from urbankit.recipe.recipe import Recipe
 from urbankit.runs.folder import Run
+from urbankit.runs.inputs import prepare_city
 from urbankit.runs.records import run_results
 from urbankit.tables.comparison import Table, build_tables
 from urbankit.tables.latex import latex
@@ -21,12 +27,6 @@ from urbankit.tables.records import Ground, results
 from urbankit.utils.errors import Problem, Problems, UserError, unwritable
 from urbankit.utils.files import locked, read_json, whole, write_json, write_text
 from urbankit.utils.progress import Progress
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from urbankit.city.city import City
-    from urbankit.recipe.schema import Recipe
 
 WRITE_EVERY = 30.0
 """Seconds between tables of what is finished so far, at least;"""
@@ -100,8 +100,6 @@ def run_suite(
 
 def _draw(finished: Bench, progress: Progress) -> None:
     """The tables as figures, once all is finished; their captions are in `figures/captions.json`."""
-    from urbankit.bench.figures import draw_tables
-
     folder = finished.out / "figures"
     try:
         drawn = draw_tables(finished.tables, folder)
@@ -135,8 +133,6 @@ def _prepared(plan: Plan, out: Path, progress: Progress) -> dict[tuple[str, str]
 
     Of cities that are not to be run on, only those are wanted that have runs to show, and need not be here any more.
     """
-    from urbankit.runs.inputs import prepare_city
-
     problems, cities = Problems(), {}
     shown = {cell.city for cell in plan.cells if plan.runs_on(cell.city) or has_runs(out, cell.city)}
     cells = [cell for cell in plan.cells if cell.city in shown]
@@ -213,8 +209,6 @@ class _Bench:
 
     def write(self) -> Bench:
         """Results, failures and tables of what is finished."""
-        import pandas as pd
-
         found = pd.concat(list(self._results()) or [results([], run_seed=None)], ignore_index=True)
         with whole(self.out / "results.parquet") as temporary:
             found.to_parquet(temporary, index=False)
@@ -306,8 +300,6 @@ class _Bench:
             self.progress.say(f"{place} {work_}: {outcome.seconds:.0f} s{clock.left()}")
 
     def _results(self) -> Iterator[pd.DataFrame]:
-        import pandas as pd
-
         for cell, work_ in self.runs.items():
             key = work_.kept.key
             if key not in self._read and work_.done:

@@ -9,12 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from urbankit import registry
 from urbankit.bench.suite import Cell
+from urbankit.city.city import City
+from urbankit.pipeline.transfer.source import Source
 from urbankit.recipe.components import components
-from urbankit.recipe.schema import Recipe
+from urbankit.recipe.recipe import Recipe
 from urbankit.runs.folder import Run
 from urbankit.runs.inputs import files_read
 from urbankit.runs.manifest import recipe_hash
@@ -22,9 +24,6 @@ from urbankit.utils.errors import UserError
 from urbankit.utils.files import hash_json
 from urbankit.utils.hashes import known_hash
 from urbankit.utils.version import __version__
-
-if TYPE_CHECKING:
-    from urbankit.city.city import City
 
 IRRELEVANT = {"name", "description", "report", "city"}
 """Keys of a recipe that change no number; of the city it is the content that counts."""
@@ -97,8 +96,6 @@ class Store:
 
     def _source(self, folder: Path) -> dict[str, Any]:
         """What a run hands on, by content: it may be moved, and its folder may come to hold another run."""
-        from urbankit.pipeline.transfer.source import Source
-
         if folder not in self._sources:
             facts = Source(folder).facts()
             self._sources[folder] = {name: facts[name] for name in ("recipe_hash", "city_hash", "checkpoint")}

@@ -13,12 +13,13 @@ from urbankit.bench.schema import Suite
 from urbankit.config.tree import Node, merge
 from urbankit.config.validation import explain
 from urbankit.config.yaml import load_yaml
+from urbankit.evaluation.metrics import LABELS
 from urbankit.evaluation.splits import ALL
 from urbankit.recipe.check import check
 from urbankit.recipe.find import find, find_suite
 from urbankit.recipe.load import change_tree, load
-from urbankit.recipe.schema import Recipe
-from urbankit.tables.records import TRAINING
+from urbankit.recipe.recipe import Recipe
+from urbankit.tables.records import TRAINING, TRAINING_LABELS
 from urbankit.tables.spec import SuiteTable
 from urbankit.utils.errors import Problem, Problems, UserError, closest
 
@@ -171,9 +172,6 @@ def _names_unknown(suite: Suite, tree: Node) -> Iterator[Problem]:
 
 def _columns_unknown(suite: Suite, tree: Node, recipes: Iterable[Recipe]) -> Iterator[Problem]:
     """Tasks, splits and metrics of tables that no recipe yields."""
-    from urbankit.evaluation.metrics import LABELS
-    from urbankit.tables.records import TRAINING_LABELS
-
     recipes = list(recipes)
     known: dict[str, list[str]] = {
         "tasks": [*dict.fromkeys(task for recipe in recipes for task in recipe.tasks), TRAINING],

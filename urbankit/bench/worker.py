@@ -16,8 +16,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from urbankit.recipe.schema import Recipe
+import pandas as pd
+
+from urbankit.pipeline import run as pipeline
+from urbankit.recipe.recipe import Recipe
+from urbankit.runs import inputs
 from urbankit.utils.errors import Diverged, UserError, explain
+from urbankit.utils.files import whole
+from urbankit.utils.progress import Progress
 
 
 def main() -> None:
@@ -65,20 +71,11 @@ def _reply(errors: list[str], *, interrupted: bool = False, resumable: bool = Tr
 
 def run(recipe: Recipe, out: Path) -> None:
     """A run of the recipe in folder `out`; goes on with what is there."""
-    from urbankit.pipeline import run as pipeline
-    from urbankit.utils.progress import Progress
-
     pipeline.run(recipe, out, resume=True, progress=Progress())
 
 
 def floors(recipe: Recipe, out: Path) -> None:
     """The metric records of the recipe's floors, as the Parquet file `out`."""
-    import pandas as pd
-
-    from urbankit.runs import inputs
-    from urbankit.utils.files import whole
-    from urbankit.utils.progress import Progress
-
     city = inputs.prepare_city(recipe)
     tasks, splits = inputs.load_tasks(recipe, city), inputs.make_splits(recipe, city)
     found = inputs.run_floors(recipe, city, tasks, splits, Progress())

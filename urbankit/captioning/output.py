@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from urbankit.captioning.log import Record, check_settings
 from urbankit.captioning.sources import Subjects
 from urbankit.city.prepare.caption_check import MAX_TOKENS, CaptionCheck, check_captions
@@ -40,8 +42,6 @@ def write_captions(
     file: Path, subjects: Subjects, region_ids: list[str], records: list[Record], settings: dict[str, Any]
 ) -> None:
     """Write `file`, the Parquet beside it, and last the JSON that says by which `settings` they were made."""
-    import polars as pl
-
     said = [place for place, record in enumerate(records) if "caption" in record]
     images = subjects.images
     columns: dict[str, list[Any]] = {
@@ -85,8 +85,6 @@ def is_finished(file: Path, settings: dict[str, Any]) -> bool:
 
 def open_captions(file: Path, subjects: Subjects) -> CaptionFiles:
     """Finished captions, checked."""
-    import polars as pl
-
     about = _about(file)
     table = pl.read_parquet(file.with_suffix(".parquet"))
     key = "region_id" if subjects.images is None else "image"

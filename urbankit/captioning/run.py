@@ -10,23 +10,21 @@ from dataclasses import dataclass
 from functools import partial
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from urbankit import registry
 from urbankit.captioning.captioners.base import Batch, Caption, Captioner
 from urbankit.captioning.log import CaptionLog, Record
 from urbankit.captioning.output import CaptionFiles, is_finished, open_captions, write_captions
 from urbankit.captioning.sources import Pixels, Subjects, choose_modalities, find_subjects
+from urbankit.city.city import City
 from urbankit.city.prepare.attach import attach_captions, check_attachable
 from urbankit.city.spec import Captions
+from urbankit.registry.component import Use
 from urbankit.utils.errors import Problem, RunError, UserError, unwritable
 from urbankit.utils.files import locked
 from urbankit.utils.prefetch import ahead
 from urbankit.utils.progress import Progress
-
-if TYPE_CHECKING:
-    from urbankit.city.city import City
-    from urbankit.registry.component import Use
 
 SILENT_AFTER = 64
 """So many first captions without a word are a captioner that returns nothing."""

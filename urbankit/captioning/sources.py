@@ -6,19 +6,21 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from urbankit.captioning.captioners.base import Captioner
+from urbankit.city.city import City
+from urbankit.city.image_source import ImageSource
+from urbankit.city.io.patches import cut_patches, mosaic_bands
+from urbankit.city.io.pictures import read_picture
 from urbankit.city.prepare.attach import REGIONS
+from urbankit.city.prepare.images import patch_extent_m
+from urbankit.city.spec import MosaicImages
 from urbankit.utils.errors import Problem, UserError, closest
 from urbankit.utils.files import hash_json
 from urbankit.utils.paths import inside
-
-if TYPE_CHECKING:
-    from urbankit.city.city import City
-    from urbankit.city.image_source import ImageSource
 
 # Models take pictures of 224 to about 1000 pixels; their processors shrink what is larger.
 PICTURE_SIDE, PATCH_SIDE, SMALL_SIDE = 1024, 448, 224
@@ -143,8 +145,6 @@ def _prepared(source: ImageSource, rows: np.ndarray, colours: list[int]) -> Call
 
 
 def _pictures(source: ImageSource, rows: np.ndarray, data: Path) -> Callable[[Sequence[int]], Pixels]:
-    from urbankit.city.io.pictures import read_picture
-
     root = os.path.realpath(data)
 
     def read_one(row: int) -> np.ndarray | Problem:
@@ -162,10 +162,6 @@ def _pictures(source: ImageSource, rows: np.ndarray, data: Path) -> Callable[[Se
 def _patches(
     city: City, source: ImageSource, rows: np.ndarray, colours: list[int], spec: dict[str, Any], data: Path
 ) -> Callable[[Sequence[int]], Pixels]:
-    from urbankit.city.io.patches import cut_patches, mosaic_bands
-    from urbankit.city.prepare.images import patch_extent_m
-    from urbankit.city.spec import MosaicImages
-
     images = MosaicImages(**spec)
     names = [images.mosaic] if isinstance(images.mosaic, str) else list(images.mosaic)
     paths: list[Path] = []

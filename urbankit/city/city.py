@@ -5,30 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+import geopandas as gpd
 import numpy as np
+import pandas as pd
+import scipy.sparse
 
+from urbankit.city.image_source import ImageSource
+from urbankit.city.manifest import FORMAT, read_manifest
 from urbankit.city.report import PrepareReport
 from urbankit.utils.errors import Problem, UserError, closest
 from urbankit.utils.paths import explain_missing, inside
-
-if TYPE_CHECKING:
-    import geopandas as gpd
-
-if TYPE_CHECKING:
-    import geopandas as gpd
-    import pandas as pd
-    import scipy.sparse
-
-    from urbankit.city.image_source import ImageSource
-    from urbankit.utils.progress import Progress
 
 
 class City:
     """A prepared city with N regions; a region's index is its row in `regions`. Missing is NaN, None, or no row.
 
-    >>> city = City.prepare("city.yaml", data="sources", out="prepared/my-city")
     >>> city = City.open("prepared/my-city")
 
     Raises `UserError` for a folder that is no complete city, and for names of sources and targets that it lacks.
@@ -42,23 +35,7 @@ class City:
         self._parts: dict[str, dict[str, Any]] = manifest["parts"]
 
     @classmethod
-    def prepare(
-        cls,
-        spec: str | Path,
-        *,
-        data: str | Path | None = None,
-        out: str | Path | None = None,
-        progress: Progress | None = None,
-    ) -> City:
-        """Prepare a city from its spec, or bring it up to date; see `urbankit.city.prepare.prepare.prepare`."""
-        from urbankit.city.prepare.prepare import prepare
-
-        return cls.open(prepare(spec, data=data, out=out, progress=progress))
-
-    @classmethod
     def open(cls, path: str | Path) -> City:
-        from urbankit.city.manifest import FORMAT, read_manifest
-
         path = Path(path)
         manifest = read_manifest(path)
         if not manifest.get("complete"):
@@ -93,8 +70,6 @@ class City:
     @cached_property
     def regions(self) -> gpd.GeoDataFrame:
         """`region_id`, `area_km2`, centroids `lon`, `lat` (degrees) and `x`, `y` (metres), `geometry`."""
-        import geopandas as gpd
-
         with self._reading("regions.parquet") as path:
             return gpd.read_parquet(path)
 
@@ -123,8 +98,6 @@ class City:
 
     def images(self, name: str) -> ImageSource:
         """One image source."""
-        from urbankit.city.image_source import ImageSource
-
         entry = self._part("images", name, "image source")["image"]
         return ImageSource.open(self.path / "images" / name, entry)
 
@@ -137,8 +110,6 @@ class City:
 
         `source`: the image source described; None gives the captions of all, one source after the other.
         """
-        import pandas as pd
-
         if source is None:
             tables = [self.captions(name) for name in self.caption_sources]
             return pd.concat(tables, ignore_index=True) if tables else _no_captions()
@@ -147,8 +118,6 @@ class City:
 
     def poi_counts(self) -> tuple[scipy.sparse.csr_array, list[str]] | None:
         """Points of interest by region and category, float64 csr [N, C], and the C categories; None without any."""
-        import scipy.sparse
-
         if "poi" not in self._parts:
             return None
         categories = self._parts["poi"]["categories"]
@@ -167,8 +136,6 @@ class City:
 
     def flows(self) -> scipy.sparse.csr_array | None:
         """Flows, float64 csr [N, N], row = origin; None without any."""
-        import scipy.sparse
-
         if "flows" not in self._parts:
             return None
         table = self._table("flows.parquet")
@@ -206,8 +173,6 @@ class City:
 
     def coverage(self) -> pd.DataFrame:
         """`kind`, `name`, `regions` (that have it) and `share` of every modality, view source and target."""
-        import pandas as pd
-
         return pd.DataFrame(self.report.coverage(), columns=["kind", "name", "regions", "share"])
 
     @cached_property
@@ -247,8 +212,6 @@ class City:
         return self._parts[f"{kind}.{name}"]
 
     def _table(self, name: str) -> pd.DataFrame:
-        import pandas as pd
-
         with self._reading(name) as path:
             return pd.read_parquet(path)
 
@@ -271,8 +234,6 @@ class _Reading:
 
 
 def _no_captions() -> pd.DataFrame:
-    import pandas as pd
-
     return pd.DataFrame({"region": np.zeros(0, np.int64), "image": np.zeros(0, np.int64), "text": np.zeros(0, str)})
 
 

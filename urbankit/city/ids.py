@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
+import polars as pl
 from numpy.typing import ArrayLike, NDArray
-
-if TYPE_CHECKING:
-    import polars as pl
 
 
 class RegionIds:
@@ -31,8 +30,6 @@ class RegionIds:
 
     def text(self, column: str, dtype: pl.DataType) -> pl.Expr:
         """The ids of a column, as text comparable to `ids`."""
-        import polars as pl
-
         text = id_text(column, dtype)
         if self.padded_width:
             text = pl.when(text.str.contains(r"^\d+$")).then(text.str.zfill(self.padded_width)).otherwise(text)
@@ -40,8 +37,6 @@ class RegionIds:
 
     def index(self, column: str, dtype: pl.DataType) -> pl.Expr:
         """The region of every row of a column, int64, -1 where no region has that id."""
-        import polars as pl
-
         regions = pl.Series(np.arange(len(self.ids), dtype=np.int64))
         found = self.text(column, dtype).replace_strict(
             pl.Series(self.ids, dtype=pl.String), regions, default=-1, return_dtype=pl.Int64
@@ -50,8 +45,6 @@ class RegionIds:
 
     def find(self, values: ArrayLike) -> NDArray[np.int64]:
         """The region of each of `values` [n], text or numbers, -1 where no region has that id."""
-        import polars as pl
-
         given = np.asarray(values)
         if given.dtype.kind in "OUS":  # numbers among text keep their own form
             exact = {name: row for row, name in enumerate(self.ids)}
@@ -66,8 +59,6 @@ class RegionIds:
 
     def unknown(self, values: Iterable[object], most: int = 3) -> str:
         """What to say of ids that no region has: the first few, each with the closest that there are."""
-        import difflib
-
         names = list(dict.fromkeys("missing (no id)" if _absent(value) else str(value) for value in values))
         said = []
         for name in names[:most]:
@@ -79,15 +70,11 @@ class RegionIds:
 
 def _absent(value: object) -> bool:
     """None, NaN, NaT and pandas' NA, which alone are not equal to themselves."""
-    import pandas as pd
-
     return value is None or value is pd.NA or value != value
 
 
 def id_text(column: str, dtype: pl.DataType) -> pl.Expr:
     """A column of ids as text: `36061000100`, `36061000100.0` and `" 36061000100"` are one id."""
-    import polars as pl
-
     value = pl.col(column)
     if dtype.is_float():
         whole = value.is_finite() & (value == value.round())

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from urbankit.city.io.shards import ShardReader
 from urbankit.utils.errors import Problem, UserError
-
-if TYPE_CHECKING:
-    pass
 
 
 class ImageSource:
@@ -25,8 +23,6 @@ class ImageSource:
     """
 
     def __init__(self, folder: Path, entry: dict[str, Any]) -> None:
-        import pandas as pd
-
         self.name: str = entry["name"]
         self.bands, self.band_names = int(entry["bands"]), list(entry["band_names"])
         self.size: tuple[int, int] = tuple(entry["size"])

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.files import hash_json, read_json
-
-if TYPE_CHECKING:
-    pass
 
 LOCK = ".lock"
 """Held while a city is prepared or captions are attached to it."""

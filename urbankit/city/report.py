@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from urbankit.utils.files import read_json, write_json
 from urbankit.utils.text import some
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 
 @dataclass
@@ -76,15 +77,10 @@ class PrepareReport:
 
     def print(self, console: Console | None = None) -> None:
         """Show the report as tables on a terminal."""
-        from rich.console import Console
-
         console = console or Console()
         console.print(self)
 
     def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
-        from rich.table import Table
-        from rich.text import Text
-
         table = Table(title=f"{self.city}: {self.regions} regions", title_justify="left")
         for column in ("source", "rows", "matched", "dropped", "regions with it"):
             number = column in ("rows", "matched")

@@ -16,6 +16,8 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pyproj import CRS
+from pyproj.exceptions import CRSError
 
 from urbankit.city.spec_errors import problems_of
 from urbankit.config.yaml import load_yaml
@@ -281,8 +283,6 @@ def load_city_spec(path: str | Path) -> CitySpec:
 def _known_crs(crs: str | None) -> str | None:
     if crs is None:
         return None
-    from pyproj import CRS
-    from pyproj.exceptions import CRSError
 
     if crs.isdigit():
         crs = f"EPSG:{crs}"
@@ -296,8 +296,6 @@ def _known_crs(crs: str | None) -> str | None:
 def _projected_crs(crs: str | None) -> str | None:
     crs = _known_crs(crs)
     if crs is not None:
-        from pyproj import CRS
-
         parsed = CRS.from_user_input(crs)
         if not parsed.is_projected or any(axis.unit_name != "metre" for axis in parsed.axis_info):
             raise ValueError(f"{crs} is not a projected CRS in metres; leave it out to use the UTM zone")

@@ -74,11 +74,12 @@ def _bands(text: str | None) -> list[int] | None:
 def _open(city: Path, data: Path | None, progress: Any) -> tuple[City, Path | None]:
     """The prepared city, and the folder of its sources where that is known."""
     from urbankit.city.city import City
+    from urbankit.city.prepare.prepare import prepare
 
     if not city.is_file():
         return City.open(city), data
     sources = data if data is not None else city.parent
-    return City.prepare(city, data=sources, progress=progress), sources
+    return City.open(prepare(city, data=sources, progress=progress)), sources
 
 
 def _show(captions: CaptionFiles) -> None:

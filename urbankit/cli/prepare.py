@@ -20,10 +20,11 @@ def prepare(
     [bold]urbankit prepare cities/new-york.yaml --data DATA/new-york[/bold]
     """
     from urbankit.city.city import City
+    from urbankit.city.prepare.prepare import prepare as prepare_city
     from urbankit.cli.output import console
     from urbankit.utils.progress import Progress
 
     with Progress() as progress:
-        city = City.prepare(spec, data=data, out=out, progress=progress)
+        city = City.open(prepare_city(spec, data=data, out=out, progress=progress))
     console().print(city.report)
     console().print(f"The city is in {city.path}", markup=False, soft_wrap=True)

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import joblib
 import numpy as np
+import sklearn
 from numpy.typing import NDArray
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from sklearn.linear_model import Ridge, RidgeClassifier
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.utils.class_weight import compute_sample_weight
 
 from urbankit.evaluation.metrics import score
 from urbankit.evaluation.raw_features import RawInputs
-from urbankit.evaluation.tasks import Scored
+from urbankit.evaluation.splits import Split
+from urbankit.evaluation.tasks import Scored, TaskData
 from urbankit.evaluation.transforms import LOGARITHMS, TargetTransform
 from urbankit.utils.errors import UserError, closest
-
-if TYPE_CHECKING:
-    from sklearn.ensemble import RandomForestRegressor
-
-    from urbankit.evaluation.splits import Split
-    from urbankit.evaluation.tasks import TaskData
-    from urbankit.utils.progress import Progress
+from urbankit.utils.files import cache_folder, hash_json, whole
+from urbankit.utils.progress import Progress
 
 NEIGHBOURS = 5
 TREES = 100
@@ -51,8 +54,6 @@ def evaluate_floors(
     A floor is fitted to the training part and chosen on the validation part, as a method is; the labels of the test
     part only score it. Floors do not depend on the method, so results are kept by content in the cache folder.
     """
-    from urbankit.utils.progress import Progress
-
     for floor in floors:
         if floor not in FLOORS:
             raise UserError(f"unknown floor '{floor}'.{closest(floor, FLOORS)}")
@@ -123,8 +124,6 @@ class Case:
 
     def fit(self, candidate: Candidate) -> None:
         """Fit to the training part."""
-        from sklearn.utils.class_weight import compute_sample_weight
-
         y = self.task.y[self.split.train]
         weight = compute_sample_weight("balanced", y) if candidate.balanced else None
         target = y if self.task.classes else self.fitted(candidate.transform).transform(y)
@@ -134,8 +133,6 @@ class Case:
 
     def predict(self, candidate: Candidate, part: str = "test") -> NDArray:
         """Predictions for a part, in the target's own units."""
-        import joblib
-
         # Threads would add up the predictions of a forest's trees in any order, so not to the same last bit.
         with joblib.parallel_config(backend="sequential"):
             predicted = candidate.model.predict(self.inputs.scaled[getattr(self.split, part)])
@@ -164,8 +161,6 @@ def mean(case: Case) -> NDArray:
 
 def location(case: Case) -> NDArray:
     """The mean, or the majority, of the five nearest training regions by distance between centres."""
-    from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
-
     estimator = KNeighborsClassifier if case.task.classes else KNeighborsRegressor
     train, xy = case.split.train, case.inputs.xy
     model = estimator(n_neighbors=min(NEIGHBOURS, len(train)))
@@ -177,8 +172,6 @@ def raw_ridge(case: Case) -> NDArray:
 
     It also chooses whether classes are balanced and, of a target that the task learns in logarithms, whether to do so.
     """
-    from sklearn.linear_model import Ridge, RidgeClassifier
-
     if case.one_class:
         return mean(case)
     if case.task.classes:
@@ -195,8 +188,6 @@ def raw_forest(case: Case) -> NDArray:
     Regression trees try all inputs, up to 150, at every split. With a third of them R² falls, of population density in
     New York (spatial split) from 0.78 to 0.73 and of PM2.5 in Singapore (random split) from 0.97 to 0.94.
     """
-    from sklearn.ensemble import RandomForestClassifier
-
     if case.task.classes:
         model = partial(RandomForestClassifier, **_forest_settings(case))
         candidates = [Candidate(model(), balanced=b) for b in (False, True)]
@@ -207,8 +198,6 @@ def raw_forest(case: Case) -> NDArray:
 
 def regression_forest(case: Case) -> RandomForestRegressor:
     """The forest of `raw_forest`, not yet fitted."""
-    from sklearn.ensemble import RandomForestRegressor
-
     inputs = min(INPUTS_A_SPLIT, case.inputs.scaled.shape[1])
     return RandomForestRegressor(min_samples_leaf=LEAF, max_features=inputs, **_forest_settings(case))
 
@@ -232,10 +221,6 @@ FLOORS: dict[str, Callable[[Case], NDArray]] = {
 
 def _kept(floor: str, case: Case, digests: Mapping[str, str]) -> NDArray:
     """Test predictions of a floor, from the cache folder where they are."""
-    import sklearn
-
-    from urbankit.utils.files import cache_folder, hash_json, whole
-
     task, split = case.task, case.inputs.split
     seen = digests["raw" if floor.startswith("raw") else "xy"]
     arrays = [_digest(array) for array in (task.y, split.train, split.validation, split.test)]
@@ -250,6 +235,4 @@ def _kept(floor: str, case: Case, digests: Mapping[str, str]) -> NDArray:
 
 
 def _digest(array: NDArray) -> str:
-    import hashlib
-
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest() + f"{array.dtype}{array.shape}"

@@ -13,20 +13,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+from sklearn.linear_model import Ridge, RidgeCV
 
 from urbankit.evaluation.floors import ALPHAS, Candidate, Case, Inputs, location, mean, regression_forest
 from urbankit.evaluation.metrics import clustering, regression
+from urbankit.evaluation.raw_features import RawInputs
 from urbankit.evaluation.splits import FOLDS, Split
 from urbankit.evaluation.tasks import Scored, TaskData
+from urbankit.recipe.schema import Folds
 from urbankit.utils.errors import Problems
-
-if TYPE_CHECKING:
-    from urbankit.evaluation.raw_features import RawInputs
-    from urbankit.recipe.schema import Folds
 
 Predict = Callable[[Split], NDArray[np.float64]]
 """Predictions for the test part of a split, from the labels of its training part."""
@@ -124,9 +124,6 @@ def _clipped(prediction: NDArray, train: NDArray, clip: bool) -> NDArray:
 
 def _clustered(model: str, task: TaskData, x: NDArray[np.float64], folds: Folds, seeds: Sequence[int]) -> Scored:
     """k-means on the rows of `x` [N, d] that have a label; a cluster is no prediction, so there are none."""
-    import pandas as pd
-    from sklearn.cluster import KMeans
-
     rows, truth = x[task.labelled], task.y[task.labelled]
     records = []
     for seed in seeds:
@@ -136,14 +133,10 @@ def _clustered(model: str, task: TaskData, x: NDArray[np.float64], folds: Folds,
 
 
 def _ridge(x: NDArray[np.float64], task: TaskData, folds: Folds, split: Split) -> NDArray[np.float64]:
-    from sklearn.linear_model import Ridge
-
     return Ridge(folds.alpha).fit(x[split.train], task.y[split.train]).predict(x[split.test])
 
 
 def _floor(floor: str, task: TaskData, inputs: Inputs, split: Split) -> NDArray[np.float64]:
-    from sklearn.linear_model import RidgeCV
-
     case = Case(task, split, inputs)
     if floor == "mean":
         return mean(case)

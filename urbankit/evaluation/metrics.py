@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import accuracy_score, adjusted_rand_score, f1_score, normalized_mutual_info_score, recall_score
 
 METRICS = {
     "regression": ("r2", "mae", "rmse", "mse"),
@@ -41,8 +42,6 @@ def classification(truth: NDArray, prediction: NDArray) -> dict[str, float]:
     Macro means are over the classes that occur in the truth or in the prediction (scikit-learn's default): a class
     that is predicted but never true counts as 0. The weighted F1 weighs classes by how often they are true.
     """
-    from sklearn.metrics import accuracy_score, f1_score, recall_score
-
     truth, prediction = np.asarray(truth), np.asarray(prediction)
     return {
         "macro_f1": float(f1_score(truth, prediction, average="macro", zero_division=0)),
@@ -54,8 +53,6 @@ def classification(truth: NDArray, prediction: NDArray) -> dict[str, float]:
 
 def clustering(truth: NDArray, cluster: NDArray) -> dict[str, float]:
     """`nmi` (normalised by the mean of both entropies) and `ari` of clusters [n] against the true classes [n]."""
-    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
-
     return {
         "nmi": float(normalized_mutual_info_score(truth, cluster)),
         "ari": float(adjusted_rand_score(truth, cluster)),

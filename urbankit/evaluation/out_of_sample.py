@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SEEN = ("train", "validation")
 """Parts whose labels a model saw: it was fitted to the one and chosen by the other."""
@@ -26,8 +22,6 @@ def by_region(predictions: pd.DataFrame, classified: bool) -> pd.DataFrame:
     in the target's units. Classification: `prediction` is the code of the commonest class, of equally common ones the
     lowest, and `agreement` the share of the seeds that say it. `seeds` is how many seeds tested the region.
     """
-    import pandas as pd
-
     test = unseen(predictions)
     of_region = test.groupby("region_id")["prediction"]
     seeds = of_region.size().astype(np.float64)

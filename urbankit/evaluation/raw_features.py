@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.feature_extraction.text import TfidfVectorizer
 
-if TYPE_CHECKING:
-    from urbankit.city.city import City, ImageSource
-    from urbankit.registry.component import Use
+from urbankit import registry
+from urbankit.city.city import City, ImageSource
+from urbankit.modalities.features import FeatureEncoder
+from urbankit.registry.component import Use
 
 COMPONENTS = 40
 TERMS = 100
@@ -122,8 +125,6 @@ def _flows(city: City) -> tuple[NDArray, list[str]]:
 
 def principal_components(matrix: NDArray | object, most: int) -> NDArray[np.float64]:
     """Scores [N, k] on the leading k <= `most` principal components of a sparse [N, M]; never made dense."""
-    from sklearn.decomposition import PCA
-
     k = min(most, min(matrix.shape) - 1)
     if k < 1 or matrix.nnz == 0:
         return np.empty((matrix.shape[0], 0))
@@ -169,8 +170,6 @@ def _extremes(pixels: NDArray[np.float32]) -> tuple[NDArray, NDArray]:
 
 
 def _captions(city: City, source: str) -> tuple[NDArray, list[str]]:
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
     captions = city.captions(source)
     if captions.empty:
         return _nothing(city)
@@ -191,9 +190,6 @@ def _table(city: City, table: str) -> tuple[NDArray, list[str]]:
 
 
 def _features(city: City, modality: str, use: Use) -> tuple[NDArray, list[str]]:
-    from urbankit import registry
-    from urbankit.modalities.features import FeatureEncoder
-
     encoder = registry.get("modality_encoder", use.name)
     if not issubclass(encoder, FeatureEncoder) or encoder.requires(encoder.Params(**use.params), city, modality):
         return _nothing(city)

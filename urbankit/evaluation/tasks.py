@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from urbankit.city.city import City
 from urbankit.evaluation.metrics import METRICS, score
 from urbankit.evaluation.transforms import LOGARITHMS, TRANSFORMS
 from urbankit.utils.errors import Problems, UserError
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from urbankit.city.city import City
 
 MIN_CLASS_SIZE = 10
 MIN_LABELLED = 10
@@ -37,8 +34,6 @@ class Scored(NamedTuple):
     @classmethod
     def joined(cls, parts: Iterable[Scored]) -> Scored:
         """All records and predictions of `parts`, in their order."""
-        import pandas as pd
-
         parts = list(parts)
         tables = [pd.DataFrame(), *(part.predictions for part in parts)]
         return cls([record for part in parts for record in part.records], pd.concat(tables, ignore_index=True))
@@ -92,8 +87,6 @@ class TaskData:
         Columns: `region` (row of the city), `task, model, split, seed, fold` (a key of `parts`), `truth, prediction`
         (NaN where not labelled; positions in `classes` for a classification), `truth_class, prediction_class`.
         """
-        import pandas as pd
-
         regions = np.concatenate(list(parts.values()))
         fold = np.repeat(np.array(list(parts), dtype=object), [len(part) for part in parts.values()])
         truth = np.where(self.labelled[regions], self.y[regions].astype(np.float64), np.nan)
@@ -182,8 +175,6 @@ def make_task(
 
 
 def _classification(name: str, values: NDArray, unit: str, min_class_size: int) -> TaskData:
-    import pandas as pd
-
     codes, names = pd.factorize(pd.Series(values, dtype=object).map(str, na_action="ignore"), sort=True)
     sizes = np.bincount(codes[codes >= 0], minlength=len(names))
     kept = np.flatnonzero(sizes >= min_class_size)

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import pandas as pd
+
+from urbankit.export.tables import Contents
 from urbankit.utils.files import whole
 from urbankit.utils.geometry import lonlat
-
-if TYPE_CHECKING:
-    from urbankit.export.tables import Contents
 
 
 def write(contents: Contents, paths: Sequence[Path], resolution: float | None) -> list[str]:
     """`region_id`, centroids `lon` and `lat` in degrees (WGS 84), then the columns; UTF-8, a missing value is empty."""
-    import pandas as pd
-
     [path] = paths
     place = pd.DataFrame(lonlat(contents.frame.geometry).round(7), columns=["lon", "lat"])
     table = pd.concat([contents.frame[["region_id"]], place, contents.frame[contents.columns]], axis=1)

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+from pyproj import CRS
+from pyproj.exceptions import CRSError
 
 from urbankit.export import csv_table, geopackage, geoparquet, geotiff, numpy_arrays
 from urbankit.export.record import Record
 from urbankit.export.tables import Contents, embeddings, predictions
+from urbankit.runs.folder import Run
 from urbankit.utils.errors import Problem, Problems, UserError, closest, unwritable
 from urbankit.utils.files import locked
-
-if TYPE_CHECKING:
-    from pyproj import CRS
-
-    from urbankit.runs.folder import Run
 
 WHAT: dict[str, Callable[[Run], Contents]] = {"embeddings": embeddings, "predictions": predictions}
 
@@ -144,8 +144,6 @@ def _chosen(given: str | Sequence[str], known: list[str], kind: str, key: str) -
 
 def _settings(crs: Any, resolution: float | None, formats: Sequence[str]) -> CRS | None:
     """The CRS asked for, None for the run's own; every mistake in it and in the resolution at once."""
-    import math
-
     problems = Problems()
     if resolution is not None:
         if not (math.isfinite(resolution) and resolution > 0):
@@ -154,9 +152,6 @@ def _settings(crs: Any, resolution: float | None, formats: Sequence[str]) -> CRS
             problems.add("is of rasters; it goes with --to geotiff", key="--resolution")
     parsed = None
     if crs is not None:
-        from pyproj import CRS
-        from pyproj.exceptions import CRSError
-
         try:
             parsed = CRS.from_user_input(crs)
         except CRSError:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from urbankit.export.tables import Contents
 from urbankit.utils.errors import UserError
 from urbankit.utils.files import whole
-
-if TYPE_CHECKING:
-    from urbankit.export.tables import Contents
 
 MOST_COLUMNS = 1998
 """SQLite holds 2,000 columns a table; a GeoPackage needs one for the key and one for the geometry."""

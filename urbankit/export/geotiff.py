@@ -7,21 +7,22 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import geopandas as gpd
 import numpy as np
+import rasterio
 from numpy.typing import NDArray
+from pyproj import CRS
+from rasterio.features import rasterize
+from rasterio.transform import from_origin
+from rasterio.windows import Window
 
+from urbankit.export.tables import Contents
 from urbankit.utils.errors import UserError
 from urbankit.utils.files import whole
 from urbankit.utils.geometry import side_m, unit
-
-if TYPE_CHECKING:
-    import geopandas as gpd
-    from pyproj import CRS
-    from rasterio.windows import Window
-
-    from urbankit.export.tables import Contents
+from urbankit.utils.text import some
 
 MAX_BYTES = 4_000_000_000
 """Of all bands before compression, which is what a reader has to hold."""
@@ -39,8 +40,6 @@ def write(contents: Contents, paths: Sequence[Path], resolution: float | None) -
     resolution and CRS have one grid, whose lines are at whole multiples of the cell. Raises `UserError` where it would
     be larger than `MAX_BYTES`.
     """
-    import rasterio
-
     [path] = paths
     shapes = contents.frame.geometry
     if shapes.crs is None:
@@ -105,9 +104,6 @@ class Grid:
 
         However fine the grid is, no more of it than one row of tiles is held at a time.
         """
-        from rasterio.features import rasterize
-        from rasterio.windows import Window
-
         bounds = shapes.bounds  # NaN of what is missing or empty, which is then in no strip
         low, high = bounds["miny"].to_numpy(), bounds["maxy"].to_numpy()
         for first in range(0, self.height, TILE):
@@ -127,8 +123,6 @@ class Grid:
         return self._from(self.top)
 
     def _from(self, top: float) -> Any:
-        from rasterio.transform import from_origin
-
         return from_origin(self.left, top, self.dx, self.dy)
 
     def profile(self, bands: int) -> dict[str, Any]:
@@ -168,8 +162,6 @@ def _lines(low: float, high: float, step: float) -> tuple[int, int]:
 
 
 def _without_cells(contents: Contents, has_cells: NDArray[np.bool_]) -> list[str]:
-    from urbankit.utils.text import some
-
     lost = np.flatnonzero(~has_cells)
     if not len(lost):
         return []

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from urbankit.export.tables import Contents
 from urbankit.utils.files import whole, write_json
-
-if TYPE_CHECKING:
-    from urbankit.export.tables import Contents
 
 
 def write(contents: Contents, paths: Sequence[Path], resolution: float | None) -> list[str]:

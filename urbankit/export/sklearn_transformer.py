@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from urbankit.city.ids import RegionIds
 from urbankit.export.tables import dimension_names
 from urbankit.runs.folder import Run
 from urbankit.utils.errors import UserError
-
-if TYPE_CHECKING:
-    from sklearn.utils import Tags
 
 UNKNOWN = ("error", "nan", "mean")
 

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import geopandas as gpd
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+from pyproj import CRS
 
 from urbankit.evaluation.out_of_sample import by_region, unseen
+from urbankit.runs.folder import Run
+from urbankit.runs.writers import PREDICTION_COLUMNS
 from urbankit.utils.errors import Problem, UserError
-
-if TYPE_CHECKING:
-    import geopandas as gpd
-    import pandas as pd
-    from pyproj import CRS
-
-    from urbankit.runs.folder import Run
 
 RESERVED = ("region_id", "geometry", "geom", "fid", "lon", "lat")
 """Names that formats give to columns of their own."""
@@ -69,8 +67,6 @@ class Contents:
 
 def embeddings(run: Run) -> Contents:
     """The embeddings, float32 columns `e0` to `e<dim - 1>`, zero-padded to one length."""
-    import pandas as pd
-
     regions = _regions(run)
     table = pd.DataFrame(run.vectors, columns=dimension_names(run.vectors.shape[1]), index=regions.index)
     return Contents("embeddings", _joined(regions, table), facts=_facts(run))
@@ -83,8 +79,6 @@ def predictions(run: Run) -> Contents:
     tested), `_spread` (their sample standard deviation) and `_seeds` (how many). Classification: the commonest class,
     and `_agreement`, the share of the seeds that say it, in place of the spread.
     """
-    import pandas as pd
-
     regions = _regions(run)
     found = _checked(run)
     columns: dict[str, pd.Series] = {}
@@ -134,8 +128,6 @@ def _columns(of_task: pd.DataFrame, names: dict[int, str]) -> Iterator[tuple[str
 
 def _class_names(of_task: pd.DataFrame) -> dict[int, str]:
     """The code of each class that occurs; empty for a regression."""
-    import pandas as pd
-
     pairs = pd.concat(
         [
             of_task[[side, f"{side}_class"]].set_axis(["code", "name"], axis=1).drop_duplicates()
@@ -159,8 +151,6 @@ def _regions(run: Run) -> gpd.GeoDataFrame:
 
 
 def _checked(run: Run) -> pd.DataFrame:
-    from urbankit.runs.folder import PREDICTION_COLUMNS
-
     found = run.predictions
     missing = set(PREDICTION_COLUMNS) - set(found.columns)
     if missing:
@@ -180,8 +170,6 @@ def _another(run: Run, name: str, missing: Iterable[str]) -> UserError:
 
 
 def _joined(regions: gpd.GeoDataFrame, table: pd.DataFrame) -> gpd.GeoDataFrame:
-    import pandas as pd
-
     joined = pd.concat([regions[["region_id"]], table, regions[["geometry"]]], axis=1)
     return joined.set_geometry("geometry", crs=regions.crs)
 

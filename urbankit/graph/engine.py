@@ -7,18 +7,15 @@ import os
 import warnings
 from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, cast
+from types import ModuleType
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
 
 from urbankit.graph import torch_engine
+from urbankit.graph.graph import Graph
 from urbankit.utils.errors import UserError
-
-if TYPE_CHECKING:
-    from types import ModuleType
-
-    from urbankit.graph.graph import Graph
 
 Engine = Literal["dgl", "torch"]
 ENGINES = ("auto", "dgl", "torch")

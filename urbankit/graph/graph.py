@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
+import scipy.sparse
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    import scipy.sparse
 
 T = TypeVar("T")
 

@@ -7,14 +7,13 @@ one sparse product is two others.
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-if TYPE_CHECKING:
-    from urbankit.graph.graph import Graph
+from urbankit.graph.graph import Graph
 
 # A dense product is cheaper while it has at most so many cells an edge (957 nodes, d = 128, one core: equal at 5).
 CELLS_PER_EDGE = 8

@@ -6,8 +6,10 @@ import warnings
 from collections.abc import Sequence
 from typing import Literal
 
+import joblib
 import torch
 from pydantic import Field
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from torch import Tensor
 
 from urbankit.heads.base import FittedHead
@@ -25,8 +27,6 @@ class Forest(FittedHead):
         )
 
     def fit(self, embedding: Tensor, labels: Tensor, blocks: Sequence[int]) -> None:
-        from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
-
         p = self.params
         common = {
             "n_estimators": p.trees,
@@ -44,8 +44,6 @@ class Forest(FittedHead):
             self.model.fit(embedding.cpu().numpy(), labels.cpu().numpy())
 
     def forward(self, embedding: Tensor) -> Tensor:
-        import joblib
-
         x = embedding.cpu().numpy()
         # Threads would add up the trees' predictions in any order, so not to the same last bit.
         with joblib.parallel_config(backend="sequential"):

@@ -5,20 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from urbankit import registry
+from urbankit.city.city import City
+from urbankit.graph.graph import Graph
+from urbankit.graph.subgraph import Subgraphs
+from urbankit.modalities.base import ModalityEncoder
 from urbankit.registry.component import Component, Use
-
-if TYPE_CHECKING:
-    from urbankit.city.city import City
-    from urbankit.graph.graph import Graph
-    from urbankit.graph.subgraph import Subgraphs
-    from urbankit.modalities.base import ModalityEncoder
-    from urbankit.views.base import ViewGraph
+from urbankit.views.base import ViewGraph
 
 
 @dataclass(frozen=True)
@@ -46,8 +44,6 @@ class Inputs:
 
     def graph(self, view: str) -> Graph:
         """A view's adjacency as a graph of torch tensors."""
-        from urbankit.graph.graph import Graph
-
         return Graph.from_scipy(self.views[view].adjacency)
 
 

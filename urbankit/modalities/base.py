@@ -5,19 +5,17 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from urbankit.city.city import City
 from urbankit.registry.component import Component, Params
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.files import hash_json
-
-if TYPE_CHECKING:
-    from urbankit.city.city import City
 
 Batch = Tensor | dict[str, Tensor]
 

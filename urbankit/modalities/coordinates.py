@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from urbankit.city.city import City
 from urbankit.modalities.features import FeatureEncoder
 from urbankit.modalities.standardise import Statistics
-
-if TYPE_CHECKING:
-    from urbankit.city.city import City
 
 
 class Coordinates(FeatureEncoder):

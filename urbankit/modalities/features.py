@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from urbankit.city.city import City
 from urbankit.modalities.base import EncoderParams, ModalityEncoder, hash_arrays
 from urbankit.modalities.standardise import Statistics
 
 # The weights [out, features] that read the features, whichever the encoder has.
 FIRST = ("backbone.0.weight", "projection.weight", "projection.0.weight")
-
-if TYPE_CHECKING:
-    from urbankit.city.city import City
 
 
 class FeatureParams(EncoderParams):

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from pydantic import Field
 from scipy import sparse
+from sklearn.decomposition import TruncatedSVD
 
+from urbankit.city.city import City
 from urbankit.modalities.count_transform import DESCRIPTION, Form, in_form
 from urbankit.modalities.features import FeatureEncoder, FeatureParams
-
-if TYPE_CHECKING:
-    from urbankit.city.city import City
 
 
 class FlowProfile(FeatureEncoder):
@@ -56,8 +55,6 @@ def flow_profile(flows: sparse.csr_array, components: int, form: Form = "log") -
     sparse, is the flow between different regions in `form`; then, in the same form, the flow within the region, the
     flow out and in, and the number of regions it goes to and comes from. There are at most N - 1 components.
     """
-    from sklearn.decomposition import TruncatedSVD
-
     n = flows.shape[0]
     within = flows.diagonal()
     between = sparse.csr_array(flows - sparse.dia_array((within[None], [0]), shape=flows.shape))

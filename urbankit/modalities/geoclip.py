@@ -6,18 +6,16 @@ import math
 import re
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from urbankit.city.city import City
 from urbankit.modalities.location import LocationEncoder, LocationParams
 from urbankit.modalities.pretrained.checkpoints import read_weights, weights_file
 from urbankit.utils.errors import Problem, UserError
-
-if TYPE_CHECKING:
-    from urbankit.city.city import City
 
 SIGMAS = {"global": (1.0, 16.0, 256.0), "local": (0.125, 0.5, 2.0)}
 # GeoCLIP scales the equal-earth projection of the unit sphere so that x spans about -1 to 1.

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from pydantic import Field
 
+from urbankit.city.city import City, ImageSource
 from urbankit.modalities.cache.store import FeatureStore
 from urbankit.modalities.features import FeatureEncoder, FeatureParams
 from urbankit.utils.errors import closest
 from urbankit.utils.files import hash_json
 from urbankit.utils.prefetch import ahead
-
-if TYPE_CHECKING:
-    from urbankit.city.city import City, ImageSource
 
 PERCENTILES = (5, 25, 50, 75, 95)
 

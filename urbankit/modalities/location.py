@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from urbankit.city.city import City
 from urbankit.modalities.base import hash_arrays
 from urbankit.modalities.pretrained.backbone import CheckpointEncoder, CheckpointParams
-
-if TYPE_CHECKING:
-    from urbankit.city.city import City
 
 
 class LocationParams(CheckpointParams):

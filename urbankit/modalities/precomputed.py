@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 
+from urbankit.city.city import City
 from urbankit.modalities.cache.embedding_table import EmbeddingTable, Rules, embedding_files, read_embeddings
 from urbankit.modalities.features import FeatureEncoder, FeatureParams
 from urbankit.modalities.standardise import Statistics
-
-if TYPE_CHECKING:
-    from urbankit.city.city import City
 
 
 class Precomputed(FeatureEncoder):

@@ -6,20 +6,18 @@ import math
 import re
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from urbankit.city.city import City
 from urbankit.modalities.location import LocationEncoder, LocationParams
 from urbankit.modalities.pretrained.checkpoints import read_weights, weights_file
 from urbankit.modalities.spherical_harmonics import real_spherical_harmonics
 from urbankit.utils.errors import Problem, UserError
-
-if TYPE_CHECKING:
-    from urbankit.city.city import City
 
 # What a SatCLIP checkpoint says of itself where it is one that this file reads.
 READ = {"le_type": "sphericalharmonics", "pe_type": "siren", "harmonics_calculation": "analytic"}

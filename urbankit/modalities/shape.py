@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from urbankit.city.city import City
 from urbankit.modalities.features import FeatureEncoder
-
-if TYPE_CHECKING:
-    from urbankit.city.city import City
 
 
 class Shape(FeatureEncoder):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from pydantic import Field
 
+from urbankit.city.city import City
 from urbankit.modalities.features import FeatureEncoder, FeatureParams
 from urbankit.utils.errors import Problems, closest
-
-if TYPE_CHECKING:
-    from urbankit.city.city import City
 
 
 class Table(FeatureEncoder):

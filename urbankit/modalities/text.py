@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from pydantic import Field, model_validator
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers import CLIPTextConfig, CLIPTextModel
 
+from urbankit.city.city import City
 from urbankit.modalities.base import Tokens, hash_arrays
 from urbankit.modalities.pretrained import tokenizer as tokens
 from urbankit.modalities.pretrained.backbone import TransformerEncoder, TransformerParams
 from urbankit.modalities.pretrained.checkpoints import checkpoint_folder, load_tokenizer
 from urbankit.modalities.pretrained.language import Pooling, load_language
 from urbankit.utils.errors import closest
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
-    from urbankit.city.city import City
 
 
 class Text(TransformerEncoder):
@@ -158,8 +156,6 @@ class Text(TransformerEncoder):
         return torch.from_numpy(np.frombuffer(text.encode(), dtype=np.uint8).copy())
 
     def set_extra_state(self, state: Tensor) -> None:
-        from tokenizers import Tokenizer
-
         if self._learned is not None and state.numel():
             self._learn(Tokenizer.from_str(state.cpu().numpy().tobytes().decode()))
 
@@ -192,8 +188,6 @@ def _captions(city: City, source: str | None) -> pd.DataFrame:
 
 
 def _from_scratch(params: Text.Params) -> nn.Module:
-    from transformers import CLIPTextConfig, CLIPTextModel
-
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=params.vocabulary, hidden_size=params.hidden_size, num_hidden_layers=params.layers,

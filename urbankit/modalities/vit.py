@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers import ViTConfig, ViTModel
 
+from urbankit.city.city import City
 from urbankit.modalities.augment import Style, augment
 from urbankit.modalities.base import Tokens
 from urbankit.modalities.pretrained.backbone import TransformerEncoder, TransformerParams
@@ -24,9 +26,6 @@ from urbankit.modalities.pretrained.vision import (
 )
 from urbankit.utils.errors import closest
 from urbankit.utils.files import hash_json
-
-if TYPE_CHECKING:
-    from urbankit.city.city import City
 
 UNPREPARED = (
     "the checkpoint has no preprocessor_config.json, so that images are normalised by the city's own band means and "
@@ -173,8 +172,6 @@ class ViT(TransformerEncoder):
 
 
 def _from_scratch(params: ViT.Params, bands: int, size: tuple[int, int] | int) -> tuple[nn.Module, tuple[int, int]]:
-    from transformers import ViTConfig, ViTModel
-
     patch = params.patch_size
     height, width = (max(1, round(side / patch)) * patch for side in _pair(params.image_size or size))
     config = ViTConfig(

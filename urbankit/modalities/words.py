@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from pydantic import Field
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
 
+from urbankit.city.city import City
 from urbankit.modalities.features import FeatureEncoder, FeatureParams
 from urbankit.utils.errors import Problem, UserError
-
-if TYPE_CHECKING:
-    from urbankit.city.city import City
 
 
 class Words(FeatureEncoder):
@@ -35,9 +35,6 @@ class Words(FeatureEncoder):
         return "its components are of one city's captions; `text` carries its tokenizer along"
 
     def features(self, city: City) -> tuple[np.ndarray, np.ndarray]:
-        from sklearn.decomposition import TruncatedSVD
-        from sklearn.feature_extraction.text import TfidfVectorizer
-
         sources = city.caption_sources if self.params.source is None else [self.params.source]
         texts: dict[int, str] = {}
         for source in sources:

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from urbankit.city.city import City
-    from urbankit.evaluation.splits import Split
-    from urbankit.evaluation.tasks import Scored, TaskData
-    from urbankit.methods.base import Method
-    from urbankit.recipe.schema import Recipe
-    from urbankit.training.finetune import Finetuned
-    from urbankit.utils.progress import Progress
+from urbankit.analysis.anchors import find_anchors
+from urbankit.analysis.walks import drawn
+from urbankit.city.city import City
+from urbankit.evaluation.splits import ALL, Split
+from urbankit.evaluation.tasks import Scored, TaskData
+from urbankit.methods.base import Method
+from urbankit.recipe.recipe import Recipe
+from urbankit.report import draw_all, write_report
+from urbankit.report.card import write_card
+from urbankit.runs.context import Subject
+from urbankit.runs.folder import Run
+from urbankit.runs.writers import (
+    write_block_weights,
+    write_history,
+    write_metrics,
+    write_predictions,
+    write_surroundings,
+)
+from urbankit.training.finetune import Finetuned
+from urbankit.utils.progress import Progress
 
 Results = dict[tuple[str, int], "Finetuned"]
 """What fine-tuning predicts, by split protocol and seed."""
@@ -21,9 +33,6 @@ Results = dict[tuple[str, int], "Finetuned"]
 
 def score(model: str, tasks: dict[str, TaskData], splits: dict[tuple[str, int], Split], results: Results) -> Scored:
     """Metrics and predictions of what was fine-tuned, on the test part of each split, or of `ALL` labelled regions."""
-    from urbankit.evaluation.splits import ALL
-    from urbankit.evaluation.tasks import Scored
-
     scored = []
     for (protocol, seed), result in results.items():
         for name, task in tasks.items():
@@ -39,8 +48,6 @@ def score(model: str, tasks: dict[str, TaskData], splits: dict[tuple[str, int], 
 
 def write_results(folder: Path, city: City, method: Scored, floors: Scored, history: list[dict[str, Any]]) -> None:
     """The losses of training, and metrics and predictions of the method and its floors."""
-    from urbankit.runs.writers import write_history, write_metrics, write_predictions
-
     write_history(folder, history)
     write_predictions(folder, city, method.predictions, floors.predictions)
     write_metrics(folder, [*method.records, *floors.records])
@@ -48,8 +55,6 @@ def write_results(folder: Path, city: City, method: Scored, floors: Scored, hist
 
 def write_weights_of_blocks(folder: Path, results: Results, names: Sequence[str]) -> None:
     """What each task's head leans on, of the heads that say so; `names` are those of the embedding's blocks."""
-    from urbankit.runs.writers import write_block_weights
-
     rows = [
         {"task": task, "split": protocol, "seed": seed, "block": name, "weight": weight}
         for (protocol, seed), result in results.items()
@@ -61,30 +66,17 @@ def write_weights_of_blocks(folder: Path, results: Results, names: Sequence[str]
 
 def write_walks(folder: Path, city: City, method: Method, recipe: Recipe) -> None:
     """What the method draws around three anchor regions in each view; nothing of methods that draw nothing."""
-    from urbankit.analysis.anchors import find_anchors
-    from urbankit.analysis.walks import drawn
-    from urbankit.runs.writers import write_surroundings
-
     anchors = find_anchors(city, recipe.report.anchors)
     write_surroundings(folder, drawn(method, anchors, city.region_ids, recipe.seed))
 
 
 def draw_figures(folder: Path, city: City) -> None:
     """The figures of the run in `folder`."""
-    from urbankit.report import draw_all
-    from urbankit.runs.context import Subject
-    from urbankit.runs.folder import Run
-
     draw_all(Subject.of(Run.open(folder), city))
 
 
 def write_pages(folder: Path, city: City, progress: Progress) -> None:
     """The report and the model card of the finished run in `folder`, which show its manifest as it now is."""
-    from urbankit.report import write_report
-    from urbankit.report.card import write_card
-    from urbankit.runs.context import Subject
-    from urbankit.runs.folder import Run
-
     finished = Run.open(folder)
     for sentence in write_report(Subject.of(finished, city)).missing:
         progress.say(f"report: {sentence}")

@@ -12,10 +12,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+
+from urbankit import registry
+from urbankit.evaluation.folds import check_folds, evaluate_folds
+from urbankit.evaluation.splits import Split
+from urbankit.evaluation.tasks import Scored, TaskData
+from urbankit.graph.engine import select_engine
+from urbankit.methods.base import Inputs, Method
+from urbankit.modalities.base import ModalityEncoder
 from urbankit.pipeline import outputs
-from urbankit.recipe.schema import Recipe
+from urbankit.pipeline.transfer.floors import carried_floors
+from urbankit.pipeline.transfer.source import Source
+from urbankit.pipeline.transfer.weights import take_over
+from urbankit.pipeline.transfer.zero_shot import ZeroShot
+from urbankit.recipe.recipe import Recipe
+from urbankit.recipe.transfer_schema import Transfer
+from urbankit.report.check import check_report
+from urbankit.runs.folder import Run
 from urbankit.runs.inputs import (
     build_inputs,
     changed_files,
@@ -25,20 +41,15 @@ from urbankit.runs.inputs import (
     prepare_city,
     run_floors,
 )
+from urbankit.runs.manifest import new_manifest
+from urbankit.runs.writers import write_embeddings
+from urbankit.training.finetune import Finetuned, check_parts, finetune, updated_parts
+from urbankit.training.loop import epoch_seed, load_trained_state, trained_state
+from urbankit.training.pretrain import pretrain
+from urbankit.utils.device import pick_device
 from urbankit.utils.errors import Diverged, UserError, unwritable
 from urbankit.utils.files import write_json, write_text
 from urbankit.utils.progress import Progress
-
-if TYPE_CHECKING:
-    import torch
-
-    from urbankit.evaluation.splits import Split
-    from urbankit.evaluation.tasks import Scored, TaskData
-    from urbankit.methods.base import Inputs, Method
-    from urbankit.pipeline.transfer.zero_shot import ZeroShot
-    from urbankit.recipe.transfer_schema import Transfer
-    from urbankit.runs.folder import Run
-    from urbankit.training.finetune import Finetuned
 
 
 def run(
@@ -54,8 +65,6 @@ def run(
     holds, to the same result. `progress` is one that is already shown; by default the run shows its own. Raises
     `UserError` for wrong input and `RunError` where the run fails.
     """
-    from urbankit.runs.folder import Run
-
     if not isinstance(recipe, Recipe):
         recipe = Recipe.load(recipe)
     folder = Path(out) if out is not None else Path("runs") / recipe.name
@@ -100,12 +109,6 @@ class _Run:
                 self.folder.rmdir()
 
     def _all_stages(self) -> None:
-        from urbankit.evaluation.folds import check_folds
-        from urbankit.evaluation.tasks import Scored
-        from urbankit.pipeline.transfer.floors import carried_floors
-        from urbankit.report.check import check_report
-        from urbankit.training.finetune import check_parts, updated_parts
-
         with self._stage("city"):
             self.city = prepare_city(self.recipe, self.progress)
             self._same_city()
@@ -162,9 +165,6 @@ class _Run:
     # The run folder
 
     def _open(self, resume: bool) -> dict[str, Any]:
-        from urbankit.runs.folder import Run
-        from urbankit.runs.manifest import new_manifest
-
         manifest = self.folder / "manifest.json"
         started = new_manifest(self.recipe)
         if self.folder.exists() and not self.folder.is_dir():
@@ -225,12 +225,6 @@ class _Run:
     # The stages
 
     def _method(self, inputs: Inputs) -> Method:
-        import torch
-
-        from urbankit import registry
-        from urbankit.graph.engine import select_engine
-        from urbankit.utils.device import pick_device
-
         device = pick_device(self.recipe.device)
         torch.manual_seed(self.recipe.seed)
         method = registry.create("method", self.recipe.method, inputs).to(device)
@@ -260,8 +254,6 @@ class _Run:
 
     def _same_weights(self, method: Method) -> None:
         """Note which weights encoders loaded and what they found in the city; a resumed run needs the same weights."""
-        from urbankit.modalities.base import ModalityEncoder
-
         encoders = [module for module in method.modules() if isinstance(module, ModalityEncoder)]
         loaded = {encoder.modality: facts for encoder in encoders if (facts := encoder.loaded()) is not None}
         if self.manifest.setdefault("pretrained", loaded) != loaded:
@@ -275,10 +267,6 @@ class _Run:
         self, method: Method, inputs: Inputs, tasks: dict[str, TaskData], wanted: Transfer
     ) -> ZeroShot | None:
         """Take weights of the source run over; where they are all kept, what heads are fitted to instead of labels."""
-        from urbankit.pipeline.transfer.source import Source
-        from urbankit.pipeline.transfer.weights import take_over
-        from urbankit.pipeline.transfer.zero_shot import ZeroShot
-
         source = Source(wanted.source)
         facts = source.facts()
         if self.manifest.setdefault("transfer", facts) != facts:
@@ -294,8 +282,6 @@ class _Run:
         return zero_shot
 
     def _pretrain(self, method: Method) -> list[dict[str, Any]]:
-        from urbankit.training.pretrain import pretrain
-
         if not self.recipe.pretrain.epochs:
             method.prepare()
             return []
@@ -305,12 +291,6 @@ class _Run:
         return training.history
 
     def _embed(self, method: Method) -> torch.Tensor:
-        import torch
-
-        from urbankit.runs.writers import write_embeddings
-        from urbankit.training.loop import epoch_seed
-        from urbankit.utils.device import pick_device
-
         method.eval()
         torch.manual_seed(epoch_seed(self.recipe.seed, "embed", 0))
         with torch.no_grad():
@@ -329,9 +309,6 @@ class _Run:
         splits: dict[tuple[str, int], Split],
         zero_shot: ZeroShot | None = None,
     ) -> dict[tuple[str, int], Finetuned]:
-        from urbankit.training.finetune import Finetuned, finetune
-        from urbankit.training.loop import load_trained_state, trained_state
-
         if not tasks:
             return {}
         described = None
@@ -361,9 +338,6 @@ class _Run:
         return results if zero_shot is None else zero_shot.results(results)
 
     def _probe(self, embeddings: torch.Tensor, tasks: dict[str, TaskData]) -> Scored:
-        from urbankit.evaluation.folds import evaluate_folds
-        from urbankit.evaluation.tasks import Scored
-
         if not self.folds:
             return Scored.joined([])
         seeds = self.recipe.evaluation.seeds

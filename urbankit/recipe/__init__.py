@@ -3,6 +3,6 @@
 `Recipe.load("urbanmmcl")` reads one, a shipped one by its name; `Recipe` documents every key.
 """
 
-from urbankit.recipe.schema import Recipe
+from urbankit.recipe.recipe import Recipe
 
 __all__ = ["Recipe"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -13,17 +13,19 @@ from urbankit import registry
 from urbankit.config.tree import Node
 from urbankit.config.validation import explain, is_model
 from urbankit.recipe.components import component_kind, may_be_path
-from urbankit.recipe.schema import Recipe
+from urbankit.recipe.schema import RecipeSchema
 from urbankit.registry.component import Use
 from urbankit.utils.errors import Problem, Problems, UserError, closest
 
+R = TypeVar("R", bound=RecipeSchema)
 
-def check(tree: Node, problems: Problems) -> Recipe:
+
+def check(model: type[R], tree: Node, problems: Problems) -> R:
     """The resolved recipe; raises one `UserError` with all mistakes, those already in `problems` first."""
-    problems.extend(_mistakes(Recipe, tree, ()))
+    problems.extend(_mistakes(model, tree, ()))
     if problems:
         raise UserError(_by_place(problems))
-    recipe = _completed(Recipe.model_validate(tree.plain()), tree, ())
+    recipe = _completed(model.model_validate(tree.plain()), tree, ())
     problems.extend(_missing_files(recipe, tree))
     problems.extend(_method_mistakes(recipe, tree))
     problems.extend(_weights_of_no_task(recipe, tree))
@@ -142,7 +144,7 @@ def _params(kind: str, use: Use, path: tuple) -> BaseModel:
         raise UserError([Problem(problem.message, key=_dotted(path)) for problem in error.problems]) from None
 
 
-def _missing_files(recipe: Recipe, tree: Node) -> Iterator[Problem]:
+def _missing_files(recipe: RecipeSchema, tree: Node) -> Iterator[Problem]:
     for name, there in (("prepared", Path.is_dir), ("spec", Path.is_file), ("data", Path.is_dir)):
         path = getattr(recipe.city, name)
         if path is not None and not there(path):
@@ -150,7 +152,7 @@ def _missing_files(recipe: Recipe, tree: Node) -> Iterator[Problem]:
             yield tree.deepest(("city", name))[0].problem(f"there is no {kind} '{path}'", f"city.{name}")
 
 
-def _weights_of_no_task(recipe: Recipe, tree: Node) -> Iterator[Problem]:
+def _weights_of_no_task(recipe: RecipeSchema, tree: Node) -> Iterator[Problem]:
     for name in recipe.finetune.loss_weights:
         if name not in recipe.tasks:
             path = ("finetune", "loss_weights", name)
@@ -158,7 +160,7 @@ def _weights_of_no_task(recipe: Recipe, tree: Node) -> Iterator[Problem]:
             yield tree.deepest(path)[0].problem(message, _dotted(path))
 
 
-def _transfer_mistakes(recipe: Recipe, tree: Node) -> Iterator[Problem]:
+def _transfer_mistakes(recipe: RecipeSchema, tree: Node) -> Iterator[Problem]:
     """What is wrong with the section `transfer` in view of the rest of the recipe."""
     wanted = recipe.transfer
     if wanted is None:
@@ -186,7 +188,7 @@ def _transfer_mistakes(recipe: Recipe, tree: Node) -> Iterator[Problem]:
         yield problem(f"{message}, or linear_probe", "finetune", key)
 
 
-def _method_mistakes(recipe: Recipe, tree: Node) -> Iterator[Problem]:
+def _method_mistakes(recipe: RecipeSchema, tree: Node) -> Iterator[Problem]:
     """What the method's class says about the recipe as a whole."""
     found = registry.get("method", recipe.method.name)
     if not hasattr(found, "check"):

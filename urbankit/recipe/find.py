@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
 
-import urbankit
 from urbankit.utils.errors import UserError, closest
 
 
@@ -39,7 +39,7 @@ def shipped_suites() -> dict[str, Path]:
 
 def shipped_folder() -> Path:
     """Where the shipped recipes are: in the installed package, or beside it in a checkout."""
-    package = Path(urbankit.__file__).parent
+    package = Path(str(resources.files("urbankit")))
     packed = package / "_recipes"
     return packed if packed.is_dir() else package.parent / "recipes"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from urbankit import registry
-from urbankit.recipe.schema import Recipe
+from urbankit.recipe.recipe import Recipe
 from urbankit.registry.component import Use
 from urbankit.utils.errors import UserError
 

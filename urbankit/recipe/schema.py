@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -13,11 +12,10 @@ from urbankit.recipe.transfer_schema import Transfer
 from urbankit.registry.component import Name, Params, Use, uses
 
 
-class Recipe(Params):
+class RecipeSchema(Params):
     """A recipe: which city, which components with which parameters, how to train and how to evaluate.
 
-    `Recipe.load` reads and checks one. What it returns is resolved: paths are absolute and every default,
-    those of the components included, is written out.
+    `urbankit.Recipe` adds how one is read and checked.
     """
 
     name: str = Field(min_length=1, description="Name of the run folder; default the file's name. Not inherited.")
@@ -56,35 +54,6 @@ class Recipe(Params):
         "auto",
         description="What encoders compute in: bf16 where the hardware has it (auto), always, or never.",
     )
-
-    @classmethod
-    def load(cls, source: str | Path | Mapping[str, Any], sets: Iterable[str] = ()) -> Recipe:
-        """Read, merge and check a recipe; raises one `UserError` with all its mistakes.
-
-        `source` is a file, the name of a shipped recipe (`"urbanmmcl"`) or a mapping with a recipe's keys.
-        `sets` are changes such as `"method.dim=32"`, as `--set` takes them.
-        """
-        from urbankit.recipe.check import check
-        from urbankit.recipe.load import load
-        from urbankit.utils.errors import Problems
-
-        problems = Problems()
-        return check(load(source, sets, problems), problems)
-
-    @classmethod
-    def from_yaml(cls, text: str) -> Recipe:
-        """A resolved recipe taken as it is: no component or file that it names need be here (any more)."""
-        from urbankit.config.yaml import parse_yaml
-
-        return cls.model_validate(parse_yaml(text)[0])
-
-    def to_yaml(self) -> str:
-        """The recipe as YAML that `load` and `from_yaml` read back to the same recipe."""
-        import yaml
-
-        data = self.model_dump(mode="json")
-        data["city"] = {key: value for key, value in data["city"].items() if value is not None}
-        return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110)
 
 
 class WhichCity(Params):
@@ -216,4 +185,4 @@ class Report(Params):
     )
 
 
-Recipe.model_rebuild()
+RecipeSchema.model_rebuild()

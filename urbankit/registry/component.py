@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-
-
-if TYPE_CHECKING:
-    from urbankit.city.city import City
 
 # No dots or spaces: names are parts of dotted keys (`--set tasks.co.target=...`) and of file names.
 NAME = r"^[A-Za-z_][A-Za-z0-9_-]*$"
@@ -57,6 +53,14 @@ def uses(kind: str, default: dict[str, Any] | str | None = None, description: st
     return Field(default_factory=lambda: Use(**default), description=description, json_schema_extra=schema)
 
 
+class SourceFolder(Protocol):
+    """What a component may ask of a city before it reads it; `urbankit.City` is one."""
+
+    path: Path
+
+    def source(self, name: str) -> Path: ...
+
+
 class Component:
     """Base of every component: `Component(params)` with a validated `Params`.
 
@@ -66,7 +70,7 @@ class Component:
     Params: ClassVar[type[Params]] = Params
 
     @classmethod
-    def reads(cls, params: Any, city: City) -> Sequence[Path]:
+    def reads(cls, params: Any, city: SourceFolder) -> Sequence[Path]:
         """The files beside the city that a component with these parameters reads; none by default.
 
         A run records their SHA-256 and is not resumed with others, and a bench runs again what read others.

@@ -15,9 +15,9 @@ from importlib import metadata
 
 import pluggy
 
-from urbankit.registry.kinds import KINDS, THIS_PROCESS, Entry
-from urbankit.registry.component import NAME
 from urbankit.registry import hookspecs
+from urbankit.registry.component import NAME
+from urbankit.registry.kinds import KINDS, THIS_PROCESS, Entry
 from urbankit.utils.errors import Problem, UserError, closest
 
 GROUP = "urbankit"

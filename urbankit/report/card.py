@@ -5,20 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import yaml
 
+from urbankit.city.city import City
 from urbankit.evaluation.metrics import HIGHER_IS_BETTER, METRICS
 from urbankit.evaluation.splits import protocol_label
-from urbankit.tables.results import FLOOR, label
+from urbankit.runs.folder import Run
+from urbankit.tables.results import FLOOR, ResultsTable, Row, Section, label
 from urbankit.utils.errors import UserError
 from urbankit.utils.files import write_text
-
-if TYPE_CHECKING:
-    from urbankit.city.city import City
-    from urbankit.runs.folder import Run
-    from urbankit.tables.results import ResultsTable, Row, Section
 
 LOADING = """\
 ```python
@@ -83,8 +81,6 @@ def escape(value: object) -> str:
 
 
 def _front_matter(run: Run, city_name: str, table: ResultsTable | None) -> str:
-    import yaml
-
     method = run.recipe.method.name
     facts: dict[str, Any] = {
         "license": "other",

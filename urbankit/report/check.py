@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
+from urbankit.city.city import City
+from urbankit.recipe.schema import Report
 from urbankit.utils.errors import Problem, Problems, closest
-
-if TYPE_CHECKING:
-    from urbankit.city.city import City
-    from urbankit.recipe.schema import Report
 
 NO_UMAP = "UMAP is not installed: pip install urbankit[umap]"
 

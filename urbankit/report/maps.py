@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import geopandas as gpd
 import numpy as np
+import shapely
+from matplotlib.collections import PathCollection
+from matplotlib.lines import Line2D
+from matplotlib.path import Path
+from matplotlib.patheffects import withStroke
+from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 from numpy.typing import NDArray
 
 from urbankit.report.style import INK, SMALL
-
-if TYPE_CHECKING:
-    import geopandas as gpd
-    from matplotlib.path import Path
 
 MOST_VECTORS = 20_000
 """Corners of outlines up to which a map is drawn as vectors in the PDF; beyond, it is a picture of 300 dots an inch."""
@@ -30,8 +33,6 @@ class RegionMap:
     """
 
     def __init__(self, regions: gpd.GeoDataFrame) -> None:
-        import shapely
-
         shapes = np.asarray(regions.geometry.values)
         self.centres = np.column_stack([regions.geometry.centroid.x, regions.geometry.centroid.y])
         self.bounds = np.asarray(regions.total_bounds, np.float64)
@@ -62,8 +63,6 @@ class RegionMap:
 
     def fill(self, ax: Any, colours: Any, *, edge: Any = "face", bounds: NDArray[np.float64] | None = None) -> None:
         """Fill the regions with `colours` (one, or one a region), on axes that show `bounds` in true proportion."""
-        from matplotlib.collections import PathCollection
-
         if self.areal:
             # Edges of the fill's own colour close the hairlines between neighbours.
             width = 0.3 if isinstance(edge, str) and edge == "face" else 0.25
@@ -88,9 +87,6 @@ def add_scale_bar(ax: Any) -> None:
 
     Maps are drawn in a projected CRS, whose grid north is up.
     """
-    from matplotlib.lines import Line2D
-    from matplotlib.transforms import ScaledTranslation, blended_transform_factory
-
     left, right = ax.get_xlim()
     length = round_length((right - left) / 3.5)
     text = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
@@ -112,8 +108,6 @@ def add_scale_bar(ax: Any) -> None:
 
 def mark_places(ax: Any, places: NDArray[np.float64], names: Sequence[str], colours: Sequence[str]) -> None:
     """A dot at each of `places` [n, 2] and its name beside it, where it is furthest from the other dots and names."""
-    from matplotlib.patheffects import withStroke
-
     point = (ax.get_xlim()[1] - ax.get_xlim()[0]) / (2.4 * 72)  # of a map as wide as a third of two columns
     ring = np.array([(np.cos(a), np.sin(a)) for a in np.arange(np.pi / 4, 2 * np.pi, np.pi / 4)])
     taken = [np.asarray(place) for place in places]
@@ -137,9 +131,6 @@ def round_length(length: float) -> float:
 
 
 def _outlines(shapes: NDArray) -> list[Path]:
-    import shapely
-    from matplotlib.path import Path
-
     # Normalised, a hole runs the other way round than its polygon, so that filling leaves it out.
     parts, of_shape = shapely.get_parts(shapely.normalize(shapes), return_index=True)
     rings, of_part = shapely.get_rings(parts, return_index=True)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from urbankit.city.image_source import ImageSource
+from urbankit.city.image_source import ImageSource
 
 
 def colour_bands(images: ImageSource) -> list[int] | None:

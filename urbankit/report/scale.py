@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import matplotlib
 import numpy as np
+from matplotlib import colors
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
+from urbankit.evaluation.tasks import TaskData
 from urbankit.evaluation.transforms import LOGARITHMS
 from urbankit.report.style import ABSENT, CONTINUOUS, class_colours, compact, shown
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from urbankit.evaluation.tasks import TaskData
 
 
 class Scale:
@@ -25,9 +27,6 @@ class Scale:
     """
 
     def __init__(self, task: TaskData) -> None:
-        import matplotlib
-        from matplotlib import colors
-
         self.task = task
         self.cmap: Any
         self.norm: Any
@@ -63,8 +62,6 @@ class Scale:
 
     def colours(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """RGBA [n, 4] of values [n]; NaN is grey."""
-        from matplotlib import colors
-
         rgba = np.tile(colors.to_rgba(ABSENT), (len(values), 1))
         known = ~np.isnan(values)
         shown_ = values[known].astype(np.int64) if self.task.classes else self.norm(np.asarray(values[known]))
@@ -73,15 +70,11 @@ class Scale:
 
     def handles(self, absent: str = "") -> list[Any]:
         """Patches of a legend: one a class, and what grey means (`absent`)."""
-        from matplotlib.patches import Patch
-
         classes = [Patch(color=self.cmap(i), label=shown(name)) for i, name in enumerate(self.task.classes)]
         return [*classes, *([Patch(color=ABSENT, label=absent)] if absent else [])]
 
     def bar(self, figure: Figure, axes: Sequence[Any]) -> None:
         """A colour bar beside `axes`."""
-        from matplotlib.cm import ScalarMappable
-
         look = {"extend": "both", "shrink": 0.8, "aspect": 25, "pad": 0.03, "ticks": self.ticks}
         finish_bar(figure.colorbar(ScalarMappable(self.norm, self.cmap), ax=list(axes), **look), self.label)
 
@@ -108,8 +101,6 @@ def axis_label(task: TaskData, what: str = "") -> str:
 
 def bar_below(ax: Any, norm: Any, cmap: Any, extend: str = "both", ticks: Any = None, drop: float = -0.17) -> Any:
     """A colour bar right below one panel, `drop` of its height away, without a label: its title has the unit."""
-    from matplotlib.cm import ScalarMappable
-
     inner = ax.inset_axes([0.05, drop, 0.9, 0.04])
     look = {"orientation": "horizontal", "extend": extend, "ticks": ticks}
     bar = ax.get_figure().colorbar(ScalarMappable(norm, cmap), cax=inner, **look)
@@ -119,8 +110,6 @@ def bar_below(ax: Any, norm: Any, cmap: Any, extend: str = "both", ticks: Any = 
 
 def finish_bar(bar: Any, label: str) -> None:
     """Thin outline, short tick labels and a label for a colour bar."""
-    from matplotlib.ticker import FuncFormatter
-
     bar.outline.set_linewidth(0.4)
     bar.ax.minorticks_off()
     bar.formatter = FuncFormatter(lambda value, _: compact(value))

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
 
 from urbankit.utils.files import whole
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 SINGLE, DOUBLE = 3.5, 7.0
 """Widths of one and of two columns of a journal, in inches; figures are drawn at the size they are printed in."""
@@ -48,9 +49,6 @@ class Drawing:
 @contextmanager
 def style() -> Iterator[None]:
     """Matplotlib settings of every figure, for the time of the block."""
-    import matplotlib
-    from matplotlib.font_manager import fontManager
-
     installed = set(fontManager.get_font_names())
     settings = {
         "font.family": ["DejaVu Sans", *(name for name in _FALLBACK_FONTS if name in installed)],
@@ -70,8 +68,6 @@ def style() -> Iterator[None]:
 
 def new_figure(width: float, height: float) -> Figure:
     """A figure in inches, on no screen."""
-    from matplotlib.figure import Figure
-
     return Figure(figsize=(width, height), layout="constrained")
 
 

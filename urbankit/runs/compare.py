@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from urbankit.runs.folder import Run, folder_names
 from urbankit.runs.records import run_results
 from urbankit.tables.comparison import Table, build_tables
@@ -20,8 +22,6 @@ def compare_runs(runs: Sequence[str | Path], names: Sequence[str] = ()) -> list[
     pre-training. Runs that share city and splits are paired by seeds; others come in tables of their own. Raises
     `UserError` for a folder that is no finished run, and for two runs of one name and seed.
     """
-    import pandas as pd
-
     if names and len(names) != len(runs):
         raise UserError(f"there are {len(runs)} runs and {len(names)} names; give one name a run")
     opened = _finished(runs)

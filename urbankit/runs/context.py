@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+import geopandas as gpd
+
+from urbankit.city.city import City
+from urbankit.evaluation.tasks import TaskData
+from urbankit.runs.folder import Run
+from urbankit.runs.inputs import load_tasks, prepare_city
 from urbankit.utils.errors import Problem, RunError, UserError
-
-if TYPE_CHECKING:
-    import geopandas as gpd
-
-    from urbankit.city.city import City
-    from urbankit.evaluation.tasks import TaskData
-    from urbankit.runs.folder import Run
-    from urbankit.utils.progress import Progress
+from urbankit.utils.progress import Progress
 
 
 @dataclass
@@ -71,8 +69,6 @@ class Subject:
             self.missing.append(f"There are no regions to draw: {error}")
 
     def _find_tasks(self) -> None:
-        from urbankit.runs.inputs import load_tasks
-
         assert self.city is not None  # the caller asked
         try:
             self.tasks = list(load_tasks(self.run.recipe, self.city).values())
@@ -85,9 +81,6 @@ def find_city(run: Run, progress: Progress | None = None, *, prepare: bool = Tru
 
     Without `prepare`, which may take minutes, only the folder. Raises `UserError` where it cannot be had.
     """
-    from urbankit.city.city import City
-    from urbankit.runs.inputs import prepare_city
-
     folder = run.manifest.get("city_folder")
     if folder:
         try:

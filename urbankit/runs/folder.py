@@ -5,28 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import geopandas as gpd
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from urbankit.recipe.recipe import Recipe
+from urbankit.tables.results import ResultsTable
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.files import read_json
-
-if TYPE_CHECKING:
-    import geopandas as gpd
-    import pandas as pd
-
-    from urbankit.export import Exported
-    from urbankit.recipe.schema import Recipe
-    from urbankit.tables.results import ResultsTable
-
-METRIC_COLUMNS = ("task", "model", "split", "seed", "metric", "value")
-PREDICTION_COLUMNS = (
-    "region_id", "task", "split", "seed", "fold", "truth", "prediction", "truth_class", "prediction_class",
-)  # fmt: skip
-HISTORY_COLUMNS = ("stage", "epoch", "part", "name", "value")
-BLOCK_WEIGHT_COLUMNS = ("task", "split", "seed", "block", "weight")
 
 
 class Run:
@@ -54,8 +43,6 @@ class Run:
     @cached_property
     def recipe(self) -> Recipe:
         """The resolved recipe of the run; the plugins and files that it names need not be here any more."""
-        from urbankit.recipe.schema import Recipe
-
         path = self._there("recipe.yaml")
         try:
             return Recipe.from_yaml(path.read_text(encoding="utf-8"))
@@ -108,8 +95,6 @@ class Run:
     @cached_property
     def embeddings(self) -> gpd.GeoDataFrame:
         """`region_id`, `geometry` and `embedding`, a float32 array [dim] a region; in the order of the city."""
-        import geopandas as gpd
-
         path = self._there("embeddings.parquet")
         with _readable(path):
             return gpd.read_parquet(path)
@@ -136,32 +121,7 @@ class Run:
 
     def table(self) -> ResultsTable:
         """The results table: mean and deviation over seeds of the method and its floors, on every split."""
-        from urbankit.tables.results import ResultsTable
-
         return ResultsTable(self.metrics)
-
-    def export(
-        self,
-        to: str | Sequence[str],
-        *,
-        out: str | Path | None = None,
-        what: str | Sequence[str] | None = None,
-        crs: Any = None,
-        resolution: float | None = None,
-        force: bool = False,
-    ) -> list[Exported]:
-        """Write embeddings and predictions in the formats of other tools; the files, each with its notes.
-
-        `to` is one or more of `gpkg`, `geoparquet`, `csv`, `npy` and `geotiff`; `what` one or more of `embeddings` and
-        `predictions`, default all that the run has. Files are named `embeddings.gpkg`, `predictions.tif` and so on, in
-        the folder `out`, default `export` in the run's. `crs` is anything that pyproj takes, default the run's own.
-        `resolution` is the side of a raster's cells in metres, default about a quarter of the side of a median region.
-        A file that is there is replaced only where it is as a former export left it, or with `force`. Raises
-        `UserError`.
-        """
-        from urbankit.export import export
-
-        return export(self, to, out=out, what=what, crs=crs, resolution=resolution, force=force)
 
     def has(self, name: str) -> bool:
         """Whether the run wrote the file `name`; a run without tasks has no predictions."""
@@ -176,8 +136,6 @@ class Run:
         return self.path / name
 
     def _table(self, name: str) -> pd.DataFrame:
-        import pandas as pd
-
         path = self._there(name)
         with _readable(path):
             return pd.read_parquet(path)

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from urbankit import registry
+from urbankit.city.city import City
+from urbankit.city.prepare.prepare import prepare
+from urbankit.datasets.synthetic import write_demo
+from urbankit.evaluation.floors import evaluate_floors
+from urbankit.evaluation.folds import evaluate_fold_floors
+from urbankit.evaluation.raw_features import raw_inputs
+from urbankit.evaluation.splits import PROTOCOLS, Split, make_split
+from urbankit.evaluation.tasks import Scored, TaskData, load_task
+from urbankit.methods.base import Inputs
+from urbankit.recipe.components import components
+from urbankit.recipe.recipe import Recipe
+from urbankit.utils.device import encoder_precision, pick_device
 from urbankit.utils.errors import Problem, Problems, UserError
 from urbankit.utils.files import cache_folder, hash_json, locked
 from urbankit.utils.hashes import known_hash
+from urbankit.utils.progress import Progress
 from urbankit.utils.version import __version__
-
-if TYPE_CHECKING:
-    from urbankit.city.city import City
-    from urbankit.evaluation.splits import Split
-    from urbankit.evaluation.tasks import Scored, TaskData
-    from urbankit.methods.base import Inputs
-    from urbankit.recipe.schema import Recipe
-    from urbankit.utils.progress import Progress
 
 
 def prepare_city(recipe: Recipe, progress: Progress | None = None) -> City:
@@ -26,33 +31,25 @@ def prepare_city(recipe: Recipe, progress: Progress | None = None) -> City:
     Cities that are prepared on the way are kept in the cache folder and are up to date the next time. Processes that
     want one city at the same time take turns.
     """
-    from urbankit.city.city import City
-
     wanted = recipe.city
     if wanted.prepared is not None:
         return City.open(wanted.prepared)
     cities = cache_folder() / "cities"
     if wanted.demo is not None:
-        from urbankit.datasets.synthetic import write_demo
-
         sources = cities / f"demo-{wanted.demo.regions}-{wanted.demo.seed}-{__version__}"
         with locked(sources.with_name(f"{sources.name}.lock")):
             if not (sources / "city.yaml").exists():
                 write_demo(sources, regions=wanted.demo.regions, seed=wanted.demo.seed, progress=progress)
-            return City.prepare(sources / "city.yaml", out=sources / "prepared", progress=progress)
+            return City.open(prepare(sources / "city.yaml", out=sources / "prepared", progress=progress))
     assert wanted.spec is not None  # a recipe names exactly one of the three
     key = hash_json([str(wanted.spec), str(wanted.data)])[:8]
     out = cities / f"{wanted.spec.name.split('.')[0]}-{key}"
     with locked(out.with_name(f"{out.name}.lock")):
-        return City.prepare(wanted.spec, data=wanted.data, out=out, progress=progress)
+        return City.open(prepare(wanted.spec, data=wanted.data, out=out, progress=progress))
 
 
 def build_inputs(recipe: Recipe, city: City) -> tuple[Inputs, list[str]]:
     """What the method sees of the city, and a note for each modality and view that the city lacks."""
-    from urbankit import registry
-    from urbankit.methods.base import Inputs
-    from urbankit.utils.device import encoder_precision, pick_device
-
     modalities, views, notes = {}, {}, []
     for name, use in recipe.modalities.items():
         encoder = registry.get("modality_encoder", use.name)
@@ -80,9 +77,6 @@ def files_read(recipe: Recipe, city: City, hash_of: Callable[[Path], str] = know
 
     Raises `UserError` or `OSError` where such a file is not there or cannot be read.
     """
-    from urbankit import registry
-    from urbankit.recipe.components import components
-
     found = {}
     for used in components(recipe):
         component = registry.get(used.kind, used.use.name)
@@ -107,8 +101,6 @@ def changed_files(before: dict[str, dict[str, str]], now: dict[str, dict[str, st
 
 def load_tasks(recipe: Recipe, city: City) -> dict[str, TaskData]:
     """The recipe's tasks with the city's labels. Raises one `UserError` with what is wrong with any of them."""
-    from urbankit.evaluation.tasks import load_task
-
     tasks, problems = {}, Problems()
     for name, task in recipe.tasks.items():
         try:
@@ -128,8 +120,6 @@ def load_tasks(recipe: Recipe, city: City) -> dict[str, TaskData]:
 
 def make_splits(recipe: Recipe, city: City) -> dict[tuple[str, int], Split]:
     """The splits that the recipe evaluates on, by protocol and seed; `folds` is no split and has none."""
-    from urbankit.evaluation.splits import PROTOCOLS, make_split
-
     asked = recipe.evaluation
     return {
         (protocol, seed): make_split(protocol, city.xy, seed, fractions=asked.fractions, blocks=asked.blocks)
@@ -147,11 +137,6 @@ def run_floors(
     progress: Progress,
 ) -> Scored:
     """The recipe's floors on its tasks, splits and folds; they need nothing of a run."""
-    from urbankit.evaluation.floors import evaluate_floors
-    from urbankit.evaluation.folds import evaluate_fold_floors
-    from urbankit.evaluation.raw_features import raw_inputs
-    from urbankit.evaluation.tasks import Scored
-
     asked = recipe.evaluation
     if not tasks or not asked.floors:
         return Scored.joined([])

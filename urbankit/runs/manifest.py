@@ -6,13 +6,11 @@ import os
 import platform
 from datetime import datetime, timezone
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from urbankit import registry
+from urbankit.recipe.recipe import Recipe
 from urbankit.utils.files import hash_json
-
-if TYPE_CHECKING:
-    from urbankit.recipe.schema import Recipe
 
 LIBRARIES = (
     "torch", "dgl", "transformers", "numpy", "scipy", "scikit-learn", "pandas", "polars", "pyarrow", "geopandas",

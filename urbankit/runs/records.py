@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
+
+from urbankit.runs.folder import Run
 from urbankit.tables.records import TRAINING, results
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from urbankit.runs.folder import Run
 
 
 def run_results(run: Run, **facts: Any) -> pd.DataFrame:

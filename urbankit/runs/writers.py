@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from urbankit.city.city import City
 from urbankit.utils.files import whole, write_json
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from urbankit.city.city import City
-from urbankit.runs.folder import BLOCK_WEIGHT_COLUMNS, HISTORY_COLUMNS, METRIC_COLUMNS, PREDICTION_COLUMNS
 
 
 def write_metrics(folder: str | Path, records: Sequence[Mapping[str, Any]]) -> None:
     """`metrics.parquet` and `metrics.json` of metric records. A metric that is not defined is NaN, in JSON null."""
-    import pandas as pd
-
     table = pd.DataFrame(list(records), columns=list(METRIC_COLUMNS))
     table = table.astype({"seed": "int64", "value": "float64"})
     _write_table(Path(folder) / "metrics.parquet", table)
@@ -32,15 +29,11 @@ def write_metrics(folder: str | Path, records: Sequence[Mapping[str, Any]]) -> N
 
 def write_history(folder: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """`history.parquet` of training: rows of `stage, epoch, part, name, value`."""
-    import pandas as pd
-
     _write_table(Path(folder) / "history.parquet", pd.DataFrame(list(rows), columns=list(HISTORY_COLUMNS)))
 
 
 def write_block_weights(folder: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """`block_weights.parquet` of the heads that weigh the parts of the embedding; nothing where none does."""
-    import pandas as pd
-
     if rows:
         table = pd.DataFrame(list(rows), columns=list(BLOCK_WEIGHT_COLUMNS))
         _write_table(Path(folder) / "block_weights.parquet", table)
@@ -69,8 +62,6 @@ def write_predictions(
 
 def _with_ids(predictions: pd.DataFrame, city: City, columns: Sequence[str]) -> pd.DataFrame:
     if predictions.empty:
-        import pandas as pd
-
         return pd.DataFrame(columns=list(columns))
     ids = np.asarray(city.region_ids, dtype=object)[predictions["region"].to_numpy()]
     return predictions.assign(region_id=ids)[list(columns)]
@@ -78,11 +69,6 @@ def _with_ids(predictions: pd.DataFrame, city: City, columns: Sequence[str]) -> 
 
 def write_embeddings(folder: str | Path, city: City, embeddings: NDArray[np.float32]) -> None:
     """`embeddings.parquet`, GeoParquet: `region_id, geometry, embedding`, a fixed-size list of float32, of [N, dim]."""
-    import io
-
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     buffer = io.BytesIO()
     city.regions[["region_id", "geometry"]].to_parquet(buffer, index=False)
     table = pq.read_table(buffer)
@@ -96,3 +82,17 @@ def write_embeddings(folder: str | Path, city: City, embeddings: NDArray[np.floa
 def _write_table(path: Path, table: pd.DataFrame) -> None:
     with whole(path) as temporary:
         table.to_parquet(temporary, index=False)
+
+
+METRIC_COLUMNS = ("task", "model", "split", "seed", "metric", "value")
+
+
+PREDICTION_COLUMNS = (
+    "region_id", "task", "split", "seed", "fold", "truth", "prediction", "truth_class", "prediction_class",
+)  # fmt: skip
+
+
+HISTORY_COLUMNS = ("stage", "epoch", "part", "name", "value")
+
+
+BLOCK_WEIGHT_COLUMNS = ("task", "split", "seed", "block", "weight")

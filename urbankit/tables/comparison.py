@@ -5,20 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from urbankit.evaluation.metrics import HIGHER_IS_BETTER, LABELS
 from urbankit.evaluation.splits import protocol_label
 from urbankit.tables.records import TRAINING, TRAINING_LABELS, Ground, is_floor
 from urbankit.tables.results import FLOOR, label
 from urbankit.tables.significance import FEWEST, LEVEL, Test, compare, holm
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from urbankit.tables.spec import SuiteTable
+from urbankit.tables.spec import SuiteTable
 
 SHOWN = ("mae", "mse", "r2", "macro_f1", "macro_recall")
 """The paper's metrics; what is shown of a task where the table names none."""

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from urbankit.evaluation.splits import PROTOCOLS
-from urbankit.recipe.schema import Recipe
+from urbankit.recipe.recipe import Recipe
 from urbankit.tables.results import FLOOR
 from urbankit.utils.files import hash_json
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from urbankit.recipe.schema import Recipe
 
 COLUMNS = (
     "suite", "row", "recipe", "city", "run_seed", "task", "model", "split", "seed", "metric", "value", "ground",
@@ -72,8 +69,6 @@ class Ground:
 
 def results(records: Sequence[Mapping[str, Any]], *, run_seed: int | None, **facts: Any) -> pd.DataFrame:
     """Metric records as a table of `COLUMNS`. Seeds are nullable: floors have none of pre-training."""
-    import pandas as pd
-
     table = pd.DataFrame(list(records)).assign(run_seed=run_seed, **facts).reindex(columns=list(COLUMNS))
     table.loc[is_floor(table), "run_seed"] = None
     return table.astype({"run_seed": "Int64", "seed": "Int64", "value": "float64"})

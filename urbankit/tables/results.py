@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
+from rich import box
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Table
+from rich.text import Text
 
 from urbankit.evaluation.metrics import HIGHER_IS_BETTER, LABELS
 from urbankit.evaluation.splits import FOLDS, PROTOCOLS, protocol_label
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from rich.console import Console, ConsoleOptions, RenderResult
 
 SHOWN = ("r2", "r2_fold_mean", "mae", "rmse", "macro_f1", "weighted_f1", "macro_recall", "nmi", "ari")
 """Metrics that have a column, in this order, where they were recorded; models are compared by a split's first."""
@@ -128,8 +129,6 @@ class ResultsTable:
         return max(sum(one == split for one, _ in section.columns) for section in self.sections)
 
     def __str__(self) -> str:
-        from rich.console import Console
-
         console = Console(width=140, no_color=True, force_terminal=False)
         with console.capture() as capture:
             console.print(self)
@@ -137,14 +136,10 @@ class ResultsTable:
 
     def print(self, console: Console | None = None) -> None:
         """Show the table on a terminal."""
-        from rich.console import Console
-
         (console or Console()).print(self)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """All splits side by side where the width allows, else one table a split."""
-        from rich.text import Text
-
         whole = self._rich(self.splits)
         if console.measure(whole, options=options.update(max_width=10_000)).maximum <= options.max_width:
             yield whole
@@ -155,10 +150,6 @@ class ResultsTable:
                 yield Text(f"{section.task}, {line}")
 
     def _rich(self, splits: Sequence[str]) -> Any:
-        from rich import box
-        from rich.table import Table
-        from rich.text import Text
-
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         table.add_column("")
         for split in splits:
@@ -219,8 +210,6 @@ def _above(difference: pd.Series) -> str:
 
 
 def _text(cell: Cell) -> Any:
-    from rich.text import Text
-
     return Text(str(cell), style="bold" if cell.best else "")
 
 

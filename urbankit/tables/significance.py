@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    import pandas as pd
+from scipy import stats
 
 FEWEST = 3
 """Fewer paired differences than this are not tested."""
@@ -59,8 +58,6 @@ def corrected_t(differences: NDArray[np.float64], test_to_train: float) -> Test:
     n - 1 degrees of freedom. With a ratio of 0 it is the plain paired t-test. Differences that are all the same have
     no spread to judge them by and are not tested; where all are 0, p is 1.
     """
-    from scipy import stats
-
     n, mean = len(differences), _mean(differences)
     name = "corrected t" if test_to_train else "t"
     if n < FEWEST:

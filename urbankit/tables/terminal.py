@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.table import Table as Grid
+from rich.text import Text
 
 from urbankit.tables import format as wording
 from urbankit.tables.comparison import Table
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
 
 def show(tables: Iterable[Table], console: Console) -> None:
     """Print the tables with their notes; the best of a column bold, the second best underlined."""
-    from rich.text import Text
-
     for table in tables:
         console.print()
         console.print(Text(table.title, style="bold"))
@@ -26,10 +25,6 @@ def show(tables: Iterable[Table], console: Console) -> None:
 
 
 def _block(table: Table, places: list[int]) -> object:
-    from rich import box
-    from rich.table import Table as Grid
-    from rich.text import Text
-
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
     grid.add_column(Text(table.columns[places[0]].label))
     for place in places:

@@ -15,13 +15,11 @@ The checks run on the tiny city, `tiny_city()`: 20 regions with every kind of so
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from urbankit.testing.city import tiny_city
 from urbankit.testing.examine import examine
 from urbankit.testing.subject import ConformanceError, Subject
-
-if TYPE_CHECKING:
-    from urbankit.city.city import City
 
 __all__ = [
     "ConformanceError",
@@ -37,13 +35,6 @@ __all__ = [
     "check_view",
     "tiny_city",
 ]
-
-
-def tiny_city() -> City:
-    """The prepared tiny city, made once a process in a temporary folder that goes with it."""
-    from urbankit.testing.city import tiny_city
-
-    return tiny_city()
 
 
 def check_component(kind: str, name: str, params: Mapping[str, Any] | None = None, **given: Any) -> None:

@@ -9,15 +9,18 @@ import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import geopandas as gpd
 import numpy as np
+import pandas as pd
+import rasterio
+import shapely
+from PIL import Image
+from pyproj import Transformer
+from rasterio.transform import from_origin
 
 from urbankit.city.city import City
-
-if TYPE_CHECKING:
-    import geopandas as gpd
-    import pandas as pd
+from urbankit.city.prepare.prepare import prepare
 
 COLUMNS, ROWS = 5, 4
 N = COLUMNS * ROWS
@@ -146,7 +149,7 @@ def _prepared(spec: str, order: np.ndarray, write: Callable[..., Path] = write_s
     folder = Path(tempfile.mkdtemp(prefix="urbankit-tiny-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     (folder / "sources").mkdir()
-    return City.prepare(write(folder / "sources", order, spec), out=folder / "prepared")
+    return City.open(prepare(write(folder / "sources", order, spec), out=folder / "prepared"))
 
 
 def _id(region: int) -> str:
@@ -160,9 +163,6 @@ def _text(number: int) -> str:
 def _regions(moved: np.ndarray, apart: np.ndarray) -> gpd.GeoDataFrame:
     """Four-sided regions that share their corners, which are `moved` by so much [5, 6, 2] of a side, the last one
     `apart` from its place by so many metres [2]."""
-    import geopandas as gpd
-    import shapely
-
     x, y = np.meshgrid(np.arange(COLUMNS + 1), np.arange(ROWS + 1))
     corners = np.stack([x, y], axis=2) + moved
     corners = np.array([WEST, SOUTH]) + SIDE * corners
@@ -174,9 +174,6 @@ def _regions(moved: np.ndarray, apart: np.ndarray) -> gpd.GeoDataFrame:
 
 def _write_satellite(path: Path, draw: np.random.Generator) -> None:
     """Three bands of 30 m over all regions but the island."""
-    import rasterio
-    from rasterio.transform import from_origin
-
     height, width = int((ROWS + 2) * SIDE / 30), int((COLUMNS + 2) * SIDE / 30)
     cells = draw.integers(1, 256, (3, height, width), dtype=np.uint8)
     origin = from_origin(WEST - SIDE, SOUTH + (ROWS + 1) * SIDE, 30, 30)
@@ -187,10 +184,6 @@ def _write_satellite(path: Path, draw: np.random.Generator) -> None:
 
 def _write_nightlight(path: Path, draw: np.random.Generator) -> None:
     """A raster beside the city's parts, in degrees: two bands, nodata declared as NaN and, undeclared, -9999."""
-    import rasterio
-    from pyproj import Transformer
-    from rasterio.transform import from_origin
-
     to_degrees = Transformer.from_crs(CRS, "EPSG:4326", always_xy=True)
     left, top = to_degrees.transform(WEST - SIDE, SOUTH + (ROWS + 1) * SIDE)
     right, bottom = to_degrees.transform(WEST + (COLUMNS + 1) * SIDE, SOUTH - SIDE)
@@ -206,9 +199,6 @@ def _write_nightlight(path: Path, draw: np.random.Generator) -> None:
 
 def _write_street_views(folder: Path, regions: gpd.GeoDataFrame, draw: np.random.Generator) -> None:
     """One to three pictures a region, each with a caption but the first."""
-    import pandas as pd
-    from PIL import Image
-
     owner = np.repeat(np.arange(N), [0 if i in LACKS["svi"] else 1 + i % 3 for i in range(N)])
     lonlat = _within(regions, owner, draw)
     names = [f"view{i:02d}.png" for i in range(len(owner))]
@@ -221,8 +211,6 @@ def _write_street_views(folder: Path, regions: gpd.GeoDataFrame, draw: np.random
 
 
 def _points(regions: gpd.GeoDataFrame, draw: np.random.Generator) -> pd.DataFrame:
-    import pandas as pd
-
     owner = np.repeat(np.arange(N), [0 if i in LACKS["poi"] else 3 + int(draw.integers(9)) for i in range(N)])
     lonlat = _within(regions, owner, draw)
     category = np.array(CATEGORIES)[draw.integers(0, len(CATEGORIES), len(owner))]
@@ -231,8 +219,6 @@ def _points(regions: gpd.GeoDataFrame, draw: np.random.Generator) -> pd.DataFram
 
 def _trips(draw: np.random.Generator, share: float = 0.7) -> pd.DataFrame:
     """Trips between a share of the pairs of regions at some hour of a week, as many as no other pair has."""
-    import pandas as pd
-
     ends = [i for i in range(N) if i not in LACKS["flows"]]
     origin, destination = (part.ravel() for part in np.meshgrid(ends, ends))
     kept = draw.random(len(origin)) < share
@@ -245,8 +231,6 @@ def _trips(draw: np.random.Generator, share: float = 0.7) -> pd.DataFrame:
 
 def _census(draw: np.random.Generator) -> pd.DataFrame:
     """Three columns, one region without a row and another without one of its numbers."""
-    import pandas as pd
-
     table = pd.DataFrame(draw.normal(100, 20, (N, 3)).round(2), columns=["income", "age", "rooms"])
     table.insert(0, "region", [_id(i) for i in range(N)])
     table.loc[2, "age"] = np.nan
@@ -254,8 +238,6 @@ def _census(draw: np.random.Generator) -> pd.DataFrame:
 
 
 def _targets(draw: np.random.Generator) -> pd.DataFrame:
-    import pandas as pd
-
     density = draw.gamma(2.0, 4000.0, N).round(1)
     density[1] = np.nan
     land_use = np.where(np.arange(N) % 2 == 0, "residential", "commercial")
@@ -264,8 +246,6 @@ def _targets(draw: np.random.Generator) -> pd.DataFrame:
 
 def _within(regions: gpd.GeoDataFrame, owner: np.ndarray, draw: np.random.Generator) -> np.ndarray:
     """A point in degrees [M, 2] in the middle of each of the regions `owner` [M]."""
-    from pyproj import Transformer
-
     centre = regions.centroid.iloc[owner]
     x = centre.x.to_numpy() + draw.uniform(-150, 150, len(owner))
     y = centre.y.to_numpy() + draw.uniform(-150, 150, len(owner))

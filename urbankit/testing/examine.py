@@ -7,7 +7,10 @@ import traceback
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import torch
+
 from urbankit import registry
+from urbankit.testing import declaration
 from urbankit.testing.subject import Check, ConformanceError, Subject
 from urbankit.utils.errors import UserError
 
@@ -27,10 +30,6 @@ CHECKS: dict[str, str] = {
 
 def examine(subject: Subject) -> None:
     """Raise `ConformanceError` with everything that the checks of every kind and of the subject's own find."""
-    import torch
-
-    from urbankit.testing import declaration
-
     __tracebackhide__ = True  # what pytest shows ends where the author's test calls
     try:
         registry.get(subject.kind, subject.name)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from urbankit import testing
-
-if TYPE_CHECKING:
-    from urbankit.city.city import City
+from urbankit.city.city import City
+from urbankit.city.prepare.prepare import prepare
+from urbankit.datasets.synthetic import write_demo
 
 
 @pytest.fixture(scope="session")
@@ -23,11 +22,8 @@ def tiny_city() -> City:
 @pytest.fixture(scope="session")
 def demo_city(tmp_path_factory: pytest.TempPathFactory) -> City:
     """The synthetic city of 49 regions, prepared."""
-    from urbankit.city.city import City
-    from urbankit.datasets.synthetic import write_demo
-
     folder = tmp_path_factory.mktemp("demo")
-    return City.prepare(write_demo(folder, regions=49, seed=1), out=folder / "prepared")
+    return City.open(prepare(write_demo(folder, regions=49, seed=1), out=folder / "prepared"))
 
 
 @pytest.fixture(scope="session")

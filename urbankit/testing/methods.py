@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from urbankit import registry
+from urbankit.city.city import City
 from urbankit.methods.base import Inputs, Method
 from urbankit.registry.component import Use
 from urbankit.testing.city import shuffled_city, tiny_city
 from urbankit.testing.modules import determinism_faults, same, shape_fault, state_faults
 from urbankit.testing.subject import Check, Subject
-
-if TYPE_CHECKING:
-    from urbankit.city.city import City
 
 VIT: dict[str, Any] = {"name": "vit", "patch_size": 8, "hidden_size": 16, "layers": 1, "heads": 2}
 MODALITIES: dict[str, dict[str, Any]] = {

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from urbankit.city.city import City
 from urbankit.modalities.base import Batch, ModalityEncoder
 from urbankit.modalities.pooling import RegionEncoder
 from urbankit.testing.city import bare_city, shuffled_city, tiny_city
 from urbankit.testing.modules import determinism_faults, gradient_faults, same, shape_fault, state_faults
 from urbankit.testing.subject import Check, Subject
-
-if TYPE_CHECKING:
-    from urbankit.city.city import City
 
 DIM = 8
 NAMES = ("rsi", "svi", "text", "location", "census")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 Make = Callable[[int], nn.Module]
@@ -48,8 +49,6 @@ def determinism_faults(make: Make, run: Run) -> Iterator[str]:
 
 def state_faults(make: Make, run: Run) -> Iterator[str]:
     """The state saved as safetensors and loaded into a new component gives the same outputs."""
-    from safetensors.torch import load, save
-
     one, two = make(0), make(1)
     two.load_state_dict(load(save({name: t.detach().clone() for name, t in one.state_dict().items()})))
     if not same(_seeded(run, one.eval()), _seeded(run, two.eval())):

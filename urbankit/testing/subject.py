@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import torch
+
 from urbankit import registry
 from urbankit.registry.component import Params, Use
 
@@ -38,8 +40,6 @@ class Subject:
 
     def create(self, *args: Any, seed: int = 0) -> Any:
         """A new component whose random weights are those of `seed`."""
-        import torch
-
         torch.manual_seed(seed)
         return registry.create(self.kind, Use(name=self.name, **self.params), *args)
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from urbankit.city.city import City
 from urbankit.testing.city import bare_city, grid_city, shuffled_city, shuffled_grid_city, tiny_city
 from urbankit.testing.subject import Check, Subject
 from urbankit.views.base import ViewGraph
-
-if TYPE_CHECKING:
-    from urbankit.city.city import City
 
 
 def served(subject: Subject) -> Iterator[str]:

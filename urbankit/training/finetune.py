@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from urbankit import registry
+from urbankit.evaluation.splits import Split
+from urbankit.evaluation.tasks import TaskData
 from urbankit.heads.base import FittedHead, Head
+from urbankit.methods.base import Method
+from urbankit.recipe.training_schema import Finetune
 from urbankit.registry.component import Use
 from urbankit.training import checkpoint
 from urbankit.training.loop import Loop, Losses, Mean, epoch_seed, load_trained_state
@@ -20,12 +24,6 @@ from urbankit.training.optimizer import build_optimizer
 from urbankit.training.predictor import Labels, Predictor
 from urbankit.utils.errors import Problems, closest
 from urbankit.utils.progress import Stage
-
-if TYPE_CHECKING:
-    from urbankit.evaluation.splits import Split
-    from urbankit.evaluation.tasks import TaskData
-    from urbankit.methods.base import Method
-    from urbankit.recipe.training_schema import Finetune
 
 
 @dataclass(frozen=True)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from urbankit.evaluation.splits import Split
+from urbankit.evaluation.tasks import TaskData
 from urbankit.evaluation.transforms import TargetTransform
+from urbankit.methods.base import Method
 from urbankit.utils.torch_modules import NamedModules
-
-if TYPE_CHECKING:
-    from urbankit.evaluation.splits import Split
-    from urbankit.evaluation.tasks import TaskData
-    from urbankit.methods.base import Method
 
 
 class Predictor(nn.Module):

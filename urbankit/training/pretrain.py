@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
+from urbankit.methods.base import Method
+from urbankit.recipe.training_schema import Pretrain
 from urbankit.training import checkpoint
 from urbankit.training.loop import Loop, Losses, Mean, Training, epoch_seed, load_trained_state
 from urbankit.training.optimizer import build_optimizer
 from urbankit.utils.progress import Progress
-
-if TYPE_CHECKING:
-    from urbankit.methods.base import Method
-    from urbankit.recipe.training_schema import Pretrain
 
 
 def pretrain(

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import scipy.sparse
 from pydantic import Field, model_validator
 
+from urbankit.city.city import City
 from urbankit.registry import component
 from urbankit.registry.component import Component
 from urbankit.utils.errors import UserError
-
-if TYPE_CHECKING:
-    from urbankit.city.city import City
 
 # Neighbours a region keeps where the sparse form is chosen by the number of regions alone.
 DEFAULT_TOP_K = 25

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import scipy.sparse
 from pydantic import Field
 from scipy.spatial import cKDTree
 
+from urbankit.city.city import City
 from urbankit.utils.errors import UserError
 from urbankit.views.base import DEFAULT_TOP_K, PairParams, View, ViewGraph, place_order, symmetric_union
-
-if TYPE_CHECKING:
-    from urbankit.city.city import City
 
 # Pairs within a radius that are still built: about 1.5 GB.
 MOST_PAIRS = 60_000_000

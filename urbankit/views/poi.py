@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import scipy.sparse
 from pydantic import Field
 
+from urbankit.city.city import City
 from urbankit.views.base import PairParams, View, ViewGraph, place_order
 from urbankit.views.similarity import cosine_similarity
-
-if TYPE_CHECKING:
-    from urbankit.city.city import City
 
 
 class PoiView(View):

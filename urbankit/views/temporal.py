@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
+import pandas as pd
 import scipy.sparse
 from pydantic import Field, field_validator
 
+from urbankit.city.city import City
 from urbankit.views.mobility import MobilityView
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from urbankit.city.city import City
 
 Hour = Annotated[int, Field(ge=0, le=24)]
 Weekday = Annotated[int, Field(ge=0, le=6)]

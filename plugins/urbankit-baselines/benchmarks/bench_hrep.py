@@ -22,11 +22,10 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-from urbankit import registry
-from urbankit.city.city import City
+from urbankit import City, registry
 from urbankit.methods.base import Inputs
 from urbankit.recipe.find import shipped_folder
-from urbankit.recipe.schema import Recipe
+from urbankit.recipe.recipe import Recipe
 from urbankit.runs.inputs import build_inputs
 from urbankit.training.loop import Loop
 from urbankit.training.optimizer import build_optimizer

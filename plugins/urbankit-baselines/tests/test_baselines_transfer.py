@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from urbankit.city.city import City
+from urbankit import City
 from urbankit.datasets.synthetic import write_demo
 from urbankit.pipeline.run import run
-from urbankit.recipe.schema import Recipe
+from urbankit.recipe.recipe import Recipe
 from urbankit.utils.errors import UserError
 from urbankit.utils.progress import Progress
 

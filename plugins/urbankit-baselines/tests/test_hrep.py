@@ -17,7 +17,7 @@ from urbankit_baselines.triplets import Triplets
 
 from urbankit.methods.base import Inputs
 from urbankit.pipeline.run import run
-from urbankit.recipe.schema import Recipe
+from urbankit.recipe.recipe import Recipe
 from urbankit.utils.errors import UserError
 from urbankit.views.base import ViewGraph
 

@@ -14,11 +14,11 @@ from torch.nn import functional as F
 from urbankit_baselines.mvure import MVURE, GraphAttention, strongest
 from urbankit_baselines.region_graphs import side_by_side
 
-from urbankit.city.city import City
+from urbankit import City
 from urbankit.datasets.synthetic import write_demo
 from urbankit.methods.base import Inputs
 from urbankit.pipeline.run import run
-from urbankit.recipe.schema import Recipe
+from urbankit.recipe.recipe import Recipe
 from urbankit.utils.errors import UserError
 from urbankit.views.base import ViewGraph
 

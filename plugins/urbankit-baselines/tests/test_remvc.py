@@ -12,7 +12,7 @@ from urbankit_baselines.remvc_features import changed, distribution, flow_profil
 
 from urbankit import registry
 from urbankit.methods.base import Inputs
-from urbankit.recipe.schema import Recipe
+from urbankit.recipe.recipe import Recipe
 from urbankit.registry.component import Use
 from urbankit.utils.errors import UserError
 

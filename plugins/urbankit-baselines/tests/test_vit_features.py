@@ -8,7 +8,7 @@ import torch
 from urbankit import registry
 from urbankit.methods.base import Inputs
 from urbankit.pipeline.run import run
-from urbankit.recipe.schema import Recipe
+from urbankit.recipe.recipe import Recipe
 from urbankit.registry.component import Use
 from urbankit.utils.errors import UserError
 from urbankit.utils.progress import Progress

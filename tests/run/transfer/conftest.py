@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from transfer_runs import Keys, completed, keys_on
 
-from urbankit.city.city import City
+from urbankit import City
 from urbankit.datasets.synthetic import write_demo
 
 

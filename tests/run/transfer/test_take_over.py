@@ -13,7 +13,7 @@ from urbankit import registry
 from urbankit.city.city import City
 from urbankit.pipeline.transfer.source import Source
 from urbankit.pipeline.transfer.weights import take_over
-from urbankit.recipe.schema import Recipe
+from urbankit.recipe.recipe import Recipe
 from urbankit.runs.inputs import build_inputs
 from urbankit.training import checkpoint
 from urbankit.utils.errors import UserError

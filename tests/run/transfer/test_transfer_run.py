@@ -16,7 +16,7 @@ from transfer_runs import completed
 from urbankit.city.city import City
 from urbankit.pipeline.run import run
 from urbankit.recipe.find import shipped
-from urbankit.recipe.schema import Recipe
+from urbankit.recipe.recipe import Recipe
 from urbankit.runs.folder import Run
 from urbankit.training import checkpoint
 from urbankit.utils.errors import UserError

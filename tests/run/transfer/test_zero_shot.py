@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from transfer_runs import completed, keys_on
 
-from urbankit.city.city import City
+from urbankit import City
 from urbankit.evaluation.raw_features import RawInputs
 from urbankit.evaluation.splits import make_split
 from urbankit.pipeline.transfer.floors import _shared

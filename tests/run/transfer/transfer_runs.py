@@ -7,7 +7,7 @@ from typing import Any
 
 from urbankit.city.city import City
 from urbankit.pipeline.run import run
-from urbankit.recipe.schema import Recipe
+from urbankit.recipe.recipe import Recipe
 from urbankit.runs.folder import Run
 from urbankit.utils.progress import Progress
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
+from urbankit.city.city import City
 from urbankit.registry.component import Component
-
-if TYPE_CHECKING:
-    from urbankit.city.city import City
 
 
 @dataclass(frozen=True)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field
+from scipy.stats import rankdata
 
 from urbankit.captioning.captioners.base import Batch, Caption, Captioner
+from urbankit.city.city import City
 from urbankit.registry import component
 from urbankit.utils.errors import Problem, UserError, closest
 from urbankit.utils.text import figure
-
-if TYPE_CHECKING:
-    from urbankit.city.city import City
 
 LOW, HIGH = 0.25, 0.75
 """Ranks among the city's regions, from 0 to 1, below and above which a number is called low and high."""
@@ -118,8 +116,6 @@ def _columns(city: City, chosen: list[str] | None) -> tuple[list[str], np.ndarra
 
 def _ranks(values: np.ndarray) -> np.ndarray:
     """Mean rank of every value among those of its column, 0 to 1, NaN where there is none; 0.5 where all are equal."""
-    from scipy.stats import rankdata
-
     if not values.shape[1]:
         return np.zeros(values.shape)
     return (rankdata(values, axis=0, nan_policy="omit") - 0.5) / np.maximum(np.isfinite(values).sum(axis=0), 1)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from functools import cached_property
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
+from PIL import Image
 from pydantic import Field, field_validator
 from torch import Tensor
+from transformers import AutoModelForImageTextToText, BitsAndBytesConfig
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as KNOWN
 
 from urbankit.captioning.captioners.base import Batch, Caption, Captioner
+from urbankit.city.city import City
 from urbankit.modalities.pretrained.checkpoints import (
     BESIDE,
     checkpoint_folder,
@@ -23,11 +28,6 @@ from urbankit.registry import component
 from urbankit.utils.device import has_bf16, pick_device
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.files import hash_file, hash_json
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from urbankit.city.city import City
 
 PROMPTS = {
     "rsi": "What does this satellite image show of land use, buildings, roads, vegetation and water?",
@@ -117,8 +117,6 @@ class VLM(Captioner):
 
     def load(self, batch: Batch) -> tuple[int, Any]:
         """The batch's first row, which seeds its draws, and the model's inputs on the CPU."""
-        from PIL import Image
-
         pictures = [Image.fromarray(pixels) for pixels in batch.pixels]
         texts = [self._asked(self.prompt(batch.modality))] * len(batch)
         return batch.start, self._processor(images=pictures, text=texts, padding=True, return_tensors="pt")
@@ -155,8 +153,6 @@ class VLM(Captioner):
 
     @cached_property
     def _model(self) -> Any:
-        from transformers import AutoModelForImageTextToText, BitsAndBytesConfig
-
         options: dict[str, Any] = {"attn_implementation": None}
         if self.precision == "int8":
             options |= {
@@ -199,8 +195,6 @@ def _hash_beside(folder: Path) -> str:
 
 def _checked_kind(folder: Any) -> str:
     """The type of the checkpoint in `folder`. Raises `UserError` for one that does not describe images."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as KNOWN
-
     kind = load_config(folder, "model").model_type
     if kind not in KNOWN:
         message = (

@@ -7,17 +7,21 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyproj
+import rasterio
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.enums import ColorInterp, Resampling
+from rasterio.errors import NotGeoreferencedWarning
+from rasterio.warp import reproject
+from rasterio.windows import Window
 
 from urbankit.city.io.raster import opened, read_cells
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.prefetch import on_all_processors
-
-if TYPE_CHECKING:
-    import rasterio
-    from affine import Affine
 
 _BATCH_BYTES = 32 << 20
 
@@ -41,8 +45,6 @@ def mosaic_bands(paths: list[Path], chosen: list[int] | None) -> list[Band]:
     An alpha band is a mask, not a band. Raises UserError with every file that cannot be used, or for a number
     outside the stack.
     """
-    from rasterio.enums import ColorInterp
-
     stack: list[Band] = []
     problems: list[Problem] = []
     for path in paths:
@@ -80,8 +82,6 @@ def cut_patches(
     patch are in memory, thinned beforehand (through the raster's overviews where it has them) when they are
     much finer than the patch's pixels. Raises UserError for a file that turns out to be damaged.
     """
-    from rasterio.errors import NotGeoreferencedWarning
-
     each = max(1, min(64, _BATCH_BYTES // (4 * len(bands) * math.prod(size))))
 
     def cut(start: int) -> np.ndarray:
@@ -111,8 +111,6 @@ class _Cells:
         extent_m: float,
         size: tuple[int, int],
     ) -> None:
-        from rasterio.crs import CRS
-
         self._dataset, self._bands, self._size = dataset, bands, size
         self._crs, self._extent_m, self._centres = CRS.from_user_input(crs), extent_m, centres
         columns, rows = self._border_in_cells(crs)
@@ -121,10 +119,6 @@ class _Cells:
 
     def warp(self, row: int) -> np.ndarray:
         """The patch of one row of `centres`: float32[bands, h, w]."""
-        from affine import Affine
-        from rasterio.enums import Resampling
-        from rasterio.warp import reproject
-
         patch = np.full((len(self._bands), *self._size), np.nan, dtype=np.float32)
         cells, transform = self._read(row)
         if not cells.size:
@@ -147,10 +141,6 @@ class _Cells:
 
     def _read(self, row: int) -> tuple[np.ndarray, Any]:
         """Cells below one patch, float32[bands, rows, columns] with NaN where missing, and their affine transform."""
-        from affine import Affine
-        from rasterio.enums import Resampling
-        from rasterio.windows import Window
-
         (left, right), (top, bottom) = self._columns[row], self._rows[row]
         if left >= right or top >= bottom:
             return np.empty((0, 0, 0), np.float32), None
@@ -168,8 +158,6 @@ class _Cells:
 
     def _border_in_cells(self, crs: Any) -> tuple[np.ndarray, np.ndarray]:
         """Column and row coordinates [k, points] of points along the border of every patch."""
-        import pyproj
-
         half = self._extent_m / 2
         along = np.linspace(-half, half, 9)
         edge = np.full_like(along, half)

@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image, ImageOps
 
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.prefetch import on_all_processors
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 MAX_PIXELS = 100_000_000
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
@@ -27,8 +24,6 @@ def decode_pictures(paths: list[Path], size: tuple[int, int]) -> Iterator[np.nda
     Raises UserError after the last batch, naming the pictures that are missing, damaged or too large; at once when
     they are more than 20.
     """
-    from PIL import Image
-
     each = max(1, min(256, _BATCH_BYTES // (3 * size[0] * size[1])))
     batch, problems = [], []
     ahead = 8 * (os.cpu_count() or 1)
@@ -59,7 +54,6 @@ def decode_picture(path: Path, size: tuple[int, int]) -> np.ndarray:
     16 bits keeps the upper eight. Raises UserError for a file that is missing, damaged, of more than `MAX_PIXELS`
     (decided by its header, before anything is decoded), or not a picture of 8 or 16 bits.
     """
-    from PIL import Image, ImageOps
 
     def fit(image: Image.Image) -> Image.Image:
         return ImageOps.fit(image, size[::-1], method=Image.Resampling.BICUBIC)
@@ -73,7 +67,6 @@ def read_picture(path: Path, longest: int) -> np.ndarray:
 
     Upright, and read and refused, as by `decode_picture`.
     """
-    from PIL import Image
 
     def shrink(image: Image.Image) -> Image.Image:
         image.thumbnail((longest, longest), Image.Resampling.BICUBIC)
@@ -84,8 +77,6 @@ def read_picture(path: Path, longest: int) -> np.ndarray:
 
 def _decode(path: Path, enough: int, resize: Callable[[Image.Image], Image.Image]) -> np.ndarray:
     """uint8[h, w, 3] of what `resize` makes of the picture, which was decoded with at least `enough` pixels a side."""
-    from PIL import Image, ImageOps
-
     if not path.is_file():
         raise UserError(Problem("image not found", path))
     try:
@@ -111,8 +102,6 @@ def _attempt(path: Path, size: tuple[int, int]) -> np.ndarray | Problem:
 
 
 def _rgb(image: Image.Image, path: Path) -> Image.Image:
-    from PIL import Image
-
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):

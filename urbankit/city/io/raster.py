@@ -6,16 +6,20 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+import geopandas as gpd
 import numpy as np
+import pandas as pd
+import pyproj
+import rasterio
+import shapely
+from exactextract import exact_extract
+from exactextract.raster import RasterSource
+from rasterio.errors import RasterioError
+from rasterio.windows import Window
 
 from urbankit.utils.errors import Problem, Problems, UserError
-
-if TYPE_CHECKING:
-    import geopandas as gpd
-    import pandas as pd
-    import rasterio
 
 Statistic = Literal["mean", "sum", "density", "majority"]
 
@@ -96,8 +100,6 @@ def cell_statistics(
     `regions` (N rows) may be in any CRS. Raises `UserError` for a raster that cannot be used, that lacks the band, or
     of which no region overlaps a valid cell.
     """
-    import pandas as pd
-
     with opened(path) as dataset:
         shapes = regions.geometry.to_crs(dataset.crs)
         cells = _Cells(dataset, _chosen_band(dataset, band), nodata)
@@ -121,8 +123,6 @@ def covering_mask(path: str | Path, boxes: gpd.GeoSeries) -> np.ndarray:
 
 def extent(path: str | Path) -> tuple[tuple[float, float, float, float], Any]:
     """`(left, bottom, right, top)` of a raster in its own CRS, and that CRS (pyproj). Raises UserError."""
-    import pyproj
-
     with opened(path) as dataset:
         return tuple(dataset.bounds), pyproj.CRS.from_user_input(dataset.crs)
 
@@ -154,9 +154,6 @@ def opened(path: str | Path) -> Iterator[rasterio.DatasetReader]:
     Raises UserError for a file that is absent, not a raster, without CRS or georeference, or truncated, the
     last also when a later read inside the block finds it.
     """
-    import rasterio
-    from rasterio.errors import RasterioError
-
     if not Path(path).is_file():
         raise UserError(Problem("file not found", path))
     try:
@@ -222,9 +219,6 @@ def _by_area(operation: str, dataset: rasterio.DatasetReader) -> str:
 
 def _extract(cells: Any, shapes: gpd.GeoSeries, operations: Mapping[str, str]) -> pd.DataFrame:
     """A column of each operation in the order of `shapes`, and `count`, the number of valid cells covered."""
-    import geopandas as gpd
-    from exactextract import exact_extract
-
     features = gpd.GeoDataFrame({"row": np.arange(len(shapes))}, geometry=shapes.array, crs=None)
     table = exact_extract(
         cells,
@@ -242,8 +236,6 @@ def _extract(cells: Any, shapes: gpd.GeoSeries, operations: Mapping[str, str]) -
 
 def _valid_share(table: pd.DataFrame, shapes: gpd.GeoSeries, cells: Any) -> np.ndarray:
     """float64[N]: the share of each shape's area, in the raster's CRS, that valid cells cover."""
-    import shapely
-
     cell_area = cells.res()[0] * cells.res()[1]
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.minimum(table["count"].to_numpy() * cell_area / shapely.area(shapes.array), 1.0)
@@ -255,9 +247,6 @@ def _count(cells: Any, shapes: gpd.GeoSeries) -> np.ndarray:
 
 def _Cells(dataset: rasterio.DatasetReader, band: int, nodata: Collection[float] = ()) -> Any:
     """An exactextract source over one band, with every form of missing cell masked, and those of the `nodata` given."""
-    from exactextract.raster import RasterSource
-    from rasterio.windows import Window
-
     transform = dataset.transform
     if transform.b or transform.d:
         raise UserError(

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import polars as pl
 
 from urbankit.utils.errors import Problems, closest
 from urbankit.utils.paths import explain_missing
-
-if TYPE_CHECKING:
-    import polars as pl
 
 MISSING = ["", "na", "n/a", "nan", "null", "none"]
 
@@ -24,8 +21,6 @@ def scan(path: Path, columns: dict[str, str], problems: Problems, key: str) -> p
     `columns` maps keys of the spec to the column names they give. All columns of a CSV are text: `numbers` and
     `RegionIds` read them, so that an id never passes through a float.
     """
-    import polars as pl
-
     if not path.is_file():
         problems.add(explain_missing(path), file=path, key=key)
         return None
@@ -57,8 +52,6 @@ def scan(path: Path, columns: dict[str, str], problems: Problems, key: str) -> p
 
 def read(path: Path, columns: dict[str, str], problems: Problems, key: str) -> pl.DataFrame | None:
     """As `scan`, with all columns in memory."""
-    import polars as pl
-
     table = scan(path, columns, problems, key)
     try:
         return None if table is None else table.collect()
@@ -102,8 +95,6 @@ def check_columns(path: Path, columns: dict[str, str], found: Iterable[str], pro
 
 def numbers(frame: pl.DataFrame, column: str, path: Path, problems: Problems, key: str) -> np.ndarray | None:
     """float64[n], NaN where a cell is empty or says NA or NaN; any other text is a problem that names its row."""
-    import polars as pl
-
     parsed = frame.select(
         number=number(column, frame.schema[column]), text=pl.col(column).cast(pl.String, strict=False)
     ).with_row_index("row", offset=1)
@@ -118,8 +109,6 @@ def numbers(frame: pl.DataFrame, column: str, path: Path, problems: Problems, ke
 
 def number(column: str, dtype: pl.DataType) -> pl.Expr:
     """A column as float64, null where it is no number."""
-    import polars as pl
-
     value = pl.col(column)
     if dtype == pl.String:
         value = value.str.strip_chars()
@@ -128,6 +117,4 @@ def number(column: str, dtype: pl.DataType) -> pl.Expr:
 
 def is_missing(column: str) -> pl.Expr:
     """Whether a text cell says that there is no value."""
-    import polars as pl
-
     return pl.col(column).is_null() | pl.col(column).str.strip_chars().str.to_lowercase().is_in(MISSING)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import geopandas as gpd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pyogrio
+from pyproj import CRS
 
 from urbankit.utils.errors import Problems
 from urbankit.utils.paths import explain_missing
-
-if TYPE_CHECKING:
-    import geopandas as gpd
 
 SUFFIXES = (".gpkg", ".shp", ".geojson", ".fgb")
 
@@ -20,9 +22,6 @@ def is_vector(path: Path) -> bool:
     if suffix in SUFFIXES:
         return True
     if suffix in (".parquet", ".geoparquet") and path.is_file():
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         try:
             return b"geo" in (pq.read_schema(path).metadata or {})
         except (pa.ArrowException, OSError):
@@ -37,10 +36,6 @@ def read_vector(
 
     `crs`: what the file's CRS must be; it stands in where the file has none. Without either, that is a mistake.
     """
-    import geopandas as gpd
-    import pyogrio
-    from pyproj import CRS
-
     if not path.is_file():
         problems.add(explain_missing(path), file=path, key=key)
         return None

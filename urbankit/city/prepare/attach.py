@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from urbankit.city.city import City
 from urbankit.city.ids import RegionIds
@@ -14,9 +15,6 @@ from urbankit.city.report import SourceReport
 from urbankit.city.spec import Captions
 from urbankit.utils.errors import Problem, Problems, UserError
 from urbankit.utils.files import hash_file, hash_json, locked, write_json, write_table
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 REGIONS = ("regions", "poi", "tables")
 """Kinds of parts that captions of regions are made of."""

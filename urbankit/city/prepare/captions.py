@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
+import polars as pl
 
 from urbankit.city.ids import RegionIds
+from urbankit.city.image_source import ImageSource
 from urbankit.city.io.tables import read
+from urbankit.city.prepare.caption_check import FLAGS, check_captions
 from urbankit.city.prepare.match_regions import read_by_region, region_of
 from urbankit.city.report import SourceReport
 from urbankit.city.spec import Captions
 from urbankit.utils.errors import Problems
 from urbankit.utils.paths import inside
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import polars as pl
-
-    from urbankit.city.image_source import ImageSource
 
 
 def build_captions(
@@ -29,8 +26,6 @@ def build_captions(
 
     An image that lies in two regions gives its caption to both. None when `problems` says why.
     """
-    import polars as pl
-
     path = inside(data, spec.file)
     if spec.region is not None:
         columns = {"region": spec.region, "text": spec.text}
@@ -60,8 +55,6 @@ def build_captions(
 def _by_image(
     spec: Captions, images: ImageSource | None, path: Path, problems: Problems, report: SourceReport
 ) -> pl.DataFrame | None:
-    import polars as pl
-
     frame = read(path, {"image": spec.image, "text": spec.text}, problems, report.key)
     if frame is None or images is None:
         return None
@@ -81,10 +74,6 @@ def _by_image(
 
 def _note_odd(matched: pl.DataFrame, images: ImageSource | None, report: SourceReport) -> None:
     """Note captions that were cut off, and those that contradict themselves or another caption of their image."""
-    import polars as pl
-
-    from urbankit.city.prepare.caption_check import FLAGS, check_captions
-
     if images is None:  # captions of one region may be of several images, so each stands for itself
         ids, texts = [str(row) for row in range(len(matched))], matched["text"].to_list()
     else:  # an image in several regions has a row in each
@@ -99,7 +88,5 @@ def _note_odd(matched: pl.DataFrame, images: ImageSource | None, report: SourceR
 
 def _text(frame: pl.DataFrame, column: str) -> pl.Series:
     """A column as text without outer spaces, null where nothing is left."""
-    import polars as pl
-
     text = pl.col(column).cast(pl.String).str.strip_chars()
     return frame.select(pl.when(text == "").then(None).otherwise(text)).to_series()

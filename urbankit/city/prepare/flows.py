@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import geopandas as gpd
 import numpy as np
+import polars as pl
 
 from urbankit.city.ids import RegionIds
 from urbankit.city.io.tables import MISSING, explain_unreadable, number, scan
@@ -19,10 +20,6 @@ from urbankit.city.spec import FlowsByRegion, FlowSpec
 from urbankit.utils.errors import Problems
 from urbankit.utils.paths import inside
 from urbankit.utils.text import figure
-
-if TYPE_CHECKING:
-    import geopandas as gpd
-    import polars as pl
 
 CHUNK = 2_000_000
 TIME_FORMATS = (
@@ -46,8 +43,6 @@ def build_flows(
     spec: FlowSpec, regions: gpd.GeoDataFrame, data: Path, problems: Problems, report: SourceReport
 ) -> Flows | None:
     """Flows summed by pair of regions; None when `problems` says why. Rows are streamed, never all in memory."""
-    import polars as pl
-
     path = inside(data, spec.file)
     wanted = {name: column for name, column in spec.model_dump(exclude={"file"}).items() if column is not None}
     table = scan(path, wanted, problems, "flows")
@@ -76,8 +71,6 @@ def build_flows(
 
 def _with_weight_and_time(table: pl.LazyFrame, spec: FlowSpec, path: Path, problems: Problems) -> pl.LazyFrame | None:
     """Columns `__weight` (float64, null missing), and `__weekday`, `__hour`. Bad weights and times are problems."""
-    import polars as pl
-
     schema = table.collect_schema()
     weight = pl.lit(1.0) if spec.weight is None else number(spec.weight, schema[spec.weight])
     weight = pl.when(weight.is_nan()).then(None).otherwise(weight)
@@ -108,8 +101,6 @@ def _with_weight_and_time(table: pl.LazyFrame, spec: FlowSpec, path: Path, probl
 
 def _time(table: pl.LazyFrame, column: str, dtype: pl.DataType, path: Path, problems: Problems) -> pl.Expr | None:
     """The time of a row; text is read in the one format that fits the first rows, a misfit is null."""
-    import polars as pl
-
     if dtype.is_temporal() and dtype != pl.Date:
         return pl.col(column)
     sample = table.select(pl.col(column).cast(pl.String)).drop_nulls().head(1000).collect().to_series()
@@ -129,8 +120,6 @@ def _by_region(
     problems: Problems,
     report: SourceReport,
 ) -> pl.DataFrame | None:
-    import polars as pl
-
     ids, schema = RegionIds(regions.region_id), table.collect_schema()
     ends = [("origin", spec.origin), ("destination", spec.destination)]
     table = table.with_columns(**{f"__{end}": ids.index(column, schema[column]) for end, column in ends})
@@ -155,8 +144,6 @@ def _by_point(
     table: pl.LazyFrame, spec: FlowSpec, regions: gpd.GeoDataFrame, path: Path, problems: Problems, report: SourceReport
 ) -> pl.DataFrame | None:
     """A trip starts and ends in one region each: the first in order, where a point lies in several."""
-    import polars as pl
-
     index, schema, parts, sample = PointIndex(regions), table.collect_schema(), [], None
     ends = ("origin", "destination")
     coordinates = {
@@ -183,8 +170,6 @@ def _by_point(
 
 
 def _group(table: pl.LazyFrame) -> pl.LazyFrame:
-    import polars as pl
-
     by = {name: pl.col(f"__{name}") for name in ("origin", "destination", "weekday", "hour")}
     return table.group_by(**by).agg(
         weight=pl.col("__weight").sum(), rows=pl.len(), missing=pl.col("__weight").null_count()
@@ -206,14 +191,10 @@ def _matched(
 
 
 def _total(groups: pl.DataFrame, by: list[str]) -> pl.DataFrame:
-    import polars as pl
-
     return groups.group_by(by).agg(pl.col("weight").sum()).filter(pl.col("weight") > 0).sort(by)
 
 
 def _report_extremes(pairs: pl.DataFrame, names: np.ndarray, report: SourceReport) -> None:
-    import polars as pl
-
     for flows, what in [
         (pairs.filter(pl.col("origin") == pl.col("destination")), "self flow"),
         (pairs.filter(pl.col("origin") != pl.col("destination")), "flow"),

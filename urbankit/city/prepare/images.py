@@ -12,9 +12,11 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import geopandas as gpd
 import numpy as np
+import pandas as pd
 
 from urbankit.city.io.patches import cut_patches, mosaic_bands
 from urbankit.city.io.pictures import decode_pictures
@@ -25,9 +27,6 @@ from urbankit.utils.errors import Problem, Problems, UserError
 from urbankit.utils.files import hash_json, whole
 from urbankit.utils.paths import inside
 from urbankit.utils.progress import Progress, Stage
-
-if TYPE_CHECKING:
-    import geopandas as gpd
 
 
 def prepare_images(
@@ -175,8 +174,6 @@ def _find_patches(
 def _write(
     name: str, found: _Found, size: tuple[int, int], region_ids: list[str], folder: Path, stage: Stage
 ) -> dict[str, Any]:
-    import pandas as pd
-
     kept: list[np.ndarray] = []
 
     def present() -> Iterator[np.ndarray]:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import polars as pl
 
 from urbankit.city.ids import RegionIds
 from urbankit.city.io.tables import numbers, read
 from urbankit.city.report import SourceReport
 from urbankit.utils.errors import Problems
 from urbankit.utils.text import some
-
-if TYPE_CHECKING:
-    import polars as pl
 
 
 def read_by_region(
@@ -25,8 +22,6 @@ def read_by_region(
     `columns` maps keys of the spec to column names and holds at least `region`. `once`: a second row of one region
     is a mistake. Raises nothing: what is wrong goes to `problems`, what is dropped to `report`.
     """
-    import polars as pl
-
     key, id_column = report.key, columns["region"]
     frame = read(path, columns, problems, key)
     if frame is None:

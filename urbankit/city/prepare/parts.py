@@ -6,17 +6,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import geopandas as gpd
 import numpy as np
+import polars as pl
 
 from urbankit.city.ids import RegionIds
+from urbankit.city.image_source import ImageSource
 from urbankit.city.manifest import FORMAT
 from urbankit.city.prepare.captions import build_captions
 from urbankit.city.prepare.flows import build_flows
+from urbankit.city.prepare.images import prepare_images
 from urbankit.city.prepare.match_regions import number_matrix, read_by_region, region_of, spread
 from urbankit.city.prepare.poi import build_poi
+from urbankit.city.prepare.points import read_points
 from urbankit.city.prepare.quality import suspicious_values
+from urbankit.city.prepare.regions import build_regions
 from urbankit.city.prepare.targets import build_target
 from urbankit.city.report import SourceReport
 from urbankit.city.spec import (
@@ -34,9 +40,6 @@ from urbankit.utils.errors import Problems
 from urbankit.utils.files import hash_file, hash_json, whole, write_table
 from urbankit.utils.paths import inside
 from urbankit.utils.progress import Progress
-
-if TYPE_CHECKING:
-    import geopandas as gpd
 
 
 @dataclass
@@ -78,8 +81,6 @@ def regions_part(context: Context) -> Part:
     spec, crs = context.spec.regions, context.spec.crs
 
     def build(context: Context, report: SourceReport) -> Built | None:
-        from urbankit.city.prepare.regions import build_regions
-
         context.regions = build_regions(spec, crs, context.data, context.problems, report)
         return None if context.regions is None else Built(write)
 
@@ -96,8 +97,6 @@ def image_part(context: Context, name: str, spec: ImageSpec, regions: str) -> Pa
     """One image source; `regions` is the hash of what the regions depend on."""
 
     def build(context: Context, report: SourceReport) -> Built | None:
-        from urbankit.city.prepare.images import prepare_images
-
         folder = context.out / "images" / name
         entry = prepare_images(name, spec, context.regions, context.data, folder, context.problems, context.progress)
         if entry is None:
@@ -118,8 +117,6 @@ def captions_part(context: Context, name: str, spec: Captions, regions: str, ima
     """The captions of one image source; `images` is the hash of what that source depends on, if it matters."""
 
     def build(context: Context, report: SourceReport) -> Built | None:
-        from urbankit.city.image_source import ImageSource
-
         source = None
         if spec.image is not None and name in context.images:
             source = ImageSource.open(context.out / "images" / name, context.images[name])
@@ -135,8 +132,6 @@ def poi_part(context: Context, spec: PoiSpec, regions: str) -> Part:
     """`poi.parquet`: region, category, count; a region that was counted without a find has one null category."""
 
     def build(context: Context, report: SourceReport) -> Built | None:
-        import polars as pl
-
         poi = build_poi(spec, context.regions, context.data, context.problems, report)
         if poi is None:
             return None
@@ -183,8 +178,6 @@ def table_part(context: Context, name: str, spec: Table, regions: str) -> Part:
     """`tables/NAME.parquet`: one row a region in their order, one column a feature."""
 
     def build(context: Context, report: SourceReport) -> Built | None:
-        import polars as pl
-
         path, ids = inside(context.data, spec.file), RegionIds(context.regions.region_id)
         wanted = {f"columns[{i}]": column for i, column in enumerate(spec.columns or [])} | {"region": spec.region}
         frame = read_by_region(path, wanted, ids, context.problems, report)
@@ -217,8 +210,6 @@ def target_part(context: Context, name: str, spec: TargetSpec, regions: str) -> 
     """`targets/NAME.parquet`: region_id, value; null where missing."""
 
     def build(context: Context, report: SourceReport) -> Built | None:
-        import polars as pl
-
         target = build_target(name, spec, context.regions, context.data, context.problems, report)
         if target is None:
             return None
@@ -280,8 +271,6 @@ def _picture_stamp(context: Context, spec: ImageSpec) -> str | None:
     if isinstance(spec, RegionImages):
         names = [spec.files.replace("{region_id}", name) for name in context.regions.region_id]
     elif isinstance(spec, PointImages):
-        from urbankit.city.prepare.points import read_points
-
         quiet = Problems()
         points = read_points(inside(context.data, spec.points), {"image": spec.image}, spec.lon, spec.lat, quiet, "")
         names = [] if points is None else points.columns[spec.image].cast(str).to_list()

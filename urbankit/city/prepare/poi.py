@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import geopandas as gpd
 import numpy as np
+import polars as pl
+import scipy.sparse
 
 from urbankit.city.ids import RegionIds
 from urbankit.city.prepare.match_regions import number_matrix, read_by_region, region_of
@@ -16,10 +18,6 @@ from urbankit.city.spec import PoiCounts, PoiPoints, PoiSpec
 from urbankit.utils.errors import Problems
 from urbankit.utils.paths import inside
 from urbankit.utils.text import some
-
-if TYPE_CHECKING:
-    import geopandas as gpd
-    import scipy.sparse
 
 
 @dataclass
@@ -51,8 +49,6 @@ def build_poi(
 def _from_counts(
     spec: PoiCounts, regions: gpd.GeoDataFrame, data: Path, problems: Problems, report: SourceReport
 ) -> Poi | None:
-    import scipy.sparse
-
     path = inside(data, spec.counts)
     frame = read_by_region(path, {"region": spec.region}, RegionIds(regions.region_id), problems, report)
     if frame is None:
@@ -88,9 +84,6 @@ def _from_counts(
 def _from_points(
     spec: PoiPoints, regions: gpd.GeoDataFrame, data: Path, problems: Problems, report: SourceReport
 ) -> Poi | None:
-    import polars as pl
-    import scipy.sparse
-
     path = inside(data, spec.points)
     points = read_points(path, {"category": spec.category}, spec.lon, spec.lat, problems, "poi")
     if points is None:

@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import geopandas as gpd
 import numpy as np
+import polars as pl
+import shapely
 
 from urbankit.city.io.tables import check_columns, numbers, read
 from urbankit.city.io.vectors import is_vector, read_vector
+from urbankit.city.report import SourceReport
 from urbankit.utils.errors import Problems
-
-if TYPE_CHECKING:
-    import geopandas as gpd
-    import polars as pl
-
-    from urbankit.city.report import SourceReport
 
 CHUNK = 1_000_000
 
@@ -29,8 +26,6 @@ class PointIndex:
     """
 
     def __init__(self, regions: gpd.GeoDataFrame) -> None:
-        import shapely
-
         self._shapes = regions.geometry.to_crs("EPSG:4326").to_numpy()
         shapely.prepare(self._shapes)
         self._tree = shapely.STRtree(self._shapes)
@@ -40,8 +35,6 @@ class PointIndex:
 
         `lon`, `lat`: float64[n] in degrees (WGS 84); a point without finite coordinates lies nowhere.
         """
-        import shapely
-
         rows, regions = [], []
         for start in range(0, len(lon), CHUNK):
             x, y = lon[start : start + CHUNK], lat[start : start + CHUNK]
@@ -82,8 +75,6 @@ def read_points(
 
     `columns` maps keys of the spec to column names, for errors; rows of the result are the file's rows.
     """
-    import polars as pl
-
     if is_vector(path):
         frame = read_vector(path, problems, key)
         if frame is None or not check_columns(path, columns, frame.columns, problems, key):

@@ -11,6 +11,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import geopandas as gpd
+
+from urbankit.city.city import City
 from urbankit.city.manifest import FORMAT, LOCK, MANIFEST, REPORT, hash_parts, in_order, read_manifest
 from urbankit.city.prepare import parts
 from urbankit.city.prepare.parts import Built, Context, Part
@@ -86,8 +89,6 @@ class _Preparation:
         self._do(regions)
         problems.raise_if_any()
         if self.context.regions is None:
-            import geopandas as gpd
-
             self.context.regions = gpd.read_parquet(self.context.out / "regions.parquet")
         known = regions.inputs
         tables = [parts.table_part(self.context, name, part, known) for name, part in spec.tables.items()]
@@ -208,8 +209,6 @@ class _Preparation:
 
 def report_of(folder: Path, manifest: dict[str, Any]) -> PrepareReport:
     """What there is to report of the city in `folder` that `manifest` describes, complete."""
-    from urbankit.city.city import City
-
     city = City(folder, manifest)
     present = city.any_modality()
     without = [] if present is None else city.regions.region_id[~present].tolist()

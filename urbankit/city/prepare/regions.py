@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import geopandas as gpd
+import h3
 import numpy as np
+import polars as pl
+import shapely
+from pyproj import CRS
 
 from urbankit.city.ids import id_text
+from urbankit.city.io import raster
+from urbankit.city.io.raster import ellipsoidal_area_km2
 from urbankit.city.io.tables import check_columns
 from urbankit.city.io.vectors import is_vector, read_vector
 from urbankit.city.report import SourceReport
@@ -15,10 +21,6 @@ from urbankit.city.spec import GridRegions, RegionFile, RegionSpec
 from urbankit.utils.errors import Problem, Problems, UserError
 from urbankit.utils.paths import inside
 from urbankit.utils.text import some
-
-if TYPE_CHECKING:
-    import geopandas as gpd
-    from pyproj import CRS
 
 MAX_CELLS = 5_000_000
 SLIVER = 1e-2
@@ -61,9 +63,6 @@ def utm(shapes: gpd.GeoDataFrame | gpd.GeoSeries) -> CRS:
 
 
 def _from_file(spec: RegionFile, data: Path, problems: Problems, report: SourceReport) -> gpd.GeoDataFrame | None:
-    import geopandas as gpd
-    import polars as pl
-
     path = inside(data, spec.file)
     frame = read_vector(path, problems, "regions", layer=spec.layer, crs=spec.crs)
     if frame is None or not check_columns(path, {"id": spec.id}, frame.columns, problems, "regions"):
@@ -92,8 +91,6 @@ def _mend(shapes: gpd.GeoDataFrame, problems: Problems, report: SourceReport) ->
     """Make invalid polygons valid in place; a region without area is a mistake."""
     invalid = ~shapes.is_valid
     if invalid.any():
-        import shapely
-
         mended = shapely.make_valid(shapes.geometry[invalid].to_numpy(), method="structure", keep_collapsed=False)
         shapes.loc[invalid, "geometry"] = mended
         report.note(f"invalid polygons, mended: {some(shapes.region_id[invalid])}")
@@ -104,8 +101,6 @@ def _mend(shapes: gpd.GeoDataFrame, problems: Problems, report: SourceReport) ->
 
 
 def _report_overlaps(shapes: gpd.GeoDataFrame, report: SourceReport) -> None:
-    import shapely
-
     geometry = shapes.geometry.to_numpy()
     left, right = shapes.sindex.query(geometry, predicate="intersects")
     left, right = left[left < right], right[left < right]
@@ -122,10 +117,6 @@ def _report_overlaps(shapes: gpd.GeoDataFrame, report: SourceReport) -> None:
 
 
 def _with_measures(shapes: gpd.GeoDataFrame, report: SourceReport) -> gpd.GeoDataFrame:
-    import geopandas as gpd
-
-    from urbankit.city.io.raster import ellipsoidal_area_km2
-
     centroid = shapes.geometry.centroid
     outside = shapes.region_id[~shapes.covers(centroid)]
     if len(outside):
@@ -144,11 +135,6 @@ def _with_measures(shapes: gpd.GeoDataFrame, report: SourceReport) -> gpd.GeoDat
 
 def _cells(spec: RegionSpec, crs: str | None, data: Path, problems: Problems) -> gpd.GeoDataFrame | None:
     """The cells of a grid or of H3 that overlap what they cover."""
-    import geopandas as gpd
-    import shapely
-
-    from urbankit.city.io import raster
-
     is_grid = isinstance(spec, GridRegions)
     key = "regions.grid" if is_grid else "regions.h3"
     path = inside(data, spec.grid.covering if is_grid else spec.h3.covering)
@@ -178,9 +164,6 @@ def _cells(spec: RegionSpec, crs: str | None, data: Path, problems: Problems) ->
 
 
 def _squares(spec: GridRegions, area: gpd.GeoSeries, problems: Problems) -> gpd.GeoDataFrame | None:
-    import geopandas as gpd
-    import shapely
-
     size = spec.grid.size_m
     left, bottom, right, top = np.floor(area.total_bounds / size).astype(np.int64)
     count = (right - left + 1) * (top - bottom + 1)
@@ -194,10 +177,6 @@ def _squares(spec: GridRegions, area: gpd.GeoSeries, problems: Problems) -> gpd.
 
 
 def _hexagons(spec: RegionSpec, area: gpd.GeoSeries, problems: Problems) -> gpd.GeoDataFrame | None:
-    import geopandas as gpd
-    import h3
-    import shapely
-
     resolution = spec.h3.resolution
     outline = area.to_crs("EPSG:4326").union_all()
     count = shapely.area(gpd.GeoSeries([outline], crs="EPSG:4326").to_crs("EPSG:6933"))[0]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import geopandas as gpd
 import numpy as np
+import polars as pl
 
 from urbankit.city.city import Target
-from urbankit.city.ids import RegionIds
+from urbankit.city.ids import RegionIds, id_text
+from urbankit.city.io.raster import zonal
 from urbankit.city.io.tables import MISSING, numbers
 from urbankit.city.prepare.match_regions import read_by_region, region_of, spread
 from urbankit.city.prepare.points import locate_named, read_points
@@ -18,9 +20,6 @@ from urbankit.city.spec import PointTarget, RasterTarget, TableTarget, TargetSpe
 from urbankit.utils.errors import Problems
 from urbankit.utils.paths import inside
 from urbankit.utils.text import some
-
-if TYPE_CHECKING:
-    import geopandas as gpd
 
 
 def build_target(
@@ -62,8 +61,6 @@ def build_target(
 def _from_table(
     name: str, spec: TableTarget, regions: gpd.GeoDataFrame, data: Path, problems: Problems, report: SourceReport
 ) -> Target | None:
-    import polars as pl
-
     path = inside(data, spec.table)
     columns = {"region": spec.region, "column": spec.column}
     frame = read_by_region(path, columns, RegionIds(regions.region_id), problems, report)
@@ -84,8 +81,6 @@ def _from_table(
 def _from_raster(
     name: str, spec: RasterTarget, regions: gpd.GeoDataFrame, data: Path, problems: Problems, report: SourceReport
 ) -> Target:
-    from urbankit.city.io.raster import zonal
-
     path = inside(data, spec.raster)
     result = zonal(path, regions[["region_id", "geometry"]], spec.statistic, spec.band, problems, report.key)
     for note in result.notes:
@@ -106,8 +101,6 @@ def _from_raster(
 def _from_points(
     name: str, spec: PointTarget, regions: gpd.GeoDataFrame, data: Path, problems: Problems, report: SourceReport
 ) -> Target | None:
-    import polars as pl
-
     path = inside(data, spec.points)
     points = read_points(path, {"label": spec.label}, spec.lon, spec.lat, problems, report.key)
     if points is None:
@@ -134,8 +127,6 @@ def _from_points(
 
 def _labels(column: object) -> np.ndarray:
     """object[n]: labels as text (`4`, never `4.0`), None where a cell is empty or says NA."""
-    from urbankit.city.ids import id_text
-
     text = column.to_frame("label").select(id_text("label", column.dtype)).to_series()  # type: ignore[attr-defined]
     text = text.set(text.str.to_lowercase().is_in(MISSING).fill_null(True), None)
     return np.array(text.to_list(), dtype=object)

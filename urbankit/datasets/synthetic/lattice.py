@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import shapely
 
 from urbankit.datasets.synthetic.fields import smooth_field
 
@@ -67,8 +68,6 @@ class Lattice:
 
     def polygons(self, cells: np.ndarray) -> np.ndarray:
         """shapely polygons of these cells."""
-        import shapely
-
         return shapely.polygons(self.quads[cells])
 
     def points_in(self, cells: np.ndarray, rng: np.random.Generator) -> np.ndarray:

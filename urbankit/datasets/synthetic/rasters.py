@@ -7,6 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import rasterio
+import shapely
+from pyproj import Transformer
+from rasterio.features import rasterize
+from rasterio.transform import from_origin
 
 from urbankit.datasets.synthetic.air import Air
 from urbankit.datasets.synthetic.lattice import CRS
@@ -49,17 +54,11 @@ def land_use_points(story: Story, seed: int) -> pd.DataFrame:
 
 def to_lonlat(xy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Degrees east and north (WGS 84) of projected points float[n, 2]."""
-    from pyproj import Transformer
-
     return Transformer.from_crs(CRS, "EPSG:4326", always_xy=True).transform(xy[:, 0], xy[:, 1])
 
 
 def _fine_cells(story: Story) -> tuple[np.ndarray, float, float]:
     """The lattice cell under every fine step, -1 outside, with the western and northern edge in degrees."""
-    import shapely
-    from rasterio.features import rasterize
-    from rasterio.transform import from_origin
-
     lattice = story.lattice
     lon, lat = (degrees.reshape(-1, 4) for degrees in to_lonlat(lattice.quads.reshape(-1, 2)))
     west, south = (np.floor(d.min() / AIR_CELL) * AIR_CELL for d in (lon, lat))
@@ -83,9 +82,6 @@ def _blocks(fine: np.ndarray, size: float, statistic: Callable[..., np.ndarray])
 
 
 def _write(path: Path, values: np.ndarray, west: float, north: float, size: float) -> None:
-    import rasterio
-    from rasterio.transform import from_origin
-
     with rasterio.open(
         path, "w", driver="GTiff", width=values.shape[1], height=values.shape[0], count=1, dtype="float32",
         crs="EPSG:4326", transform=from_origin(west, north, size, size), nodata=float("nan"), compress="deflate",

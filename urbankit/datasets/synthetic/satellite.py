@@ -5,6 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import rasterio
+from rasterio.features import rasterize
+from rasterio.transform import from_origin
+from rasterio.windows import Window
+from scipy.ndimage import binary_dilation
 
 from urbankit.datasets.synthetic.fields import lattice_noise, value_noise
 from urbankit.datasets.synthetic.lattice import CRS, SPACING
@@ -53,10 +58,6 @@ def write_mosaic(path: Path, story: Story, seed: int, stage: Stage | None = None
 
     Drawn strip by strip: memory does not grow with the city.
     """
-    import rasterio
-    from rasterio.transform import from_origin
-    from rasterio.windows import Window
-
     lattice, style = story.lattice, Style(story, seed)
     shown = _city_and_rim(story).reshape(lattice.height, lattice.width)
     with rasterio.open(
@@ -81,8 +82,6 @@ def write_mosaic(path: Path, story: Story, seed: int, stage: Stage | None = None
 
 def _city_and_rim(story: Story) -> np.ndarray:
     """bool[cells]: the regions and the cells that touch them."""
-    from scipy.ndimage import binary_dilation
-
     city = np.zeros(story.lattice.cells, bool)
     city[story.lattice.city] = True
     shape = story.lattice.height, story.lattice.width
@@ -94,9 +93,6 @@ def cell_raster(story: Story, row: int, column: int, columns: int) -> np.ndarray
 
     The strip has 8 pixels more to the north and the east, where shadows come from.
     """
-    from rasterio.features import rasterize
-    from rasterio.transform import from_origin
-
     lattice = story.lattice
     rows = np.arange(max(row - 2, 0), min(row + 2, lattice.height))
     around = np.arange(max(column - 1, 0), min(column + columns + 2, lattice.width))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.spatial import cKDTree
 
 from urbankit.datasets.synthetic.fields import smooth_field
 from urbankit.datasets.synthetic.lattice import Lattice, build_lattice
@@ -103,8 +104,6 @@ def tell(regions: int, seed: int) -> Story:
 
 def neighbours(km: np.ndarray, reach_km: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Every ordered pair (i, j), i ≠ j, within `reach_km`, and its distance in km."""
-    from scipy.spatial import cKDTree
-
     half = cKDTree(km).query_pairs(reach_km, output_type="ndarray")
     i, j = np.concatenate([half, half[:, ::-1]]).T
     order = np.lexsort((j, i))

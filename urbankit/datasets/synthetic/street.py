@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from urbankit.datasets.synthetic.fields import lattice_noise
 from urbankit.datasets.synthetic.story import FARMLAND, INDUSTRIAL, LOW_RISE, PARK, Story
@@ -278,8 +279,6 @@ def _over(below: np.ndarray, above: np.ndarray | np.float32, where: np.ndarray) 
 
 def write_street_views(folder: Path, names: list[str], scenes: Scenes, stage: Stage | None = None) -> None:
     """Write one JPEG a scene under `folder`, in batches: memory does not grow with their number."""
-    from PIL import Image
-
     for parent in {(folder / name).parent for name in names}:
         parent.mkdir(parents=True, exist_ok=True)
     for start in range(0, len(scenes), _LARGEST_BATCH):

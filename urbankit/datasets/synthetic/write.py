@@ -8,11 +8,21 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+import geopandas as gpd
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pyogrio
 
+from urbankit.datasets.synthetic.activity import points_of_interest, trips
+from urbankit.datasets.synthetic.air import air
+from urbankit.datasets.synthetic.captions import satellite_captions, street_view_captions
 from urbankit.datasets.synthetic.lattice import CRS
+from urbankit.datasets.synthetic.rasters import land_use_points, to_lonlat, write_rasters
+from urbankit.datasets.synthetic.satellite import write_mosaic
 from urbankit.datasets.synthetic.story import Story, tell
+from urbankit.datasets.synthetic.street import scenes, write_street_views
 from urbankit.utils.errors import UserError
 from urbankit.utils.progress import Progress
 
@@ -79,11 +89,6 @@ def _check(folder: Path, regions: int, seed: int) -> None:
 
 
 def _write_sources(folder: Path, story: Story, seed: int, progress: Progress) -> None:
-    from urbankit.datasets.synthetic.activity import points_of_interest, trips
-    from urbankit.datasets.synthetic.air import air
-    from urbankit.datasets.synthetic.rasters import land_use_points, write_rasters
-    from urbankit.datasets.synthetic.satellite import write_mosaic
-
     _write_regions(folder / "regions.gpkg", story)
     with progress.stage("demo satellite", story.lattice.height) as stage:
         write_mosaic(folder / "satellite.tif", story, seed, stage)
@@ -114,9 +119,6 @@ def _nth(group: np.ndarray) -> np.ndarray:
 
 
 def _write_regions(path: Path, story: Story) -> None:
-    import geopandas as gpd
-    import pyogrio
-
     polygons = story.lattice.polygons(story.lattice.city)
     frame = gpd.GeoDataFrame({"region_id": region_ids(story)}, geometry=polygons, crs=CRS)
     # A GeoPackage notes when it was written; the date is pinned so that a seed gives the same bytes.
@@ -129,17 +131,11 @@ def _write_regions(path: Path, story: Story) -> None:
 
 
 def _write_satellite_captions(folder: Path, story: Story, seed: int) -> None:
-    from urbankit.datasets.synthetic.captions import satellite_captions
-
     told = zip(region_ids(story), satellite_captions(story, seed), strict=True)
     _write_lines(folder / "satellite_captions.jsonl", [{"region_id": region, "text": text} for region, text in told])
 
 
 def _write_street_views(folder: Path, story: Story, seed: int, progress: Progress) -> None:
-    from urbankit.datasets.synthetic.captions import street_view_captions
-    from urbankit.datasets.synthetic.rasters import to_lonlat
-    from urbankit.datasets.synthetic.street import scenes, write_street_views
-
     views, ids = scenes(story, seed), region_ids(story)
     images = [f"street_views/{ids[region]}_{k}.jpg" for region, k in zip(views.region, _nth(views.region), strict=True)]
     with progress.stage("demo street views", len(images)) as stage:
@@ -151,18 +147,11 @@ def _write_street_views(folder: Path, story: Story, seed: int, progress: Progres
 
 
 def _write_points(path: Path, points: pd.DataFrame) -> None:
-    from urbankit.datasets.synthetic.rasters import to_lonlat
-
     lon, lat = to_lonlat(points[["x", "y"]].to_numpy())
     _write_csv(path, pd.DataFrame({"lon": lon.round(6), "lat": lat.round(6), "category": points["category"]}))
 
 
 def _write_trips(path: Path, blocks: Iterable[pd.DataFrame]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from urbankit.datasets.synthetic.rasters import to_lonlat
-
     schema = pa.schema(
         [(f"{end}_{axis}", pa.float64()) for end in ("origin", "destination") for axis in ("lon", "lat")]
         + [("time", pa.timestamp("s"))]

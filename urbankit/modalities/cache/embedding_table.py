@@ -6,24 +6,24 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
+import polars as pl
+import torch
 
+from urbankit.city.city import City
 from urbankit.city.ids import RegionIds
+from urbankit.city.io.raster import opened, raster_files, zonal
 from urbankit.city.io.tables import numbers, read
 from urbankit.city.prepare.match_regions import explain_no_match
 from urbankit.modalities.cache.files import Features, read_features
+from urbankit.modalities.cache.store import FeatureStore
 from urbankit.utils.errors import Problem, Problems, UserError, closest
 from urbankit.utils.files import hash_json, read_json
 from urbankit.utils.hashes import known_hashes
 from urbankit.utils.paths import explain_missing
 from urbankit.utils.text import some
-
-if TYPE_CHECKING:
-    import polars as pl
-
-    from urbankit.city.city import City
 
 RASTERS = (".tif", ".tiff")
 
@@ -75,8 +75,6 @@ def embedding_files(path: Path) -> list[Path]:
 
     Raises `UserError` for a raster that cannot be opened.
     """
-    from urbankit.city.io.raster import raster_files
-
     if path.is_dir():
         return sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
     return raster_files(path) if path.suffix.lower() in RASTERS else [path]
@@ -129,8 +127,6 @@ def _own(path: Path, key: str) -> Features:
 
 
 def _of_observations(found: Features, city: City, rules: Rules, problems: Problems, key: str) -> EmbeddingTable | None:
-    import pandas as pd
-
     region = pd.Index(city.region_ids).get_indexer(found.region_id)
     notes: list[str] = []
     strangers = np.flatnonzero(region < 0)
@@ -149,8 +145,6 @@ def _of_observations(found: Features, city: City, rules: Rules, problems: Proble
 
 
 def _of_raster(path: Path, city: City, rules: Rules, problems: Problems, key: str) -> EmbeddingTable | None:
-    from urbankit.city.io.raster import opened
-
     with opened(path) as dataset:
         said = dataset.descriptions
     plain = len(set(said)) < len(said) or None in said
@@ -175,11 +169,6 @@ def _band_means(
 
     They are computed once and kept in the feature store.
     """
-    import torch
-
-    from urbankit.city.io.raster import raster_files, zonal
-    from urbankit.modalities.cache.store import FeatureStore
-
     files = known_hashes(raster_files(path))
     store, content = FeatureStore(), hash_json(["band means 2", files, city.content_hash, bands])
     kept = store.get(content)
@@ -228,8 +217,6 @@ def _of_table(path: Path, city: City, rules: Rules, problems: Problems, key: str
 def _check_ids(
     frame: pl.DataFrame, ids: RegionIds, rules: Rules, problems: Problems, notes: list[str], key: str
 ) -> None:
-    import polars as pl
-
     empty = frame.filter(pl.col("__id").is_null())["__row"].to_list()
     if empty:
         problems.add(f"rows without a region id: {some(empty)}; give them one, or delete them", key=f"{key}.region")
@@ -253,8 +240,6 @@ def _vectors(
     frame: pl.DataFrame, wanted: list[str], path: Path, problems: Problems, key: str
 ) -> tuple[np.ndarray, list[str], np.ndarray] | None:
     """Numbers [m, F] with their names, and which rows have any, bool[rows], m of them; None with the reasons told."""
-    import polars as pl
-
     if not wanted:
         if not problems:
             problems.add("has no column beside that of the ids", key=key)
@@ -280,8 +265,6 @@ def _vectors(
 
 def _is_list(column: pl.Series) -> bool:
     """Whether a column holds lists, in text as `[0.1, 0.2]` or numpy's `[0.1 0.2]`."""
-    import polars as pl
-
     if column.dtype != pl.String:
         return isinstance(column.dtype, pl.List | pl.Array)
     first = column.drop_nulls().head(1)
@@ -291,8 +274,6 @@ def _is_list(column: pl.Series) -> bool:
 def _from_lists(
     frame: pl.DataFrame, name: str, problems: Problems, key: str
 ) -> tuple[np.ndarray, list[str], np.ndarray] | None:
-    import polars as pl
-
     kind = frame.schema[name]
     has = frame[name].is_not_null().to_numpy()
     rows = frame.filter(pl.col(name).is_not_null()).select("__row", name)

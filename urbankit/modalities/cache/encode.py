@@ -5,13 +5,16 @@ What a kill leaves is gone on with: files that are there are not computed again.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
+from urbankit.city.city import City
 from urbankit.modalities.cache.files import Features, Form, read_features, write_features
 from urbankit.modalities.cache.store import FeatureStore
 from urbankit.modalities.pooling import RegionEncoder, shown
@@ -19,12 +22,6 @@ from urbankit.utils.errors import Problem, UserError, unwritable
 from urbankit.utils.files import locked, read_json, write_json
 from urbankit.utils.prefetch import background
 from urbankit.utils.progress import Progress, Stage
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from concurrent.futures import Future
-
-    from urbankit.city.city import City
 
 FORMAT = 1
 ROWS = 4096

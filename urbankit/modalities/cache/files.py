@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.files import whole
@@ -54,9 +58,6 @@ def read_features(path: Path) -> Features | None:
 
 
 def _write_parquet(path: Path, features: Features) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     vectors = np.ascontiguousarray(features.vector, dtype=np.float32)
     columns = [
         pa.array(features.region_id, pa.string()),
@@ -70,8 +71,6 @@ def _write_parquet(path: Path, features: Features) -> None:
 
 
 def _read_parquet(path: Path) -> Features | None:
-    import pyarrow.parquet as pq
-
     schema = pq.read_schema(path)
     if not set(COLUMNS) <= set(schema.names) or b"urbankit" not in (schema.metadata or {}):
         return None
@@ -84,8 +83,6 @@ def _read_parquet(path: Path) -> Features | None:
 
 
 def _write_safetensors(path: Path, features: Features) -> None:
-    from safetensors.numpy import save_file
-
     ids, region = np.unique(np.asarray(features.region_id, dtype=object).astype(str), return_inverse=True)
     tensors = {
         "region": region.astype(np.int64),
@@ -96,8 +93,6 @@ def _write_safetensors(path: Path, features: Features) -> None:
 
 
 def _read_safetensors(path: Path) -> Features | None:
-    from safetensors import safe_open
-
     with safe_open(path, framework="np") as file:
         facts = json.loads((file.metadata() or {}).get("urbankit", "{}"))
         if "region_ids" not in facts:

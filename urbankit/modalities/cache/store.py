@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
+from torch import Tensor
 
 from urbankit.utils.files import cache_folder, whole
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 class FeatureStore:
@@ -30,18 +30,12 @@ class FeatureStore:
 
     def get(self, key: str) -> dict[str, Tensor] | None:
         """The tensors of `key`, or None where it is absent or its file is damaged."""
-        from safetensors import SafetensorError
-        from safetensors.torch import load
-
         try:
             return load(self.path(key).read_bytes())
         except (OSError, SafetensorError):
             return None
 
     def put(self, key: str, tensors: dict[str, Tensor]) -> None:
-        from safetensors import SafetensorError
-        from safetensors.torch import save_file
-
         try:
             with whole(self.path(key)) as temporary:
                 save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)

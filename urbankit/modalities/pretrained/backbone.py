@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 from torch import nn
 
+from urbankit.city.city import City
 from urbankit.modalities.base import EncoderParams, ModalityEncoder
 from urbankit.modalities.pretrained.checkpoints import local_weights, provenance
 from urbankit.registry.component import Params
 from urbankit.utils.errors import Problem, UserError
-
-if TYPE_CHECKING:
-    from urbankit.city.city import City
 
 # The projections of queries and values, as the models of transformers name them.
 QUERY_AND_VALUE = (("q_proj", "v_proj"), ("query", "value"), ("q_lin", "v_lin"), ("q", "v"))

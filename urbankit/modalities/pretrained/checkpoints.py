@@ -9,15 +9,26 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoProcessor, AutoTokenizer
+from transformers.utils import logging
 
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.files import hash_json
 from urbankit.utils.hashes import known_hashes
 from urbankit.utils.paths import inside
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
 
 # Where several are there the first is read. Pickles only by torch's weights-only reader, which builds tensors and plain
 # containers and calls nothing else; a repository's own Python files are never read.
@@ -100,8 +111,6 @@ def local_weights(path: Path) -> list[Path]:
 
 def load_config(folder: Path, key: str) -> Any:
     """The transformers configuration in `folder`."""
-    from transformers import AutoConfig
-
     with _explained(folder, key):
         return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
 
@@ -111,8 +120,6 @@ def load_model(kind: Any, folder: Path, key: str, unneeded: str = "", **options:
 
     `unneeded` is part of the name of weights that may be missing. `options` are transformers' own, `dtype` among them.
     """
-    import torch
-
     safe = any(name.endswith(".safetensors") for name in _first_kind([path.name for path in folder.iterdir()]))
     options = {"dtype": torch.float32, "attn_implementation": "sdpa"} | options
     with _explained(folder, key), _quiet():
@@ -133,8 +140,6 @@ def load_model(kind: Any, folder: Path, key: str, unneeded: str = "", **options:
 
 def load_tokenizer(folder: Path, key: str) -> Any:
     """The transformers tokenizer in `folder`."""
-    from transformers import AutoTokenizer
-
     # Without its files transformers would make an empty tokenizer and say nothing.
     if not any((folder / name).is_file() for name in VOCABULARIES):
         raise UserError(
@@ -146,8 +151,6 @@ def load_tokenizer(folder: Path, key: str) -> Any:
 
 def load_processor(folder: Path, key: str) -> Any:
     """The transformers processor in `folder`, which makes a model's inputs of images and texts."""
-    from transformers import AutoProcessor
-
     with _explained(folder, key), _quiet():
         found = AutoProcessor.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     missing = [part for part in ("image_processor", "tokenizer") if getattr(found, part, None) is None]
@@ -179,9 +182,6 @@ def read_weights(path: str | Path, key: str) -> tuple[dict[str, Tensor], dict[st
     The file is safetensors or what `torch.load(weights_only=True)` reads: a state dict, or a checkpoint that holds one
     as `state_dict`.
     """
-    import torch
-    from safetensors.torch import load_file
-
     path = Path(path).expanduser()
     if not path.is_file():
         raise UserError(Problem("file not found", path, key=key))
@@ -300,14 +300,6 @@ def _files_in(folder: Path) -> list[str]:
 
 def _from_hub(name: str, key: str, revision: str | None, choose: Choose) -> Path:
     """The folder with what `choose` takes of a repository's files."""
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HFValidationError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
     try:
         cached, complete = _cached(name, revision, choose)
     except HFValidationError:
@@ -337,8 +329,6 @@ def _from_hub(name: str, key: str, revision: str | None, choose: Choose) -> Path
 
 def _cached(name: str, revision: str | None, choose: Choose) -> tuple[Path | None, bool]:
     """The folder in the hub's cache, None where it lacks what `choose` needs, and whether it has all that is read."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
 
     def look(wanted: list[str] | None = None) -> tuple[str | None, bool]:
         try:
@@ -377,8 +367,6 @@ def _first(error: Exception) -> str:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without transformers' own bars and notes on weights that are not used."""
-    from transformers.utils import logging
-
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import transformers
 from torch import nn
 
 from urbankit.modalities.pretrained.checkpoints import load_config, load_model, read_json_of
@@ -39,8 +40,6 @@ def load_language(folder: Path, key: str, pooling: Pooling) -> LanguageModel:
     Raises:
         UserError: the checkpoint is of another kind or damaged, or it does not pool like that.
     """
-    import transformers
-
     config = load_config(folder, key)
     kind = config.model_type
     if kind == "clip" or "CLIPTextModelWithProjection" in (config.architectures or []):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 # <end> is not number 2: transformers' CLIP text model takes a 2 for a sign of its first, faulty configurations.
 SPECIAL = ["<pad>", "<unused>", "<start>", "<end>"]
@@ -21,8 +19,6 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
     Args:
         vocabulary: the most tokens it may have, the 256 bytes and 4 special ones included.
     """
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-
     # Bytes as the alphabet: nothing is unknown, and it comes sorted. With an end-of-word suffix the trainer would add
     # tokens in the order of a randomly seeded hash table.
     tokenizer = Tokenizer(models.BPE())

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+import transformers
 from torch import Tensor, nn
 
 from urbankit.modalities.pretrained.checkpoints import load_config, load_model, read_json_of
@@ -39,8 +40,6 @@ def load_vision(folder: Path, key: str) -> tuple[nn.Module, nn.Linear | None]:
     Raises:
         UserError: the checkpoint is of another kind, or damaged.
     """
-    import transformers
-
     config = load_config(folder, key)
     kind = config.model_type
     if kind == "clip" or "CLIPVisionModelWithProjection" in (config.architectures or []):

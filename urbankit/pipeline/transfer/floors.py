@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from urbankit.city.city import City
 from urbankit.evaluation.floors import evaluate_floors
 from urbankit.evaluation.raw_features import RawInputs, raw_inputs
 from urbankit.evaluation.splits import ALL, Split
 from urbankit.evaluation.tasks import Scored, TaskData
-
-if TYPE_CHECKING:
-    from urbankit.city.city import City
-    from urbankit.pipeline.transfer.zero_shot import Splits, ZeroShot
-    from urbankit.recipe.schema import Recipe
-    from urbankit.utils.progress import Progress
+from urbankit.pipeline.transfer.zero_shot import Splits, ZeroShot
+from urbankit.recipe.recipe import Recipe
+from urbankit.utils.progress import Progress
 
 # What describes one city alone: where a region lies, and components of its flows.
 BOUND = re.compile(r"x|y|flow (out|in) component \d+")

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from torch import Tensor
+
+from urbankit.city.city import City
+from urbankit.recipe.recipe import Recipe
 from urbankit.runs.folder import Run
+from urbankit.runs.inputs import prepare_city
 from urbankit.training import checkpoint
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.files import hash_file
 from urbankit.utils.progress import Progress
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from urbankit.city.city import City
-    from urbankit.recipe.schema import Recipe
 
 KEY = "transfer.from"
 
@@ -61,8 +60,6 @@ class Source:
 
     def city(self, progress: Progress | None = None) -> City:
         """The source city, as the run saw it."""
-        from urbankit.runs.inputs import prepare_city
-
         city = prepare_city(self.recipe, progress)
         if city.content_hash != self.manifest.get("city_hash"):
             raise self.wrong(f"its city, {city.name}, has changed since; run its recipe anew in another folder")

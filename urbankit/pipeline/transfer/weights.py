@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from torch import Tensor
 
 from urbankit import registry
+from urbankit.methods.base import Inputs, Method
 from urbankit.modalities.base import ModalityEncoder
 from urbankit.pipeline.transfer.source import KEY, Source
+from urbankit.recipe.recipe import Recipe
 from urbankit.utils.errors import Problem, Problems, UserError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from urbankit.methods.base import Inputs, Method
-    from urbankit.recipe.schema import Recipe
 
 # Parameters of encoders that may differ: where a city keeps what they read, and how training treats them.
 FREE = {"source", "sources", "captions", "table", "file", "region", "trainable", "last_n", "augment", "dropout"}

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from urbankit.city.city import City
 from urbankit.evaluation.splits import ALL, Split, make_split
 from urbankit.evaluation.tasks import TaskData, load_task
+from urbankit.pipeline.transfer.source import Source
+from urbankit.recipe.recipe import Recipe
 from urbankit.training.finetune import Finetuned
 from urbankit.utils.errors import Problem, Problems, UserError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from urbankit.city.city import City
-    from urbankit.pipeline.transfer.source import Source
-    from urbankit.recipe.schema import Recipe
-    from urbankit.utils.progress import Progress
+from urbankit.utils.progress import Progress
 
 Splits = dict[tuple[str, int], Split]
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
+from matplotlib.colors import to_rgba
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from urbankit.evaluation.metrics import HIGHER_IS_BETTER
@@ -20,13 +24,9 @@ from urbankit.report.maps import add_scale_bar, mark_places
 from urbankit.report.rgb_bands import colour_bands
 from urbankit.report.scale import Scale, axis_label, legend_below
 from urbankit.report.style import ABSENT, COLOURS, DOUBLE, INK, SMALL, Drawing, compact, new_figure, save, shown
+from urbankit.runs.folder import Run
 from urbankit.tables.results import FLOOR
 from urbankit.utils.errors import UserError
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from urbankit.runs.folder import Run
 
 MOST_TASKS = 4
 MOST_OTHERS = 5
@@ -135,8 +135,6 @@ def _sources(material: Material) -> list[str]:
 
 
 def _draw_map(ax: Any, material: Material, rows: Sequence[int]) -> None:
-    from matplotlib.colors import to_rgba
-
     colours = np.tile(to_rgba(ABSENT), (len(material.map.centres), 1))
     colours[list(rows)] = to_rgba(COLOURS[5])
     material.map.fill(ax, colours, edge="white")
@@ -179,8 +177,6 @@ def _colours(models: Sequence[str]) -> dict[str, str]:
 
 
 def _draw_bars(ax: Any, task: TaskData, values: Mapping[str, NDArray[np.float64]], models: Sequence[str]) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-
     colours = _colours(models)
     width = 0.8 / len(values)
     for offset, (model, numbers) in enumerate(values.items()):
@@ -199,8 +195,6 @@ def _draw_bars(ax: Any, task: TaskData, values: Mapping[str, NDArray[np.float64]
 
 def _draw_classes(ax: Any, task: TaskData, values: Mapping[str, NDArray[np.float64]], models: Sequence[str]) -> None:
     """A table of classes, each cell in the colour of its class, with a legend of those that occur."""
-    from matplotlib.patches import Patch, Rectangle
-
     scale = Scale(task)
     count = len(next(iter(values.values())))
     for line, numbers in enumerate(values.values()):
@@ -223,8 +217,6 @@ def _draw_classes(ax: Any, task: TaskData, values: Mapping[str, NDArray[np.float
 
 
 def _legend(figure: Any, models: Sequence[str], bars: bool) -> None:
-    from matplotlib.patches import Patch
-
     if bars:
         colours = _colours(models)
         legend_below(figure, [Patch(color=colours[model], label=model) for model in models], width=DOUBLE - 2.5)

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
+from scipy.cluster.hierarchy import dendrogram
 
 from urbankit.report.figures.context import Material
 from urbankit.report.figures.errors import NotPossible
@@ -56,8 +58,6 @@ def draw(material: Material) -> Iterator[Drawing | NotPossible]:
 
 
 def _draw_tree(ax: Any, material: Material, palette: list[str]) -> None:
-    from scipy.cluster.hierarchy import dendrogram
-
     linkage, clusters = material.hierarchy.linkage, material.clusters
     of_node = node_clusters(linkage, clusters[max(clusters)][material.hierarchy.linked])
     colours = [_MIXED if cluster < 0 else palette[cluster] for cluster in of_node]
@@ -110,7 +110,5 @@ def _draw_above(ax: Any, material: Material) -> str:
 
 
 def _legend(figure: Any, palette: list[str]) -> None:
-    from matplotlib.patches import Patch
-
     handles = [Patch(color=colour, label=f"cluster {i + 1}") for i, colour in enumerate(palette)]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(6, len(palette)), columnspacing=1.0)

@@ -5,25 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from urbankit.analysis.anchors import find_anchors
+from urbankit.analysis.clusters import Hierarchy
+from urbankit.city.city import City
 from urbankit.evaluation.out_of_sample import out_of_sample, unseen
 from urbankit.evaluation.splits import ALL, PROTOCOLS
+from urbankit.evaluation.tasks import TaskData
 from urbankit.report.figures.errors import NotPossible
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from urbankit.analysis.clusters import Hierarchy
-    from urbankit.city.city import City
-    from urbankit.evaluation.tasks import TaskData
-    from urbankit.report.figures.projection import Projection
-    from urbankit.report.maps import RegionMap
-    from urbankit.runs.context import Subject
-    from urbankit.runs.folder import Run
+from urbankit.report.figures.projection import Projection, project
+from urbankit.report.maps import RegionMap
+from urbankit.runs.context import Subject
+from urbankit.runs.folder import Run, folder_names
 
 CLUSTERS = (2, 3, 4, 5, 6)
 """Numbers of clusters that are shown (figure 8)."""
@@ -36,8 +33,6 @@ class Material:
     """
 
     def __init__(self, subject: Subject, others: Sequence[Run] = ()) -> None:
-        from urbankit.runs.folder import folder_names
-
         self.subject = subject
         self.others = dict(zip(folder_names([run.path for run in others]), others, strict=True))
         self.run, self.tasks = subject.run, subject.tasks
@@ -63,8 +58,6 @@ class Material:
 
     @cached_property
     def map(self) -> RegionMap:
-        from urbankit.report.maps import RegionMap
-
         if self.subject.regions is None or not len(self.subject.regions):
             raise NotPossible("the run has not written its regions")
         return RegionMap(self.subject.regions)
@@ -82,14 +75,10 @@ class Material:
     @cached_property
     def projection(self) -> Projection:
         """The embeddings in two dimensions."""
-        from urbankit.report.figures.projection import project
-
         return project(self.vectors, self.run.recipe.report.projection, keep=self.anchors)
 
     @cached_property
     def hierarchy(self) -> Hierarchy:
-        from urbankit.analysis.clusters import Hierarchy
-
         if len(self.vectors) < 3:
             raise NotPossible(f"clusters need three regions or more, the city has {len(self.vectors)}")
         return Hierarchy.of(self.vectors)
@@ -105,8 +94,6 @@ class Material:
     @cached_property
     def anchors(self) -> list[int]:
         """Rows of the anchor regions A, B and C; none where there are no three."""
-        from urbankit.analysis.anchors import find_anchors
-
         if self.subject.city is not None:
             found = find_anchors(self.subject.city, self.run.recipe.report.anchors)
         elif self.run.has("surroundings.parquet"):

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib import colormaps, colors
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from urbankit.analysis.coverage import observations
+from urbankit.city.city import City
 from urbankit.report.figures.context import Material
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.maps import add_scale_bar
 from urbankit.report.scale import bar_below, legend_below
 from urbankit.report.style import ABSENT, COLOURS, DOUBLE, Drawing, hide_the_rest, new_figure, save, shown
-
-if TYPE_CHECKING:
-    from urbankit.city.city import City
 
 MOST_PANELS = 20
 COLUMNS = 4
@@ -24,8 +25,6 @@ COLUMNS = 4
 
 def draw(material: Material) -> Iterator[Drawing | NotPossible]:
     """One figure: a map a modality and target."""
-    from matplotlib.patches import Patch
-
     panels = counts(material.city)
     if not panels:
         raise NotPossible("the city has regions alone, and no observations of them")
@@ -62,8 +61,6 @@ def counts(city: City) -> dict[str, NDArray[np.float64]]:
 
 
 def _panel(ax: Any, material: Material, number: NDArray[np.float64]) -> None:
-    from matplotlib import colormaps, colors
-
     some = number[number > 0]
     rgba = np.tile(colors.to_rgba(ABSENT), (len(number), 1))
     if len(np.unique(some)) <= 1 and (not len(some) or some[0] == 1):
@@ -76,8 +73,6 @@ def _panel(ax: Any, material: Material, number: NDArray[np.float64]) -> None:
         rgba[number > 0] = cmap(norm(some))
         bar = bar_below(ax, norm, cmap, extend="max" if some.max() > norm.vmax else "neither", drop=-0.1)
         if not wide:
-            from matplotlib.ticker import MaxNLocator
-
             bar.locator = MaxNLocator(4, integer=True)
             bar.update_ticks()
     material.map.fill(ax, rgba)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+
+import pandas as pd
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from urbankit.evaluation.splits import protocol_label
 from urbankit.report.figures.context import Material
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.scale import legend_below
 from urbankit.report.style import COLOURS, DOUBLE, INK, SINGLE, Drawing, hide_the_rest, new_figure, save, shown
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _LOOKS = {
     "train": {"linestyle": (0, (2.5, 1.5)), "linewidth": 0.7, "alpha": 0.6},
@@ -49,9 +49,6 @@ def draw(material: Material) -> Iterator[Drawing | NotPossible]:
 
 
 def _draw(groups: dict[str, pd.DataFrame], material: Material, name: str, caption: str) -> Drawing:
-    from matplotlib.lines import Line2D
-    from matplotlib.ticker import MaxNLocator
-
     losses = list(dict.fromkeys(loss for rows in groups.values() for loss in rows["name"]))
     losses.sort(key=lambda loss: loss != "total")
     columns = min(4, len(losses)) if len(losses) > 2 else 2

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from urbankit.report.figures import (
+    cases,
+    classes,
+    clusters,
+    coverage,
+    curves,
+    embeddings,
+    residuals,
+    scatter,
+    targets,
+    views,
+    walks,
+)
 from urbankit.report.figures.context import Material
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.style import Drawing, style
+from urbankit.runs.context import Subject
+from urbankit.runs.folder import Run
 from urbankit.utils.errors import RunError, UserError
 from urbankit.utils.files import read_json, write_json
-
-if TYPE_CHECKING:
-    from urbankit.runs.context import Subject
-    from urbankit.runs.folder import Run
 
 
 class Figures(NamedTuple):
@@ -46,20 +57,6 @@ def draw_all(subject: Subject, others: Sequence[Run] = ()) -> Figures:
     cannot have, or that fails, is a sentence in `left_out`; those of an earlier drawing that are no longer drawn are
     removed, and other files left alone.
     """
-    from urbankit.report.figures import (
-        cases,
-        classes,
-        clusters,
-        coverage,
-        curves,
-        embeddings,
-        residuals,
-        scatter,
-        targets,
-        views,
-        walks,
-    )
-
     kinds: dict[str, Callable[[Material], Iterator[Drawing | NotPossible]]] = {
         "maps of targets": targets.draw,
         "prediction against truth": scatter.draw,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from urbankit.evaluation.tasks import TaskData
@@ -69,8 +70,6 @@ def _by_target(ax: Any, points: NDArray, task: TaskData, rows: NDArray[np.int64]
 
 
 def _by_cluster(ax: Any, points: NDArray, labels: NDArray[np.int64]) -> None:
-    from matplotlib.patches import Patch
-
     k = int(labels.max()) + 1
     palette = class_colours(k)
     colours = np.asarray(palette, dtype=object)[labels]

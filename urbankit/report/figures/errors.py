@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
 
 class NotPossible(Exception):
     """A figure that this run cannot have; its text is the sentence that says why."""

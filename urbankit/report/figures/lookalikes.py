@@ -6,9 +6,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from scipy.stats import rankdata
 
 from urbankit.analysis.scaling import standardised
 from urbankit.evaluation.tasks import TaskData
+from urbankit.modalities.image_stats import all_image_stats
 from urbankit.report.figures.context import Material
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.figures.mosaic import SATELLITE
@@ -44,8 +47,6 @@ def _looks(material: Material) -> tuple[NDArray, str]:
     """What regions look like [N, F], NaN where unknown, and what it is."""
     city = material.subject.city
     if city is not None and SATELLITE in city.image_sources:
-        from urbankit.modalities.image_stats import all_image_stats
-
         images = city.images(SATELLITE)
         regions, first = np.unique(images.region, return_index=True)
         of_images = np.asarray(all_image_stats(images), np.float64)[first]
@@ -61,9 +62,6 @@ def _looks(material: Material) -> tuple[NDArray, str]:
 
 def _pair(material: Material, task: TaskData, features: NDArray[np.float64], used: Sequence[int]) -> list[int]:
     """The pair of one task apart from the regions `used`; empty where there is none that differs."""
-    from scipy.spatial import cKDTree
-    from scipy.stats import rankdata
-
     able = task.labelled & np.isfinite(features).all(axis=1)
     able &= np.isfinite(material.out_of_sample(task, material.strictest(task)))
     able[list(used)] = False

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
+from urbankit.city.city import City
+from urbankit.city.image_source import ImageSource
 from urbankit.report.figures.errors import NotPossible
+from urbankit.report.maps import RegionMap
 from urbankit.report.rgb_bands import colour_bands
 from urbankit.report.style import shown
-
-if TYPE_CHECKING:
-    from urbankit.city.city import City
-    from urbankit.city.image_source import ImageSource
-    from urbankit.report.maps import RegionMap
 
 SATELLITE = "rsi"
 LONGEST = 600
@@ -94,8 +93,6 @@ def _lookup(
     size: tuple[int, int],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Of each pixel the nearest of `centres`, and its place in that image, row by row; -1 outside of it."""
-    from scipy.spatial import cKDTree
-
     at = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
     # Nearest by the longer of both ways: what lies within any image lies within that one.
     place = cKDTree(centres / extent).query(at / extent, p=np.inf)[1]
@@ -108,8 +105,6 @@ def _lookup(
 
 def _extent_m(city: City, outline: RegionMap) -> NDArray[np.float64]:
     """What an image covers on the ground, in metres: the patch cut from a mosaic, else the box around a region."""
-    import shapely
-
     notes = next((source.notes for source in city.report.sources if source.key == f"images.{SATELLITE}"), [])
     patch = next((found for note in notes if (found := re.search(r"patches of (\d+) m", note))), None)
     if patch is not None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
 
 from urbankit.analysis.scaling import standardised
 from urbankit.report.check import NO_UMAP
@@ -59,9 +62,6 @@ def project(
 
 
 def _tsne(z: NDArray[np.float64], perplexity: float) -> NDArray[np.float64]:
-    from sklearn.decomposition import PCA
-    from sklearn.manifold import TSNE
-
     if min(z.shape) > 50:
         z = PCA(50, random_state=0).fit_transform(z)
     init = "pca" if min(z.shape) >= 2 and z.any() else "random"
@@ -70,8 +70,6 @@ def _tsne(z: NDArray[np.float64], perplexity: float) -> NDArray[np.float64]:
 
 
 def _umap(z: NDArray[np.float64], neighbours: int) -> NDArray[np.float64]:
-    import warnings
-
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # numba's and scikit-learn's, which are of no use to who runs this

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps, colors
+from matplotlib.cm import ScalarMappable
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from urbankit.analysis.moran import PERMUTATIONS, contiguity, moran
@@ -25,10 +28,6 @@ def draw(material: Material) -> Iterator[Drawing | NotPossible]:
 
 
 def _draw(material: Material, task: TaskData) -> Drawing:
-    from matplotlib import colormaps, colors
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.patches import Patch
-
     truth = np.where(task.labelled, task.y, np.nan)
     residuals = {split: truth - material.out_of_sample(task, split) for split in material.protocols(task)}
     known = np.concatenate([values[~np.isnan(values)] for values in residuals.values()])

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from urbankit.evaluation.splits import protocol_label
 from urbankit.evaluation.tasks import TaskData
@@ -81,8 +82,6 @@ def _panel(ax: Any, material: Material, task: TaskData, split: str) -> str:
 
 
 def _ticks(ax: Any, ends: tuple[float, float], logarithmic: bool) -> None:
-    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
-
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda value, _: compact(np.expm1(value) if logarithmic else value)))
         axis.set_major_locator(FixedLocator(_log_ticks(*ends)) if logarithmic else MaxNLocator(4))

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.colors import to_rgba
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from urbankit.analysis.anchors import PAIRS, Relations, embedding_similarity
@@ -89,8 +91,6 @@ def parts_of(material: Material) -> tuple[str, dict[str, NDArray[np.float32]]]:
 
 
 def _draw_map(ax: Any, material: Material, anchors: Sequence[int]) -> None:
-    from matplotlib.colors import to_rgba
-
     colours = np.tile(to_rgba(ABSENT), (len(material.map.centres), 1))
     colours[list(anchors)] = [to_rgba(colour) for colour in ANCHOR_COLOURS]
     material.map.fill(ax, colours, edge="white")
@@ -113,8 +113,6 @@ def _draw_points(ax: Any, flat: Any, anchors: Sequence[int]) -> None:
 
 def _mark(ax: Any, places: NDArray[np.float64]) -> None:
     """The letters A, B and C beside their places, each on the side away from the other two."""
-    from matplotlib.patheffects import withStroke
-
     middle = places.mean(axis=0)
     for letter, colour, place in zip(LETTERS, ANCHOR_COLOURS, places, strict=True):
         away = np.sign(place - middle)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
+from matplotlib.collections import LineCollection
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from urbankit.report.figures.context import Material
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.maps import add_scale_bar
 from urbankit.report.style import COLOURS, DOUBLE, INK, Drawing, hide_the_rest, name_panels, new_figure, save, shown
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MOST_VIEWS = 6
 _LAND = "#efefef"
@@ -51,8 +51,6 @@ def draw(material: Material) -> Iterator[Drawing | NotPossible]:
 
 
 def _panel(ax: Any, material: Material, table: pd.DataFrame, root: str) -> None:
-    from matplotlib.collections import LineCollection
-
     material.map.fill(ax, _LAND, edge="white")
     nodes, edges = table[table["target"].isna()], _undirected(table[table["target"].notna()])
     ends = np.stack([_centres(material, edges[end]) for end in ("region_id", "target")], axis=1)
@@ -96,8 +94,6 @@ def _centres(material: Material, ids: pd.Series[str]) -> NDArray[np.float64]:
 
 
 def _legend(figure: Any) -> None:
-    from matplotlib.lines import Line2D
-
     dot = {"linestyle": "", "markeredgecolor": "white", "markeredgewidth": 0.4}
     handles = [
         Line2D([], [], marker="*", color=_ROOT, markersize=8, label="root", **dot),

@@ -12,8 +12,10 @@ from urbankit.report.page.markup import paragraph, section, table
 from urbankit.report.page.missing import Missing
 from urbankit.report.page.recipe import RawRecipe
 from urbankit.report.page.sheet import Sheet, Written
+from urbankit.runs.compare import compare_runs
 from urbankit.runs.context import Subject
-from urbankit.runs.folder import Run
+from urbankit.runs.folder import Run, folder_names
+from urbankit.tables.records import Ground
 from urbankit.utils.errors import UserError
 
 
@@ -26,8 +28,6 @@ def write_comparison(
     and runs of other regions than the first's off the map; `missing` says which. Raises `UserError` where none of the
     folders is a run.
     """
-    from urbankit.runs.folder import folder_names
-
     if names and len(names) != len(runs):
         raise UserError(f"there are {len(runs)} runs and {len(names)} names; give one name a run")
     called = list(names) or folder_names([Path(path) for path in runs])
@@ -80,8 +80,6 @@ def _about(subjects: dict[str, Subject], missing: Missing) -> str:
 
 
 def _results(opened: dict[str, Run], missing: Missing) -> str:
-    from urbankit.runs.compare import compare_runs
-
     measured = {name: run for name, run in opened.items() if _measured(name, run, missing)}
     if not measured:
         return section("results", "Results", paragraph("None of the runs has been measured."))
@@ -102,8 +100,6 @@ def _measured(name: str, run: Run, missing: Missing) -> bool:
 
 def _differences(measured: dict[str, Run], missing: Missing) -> str:
     """Those to the last run, of the runs that were measured as it was."""
-    from urbankit.tables.records import Ground
-
     grounds = {
         name: missing.attempt(
             f"{name}: no differences", lambda run=run: Ground.of(run.recipe, run.manifest["city_hash"]), None

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from html import escape
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from urbankit.evaluation.metrics import HIGHER_IS_BETTER
 from urbankit.report.page.markup import bullets, paragraph, table, wide
 from urbankit.tables import format as wording
+from urbankit.tables.comparison import Line, Table
 from urbankit.tables.results import FLOOR, SHOWN, label
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from urbankit.tables.comparison import Line, Table
-
 
 _READING = "Mean ± sample standard deviation over pairs of seeds; best bold, second best underlined."
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import geopandas as gpd
 import numpy as np
+import pandas as pd
 
+from urbankit.analysis.neighbours import nearest
 from urbankit.report.page.geometry import outlines
 from urbankit.report.page.layers import NOT_THERE, Layer, cluster_layers, coverage_layers, shown_tasks, task_layers
 from urbankit.report.page.missing import Missing
 from urbankit.report.page.packing import pack_counts, pack_floats
-
-if TYPE_CHECKING:
-    import geopandas as gpd
-
-    from urbankit.runs.context import Subject
+from urbankit.runs.context import Subject
 
 NEAREST = 8
 
@@ -104,8 +103,6 @@ def _vectors(subject: Subject, ids: np.ndarray) -> np.ndarray:
 
 
 def _nearest(vectors: np.ndarray) -> dict[str, Any]:
-    from urbankit.analysis.neighbours import nearest
-
     regions, similarity = nearest(vectors, NEAREST)
     return {
         "number": regions.shape[1],
@@ -115,6 +112,4 @@ def _nearest(vectors: np.ndarray) -> dict[str, Any]:
 
 
 def _text(name: Any) -> str:
-    import pandas as pd
-
     return "" if pd.isna(name) else str(name)

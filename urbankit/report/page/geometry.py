@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import geopandas as gpd
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 
 from urbankit.report.page.packing import pack_counts, pack_varints
-
-if TYPE_CHECKING:
-    import geopandas as gpd
 
 GRID = 32_767
 """Steps of the grid along the longer side of the city: at 30 times the whole map's size, one is a pixel of a screen."""
@@ -27,8 +26,6 @@ def outlines(regions: gpd.GeoDataFrame) -> dict[str, Any]:
     Outer rings and holes turn in opposite directions, and a ring does not repeat its first point. Borders that regions
     share stay shared. A region too small for the grid is a triangle of one step.
     """
-    import shapely
-
     shapes = np.array([None if shape is None or shape.is_empty else shape for shape in regions.geometry], object)
     there = np.flatnonzero(shapes != None)  # noqa: E711  elementwise
     if not len(there):
@@ -49,8 +46,6 @@ def outlines(regions: gpd.GeoDataFrame) -> dict[str, Any]:
 
 def _simplified(shapes: NDArray, unit: float) -> NDArray:
     """Simplified as one coverage (Visvalingam-Whyatt), so that what neighbours share is simplified in one way."""
-    import shapely
-
     tolerance = 2 * unit
     found = shapely.coverage_simplify(shapes, tolerance)
     while shapely.get_num_coordinates(found).sum() > MOST_POINTS and tolerance < GRID / 100 * unit:

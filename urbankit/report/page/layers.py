@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from urbankit.analysis.clusters import Hierarchy
 from urbankit.analysis.coverage import observations
+from urbankit.city.city import City
 from urbankit.evaluation.out_of_sample import out_of_sample
 from urbankit.evaluation.splits import protocol_label
+from urbankit.evaluation.tasks import TaskData
 from urbankit.evaluation.transforms import LOGARITHMS
 from urbankit.report.page.packing import pack_counts, pack_floats
 from urbankit.report.scale import colour_ends
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from urbankit.city.city import City
-    from urbankit.evaluation.tasks import TaskData
 
 CLUSTERS = range(2, 9)
 NOT_THERE = 65_535
@@ -105,8 +103,6 @@ def task_layers(task: Shown, predictions: pd.DataFrame | None, region_ids: NDArr
 
 def cluster_layers(vectors: NDArray[np.float32]) -> Iterator[Layer]:
     """Ward's clusters of the embeddings, for each number of them, numbered as in the figures."""
-    from urbankit.analysis.clusters import Hierarchy
-
     for k, labels in Hierarchy.of(vectors).nested(CLUSTERS).items():
         yield {
             "group": "Clusters of the embeddings",

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from urbankit.runs.folder import Run
+import yaml
+
+from urbankit.runs.folder import Run
 
 
 class RawRecipe:
     """`text` is `recipe.yaml`; keys are looked up without a check of what else it says."""
 
     def __init__(self, text: str) -> None:
-        import yaml
-
         self.text = text
         found = yaml.safe_load(text)
         self._tree: dict[str, Any] = found if isinstance(found, dict) else {}

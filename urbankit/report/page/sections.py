@@ -6,17 +6,15 @@ import base64
 import json
 from collections.abc import Iterator
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from urbankit.city.city import City
+from urbankit.city.report import PrepareReport
 from urbankit.evaluation.splits import protocol_label
+from urbankit.report.figures import Figures
 from urbankit.report.page.markup import bullets, code, details, pairs, paragraph, section, table, wide
 from urbankit.report.page.recipe import RawRecipe
-
-if TYPE_CHECKING:
-    from urbankit.city.city import City
-    from urbankit.city.report import PrepareReport
-    from urbankit.report.figures import Figures
-    from urbankit.runs.folder import Run
+from urbankit.runs.folder import Run
 
 
 def head(title: str, description: str, links: list[tuple[str, str]]) -> str:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from urbankit.city.city import City
 from urbankit.report.page.document import data_block, document, program
 from urbankit.report.page.explorer import FRAME
 from urbankit.report.page.missing import Missing
 from urbankit.report.page.sections import head, notice
 from urbankit.report.page.thumbnails import thumbnails
 from urbankit.utils.files import write_text
-
-if TYPE_CHECKING:
-    from urbankit.city.city import City
 
 MOST_BYTES = 15_000_000
 """Of a page. Images of regions get what the rest leaves of it."""

@@ -6,17 +6,16 @@ import base64
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from urbankit.city.city import City
+from urbankit.city.image_source import ImageSource
 from urbankit.report.page.packing import pack_counts
 from urbankit.report.rgb_bands import colour_bands
-
-if TYPE_CHECKING:
-    from urbankit.city.city import City
-    from urbankit.city.image_source import ImageSource
 
 
 class Size(NamedTuple):
@@ -101,8 +100,6 @@ def _estimate(sources: Iterable[ImageSource], size: Size) -> float:
 
 
 def _encoded(source: ImageSource, rows: NDArray[np.int64], size: Size) -> Iterable[str]:
-    from PIL import Image
-
     for begin in range(0, len(rows), 256):
         for pixels in natural_colours(source, source.read(rows[begin : begin + 256])):
             image = Image.fromarray(pixels)

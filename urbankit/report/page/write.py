@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from urbankit.report.figures import Figures
 from urbankit.report.page import sections
@@ -11,9 +11,7 @@ from urbankit.report.page.explorer import map_data, run_data
 from urbankit.report.page.missing import Missing
 from urbankit.report.page.recipe import RawRecipe
 from urbankit.report.page.sheet import Sheet, Written
-
-if TYPE_CHECKING:
-    from urbankit.runs.context import Subject
+from urbankit.runs.context import Subject
 
 FIGURE_BYTES = 7_000_000
 """Of all figures in the page; half of what it may have, so that there is room for the images of 2,000 regions."""
