@@ -78,7 +78,7 @@ API = {
         "urbankit.heads.base:Head",
         "urbankit.heads.base:FittedHead",
         "urbankit.methods.base:Method",
-        "urbankit.methods.base:Inputs",
+        "urbankit.methods.base:MethodInputs",
         "urbankit.captioning.captioners.base:Captioner",
     ],
 }

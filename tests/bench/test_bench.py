@@ -234,10 +234,10 @@ def wait_for(happened: Any, process: subprocess.Popen[str]) -> None:
 
 def test_a_folder_has_one_bench_at_a_time(finished, workplace, monkeypatch, tmp_path):
     from urbankit.bench import run
-    from urbankit.utils.files import locked
+    from urbankit.utils.files import file_lock
 
     monkeypatch.setattr(run, "TURN", 0.0)
-    with locked(tmp_path / "out" / ".lock"), pytest.raises(UserError, match="another bench is at work here"):
+    with file_lock(tmp_path / "out" / ".lock"), pytest.raises(UserError, match="another bench is at work here"):
         run_suite(workplace / "sound.yaml", tmp_path / "out", progress=QUIET)
 
 

@@ -19,7 +19,7 @@ from sklearn.metrics import roc_auc_score
 from urbankit import Recipe, Use, registry
 from urbankit.datasets.synthetic import write_demo
 from urbankit.pipeline.run import run
-from urbankit.runs.inputs import build_inputs, prepare_city
+from urbankit.runs.data import build_inputs, prepare_city
 from urbankit.training import checkpoint
 
 SHARE = 0.3

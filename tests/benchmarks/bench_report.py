@@ -26,7 +26,7 @@ from urbankit.city.report import PrepareReport
 from urbankit.evaluation.splits import make_split
 from urbankit.evaluation.tasks import TaskData
 from urbankit.report.page import write_report
-from urbankit.runs.context import Subject
+from urbankit.runs.context import RunContext
 from urbankit.runs.folder import Run
 from urbankit.runs.writers import write_embeddings, write_metrics, write_predictions
 from urbankit.utils.files import write_json, write_text
@@ -87,7 +87,7 @@ def measure(browser: Browser, path: Path) -> None:
     print(f"the first region chosen: {choosing:.0f} ms (reads all images)")
 
 
-def fabricate(folder: Path, side: int) -> Subject:
+def fabricate(folder: Path, side: int) -> RunContext:
     """A run that was written by the run folder's own writers, and its city in memory."""
     rng = np.random.default_rng(0)
     n = side * side
@@ -118,7 +118,7 @@ def fabricate(folder: Path, side: int) -> Subject:
     write_embeddings(folder, city, np.column_stack(surface * 16) + rng.normal(size=(n, 64)))
     write_metrics(folder, records)
     write_predictions(folder, city, pd.concat(tables, ignore_index=True))
-    return Subject(Run.open(folder), city, regions, tasks, [])
+    return RunContext(Run.open(folder), city, regions, tasks, [])
 
 
 def winding_lattice(side: int, rng: np.random.Generator) -> gpd.GeoDataFrame:

@@ -99,16 +99,16 @@ def test_killed_while_redoing_then_reverted(full: Sources, monkeypatch: pytest.M
     original = (full.folder / "poi.csv").read_bytes()
     first = full.prepare()
     full.csv("poi.csv", id=IDS[:2], shop=[7, 8])
-    from urbankit.city.prepare import parts
+    from urbankit.city.prepare import layers
 
-    table_write = parts.write_table
+    table_write = layers.write_table
 
     def killed(table: object, path: Path) -> None:
         table_write(table, path)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(parts, "write_table", killed)
+        patch.setattr(layers, "write_table", killed)
         with pytest.raises(KeyboardInterrupt):
             full.prepare()
     (full.folder / "poi.csv").write_bytes(original)
@@ -188,13 +188,12 @@ def test_a_folder_without_the_right_to_write(full: Sources, tmp_path: Path) -> N
 
 
 def test_a_full_disk_is_one_message_and_then_it_goes_on(full: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
-    from urbankit.city.prepare import parts
 
     def full_disk(table: object, path: Path) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(parts, "write_table", full_disk)
+        patch.setattr(layers, "write_table", full_disk)
         with pytest.raises(RunError, match="disk is full"):
             full.prepare()
     assert not json.loads((full.out / "manifest.json").read_text())["complete"]

@@ -13,12 +13,12 @@ import pytest
 
 from urbankit import City
 from urbankit.city.manifest import LOCK
-from urbankit.city.prepare import parts
+from urbankit.city.prepare import layers
 from urbankit.city.prepare.attach import attach_captions
 from urbankit.city.spec import Captions
 from urbankit.testing.city import GRID, N, write_grid
 from urbankit.utils.errors import UserError
-from urbankit.utils.files import locked
+from urbankit.utils.files import file_lock
 
 SPEC = Captions(file="rsi.jsonl", region="region", text="text")
 
@@ -55,14 +55,14 @@ def ended(thread: threading.Thread, results: list[Any]) -> Any:
 
 def test_captions_wait_for_a_prepare_and_are_attached_to_what_it_made(city, tmp_path, monkeypatch):
     changing, go_on = threading.Event(), threading.Event()
-    build = parts.flows_part
+    build = layers.flows_part
 
     def slow(*arguments: Any) -> Any:
         changing.set()
         go_on.wait(60)
         return build(*arguments)
 
-    monkeypatch.setattr(parts, "flows_part", slow)
+    monkeypatch.setattr(layers, "flows_part", slow)
     spec = tmp_path / "sources" / "city.yaml"
     spec.write_text(GRID.format(crs="EPSG:32618").replace(", time: time", ""))
     preparing = begun(lambda: City.prepare(spec, out=city.path))
@@ -77,7 +77,7 @@ def test_captions_wait_for_a_prepare_and_are_attached_to_what_it_made(city, tmp_
 
 
 def test_a_prepare_waits_for_captions_and_sees_them(city, tmp_path):
-    with locked(city.path / LOCK):
+    with file_lock(city.path / LOCK):
         preparing = begun(lambda: City.prepare(tmp_path / "sources" / "city.yaml", out=city.path))
         preparing[0].join(0.5)
         assert preparing[0].is_alive()
@@ -92,7 +92,7 @@ def test_who_waits_for_one_that_fails_begins_anew(city, tmp_path):
     """The first leaves no folder where none was, and so no lock that the second could have waited for."""
     spec, out = tmp_path / "sources" / "city.yaml", tmp_path / "new"
     right = spec.read_text()
-    with locked(out / LOCK):
+    with file_lock(out / LOCK):
         spec.write_text(right.replace("column: category", "").replace("category: category", "category: kind"))
         wrong = begun(lambda: City.prepare(spec, out=out))
         wrong[0].join(0.5)
@@ -108,11 +108,11 @@ def test_a_lock_that_was_removed_is_waited_for_anew(tmp_path):
     lock = tmp_path / "folder" / "lock"
 
     def waits() -> bool:
-        with locked(lock), pytest.raises(BlockingIOError), locked(lock, wait=False):
+        with file_lock(lock), pytest.raises(BlockingIOError), file_lock(lock, wait=False):
             raise AssertionError("two hold one lock")
         return lock.exists()
 
-    with locked(lock):
+    with file_lock(lock):
         waiting = begun(waits)
         waiting[0].join(0.3)
         lock.unlink()

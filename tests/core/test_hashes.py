@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from urbankit.utils import hashes
-from urbankit.utils.hashes import known_hash, known_hashes
+from urbankit.utils.hashes import cached_hash, cached_hashes
 
 READ: list[str] = []
 
@@ -35,47 +35,47 @@ def written(path: Path, text: str) -> str:
 def test_a_large_file_is_read_once_until_it_changes(tmp_path):
     path = tmp_path / "weights.safetensors"
     first = written(path, "weights of a model")
-    assert [known_hash(path) for _ in range(3)] == [first] * 3 and len(READ) == 1
+    assert [cached_hash(path) for _ in range(3)] == [first] * 3 and len(READ) == 1
     times = path.stat()
     second = written(path, "Weights of a model")
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # its size and modification time are as they were
-    assert known_hash(path) == second != first and len(READ) == 2
+    assert cached_hash(path) == second != first and len(READ) == 2
 
 
 def test_another_file_in_its_place_is_another(tmp_path):
     path, other = tmp_path / "weights.safetensors", tmp_path / "others"
     written(path, "weights of a model")
-    known_hash(path)
+    cached_hash(path)
     second = written(other, "Weights of a model")
     other.rename(path)
-    assert known_hash(path) == second
+    assert cached_hash(path) == second
 
 
 def test_what_changed_just_now_is_not_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(hashes, "SETTLED", 60.0)
     path = tmp_path / "weights.safetensors"
     written(path, "weights of a model")
-    assert known_hash(path) == known_hash(path) and len(READ) == 2
+    assert cached_hash(path) == cached_hash(path) and len(READ) == 2
 
 
 def test_small_files_are_read_each_time(tmp_path):
     digest = written(tmp_path / "a", "small")
-    assert [known_hash(tmp_path / "a") for _ in range(2)] == [digest] * 2 and len(READ) == 2
+    assert [cached_hash(tmp_path / "a") for _ in range(2)] == [digest] * 2 and len(READ) == 2
 
 
 def test_a_cache_that_cannot_be_written_is_no_fault(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("URBANKIT_CACHE", str(tmp_path / "file"))
     digest = written(tmp_path / "a", "weights of a model")
-    assert known_hash(tmp_path / "a") == digest
+    assert cached_hash(tmp_path / "a") == digest
 
 
 def test_a_damaged_note_is_made_anew(tmp_path):
     digest = written(tmp_path / "a", "weights of a model")
-    known_hash(tmp_path / "a")
+    cached_hash(tmp_path / "a")
     (note,) = (Path(os.environ["URBANKIT_CACHE"]) / "hashes").iterdir()
     note.write_text("[]")
-    assert known_hash(tmp_path / "a") == known_hash(tmp_path / "a") == digest and len(READ) == 2
+    assert cached_hash(tmp_path / "a") == cached_hash(tmp_path / "a") == digest and len(READ) == 2
 
 
 def test_the_cache_of_the_hub_names_a_file_by_its_hash(tmp_path):
@@ -84,7 +84,7 @@ def test_the_cache_of_the_hub_names_a_file_by_its_hash(tmp_path):
     written(blob, "weights of a model")
     linked.parent.mkdir(parents=True)
     linked.symlink_to(blob)
-    assert known_hash(linked) == digest and not READ
+    assert cached_hash(linked) == digest and not READ
 
 
 def test_a_download_is_known_until_it_is_modified(tmp_path):
@@ -92,11 +92,11 @@ def test_a_download_is_known_until_it_is_modified(tmp_path):
     digest = written(path, "weights of a model")
     note = tmp_path / ".cache" / "huggingface" / "download" / "model.safetensors.metadata"
     written(note, f"{'c' * 40}\n{digest}\n{time.time()}\n")
-    assert known_hash(path) == digest and not READ
+    assert cached_hash(path) == digest and not READ
     later = time.time() + 60
     changed = written(path, "Weights of a model")
     os.utime(path, (later, later))
-    assert known_hash(path) == changed and len(READ) == 1
+    assert cached_hash(path) == changed and len(READ) == 1
 
 
 @pytest.mark.parametrize("note", ["", "c\nd\n1e12", f"{'c' * 40}\n{'d' * 40}\n1e12\n", f"c\n{'d' * 64}\nyesterday\n"])
@@ -104,9 +104,9 @@ def test_a_note_of_something_else_is_not_believed(tmp_path, note):
     path = tmp_path / "model.safetensors"
     digest = written(path, "weights of a model")
     written(tmp_path / ".cache" / "huggingface" / "download" / "model.safetensors.metadata", note)
-    assert known_hash(path) == digest
+    assert cached_hash(path) == digest
 
 
 def test_several_at_a_time_are_in_their_order(tmp_path):
     digests = [written(tmp_path / name, f"shard {name} of a model") for name in "abcdefg"]
-    assert known_hashes([tmp_path / name for name in "abcdefg"]) == digests
+    assert cached_hashes([tmp_path / name for name in "abcdefg"]) == digests

@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from urbankit.datasets.synthetic.air import air
 from urbankit.datasets.synthetic.story import BUILDING_M, tell
-from urbankit.evaluation.raw_features import raw_inputs
+from urbankit.evaluation.raw_features import build_raw_features
 from urbankit.evaluation.splits import make_split
 from urbankit.registry.component import Use
 
@@ -29,7 +29,7 @@ def raw(town) -> np.ndarray:
         modalities={name: Use(name=use) for name, use in (("rsi", "vit"), ("svi", "vit"), ("text", "text"))},
         views={name: Use(name=name) for name in ("poi", "mobility", "distance")},
     )
-    return raw_inputs(town, recipe).filled(np.arange(town.n_regions))
+    return build_raw_features(town, recipe).filled(np.arange(town.n_regions))
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from urbankit.evaluation.raw_features import RawInputs
+from urbankit.evaluation.raw_features import RawFeatures
 from urbankit.evaluation.tasks import make_task
 
 
@@ -23,4 +23,4 @@ def small() -> SimpleNamespace:
     values[:20, 5] = np.nan
     y[:10] = np.nan
     tasks = {"y": make_task("y", "regression", y, transform="standard"), "c": make_task("c", "classification", c)}
-    return SimpleNamespace(xy=xy, raw=RawInputs(values, tuple("abcdef")), tasks=tasks)
+    return SimpleNamespace(xy=xy, raw=RawFeatures(values, tuple("abcdef")), tasks=tasks)

@@ -8,7 +8,7 @@ from sklearn.linear_model import Ridge
 
 from urbankit.evaluation import floors as module
 from urbankit.evaluation.floors import ALPHAS, FLOORS, evaluate_floors
-from urbankit.evaluation.raw_features import RawInputs
+from urbankit.evaluation.raw_features import RawFeatures
 from urbankit.evaluation.splits import make_split
 from urbankit.evaluation.tasks import make_task
 from urbankit.utils.errors import UserError
@@ -93,7 +93,7 @@ def test_results_are_kept_by_content(small: SimpleNamespace, monkeypatch: pytest
 
 def test_missing_inputs_are_the_training_median_with_one_flag_for_columns_missing_together() -> None:
     values = np.array([[1.0, 2, np.nan], [3, 4, np.nan], [np.nan, np.nan, np.nan], [5, 60, np.nan]])
-    filled = RawInputs(values, ("a", "b", "c")).filled(np.array([0, 1]))
+    filled = RawFeatures(values, ("a", "b", "c")).filled(np.array([0, 1]))
     assert filled.shape == (4, 5)
     np.testing.assert_array_equal(filled[:, :3], [[1, 2, 0], [3, 4, 0], [2, 3, 0], [5, 60, 0]])
     flags = {tuple(column) for column in filled[:, 3:].T}
@@ -107,7 +107,7 @@ def test_a_training_part_of_one_class(few_trees: None) -> None:
     from urbankit.evaluation.splits import Split
 
     split = Split(np.arange(36), np.arange(36, 48), np.arange(48, 60))
-    raw = RawInputs(rng.normal(size=(60, 3)), tuple("abc"))
+    raw = RawFeatures(rng.normal(size=(60, 3)), tuple("abc"))
     results = evaluate_floors({"c": task}, raw, xy, {("spatial", 0): split}, list(FLOORS))
     assert (results.predictions["prediction"] == 0).all()
 
@@ -118,7 +118,7 @@ def test_a_logarithm_is_the_floors_own_choice(few_trees: None) -> None:
     values = {"straight": 20 + x @ [3.0, 1, 0], "exponential": np.expm1(5 + x @ [0.8, 0.4, 0])}
     tasks = {name: make_task(name, "regression", y, transform="log") for name, y in values.items()}
     split = {("random", 0): make_split("random", x[:, :2], 0)}
-    results = evaluate_floors(tasks, RawInputs(x, tuple("abc")), x[:, :2], split, ["raw-ridge"])
+    results = evaluate_floors(tasks, RawFeatures(x, tuple("abc")), x[:, :2], split, ["raw-ridge"])
     r2 = {record["task"]: record["value"] for record in results.records if record["metric"] == "r2"}
     assert r2["straight"] > 0.999 and r2["exponential"] > 0.99
 

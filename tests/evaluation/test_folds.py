@@ -14,7 +14,7 @@ from sklearn.model_selection import KFold
 
 from urbankit.evaluation import floors as floors_module
 from urbankit.evaluation.folds import check_folds, evaluate_fold_floors, evaluate_folds, make_folds
-from urbankit.evaluation.raw_features import RawInputs
+from urbankit.evaluation.raw_features import RawFeatures
 from urbankit.evaluation.tasks import make_task
 from urbankit.recipe.schema import Folds
 from urbankit.utils.errors import UserError
@@ -170,7 +170,7 @@ def test_too_few_labels_for_the_folds_is_told_of_every_task() -> None:
 
 def test_raw_inputs_without_a_column_leave_the_ridge_its_mean() -> None:
     task = make_task("y", "regression", np.arange(20.0))
-    raw = RawInputs(np.full((20, 1), np.nan), ("nothing",))
+    raw = RawFeatures(np.full((20, 1), np.nan), ("nothing",))
     scored = evaluate_fold_floors({"y": task}, raw, np.zeros((20, 2)), ["mean", "raw-ridge"], Folds(), [0])
     mean, ridge = (values(scored, f"floor:{floor}", "y", 0) for floor in ("mean", "raw-ridge"))
     assert ridge == pytest.approx(mean)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from urbankit.evaluation.raw_features import principal_components, raw_inputs
+from urbankit.evaluation.raw_features import build_raw_features, principal_components
 from urbankit.registry.component import Use
 
 
@@ -60,7 +60,7 @@ def column(raw, name: str) -> np.ndarray:
 
 def test_a_recipe_without_sources_leaves_the_place_and_area() -> None:
     city = SmallCity()
-    raw = raw_inputs(city, recipe({"location": {"name": "geoclip"}}))
+    raw = build_raw_features(city, recipe({"location": {"name": "geoclip"}}))
     assert raw.names == ("x", "y", "log area")
     np.testing.assert_allclose(raw.values[:, 2], np.log(city.area_km2))
 
@@ -68,7 +68,7 @@ def test_a_recipe_without_sources_leaves_the_place_and_area() -> None:
 def test_points_of_interest_as_a_view_or_a_modality() -> None:
     city = SmallCity()
     for used in (recipe(views={"function": {"name": "poi"}}), recipe({"poi": {"name": "poi_counts"}})):
-        raw = raw_inputs(city, used)
+        raw = build_raw_features(city, used)
         there = city.poi_present
         np.testing.assert_allclose(column(raw, "poi:school")[there], np.log1p(city.counts[there, 1]))
         assert np.isnan(column(raw, "poi:total")[5])
@@ -76,7 +76,9 @@ def test_points_of_interest_as_a_view_or_a_modality() -> None:
 
 def test_points_of_interest_in_another_form_are_among_the_inputs_in_that_form() -> None:
     city = SmallCity()
-    raw = raw_inputs(city, recipe({"poi": {"name": "poi_counts"}, "root": {"name": "poi_counts", "form": "root"}}))
+    raw = build_raw_features(
+        city, recipe({"poi": {"name": "poi_counts"}, "root": {"name": "poi_counts", "form": "root"}})
+    )
     there = city.poi_present
     np.testing.assert_allclose(column(raw, "root feature 2")[there], np.sqrt(city.counts[there, 1]))
     assert not any(name.startswith("poi feature") for name in raw.names)
@@ -84,7 +86,7 @@ def test_points_of_interest_in_another_form_are_among_the_inputs_in_that_form() 
 
 def test_band_statistics_are_over_valid_pixels_and_averaged_over_a_regions_images() -> None:
     city = SmallCity()
-    raw = raw_inputs(city, recipe({"rsi": {"name": "vit"}}))
+    raw = build_raw_features(city, recipe({"rsi": {"name": "vit"}}))
     assert not any(name.startswith("svi") for name in raw.names)
     of_region_2 = city.pixels[[2, 3, 4], 1].astype(float)
     expected = {
@@ -101,7 +103,7 @@ def test_band_statistics_are_over_valid_pixels_and_averaged_over_a_regions_image
 
 
 def test_another_name_for_an_image_source_or_table() -> None:
-    raw = raw_inputs(
+    raw = build_raw_features(
         SmallCity(), recipe({"sky": {"name": "image_stats", "source": "svi"}, "census": {"name": "table"}})
     )
     assert "svi band 1 mean" in raw.names and "rsi band 1 mean" not in raw.names
@@ -110,7 +112,7 @@ def test_another_name_for_an_image_source_or_table() -> None:
 
 def test_flows_as_principal_components_and_totals() -> None:
     city = SmallCity()
-    raw = raw_inputs(city, recipe(views={"mobility": {"name": "mobility"}}))
+    raw = build_raw_features(city, recipe(views={"mobility": {"name": "mobility"}}))
     np.testing.assert_allclose(column(raw, "flow in total"), np.log1p(city.matrix.sum(axis=0)))
     np.testing.assert_allclose(column(raw, "flow within"), np.log1p(np.diag(city.matrix)))
     logs = np.log1p(city.matrix)
@@ -125,7 +127,7 @@ def test_principal_components_of_an_empty_or_tiny_matrix() -> None:
 
 @pytest.mark.parametrize("encoder", ["text", "words"])
 def test_captions_as_tf_idf_and_missing_where_there_is_none(encoder: str) -> None:
-    raw = raw_inputs(SmallCity(), recipe({"told": {"name": encoder}}))
+    raw = build_raw_features(SmallCity(), recipe({"told": {"name": encoder}}))
     park = column(raw, "rsi caption 'park'")
     assert park[0] > 0 and park[3] > 0
     assert np.isnan(park[[1, 2, *range(4, 12)]]).all()
@@ -136,7 +138,7 @@ def test_captions_of_one_source_are_those_the_recipe_reads_and_bring_no_images()
     city = SmallCity()
     city.caption_sources = ["rsi", "svi"]
     one = recipe({"text": {"name": "text", "source": "svi"}, "words": {"name": "words", "source": "svi"}})
-    assert {name.split()[0] for name in raw_inputs(city, one).names if "caption" in name} == {"svi"}
-    assert not any("band" in name for name in raw_inputs(city, one).names)
+    assert {name.split()[0] for name in build_raw_features(city, one).names if "caption" in name} == {"svi"}
+    assert not any("band" in name for name in build_raw_features(city, one).names)
     both = recipe({"text": {"name": "text"}, "words": {"name": "words", "source": "svi"}})
-    assert {name.split()[0] for name in raw_inputs(city, both).names if "caption" in name} == {"rsi", "svi"}
+    assert {name.split()[0] for name in build_raw_features(city, both).names if "caption" in name} == {"rsi", "svi"}

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from urbankit import registry
-from urbankit.methods.base import Inputs
+from urbankit.methods.base import MethodInputs
 from urbankit.methods.losses import two_way_info_nce
 from urbankit.registry.component import Use
 from urbankit.utils.errors import UserError
@@ -25,7 +25,9 @@ def built(city, modalities=MODALITIES, views=VIEWS, **params):
     torch.manual_seed(0)
     graphs = {name: registry.create("view", Use(name=name)).build(city) for name in views}
     small = {"dim": 16, "graph_encoder": {"name": "vgae", "latent": 8}, "subgraph_encoder": {"name": "gcn", "out": 8}}
-    method = registry.create("method", Use(name="urbanmmcl", **(small | params)), Inputs(city, modalities, graphs))
+    method = registry.create(
+        "method", Use(name="urbanmmcl", **(small | params)), MethodInputs(city, modalities, graphs)
+    )
     method.prepare()
     return method
 
@@ -163,7 +165,7 @@ def test_modalities_and_views_may_have_any_name(tiny_city, everyone):
     graph = registry.create("view", Use(name="distance")).build(tiny_city)
     modalities = {"type": Use(name="coordinates"), "values": Use(name="poi_counts")}
     method = registry.create(
-        "method", Use(name="urbanmmcl", dim=16), Inputs(tiny_city, modalities, {"train": graph, "half": graph})
+        "method", Use(name="urbanmmcl", dim=16), MethodInputs(tiny_city, modalities, {"train": graph, "half": graph})
     )
     method.prepare()
     assert torch.isfinite(method.train().loss(everyone)["total"])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from urbankit import Recipe, registry
-from urbankit.methods.base import Inputs
+from urbankit.methods.base import MethodInputs
 from urbankit.methods.urbanmmcl.view_groups import ViewGroup, ViewGroups
 from urbankit.registry.component import Use
 from urbankit.utils.errors import UserError
@@ -29,7 +29,7 @@ def built(city, **params):
     small = {"dim": 8, "graph_encoder": {"name": "vgae", "latent": 8}, "subgraph_encoder": {"name": "gcn", "out": 8}}
     modalities = {"poi": Use(name="poi_counts"), "coordinates": Use(name="coordinates")}
     use = Use(name="urbanmmcl", **(small | {"view_groups": GROUP} | params))
-    method = registry.create("method", use, Inputs(city, modalities, views))
+    method = registry.create("method", use, MethodInputs(city, modalities, views))
     method.prepare()
     return method
 

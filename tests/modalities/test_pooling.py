@@ -18,7 +18,7 @@ from urbankit.modalities.pooling import RegionEncoder
 from urbankit.modalities.table import Table
 from urbankit.modalities.text import Text
 from urbankit.modalities.vit import ViT
-from urbankit.utils.prefetch import ahead
+from urbankit.utils.prefetch import prefetch
 
 
 def svi(city: FakeCity, **params: object) -> ViT:
@@ -134,7 +134,7 @@ def test_a_failing_read_is_raised_where_it_is_due(city: FakeCity, monkeypatch: p
 
 def test_ahead_keeps_the_order_and_reads_only_one_step_ahead() -> None:
     started = []
-    results = ahead(lambda i: started.append(i) or i * i, range(20))
+    results = prefetch(lambda i: started.append(i) or i * i, range(20))
     assert next(results) == 0
     assert len(started) <= 2
     assert list(results) == [i * i for i in range(1, 20)]

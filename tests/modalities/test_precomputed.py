@@ -23,7 +23,7 @@ from urbankit.modalities.cache.files import Features, write_features
 from urbankit.modalities.pooling import RegionEncoder
 from urbankit.modalities.precomputed import Precomputed
 from urbankit.utils.errors import UserError
-from urbankit.utils.hashes import known_hashes
+from urbankit.utils.hashes import cached_hashes
 
 IDS = [f"{i:02d}" for i in range(12)]
 VALUES = np.random.default_rng(0).normal(size=(12, 3)).round(3)
@@ -273,15 +273,15 @@ def test_what_it_reads_is_told_by_content(twelve: City, tmp_path: Path, form: st
         facts = {"files": ["a.parquet"], "complete": True, "width": 3, "city_hash": twelve.content_hash}
         (path / "manifest.json").write_text(json.dumps(facts))
     params = Precomputed.Params(file=path)
-    before = known_hashes(Precomputed.reads(params, twelve))
-    assert before == known_hashes(Precomputed.reads(params, twelve)) and len(before[0]) == 64
+    before = cached_hashes(Precomputed.reads(params, twelve))
+    assert before == cached_hashes(Precomputed.reads(params, twelve)) and len(before[0]) == 64
     if form == "csv":
         table(VALUES + 1).to_csv(path, index=False)
     elif form == "raster":
         changed.write_text("<PAMDataset><Metadata><MDI key='a'>b</MDI></Metadata></PAMDataset>")
     else:
         write_features(changed, Features(IDS, np.arange(12), VALUES + 1))
-    assert known_hashes(Precomputed.reads(params, twelve)) != before
+    assert cached_hashes(Precomputed.reads(params, twelve)) != before
 
 
 def test_nodata_said_beside_a_raster_counts_after_it_was_read(twelve: City, tmp_path: Path) -> None:

@@ -18,9 +18,9 @@ from urbankit.city.report import PrepareReport
 from urbankit.evaluation.splits import make_split
 from urbankit.evaluation.tasks import TaskData, load_task
 from urbankit.recipe import Recipe
-from urbankit.runs.context import Subject
+from urbankit.runs.context import RunContext
 from urbankit.runs.folder import Run
-from urbankit.runs.writers import write_embeddings, write_history, write_metrics, write_predictions, write_surroundings
+from urbankit.runs.writers import write_embeddings, write_history, write_metrics, write_predictions, write_walks
 from urbankit.utils.files import write_json, write_text
 
 AWKWARD = ["<script>alert(1)</script>", "a $b$ \\frac{1}", "_hidden", "工业区", "سوق", "x" * 90, "two\nlines"]
@@ -105,10 +105,10 @@ def write_run(
     return Run.open(folder), found
 
 
-def subject(folder: Path, city: Any, tasks: Mapping[str, str], **settings: Any) -> Subject:
+def subject(folder: Path, city: Any, tasks: Mapping[str, str], **settings: Any) -> RunContext:
     """What figures are drawn of."""
     run, found = write_run(folder, city, tasks, **settings)
-    return Subject(run, city, city.regions, found)
+    return RunContext(run, city, city.regions, found)
 
 
 def _write_walk(folder: Path, city: Any) -> None:
@@ -116,4 +116,4 @@ def _write_walk(folder: Path, city: Any) -> None:
     nodes = pd.DataFrame({"region_id": ids, "visits": range(1, len(ids) + 1)})
     edges = pd.DataFrame({"region_id": ids[:-1], "target": ids[1:], "weight": 0.5})
     table = pd.concat([nodes, edges], ignore_index=True).assign(view="distance", root=ids[0])
-    write_surroundings(folder, table)
+    write_walks(folder, table)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import scipy.sparse
 
-from urbankit.runs.context import Subject
+from urbankit.runs.context import RunContext
 from urbankit.runs.folder import Run
 
 
@@ -45,5 +45,5 @@ class Source(SimpleNamespace):
         return len(self.region)
 
 
-def subject_of(run: Run, city: SimpleNamespace) -> Subject:
-    return Subject.of(run, furnished(city))
+def subject_of(run: Run, city: SimpleNamespace) -> RunContext:
+    return RunContext.of(run, furnished(city))

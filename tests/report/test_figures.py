@@ -18,15 +18,15 @@ from urbankit.report.figures import Figures, draw_all
 from urbankit.report.figures.cases import _values
 from urbankit.report.figures.classes import confusion
 from urbankit.report.figures.clusters import node_clusters
-from urbankit.report.figures.context import Material
+from urbankit.report.figures.context import FigureContext
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.figures.lookalikes import find_cases
 from urbankit.report.figures.mosaic import from_above
 from urbankit.report.figures.projection import project
 from urbankit.report.maps import RegionMap, round_length
 from urbankit.report.scale import Scale
-from urbankit.report.style import ABSENT, DOUBLE, Drawing, compact, new_figure, save, shown, style
-from urbankit.runs.context import Subject
+from urbankit.report.style import ABSENT, DOUBLE, Drawing, compact, new_figure, save, shorten, style
+from urbankit.runs.context import RunContext
 from urbankit.runs.folder import Run
 from urbankit.utils.files import write_json
 
@@ -37,9 +37,9 @@ def names(figures: Figures) -> list[str]:
     return [drawing.png.stem for drawing in figures.drawn]
 
 
-def draw(one: Subject, *kinds: str) -> dict[str, str]:
+def draw(one: RunContext, *kinds: str) -> dict[str, str]:
     """Captions by name of some kinds of figures alone."""
-    material = Material(one)
+    material = FigureContext(one)
     with style():
         drawn = [
             drawing
@@ -54,7 +54,7 @@ def test_every_figure_is_drawn_as_png_and_pdf_at_most_two_columns_wide(tmp_path:
     figures = draw_all(subject(tmp_path, make_city(64), BOTH))
     assert names(figures) == [
         "map-density", "predictions", "residuals-density", "classes-use", "embeddings", "views", "clusters", "cases",
-        "surroundings", "coverage", "losses-pretrain", "losses-finetune",
+        "walks", "coverage", "losses-pretrain", "losses-finetune",
     ]  # fmt: skip
     assert figures.left_out == []
     for drawing in figures.drawn:
@@ -114,14 +114,14 @@ def test_a_city_that_is_gone_leaves_what_the_run_wrote(tmp_path: Path) -> None:
     whole = subject(tmp_path, make_city(30), BOTH)
     whole.city, whole.tasks = None, []
     figures = draw_all(whole)
-    assert names(figures) == ["embeddings", "clusters", "surroundings", "losses-pretrain", "losses-finetune"]
+    assert names(figures) == ["embeddings", "clusters", "walks", "losses-pretrain", "losses-finetune"]
     assert "No maps of coverage: the run's city cannot be had any more." in figures.left_out
 
 
 def test_a_figure_that_fails_takes_nothing_with_it_and_old_ones_go(tmp_path: Path, monkeypatch) -> None:
     from urbankit.report.figures import coverage
 
-    def fail(material: Material) -> None:
+    def fail(material: FigureContext) -> None:
         raise ZeroDivisionError("by zero")
 
     monkeypatch.setattr(coverage, "draw", fail)
@@ -143,7 +143,7 @@ def test_a_figure_that_fails_takes_nothing_with_it_and_old_ones_go(tmp_path: Pat
 
 def test_ten_thousand_regions_are_sampled_and_their_maps_small(tmp_path: Path) -> None:
     began = time.process_time()
-    material = Material(subject(tmp_path, make_city(10_000), {"density": "log"}))
+    material = FigureContext(subject(tmp_path, make_city(10_000), {"density": "log"}))
     drawn = draw(material.subject, "targets", "clusters")
     assert time.process_time() - began < 120
     assert all((material.folder / f"{name}.pdf").stat().st_size < 5e6 for name in drawn)
@@ -179,7 +179,7 @@ def test_cases_beside_other_runs(tmp_path: Path) -> None:
     figures = draw_all(one, others)
     assert "cases" in names(figures)
     assert figures.left_out == ["No case study: beside elsewhere, which is of another city or has no predictions."]
-    material = Material(one, others)
+    material = FigureContext(one, others)
     values = _values(material, material.tasks[0], [3, 4])
     assert list(values) == ["truth", "prediction", "best floor", "no-text"]
 
@@ -193,7 +193,7 @@ def test_predictions_that_are_not_finite(tmp_path: Path) -> None:
 
 
 def test_cases_that_are_found_look_alike_and_differ(tmp_path: Path) -> None:
-    material = Material(subject(tmp_path, make_city(100), {"density": "standard"}, blocks=False))
+    material = FigureContext(subject(tmp_path, make_city(100), {"density": "standard"}, blocks=False))
     rows, differing, how = find_cases(material, material.tasks)
     assert len(set(rows)) == 4 and how == "their embeddings are alike" and differing == ["density"] * 2
     y = material.tasks[0].y
@@ -274,6 +274,6 @@ def test_colours_of_values_classes_and_gaps() -> None:
 
 
 def test_names_and_numbers_are_short() -> None:
-    assert shown("a\nb\t c\x00") == "a b c" and len(shown("x" * 90)) == 28
+    assert shorten("a\nb\t c\x00") == "a b c" and len(shorten("x" * 90)) == 28
     given = (0, 0.12345, 999.99, 1234.5, 12_345, 2.5e6, -0.5)
     assert [compact(value) for value in given] == ["0", "0.123", "1,000", "1,234", "12.3k", "2.5M", "−0.5"]

@@ -14,7 +14,7 @@ from subjects import subject_of
 from urbankit.report.figures import Figures
 from urbankit.report.page import write_report
 from urbankit.report.style import Drawing
-from urbankit.runs.context import Subject
+from urbankit.runs.context import RunContext
 from urbankit.utils.files import read_json, write_json
 
 pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium to drive")
@@ -229,14 +229,14 @@ def test_what_is_folded_up_and_titles_are_text(page: Path, browser: Browser) -> 
 
 
 def test_two_runs_on_one_map(make_run, browser: Browser, tmp_path: Path) -> None:
+    from urbankit.report.page.builder import ReportPage
     from urbankit.report.page.explorer import map_data, run_data
     from urbankit.report.page.missing import Missing
-    from urbankit.report.page.sheet import Sheet
 
     run, city = make_run()
     subject = subject_of(run, city)
     runs = [run_data(subject, name, Missing()) for name in ("first", "second")]
-    sheet = Sheet("two", "", Missing())
+    sheet = ReportPage("two", "", Missing())
     sheet.add_map(lambda: map_data(subject.regions, runs))
     path = sheet.write(tmp_path / "two.html", city).path
     browser.errors.clear()
@@ -251,7 +251,7 @@ def test_a_page_without_a_map(make_run, browser: Browser) -> None:
     run, _ = make_run()
     (run.path / "embeddings.parquet").unlink()
     write_json(run.path / "manifest.json", read_json(run.path / "manifest.json") | {"status": "failed"})
-    path = write_report(Subject(run, None, None, [], ["There are no regions to draw."])).path
+    path = write_report(RunContext(run, None, None, [], ["There are no regions to draw."])).path
     browser.errors.clear()
     browser.open(path)
     assert browser.errors == [] and browser.run("document.querySelector('.notice li').textContent")

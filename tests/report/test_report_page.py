@@ -25,7 +25,7 @@ from urbankit.report.page.geometry import outlines
 from urbankit.report.page.layers import shown_tasks
 from urbankit.report.page.packing import pack_counts, pack_floats, pack_varints
 from urbankit.report.style import COLOURS, Drawing
-from urbankit.runs.context import Subject
+from urbankit.runs.context import RunContext
 from urbankit.runs.folder import Run
 from urbankit.utils.errors import UserError
 from urbankit.utils.files import read_json, write_json, write_text
@@ -111,7 +111,7 @@ def test_images_shrink_and_then_go_where_the_page_has_no_room(make_run, monkeypa
     assert "at most 1 a region" in few.notes[0] and unpack(few.payload["sources"][1]["of"]).max() == 1
     none = images.thumbnails(city, 100)
     assert none.payload["images"] == [] and "left out" in none.notes[0]
-    monkeypatch.setattr("urbankit.report.page.sheet.MOST_BYTES", 200_000)
+    monkeypatch.setattr("urbankit.report.page.builder.MOST_BYTES", 200_000)
     written = write_report(subject_of(run, city))
     assert any("left out" in sentence for sentence in written.missing) and "left out" in written.path.read_text()
 
@@ -187,7 +187,7 @@ def test_many_points_are_simplified_further(monkeypatch) -> None:
 
 def test_targets_are_taken_from_predictions_where_the_city_is_gone(make_run) -> None:
     run, _ = make_run()
-    subject = Subject(run, None, run.embeddings[["region_id", "geometry"]], [], ["The city cannot be had any more."])
+    subject = RunContext(run, None, run.embeddings[["region_id", "geometry"]], [], ["The city cannot be had any more."])
     ids = subject.regions["region_id"].to_numpy()
     density, use = shown_tasks([], run.predictions, ids)
     assert density.name == "density" and use.classes == (EVIL, "park")
@@ -217,7 +217,7 @@ def test_a_run_that_was_cut_short_gives_the_page_it_can(make_run, lost: list[str
         else:
             (run.path / name).write_bytes(b"PAR1 nonsense: [")
     for known in (city, None):
-        subject = Subject.of(Run.open(run.path), None if known is None else furnished(known))
+        subject = RunContext.of(Run.open(run.path), None if known is None else furnished(known))
         written = write_report(subject)
         page = written.path.read_text()
         assert "What is missing" in page or known is not None
@@ -234,7 +234,7 @@ def test_a_run_of_another_version(make_run) -> None:
     )
     table = pd.read_parquet(run.path / "metrics.parquet").rename(columns={"split": "protocol"})
     table.to_parquet(run.path / "metrics.parquet")
-    written = write_report(Subject.of(Run.open(run.path), furnished(city)))
+    written = write_report(RunContext.of(Run.open(run.path), furnished(city)))
     page = written.path.read_text()
     assert "capacitor" in page and any(text.startswith("No section 'Results'") for text in written.missing)
 

@@ -11,13 +11,13 @@ import pytest
 import yaml
 
 from urbankit import Run
-from urbankit.runs.context import Subject
+from urbankit.runs.context import RunContext
 from urbankit.utils.errors import UserError
 from urbankit.utils.files import read_json, write_json
 
 
 def test_the_city_is_the_one_that_was_read(finished_run: Run) -> None:
-    subject = Subject.of(finished_run)
+    subject = RunContext.of(finished_run)
     assert subject.missing == []
     assert subject.city is not None
     assert subject.city.content_hash == finished_run.manifest["city_hash"]
@@ -35,7 +35,7 @@ def test_the_embedding_is_its_blocks_side_by_side(finished_run: Run) -> None:
 def test_a_city_that_changed_is_not_taken_for_the_runs(copied_run: Path) -> None:
     manifest = read_json(copied_run / "manifest.json")
     write_json(copied_run / "manifest.json", manifest | {"city_hash": "another"})
-    subject = Subject.of(Run.open(copied_run))
+    subject = RunContext.of(Run.open(copied_run))
     assert subject.city is None
     assert subject.tasks == []
     assert len(subject.regions) == manifest["regions"]
@@ -45,10 +45,10 @@ def test_a_city_that_changed_is_not_taken_for_the_runs(copied_run: Path) -> None
 def test_a_city_that_is_gone_is_prepared_anew_where_it_can_be(copied_run: Path) -> None:
     manifest = read_json(copied_run / "manifest.json")
     write_json(copied_run / "manifest.json", manifest | {"city_folder": str(copied_run / "gone")})
-    assert Subject.of(Run.open(copied_run)).missing == []
+    assert RunContext.of(Run.open(copied_run)).missing == []
     recipe = yaml.safe_load((copied_run / "recipe.yaml").read_text())
     (copied_run / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"city": {"prepared": str(copied_run / "gone")}}))
-    subject = Subject.of(Run.open(copied_run))
+    subject = RunContext.of(Run.open(copied_run))
     assert subject.city is None
     assert len(subject.regions) == manifest["regions"]
     assert "cannot be had any more" in subject.missing[0]
@@ -59,7 +59,7 @@ def test_a_run_is_read_without_the_city_file_and_plugins_that_it_names(copied_ru
     recipe |= {"city": {"spec": str(copied_run / "gone.yaml")}, "transfer": {"from": str(copied_run / "gone")}}
     recipe["method"] = {"name": "a-plugins-own", "width": 3}
     (copied_run / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    subject = Subject.of(Run.open(copied_run))
+    subject = RunContext.of(Run.open(copied_run))
     assert subject.missing == [] and len(subject.tasks) == len(finished_run.recipe.tasks)
     command = [sys.executable, "-m", "urbankit", "report", str(copied_run), "--no-figures"]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -76,7 +76,7 @@ def test_a_run_that_was_cut_short_says_so_and_what_it_lacks(copied_run: Path) ->
     manifest = read_json(copied_run / "manifest.json")
     write_json(copied_run / "manifest.json", manifest | {"status": "running", "city_hash": "another"})
     (copied_run / "embeddings.parquet").unlink()
-    subject = Subject.of(Run.open(copied_run))
+    subject = RunContext.of(Run.open(copied_run))
     assert subject.regions is None
     assert "did not end well (status: running)" in subject.missing[0]
     assert any("embeddings.parquet" in line for line in subject.missing)

@@ -22,9 +22,9 @@ from shapely import box
 
 from urbankit import City
 from urbankit.cli.main import main
-from urbankit.modalities.cache.encode import encode
 from urbankit.modalities.cache.files import read_features, write_features
 from urbankit.modalities.cache.store import FeatureStore
+from urbankit.modalities.encode import encode
 from urbankit.modalities.pooling import RegionEncoder
 from urbankit.modalities.vit import ViT
 from urbankit.utils.errors import UserError

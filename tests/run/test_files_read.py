@@ -16,7 +16,7 @@ from urbankit.bench.store import Store
 from urbankit.bench.suite import load_plan
 from urbankit.pipeline.run import run
 from urbankit.recipe.recipe import Recipe
-from urbankit.runs.inputs import changed_files, files_read
+from urbankit.runs.data import changed_files, files_read
 from urbankit.utils.errors import UserError
 from urbankit.utils.progress import Progress
 

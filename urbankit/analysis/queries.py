@@ -13,15 +13,15 @@ from urbankit.analysis.clusters import Hierarchy, centroids
 from urbankit.analysis.neighbours import nearest
 from urbankit.city.ids import RegionIds
 from urbankit.export.tables import predictions
-from urbankit.runs.context import Subject
+from urbankit.runs.context import RunContext
 from urbankit.runs.folder import Run
-from urbankit.utils.errors import Problem, UserError, closest
+from urbankit.utils.errors import Problem, UserError, suggest
 from urbankit.utils.geometry import lonlat
 
 EXAMPLES = 3
 
 
-def neighbours(subject: Subject, region_id: str, k: int = 5, view: str | None = None) -> pd.DataFrame:
+def neighbours(subject: RunContext, region_id: str, k: int = 5, view: str | None = None) -> pd.DataFrame:
     """The region and the `k` most like it: `region_id, similarity, distance_km`, and a column a target.
 
     The region itself is the first row. `similarity` is the cosine of embeddings about their mean, or of the part of
@@ -53,7 +53,7 @@ class Clusters:
     regions: pd.DataFrame
 
 
-def clusters(subject: Subject, k: int) -> Clusters:
+def clusters(subject: RunContext, k: int) -> Clusters:
     """The regions in `k` clusters of Ward's hierarchy; fewer where embeddings are equal.
 
     Raises `UserError` for more clusters than regions.
@@ -79,7 +79,7 @@ def clusters(subject: Subject, k: int) -> Clusters:
     return Clusters(summary, pd.DataFrame({"region_id": ids.to_numpy(), "cluster": labels + 1}))
 
 
-def truths(subject: Subject) -> pd.DataFrame:
+def truths(subject: RunContext) -> pd.DataFrame:
     """A column a target of the run's tasks, one row a region: numbers, or names of classes, missing where unknown.
 
     Without the city only those that a prediction stands beside are known.
@@ -111,11 +111,11 @@ def _part(run: Run, view: str) -> NDArray[np.float32]:
         )
         raise UserError(Problem(message, run.path, key="--view"))
     if view not in parts:
-        raise UserError(Problem(f"the embedding has no part '{view}'.{closest(view, parts)}", run.path, key="--view"))
+        raise UserError(Problem(f"the embedding has no part '{view}'.{suggest(view, parts)}", run.path, key="--view"))
     return parts[view]
 
 
-def _kilometres(subject: Subject, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+def _kilometres(subject: RunContext, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     """From the centroid of the first of `rows` to each, on the WGS 84 ellipsoid."""
     places = lonlat(subject.run.embeddings.geometry.iloc[rows])
     start = np.repeat(places[:1], len(places), axis=0)

@@ -14,15 +14,15 @@ from urbankit.methods.base import Method
 
 COLUMNS = ("view", "root", "region_id", "target", "weight", "visits")
 MOST_EDGES = 1000
-"""Edges kept of one region's surroundings in one view, the heaviest."""
+"""Edges kept of one region's subgraphs in one view, the heaviest."""
 
 
-def drawn(method: Method, roots: Sequence[int], region_ids: Sequence[str], seed: int) -> pd.DataFrame:
-    """The surroundings of the regions `roots` in each view, in rows of two kinds.
+def sample_walks(method: Method, roots: Sequence[int], region_ids: Sequence[str], seed: int) -> pd.DataFrame:
+    """The subgraphs of the regions `roots` in each view, in rows of two kinds.
 
     A node: `view, root, region_id` and `visits`, how often the walk came there. An edge: `view, root, region_id,
     target` and the (learned) `weight` from the one to the other. Draws come from `seed` and leave torch's generator as
-    it was. No rows for a method without surroundings, and none of views whose regions all share the whole graph.
+    it was. No rows for a method without subgraphs, and none of views whose regions all share the whole graph.
     """
     ids = np.asarray(region_ids, dtype=object)
     parts = [pd.DataFrame(columns=list(COLUMNS))]
@@ -30,7 +30,7 @@ def drawn(method: Method, roots: Sequence[int], region_ids: Sequence[str], seed:
         device = next((p.device for p in method.parameters()), torch.device("cpu"))
         with torch.random.fork_rng(), torch.no_grad():
             torch.manual_seed(seed)
-            found = method.surroundings(torch.as_tensor(list(roots), device=device))
+            found = method.sample_subgraphs(torch.as_tensor(list(roots), device=device))
         for view, subgraphs in found.items():
             if not subgraphs.shared:
                 parts += [_table(view, subgraphs, place, ids) for place in range(subgraphs.n)]

@@ -26,7 +26,7 @@ from urbankit.report.style import (
     name_panels,
     new_figure,
     save,
-    shown,
+    shorten,
     style,
 )  # fmt: skip
 from urbankit.tables.comparison import Column, Entry, Line, Table
@@ -95,7 +95,7 @@ def _draw_bars(blocks: Sequence[Table], title: str, folder: Path, name: str) -> 
     for ax, (place, column) in zip(axes, columns.items(), strict=False):
         for index, table in enumerate(blocks):
             _bars(ax, table, place, rows, index, len(blocks))
-        ax.set_title(f"{shown(column.label, 22)}")
+        ax.set_title(f"{shorten(column.label, 22)}")
         ax.set_xlabel(f"{LABELS.get(column.metric, column.metric)} {'→' if column.higher else '←'}")
         _finish(ax, rows)
     hide_the_rest(list(axes), len(columns))
@@ -130,7 +130,7 @@ def _best(table: Table, place: int) -> float | None:
 
 
 def _finish(ax: Any, rows: Sequence[str]) -> None:
-    ax.set_yticks(range(len(rows)), [shown(row, 26) for row in rows])
+    ax.set_yticks(range(len(rows)), [shorten(row, 26) for row in rows])
     ax.set_ylim(len(rows) - 0.45, -0.55)
     ax.tick_params(axis="y", length=0, labelsize=SMALL)
     ax.xaxis.set_major_locator(MaxNLocator(4))
@@ -193,7 +193,7 @@ def _averages(
 def _marks_legend(figure: Any, blocks: Sequence[Table]) -> None:
     handles = _protocol_patches(blocks)
     for mark, column in zip(MARKERS, _main_columns(blocks[0]).values(), strict=False):
-        label = f"{shown(column.label, 20)} ({LABELS.get(column.metric, column.metric)})"
+        label = f"{shorten(column.label, 20)} ({LABELS.get(column.metric, column.metric)})"
         handles.append(Line2D([], [], marker=mark, linestyle="", color=INK, markersize=3, label=label))
     figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
 

@@ -13,19 +13,19 @@ import pandas as pd
 
 from urbankit.bench.figures import draw_tables
 from urbankit.bench.pool import Job, Outcome, work
-from urbankit.bench.store import Kept, Store, has_runs
-from urbankit.bench.suite import Cell, Plan, load_plan
+from urbankit.bench.store import Store, StoredRun, has_runs
+from urbankit.bench.suite import Plan, SuiteRun, load_plan
 from urbankit.city.city import City
 from urbankit.recipe.recipe import Recipe
+from urbankit.runs.data import prepare_city
 from urbankit.runs.folder import Run
-from urbankit.runs.inputs import prepare_city
 from urbankit.runs.records import run_results
 from urbankit.tables.comparison import Table, build_tables
 from urbankit.tables.latex import latex
 from urbankit.tables.markdown import markdown
 from urbankit.tables.records import Ground, results
 from urbankit.utils.errors import Problem, Problems, UserError, unwritable
-from urbankit.utils.files import locked, read_json, whole, write_json, write_text
+from urbankit.utils.files import atomic_path, file_lock, read_json, write_json, write_text
 from urbankit.utils.progress import Progress
 
 WRITE_EVERY = 30.0
@@ -116,7 +116,7 @@ def _turn(folder: Path) -> Iterator[IO[str]]:
     with ExitStack() as held:
         while True:
             try:
-                lock = held.enter_context(locked(folder / ".lock", wait=False))
+                lock = held.enter_context(file_lock(folder / ".lock", wait=False))
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
@@ -158,7 +158,7 @@ def _restricted(plan: Plan, cities: Mapping[tuple[str, str], City]) -> Plan:
 class _Work:
     """One thing to compute: the cells that want it, of which the first speaks for it."""
 
-    kept: Kept
+    kept: StoredRun
     kind: str
     recipe: Recipe
     row: str
@@ -187,7 +187,7 @@ class _Bench:
         self.succeeded: set[str] = set()
         self._read: dict[str, pd.DataFrame] = {}
 
-    def run(self, chosen: Sequence[Cell], at_once: int, lock: IO[str]) -> None:
+    def run(self, chosen: Sequence[SuiteRun], at_once: int, lock: IO[str]) -> None:
         """Do what the chosen cells, and their floors, lack."""
         todo = self._todo(chosen)
         wanted = {self.runs[cell].kept.key for cell in chosen}
@@ -210,7 +210,7 @@ class _Bench:
     def write(self) -> Bench:
         """Results, failures and tables of what is finished."""
         found = pd.concat(list(self._results()) or [results([], run_seed=None)], ignore_index=True)
-        with whole(self.out / "results.parquet") as temporary:
+        with atomic_path(self.out / "results.parquet") as temporary:
             found.to_parquet(temporary, index=False)
         failed = {key: failure for key, failure in (self.before | self.failures).items() if key not in self.succeeded}
         told = [*self.elsewhere, *failed.values()]
@@ -235,8 +235,8 @@ class _Bench:
             if city not in here and has_runs(self.out, city):
                 self.progress.say(f"{city}: its sources are not here, so that its runs stay and are in no table now")
 
-    def _runs(self, store: Store) -> dict[Cell, _Work]:
-        runs: dict[Cell, _Work] = {}
+    def _runs(self, store: Store) -> dict[SuiteRun, _Work]:
+        runs: dict[SuiteRun, _Work] = {}
         problems: dict[Problem, None] = {}
         for cell in self.plan.cells:
             try:
@@ -247,7 +247,7 @@ class _Bench:
             raise UserError(problems)
         return runs
 
-    def _run(self, store: Store, cell: Cell) -> _Work:
+    def _run(self, store: Store, cell: SuiteRun) -> _Work:
         city = self.cities[cell.row, cell.city]
         name = cell.city or city.name
         return _Work(store.run(cell, name, city), "run", cell.recipe, cell.row, name, cell.seed)
@@ -257,7 +257,7 @@ class _Bench:
         name = place[1] or city.name
         return _Work(store.floors(recipe, row, name, city), "floors", recipe, row, name, None)
 
-    def _ground(self, cell: Cell) -> Ground:
+    def _ground(self, cell: SuiteRun) -> Ground:
         return Ground.of(cell.recipe, self.cities[cell.row, cell.city].content_hash)
 
     def _failed_before(self) -> tuple[list[Failure], dict[str, Failure]]:
@@ -271,7 +271,7 @@ class _Bench:
         elsewhere = [failure for failure in found if failure.city in self.plan.suite.cities.keys() - here]
         return elsewhere, {failure.key: failure for failure in found if failure.key in wanted}
 
-    def _todo(self, chosen: Sequence[Cell]) -> dict[str, _Work]:
+    def _todo(self, chosen: Sequence[SuiteRun]) -> dict[str, _Work]:
         """What is not done, by key: every row's first seed, then floors, then the other seeds."""
         seeds: dict[tuple[str, str], int] = {}
         first: list[_Work] = []

@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from urbankit import registry
-from urbankit.bench.suite import Cell
+from urbankit.bench.suite import SuiteRun
 from urbankit.city.city import City
 from urbankit.pipeline.transfer.source import Source
 from urbankit.recipe.components import components
 from urbankit.recipe.recipe import Recipe
+from urbankit.runs.data import files_read
 from urbankit.runs.folder import Run
-from urbankit.runs.inputs import files_read
 from urbankit.runs.manifest import recipe_hash
 from urbankit.utils.errors import UserError
 from urbankit.utils.files import hash_json
-from urbankit.utils.hashes import known_hash
+from urbankit.utils.hashes import cached_hash
 from urbankit.utils.version import __version__
 
 IRRELEVANT = {"name", "description", "report", "city"}
@@ -30,7 +30,7 @@ IRRELEVANT = {"name", "description", "report", "city"}
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredRun:
     """A cell's run: its `key` is a hash of all that its numbers depend on, and the last part of its folder's name."""
 
     key: str
@@ -63,11 +63,11 @@ class Store:
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        self._hash = cache(known_hash)
+        self._hash = cache(cached_hash)
         self._sources: dict[Path, dict[str, Any]] = {}
         self._folders = {path.name.rsplit("-", 1)[-1]: path for path in sorted(out.glob("runs/*-*")) if path.is_dir()}
 
-    def run(self, cell: Cell, name: str, city: City) -> Kept:
+    def run(self, cell: SuiteRun, name: str, city: City) -> StoredRun:
         """The run of a cell on a city of this content; `UserError` where a run that it transfers from is no good."""
         recipe = cell.recipe.model_dump(mode="json", exclude=IRRELEVANT)
         if cell.recipe.transfer is not None:
@@ -75,15 +75,15 @@ class Store:
         key = _key({"recipe": recipe, **self._read(cell.recipe, city)})
         label = "-".join([slug(cell.row), slug(name), f"seed{cell.seed}", key])
         folder = self._folders.setdefault(key, self.out / "runs" / label)
-        return Kept(key, folder, self.out / "logs" / f"{folder.name}.log")
+        return StoredRun(key, folder, self.out / "logs" / f"{folder.name}.log")
 
-    def floors(self, recipe: Recipe, row: str, name: str, city: City) -> Kept:
+    def floors(self, recipe: Recipe, row: str, name: str, city: City) -> StoredRun:
         """The floors of a recipe, a Parquet file: they depend on inputs, tasks and splits alone."""
         seen = recipe.model_dump(mode="json", include={"modalities", "views", "tasks", "evaluation"})
         key = _key({"floors": seen, **self._read(recipe, city)})
         label = "-".join([slug(row), slug(name), key])
         found = next(iter(sorted(self.out.glob(f"floors/*-{key}.parquet"))), self.out / "floors" / f"{label}.parquet")
-        return Kept(key, found, self.out / "logs" / f"floors-{label}.log")
+        return StoredRun(key, found, self.out / "logs" / f"floors-{label}.log")
 
     def _read(self, recipe: Recipe, city: City) -> dict[str, Any]:
         """What a recipe is computed from and by: content of its city, and of files beside it where it reads any."""

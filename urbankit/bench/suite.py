@@ -21,14 +21,14 @@ from urbankit.recipe.load import change_tree, load
 from urbankit.recipe.recipe import Recipe
 from urbankit.tables.records import TRAINING, TRAINING_LABELS
 from urbankit.tables.spec import SuiteTable
-from urbankit.utils.errors import Problem, Problems, UserError, closest
+from urbankit.utils.errors import Problem, Problems, UserError, suggest
 
 OWN_CITY = ""
 """The city of a cell where the suite names none: that of the recipe."""
 
 
 @dataclass(frozen=True, eq=False)
-class Cell:
+class SuiteRun:
     """One run of a suite: a row on a city from one seed. `recipe` is resolved and without floors, which do not depend
     on seeds and are computed apart; `source` is the recipe as the suite names it."""
 
@@ -49,11 +49,11 @@ class Plan:
 
     name: str
     suite: Suite
-    cells: tuple[Cell, ...]
+    cells: tuple[SuiteRun, ...]
     floors: Mapping[tuple[str, str], Recipe]
     cities: tuple[str, ...] = ()
 
-    def only(self, rows: Iterable[str]) -> tuple[Cell, ...]:
+    def only(self, rows: Iterable[str]) -> tuple[SuiteRun, ...]:
         """The cells to run, of some rows; of all where none is named. Raises `UserError` for unknown rows."""
         chosen = list(rows)
         _raise_for_unknown("row", chosen, list(self.suite.runs), self.name)
@@ -106,7 +106,7 @@ def _raise_for_unknown(what: str, names: Iterable[str], known: list[str], suite:
     problems = Problems(f"suite {suite}")
     for name in names:
         if name not in known:
-            problems.add(f"there is no {what} '{name}'.{closest(name, known)}")
+            problems.add(f"there is no {what} '{name}'.{suggest(name, known)}")
     problems.raise_if_any()
 
 
@@ -166,7 +166,7 @@ def _names_unknown(suite: Suite, tree: Node) -> Iterator[Problem]:
         for key in ("rows", "cities", "splits", "tasks", "metrics"):
             yield from _twice(getattr(table, key), tree, (*here, key))
         if table.reference is not None and table.reference not in (table.rows or rows):
-            message = f"is no row of the table: '{table.reference}'.{closest(table.reference, table.rows or rows)}"
+            message = f"is no row of the table: '{table.reference}'.{suggest(table.reference, table.rows or rows)}"
             yield _at(tree, (*here, "reference"), message)
 
 
@@ -192,7 +192,7 @@ def _splits(recipe: Recipe) -> list[str]:
 def _unknown(what: str, given: list[str] | None, known: list[str], tree: Node, path: tuple) -> Iterator[Problem]:
     for index, name in enumerate(given or ()):
         if name not in known:
-            known_ones = closest(name, known) or " The suite names none."
+            known_ones = suggest(name, known) or " The suite names none."
             yield _at(tree, (*path, index), f"there is no {what} '{name}'.{known_ones}")
 
 
@@ -210,7 +210,7 @@ def _completed(table: SuiteTable, suite: Suite) -> SuiteTable:
     return table.model_copy(update={"rows": rows, "reference": table.reference or rows[-1]})
 
 
-def _cells(suite: Suite, recipes: Mapping[tuple[str, str], Recipe], reader: _Recipes) -> Iterator[Cell]:
+def _cells(suite: Suite, recipes: Mapping[tuple[str, str], Recipe], reader: _Recipes) -> Iterator[SuiteRun]:
     """Every row from its first seed, then from its second: a bench that is cut short has something of every row."""
     seeds = {row: spec.seeds or suite.seeds for row, spec in suite.runs.items()}
     for turn in range(max(map(len, seeds.values()))):
@@ -218,7 +218,7 @@ def _cells(suite: Suite, recipes: Mapping[tuple[str, str], Recipe], reader: _Rec
             if turn < len(seeds[row]):
                 evaluation = recipe.evaluation.model_copy(update={"floors": []})
                 seeded = recipe.model_copy(update={"seed": seeds[row][turn], "evaluation": evaluation})
-                yield Cell(row, city, seeds[row][turn], reader.source(row, city), seeded)
+                yield SuiteRun(row, city, seeds[row][turn], reader.source(row, city), seeded)
 
 
 def _floors(suite: Suite, recipes: Mapping[tuple[str, str], Recipe]) -> dict[tuple[str, str], Recipe]:

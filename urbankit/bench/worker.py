@@ -20,9 +20,9 @@ import pandas as pd
 
 from urbankit.pipeline import run as pipeline
 from urbankit.recipe.recipe import Recipe
-from urbankit.runs import inputs
+from urbankit.runs import data
 from urbankit.utils.errors import Diverged, UserError, explain
-from urbankit.utils.files import whole
+from urbankit.utils.files import atomic_path
 from urbankit.utils.progress import Progress
 
 
@@ -76,10 +76,10 @@ def run(recipe: Recipe, out: Path) -> None:
 
 def floors(recipe: Recipe, out: Path) -> None:
     """The metric records of the recipe's floors, as the Parquet file `out`."""
-    city = inputs.prepare_city(recipe)
-    tasks, splits = inputs.load_tasks(recipe, city), inputs.make_splits(recipe, city)
-    found = inputs.run_floors(recipe, city, tasks, splits, Progress())
-    with whole(out) as temporary:
+    city = data.prepare_city(recipe)
+    tasks, splits = data.load_tasks(recipe, city), data.make_splits(recipe, city)
+    found = data.run_floors(recipe, city, tasks, splits, Progress())
+    with atomic_path(out) as temporary:
         pd.DataFrame(found.records).to_parquet(temporary, index=False)
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import polars as pl
 
 from urbankit.captioning.log import Record, check_settings
-from urbankit.captioning.sources import Subjects
+from urbankit.captioning.sources import CaptionSources
 from urbankit.city.prepare.caption_check import MAX_TOKENS, CaptionCheck, check_captions
 from urbankit.utils.errors import Problem, UserError
-from urbankit.utils.files import read_json, whole, write_json
+from urbankit.utils.files import atomic_path, read_json, write_json
 
 
 @dataclass
@@ -39,7 +39,7 @@ class CaptionFiles:
 
 
 def write_captions(
-    file: Path, subjects: Subjects, region_ids: list[str], records: list[Record], settings: dict[str, Any]
+    file: Path, subjects: CaptionSources, region_ids: list[str], records: list[Record], settings: dict[str, Any]
 ) -> None:
     """Write `file`, the Parquet beside it, and last the JSON that says by which `settings` they were made."""
     said = [place for place, record in enumerate(records) if "caption" in record]
@@ -56,9 +56,9 @@ def write_captions(
         "prompt": [settings["prompt"]] * len(said),
     }
     table = pl.DataFrame(columns, schema={name: pl.Int64 if name == "tokens" else pl.String for name in columns})
-    with whole(file) as temporary:
+    with atomic_path(file) as temporary:
         table.write_ndjson(temporary)
-    with whole(file.with_suffix(".parquet")) as temporary:
+    with atomic_path(file.with_suffix(".parquet")) as temporary:
         table.write_parquet(temporary)
     unreadable = [record["skipped"] for record in records if "skipped" in record]
     write_json(file.with_suffix(".json"), {"settings": settings, "unreadable": unreadable})
@@ -83,7 +83,7 @@ def is_finished(file: Path, settings: dict[str, Any]) -> bool:
     return len(there) == 3
 
 
-def open_captions(file: Path, subjects: Subjects) -> CaptionFiles:
+def open_captions(file: Path, subjects: CaptionSources) -> CaptionFiles:
     """Finished captions, checked."""
     about = _about(file)
     table = pl.read_parquet(file.with_suffix(".parquet"))

@@ -16,14 +16,14 @@ from urbankit import registry
 from urbankit.captioning.captioners.base import Batch, Caption, Captioner
 from urbankit.captioning.log import CaptionLog, Record
 from urbankit.captioning.output import CaptionFiles, is_finished, open_captions, write_captions
-from urbankit.captioning.sources import Pixels, Subjects, choose_modalities, find_subjects
+from urbankit.captioning.sources import CaptionSources, Pixels, choose_modalities, find_sources
 from urbankit.city.city import City
 from urbankit.city.prepare.attach import attach_captions, check_attachable
 from urbankit.city.spec import Captions
 from urbankit.registry.component import Use
 from urbankit.utils.errors import Problem, RunError, UserError, unwritable
-from urbankit.utils.files import locked
-from urbankit.utils.prefetch import ahead
+from urbankit.utils.files import file_lock
+from urbankit.utils.prefetch import prefetch
 from urbankit.utils.progress import Progress
 
 SILENT_AFTER = 64
@@ -62,13 +62,13 @@ def caption_city(
     with _contained(who, f"the city '{city.name}'"):
         made = registry.create("captioner", captioner, city)
         chosen = choose_modalities(made, city, modalities)
-        subjects = [find_subjects(made, city, name, data, bands) for name in chosen]
+        subjects = [find_sources(made, city, name, data, bands) for name in chosen]
     if attach:
         for name in chosen:
             check_attachable(city, name)
     job = _Job(made, captioner.name, who, out, progress)
     try:
-        with locked(out / ".lock", wait=False):
+        with file_lock(out / ".lock", wait=False):
             files = [job.run(one, city) for one in subjects]
     except BlockingIOError:
         raise UserError(
@@ -92,7 +92,7 @@ class _Job:
     out: Path
     progress: Progress
 
-    def run(self, subjects: Subjects, city: City) -> CaptionFiles:
+    def run(self, subjects: CaptionSources, city: City) -> CaptionFiles:
         file = self.out / f"{subjects.modality}.jsonl"
         with _contained(self.who, "its settings"):
             settings = {
@@ -108,7 +108,7 @@ class _Job:
             self._make(subjects, city, file, settings)
         return open_captions(file, subjects)
 
-    def _make(self, subjects: Subjects, city: City, file: Path, settings: dict[str, Any]) -> None:
+    def _make(self, subjects: CaptionSources, city: City, file: Path, settings: dict[str, Any]) -> None:
         with CaptionLog(file.with_suffix(".partial.jsonl"), settings) as log:
             done, total = len(log.records), len(subjects)
             if done:
@@ -128,17 +128,17 @@ class _Job:
             write_captions(file, subjects, city.region_ids, log.records, settings)
             log.remove()
 
-    def _batches(self, subjects: Subjects, done: int) -> Iterator[list[Record]]:
+    def _batches(self, subjects: CaptionSources, done: int) -> Iterator[list[Record]]:
         """The records of one batch after the other: while one is captioned the next are decoded and loaded."""
         size = self.captioner.batch_size
         places = [range(start, min(start + size, len(subjects))) for start in range(done, len(subjects), size)]
         decoders = 1 if subjects.one_reader else min(_DECODERS, os.cpu_count() or 1)
         with ThreadPoolExecutor(decoders) as decode, ThreadPoolExecutor(1) as load:
-            pixels = ahead(lambda chosen: (chosen, subjects.read(chosen)), places, decoders, decode)
-            for chosen, problems, batch in ahead(partial(self._load, subjects), pixels, 1, load):
+            pixels = prefetch(lambda chosen: (chosen, subjects.read(chosen)), places, decoders, decode)
+            for chosen, problems, batch in prefetch(partial(self._load, subjects), pixels, 1, load):
                 yield self._caption(subjects, chosen, problems, batch)
 
-    def _load(self, subjects: Subjects, read: tuple[range, Pixels]) -> tuple[range, dict[int, Problem], Any]:
+    def _load(self, subjects: CaptionSources, read: tuple[range, Pixels]) -> tuple[range, dict[int, Problem], Any]:
         """The places of a batch, the pictures in it that cannot be read, and what the captioner made of the rest."""
         chosen, pixels = read
         problems = {place: one for place, one in zip(chosen, pixels, strict=False) if isinstance(one, Problem)}
@@ -150,7 +150,9 @@ class _Job:
         with _contained(self.who, _where(subjects, chosen)):
             return chosen, problems, self.captioner.load(batch)
 
-    def _caption(self, subjects: Subjects, chosen: range, problems: dict[int, Problem], batch: Any) -> list[Record]:
+    def _caption(
+        self, subjects: CaptionSources, chosen: range, problems: dict[int, Problem], batch: Any
+    ) -> list[Record]:
         captions: list[Caption] = []
         if len(problems) < len(chosen):
             with _contained(self.who, _where(subjects, chosen)):
@@ -164,7 +166,7 @@ class _Job:
         told = ({"caption": one.text, "tokens": None if one.tokens is None else int(one.tokens)} for one in captions)
         return [{"skipped": str(problems[place])} if place in problems else next(told) for place in chosen]
 
-    def _check_silence(self, log: CaptionLog, subjects: Subjects) -> None:
+    def _check_silence(self, log: CaptionLog, subjects: CaptionSources) -> None:
         """Stop where no word was said so far, and enough was asked to know that none will be."""
         made = sum("caption" in record for record in log.records)
         if made and (made >= SILENT_AFTER or len(log.records) == len(subjects)):
@@ -201,7 +203,7 @@ def _fault(made: Any, expected: int) -> str | None:
     return None
 
 
-def _where(subjects: Subjects, chosen: range) -> str:
+def _where(subjects: CaptionSources, chosen: range) -> str:
     return f"{subjects.modality} {chosen.start + 1} to {chosen.stop} of {len(subjects)}"
 
 

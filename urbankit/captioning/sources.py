@@ -18,9 +18,9 @@ from urbankit.city.io.pictures import read_picture
 from urbankit.city.prepare.attach import REGIONS
 from urbankit.city.prepare.images import patch_extent_m
 from urbankit.city.spec import MosaicImages
-from urbankit.utils.errors import Problem, UserError, closest
+from urbankit.utils.errors import Problem, UserError, suggest
 from urbankit.utils.files import hash_json
-from urbankit.utils.paths import inside
+from urbankit.utils.paths import resolve_inside
 
 # Models take pictures of 224 to about 1000 pixels; their processors shrink what is larger.
 PICTURE_SIDE, PATCH_SIDE, SMALL_SIDE = 1024, 448, 224
@@ -31,7 +31,7 @@ Pixels = list["np.ndarray | Problem"]
 
 
 @dataclass
-class Subjects:
+class CaptionSources:
     """All that is described in one modality, each once, in the order of the city.
 
     `regions` int64[n], for an image in several the first; `images` are their n ids, None where regions themselves are
@@ -75,16 +75,16 @@ def choose_modalities(captioner: Captioner, city: City, asked: list[str] | None)
     if strangers:
         raise UserError(
             [
-                Problem(f"the city '{city.name}' has no image source '{name}'.{closest(name, known)}", city.path)
+                Problem(f"the city '{city.name}' has no image source '{name}'.{suggest(name, known)}", city.path)
                 for name in strangers
             ]
         )
     return list(dict.fromkeys(asked))
 
 
-def find_subjects(
+def find_sources(
     captioner: Captioner, city: City, modality: str, data: Path | None = None, bands: Sequence[int] | None = None
-) -> Subjects:
+) -> CaptionSources:
     """What `captioner` describes of `modality`.
 
     `data` is the folder of the city's sources: its pictures and mosaics are then read anew, larger than the city keeps
@@ -118,7 +118,7 @@ def find_subjects(
         "pixels": "prepared" if data is None else "sources",
         "bands": None if bands is None else list(bands),
     }
-    return Subjects(
+    return CaptionSources(
         modality,
         source.region[rows],
         [source.image_ids[row] for row in rows],
@@ -130,11 +130,13 @@ def find_subjects(
     )
 
 
-def _regions(captioner: Captioner, city: City, modality: str) -> Subjects:
+def _regions(captioner: Captioner, city: City, modality: str) -> CaptionSources:
     told = captioner.describes()
     known = city.part_hashes(*REGIONS)
     dropped = {"of which the captioner knows nothing": int((~told).sum())} if not told.all() else {}
-    return Subjects(modality, np.flatnonzero(told), None, lambda places: [], {"regions": hash_json(known)}, dropped)
+    return CaptionSources(
+        modality, np.flatnonzero(told), None, lambda places: [], {"regions": hash_json(known)}, dropped
+    )
 
 
 def _prepared(source: ImageSource, rows: np.ndarray, colours: list[int]) -> Callable[[Sequence[int]], Pixels]:
@@ -148,7 +150,7 @@ def _pictures(source: ImageSource, rows: np.ndarray, data: Path) -> Callable[[Se
     root = os.path.realpath(data)
 
     def read_one(row: int) -> np.ndarray | Problem:
-        path = inside(data, source.files[row])
+        path = resolve_inside(data, source.files[row])
         if path is None or os.path.commonpath([root, os.path.realpath(path)]) != root:
             return Problem(f"the path '{source.files[row]}' leaves the folder {data}")
         try:
@@ -166,7 +168,7 @@ def _patches(
     names = [images.mosaic] if isinstance(images.mosaic, str) else list(images.mosaic)
     paths: list[Path] = []
     for name in names:
-        path = inside(data, name)
+        path = resolve_inside(data, name)
         if path is None or not path.is_file():
             raise UserError(Problem(f"there is no '{name}'; give the folder of the city's sources", data))
         paths.append(path)

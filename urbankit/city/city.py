@@ -15,8 +15,8 @@ import scipy.sparse
 from urbankit.city.image_source import ImageSource
 from urbankit.city.manifest import FORMAT, read_manifest
 from urbankit.city.report import PrepareReport
-from urbankit.utils.errors import Problem, UserError, closest
-from urbankit.utils.paths import explain_missing, inside
+from urbankit.utils.errors import Problem, UserError, suggest
+from urbankit.utils.paths import explain_missing, resolve_inside
 
 
 class City:
@@ -56,7 +56,7 @@ class City:
         folder = self.manifest.get("sources")
         if folder is None:
             raise UserError(Problem(f"does not say where its sources are ('{name}'); prepare it again", self.path))
-        path = inside(Path(folder), name)
+        path = resolve_inside(Path(folder), name)
         if path is None:
             raise UserError(f"the path '{name}' leaves the folder of the city's sources, {folder}; put the file in it")
         if not path.is_file():
@@ -207,7 +207,7 @@ class City:
     def _part(self, kind: str, name: str, what: str) -> dict[str, Any]:
         if f"{kind}.{name}" not in self._parts:
             known = self._names(kind)
-            hint = closest(name, known) if known else f" It has no {what}."
+            hint = suggest(name, known) if known else f" It has no {what}."
             raise UserError(Problem(f"the city '{self.name}' has no {what} '{name}'.{hint}", self.path))
         return self._parts[f"{kind}.{name}"]
 

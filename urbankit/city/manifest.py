@@ -13,7 +13,7 @@ LOCK = ".lock"
 """Held while a city is prepared or captions are attached to it."""
 
 
-def in_order(entries: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def sort_parts(entries: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Parts as manifest and report have them: by kind, then as they come."""
     order = ["regions", "images", "captions", "poi", "flows", "tables", "targets"]
     return {key: entries[key] for key in sorted(entries, key=lambda key: order.index(key.split(".", 1)[0]))}

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from urbankit.utils.files import read_json, write_json
-from urbankit.utils.text import some
+from urbankit.utils.text import list_some
 
 
 @dataclass
@@ -55,7 +55,7 @@ class PrepareReport:
             for note in source.notes:
                 yield source.key, note
         if self.without_modality:
-            yield "regions", f"regions with no modality but their location: {some(self.without_modality)}"
+            yield "regions", f"regions with no modality but their location: {list_some(self.without_modality)}"
 
     def coverage(self) -> list[tuple[str, str, int, float]]:
         """`(kind, name, regions, share)` of every modality, view source and target."""

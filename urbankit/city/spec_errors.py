@@ -8,7 +8,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from urbankit.config.yaml import dotted
-from urbankit.utils.errors import Problem, closest
+from urbankit.utils.errors import Problem, suggest
 
 
 def problems_of(
@@ -35,7 +35,7 @@ def problems_of(
 def _message(mistake: dict[str, Any], model: type[BaseModel] | None) -> str:
     kind, location = mistake["type"], mistake["loc"]
     if kind == "extra_forbidden":
-        return "unknown key." + closest(str(location[-1]), model.model_fields if model else ())
+        return "unknown key." + suggest(str(location[-1]), model.model_fields if model else ())
     if kind == "missing":
         return "is missing"
     if kind == "string_pattern_mismatch":

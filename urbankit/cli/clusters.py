@@ -22,16 +22,16 @@ def clusters(
     """
     from urbankit.analysis import queries as answers
     from urbankit.cli.output import figure, plain_json, print_json, print_table, units, warn, with_units
-    from urbankit.runs.context import Subject
+    from urbankit.runs.context import RunContext
     from urbankit.runs.folder import Run
-    from urbankit.utils.files import whole
+    from urbankit.utils.files import atomic_path
 
     opened = Run.open(run)
     opened.vectors  # noqa: B018  a run without embeddings says so before its city is looked for
-    subject = Subject.of(opened, prepare=False)
+    subject = RunContext.of(opened, prepare=False)
     found = answers.clusters(subject, k)
     if out is not None:
-        with whole(out) as temporary:
+        with atomic_path(out) as temporary:
             found.regions.to_csv(temporary, index=False, encoding="utf-8", lineterminator="\n")
     if as_json:
         members = found.regions.groupby("cluster")["region_id"].apply(list)

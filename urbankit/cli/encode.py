@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from urbankit.utils.errors import suggest
+
 if TYPE_CHECKING:
     from urbankit.recipe import Recipe
     from urbankit.registry.component import Use
@@ -58,10 +60,10 @@ def encode(
     from urbankit.city.city import City
     from urbankit.cli.output import console
     from urbankit.cli.use import component_use
-    from urbankit.modalities.cache.encode import encode as encode_observations
+    from urbankit.modalities.encode import encode as encode_observations
     from urbankit.modalities.pooling import RegionEncoder
     from urbankit.recipe import Recipe
-    from urbankit.runs.inputs import prepare_city
+    from urbankit.runs.data import prepare_city
     from urbankit.utils.device import encoder_precision, pick_device
     from urbankit.utils.errors import Problem, UserError
     from urbankit.utils.progress import Progress
@@ -100,8 +102,8 @@ def encode(
 
 def _use_of(recipe: Recipe, modality: str) -> Use:
     """The encoder that a recipe has for the modality."""
-    from urbankit.utils.errors import UserError, closest
+    from urbankit.utils.errors import UserError
 
     if modality not in recipe.modalities:
-        raise UserError(f"the recipe has no modality '{modality}'.{closest(modality, recipe.modalities)}")
+        raise UserError(f"the recipe has no modality '{modality}'.{suggest(modality, recipe.modalities)}")
     return recipe.modalities[modality]

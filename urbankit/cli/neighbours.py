@@ -24,12 +24,12 @@ def neighbours(
     """
     from urbankit.analysis import queries as answers
     from urbankit.cli.output import figure, plain_json, print_json, print_table, units, warn, with_units
-    from urbankit.runs.context import Subject
+    from urbankit.runs.context import RunContext
     from urbankit.runs.folder import Run
 
     opened = Run.open(run)
     opened.vectors  # noqa: B018  a run without embeddings says so before its city is looked for
-    subject = Subject.of(opened, prepare=False)
+    subject = RunContext.of(opened, prepare=False)
     table = answers.neighbours(subject, region, k, view)
     if as_json:
         rows = [plain_json(row) for row in table.to_dict("records")]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from urbankit.runs.context import Subject
+    from urbankit.runs.context import RunContext
 
 
 def console() -> Console:
@@ -50,12 +50,12 @@ def figure(value: Any) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))
 
 
-def units(subject: Subject) -> dict[str, str]:
+def units(subject: RunContext) -> dict[str, str]:
     """The unit of each target that has one."""
     return {task.name: task.unit for task in subject.tasks if task.unit}
 
 
-def with_units(columns: Iterable[str], subject: Subject) -> list[str]:
+def with_units(columns: Iterable[str], subject: RunContext) -> list[str]:
     """Names of columns, those of targets with their unit."""
     known = units(subject)
     return [f"{name} ({known[name]})" if name in known else str(name) for name in columns]

@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from urbankit.report.page import Written
-    from urbankit.runs.context import Subject
+    from urbankit.runs.context import RunContext
     from urbankit.runs.folder import Run
 
 
@@ -55,12 +55,12 @@ def report(
 def _one(path: Path, out: Path | None, figures: bool, beside: list[Path]) -> Written:
     from urbankit.report import write_report
     from urbankit.report.card import write_card
-    from urbankit.runs.context import Subject
+    from urbankit.runs.context import RunContext
     from urbankit.runs.folder import Run
     from urbankit.utils.progress import Progress
 
     with Progress() as progress:
-        subject = Subject.of(Run.open(path), progress=progress)
+        subject = RunContext.of(Run.open(path), progress=progress)
         if figures:
             _draw(subject, [Run.open(other) for other in beside])
         if subject.city is not None and subject.run.manifest.get("status") == "done":
@@ -68,7 +68,7 @@ def _one(path: Path, out: Path | None, figures: bool, beside: list[Path]) -> Wri
         return write_report(subject, out)
 
 
-def _draw(subject: Subject, others: list[Run]) -> None:
+def _draw(subject: RunContext, others: list[Run]) -> None:
     """Draw the figures anew; those of an earlier drawing stay where the city, which most of them need, is gone."""
     from urbankit.report import draw_all
 

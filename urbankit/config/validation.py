@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from urbankit.config.tree import Node
 from urbankit.registry.component import Use
-from urbankit.utils.errors import Problem, closest
+from urbankit.utils.errors import Problem, suggest
 
 
 def explain(error: ValidationError, model: type[BaseModel], node: Node, path: tuple = ()) -> Iterator[Problem]:
@@ -29,7 +29,7 @@ def _message(fault: Any, model: type[BaseModel], loc: tuple, place: Node) -> str
     owner = _model_at(model, loc[:-1]) if loc else model
     if kind == "extra_forbidden":
         known = list(owner.model_fields) if owner else []
-        return "unknown key." + (closest(str(loc[-1]), known) or " It takes no parameters.")
+        return "unknown key." + (suggest(str(loc[-1]), known) or " It takes no parameters.")
     if kind == "missing":
         described = owner.model_fields[loc[-1]].description if owner and loc[-1] in owner.model_fields else None
         return "is missing." + (f" {described}" if described else "")
@@ -42,7 +42,7 @@ def _message(fault: Any, model: type[BaseModel], loc: tuple, place: Node) -> str
     message = fault["msg"].split(", unable to")[0].replace("Input should", "should")
     near = ""
     if kind == "literal_error" and isinstance(given, str):
-        near = closest(given, [part.strip("'") for part in fault["ctx"]["expected"].replace(" or ", ", ").split(", ")])
+        near = suggest(given, [part.strip("'") for part in fault["ctx"]["expected"].replace(" or ", ", ").split(", ")])
         near = near if "Did you mean" in near else ""
     return f"{message}, not {_short(given)}{'.' if near else ''}{near}"
 

@@ -19,12 +19,12 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.utils.class_weight import compute_sample_weight
 
 from urbankit.evaluation.metrics import score
-from urbankit.evaluation.raw_features import RawInputs
+from urbankit.evaluation.raw_features import RawFeatures
 from urbankit.evaluation.splits import Split
 from urbankit.evaluation.tasks import Scored, TaskData
 from urbankit.evaluation.transforms import LOGARITHMS, TargetTransform
-from urbankit.utils.errors import UserError, closest
-from urbankit.utils.files import cache_folder, hash_json, whole
+from urbankit.utils.errors import UserError, suggest
+from urbankit.utils.files import atomic_path, cache_folder, hash_json
 from urbankit.utils.progress import Progress
 
 NEIGHBOURS = 5
@@ -43,7 +43,7 @@ _VERSION = 7
 
 def evaluate_floors(
     tasks: Mapping[str, TaskData],
-    raw: RawInputs,
+    raw: RawFeatures,
     xy: NDArray[np.float64],
     splits: Mapping[tuple[str, int], Split],
     floors: Sequence[str],
@@ -56,7 +56,7 @@ def evaluate_floors(
     """
     for floor in floors:
         if floor not in FLOORS:
-            raise UserError(f"unknown floor '{floor}'.{closest(floor, FLOORS)}")
+            raise UserError(f"unknown floor '{floor}'.{suggest(floor, FLOORS)}")
     scored = []
     progress = Progress(quiet=True) if progress is None else progress
     digests = {"raw": _digest(raw.values), "xy": _digest(xy)}
@@ -78,7 +78,7 @@ def evaluate_floors(
 class Inputs:
     """What floors predict from on one split of all regions."""
 
-    raw: RawInputs
+    raw: RawFeatures
     xy: NDArray[np.float64]
     split: Split
 
@@ -229,7 +229,7 @@ def _kept(floor: str, case: Case, digests: Mapping[str, str]) -> NDArray:
     if path.is_file():
         return np.load(path, allow_pickle=False)
     prediction = FLOORS[floor](case)
-    with whole(path) as temporary:
+    with atomic_path(path) as temporary:
         np.save(temporary, prediction, allow_pickle=False)
     return prediction
 

@@ -22,7 +22,7 @@ from sklearn.linear_model import Ridge, RidgeCV
 
 from urbankit.evaluation.floors import ALPHAS, Candidate, Case, Inputs, location, mean, regression_forest
 from urbankit.evaluation.metrics import clustering, regression
-from urbankit.evaluation.raw_features import RawInputs
+from urbankit.evaluation.raw_features import RawFeatures
 from urbankit.evaluation.splits import FOLDS, Split
 from urbankit.evaluation.tasks import Scored, TaskData
 from urbankit.recipe.schema import Folds
@@ -50,7 +50,7 @@ def evaluate_folds(
 
 def evaluate_fold_floors(
     tasks: Mapping[str, TaskData],
-    raw: RawInputs,
+    raw: RawFeatures,
     xy: NDArray[np.float64],
     floors: Sequence[str],
     folds: Folds,

@@ -31,7 +31,7 @@ class UsesModalitiesAndViews(Protocol):
 
 
 @dataclass(frozen=True)
-class RawInputs:
+class RawFeatures:
     """A table of inputs: `values` float64 [N, F], NaN where a region lacks the source, and its F column `names`."""
 
     values: NDArray[np.float64]
@@ -49,7 +49,7 @@ class RawInputs:
         return np.hstack([np.where(missing, median, self.values), patterns.astype(np.float64)])
 
 
-def raw_inputs(city: City, recipe: UsesModalitiesAndViews) -> RawInputs:
+def build_raw_features(city: City, recipe: UsesModalitiesAndViews) -> RawFeatures:
     """The inputs the recipe's modalities and views are made of, without any learning.
 
     Points of interest (log(1 + count) of each category) where the recipe uses them; of flows the leading principal
@@ -77,7 +77,9 @@ def raw_inputs(city: City, recipe: UsesModalitiesAndViews) -> RawInputs:
     blocks += [_captions(city, source) for source in city.caption_sources if captions & {source, None}]
     blocks += [_table(city, table) for table in city.tables if table in read]
     blocks += [_features(city, name, use) for name, use in modalities.items() if not _read_above(use)]
-    return RawInputs(np.hstack([values for values, _ in blocks]), tuple(name for _, names in blocks for name in names))
+    return RawFeatures(
+        np.hstack([values for values, _ in blocks]), tuple(name for _, names in blocks for name in names)
+    )
 
 
 # Encoders whose `source` is one of captions, by default all of them.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from urbankit.export.tables import Contents
-from urbankit.utils.files import whole
+from urbankit.utils.files import atomic_path
 from urbankit.utils.geometry import lonlat
 
 
@@ -17,6 +17,6 @@ def write(contents: Contents, paths: Sequence[Path], resolution: float | None) -
     [path] = paths
     place = pd.DataFrame(lonlat(contents.frame.geometry).round(7), columns=["lon", "lat"])
     table = pd.concat([contents.frame[["region_id"]], place, contents.frame[contents.columns]], axis=1)
-    with whole(path) as temporary:
+    with atomic_path(path) as temporary:
         table.to_csv(temporary, index=False, encoding="utf-8", lineterminator="\n")
     return []

@@ -17,8 +17,8 @@ from urbankit.export import csv_table, geopackage, geoparquet, geotiff, numpy_ar
 from urbankit.export.record import Record
 from urbankit.export.tables import Contents, embeddings, predictions
 from urbankit.runs.folder import Run
-from urbankit.utils.errors import Problem, Problems, UserError, closest, unwritable
-from urbankit.utils.files import locked
+from urbankit.utils.errors import Problem, Problems, UserError, suggest, unwritable
+from urbankit.utils.files import file_lock
 
 WHAT: dict[str, Callable[[Run], Contents]] = {"embeddings": embeddings, "predictions": predictions}
 
@@ -87,7 +87,7 @@ def _unfinished(folder: Path) -> Iterator[Path]:
     """
     existed, unfinished = folder.exists(), folder / UNFINISHED
     try:
-        with locked(unfinished / "lock"):
+        with file_lock(unfinished / "lock"):
             try:
                 for left in set(unfinished.iterdir()) - {unfinished / "lock"}:
                     left.unlink()
@@ -135,7 +135,7 @@ def _chosen(given: str | Sequence[str], known: list[str], kind: str, key: str) -
     problems = Problems()
     for name in names:
         if name not in known:
-            problems.add(f"'{name}' is not {kind}.{closest(name, known)}", key=key)
+            problems.add(f"'{name}' is not {kind}.{suggest(name, known)}", key=key)
     if not names:
         problems.add(f"names nothing; known: {', '.join(known)}", key=key)
     problems.raise_if_any()

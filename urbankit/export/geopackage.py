@@ -7,7 +7,7 @@ from pathlib import Path
 
 from urbankit.export.tables import Contents
 from urbankit.utils.errors import UserError
-from urbankit.utils.files import whole
+from urbankit.utils.files import atomic_path
 
 MOST_COLUMNS = 1998
 """SQLite holds 2,000 columns a table; a GeoPackage needs one for the key and one for the geometry."""
@@ -21,7 +21,7 @@ def write(contents: Contents, paths: Sequence[Path], resolution: float | None) -
             f"{len(contents.columns):,} columns are more than a GeoPackage holds ({MOST_COLUMNS - 1:,}); "
             "use --to geoparquet"
         )
-    with whole(path) as temporary:
+    with atomic_path(path) as temporary:
         temporary.unlink()  # GDAL creates a data set where there is no file, and refuses an empty one
         contents.frame.to_file(temporary, driver="GPKG", layer=contents.what, engine="pyogrio")
     return []

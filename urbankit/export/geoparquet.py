@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from urbankit.export.tables import Contents
-from urbankit.utils.files import whole
+from urbankit.utils.files import atomic_path
 
 
 def write(contents: Contents, paths: Sequence[Path], resolution: float | None) -> list[str]:
     """One row a region, geometry as WKB with its CRS."""
     [path] = paths
-    with whole(path) as temporary:
+    with atomic_path(path) as temporary:
         contents.frame.to_parquet(temporary, index=False)
     return []

@@ -20,9 +20,9 @@ from rasterio.windows import Window
 
 from urbankit.export.tables import Contents
 from urbankit.utils.errors import UserError
-from urbankit.utils.files import whole
+from urbankit.utils.files import atomic_path
 from urbankit.utils.geometry import side_m, unit
-from urbankit.utils.text import some
+from urbankit.utils.text import list_some
 
 MAX_BYTES = 4_000_000_000
 """Of all bands before compression, which is what a reader has to hold."""
@@ -51,7 +51,7 @@ def write(contents: Contents, paths: Sequence[Path], resolution: float | None) -
     values = np.vstack([contents.numbers(), np.full((1, len(contents.columns)), np.nan)]).astype(np.float32)
     columns = np.ascontiguousarray(values.T)
     has_cells: NDArray[np.bool_] = np.zeros(len(values), bool)
-    with whole(path) as temporary, rasterio.open(temporary, "w", **grid.profile(len(contents.columns))) as raster:
+    with atomic_path(path) as temporary, rasterio.open(temporary, "w", **grid.profile(len(contents.columns))) as raster:
         raster.update_tags(**_tags(contents, metres))
         for band, name in enumerate(contents.columns, start=1):
             raster.set_band_description(band, name)
@@ -165,7 +165,7 @@ def _without_cells(contents: Contents, has_cells: NDArray[np.bool_]) -> list[str
     lost = np.flatnonzero(~has_cells)
     if not len(lost):
         return []
-    names = some(contents.region_ids[i] for i in lost)
+    names = list_some(contents.region_ids[i] for i in lost)
     return [
         f"regions that no cell's centre lies in, so that the raster lacks them: {names}; a finer --resolution helps"
     ]

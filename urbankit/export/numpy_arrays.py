@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from urbankit.export.tables import Contents
-from urbankit.utils.files import whole, write_json
+from urbankit.utils.files import atomic_path, write_json
 
 
 def write(contents: Contents, paths: Sequence[Path], resolution: float | None) -> list[str]:
     """`.npy` [N, C], and in `.json` its `region_ids`, `columns` and the names of the codes of `classes`."""
     array, names = paths
-    with whole(array) as temporary, temporary.open("wb") as stream:
+    with atomic_path(array) as temporary, temporary.open("wb") as stream:
         np.save(stream, contents.numbers(), allow_pickle=False)
     described = {
         **contents.facts,

@@ -1,4 +1,4 @@
-"""The whole view as everybody's surroundings: the ablation without random walks."""
+"""The whole view as everybody's subgraphs: the ablation without random walks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a subgraph component is: it draws the surroundings of regions; and the readout of what was drawn."""
+"""What a subgraph component is: it draws the subgraphs of regions; and the readout of what was drawn."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Readout = Literal["mean", "root", "mean+root"]
 
 @dataclass(frozen=True)
 class Subgraphs:
-    """The surroundings of B roots, side by side in one graph of M nodes.
+    """The subgraphs of B roots, side by side in one graph of M nodes.
 
     Node m stands for region `node[m]` (int64 [M]); `root` (int64 [B]) are the nodes of the roots themselves. All
-    surroundings have the same number of nodes, `graph.width`: those not `used` (bool [M]) fill up, have no edges and
+    subgraphs have the same number of nodes, `graph.width`: those not `used` (bool [M]) fill up, have no edges and
     count for nothing. Where `shared` all roots have the whole graph. Gradients flow through the weights of `graph`.
     """
 
@@ -46,7 +46,7 @@ class SubgraphSampler(Component, ABC):
     def sample(
         self, graph: Graph, weight: Tensor, roots: Tensor, generator: torch.Generator | None = None
     ) -> Subgraphs:
-        """The surroundings of `roots` (int64 [B]) in a view with (learned) weights [E] on the view's edges.
+        """The subgraphs around `roots` (int64 [B]) in a view with (learned) weights [E] on the view's edges.
 
         Random draws come from `generator`, torch's global one by default.
         """

@@ -20,7 +20,7 @@ from urbankit.views.base import ViewGraph
 
 
 @dataclass(frozen=True)
-class Inputs:
+class MethodInputs:
     """What a method builds itself from: the city, the recipe's modalities and the views built of the city.
 
     `modalities` and `views` hold only what the city can serve; what a recipe names and the city lacks is left out
@@ -68,7 +68,7 @@ class Method(Component, nn.Module, ABC):
     region_state: ClassVar[tuple[str, ...]] = ()
     """Buffers that hold something of each region; `prepare` fills them, and another city does not take them over."""
 
-    def __init__(self, params: Component.Params, inputs: Inputs) -> None:
+    def __init__(self, params: Component.Params, inputs: MethodInputs) -> None:
         nn.Module.__init__(self)
         self.params, self.inputs = params, inputs
 
@@ -87,7 +87,7 @@ class Method(Component, nn.Module, ABC):
     def prepare(self) -> None:
         """Called before pre-training, and after it with the kept state: fill buffers, keep what will not change."""
 
-    def surroundings(self, regions: Tensor) -> dict[str, Subgraphs]:
+    def sample_subgraphs(self, regions: Tensor) -> dict[str, Subgraphs]:
         """For figures alone: what the method draws around `regions` (int64 [B]) in each view; none by default."""
         return {}
 

@@ -7,7 +7,7 @@ from typing import Literal, TypeVar
 import numpy as np
 from scipy import sparse
 
-Form = Literal["log", "root", "count"]
+CountTransform = Literal["log", "root", "count"]
 
 DESCRIPTION = (
     "`log` is log(1 + count), `root` the square root, by which the spread of a Poisson count is the same at every "
@@ -18,7 +18,7 @@ DESCRIPTION = (
 Counts = TypeVar("Counts", np.ndarray, sparse.csr_array)
 
 
-def in_form(counts: Counts, form: Form) -> Counts:
+def transform_counts(counts: Counts, form: CountTransform) -> Counts:
     """Counts of at least 0, an array or a sparse matrix of any shape, in `form`; 0 stays 0 in each."""
     if form == "count":
         return counts

@@ -10,7 +10,7 @@ from scipy import sparse
 from sklearn.decomposition import TruncatedSVD
 
 from urbankit.city.city import City
-from urbankit.modalities.count_transform import DESCRIPTION, Form, in_form
+from urbankit.modalities.count_transform import DESCRIPTION, CountTransform, transform_counts
 from urbankit.modalities.features import FeatureEncoder, FeatureParams
 
 
@@ -24,7 +24,7 @@ class FlowProfile(FeatureEncoder):
         components: int = Field(
             16, ge=0, description="Principal components of the rows and columns together; 0 keeps the totals alone."
         )
-        form: Form = Field("log", description=f"Form of flows and totals. {DESCRIPTION}")
+        form: CountTransform = Field("log", description=f"Form of flows and totals. {DESCRIPTION}")
         per_area: bool = Field(False, description="Also the totals for each km² of the region, as logarithms.")
 
     @classmethod
@@ -48,7 +48,7 @@ class FlowProfile(FeatureEncoder):
         return values[region], region
 
 
-def flow_profile(flows: sparse.csr_array, components: int, form: Form = "log") -> np.ndarray:
+def flow_profile(flows: sparse.csr_array, components: int, form: CountTransform = "log") -> np.ndarray:
     """The profile of every region: float64[N, components + 5].
 
     The columns are the principal components (singular vectors times singular values) of [L, Lᵀ], where L, N by N and
@@ -59,7 +59,7 @@ def flow_profile(flows: sparse.csr_array, components: int, form: Form = "log") -
     within = flows.diagonal()
     between = sparse.csr_array(flows - sparse.dia_array((within[None], [0]), shape=flows.shape))
     between.eliminate_zeros()
-    formed = in_form(between, form)
+    formed = transform_counts(between, form)
     both = sparse.csr_array(sparse.hstack([formed, formed.T]))
     k = min(components, n - 1)
     parts = []
@@ -72,4 +72,4 @@ def flow_profile(flows: sparse.csr_array, components: int, form: Form = "log") -
         between.sum(axis=0),
         *(np.diff(m.indptr) for m in (between, between.tocsc())),
     ]
-    return np.hstack([*parts, in_form(np.column_stack(totals).astype(np.float64), form)])
+    return np.hstack([*parts, transform_counts(np.column_stack(totals).astype(np.float64), form)])

@@ -11,9 +11,9 @@ from pydantic import Field
 from urbankit.city.city import City, ImageSource
 from urbankit.modalities.cache.store import FeatureStore
 from urbankit.modalities.features import FeatureEncoder, FeatureParams
-from urbankit.utils.errors import closest
+from urbankit.utils.errors import suggest
 from urbankit.utils.files import hash_json
-from urbankit.utils.prefetch import ahead
+from urbankit.utils.prefetch import prefetch
 
 PERCENTILES = (5, 25, 50, 75, 95)
 
@@ -31,7 +31,7 @@ class ImageStats(FeatureEncoder):
     def requires(cls, params: Any, city: City, modality: str) -> str | None:
         name = params.source or modality
         known = city.image_sources
-        return None if name in known else f"the city has no image source '{name}'.{closest(name, known)}"
+        return None if name in known else f"the city has no image source '{name}'.{suggest(name, known)}"
 
     def features(self, city: City) -> tuple[np.ndarray, np.ndarray]:
         images = city.images(self.params.source or self.modality)
@@ -45,7 +45,7 @@ def all_image_stats(images: ImageSource, chunk: int = 64) -> np.ndarray:
     if kept is None:
         n = len(images.region)
         pieces = [np.arange(begin, min(begin + chunk, n)) for begin in range(0, n, chunk)]
-        parts = [image_stats(pixels) for pixels in ahead(images.read, pieces)]
+        parts = [image_stats(pixels) for pixels in prefetch(images.read, pieces)]
         kept = {"stats": torch.from_numpy(np.vstack([np.zeros((0, images.bands * 10), np.float32), *parts]))}
         store.put(key, kept)
     return kept["stats"].numpy()

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from urbankit.city.city import City
-from urbankit.modalities.count_transform import DESCRIPTION, Form, in_form
+from urbankit.modalities.count_transform import DESCRIPTION, CountTransform, transform_counts
 from urbankit.modalities.features import FeatureEncoder, FeatureParams
 
 
@@ -16,7 +16,7 @@ class PoiCounts(FeatureEncoder):
     """The count of every category, standardised over the regions; regions without a row of counts are absent."""
 
     class Params(FeatureParams):
-        form: Form = Field("log", description=DESCRIPTION)
+        form: CountTransform = Field("log", description=DESCRIPTION)
 
     @classmethod
     def requires(cls, params: Any, city: City, modality: str) -> str | None:
@@ -25,7 +25,7 @@ class PoiCounts(FeatureEncoder):
     def features(self, city: City) -> tuple[np.ndarray, np.ndarray]:
         counts, _ = city.poi_counts()
         region = np.flatnonzero(city.poi_present)
-        return in_form(counts[region].toarray().astype(np.float64), self.params.form), region
+        return transform_counts(counts[region].toarray().astype(np.float64), self.params.form), region
 
     def names(self, city: City) -> list[str]:
         return city.poi_counts()[1]

@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from urbankit.modalities.base import Batch, ModalityEncoder, hash_arrays, move, part
 from urbankit.modalities.cache.store import FeatureStore
 from urbankit.utils.files import hash_json
-from urbankit.utils.prefetch import ahead, background
+from urbankit.utils.prefetch import in_background, prefetch
 from urbankit.utils.progress import Progress, Stage
 
 
@@ -92,7 +92,7 @@ class RegionEncoder:
         """
         if self._kept is None or not self.encoder.frozen:
             choice = self._choose(regions, max_observations, generator, augment)
-            self._coming = (_key(regions, max_observations, augment), background(self._read, choice))
+            self._coming = (_key(regions, max_observations, augment), in_background(self._read, choice))
 
     def keep(
         self,
@@ -157,7 +157,7 @@ class RegionEncoder:
         training = encoder.training
         encoder.eval()
         try:
-            for rows, batch in zip(chunks, ahead(self._pinned, chunks), strict=True):
+            for rows, batch in zip(chunks, prefetch(self._pinned, chunks), strict=True):
                 with _autocast(device, precision):
                     x = encoder(move(batch, device))
                 yield rows, x
@@ -257,7 +257,7 @@ class RegionEncoder:
             for begin, end in pieces:
                 yield begin, end, checkpoint(self._forward, choice, begin, end, use_reentrant=False)
         else:
-            batches = ahead(lambda piece: self._load(choice, *piece), pieces)
+            batches = prefetch(lambda piece: self._load(choice, *piece), pieces)
             for (begin, end), batch in zip(pieces, batches, strict=True):
                 yield begin, end, encoder(move(batch, encoder.device))
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from urbankit.city.city import City
 from urbankit.modalities.features import FeatureEncoder, FeatureParams
-from urbankit.utils.errors import Problems, closest
+from urbankit.utils.errors import Problems, suggest
 
 
 class Table(FeatureEncoder):
@@ -22,7 +22,7 @@ class Table(FeatureEncoder):
     @classmethod
     def requires(cls, params: Any, city: City, modality: str) -> str | None:
         name = params.table or modality
-        return None if name in city.tables else f"the city has no table '{name}'.{closest(name, city.tables)}"
+        return None if name in city.tables else f"the city has no table '{name}'.{suggest(name, city.tables)}"
 
     def features(self, city: City) -> tuple[np.ndarray, np.ndarray]:
         values, columns = city.table(self.params.table or self.modality)
@@ -38,6 +38,6 @@ class Table(FeatureEncoder):
         problems = Problems()
         for name in self.params.columns:
             if name not in columns:
-                problems.add(f"no column '{name}'.{closest(name, columns)}", key=f"modalities.{self.modality}.columns")
+                problems.add(f"no column '{name}'.{suggest(name, columns)}", key=f"modalities.{self.modality}.columns")
         problems.raise_if_any()
         return [columns.index(name) for name in self.params.columns]

@@ -19,7 +19,7 @@ from urbankit.modalities.pretrained import tokenizer as tokens
 from urbankit.modalities.pretrained.backbone import TransformerEncoder, TransformerParams
 from urbankit.modalities.pretrained.checkpoints import checkpoint_folder, load_tokenizer
 from urbankit.modalities.pretrained.language import Pooling, load_language
-from urbankit.utils.errors import closest
+from urbankit.utils.errors import suggest
 
 
 class Text(TransformerEncoder):
@@ -101,7 +101,7 @@ class Text(TransformerEncoder):
     def requires(cls, params: Any, city: City, modality: str) -> str | None:
         known = city.caption_sources
         if params.source is not None and params.source not in known:
-            return f"the city has no captions of '{params.source}'.{closest(params.source, known)}"
+            return f"the city has no captions of '{params.source}'.{suggest(params.source, known)}"
         return None if known else "the city has no captions"
 
     def observations(self, of: str | None = None) -> np.ndarray:

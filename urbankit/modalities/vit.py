@@ -24,7 +24,7 @@ from urbankit.modalities.pretrained.vision import (
     normalised_states,
     vector_and_states,
 )
-from urbankit.utils.errors import closest
+from urbankit.utils.errors import suggest
 from urbankit.utils.files import hash_json
 
 UNPREPARED = (
@@ -123,7 +123,7 @@ class ViT(TransformerEncoder):
     @classmethod
     def requires(cls, params: Any, city: City, modality: str) -> str | None:
         name, known = params.source or modality, city.image_sources
-        return None if name in known else f"the city has no image source '{name}'.{closest(name, known)}"
+        return None if name in known else f"the city has no image source '{name}'.{suggest(name, known)}"
 
     def observations(self, of: str | None = None) -> np.ndarray:
         return np.asarray(self.images.region)

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from urbankit import registry
-from urbankit.utils.errors import Problems, UserError, closest
+from urbankit.utils.errors import Problems, UserError, suggest
 from urbankit.utils.version import __version__
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -96,7 +96,7 @@ def _checked(name: str, kind: str) -> tuple[Kind, str]:
     """The kind and the component's name; all that is wrong with either is said at once."""
     problems = Problems()
     if kind not in KINDS:
-        problems.add(f"unknown kind '{kind}'.{closest(kind, KINDS)}", key="--kind")
+        problems.add(f"unknown kind '{kind}'.{suggest(kind, KINDS)}", key="--kind")
     component = _component(name)
     # What PEP 503 allows of a distribution's name and Python of a module's, and `--set a.b=c` of a component's.
     if not re.fullmatch(r"[a-z](_?[a-z0-9]+)*", component):

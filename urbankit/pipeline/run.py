@@ -21,18 +21,17 @@ from urbankit.evaluation.folds import check_folds, evaluate_folds
 from urbankit.evaluation.splits import Split
 from urbankit.evaluation.tasks import Scored, TaskData
 from urbankit.graph.engine import select_engine
-from urbankit.methods.base import Inputs, Method
+from urbankit.methods.base import Method, MethodInputs
 from urbankit.modalities.base import ModalityEncoder
-from urbankit.pipeline import outputs
+from urbankit.pipeline import results
 from urbankit.pipeline.transfer.floors import carried_floors
 from urbankit.pipeline.transfer.source import Source
-from urbankit.pipeline.transfer.weights import take_over
+from urbankit.pipeline.transfer.weights import transfer_weights
 from urbankit.pipeline.transfer.zero_shot import ZeroShot
 from urbankit.recipe.recipe import Recipe
 from urbankit.recipe.transfer_schema import Transfer
 from urbankit.report.check import check_report
-from urbankit.runs.folder import Run
-from urbankit.runs.inputs import (
+from urbankit.runs.data import (
     build_inputs,
     changed_files,
     files_read,
@@ -41,6 +40,7 @@ from urbankit.runs.inputs import (
     prepare_city,
     run_floors,
 )
+from urbankit.runs.folder import Run
 from urbankit.runs.manifest import new_manifest
 from urbankit.runs.writers import write_embeddings
 from urbankit.training.finetune import Finetuned, check_parts, finetune, updated_parts
@@ -135,10 +135,10 @@ class _Run:
         with self._stage("embed"):
             method.freeze(updated_parts(method, self.recipe.finetune))
             embeddings = self._embed(method)
-            outputs.write_walks(self.folder, self.city, method, self.recipe)
+            results.draw_walks(self.folder, self.city, method, self.recipe)
         with self._stage("finetune"):
-            results = self._finetune(method, embeddings, tasks, splits, zero_shot)
-            history += [row for result in results.values() for row in result.history]
+            finetuned = self._finetune(method, embeddings, tasks, splits, zero_shot)
+            history += [row for result in finetuned.values() for row in result.history]
         with self._stage("probe"):
             probed = self._probe(embeddings, tasks)
         with self._stage("floors"):
@@ -148,14 +148,14 @@ class _Run:
                 floors = Scored.joined([floors, carried])
         with self._stage("report"):
             scored = zero_shot.scored if zero_shot else tasks
-            predicted = Scored.joined([outputs.score(self.recipe.method.name, scored, splits, results), probed])
-            outputs.write_results(self.folder, self.city, predicted, floors, history)
-            outputs.write_weights_of_blocks(self.folder, results, method.block_names)
+            predicted = Scored.joined([results.score(self.recipe.method.name, scored, splits, finetuned), probed])
+            results.write_results(self.folder, self.city, predicted, floors, history)
+            results.write_weights_of_blocks(self.folder, finetuned, method.block_names)
             if self.recipe.report.figures:
-                outputs.draw_figures(self.folder, self.city)
+                results.draw_figures(self.folder, self.city)
         self._end("done")
         self.finished = True
-        outputs.write_pages(self.folder, self.city, self.progress)
+        results.write_pages(self.folder, self.city, self.progress)
 
     def _end(self, status: str) -> None:
         self.manifest["status"] = status
@@ -224,7 +224,7 @@ class _Run:
 
     # The stages
 
-    def _method(self, inputs: Inputs) -> Method:
+    def _method(self, inputs: MethodInputs) -> Method:
         device = pick_device(self.recipe.device)
         torch.manual_seed(self.recipe.seed)
         method = registry.create("method", self.recipe.method, inputs).to(device)
@@ -264,7 +264,7 @@ class _Run:
         self._note([f"modality {encoder.modality}: {note}" for encoder in encoders for note in encoder.notes])
 
     def _transfer(
-        self, method: Method, inputs: Inputs, tasks: dict[str, TaskData], wanted: Transfer
+        self, method: Method, inputs: MethodInputs, tasks: dict[str, TaskData], wanted: Transfer
     ) -> ZeroShot | None:
         """Take weights of the source run over; where they are all kept, what heads are fitted to instead of labels."""
         source = Source(wanted.source)
@@ -274,7 +274,7 @@ class _Run:
                 f"{self.folder}: the source run {source.run.path} has changed since this run began. Start anew in "
                 "another --out."
             )
-        self._note(take_over(method, inputs, self.recipe, source))
+        self._note(transfer_weights(method, inputs, self.recipe, source))
         if wanted.graph == "new":
             return None
         zero_shot = ZeroShot.of(source, self.recipe, tasks, self.progress)
@@ -318,7 +318,7 @@ class _Run:
         heads = {name: self.recipe.tasks[name].head for name in tasks}
         settings = self.recipe.finetune
         pretrained = trained_state(method)
-        results = {}
+        finetuned = {}
         for (protocol, seed), split in splits.items():
             name = f"finetune {protocol} {seed}"
             done = self.checkpoints / "finetune" / f"{protocol}-{seed}.safetensors"
@@ -332,10 +332,10 @@ class _Run:
                     )  # fmt: skip
                 result.save(done)
                 last.unlink(missing_ok=True)
-            results[protocol, seed] = Finetuned.load(done)
-            if results[protocol, seed].record:
-                self.manifest["training"][name] = results[protocol, seed].record
-        return results if zero_shot is None else zero_shot.results(results)
+            finetuned[protocol, seed] = Finetuned.load(done)
+            if finetuned[protocol, seed].record:
+                self.manifest["training"][name] = finetuned[protocol, seed].record
+        return finetuned if zero_shot is None else zero_shot.results(finetuned)
 
     def _probe(self, embeddings: torch.Tensor, tasks: dict[str, TaskData]) -> Scored:
         if not self.folds:

@@ -15,7 +15,7 @@ from urbankit.config.validation import explain, is_model
 from urbankit.recipe.components import component_kind, may_be_path
 from urbankit.recipe.schema import RecipeSchema
 from urbankit.registry.component import Use
-from urbankit.utils.errors import Problem, Problems, UserError, closest
+from urbankit.utils.errors import Problem, Problems, UserError, suggest
 
 R = TypeVar("R", bound=RecipeSchema)
 
@@ -156,7 +156,7 @@ def _weights_of_no_task(recipe: RecipeSchema, tree: Node) -> Iterator[Problem]:
     for name in recipe.finetune.loss_weights:
         if name not in recipe.tasks:
             path = ("finetune", "loss_weights", name)
-            message = f"the recipe has no task '{name}'.{closest(name, recipe.tasks)}"
+            message = f"the recipe has no task '{name}'.{suggest(name, recipe.tasks)}"
             yield tree.deepest(path)[0].problem(message, _dotted(path))
 
 
@@ -175,7 +175,7 @@ def _transfer_mistakes(recipe: RecipeSchema, tree: Node) -> Iterator[Problem]:
     for name in wanted.modalities or ():
         if name not in recipe.modalities:
             yield problem(
-                f"the recipe has no modality '{name}'.{closest(name, recipe.modalities)}", "transfer", "modalities"
+                f"the recipe has no modality '{name}'.{suggest(name, recipe.modalities)}", "transfer", "modalities"
             )
     finetune = recipe.finetune
     frozen = finetune.paradigm == "linear_probe" or (finetune.paradigm == "finetune" and not finetune.update)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
-from urbankit.utils.errors import UserError, closest
+from urbankit.utils.errors import UserError, suggest
 
 
 def find(name: str | Path, folder: str | Path = ".") -> Path:
@@ -51,7 +51,7 @@ def _find(what: str, name: str | Path, folder: Path, shipped: Mapping[str, Path]
     shipped_path = shipped.get(Path(name).with_suffix("").as_posix() if _is_yaml(name) else str(name))
     if shipped_path is not None:
         return shipped_path
-    hint = closest(str(name), shipped).replace(" Known:", f" Shipped {what}s:")
+    hint = suggest(str(name), shipped).replace(" Known:", f" Shipped {what}s:")
     if path.is_dir():
         raise UserError(f"'{name}' is a folder; name a {what} file in it.{hint}")
     raise UserError(f"there is no {what} file '{path}' and no shipped {what} '{name}'.{hint}")

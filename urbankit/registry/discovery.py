@@ -18,7 +18,7 @@ import pluggy
 from urbankit.registry import hookspecs
 from urbankit.registry.component import NAME
 from urbankit.registry.kinds import KINDS, THIS_PROCESS, Entry
-from urbankit.utils.errors import Problem, UserError, closest
+from urbankit.utils.errors import Problem, UserError, suggest
 
 GROUP = "urbankit"
 BUILTINS = "urbankit.registry.builtins"
@@ -116,7 +116,7 @@ def _check_choice(wanted: Iterable[str], points: Iterable[metadata.EntryPoint]) 
 
 
 def _near(name: str, installed: Iterable[str]) -> str:
-    near = closest(name, installed)
+    near = suggest(name, installed)
     return near if near.startswith(" Did you mean") else ""
 
 

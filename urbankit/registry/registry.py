@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from urbankit.registry.kinds import KINDS, KNOWN_PACKAGES, THIS_PROCESS, Entry
-from urbankit.utils.errors import Problem, UserError, closest
+from urbankit.utils.errors import Problem, UserError, suggest
 
 if TYPE_CHECKING:
     from urbankit.registry.component import Use
@@ -114,7 +114,7 @@ class Registry:
 
     def entries(self, kind: str | None = None) -> list[Entry]:
         if kind is not None and kind not in KINDS:
-            raise UserError(f"unknown kind '{kind}'.{closest(kind, KINDS)}")
+            raise UserError(f"unknown kind '{kind}'.{suggest(kind, KINDS)}")
         chosen = (entry for found in self._entries.values() for entry in found if kind in (None, entry.kind))
         return sorted(chosen, key=lambda entry: (list(KINDS).index(entry.kind), entry.name, entry.origin))
 
@@ -126,8 +126,8 @@ class Registry:
 
     def _unknown(self, kind: str, name: str) -> str:
         if kind not in KINDS:
-            return f"unknown kind '{kind}'.{closest(kind, KINDS)}"
-        message = f"unknown {kind} '{name}'.{closest(name, [entry.name for entry in self.entries(kind)])}"
+            return f"unknown kind '{kind}'.{suggest(kind, KINDS)}"
+        message = f"unknown {kind} '{name}'.{suggest(name, [entry.name for entry in self.entries(kind)])}"
         left_out = self.left_out()
         package = KNOWN_PACKAGES.get((kind, name))
         if package and package not in {plugin.distribution for plugin in left_out}:

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 from urbankit.city.city import City
 from urbankit.recipe.schema import Report
-from urbankit.utils.errors import Problem, Problems, closest
+from urbankit.utils.errors import Problem, Problems, suggest
 
 NO_UMAP = "UMAP is not installed: pip install urbankit[umap]"
 
@@ -19,7 +19,7 @@ def check_report(report: Report, city: City) -> None:
         for place, region in enumerate(asked):
             here = f"report.{key}.{place}"
             if region not in known:
-                near = closest(region, sorted(known)[:10_000])
+                near = suggest(region, sorted(known)[:10_000])
                 problems.add(f"the city '{city.name}' has no region '{region}'.{near}", key=here)
             elif region in asked[:place]:
                 problems.add(f"region '{region}' stands here twice", key=here)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from urbankit.evaluation.tasks import TaskData
 from urbankit.evaluation.transforms import LOGARITHMS
-from urbankit.report.style import ABSENT, CONTINUOUS, class_colours, compact, shown
+from urbankit.report.style import ABSENT, CONTINUOUS, class_colours, compact, shorten
 
 
 class Scale:
@@ -70,7 +70,7 @@ class Scale:
 
     def handles(self, absent: str = "") -> list[Any]:
         """Patches of a legend: one a class, and what grey means (`absent`)."""
-        classes = [Patch(color=self.cmap(i), label=shown(name)) for i, name in enumerate(self.task.classes)]
+        classes = [Patch(color=self.cmap(i), label=shorten(name)) for i, name in enumerate(self.task.classes)]
         return [*classes, *([Patch(color=ABSENT, label=absent)] if absent else [])]
 
     def bar(self, figure: Figure, axes: Sequence[Any]) -> None:
@@ -95,8 +95,8 @@ def colour_ends(values: NDArray[np.float64]) -> tuple[float, float]:
 
 def axis_label(task: TaskData, what: str = "") -> str:
     """`what` of a task's target, with its unit."""
-    name = f"{what} {shown(task.name)}" if what else shown(task.name)
-    return f"{name} ({shown(task.unit, 20)})" if task.unit else name
+    name = f"{what} {shorten(task.name)}" if what else shorten(task.name)
+    return f"{name} ({shorten(task.unit, 20)})" if task.unit else name
 
 
 def bar_below(ax: Any, norm: Any, cmap: Any, extend: str = "both", ticks: Any = None, drop: float = -0.17) -> Any:

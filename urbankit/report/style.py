@@ -13,7 +13,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 
-from urbankit.utils.files import whole
+from urbankit.utils.files import atomic_path
 
 SINGLE, DOUBLE = 3.5, 7.0
 """Widths of one and of two columns of a journal, in inches; figures are drawn at the size they are printed in."""
@@ -81,7 +81,7 @@ def save(figure: Figure, folder: Path, name: str, caption: str) -> Drawing:
         warnings.simplefilter("always")
         _lay_out(figure)
         for suffix, facts in ((".png", {"dpi": 200}), (".pdf", {"dpi": 300, "metadata": {"CreationDate": None}})):
-            with whole(folder / f"{name}{suffix}") as temporary:
+            with atomic_path(folder / f"{name}{suffix}") as temporary:
                 figure.savefig(temporary, **facts)
     missing = [warning for warning in caught if "missing from" in str(warning.message)]
     for warning in caught:
@@ -101,7 +101,7 @@ def _lay_out(figure: Figure) -> None:
         figure.set_layout_engine("none")
 
 
-def shown(text: object, most: int = 28) -> str:
+def shorten(text: object, most: int = 28) -> str:
     """A name from the data as one line of at most `most` characters, without what cannot be printed."""
     line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
     return line if len(line) <= most else f"{line[: most - 1].rstrip()}…"

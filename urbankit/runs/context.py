@@ -8,14 +8,14 @@ import geopandas as gpd
 
 from urbankit.city.city import City
 from urbankit.evaluation.tasks import TaskData
+from urbankit.runs.data import load_tasks, prepare_city
 from urbankit.runs.folder import Run
-from urbankit.runs.inputs import load_tasks, prepare_city
 from urbankit.utils.errors import Problem, RunError, UserError
 from urbankit.utils.progress import Progress
 
 
 @dataclass
-class Subject:
+class RunContext:
     """A run with its city, regions and tasks.
 
     `city` is None where the run's city cannot be had any more, or has changed since; `regions` then are those that the
@@ -32,7 +32,7 @@ class Subject:
     @classmethod
     def of(
         cls, run: Run, city: City | None = None, progress: Progress | None = None, *, prepare: bool = True
-    ) -> Subject:
+    ) -> RunContext:
         """The subject of a report on `run`; its `city` is looked for unless it is given, as by `find_city`.
 
         Never an error of the run or the city: what cannot be read is named in `missing`.

@@ -88,9 +88,9 @@ class Run:
         return self._table("block_weights.parquet")
 
     @cached_property
-    def surroundings(self) -> pd.DataFrame:
+    def walks(self) -> pd.DataFrame:
         """What the method drew around a few regions in each view: `view, root, region_id, target, weight, visits`."""
-        return self._table("surroundings.parquet")
+        return self._table("walks.parquet")
 
     @cached_property
     def embeddings(self) -> gpd.GeoDataFrame:

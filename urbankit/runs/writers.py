@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from urbankit.city.city import City
-from urbankit.utils.files import whole, write_json
+from urbankit.utils.files import atomic_path, write_json
 
 
 def write_metrics(folder: str | Path, records: Sequence[Mapping[str, Any]]) -> None:
@@ -39,10 +39,10 @@ def write_block_weights(folder: str | Path, rows: Sequence[Mapping[str, Any]]) -
         _write_table(Path(folder) / "block_weights.parquet", table)
 
 
-def write_surroundings(folder: str | Path, table: pd.DataFrame) -> None:
-    """`surroundings.parquet`, a table as `urbankit.analysis.walks.drawn` makes it; nothing where none was drawn."""
+def write_walks(folder: str | Path, table: pd.DataFrame) -> None:
+    """`walks.parquet`, a table as `sample_walks` makes it; nothing where it has no row."""
     if len(table):
-        _write_table(Path(folder) / "surroundings.parquet", table)
+        _write_table(Path(folder) / "walks.parquet", table)
 
 
 def write_predictions(
@@ -75,12 +75,12 @@ def write_embeddings(folder: str | Path, city: City, embeddings: NDArray[np.floa
     vectors = np.ascontiguousarray(embeddings, dtype=np.float32)
     column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
     table = table.append_column("embedding", column)
-    with whole(Path(folder) / "embeddings.parquet") as temporary:
+    with atomic_path(Path(folder) / "embeddings.parquet") as temporary:
         pq.write_table(table, temporary)
 
 
 def _write_table(path: Path, table: pd.DataFrame) -> None:
-    with whole(path) as temporary:
+    with atomic_path(path) as temporary:
         table.to_parquet(temporary, index=False)
 
 

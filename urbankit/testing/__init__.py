@@ -17,9 +17,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from urbankit.testing.candidate import Candidate, ConformanceError
 from urbankit.testing.city import tiny_city
 from urbankit.testing.examine import examine
-from urbankit.testing.subject import ConformanceError, Subject
 
 __all__ = [
     "ConformanceError",
@@ -44,7 +44,7 @@ def check_component(kind: str, name: str, params: Mapping[str, Any] | None = Non
     those of every kind: registration, imports and parameters.
     """
     __tracebackhide__ = True
-    examine(Subject(kind, name, dict(params or {}), given))
+    examine(Candidate(kind, name, dict(params or {}), given))
 
 
 def check_modality(name: str, modality: str | None = None, **params: Any) -> None:

@@ -8,21 +8,21 @@ from collections.abc import Iterator
 import numpy as np
 
 from urbankit.captioning.captioners.base import Batch, Caption, Captioner
+from urbankit.testing.candidate import Candidate, Check
 from urbankit.testing.city import tiny_city
-from urbankit.testing.subject import Check, Subject
 
 MODALITY = "rsi"
 SIZES = ((16, 16), (16, 24), (24, 16), (16, 16))
 
 
-def knows_its_regions(subject: Subject) -> Iterator[str]:
+def knows_its_regions(subject: Candidate) -> Iterator[str]:
     """It says of every region whether it knows enough to describe it."""
     known, n = _created(subject).describes(), tiny_city().n_regions
     if not isinstance(known, np.ndarray) or known.dtype != bool or known.shape != (n,):
         yield f"describes() gives {known!r}; expected a bool array of the city's {n} regions"
 
 
-def settles_what_it_says(subject: Subject) -> Iterator[str]:
+def settles_what_it_says(subject: Candidate) -> Iterator[str]:
     """Its settings are JSON and the same every time, so that captions of other settings are told apart."""
     one, two = (_created(subject).settings(MODALITY) for _ in range(2))
     try:
@@ -33,7 +33,7 @@ def settles_what_it_says(subject: Subject) -> Iterator[str]:
         yield "settings() are others each time, so that no interrupted job goes on; leave out what changes"
 
 
-def captions_each(subject: Subject) -> Iterator[str]:
+def captions_each(subject: Candidate) -> Iterator[str]:
     """It gives one caption for each of a batch, as `Caption` with a text."""
     captioner = _created(subject)
     batch = _batch(captioner)
@@ -46,23 +46,23 @@ def captions_each(subject: Subject) -> Iterator[str]:
             return
 
 
-def repeats(subject: Subject) -> Iterator[str]:
+def repeats(subject: Candidate) -> Iterator[str]:
     """The same images have the same captions every time."""
     if _texts(subject) != _texts(subject):
         yield "the captions are others each time; draw from a generator whose seed is a parameter"
 
 
-def follows_the_batch(subject: Subject) -> Iterator[str]:
+def follows_the_batch(subject: Candidate) -> Iterator[str]:
     """A batch in another order has the same captions in that order."""
     if _texts(subject, backwards=True) != _texts(subject)[::-1]:
         yield "the captions of a batch in another order are others; describe each by itself, in the order given"
 
 
-def _created(subject: Subject) -> Captioner:
+def _created(subject: Candidate) -> Captioner:
     return subject.create(tiny_city())
 
 
-def _texts(subject: Subject, backwards: bool = False) -> list[str]:
+def _texts(subject: Candidate, backwards: bool = False) -> list[str]:
     captioner = _created(subject)
     return [caption.text for caption in captioner.caption(captioner.load(_batch(captioner, backwards)))]
 

@@ -12,11 +12,11 @@ from pydantic.fields import FieldInfo
 
 from urbankit import registry
 from urbankit.recipe.describe import describe
+from urbankit.testing.candidate import Candidate, Check
 from urbankit.testing.imports import error_alone, heavy_imports
-from urbankit.testing.subject import Check, Subject
 
 
-def registered(subject: Subject) -> Iterator[str]:
+def registered(subject: Candidate) -> Iterator[str]:
     """It is registered with a line that says what it is."""
     if not subject.entries[0].description.strip():
         yield (
@@ -27,14 +27,14 @@ def registered(subject: Subject) -> Iterator[str]:
         yield "the class has no docstring, which `urbankit show` prints; say in a line or two what it computes"
 
 
-def derived(subject: Subject) -> Iterator[str]:
+def derived(subject: Candidate) -> Iterator[str]:
     """Its class has everything that a run calls, as the base of its kind has."""
     module, _, name = registry.BASES[subject.kind].rpartition(".")
     if not issubclass(subject.component, getattr(importlib.import_module(module), name)):
         yield f"the class does not derive from {registry.BASES[subject.kind]}, whose other methods a run calls as well"
 
 
-def documented(subject: Subject) -> Iterator[str]:
+def documented(subject: Candidate) -> Iterator[str]:
     """Every parameter says what it means, what it is by default and between which bounds."""
     described = {record["name"]: record for record in describe(subject.component.Params)}
     for name, field in subject.component.Params.model_fields.items():
@@ -45,7 +45,7 @@ def documented(subject: Subject) -> Iterator[str]:
             yield f"parameter '{name}' is a number without bounds; give its Field a ge, gt, le or lt"
 
 
-def survives_the_recipe(subject: Subject) -> Iterator[str]:
+def survives_the_recipe(subject: Candidate) -> Iterator[str]:
     """Its parameters survive the resolved recipe that a run writes down."""
     written = json.loads(json.dumps(subject.validated.model_dump(mode="json")))
     again = subject.component.Params(**written)
@@ -53,7 +53,7 @@ def survives_the_recipe(subject: Subject) -> Iterator[str]:
         yield f"parameters written as {written} are read back as {again}; use types that JSON knows, or a serializer"
 
 
-def imported_late(subject: Subject) -> Iterator[str]:
+def imported_late(subject: Candidate) -> Iterator[str]:
     """Listing it imports nothing heavy, and its module imports on its own."""
     entry = subject.entries[0]
     if entry.distribution == registry.THIS_PROCESS:  # a class of a notebook or test: there is no package to import

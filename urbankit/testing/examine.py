@@ -11,7 +11,7 @@ import torch
 
 from urbankit import registry
 from urbankit.testing import declaration
-from urbankit.testing.subject import Check, ConformanceError, Subject
+from urbankit.testing.candidate import Candidate, Check, ConformanceError
 from urbankit.utils.errors import UserError
 
 # Where the checks of each kind are; those of every kind come first.
@@ -28,7 +28,7 @@ CHECKS: dict[str, str] = {
 }
 
 
-def examine(subject: Subject) -> None:
+def examine(subject: Candidate) -> None:
     """Raise `ConformanceError` with everything that the checks of every kind and of the subject's own find."""
     __tracebackhide__ = True  # what pytest shows ends where the author's test calls
     try:
@@ -43,7 +43,7 @@ def examine(subject: Subject) -> None:
         raise ConformanceError(_message(subject, faults))
 
 
-def _found(check: Check, subject: Subject) -> Iterator[str]:
+def _found(check: Check, subject: Candidate) -> Iterator[str]:
     try:
         yield from check(subject)
     except UserError as error:
@@ -58,7 +58,7 @@ def _promise(check: Check) -> str:
     return (check.__doc__ or check.__name__).splitlines()[0].rstrip(".")
 
 
-def _place(error: Exception, subject: Subject) -> str:
+def _place(error: Exception, subject: Candidate) -> str:
     """The file and line of the component's package where it was raised, else where it was raised at all."""
     frames = traceback.extract_tb(error.__traceback__)
     module = importlib.import_module(subject.component.__module__)
@@ -69,5 +69,5 @@ def _place(error: Exception, subject: Subject) -> str:
     return f"{frame.filename}:{frame.lineno}"
 
 
-def _message(subject: Subject, faults: Iterable[str]) -> str:
+def _message(subject: Candidate, faults: Iterable[str]) -> str:
     return "\n".join([f"{subject} does not conform:", *(f"  - {fault}" for fault in faults)])

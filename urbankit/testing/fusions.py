@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from urbankit.fusion.base import Fusion
+from urbankit.testing.candidate import Candidate, Check
 from urbankit.testing.modules import determinism_faults, gradient_faults, same, shape_fault, state_faults
-from urbankit.testing.subject import Check, Subject
 
 ROWS, DIM = 5, 6
 DIMS = (DIM, DIM, DIM)
 
 
-def joins(subject: Subject) -> Iterator[str]:
+def joins(subject: Candidate) -> Iterator[str]:
     """It joins the vectors of every region, also of one that has none, into `out_dim` numbers."""
     fusion = _fusion(subject).eval()
     yield from shape_fault("forward()", fusion(_vectors(), _present()), ROWS, fusion.out_dim)
@@ -25,7 +25,7 @@ def joins(subject: Subject) -> Iterator[str]:
         yield f"blocks() gives {blocks}, which sum to {sum(blocks)}; expected out_dim, {fusion.out_dim}"
 
 
-def ignores_what_is_absent(subject: Subject) -> Iterator[str]:
+def ignores_what_is_absent(subject: Candidate) -> Iterator[str]:
     """What an absent vector holds has no influence."""
     fusion = _fusion(subject).eval()
     spoilt = [v.masked_fill(~p.unsqueeze(1), torch.nan) for v, p in zip(_vectors(), _present(), strict=True)]
@@ -33,7 +33,7 @@ def ignores_what_is_absent(subject: Subject) -> Iterator[str]:
         yield "the numbers of an absent vector change the result; masked_fill(~present.unsqueeze(1), 0) before all else"
 
 
-def learns(subject: Subject) -> Iterator[str]:
+def learns(subject: Candidate) -> Iterator[str]:
     """Gradients reach every trainable parameter and are finite, also where nothing is present."""
     fusion, vectors = _fusion(subject).train(), [v.requires_grad_() for v in _vectors()]
     out = fusion(vectors, _present())
@@ -43,24 +43,24 @@ def learns(subject: Subject) -> Iterator[str]:
         yield "the gradient of a vector is missing or not finite; use every vector, and finite masks rather than -inf"
 
 
-def repeats(subject: Subject) -> Iterator[str]:
+def repeats(subject: Candidate) -> Iterator[str]:
     """The same seed gives the same fusion."""
     yield from determinism_faults(lambda seed: _fusion(subject, seed), lambda f: f(_vectors(), _present()))
 
 
-def restores(subject: Subject) -> Iterator[str]:
+def restores(subject: Candidate) -> Iterator[str]:
     """Its state is enough to have it again."""
     yield from state_faults(lambda seed: _fusion(subject, seed), lambda f: f(_vectors(), _present()))
 
 
-def follows_the_regions(subject: Subject) -> Iterator[str]:
+def follows_the_regions(subject: Candidate) -> Iterator[str]:
     """Regions in another order have the same result in that order."""
     fusion, order = _fusion(subject).eval(), torch.tensor([3, 0, 4, 1, 2])
     if not same(fusion(*_some(order)), fusion(_vectors(), _present())[order]):
         yield "of regions in another order the results are others; join each region's vectors on their own"
 
 
-def _fusion(subject: Subject, seed: int = 0) -> Fusion:
+def _fusion(subject: Candidate, seed: int = 0) -> Fusion:
     return subject.create(DIMS, DIM, seed=seed)
 
 

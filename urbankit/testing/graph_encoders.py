@@ -11,13 +11,13 @@ import torch
 from urbankit.graph.base import Encoded, GraphEncoder
 from urbankit.graph.graph import Graph
 from urbankit.graph.random_walk import RandomWalk
+from urbankit.testing.candidate import Candidate, Check
 from urbankit.testing.modules import determinism_faults, gradient_faults, same, shape_fault, state_faults
-from urbankit.testing.subject import Check, Subject
 
 N, WIDTH = 12, 6
 
 
-def encodes(subject: Subject) -> Iterator[str]:
+def encodes(subject: Candidate) -> Iterator[str]:
     """It gives every node an embedding, also one without edges."""
     encoder, graph, x = _encoder(subject).eval(), random_graph(), _features()
     encoded = encoder(graph, x)
@@ -29,7 +29,7 @@ def encodes(subject: Subject) -> Iterator[str]:
     yield from shape_fault("forward_nodes()", encoder.forward_nodes(graph, x, nodes), N, encoder.out_dim)
 
 
-def embeds_subgraphs(subject: Subject) -> Iterator[str]:
+def embeds_subgraphs(subject: Candidate) -> Iterator[str]:
     """It reads one vector out of every subgraph (eq. 23, 24)."""
     encoder, graph = _encoder(subject).eval(), random_graph()
     walks = RandomWalk(RandomWalk.Params(length=4))
@@ -38,7 +38,7 @@ def embeds_subgraphs(subject: Subject) -> Iterator[str]:
         yield from shape_fault(f"embed(…, '{how}')", encoder.embed(drawn, _features(), how), N, times * encoder.out_dim)
 
 
-def weighs_pairs(subject: Subject) -> Iterator[str]:
+def weighs_pairs(subject: Candidate) -> Iterator[str]:
     """It gives pairs of nodes a weight, and finite losses of its own."""
     encoder, graph = _encoder(subject).eval(), random_graph()
     encoded = encoder(graph, _features())
@@ -50,7 +50,7 @@ def weighs_pairs(subject: Subject) -> Iterator[str]:
         yield from shape_fault(f"losses()['{name}']", value)
 
 
-def learns(subject: Subject) -> Iterator[str]:
+def learns(subject: Candidate) -> Iterator[str]:
     """Gradients reach every trainable parameter."""
     encoder, graph = _encoder(subject).train(), random_graph()
     encoded = encoder(graph, _features(), torch.Generator().manual_seed(0))
@@ -58,7 +58,7 @@ def learns(subject: Subject) -> Iterator[str]:
     yield from gradient_faults(encoder, [encoded.z, *losses.values()])
 
 
-def draws_in_training_alone(subject: Subject) -> Iterator[str]:
+def draws_in_training_alone(subject: Candidate) -> Iterator[str]:
     """In evaluation nothing is drawn at random."""
     encoder, graph, x = _encoder(subject), random_graph(), _features()
     torch.manual_seed(1)
@@ -68,17 +68,17 @@ def draws_in_training_alone(subject: Subject) -> Iterator[str]:
         yield "in evaluation forward() gives other embeddings each time; draw in training alone"
 
 
-def repeats(subject: Subject) -> Iterator[str]:
+def repeats(subject: Candidate) -> Iterator[str]:
     """The same seed gives the same encoder."""
     yield from determinism_faults(lambda seed: _encoder(subject, seed), lambda e: e(random_graph(), _features()).z)
 
 
-def restores(subject: Subject) -> Iterator[str]:
+def restores(subject: Candidate) -> Iterator[str]:
     """Its state is enough to have it again."""
     yield from state_faults(lambda seed: _encoder(subject, seed), lambda e: e(random_graph(), _features()).z)
 
 
-def follows_the_nodes(subject: Subject) -> Iterator[str]:
+def follows_the_nodes(subject: Candidate) -> Iterator[str]:
     """Nodes in another order have the same embeddings in that order."""
     encoder, order = _encoder(subject).eval(), torch.randperm(N, generator=torch.Generator().manual_seed(4))
     moved = encoder(random_graph(order.numpy()), _features()[order]).z
@@ -100,7 +100,7 @@ def _features() -> torch.Tensor:
     return torch.randn(N, WIDTH, generator=torch.Generator().manual_seed(2))
 
 
-def _encoder(subject: Subject, seed: int = 0) -> GraphEncoder:
+def _encoder(subject: Candidate, seed: int = 0) -> GraphEncoder:
     return subject.create(WIDTH, "auto", seed=seed)
 
 

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from urbankit import registry
 from urbankit.city.city import City
-from urbankit.methods.base import Inputs, Method
+from urbankit.methods.base import Method, MethodInputs
 from urbankit.registry.component import Use
+from urbankit.testing.candidate import Candidate, Check
 from urbankit.testing.city import shuffled_city, tiny_city
 from urbankit.testing.modules import determinism_faults, same, shape_fault, state_faults
-from urbankit.testing.subject import Check, Subject
 
 VIT: dict[str, Any] = {"name": "vit", "patch_size": 8, "hidden_size": 16, "layers": 1, "heads": 2}
 MODALITIES: dict[str, dict[str, Any]] = {
@@ -27,14 +27,14 @@ MODALITIES: dict[str, dict[str, Any]] = {
 VIEWS: dict[str, dict[str, Any]] = {name: {"name": name} for name in ("poi", "mobility", "distance")}
 
 
-def fits_the_recipe(subject: Subject) -> Iterator[str]:
+def fits_the_recipe(subject: Candidate) -> Iterator[str]:
     """Its own check has nothing against the modalities and views of the test."""
     modalities, views = _recipe(subject)
     for key, message in subject.component.check(subject.validated, set(modalities), set(views)):
         yield f"check() says of method.{key}: {message}; give the test the modalities and views that it needs"
 
 
-def embeds(subject: Subject) -> Iterator[str]:
+def embeds(subject: Candidate) -> Iterator[str]:
     """It gives any regions embeddings of `dim` numbers, which its blocks divide."""
     method = _method(subject).eval()
     with torch.no_grad():
@@ -46,7 +46,7 @@ def embeds(subject: Subject) -> Iterator[str]:
         yield f"{len(method.block_names)} block_names for {len(method.blocks)} blocks; name each"
 
 
-def has_losses(subject: Subject) -> Iterator[str]:
+def has_losses(subject: Candidate) -> Iterator[str]:
     """Its losses are finite, `total` among them, for any mini-batch."""
     method = _method(subject).train()
     if not method.pretrains:
@@ -60,7 +60,7 @@ def has_losses(subject: Subject) -> Iterator[str]:
             yield from shape_fault(f"loss() of {len(regions)} regions, '{name}',", torch.as_tensor(value))
 
 
-def learns(subject: Subject) -> Iterator[str]:
+def learns(subject: Candidate) -> Iterator[str]:
     """`parts` names every trainable parameter once, and each part gets a gradient."""
     method = _method(subject).train()
     parts = method.parts()
@@ -80,7 +80,7 @@ def learns(subject: Subject) -> Iterator[str]:
             yield f"no gradient reaches the part '{name}'; use it in the loss, or leave it out"
 
 
-def freezes(subject: Subject) -> Iterator[str]:
+def freezes(subject: Candidate) -> Iterator[str]:
     """Where fine-tuning updates none of its parts, no parameter changes and embeddings stay."""
     method = _method(subject)
     before = _embeddings(method)
@@ -91,12 +91,12 @@ def freezes(subject: Subject) -> Iterator[str]:
         yield "freeze() changes the embeddings; what it keeps is to be what forward() computes"
 
 
-def repeats(subject: Subject) -> Iterator[str]:
+def repeats(subject: Candidate) -> Iterator[str]:
     """The same seed gives the same embeddings."""
     yield from determinism_faults(lambda seed: _method(subject, seed=seed), _forward)
 
 
-def restores(subject: Subject) -> Iterator[str]:
+def restores(subject: Candidate) -> Iterator[str]:
     """Its state is enough to have its embeddings again."""
 
     def run(method: torch.nn.Module) -> Tensor:
@@ -107,7 +107,7 @@ def restores(subject: Subject) -> Iterator[str]:
     yield from state_faults(lambda seed: _method(subject, seed=seed), run)
 
 
-def follows_the_batch(subject: Subject) -> Iterator[str]:
+def follows_the_batch(subject: Candidate) -> Iterator[str]:
     """Regions in another order, or fewer of them, have the same embeddings, where nothing is drawn at random."""
     method = _method(subject)
     if not _draws_nothing(method):
@@ -118,7 +118,7 @@ def follows_the_batch(subject: Subject) -> Iterator[str]:
             yield "a region's embedding depends on where it stands in the batch; index what belongs to it by its number"
 
 
-def follows_the_regions(subject: Subject) -> Iterator[str]:
+def follows_the_regions(subject: Candidate) -> Iterator[str]:
     """An inductive method gives regions in another order the same embeddings, where nothing is drawn at random."""
     method = _method(subject)
     if not method.inductive or not _draws_nothing(method):
@@ -135,16 +135,16 @@ def follows_the_regions(subject: Subject) -> Iterator[str]:
         )
 
 
-def _method(subject: Subject, city: City | None = None, seed: int = 0) -> Method:
+def _method(subject: Candidate, city: City | None = None, seed: int = 0) -> Method:
     city, (modalities, views) = city or tiny_city(), _recipe(subject)
     graphs = {name: registry.create("view", Use(**view)).build(city) for name, view in views.items()}
-    inputs = Inputs(city, {name: Use(**use) for name, use in modalities.items()}, graphs)
+    inputs = MethodInputs(city, {name: Use(**use) for name, use in modalities.items()}, graphs)
     method = subject.create(inputs, seed=seed)
     method.prepare()
     return method
 
 
-def _recipe(subject: Subject) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+def _recipe(subject: Candidate) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
     """The modalities and views that were given, or those of every kind."""
     modalities, views = subject.given.get("modalities"), subject.given.get("views")
     return MODALITIES if modalities is None else dict(modalities), VIEWS if views is None else dict(views)

@@ -11,15 +11,15 @@ from torch import Tensor
 from urbankit.city.city import City
 from urbankit.modalities.base import Batch, ModalityEncoder
 from urbankit.modalities.pooling import RegionEncoder
+from urbankit.testing.candidate import Candidate, Check
 from urbankit.testing.city import bare_city, shuffled_city, tiny_city
 from urbankit.testing.modules import determinism_faults, gradient_faults, same, shape_fault, state_faults
-from urbankit.testing.subject import Check, Subject
 
 DIM = 8
 NAMES = ("rsi", "svi", "text", "location", "census")
 
 
-def observes(subject: Subject) -> Iterator[str]:
+def observes(subject: Candidate) -> Iterator[str]:
     """Its observations are numbered by region, and each gives a vector."""
     city, encoder = tiny_city(), _encoder(subject)
     region = encoder.observations()
@@ -44,7 +44,7 @@ def observes(subject: Subject) -> Iterator[str]:
         yield "load() of single rows gives others than load() of all; number rows as in observations()"
 
 
-def marks_what_is_absent(subject: Subject) -> Iterator[str]:
+def marks_what_is_absent(subject: Candidate) -> Iterator[str]:
     """A region without an observation is masked."""
     encoder = _encoder(subject)
     vectors, present = RegionEncoder(encoder.eval()).encode(torch.arange(tiny_city().n_regions))
@@ -53,7 +53,7 @@ def marks_what_is_absent(subject: Subject) -> Iterator[str]:
         yield "regions without an observation are not masked; leave them out of observations(), not in with zeros"
 
 
-def augments(subject: Subject) -> Iterator[str]:
+def augments(subject: Candidate) -> Iterator[str]:
     """A random variant of a batch has the batch's shape and is decided by its generator."""
     encoder = _encoder(subject)
     batch = encoder.load(np.arange(len(encoder.observations())))
@@ -64,7 +64,7 @@ def augments(subject: Subject) -> Iterator[str]:
         yield "augment() gives two variants for one seed; draw from the generator that it is given alone"
 
 
-def learns(subject: Subject) -> Iterator[str]:
+def learns(subject: Candidate) -> Iterator[str]:
     """Gradients reach every trainable parameter, and `parts` names each once."""
     encoder = _encoder(subject).train()
     rows = np.arange(len(encoder.observations()))
@@ -75,12 +75,12 @@ def learns(subject: Subject) -> Iterator[str]:
         yield "parts() is to name every trainable parameter once, as `backbone` or `projection`"
 
 
-def freezes(subject: Subject) -> Iterator[str]:
+def freezes(subject: Candidate) -> Iterator[str]:
     """`trainable` leaves learnable what it says."""
     if "trainable" not in subject.component.Params.model_fields:
         return
     for value, expected in (("projection", {"projection"}), ("none", set())):
-        changed = Subject(subject.kind, subject.name, {**subject.params, "trainable": value}, subject.given)
+        changed = Candidate(subject.kind, subject.name, {**subject.params, "trainable": value}, subject.given)
         left = {name for name, parameters in _encoder(changed).parts().items() if parameters}
         if left != expected:
             yield (
@@ -89,7 +89,7 @@ def freezes(subject: Subject) -> Iterator[str]:
             )
 
 
-def repeats(subject: Subject) -> Iterator[str]:
+def repeats(subject: Candidate) -> Iterator[str]:
     """The same seed gives the same encoder."""
     yield from determinism_faults(lambda seed: _encoder(subject, seed=seed), _pooled)
     one, two = (_encoder(subject).fingerprint() for _ in range(2))
@@ -97,12 +97,12 @@ def repeats(subject: Subject) -> Iterator[str]:
         yield "fingerprint() differs between two encoders of one city; hash what load() returns, nothing else"
 
 
-def restores(subject: Subject) -> Iterator[str]:
+def restores(subject: Candidate) -> Iterator[str]:
     """Its state is enough to have it again."""
     yield from state_faults(lambda seed: _encoder(subject, seed=seed), _pooled)
 
 
-def follows_the_regions(subject: Subject) -> Iterator[str]:
+def follows_the_regions(subject: Candidate) -> Iterator[str]:
     """Regions in another order have the same vectors in that order."""
     city, order = shuffled_city()
     plain, moved = _encoder(subject).eval(), _encoder(subject, city).eval()
@@ -116,7 +116,7 @@ def follows_the_regions(subject: Subject) -> Iterator[str]:
             )
 
 
-def says_what_a_city_lacks(subject: Subject) -> Iterator[str]:
+def says_what_a_city_lacks(subject: Candidate) -> Iterator[str]:
     """Of a city without its source it says so."""
     modality, cls = _modality(subject), subject.component
     reason = cls.requires(subject.validated, bare_city(), modality)
@@ -126,11 +126,11 @@ def says_what_a_city_lacks(subject: Subject) -> Iterator[str]:
         _encoder(subject, bare_city())
 
 
-def _encoder(subject: Subject, city: City | None = None, seed: int = 0) -> ModalityEncoder:
+def _encoder(subject: Candidate, city: City | None = None, seed: int = 0) -> ModalityEncoder:
     return subject.create(city or tiny_city(), _modality(subject), DIM, seed=seed)
 
 
-def _modality(subject: Subject) -> str:
+def _modality(subject: Candidate) -> str:
     """The modality's name: the one given, else the first that the tiny city can serve."""
     if (given := subject.given.get("modality")) is not None:
         return given

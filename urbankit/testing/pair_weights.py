@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from urbankit.methods.pair_weights import PairWeight
+from urbankit.testing.candidate import Candidate, Check
 from urbankit.testing.modules import determinism_faults, same, shape_fault, state_faults
-from urbankit.testing.subject import Check, Subject
 
 PAIRS, WIDTH = 12, 6
 
 
-def weighs(subject: Subject) -> Iterator[str]:
+def weighs(subject: Candidate) -> Iterator[str]:
     """It gives every pair a weight of at least 0, 1 on average and without gradient, or none at all."""
     a, b = (side.requires_grad_() for side in _pairs())
     weight = _trained(subject)(a, b)
@@ -28,7 +28,7 @@ def weighs(subject: Subject) -> Iterator[str]:
         yield f"the weights are {mean:.4g} on average, {least:.4g} at least; expected 1 on average, none negative"
 
 
-def weighs_few(subject: Subject) -> Iterator[str]:
+def weighs_few(subject: Candidate) -> Iterator[str]:
     """It also takes batches of no pair and of one."""
     for number in (0, 1):
         weight = _trained(subject)(*(side[:number] for side in _pairs()))
@@ -36,17 +36,17 @@ def weighs_few(subject: Subject) -> Iterator[str]:
             yield from shape_fault(f"forward() of {number} pairs", weight, number)
 
 
-def repeats(subject: Subject) -> Iterator[str]:
+def repeats(subject: Candidate) -> Iterator[str]:
     """The same seed gives the same weights."""
     yield from determinism_faults(lambda seed: subject.create(seed=seed), _weights)
 
 
-def restores(subject: Subject) -> Iterator[str]:
+def restores(subject: Candidate) -> Iterator[str]:
     """Its state is enough to go on where a training was."""
     yield from state_faults(lambda seed: _trained(subject, seed), _weights)
 
 
-def follows_the_pairs(subject: Subject) -> Iterator[str]:
+def follows_the_pairs(subject: Candidate) -> Iterator[str]:
     """Pairs in another order have the same weights in that order."""
     weigh, order = _trained(subject).eval(), torch.randperm(PAIRS, generator=torch.Generator().manual_seed(1))
     a, b = _pairs()
@@ -54,7 +54,7 @@ def follows_the_pairs(subject: Subject) -> Iterator[str]:
         yield "of pairs in another order the weights are others; compute them from the vectors alone"
 
 
-def _trained(subject: Subject, seed: int = 0) -> PairWeight:
+def _trained(subject: Candidate, seed: int = 0) -> PairWeight:
     """One that has seen a few batches in training."""
     weigh = subject.create(seed=seed).train()
     for _ in range(3):

@@ -7,15 +7,15 @@ from collections.abc import Iterator
 import torch
 
 from urbankit.graph.subgraph import Subgraphs, SubgraphSampler, readout
+from urbankit.testing.candidate import Candidate, Check
 from urbankit.testing.graph_encoders import N, random_graph
 from urbankit.testing.modules import same, shape_fault
-from urbankit.testing.subject import Check, Subject
 
 ROOTS = (3, 0, 11, 3)
 
 
-def samples(subject: Subject) -> Iterator[str]:
-    """It draws the surroundings of every root, the root among them."""
+def samples(subject: Candidate) -> Iterator[str]:
+    """It draws the subgraphs of every root, the root among them."""
     drawn = _drawn(subject)
     if not isinstance(drawn, Subgraphs):
         yield f"sample() gives {type(drawn).__name__}; expected urbankit.graph.subgraph.Subgraphs"
@@ -34,7 +34,7 @@ def samples(subject: Subject) -> Iterator[str]:
         yield "a node that is not `used` has edges; leave them out"
 
 
-def keeps_to_the_view(subject: Subject) -> Iterator[str]:
+def keeps_to_the_view(subject: Candidate) -> Iterator[str]:
     """Its edges are edges of the view, with the weights that were given."""
     graph, drawn = random_graph(), _drawn(subject)
     edges = graph.edge_ids(drawn.node[drawn.graph.src], drawn.node[drawn.graph.dst])
@@ -47,7 +47,7 @@ def keeps_to_the_view(subject: Subject) -> Iterator[str]:
         yield "an edge crosses from one root's subgraph to another's"
 
 
-def learns(subject: Subject) -> Iterator[str]:
+def learns(subject: Candidate) -> Iterator[str]:
     """Gradients reach the weights of the view through the subgraphs."""
     graph = random_graph()
     weight = graph.weight.clone().requires_grad_()
@@ -56,7 +56,7 @@ def learns(subject: Subject) -> Iterator[str]:
         yield "no gradient reaches the weights; index them (weight[edge]), without detach(), numpy or torch.no_grad()"
 
 
-def reads_out(subject: Subject) -> Iterator[str]:
+def reads_out(subject: Candidate) -> Iterator[str]:
     """Node vectors of its subgraphs can be read out."""
     drawn = _drawn(subject)
     h = torch.randn(len(drawn.node), 5)
@@ -64,7 +64,7 @@ def reads_out(subject: Subject) -> Iterator[str]:
         yield from shape_fault(f"readout(…, '{how}')", readout(h, drawn, how), len(ROOTS), width)
 
 
-def draws_from_its_generator(subject: Subject) -> Iterator[str]:
+def draws_from_its_generator(subject: Candidate) -> Iterator[str]:
     """What it draws comes from its generator."""
     torch.manual_seed(1)
     one = _drawn(subject)
@@ -74,11 +74,11 @@ def draws_from_its_generator(subject: Subject) -> Iterator[str]:
         yield "one seed gives two samples; draw from the generator that sample() is given"
 
 
-def _sampler(subject: Subject) -> SubgraphSampler:
+def _sampler(subject: Candidate) -> SubgraphSampler:
     return subject.create()
 
 
-def _drawn(subject: Subject) -> Subgraphs:
+def _drawn(subject: Candidate) -> Subgraphs:
     graph = random_graph()
     return _sampler(subject).sample(graph, graph.weight, torch.tensor(ROOTS), torch.Generator().manual_seed(0))
 

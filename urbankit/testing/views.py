@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from urbankit.city.city import City
+from urbankit.testing.candidate import Candidate, Check
 from urbankit.testing.city import bare_city, grid_city, shuffled_city, shuffled_grid_city, tiny_city
-from urbankit.testing.subject import Check, Subject
 from urbankit.views.base import ViewGraph
 
 
-def served(subject: Subject) -> Iterator[str]:
+def served(subject: Candidate) -> Iterator[str]:
     """It says of a city whether it can be built of it, and builds it where it can."""
     for city in (tiny_city(), bare_city()):
         reason = subject.create().requires(city)
@@ -24,14 +24,14 @@ def served(subject: Subject) -> Iterator[str]:
             yield from _graph_faults(_built(subject, city), city)
 
 
-def builds_the_same_again(subject: Subject) -> Iterator[str]:
+def builds_the_same_again(subject: Candidate) -> Iterator[str]:
     """The same city gives the same view."""
     one, two = (_built(subject, tiny_city()) for _ in range(2))
     if (one.adjacency != two.adjacency).nnz or (one.present != two.present).any():
         yield "two builds differ; draw random numbers from a generator of a fixed seed, a parameter for one"
 
 
-def follows_the_regions(subject: Subject) -> Iterator[str]:
+def follows_the_regions(subject: Candidate) -> Iterator[str]:
     """Regions in another order give the same view in that order."""
     if differing := _differing(subject, tiny_city(), *shuffled_city()):
         yield (
@@ -40,7 +40,7 @@ def follows_the_regions(subject: Subject) -> Iterator[str]:
         )
 
 
-def chooses_among_equals_by_place(subject: Subject) -> Iterator[str]:
+def chooses_among_equals_by_place(subject: Candidate) -> Iterator[str]:
     """On a grid, where many regions are equally near or alike, the order of the regions chooses none of them."""
     city = grid_city()
     if subject.create().requires(city) is None and (differing := _differing(subject, city, *shuffled_grid_city())):
@@ -51,7 +51,7 @@ def chooses_among_equals_by_place(subject: Subject) -> Iterator[str]:
         )
 
 
-def _differing(subject: Subject, city: City, moved: City, order: np.ndarray) -> int:
+def _differing(subject: Candidate, city: City, moved: City, order: np.ndarray) -> int:
     """How many weights, and regions present, are others of `moved`, whose region i is region `order[i]` of `city`."""
     plain, other = _built(subject, city), _built(subject, moved)
     expected = plain.adjacency.toarray()[order][:, order]
@@ -59,7 +59,7 @@ def _differing(subject: Subject, city: City, moved: City, order: np.ndarray) -> 
     return int(apart.sum() + (other.present != plain.present[order]).sum())
 
 
-def _built(subject: Subject, city: City) -> ViewGraph:
+def _built(subject: Candidate, city: City) -> ViewGraph:
     return subject.create().build(city)
 
 

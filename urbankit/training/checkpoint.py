@@ -12,13 +12,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from urbankit.utils.errors import Problem, UserError
-from urbankit.utils.files import whole
+from urbankit.utils.files import atomic_path
 
 
 def save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
     """Write named tensors and JSON facts as one safetensors file, atomically."""
     own = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
-    with whole(path) as temporary:
+    with atomic_path(path) as temporary:
         save_file(own, temporary, metadata={"urbankit": json.dumps(facts)})
 
 

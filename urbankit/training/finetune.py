@@ -22,7 +22,7 @@ from urbankit.training import checkpoint
 from urbankit.training.loop import Loop, Losses, Mean, epoch_seed, load_trained_state
 from urbankit.training.optimizer import build_optimizer
 from urbankit.training.predictor import Labels, Predictor
-from urbankit.utils.errors import Problems, closest
+from urbankit.utils.errors import Problems, suggest
 from urbankit.utils.progress import Stage
 
 
@@ -72,10 +72,10 @@ def check_parts(method: Method, settings: Finetune) -> None:
     parts, problems = method.parts(), Problems()
     for part in settings.update:
         if part not in (*parts, "all"):
-            problems.add(f"the method has no part '{part}'.{closest(part, [*parts, 'all'])}", key="finetune.update")
+            problems.add(f"the method has no part '{part}'.{suggest(part, [*parts, 'all'])}", key="finetune.update")
     for part in settings.learning_rates:
         if part not in (*parts, "heads"):
-            message = f"the method has no part '{part}'.{closest(part, [*parts, 'heads'])}"
+            message = f"the method has no part '{part}'.{suggest(part, [*parts, 'heads'])}"
             problems.add(message, key=f"finetune.learning_rates.{part}")
     problems.raise_if_any()
 

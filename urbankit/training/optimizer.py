@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from urbankit.utils.errors import Problem, UserError, closest
+from urbankit.utils.errors import Problem, UserError, suggest
 
 
 def build_optimizer(
@@ -26,7 +26,7 @@ def build_optimizer(
     unknown = [name for name in learning_rates if name not in parts]
     if unknown:
         raise UserError(
-            Problem(f"the method has no part '{name}'.{closest(name, parts)}", key=f"{key}.learning_rates.{name}")
+            Problem(f"the method has no part '{name}'.{suggest(name, parts)}", key=f"{key}.learning_rates.{name}")
             for name in unknown
         )
     groups = []

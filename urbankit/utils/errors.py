@@ -99,7 +99,7 @@ def unwritable(folder: Path, what: str, error: OSError) -> UrbankitError:
     return UserError(f"{folder}: {what} cannot be written ({error.strerror or error}). Choose another --out.")
 
 
-def closest(name: str, known: Iterable[str]) -> str:
+def suggest(name: str, known: Iterable[str]) -> str:
     """`" Did you mean 'vit'?"` for a near miss, otherwise the known names, otherwise nothing."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=2, cutoff=0.6)

@@ -23,7 +23,7 @@ FULL = 1 << 16
 
 
 @contextmanager
-def whole(path: str | Path) -> Iterator[Path]:
+def atomic_path(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path` to write to; it replaces `path` when the block ends well, else vanishes.
 
     A full disk is an `OSError` with `ENOSPC` and the file's name, whichever library was writing.
@@ -65,7 +65,7 @@ _UMASK = _umask()
 
 
 @contextmanager
-def locked(path: str | Path, *, wait: bool = True) -> Iterator[IO[str]]:
+def file_lock(path: str | Path, *, wait: bool = True) -> Iterator[IO[str]]:
     """Holds the lock file `path`, which other processes then wait for; without `wait`, `BlockingIOError` if it is held.
 
     The lock lasts as long as the file that is yielded is open here or in a process that inherited it, so a kill
@@ -91,7 +91,7 @@ def _is(stream: IO[str], path: Path) -> bool:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    with whole(path) as temporary:
+    with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -134,5 +134,5 @@ def write_table(table: Any, path: Path) -> None:
     import pyarrow.parquet as pq
 
     arrow = table.to_arrow() if hasattr(table, "to_arrow") else pa.Table.from_pandas(table, preserve_index=False)
-    with whole(path) as temporary:
+    with atomic_path(path) as temporary:
         pq.write_table(arrow, temporary)

@@ -21,7 +21,7 @@ SETTLED = 2.0
 AT_ONCE = 4
 
 
-def known_hash(path: str | Path) -> str:
+def cached_hash(path: str | Path) -> str:
     """SHA-256 of a file's bytes, in hex, of a large file without reading it where it is known already.
 
     The hub names a large file by its SHA-256, and downloads keep that name: in the hub's cache as the name of the file,
@@ -36,10 +36,10 @@ def known_hash(path: str | Path) -> str:
     return _named_by_hub(path) or _downloaded(path) or _kept(path)
 
 
-def known_hashes(paths: Sequence[Path]) -> list[str]:
+def cached_hashes(paths: Sequence[Path]) -> list[str]:
     """As `known_hash`, of several files at a time."""
     with ThreadPoolExecutor(AT_ONCE) as threads:
-        return list(threads.map(known_hash, paths))
+        return list(threads.map(cached_hash, paths))
 
 
 def _named_by_hub(path: Path) -> str | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from urbankit.utils.errors import closest
+from urbankit.utils.errors import suggest
 
 
-def inside(folder: Path, name: str) -> Path | None:
+def resolve_inside(folder: Path, name: str) -> Path | None:
     """`folder / name`, or None where that path would leave the folder (absolute, or by `..`).
 
     Symbolic links within the folder are followed: they are its owner's own.
@@ -26,5 +26,5 @@ def explain_missing(path: Path) -> str:
     if not path.parent.is_dir():
         return f"file not found: there is no folder {path.parent}"
     names = [entry.name for entry in path.parent.iterdir()]
-    near = closest(path.name, names)
+    near = suggest(path.name, names)
     return "file not found." + (near if near.startswith(" Did you mean") else "")

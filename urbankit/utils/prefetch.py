@@ -14,7 +14,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def ahead(
+def prefetch(
     function: Callable[[Item], Result], items: Iterable[Item], depth: int = 1, pool: ThreadPoolExecutor | None = None
 ) -> Iterator[Result]:
     """`map(function, items)`, in order, where the next `depth` results are computed in a thread meanwhile.
@@ -39,7 +39,7 @@ def ahead(
             future.cancel()
 
 
-def on_all_processors(
+def thread_map(
     function: Callable[[Item], Result], items: Iterable[Item], depth: int, ignored: type[Warning]
 ) -> Iterator[Result]:
     """`ahead` with one thread a processor, for work that releases the interpreter lock: decoding, warping, reading.
@@ -49,10 +49,10 @@ def on_all_processors(
     """
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
         warnings.simplefilter("ignore", ignored)
-        yield from ahead(function, items, depth, pool)
+        yield from prefetch(function, items, depth, pool)
 
 
-def background(function: Callable[[Item], Result], item: Item) -> Future[Result]:
+def in_background(function: Callable[[Item], Result], item: Item) -> Future[Result]:
     """Start `function(item)` in a thread."""
     return _threads().submit(function, item)
 

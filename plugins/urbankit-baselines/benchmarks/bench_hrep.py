@@ -23,10 +23,10 @@ import torch
 from torch.nn import functional as F
 
 from urbankit import City, registry
-from urbankit.methods.base import Inputs
+from urbankit.methods.base import MethodInputs
 from urbankit.recipe.find import shipped_folder
 from urbankit.recipe.recipe import Recipe
-from urbankit.runs.inputs import build_inputs
+from urbankit.runs.data import build_inputs
 from urbankit.training.loop import Loop
 from urbankit.training.optimizer import build_optimizer
 
@@ -68,7 +68,7 @@ def take_turns(timed: dict[str, Callable[[], None]], rounds: int) -> dict[str, t
     return {name: tuple(statistics.median(part) for part in zip(*spent, strict=True)) for name, spent in taken.items()}
 
 
-def ours(recipe: Recipe, inputs: Inputs) -> Callable[[], None]:
+def ours(recipe: Recipe, inputs: MethodInputs) -> Callable[[], None]:
     """Epochs of the method alone."""
     step = stepper(recipe, inputs)[0]
 
@@ -79,7 +79,7 @@ def ours(recipe: Recipe, inputs: Inputs) -> Callable[[], None]:
     return run
 
 
-def in_the_loop(recipe: Recipe, inputs: Inputs) -> Callable[[], None]:
+def in_the_loop(recipe: Recipe, inputs: MethodInputs) -> Callable[[], None]:
     """Epochs as pre-training runs them: seeds, history and the rest of the loop."""
     step, method, optimizer = stepper(recipe, inputs)
 
@@ -92,7 +92,7 @@ def in_the_loop(recipe: Recipe, inputs: Inputs) -> Callable[[], None]:
     return run
 
 
-def stepper(recipe: Recipe, inputs: Inputs) -> tuple[Callable, torch.nn.Module, torch.optim.Optimizer]:
+def stepper(recipe: Recipe, inputs: MethodInputs) -> tuple[Callable, torch.nn.Module, torch.optim.Optimizer]:
     torch.manual_seed(0)
     method = registry.create("method", recipe.method, inputs).train()
     settings = recipe.pretrain
@@ -116,7 +116,7 @@ def stepper(recipe: Recipe, inputs: Inputs) -> tuple[Callable, torch.nn.Module, 
     return step, method, optimizer
 
 
-def theirs(recipe: Recipe, inputs: Inputs, checkout: Path) -> Callable[[], None]:
+def theirs(recipe: Recipe, inputs: MethodInputs, checkout: Path) -> Callable[[], None]:
     """Epochs of the authors' network over the same graphs."""
     sys.path.insert(0, str(checkout))
     # Their modules read the command line when they are imported.

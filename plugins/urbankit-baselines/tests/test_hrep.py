@@ -15,7 +15,7 @@ from urbankit_baselines.hrep import HREP, RelationAttention, RelationNorm, woven
 from urbankit_baselines.hrep_prompt import HREPPrompt
 from urbankit_baselines.triplets import Triplets
 
-from urbankit.methods.base import Inputs
+from urbankit.methods.base import MethodInputs
 from urbankit.pipeline.run import run
 from urbankit.recipe.recipe import Recipe
 from urbankit.utils.errors import UserError
@@ -41,7 +41,7 @@ def made_views(order: np.ndarray | None = None) -> dict[str, ViewGraph]:
 def made(views: dict[str, ViewGraph] | None = None, **params) -> HREP:
     torch.manual_seed(0)
     city = SimpleNamespace(n_regions=N, path="city")
-    return HREP(HREP.Params(**{"dim": 8, "heads": 2} | params), Inputs(city, {}, views or made_views(), "torch"))
+    return HREP(HREP.Params(**{"dim": 8, "heads": 2} | params), MethodInputs(city, {}, views or made_views(), "torch"))
 
 
 @pytest.mark.parametrize("into", ["outflows", "inflows"])

@@ -9,7 +9,7 @@ import torch
 from urbankit import registry
 from urbankit.pipeline.run import run
 from urbankit.recipe.recipe import Recipe
-from urbankit.runs.inputs import build_inputs
+from urbankit.runs.data import build_inputs
 from urbankit.training.pretrain import pretrain
 from urbankit.utils.progress import Progress
 

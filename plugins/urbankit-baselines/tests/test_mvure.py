@@ -16,7 +16,7 @@ from urbankit_baselines.region_graphs import side_by_side
 
 from urbankit import City
 from urbankit.datasets.synthetic import write_demo
-from urbankit.methods.base import Inputs
+from urbankit.methods.base import MethodInputs
 from urbankit.pipeline.run import run
 from urbankit.recipe.recipe import Recipe
 from urbankit.utils.errors import UserError
@@ -42,7 +42,7 @@ def made(views: dict[str, ViewGraph] | None = None) -> MVURE:
     torch.manual_seed(0)
     params = MVURE.Params(features=10, heads=3, head_width=4, sharing_width=5, flow_edges=3, poi_edges=4)
     city = SimpleNamespace(n_regions=N, path="city")
-    return MVURE(params, Inputs(city, {}, views or made_views(), "torch"))
+    return MVURE(params, MethodInputs(city, {}, views or made_views(), "torch"))
 
 
 def test_graph_attention_is_the_softmax_over_neighbours_and_oneself():

@@ -11,7 +11,7 @@ from scipy import sparse
 from urbankit_baselines.pg_simclr import nt_xent, strongest
 
 from urbankit import registry
-from urbankit.methods.base import Inputs
+from urbankit.methods.base import MethodInputs
 from urbankit.registry.component import Use
 from urbankit.utils.errors import UserError
 
@@ -21,7 +21,7 @@ VIT = {"patch_size": 16, "hidden_size": 16, "layers": 1, "heads": 2, "augment": 
 def built(city, views=("poi", "distance"), modalities=("rsi",), **params):
     torch.manual_seed(0)
     graphs = {name: registry.create("view", Use(name=name)).build(city) for name in views}
-    inputs = Inputs(city, {name: Use(name="vit", **VIT) for name in modalities}, graphs)
+    inputs = MethodInputs(city, {name: Use(name="vit", **VIT) for name in modalities}, graphs)
     return registry.create("method", Use(name="pg-simclr", projection=8, **params), inputs)
 
 

@@ -11,7 +11,7 @@ from urbankit_baselines.remvc import intra_view, negatives
 from urbankit_baselines.remvc_features import changed, distribution, flow_profiles, noisy
 
 from urbankit import registry
-from urbankit.methods.base import Inputs
+from urbankit.methods.base import MethodInputs
 from urbankit.recipe.recipe import Recipe
 from urbankit.registry.component import Use
 from urbankit.utils.errors import UserError
@@ -29,7 +29,7 @@ class Lacking:
 
 def built(city, **params):
     torch.manual_seed(0)
-    return registry.create("method", Use(name="remvc", **{"dim": 8} | params), Inputs(city))
+    return registry.create("method", Use(name="remvc", **{"dim": 8} | params), MethodInputs(city))
 
 
 def drawn(*shape, seed=0):

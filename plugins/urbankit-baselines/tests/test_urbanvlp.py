@@ -13,7 +13,7 @@ from urbankit_baselines import urbanvlp
 from urbankit_baselines.urbanvlp import UrbanVLP, token_similarity
 
 from urbankit import registry
-from urbankit.methods.base import Inputs
+from urbankit.methods.base import MethodInputs
 from urbankit.modalities.pretrained.tokenizer import END, PAD, SPECIAL, START, train_tokenizer
 from urbankit.registry.component import Use
 from urbankit.utils.errors import UserError
@@ -29,7 +29,7 @@ MODALITIES = {
 
 def built(city, modalities=MODALITIES, **params):
     torch.manual_seed(0)
-    method = registry.create("method", Use(name="urbanvlp", **{"dim": 16} | params), Inputs(city, modalities))
+    method = registry.create("method", Use(name="urbanvlp", **{"dim": 16} | params), MethodInputs(city, modalities))
     method.prepare()
     return method
 

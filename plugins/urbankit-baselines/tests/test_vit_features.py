@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from urbankit import registry
-from urbankit.methods.base import Inputs
+from urbankit.methods.base import MethodInputs
 from urbankit.pipeline.run import run
 from urbankit.recipe.recipe import Recipe
 from urbankit.registry.component import Use
@@ -19,7 +19,7 @@ MODALITIES = {"rsi": Use(name="vit", **VIT), "svi": Use(name="vit", **VIT | {"hi
 
 def built(city, **params):
     torch.manual_seed(0)
-    return registry.create("method", Use(name="vit", **params), Inputs(city, MODALITIES)).eval()
+    return registry.create("method", Use(name="vit", **params), MethodInputs(city, MODALITIES)).eval()
 
 
 def test_a_block_is_the_mean_of_a_modalitys_features(tiny_city):

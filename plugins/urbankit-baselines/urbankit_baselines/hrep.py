@@ -29,7 +29,7 @@ from torch.nn import functional as F
 from urbankit.graph.engine import propagate
 from urbankit.graph.graph import Graph
 from urbankit.graph.normalise import normalise
-from urbankit.methods.base import Inputs
+from urbankit.methods.base import MethodInputs
 from urbankit_baselines.region_graphs import RegionGraphMethod
 from urbankit_baselines.triplets import Triplets
 
@@ -104,7 +104,7 @@ class HREP(RegionGraphMethod):
                 raise ValueError(f"{self.heads} heads do not divide the width of {self.dim}")
             return self
 
-    def __init__(self, params: Params, inputs: Inputs) -> None:
+    def __init__(self, params: Params, inputs: MethodInputs) -> None:
         super().__init__(params, inputs)
         self.dim = dim = params.dim
         self.graph = woven([inputs.views[name].adjacency for name in self.relations])

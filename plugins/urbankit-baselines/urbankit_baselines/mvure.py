@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from urbankit.graph.graph import Graph
-from urbankit.methods.base import Inputs
+from urbankit.methods.base import MethodInputs
 from urbankit_baselines.region_graphs import RegionGraphMethod, side_by_side
 
 SOURCE = {"source": "the authors' code"}
@@ -79,7 +79,7 @@ class MVURE(RegionGraphMethod):
             json_schema_extra=SOURCE,
         )
 
-    def __init__(self, params: Params, inputs: Inputs) -> None:
+    def __init__(self, params: Params, inputs: MethodInputs) -> None:
         super().__init__(params, inputs)
         p = params
         self.dim = p.heads * p.head_width

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from urbankit.utils.errors import Problem, UserError, closest
+from urbankit.utils.errors import Problem, UserError, suggest
 
 
 def missing(named: Mapping[str, str], known: Collection[str], kind: str) -> list[tuple[str, str]]:
     """What a recipe lacks of the `kind` (modality, view) that parameters name: (parameter, message) each."""
     return [
-        (parameter, f"the recipe has no {kind} '{name}', which this method learns from.{closest(name, known)}")
+        (parameter, f"the recipe has no {kind} '{name}', which this method learns from.{suggest(name, known)}")
         for parameter, name in named.items()
         if name not in known
     ]

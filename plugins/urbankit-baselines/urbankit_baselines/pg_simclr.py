@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from urbankit import registry
-from urbankit.methods.base import Inputs, Method
+from urbankit.methods.base import Method, MethodInputs
 from urbankit.methods.losses import similarity
 from urbankit.modalities.pooling import RegionEncoder
 from urbankit.registry import component
@@ -65,7 +65,7 @@ class PGSimCLR(Method):
         )
         fusion: Use = uses("fusion", "concat", "How both embeddings of a region are joined.")
 
-    def __init__(self, params: Params, inputs: Inputs) -> None:
+    def __init__(self, params: Params, inputs: MethodInputs) -> None:
         super().__init__(params, inputs)
         require({"tiles": params.tiles}, inputs.modalities, "modality")
         require({"space": params.space, "function": params.function}, inputs.views, "view")

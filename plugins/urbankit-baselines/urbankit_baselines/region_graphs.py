@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from urbankit.graph.graph import Graph
-from urbankit.methods.base import Inputs, Method
+from urbankit.methods.base import Method, MethodInputs
 from urbankit.registry import component
 from urbankit.utils.errors import Problem, UserError
 
@@ -52,7 +52,7 @@ class RegionGraphMethod(Method):
             " regions); HREP takes about ten of them, MVURE, whose heads each have one a view, about fifty.",
         )
 
-    def __init__(self, params: Params, inputs: Inputs) -> None:
+    def __init__(self, params: Params, inputs: MethodInputs) -> None:
         super().__init__(params, inputs)
         self._refuse_what_cannot_be_trained()
         n = inputs.n_regions

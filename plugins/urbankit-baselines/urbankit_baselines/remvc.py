@@ -36,7 +36,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from urbankit.methods.base import Inputs, Method
+from urbankit.methods.base import Method, MethodInputs
 from urbankit.registry import component
 from urbankit.utils.errors import Problem, UserError
 from urbankit_baselines.remvc_features import changed, distribution, flow_profiles, noisy
@@ -81,7 +81,7 @@ class ReMVC(Method):
             json_schema_extra={"source": "false in the authors' configuration"},
         )
 
-    def __init__(self, params: Params, inputs: Inputs) -> None:
+    def __init__(self, params: Params, inputs: MethodInputs) -> None:
         super().__init__(params, inputs)
         counts = _need(inputs)
         self.leaving, self.reaching, has_flows = flow_profiles(inputs.city, params.hours)
@@ -192,7 +192,7 @@ class _Layer(nn.Linear):
         return F.relu(x @ self.weight.T + self.bias)
 
 
-def _need(inputs: Inputs) -> np.ndarray:
+def _need(inputs: MethodInputs) -> np.ndarray:
     """The city's counts of points, float32 [N, C], fractions rounded; a `UserError` without them or without flows."""
     counts = inputs.city.poi_counts()
     lacking = [("points of interest", "poi", counts), ("flows", "flows", inputs.city.flows())]

@@ -40,7 +40,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from urbankit.methods.base import Inputs, Method
+from urbankit.methods.base import Method, MethodInputs
 from urbankit.methods.losses import two_way_info_nce
 from urbankit.modalities.base import ModalityEncoder, move
 from urbankit.modalities.pooling import RegionEncoder
@@ -94,7 +94,7 @@ class UrbanVLP(Method):
             "one pretrained CLIP checkpoint, with `dim` the width of its projections. Default: all captions.",
         )
 
-    def __init__(self, params: Params, inputs: Inputs) -> None:
+    def __init__(self, params: Params, inputs: MethodInputs) -> None:
         super().__init__(params, inputs)
         p = params
         require(_named(p), inputs.modalities, "modality")

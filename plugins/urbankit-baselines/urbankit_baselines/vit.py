@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from urbankit.methods.base import Inputs, Method
+from urbankit.methods.base import Method, MethodInputs
 from urbankit.modalities.pooling import RegionEncoder
 from urbankit.registry import component
 from urbankit.utils.errors import Problem, UserError
@@ -35,7 +35,7 @@ class ViTFeatures(Method):
             json_schema_extra={"source": "UrbanMMCL 4.2.1: satellite and street-view images"},
         )
 
-    def __init__(self, params: Params, inputs: Inputs) -> None:
+    def __init__(self, params: Params, inputs: MethodInputs) -> None:
         super().__init__(params, inputs)
         require(_named(params.features or []), inputs.modalities, "modality")
         self.encoders = NamedModules()

@@ -12,9 +12,9 @@ from transfer_runs import Keys, completed, keys_on
 from urbankit import registry
 from urbankit.city.city import City
 from urbankit.pipeline.transfer.source import Source
-from urbankit.pipeline.transfer.weights import take_over
+from urbankit.pipeline.transfer.weights import transfer_weights
 from urbankit.recipe.recipe import Recipe
-from urbankit.runs.inputs import build_inputs
+from urbankit.runs.data import build_inputs
 from urbankit.training import checkpoint
 from urbankit.utils.errors import UserError
 
@@ -29,7 +29,7 @@ def built(keys: Keys):
 
 def taken_over(keys: Keys, source: Path):
     recipe, inputs, method = built(keys)
-    take_over(method, inputs, recipe, Source(source))
+    transfer_weights(method, inputs, recipe, Source(source))
     return method
 
 
@@ -143,7 +143,7 @@ def test_what_does_not_fit_is_told_with_its_key(graph, change, message, new, tmp
 def test_parameters_of_views_that_differ_are_noted(keep, source):
     keep["views"]["poi"]["top_k"] = 3
     recipe, inputs, method = built(keep)
-    notes = take_over(method, inputs, recipe, Source(source))
+    notes = transfer_weights(method, inputs, recipe, Source(source))
     assert "transfer: view poi: top_k is None in the run and 3 here" in notes
 
 

@@ -12,7 +12,7 @@ import pytest
 from transfer_runs import completed, keys_on
 
 from urbankit import City
-from urbankit.evaluation.raw_features import RawInputs
+from urbankit.evaluation.raw_features import RawFeatures
 from urbankit.evaluation.splits import make_split
 from urbankit.pipeline.transfer.floors import _shared
 from urbankit.runs.folder import Run
@@ -116,8 +116,8 @@ def test_permuting_the_regions_permutes_the_embeddings(keep, other_city, source,
 
 
 def test_raw_inputs_of_carried_floors_stay_within_the_sources_range():
-    source = RawInputs(np.array([[0.0, 1, 5], [9, 3, np.nan]]), ("x", "a", "b"))
-    own = RawInputs(np.array([[7.0, 2, 4], [np.nan, 0, 4]]), ("b", "a", "flow in component 1"))
+    source = RawFeatures(np.array([[0.0, 1, 5], [9, 3, np.nan]]), ("x", "a", "b"))
+    own = RawFeatures(np.array([[7.0, 2, 4], [np.nan, 0, 4]]), ("b", "a", "flow in component 1"))
     shared = _shared(source, own)
     assert shared.names == ("b", "a")
     np.testing.assert_array_equal(shared.values, [[5, 1], [np.nan, 3], [5, 2], [np.nan, 1]])

@@ -11,8 +11,8 @@ from scipy.stats import rankdata
 from urbankit.captioning.captioners.base import Batch, Caption, Captioner
 from urbankit.city.city import City
 from urbankit.registry import component
-from urbankit.utils.errors import Problem, UserError, closest
-from urbankit.utils.text import figure
+from urbankit.utils.errors import Problem, UserError, suggest
+from urbankit.utils.text import format_number
 
 LOW, HIGH = 0.25, 0.75
 """Ranks among the city's regions, from 0 to 1, below and above which a number is called low and high."""
@@ -82,12 +82,14 @@ class Template(Captioner):
             return " without points of interest"
         order = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)].tolist()
         named, others = order[: self.params.categories], order[self.params.categories :]
-        parts = [f"{figure(counts[i])} {_words(self._categories[i])}" for i in named]
+        parts = [f"{format_number(counts[i])} {_words(self._categories[i])}" for i in named]
         if named and others:
-            parts.append(f"{figure(counts[others].sum())} of {len(others)} other kind{'s' if len(others) > 1 else ''}")
+            parts.append(
+                f"{format_number(counts[others].sum())} of {len(others)} other kind{'s' if len(others) > 1 else ''}"
+            )
         kinds = ": " + " and ".join(part for part in (", ".join(parts[:-1]), parts[-1]) if part) if parts else ""
         level = {"high": ", many for this city", "low": ", few for this city"}.get(_level(self._density[region]), "")
-        return f" with {figure(total)} point{'' if total == 1 else 's'} of interest{level}{kinds}"
+        return f" with {format_number(total)} point{'' if total == 1 else 's'} of interest{level}{kinds}"
 
     def _value(self, region: int, column: int) -> str:
         value, name = self._values[region, column], self._names[column]
@@ -101,7 +103,7 @@ def _columns(city: City, chosen: list[str] | None) -> tuple[list[str], np.ndarra
     """The names [F] and values float64[N, F] of the columns of tables; a name of two tables is told with its table."""
     strangers = sorted(set(chosen or []) - set(city.tables))
     if strangers:
-        problem = f"the city '{city.name}' has no table '{strangers[0]}'.{closest(strangers[0], city.tables)}"
+        problem = f"the city '{city.name}' has no table '{strangers[0]}'.{suggest(strangers[0], city.tables)}"
         raise UserError(Problem(problem, city.path, key="tables"))
     names: list[tuple[str, str]] = []
     blocks = [np.zeros((city.n_regions, 0))]
@@ -127,7 +129,7 @@ def _level(rank: float) -> str:
 
 def _short(value: float) -> str:
     """Three significant figures: `153`, `0.92`, `54,000`."""
-    return figure(float(f"{value:.3g}"))
+    return format_number(float(f"{value:.3g}"))
 
 
 def _words(name: str) -> str:

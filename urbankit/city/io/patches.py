@@ -21,7 +21,7 @@ from rasterio.windows import Window
 
 from urbankit.city.io.raster import opened, read_cells
 from urbankit.utils.errors import Problem, UserError
-from urbankit.utils.prefetch import on_all_processors
+from urbankit.utils.prefetch import thread_map
 
 _BATCH_BYTES = 32 << 20
 
@@ -96,7 +96,7 @@ def cut_patches(
         return patches
 
     ahead = 2 * (os.cpu_count() or 1)
-    yield from on_all_processors(cut, range(0, len(centres), each), ahead, NotGeoreferencedWarning)
+    yield from thread_map(cut, range(0, len(centres), each), ahead, NotGeoreferencedWarning)
 
 
 class _Cells:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from urbankit.utils.errors import Problem, UserError
-from urbankit.utils.prefetch import on_all_processors
+from urbankit.utils.prefetch import thread_map
 
 MAX_PIXELS = 100_000_000
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
@@ -28,7 +28,7 @@ def decode_pictures(paths: list[Path], size: tuple[int, int]) -> Iterator[np.nda
     batch, problems = [], []
     ahead = 8 * (os.cpu_count() or 1)
     # MAX_PIXELS is the limit here; Pillow would warn of pictures a little below it.
-    for decoded in on_all_processors(lambda path: _attempt(path, size), paths, ahead, Image.DecompressionBombWarning):
+    for decoded in thread_map(lambda path: _attempt(path, size), paths, ahead, Image.DecompressionBombWarning):
         if isinstance(decoded, Problem):
             if decoded not in problems:
                 problems.append(decoded)

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from urbankit.utils.errors import UserError
-from urbankit.utils.files import whole
+from urbankit.utils.files import atomic_path
 
 SHARD_BYTES = 256 << 20
 
@@ -59,7 +59,7 @@ def write_shards(
             while len(pixels):
                 if shard is None or shard.rows == rows_each:
                     files.append({"file": f"shard-{len(files):05d}.npy", "rows": 0})
-                    path = open_files.enter_context(whole(folder / files[-1]["file"]))
+                    path = open_files.enter_context(atomic_path(folder / files[-1]["file"]))
                     shard = _Shard(open_files.enter_context(path.open("wb")), shape, dtype)
                 part, pixels = pixels[: rows_each - shard.rows], pixels[rows_each - shard.rows :]
                 shard.append(part)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from urbankit.utils.errors import Problems, closest
+from urbankit.utils.errors import Problems, suggest
 from urbankit.utils.paths import explain_missing
 
 MISSING = ["", "na", "n/a", "nan", "null", "none"]
@@ -86,7 +86,7 @@ def check_columns(path: Path, columns: dict[str, str], found: Iterable[str], pro
     names = [str(name) for name in found]
     missing = {spec_key: column for spec_key, column in columns.items() if column not in names}
     for spec_key, column in missing.items():
-        hint = closest(column, names)
+        hint = suggest(column, names)
         if len(names) == 1 and ";" in names[0]:
             hint = " The file is separated by ';': save it separated by commas."
         problems.add(f"there is no column '{column}'.{hint}", file=path, key=f"{key}.{spec_key}")

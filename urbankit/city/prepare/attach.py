@@ -8,13 +8,13 @@ import pandas as pd
 
 from urbankit.city.city import City
 from urbankit.city.ids import RegionIds
-from urbankit.city.manifest import LOCK, MANIFEST, REPORT, hash_parts, in_order
+from urbankit.city.manifest import LOCK, MANIFEST, REPORT, hash_parts, sort_parts
 from urbankit.city.prepare.captions import build_captions
 from urbankit.city.prepare.prepare import report_of
 from urbankit.city.report import SourceReport
 from urbankit.city.spec import Captions
 from urbankit.utils.errors import Problem, Problems, UserError
-from urbankit.utils.files import hash_file, hash_json, locked, write_json, write_table
+from urbankit.utils.files import file_lock, hash_file, hash_json, write_json, write_table
 
 REGIONS = ("regions", "poi", "tables")
 """Kinds of parts that captions of regions are made of."""
@@ -39,7 +39,7 @@ def attach_captions(city: City, source: str, spec: Captions, folder: Path) -> Ci
     captions out. Raises `UserError` as `check_attachable`, for captions that do not fit the city, and where it was
     prepared anew from other sources than those described; it is unchanged then, as after a kill or on a full disk.
     """
-    with locked(city.path / LOCK):
+    with file_lock(city.path / LOCK):
         now = City.open(city.path)
         check_attachable(now, source)
         if _described(now, source, spec) != _described(city, source, spec):
@@ -61,7 +61,7 @@ def _attach(city: City, source: str, spec: Captions, folder: Path) -> City:
     assert table is not None  # else a problem says why
     name, digest = _write(table, city.path, source)
     part = {"inputs": hash_json({"attached": digest}), "hash": digest, "files": [name], "report": vars(report)}
-    parts = in_order(city.manifest["parts"] | {report.key: part | {"attached": True}})
+    parts = sort_parts(city.manifest["parts"] | {report.key: part | {"attached": True}})
     manifest = city.manifest | {"content_hash": hash_parts(parts), "parts": parts}
     report_of(city.path, manifest).write(city.path / REPORT)
     write_json(city.path / MANIFEST, manifest)

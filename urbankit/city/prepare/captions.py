@@ -16,7 +16,7 @@ from urbankit.city.prepare.match_regions import read_by_region, region_of
 from urbankit.city.report import SourceReport
 from urbankit.city.spec import Captions
 from urbankit.utils.errors import Problems
-from urbankit.utils.paths import inside
+from urbankit.utils.paths import resolve_inside
 
 
 def build_captions(
@@ -26,7 +26,7 @@ def build_captions(
 
     An image that lies in two regions gives its caption to both. None when `problems` says why.
     """
-    path = inside(data, spec.file)
+    path = resolve_inside(data, spec.file)
     if spec.region is not None:
         columns = {"region": spec.region, "text": spec.text}
         frame = read_by_region(path, columns, ids, problems, report, once=False)

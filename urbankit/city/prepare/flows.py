@@ -18,8 +18,8 @@ from urbankit.city.prepare.quality import outliers
 from urbankit.city.report import SourceReport
 from urbankit.city.spec import FlowsByRegion, FlowSpec
 from urbankit.utils.errors import Problems
-from urbankit.utils.paths import inside
-from urbankit.utils.text import figure
+from urbankit.utils.paths import resolve_inside
+from urbankit.utils.text import format_number
 
 CHUNK = 2_000_000
 TIME_FORMATS = (
@@ -43,7 +43,7 @@ def build_flows(
     spec: FlowSpec, regions: gpd.GeoDataFrame, data: Path, problems: Problems, report: SourceReport
 ) -> Flows | None:
     """Flows summed by pair of regions; None when `problems` says why. Rows are streamed, never all in memory."""
-    path = inside(data, spec.file)
+    path = resolve_inside(data, spec.file)
     wanted = {name: column for name, column in spec.model_dump(exclude={"file"}).items() if column is not None}
     table = scan(path, wanted, problems, "flows")
     if table is None:
@@ -207,6 +207,8 @@ def _report_extremes(pairs: pl.DataFrame, names: np.ndarray, report: SourceRepor
         for i in who[:3]:
             start, end = names[flows["origin"][int(i)]], names[flows["destination"][int(i)]]
             between = f"of region {start}" if start == end else f"from {start} to {end}"
-            report.note(f"the {what} {between} is {figure(weight[i])}, against {figure(rest)} for the next")
+            report.note(
+                f"the {what} {between} is {format_number(weight[i])}, against {format_number(rest)} for the next"
+            )
     if not len(pairs):
         report.note("every flow is zero")

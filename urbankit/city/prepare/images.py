@@ -24,8 +24,8 @@ from urbankit.city.io.shards import write_shards
 from urbankit.city.prepare.points import PointIndex, explain_no_match, in_several, read_points
 from urbankit.city.spec import MosaicImages, PointImages, RegionImages
 from urbankit.utils.errors import Problem, Problems, UserError
-from urbankit.utils.files import hash_json, whole
-from urbankit.utils.paths import inside
+from urbankit.utils.files import atomic_path, hash_json
+from urbankit.utils.paths import resolve_inside
 from urbankit.utils.progress import Progress, Stage
 
 
@@ -200,7 +200,7 @@ def _write(
             "file": [found.files[row] for row in keep],
         }
     )
-    with whole(folder / "index.parquet") as temporary:
+    with atomic_path(folder / "index.parquet") as temporary:
         index.to_parquet(temporary, index=False)
     for stale in set(folder.glob("shard-*.npy")) - {folder / file["file"] for file in shards.files}:
         stale.unlink()
@@ -235,7 +235,7 @@ def _paths(data_folder: Path, names: list[str], key: str, table: Path | None = N
     real_folder = functools.cache(os.path.realpath)
     paths = []
     for name in names:
-        path = inside(data_folder, name)
+        path = resolve_inside(data_folder, name)
         if path is not None:
             real = os.path.realpath(path) if path.is_symlink() else real_folder(path.parent)
         if path is None or os.path.commonpath([root, real]) != root:

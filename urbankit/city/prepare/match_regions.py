@@ -11,7 +11,7 @@ from urbankit.city.ids import RegionIds
 from urbankit.city.io.tables import numbers, read
 from urbankit.city.report import SourceReport
 from urbankit.utils.errors import Problems
-from urbankit.utils.text import some
+from urbankit.utils.text import list_some
 
 
 def read_by_region(
@@ -37,7 +37,7 @@ def read_by_region(
         return None
     twice = found.filter(pl.col("__region").is_duplicated())["__id"].unique().sort()
     if once and len(twice):
-        problems.add(f"regions with several rows: {some(twice)}; keep one each", file=path, key=f"{key}.region")
+        problems.add(f"regions with several rows: {list_some(twice)}; keep one each", file=path, key=f"{key}.region")
         return None
     return found.drop("__id")
 
@@ -68,7 +68,7 @@ def report_unmatched(ids: pl.Series, report: SourceReport) -> None:
     strangers = ids.drop_nulls()
     report.drop(len(strangers), "with an id that no region has")
     if len(strangers):
-        report.note(f"ids that match no region: {some(strangers.unique().sort())}")
+        report.note(f"ids that match no region: {list_some(strangers.unique().sort())}")
 
 
 def explain_no_match(found: pl.Series, ids: RegionIds, column: str) -> str:

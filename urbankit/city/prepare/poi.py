@@ -16,8 +16,8 @@ from urbankit.city.prepare.points import locate_named, read_points
 from urbankit.city.report import SourceReport
 from urbankit.city.spec import PoiCounts, PoiPoints, PoiSpec
 from urbankit.utils.errors import Problems
-from urbankit.utils.paths import inside
-from urbankit.utils.text import some
+from urbankit.utils.paths import resolve_inside
+from urbankit.utils.text import list_some
 
 
 @dataclass
@@ -42,14 +42,14 @@ def build_poi(
         report.covers = ("poi", "poi", int(poi.present.sum()))
         empty = [name for name, total in zip(poi.categories, poi.counts.sum(axis=0), strict=True) if total == 0]
         if empty:
-            report.note(f"categories without a point in any region: {some(empty)}")
+            report.note(f"categories without a point in any region: {list_some(empty)}")
     return poi
 
 
 def _from_counts(
     spec: PoiCounts, regions: gpd.GeoDataFrame, data: Path, problems: Problems, report: SourceReport
 ) -> Poi | None:
-    path = inside(data, spec.counts)
+    path = resolve_inside(data, spec.counts)
     frame = read_by_region(path, {"region": spec.region}, RegionIds(regions.region_id), problems, report)
     if frame is None:
         return None
@@ -84,7 +84,7 @@ def _from_counts(
 def _from_points(
     spec: PoiPoints, regions: gpd.GeoDataFrame, data: Path, problems: Problems, report: SourceReport
 ) -> Poi | None:
-    path = inside(data, spec.points)
+    path = resolve_inside(data, spec.points)
     points = read_points(path, {"category": spec.category}, spec.lon, spec.lat, problems, "poi")
     if points is None:
         return None

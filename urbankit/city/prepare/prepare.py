@@ -14,14 +14,14 @@ from typing import Any
 import geopandas as gpd
 
 from urbankit.city.city import City
-from urbankit.city.manifest import FORMAT, LOCK, MANIFEST, REPORT, hash_parts, in_order, read_manifest
-from urbankit.city.prepare import parts
-from urbankit.city.prepare.parts import Built, Context, Part
+from urbankit.city.manifest import FORMAT, LOCK, MANIFEST, REPORT, hash_parts, read_manifest, sort_parts
+from urbankit.city.prepare import layers
+from urbankit.city.prepare.layers import Built, Context, Part
 from urbankit.city.report import PrepareReport, SourceReport, source_report
 from urbankit.city.spec import CitySpec, load_city_spec
 from urbankit.utils.errors import Problem, Problems, RunError, UserError
-from urbankit.utils.files import hash_file, hash_json, locked, write_json
-from urbankit.utils.paths import explain_missing, inside
+from urbankit.utils.files import file_lock, hash_file, hash_json, write_json
+from urbankit.utils.paths import explain_missing, resolve_inside
 from urbankit.utils.progress import Progress
 
 
@@ -49,7 +49,7 @@ def prepare(
     _open_folder(out_folder, city.name)
     existed = out_folder.exists()
     _make(out_folder)
-    with _disk(out_folder), locked(out_folder / LOCK):
+    with _disk(out_folder), file_lock(out_folder / LOCK):
         manifest = _open_folder(out_folder, city.name)  # as it is now that nobody else changes it
         context = Context(city, data_folder, out_folder, Problems(), progress or Progress(quiet=True))
         _Preparation(context, manifest, existed).run()
@@ -85,32 +85,32 @@ class _Preparation:
 
     def _build(self) -> None:
         spec, problems = self.context.spec, self.context.problems
-        regions = parts.regions_part(self.context)
+        regions = layers.regions_part(self.context)
         self._do(regions)
         problems.raise_if_any()
         if self.context.regions is None:
             self.context.regions = gpd.read_parquet(self.context.out / "regions.parquet")
         known = regions.inputs
-        tables = [parts.table_part(self.context, name, part, known) for name, part in spec.tables.items()]
-        targets = [parts.target_part(self.context, name, part, known) for name, part in spec.targets.items()]
-        poi = [parts.poi_part(self.context, spec.poi, known)] if spec.poi else []
-        flows = [parts.flows_part(self.context, spec.flows, known)] if spec.flows else []
+        tables = [layers.table_part(self.context, name, part, known) for name, part in spec.tables.items()]
+        targets = [layers.target_part(self.context, name, part, known) for name, part in spec.targets.items()]
+        poi = [layers.poi_part(self.context, spec.poi, known)] if spec.poi else []
+        flows = [layers.flows_part(self.context, spec.flows, known)] if spec.flows else []
         of_regions = {name: part for name, part in spec.captions.items() if part.region is not None}
-        captions = [parts.captions_part(self.context, name, part, known, "") for name, part in of_regions.items()]
+        captions = [layers.captions_part(self.context, name, part, known, "") for name, part in of_regions.items()]
         for part in [*poi, *flows, *tables, *targets, *captions]:
             self._do(part)
         problems.raise_if_any()
         # Pictures take longest and are written as they are decoded, so they come when all else is known to be right.
         stamps = {}
         for name, image in spec.images.items():
-            part = parts.image_part(self.context, name, image, known)
+            part = layers.image_part(self.context, name, image, known)
             self._do(part)
             stamps[name] = part.inputs
         problems.raise_if_any()
         for name, part in spec.captions.items():
             if part.image is not None:
                 self.context.images[name] = self.done[f"images.{name}"]["image"]
-                self._do(parts.captions_part(self.context, name, part, known, stamps[name]))
+                self._do(layers.captions_part(self.context, name, part, known, stamps[name]))
         problems.raise_if_any()
         self._finish()
 
@@ -184,7 +184,7 @@ class _Preparation:
             "content_hash": hash_parts(self.done) if complete else None,
             "spec": self.context.spec.model_dump(mode="json"),
             "sources": self._sources(),
-            "parts": in_order(entries) if complete else entries,
+            "parts": sort_parts(entries) if complete else entries,
         }
 
     def _sources(self) -> str:
@@ -224,8 +224,8 @@ def _check_sources(spec: CitySpec, spec_file: Path, data: Path) -> None:
         )
     problems = Problems(spec_file)
     base = data.resolve()
-    for key, name in parts.sources(spec):
-        path = inside(data, name)
+    for key, name in layers.sources(spec):
+        path = resolve_inside(data, name)
         if path is None or not path.resolve().is_relative_to(base):
             problems.add(f"the path '{name}' leaves the data folder {data}; put the file in it", key=key)
         elif not path.is_file():

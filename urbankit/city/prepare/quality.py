@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from urbankit.utils.text import figure, some
+from urbankit.utils.text import format_number, list_some
 
 RUN_SHARE, RUN_COUNT, RUN_DISTINCT = 0.03, 10, 20
 GAP, GAP_SHARE = 5.0, 0.01
@@ -46,12 +46,12 @@ def outliers(values: np.ndarray) -> tuple[np.ndarray, float] | None:
 def suspicious_values(values: np.ndarray, names: Sequence[str]) -> list[str]:
     """Sentences on constant runs and outliers of `values` float64[N], naming the regions."""
     notes = [
-        f"exactly {figure(value)} in {count} of {int(np.isfinite(values).sum())} regions: a constant run"
+        f"exactly {format_number(value)} in {count} of {int(np.isfinite(values).sum())} regions: a constant run"
         for value, count in constant_runs(values)
     ]
     found = outliers(values)
     if found is not None:
         who, rest = found
-        shown = some((f"{names[i]} ({figure(values[i])})" for i in who), 3)
-        notes.append(f"extreme: {shown}, against {figure(rest)} for the next; consider a log transform")
+        shown = list_some((f"{names[i]} ({format_number(values[i])})" for i in who), 3)
+        notes.append(f"extreme: {shown}, against {format_number(rest)} for the next; consider a log transform")
     return notes

@@ -19,8 +19,8 @@ from urbankit.city.io.vectors import is_vector, read_vector
 from urbankit.city.report import SourceReport
 from urbankit.city.spec import GridRegions, RegionFile, RegionSpec
 from urbankit.utils.errors import Problem, Problems, UserError
-from urbankit.utils.paths import inside
-from urbankit.utils.text import some
+from urbankit.utils.paths import resolve_inside
+from urbankit.utils.text import list_some
 
 MAX_CELLS = 5_000_000
 SLIVER = 1e-2
@@ -63,7 +63,7 @@ def utm(shapes: gpd.GeoDataFrame | gpd.GeoSeries) -> CRS:
 
 
 def _from_file(spec: RegionFile, data: Path, problems: Problems, report: SourceReport) -> gpd.GeoDataFrame | None:
-    path = inside(data, spec.file)
+    path = resolve_inside(data, spec.file)
     frame = read_vector(path, problems, "regions", layer=spec.layer, crs=spec.crs)
     if frame is None or not check_columns(path, {"id": spec.id}, frame.columns, problems, "regions"):
         return None
@@ -72,16 +72,16 @@ def _from_file(spec: RegionFile, data: Path, problems: Problems, report: SourceR
     ids = column.to_frame("id").select(id_text("id", column.dtype)).to_series()
     null = ids.is_null()
     if null.any():
-        rows = some(np.flatnonzero(null.to_numpy()) + 1)
+        rows = list_some(np.flatnonzero(null.to_numpy()) + 1)
         problems.add(f"regions without an id: row {rows}; give each its own", file=path, key="regions.id")
     twice = ids.drop_nulls().value_counts().filter(pl.col("count") > 1).sort("id")
     if len(twice):
-        problems.add(f"ids that occur more than once: {some(twice['id'])}", file=path, key="regions.id")
+        problems.add(f"ids that occur more than once: {list_some(twice['id'])}", file=path, key="regions.id")
     empty = frame.geometry.isna() | frame.geometry.is_empty
     flat = ~empty & ~frame.geom_type.isin(["Polygon", "MultiPolygon", "GeometryCollection"])
     for mask, what in [(empty, "no geometry"), (flat, "a geometry that is not a polygon")]:
         if mask.any():
-            problems.add(f"regions with {what}: {some(frame[spec.id][mask])}", file=path, key="regions.file")
+            problems.add(f"regions with {what}: {list_some(frame[spec.id][mask])}", file=path, key="regions.file")
     if null.any() or len(twice) or empty.any() or flat.any():
         return None
     return gpd.GeoDataFrame({"region_id": ids.to_list()}, geometry=frame.geometry.force_2d().to_numpy(), crs=frame.crs)
@@ -93,10 +93,10 @@ def _mend(shapes: gpd.GeoDataFrame, problems: Problems, report: SourceReport) ->
     if invalid.any():
         mended = shapely.make_valid(shapes.geometry[invalid].to_numpy(), method="structure", keep_collapsed=False)
         shapes.loc[invalid, "geometry"] = mended
-        report.note(f"invalid polygons, mended: {some(shapes.region_id[invalid])}")
+        report.note(f"invalid polygons, mended: {list_some(shapes.region_id[invalid])}")
     flat = shapes.region_id[~(shapes.area > 0)]
     if len(flat):
-        problems.add(f"regions without area: {some(flat)}; remove or redraw them", key="regions")
+        problems.add(f"regions without area: {list_some(flat)}; remove or redraw them", key="regions")
     return not len(flat)
 
 
@@ -110,7 +110,7 @@ def _report_overlaps(shapes: gpd.GeoDataFrame, report: SourceReport) -> None:
     if many.any():
         ids = shapes.region_id.to_numpy()
         worst = np.flatnonzero(many)[np.argsort(-share[many], kind="stable")]
-        pairs = some((f"{ids[left[i]]} and {ids[right[i]]} by {share[i]:.1%}" for i in worst), 3)
+        pairs = list_some((f"{ids[left[i]]} and {ids[right[i]]} by {share[i]:.1%}" for i in worst), 3)
         report.note(f"regions that overlap: {pairs}")
     if slivers.any():
         report.note(f"pairs of regions that overlap by slivers, under {SLIVER:.0%} of their area: {slivers.sum()}")
@@ -120,7 +120,7 @@ def _with_measures(shapes: gpd.GeoDataFrame, report: SourceReport) -> gpd.GeoDat
     centroid = shapes.geometry.centroid
     outside = shapes.region_id[~shapes.covers(centroid)]
     if len(outside):
-        report.note(f"regions whose centroid lies outside them: {some(outside)}")
+        report.note(f"regions whose centroid lies outside them: {list_some(outside)}")
     lonlat = centroid.to_crs("EPSG:4326")
     columns = {
         "region_id": shapes.region_id.to_numpy(),
@@ -137,7 +137,7 @@ def _cells(spec: RegionSpec, crs: str | None, data: Path, problems: Problems) ->
     """The cells of a grid or of H3 that overlap what they cover."""
     is_grid = isinstance(spec, GridRegions)
     key = "regions.grid" if is_grid else "regions.h3"
-    path = inside(data, spec.grid.covering if is_grid else spec.h3.covering)
+    path = resolve_inside(data, spec.grid.covering if is_grid else spec.h3.covering)
     if is_vector(path):
         frame = read_vector(path, problems, f"{key}.covering")
         if frame is None:

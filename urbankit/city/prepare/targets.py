@@ -18,8 +18,8 @@ from urbankit.city.prepare.quality import suspicious_values
 from urbankit.city.report import SourceReport
 from urbankit.city.spec import PointTarget, RasterTarget, TableTarget, TargetSpec
 from urbankit.utils.errors import Problems
-from urbankit.utils.paths import inside
-from urbankit.utils.text import some
+from urbankit.utils.paths import resolve_inside
+from urbankit.utils.text import list_some
 
 
 def build_target(
@@ -40,13 +40,13 @@ def build_target(
         infinite = np.isinf(target.values)
         if infinite.any():
             target.values[infinite] = np.nan
-            report.note(f"infinite, taken as missing, in {some(ids[infinite])}")
+            report.note(f"infinite, taken as missing, in {list_some(ids[infinite])}")
     present = target.present
     if not present.any():
         what = (
             "every value that is there is infinite" if target.kind == "regression" and infinite.any() else "all empty"
         )
-        source = inside(data, getattr(spec, source_key))
+        source = resolve_inside(data, getattr(spec, source_key))
         problems.add(f"has no value in any region: {what}; correct it or take it out", file=source, key=report.key)
         return None
     report.covers = ("target", name, int(present.sum()))
@@ -61,7 +61,7 @@ def build_target(
 def _from_table(
     name: str, spec: TableTarget, regions: gpd.GeoDataFrame, data: Path, problems: Problems, report: SourceReport
 ) -> Target | None:
-    path = inside(data, spec.table)
+    path = resolve_inside(data, spec.table)
     columns = {"region": spec.region, "column": spec.column}
     frame = read_by_region(path, columns, RegionIds(regions.region_id), problems, report)
     if frame is None:
@@ -81,7 +81,7 @@ def _from_table(
 def _from_raster(
     name: str, spec: RasterTarget, regions: gpd.GeoDataFrame, data: Path, problems: Problems, report: SourceReport
 ) -> Target:
-    path = inside(data, spec.raster)
+    path = resolve_inside(data, spec.raster)
     result = zonal(path, regions[["region_id", "geometry"]], spec.statistic, spec.band, problems, report.key)
     for note in result.notes:
         report.note(note)
@@ -101,7 +101,7 @@ def _from_raster(
 def _from_points(
     name: str, spec: PointTarget, regions: gpd.GeoDataFrame, data: Path, problems: Problems, report: SourceReport
 ) -> Target | None:
-    path = inside(data, spec.points)
+    path = resolve_inside(data, spec.points)
     points = read_points(path, {"label": spec.label}, spec.lon, spec.lat, problems, report.key)
     if points is None:
         return None
@@ -138,6 +138,6 @@ def _report_classes(labels: np.ndarray, report: SourceReport) -> None:
         report.note(f"every region is '{names[0]}': there is nothing to tell apart")
     single = names[counts == 1]
     if len(single) and len(names) > 1:
-        report.note(f"classes with one member, which no split can hold: {some(map(repr, single.tolist()))}")
+        report.note(f"classes with one member, which no split can hold: {list_some(map(repr, single.tolist()))}")
     if len(names) > 50:
         report.note(f"{len(names)} classes: is it a number? then it is a regression")

@@ -14,13 +14,13 @@ from urbankit import registry
 from urbankit.graph.base import Encoded
 from urbankit.graph.normalise import scaled
 from urbankit.graph.subgraph import Readout, Subgraphs
-from urbankit.methods.base import Inputs, Method, named_blocks
+from urbankit.methods.base import Method, MethodInputs, named_blocks
 from urbankit.methods.losses import info_nce, two_way_info_nce
 from urbankit.methods.urbanmmcl.multimodal import Channels, modality
 from urbankit.methods.urbanmmcl.view_groups import ViewGroup, ViewGroups, group_mistakes, joined_names
 from urbankit.registry import component
 from urbankit.registry.component import Name, Use, uses
-from urbankit.utils.errors import closest
+from urbankit.utils.errors import suggest
 from urbankit.utils.torch_modules import NamedModules
 
 Pair = tuple[str, str]
@@ -64,8 +64,8 @@ class UrbanMMCL(Method):
         graph_encoder: Use = uses(
             "graph_encoder", "vgae", "What encodes each view and learns its edge weights (eq. 17–21)."
         )
-        subgraph: Use = uses("subgraph", "random_walk", "How the surroundings of a region are drawn (eq. 22).")
-        subgraph_encoder: Use = uses("graph_encoder", "gcn", "What encodes the drawn surroundings (eq. 23).")
+        subgraph: Use = uses("subgraph", "random_walk", "How the subgraph around a region is sampled (eq. 22).")
+        subgraph_encoder: Use = uses("graph_encoder", "gcn", "What encodes the sampled subgraphs (eq. 23).")
         readout: Readout = Field(
             "mean",
             description="How a subgraph's node vectors become one: their mean, the region's own, or both side by side.",
@@ -127,7 +127,7 @@ class UrbanMMCL(Method):
             4, ge=1, description="Subgraphs a region that an embedding averages over; training draws one a step."
         )
 
-    def __init__(self, params: Params, inputs: Inputs) -> None:
+    def __init__(self, params: Params, inputs: MethodInputs) -> None:
         super().__init__(params, inputs)
         p = params
         self.channels = Channels(inputs, p.dim, self._alignments(), p.features, p.max_observations)
@@ -210,7 +210,7 @@ class UrbanMMCL(Method):
         return self.groups(embeddings, self._present(regions)), encodings
 
     def _draw(self, view: str, x: Tensor, regions: Tensor) -> tuple[Encoded, Subgraphs]:
-        """Eq. 17 to 22: a view's nodes encoded, and the surroundings of `regions` on the weights that this learns."""
+        """Eq. 17 to 22: a view's nodes encoded, and the subgraphs of `regions` on the weights that this learns."""
         graph, encoder = self.graphs[view], self.graph_encoders[view]
         encoded = encoder(graph, x)  # eq. 17, 18
         weight = encoder.edge_weight(graph, encoded, graph.src, graph.dst)  # eq. 19
@@ -300,7 +300,7 @@ class UrbanMMCL(Method):
             self._measure_blocks()
         self.train(training)
 
-    def surroundings(self, regions: Tensor) -> dict[str, Subgraphs]:
+    def sample_subgraphs(self, regions: Tensor) -> dict[str, Subgraphs]:
         return {view: self._draw(view, self.bank, regions)[1] for view in self.views}
 
     def prefetch(self, regions: Tensor) -> None:
@@ -333,7 +333,7 @@ class UrbanMMCL(Method):
         ]
         joined = joined_names(params.view_groups, views)
         mistakes = [
-            (key, f"the recipe has no modality '{name}'.{closest(name, modalities)}")
+            (key, f"the recipe has no modality '{name}'.{suggest(name, modalities)}")
             for key, name in named
             if name not in modalities
         ]
@@ -341,7 +341,7 @@ class UrbanMMCL(Method):
             if name in views - joined:
                 mistakes.append((key, f"'{name}' is in a group; contrast the group"))
             elif name not in joined:
-                mistakes.append((key, f"the recipe has no view '{name}'.{closest(name, joined)}"))
+                mistakes.append((key, f"the recipe has no view '{name}'.{suggest(name, joined)}"))
         return mistakes + [
             (f"view_groups.{key}", message) for key, message in group_mistakes(params.view_groups, views)
         ]

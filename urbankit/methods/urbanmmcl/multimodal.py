@@ -7,7 +7,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
-from urbankit.methods.base import Inputs
+from urbankit.methods.base import MethodInputs
 from urbankit.modalities.pooling import RegionEncoder
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.torch_modules import NamedModules
@@ -27,7 +27,7 @@ class Channels(nn.Module):
 
     def __init__(
         self,
-        inputs: Inputs,
+        inputs: MethodInputs,
         dim: int,
         alignments: list[tuple[str, str]],
         features: list[str] | None,

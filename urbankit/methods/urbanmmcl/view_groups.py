@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from urbankit import registry
 from urbankit.registry.component import Name, Params, Use, uses
-from urbankit.utils.errors import closest
+from urbankit.utils.errors import suggest
 from urbankit.utils.torch_modules import NamedModules
 
 
@@ -67,7 +67,7 @@ def group_mistakes(groups: Mapping[str, ViewGroup], views: set[str]) -> Iterator
         for index, view in enumerate(group.views):
             key = f"{name}.views.{index}"
             if view not in views:
-                yield key, f"the recipe has no view '{view}'.{closest(view, views)}"
+                yield key, f"the recipe has no view '{view}'.{suggest(view, views)}"
             elif view in seen:
                 where = "twice in the group" if seen[view] == name else f"in the group '{seen[view]}' already"
                 yield key, f"'{view}' is {where}; a view is in one group, once"

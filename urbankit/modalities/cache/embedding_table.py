@@ -19,11 +19,11 @@ from urbankit.city.io.tables import numbers, read
 from urbankit.city.prepare.match_regions import explain_no_match
 from urbankit.modalities.cache.files import Features, read_features
 from urbankit.modalities.cache.store import FeatureStore
-from urbankit.utils.errors import Problem, Problems, UserError, closest
+from urbankit.utils.errors import Problem, Problems, UserError, suggest
 from urbankit.utils.files import hash_json, read_json
-from urbankit.utils.hashes import known_hashes
+from urbankit.utils.hashes import cached_hashes
 from urbankit.utils.paths import explain_missing
-from urbankit.utils.text import some
+from urbankit.utils.text import list_some
 
 RASTERS = (".tif", ".tiff")
 
@@ -169,7 +169,7 @@ def _band_means(
 
     They are computed once and kept in the feature store.
     """
-    files = known_hashes(raster_files(path))
+    files = cached_hashes(raster_files(path))
     store, content = FeatureStore(), hash_json(["band means 2", files, city.content_hash, bands])
     kept = store.get(content)
     if kept is None:
@@ -219,7 +219,9 @@ def _check_ids(
 ) -> None:
     empty = frame.filter(pl.col("__id").is_null())["__row"].to_list()
     if empty:
-        problems.add(f"rows without a region id: {some(empty)}; give them one, or delete them", key=f"{key}.region")
+        problems.add(
+            f"rows without a region id: {list_some(empty)}; give them one, or delete them", key=f"{key}.region"
+        )
     strangers = frame.filter((pl.col("__region") < 0) & pl.col("__id").is_not_null())
     if (frame["__region"] < 0).all():
         problems.add(explain_no_match(frame["__id"], ids, rules.region), key=f"{key}.region")
@@ -233,7 +235,7 @@ def _check_ids(
     )
     if len(doubled):
         named = [f"{name} (rows {', '.join(map(str, rows))})" for name, rows in doubled.iter_rows()]
-        problems.add(f"regions with several rows: {some(named)}; keep one each", key=f"{key}.region")
+        problems.add(f"regions with several rows: {list_some(named)}; keep one each", key=f"{key}.region")
 
 
 def _vectors(
@@ -287,13 +289,13 @@ def _from_lists(
     wrong = parsed.filter(pl.col("number").is_null() & pl.col(name).is_not_null())
     if len(wrong):
         named = [f"row {row} {cell!r}" for row, cell in wrong.select("__row", name).iter_rows()]
-        problems.add(f"column '{name}' must hold lists of numbers, but: {some(named)}", key=key)
+        problems.add(f"column '{name}' must hold lists of numbers, but: {list_some(named)}", key=key)
     lengths = rows[name].list.len().to_numpy()
     usual = int(np.bincount(lengths).argmax()) if len(lengths) else 0
     ragged = np.flatnonzero(lengths != usual)
     if len(ragged):
         named = [f"row {rows['__row'][int(i)]} has {lengths[i]}" for i in ragged]
-        message = f"vectors differ in length: {some(named)}, where most have {usual} numbers; give all as many"
+        message = f"vectors differ in length: {list_some(named)}, where most have {usual} numbers; give all as many"
         problems.add(message, key=key)
     elif not usual:
         problems.add(f"column '{name}' holds no vector", key=key)
@@ -309,7 +311,7 @@ def _from_lists(
 def _chosen(asked: Sequence[str] | None, known: list[str], what: str, problems: Problems, key: str) -> list[str]:
     for name in asked or ():
         if name not in known:
-            problems.add(f"there is no {what} '{name}'.{closest(name, known)}", key=f"{key}.columns")
+            problems.add(f"there is no {what} '{name}'.{suggest(name, known)}", key=f"{key}.columns")
     return known if asked is None else [name for name in asked if name in known]
 
 
@@ -324,7 +326,7 @@ def _unknown(
         notes.append(f"{len(ids)} rows are of regions that the city does not have, and are left aside")
     else:
         remedy = "correct them, or leave such rows aside by `unknown: drop`"
-        problems.add(f"ids that match no region: {some(named)}; {remedy}", key=f"{key}.region")
+        problems.add(f"ids that match no region: {list_some(named)}; {remedy}", key=f"{key}.region")
 
 
 def _without_empty(found: EmbeddingTable, city: City, rules: Rules, problems: Problems, key: str) -> EmbeddingTable:
@@ -344,6 +346,6 @@ def _absent(found: EmbeddingTable, city: City, rules: Rules, problems: Problems,
     if rules.absent and len(missing) < city.n_regions:
         found.notes.append(f"{count} and count as absent")
     else:
-        named = some([city.region_ids[i] for i in missing])
+        named = list_some([city.region_ids[i] for i in missing])
         remedy = "add them, or let them count as absent by `absent: mask`"
         problems.add(f"{count}: {named}; {remedy}", key=f"{key}.file")

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from urbankit.utils.errors import Problem, UserError
-from urbankit.utils.files import whole
+from urbankit.utils.files import atomic_path
 
 Form = Literal["parquet", "safetensors"]
 COLUMNS = ("region_id", "observation", "vector")
@@ -39,7 +39,7 @@ def write_features(path: Path, features: Features) -> None:
     list. safetensors has the tensors `region`, `observation` and `vector`, and the ids that `region` counts in its
     metadata.
     """
-    with whole(path) as temporary:
+    with atomic_path(path) as temporary:
         if path.suffix == ".parquet":
             _write_parquet(temporary, features)
         else:

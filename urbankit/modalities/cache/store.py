@@ -9,13 +9,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
 
-from urbankit.utils.files import cache_folder, whole
+from urbankit.utils.files import atomic_path, cache_folder
 
 
 class FeatureStore:
     """Tensors by key, one safetensors file each.
 
-    A key is a hash of everything the tensors depend on (`urbankit.utils.files.hash_json`), so an entry is never out of date
+    A key is a hash of everything the tensors depend on (`hash_json`), so an entry is never out of date
     and any file may be deleted at any time. A store that cannot be written warns and keeps nothing.
 
     Args:
@@ -37,7 +37,7 @@ class FeatureStore:
 
     def put(self, key: str, tensors: dict[str, Tensor]) -> None:
         try:
-            with whole(self.path(key)) as temporary:
+            with atomic_path(self.path(key)) as temporary:
                 save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
         except (OSError, SafetensorError) as error:
             warnings.warn(f"features are not kept: {self.folder}: {error}", stacklevel=2)

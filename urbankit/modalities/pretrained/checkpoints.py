@@ -27,8 +27,8 @@ from transformers.utils import logging
 
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.files import hash_json
-from urbankit.utils.hashes import known_hashes
-from urbankit.utils.paths import inside
+from urbankit.utils.hashes import cached_hashes
+from urbankit.utils.paths import resolve_inside
 
 # Where several are there the first is read. Pickles only by torch's weights-only reader, which builds tensors and plain
 # containers and calls nothing else; a repository's own Python files are never read.
@@ -82,13 +82,15 @@ def weights_file(name: str, key: str, revision: str | None = None) -> Path:
         _check_revision(path.parent, revision, key)
         return path
     *owner, last = name.split("/")
-    inside = last if len(owner) == 2 else None
-    repository = "/".join(owner) if inside else name
-    if name.count("/") == 0 or (inside is None and path.suffix in {Path(kind).suffix for kind in SINGLE}):
+    resolve_inside = last if len(owner) == 2 else None
+    repository = "/".join(owner) if resolve_inside else name
+    if name.count("/") == 0 or (resolve_inside is None and path.suffix in {Path(kind).suffix for kind in SINGLE}):
         raise UserError(Problem("file not found", path, key=key))
     _refuse_paths(repository, key, "file")
-    folder = _from_hub(repository, key, revision, lambda files, _: [_only_weights(files, inside, repository, key)])
-    return folder / _only_weights(_files_in(folder), inside, repository, key)
+    folder = _from_hub(
+        repository, key, revision, lambda files, _: [_only_weights(files, resolve_inside, repository, key)]
+    )
+    return folder / _only_weights(_files_in(folder), resolve_inside, repository, key)
 
 
 def provenance(name: str, path: Path) -> dict[str, str | None]:
@@ -97,7 +99,7 @@ def provenance(name: str, path: Path) -> dict[str, str | None]:
     `path` is what `checkpoint_folder` or `weights_file` gave for `name`. The hash is the SHA-256 of the file, as the
     hub shows it, by `known_hash`; of several files, of their hashes.
     """
-    hashes = known_hashes(local_weights(path))
+    hashes = cached_hashes(local_weights(path))
     weights = hashes[0] if len(hashes) == 1 else hash_json(hashes)
     return {"name": name, "commit": _commit(path if path.is_dir() else path.parent), "weights": weights}
 
@@ -165,7 +167,7 @@ def read_json_of(folder: Path, name: str, key: str, kind: type = dict) -> Any:
 
     Raises `UserError` where that is no JSON, or not of `kind`.
     """
-    path = inside(folder, name)
+    path = resolve_inside(folder, name)
     if path is None or not path.is_file():
         return None
     with _explained(path, key):

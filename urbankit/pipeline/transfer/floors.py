@@ -9,7 +9,7 @@ import numpy as np
 
 from urbankit.city.city import City
 from urbankit.evaluation.floors import evaluate_floors
-from urbankit.evaluation.raw_features import RawInputs, raw_inputs
+from urbankit.evaluation.raw_features import RawFeatures, build_raw_features
 from urbankit.evaluation.splits import ALL, Split
 from urbankit.evaluation.tasks import Scored, TaskData
 from urbankit.pipeline.transfer.zero_shot import Splits, ZeroShot
@@ -31,7 +31,7 @@ def carried_floors(
     names = [name for name in recipe.evaluation.floors if name != "location"]
     if not names or not seen.tasks:
         return Scored.joined([])
-    raw = _shared(raw_inputs(seen.city, recipe), raw_inputs(city, recipe))
+    raw = _shared(build_raw_features(seen.city, recipe), build_raw_features(city, recipe))
     tasks = {name: _both(task, seen.scored[name]) for name, task in seen.tasks.items()}
     n, everywhere = seen.n_source, np.arange(city.n_regions)
     both = {key: Split(one.train, one.validation, n + everywhere) for key, one in seen.splits.items()}
@@ -51,7 +51,7 @@ def carried_floors(
     return Scored.joined(scored)
 
 
-def _shared(source: RawInputs, own: RawInputs) -> RawInputs:
+def _shared(source: RawFeatures, own: RawFeatures) -> RawFeatures:
     """The rows of both, in the columns that both have and that do not describe one city alone.
 
     Values beyond all of the source's are cut to its range. A ridge runs away otherwise: the cells of Singapore's grid
@@ -60,7 +60,7 @@ def _shared(source: RawInputs, own: RawInputs) -> RawInputs:
     names = [name for name in own.names if name in source.names and not BOUND.fullmatch(name)]
     theirs, ours = (one.values[:, [one.names.index(name) for name in names]] for one in (source, own))
     ours = np.clip(ours, np.fmin.reduce(theirs, axis=0), np.fmax.reduce(theirs, axis=0))
-    return RawInputs(np.vstack([theirs, ours]), tuple(names))
+    return RawFeatures(np.vstack([theirs, ours]), tuple(names))
 
 
 def _both(source: TaskData, scored: TaskData) -> TaskData:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from urbankit.city.city import City
 from urbankit.recipe.recipe import Recipe
+from urbankit.runs.data import prepare_city
 from urbankit.runs.folder import Run
-from urbankit.runs.inputs import prepare_city
 from urbankit.training import checkpoint
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.files import hash_file

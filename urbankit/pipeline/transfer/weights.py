@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from urbankit import registry
-from urbankit.methods.base import Inputs, Method
+from urbankit.methods.base import Method, MethodInputs
 from urbankit.modalities.base import ModalityEncoder
 from urbankit.pipeline.transfer.source import KEY, Source
 from urbankit.recipe.recipe import Recipe
@@ -18,7 +18,7 @@ from urbankit.utils.errors import Problem, Problems, UserError
 FREE = {"source", "sources", "captions", "table", "file", "region", "trainable", "last_n", "augment", "dropout"}
 
 
-def take_over(method: Method, inputs: Inputs, recipe: Recipe, source: Source) -> list[str]:
+def transfer_weights(method: Method, inputs: MethodInputs, recipe: Recipe, source: Source) -> list[str]:
     """Load the weights of `source` that `recipe.transfer` wants into `method`; returns what there is to note.
 
     Raises one `UserError` with everything that does not fit.
@@ -80,7 +80,7 @@ def _check_encoder(recipe: Recipe, source: Source, name: str, there: dict[str, T
         raise ValueError(reason)
 
 
-def _method_mistakes(method: Method, inputs: Inputs, recipe: Recipe, source: Source) -> Iterator[Problem]:
+def _method_mistakes(method: Method, inputs: MethodInputs, recipe: Recipe, source: Source) -> Iterator[Problem]:
     """Why the whole of the run's weights cannot serve the regions of this city."""
     if not method.inductive:
         message = f"the weights of {recipe.method.name} are tied to the regions that it was trained on: graph: new"

@@ -16,14 +16,14 @@ from urbankit.evaluation.metrics import HIGHER_IS_BETTER
 from urbankit.evaluation.out_of_sample import out_of_sample
 from urbankit.evaluation.splits import protocol_label
 from urbankit.evaluation.tasks import TaskData
-from urbankit.report.figures.context import Material
+from urbankit.report.figures.context import FigureContext
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.figures.lookalikes import find_cases
 from urbankit.report.figures.mosaic import rgb, stretched
 from urbankit.report.maps import add_scale_bar, mark_places
 from urbankit.report.rgb_bands import colour_bands
 from urbankit.report.scale import Scale, axis_label, legend_below
-from urbankit.report.style import ABSENT, COLOURS, DOUBLE, INK, SMALL, Drawing, compact, new_figure, save, shown
+from urbankit.report.style import ABSENT, COLOURS, DOUBLE, INK, SMALL, Drawing, compact, new_figure, save, shorten
 from urbankit.runs.folder import Run
 from urbankit.tables.results import FLOOR
 from urbankit.utils.errors import UserError
@@ -37,13 +37,13 @@ TRUTH = "truth"
 Values = dict[str, NDArray[np.float64]]
 
 
-def draw(material: Material) -> Iterator[Drawing | NotPossible]:
+def draw(material: FigureContext) -> Iterator[Drawing | NotPossible]:
     """Left the regions on the map and their images, right a panel a task."""
     tasks = material.predicted()[:MOST_TASKS]
     if not tasks:
         raise NotPossible("nothing was predicted")
     for name in material.others.keys() - _comparable(material).keys():
-        yield NotPossible(f"beside {shown(name)}, which is of another city or has no predictions")
+        yield NotPossible(f"beside {shorten(name)}, which is of another city or has no predictions")
     rows, how = _cases(material, tasks)
     values = {task.name: _values(material, task, rows) for task in tasks}
     sources = _sources(material)
@@ -64,7 +64,7 @@ def draw(material: Material) -> Iterator[Drawing | NotPossible]:
     for ax in axes[len(tasks) :]:
         ax.set_axis_off()
     _legend(right, models, any(not task.classes for task in tasks))
-    ids = ", ".join(f"{letter} {shown(material.region_ids[row])}" for letter, row in zip(LETTERS, rows, strict=False))
+    ids = ", ".join(f"{letter} {shorten(material.region_ids[row])}" for letter, row in zip(LETTERS, rows, strict=False))
     split = protocol_label(material.strictest(tasks[0]))
     yield save(
         figure,
@@ -75,11 +75,11 @@ def draw(material: Material) -> Iterator[Drawing | NotPossible]:
     )
 
 
-def _cases(material: Material, tasks: Sequence[TaskData]) -> tuple[list[int], str]:
+def _cases(material: FigureContext, tasks: Sequence[TaskData]) -> tuple[list[int], str]:
     asked = material.run.recipe.report.cases
     if asked is None:
         rows, differing, how = find_cases(material, tasks)
-        pairs = (f"{LETTERS[2 * i]}–{LETTERS[2 * i + 1]} differ in {shown(name)}" for i, name in enumerate(differing))
+        pairs = (f"{LETTERS[2 * i]}–{LETTERS[2 * i + 1]} differ in {shorten(name)}" for i, name in enumerate(differing))
         return rows, f": {' and '.join(pairs)}, though {how}"
     rows = [material.row[region] for region in asked if region in material.row]
     if not rows:
@@ -87,7 +87,7 @@ def _cases(material: Material, tasks: Sequence[TaskData]) -> tuple[list[int], st
     return rows, ", as asked for"
 
 
-def _values(material: Material, task: TaskData, rows: Sequence[int]) -> Values:
+def _values(material: FigureContext, task: TaskData, rows: Sequence[int]) -> Values:
     """By what says so, the value of the task at each of the regions `rows`; NaN where it says nothing."""
     split = material.strictest(task)
     truth = np.where(task.labelled, task.y.astype(np.float64), np.nan)
@@ -100,11 +100,11 @@ def _values(material: Material, task: TaskData, rows: Sequence[int]) -> Values:
         table = other.predictions
         mine = table[(table["task"] == task.name) & (table["split"] == split)]
         if len(mine):
-            found[shown(name, 22)] = out_of_sample(mine, ids, bool(task.classes))
+            found[shorten(name, 22)] = out_of_sample(mine, ids, bool(task.classes))
     return found
 
 
-def _comparable(material: Material) -> dict[str, Run]:
+def _comparable(material: FigureContext) -> dict[str, Run]:
     """Of the other runs those on the same city that predicted something."""
     city = material.run.manifest.get("city_hash")
     return {
@@ -114,7 +114,7 @@ def _comparable(material: Material) -> dict[str, Run]:
     }
 
 
-def _best_floor(material: Material, task: TaskData, split: str) -> pd.DataFrame | None:
+def _best_floor(material: FigureContext, task: TaskData, split: str) -> pd.DataFrame | None:
     """Predictions of the floor with the best mean score on the split."""
     run = material.run
     if not (run.has("floor_predictions.parquet") and run.has("metrics.parquet")):
@@ -130,11 +130,11 @@ def _best_floor(material: Material, task: TaskData, split: str) -> pd.DataFrame 
     return mine if len(mine) else None
 
 
-def _sources(material: Material) -> list[str]:
+def _sources(material: FigureContext) -> list[str]:
     return [] if material.subject.city is None else material.subject.city.image_sources[:MOST_SOURCES]
 
 
-def _draw_map(ax: Any, material: Material, rows: Sequence[int]) -> None:
+def _draw_map(ax: Any, material: FigureContext, rows: Sequence[int]) -> None:
     colours = np.tile(to_rgba(ABSENT), (len(material.map.centres), 1))
     colours[list(rows)] = to_rgba(COLOURS[5])
     material.map.fill(ax, colours, edge="white")
@@ -142,7 +142,7 @@ def _draw_map(ax: Any, material: Material, rows: Sequence[int]) -> None:
     add_scale_bar(ax)
 
 
-def _draw_images(figure: Any, grid: Any, line: int, material: Material, name: str, rows: Sequence[int]) -> None:
+def _draw_images(figure: Any, grid: Any, line: int, material: FigureContext, name: str, rows: Sequence[int]) -> None:
     """The first image of each region, of one source, in one row."""
     try:
         images = material.city.images(name)
@@ -165,8 +165,8 @@ def _draw_images(figure: Any, grid: Any, line: int, material: Material, name: st
         if line == 1:
             ax.set_title(letter, fontweight="bold", pad=2)
         if place == 0:
-            seen = "" if colour_bands(images) else f"\n{shown(images.band_names[0], 16)}"
-            ax.set_ylabel(shown(name, 12) + seen, fontsize=SMALL)
+            seen = "" if colour_bands(images) else f"\n{shorten(images.band_names[0], 16)}"
+            ax.set_ylabel(shorten(name, 12) + seen, fontsize=SMALL)
 
 
 def _colours(models: Sequence[str]) -> dict[str, str]:
@@ -205,12 +205,12 @@ def _draw_classes(ax: Any, task: TaskData, values: Mapping[str, NDArray[np.float
                 ax.text(place + 0.5, line + 0.5, "?", ha="center", va="center", fontsize=SMALL)
     ax.set(xlim=(0, count), ylim=(len(values), 0), title=axis_label(task))
     ax.set_xticks(np.arange(count) + 0.5, list(LETTERS[:count]))
-    ax.set_yticks(np.arange(len(values)) + 0.5, [shown(model, 14) for model in values])
+    ax.set_yticks(np.arange(len(values)) + 0.5, [shorten(model, 14) for model in values])
     ax.tick_params(length=0)
     ax.tick_params(axis="x", labelsize=7)
     ax.spines[:].set_visible(False)
     occurring = sorted({int(code) for numbers in values.values() for code in numbers[~np.isnan(numbers)]})
-    names = [shown(task.classes[code], 20) for code in occurring]
+    names = [shorten(task.classes[code], 20) for code in occurring]
     handles = [Patch(color=scale.cmap(code)) for code in occurring]
     place = {"loc": "upper center", "bbox_to_anchor": (0.4, -0.1), "borderaxespad": 0.0, "columnspacing": 0.8}
     ax.legend(handles, names, ncols=2, fontsize=SMALL, **place)

@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 
 from urbankit.evaluation.splits import protocol_label
 from urbankit.evaluation.tasks import TaskData
-from urbankit.report.figures.context import Material
+from urbankit.report.figures.context import FigureContext
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.maps import add_scale_bar
 from urbankit.report.scale import Scale, axis_label, legend_below
-from urbankit.report.style import DOUBLE, SMALL, Drawing, name_panels, new_figure, save, shown
+from urbankit.report.style import DOUBLE, SMALL, Drawing, name_panels, new_figure, save, shorten
 
 FEW = 7
 """Classes up to which a cell of the matrix has room for its count below its share."""
 
 
-def draw(material: Material) -> Iterator[Drawing | NotPossible]:
+def draw(material: FigureContext) -> Iterator[Drawing | NotPossible]:
     """One figure a classification task: maps above, matrices of the test parts of all seeds below."""
     for task in material.predicted("classification"):
         yield _draw(material, task)
@@ -31,7 +31,7 @@ def confusion(truth: NDArray[np.int64], prediction: NDArray[np.int64], classes: 
     return np.bincount(truth * classes + prediction, minlength=classes**2).reshape(classes, classes)
 
 
-def _draw(material: Material, task: TaskData) -> Drawing:
+def _draw(material: FigureContext, task: TaskData) -> Drawing:
     protocols = material.protocols(task)[:3]
     maps = {"truth": np.where(task.labelled, task.y.astype(np.float64), np.nan)}
     maps |= {f"prediction, {protocol_label(one)}": material.out_of_sample(task, one) for one in protocols}
@@ -73,7 +73,7 @@ def _matrix(ax: Any, counts: NDArray[np.int64], task: TaskData) -> None:
     share = np.divide(counts, of_class, out=np.full(counts.shape, np.nan), where=of_class > 0)
     ax.imshow(share, vmin=0, vmax=1, cmap="Blues")
     places = np.arange(len(task.classes))
-    names = [shown(name, 20) for name in task.classes]
+    names = [shorten(name, 20) for name in task.classes]
     ax.set_xticks(places, names, rotation=40 if _few(task) else 60, ha="right", rotation_mode="anchor")
     ax.set_yticks(places, [f"{name} ({n:,})" for name, n in zip(names, of_class[:, 0], strict=True)])
     ax.set(xlabel="predicted class", ylabel="true class")

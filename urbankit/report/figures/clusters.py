@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import dendrogram
 
-from urbankit.report.figures.context import Material
+from urbankit.report.figures.context import FigureContext
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.figures.mosaic import from_above, satellite_source, what_is_seen
 from urbankit.report.maps import add_scale_bar
@@ -23,7 +23,7 @@ LEAVES = 40
 _MIXED = "#8c8c8c"
 
 
-def draw(material: Material) -> Iterator[Drawing | NotPossible]:
+def draw(material: FigureContext) -> Iterator[Drawing | NotPossible]:
     """The dendrogram with the cuts; beside it the city from above and the clusters, k = 2 … 6."""
     clusters = material.clusters
     palette = class_colours(max(clusters))
@@ -57,7 +57,7 @@ def draw(material: Material) -> Iterator[Drawing | NotPossible]:
     )
 
 
-def _draw_tree(ax: Any, material: Material, palette: list[str]) -> None:
+def _draw_tree(ax: Any, material: FigureContext, palette: list[str]) -> None:
     linkage, clusters = material.hierarchy.linkage, material.clusters
     of_node = node_clusters(linkage, clusters[max(clusters)][material.hierarchy.linked])
     colours = [_MIXED if cluster < 0 else palette[cluster] for cluster in of_node]
@@ -95,7 +95,7 @@ def node_clusters(linkage: NDArray[np.float64], labels: NDArray[np.int64]) -> ND
     return of_node
 
 
-def _draw_above(ax: Any, material: Material) -> str:
+def _draw_above(ax: Any, material: FigureContext) -> str:
     """The city from above, where it has satellite images; what it shows."""
     try:
         picture = from_above(material.city, material.map)

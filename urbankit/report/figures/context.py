@@ -19,20 +19,20 @@ from urbankit.evaluation.tasks import TaskData
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.figures.projection import Projection, project
 from urbankit.report.maps import RegionMap
-from urbankit.runs.context import Subject
+from urbankit.runs.context import RunContext
 from urbankit.runs.folder import Run, folder_names
 
 CLUSTERS = (2, 3, 4, 5, 6)
 """Numbers of clusters that are shown (figure 8)."""
 
 
-class Material:
+class FigureContext:
     """A run, its city, other runs to compare it with (by the names of their folders), and what several figures need.
 
     What cannot be had raises `NotPossible`.
     """
 
-    def __init__(self, subject: Subject, others: Sequence[Run] = ()) -> None:
+    def __init__(self, subject: RunContext, others: Sequence[Run] = ()) -> None:
         self.subject = subject
         self.others = dict(zip(folder_names([run.path for run in others]), others, strict=True))
         self.run, self.tasks = subject.run, subject.tasks
@@ -96,8 +96,8 @@ class Material:
         """Rows of the anchor regions A, B and C; none where there are no three."""
         if self.subject.city is not None:
             found = find_anchors(self.subject.city, self.run.recipe.report.anchors)
-        elif self.run.has("surroundings.parquet"):
-            found = [self.row[root] for root in dict.fromkeys(self.run.surroundings["root"]) if root in self.row]
+        elif self.run.has("walks.parquet"):
+            found = [self.row[root] for root in dict.fromkeys(self.run.walks["root"]) if root in self.row]
         else:
             found = []
         return found if len(found) == 3 else []

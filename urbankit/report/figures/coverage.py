@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 
 from urbankit.analysis.coverage import observations
 from urbankit.city.city import City
-from urbankit.report.figures.context import Material
+from urbankit.report.figures.context import FigureContext
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.maps import add_scale_bar
 from urbankit.report.scale import bar_below, legend_below
-from urbankit.report.style import ABSENT, COLOURS, DOUBLE, Drawing, hide_the_rest, new_figure, save, shown
+from urbankit.report.style import ABSENT, COLOURS, DOUBLE, Drawing, hide_the_rest, new_figure, save, shorten
 
 MOST_PANELS = 20
 COLUMNS = 4
 
 
-def draw(material: Material) -> Iterator[Drawing | NotPossible]:
+def draw(material: FigureContext) -> Iterator[Drawing | NotPossible]:
     """One figure: a map a modality and target."""
     panels = counts(material.city)
     if not panels:
@@ -37,7 +37,7 @@ def draw(material: Material) -> Iterator[Drawing | NotPossible]:
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for ax, (name, number) in zip(axes, panels.items(), strict=False):
         _panel(ax, material, number)
-        ax.set_title(f"{shown(name, 27)}\n{np.count_nonzero(number):,} of {len(number):,} regions", fontsize=7)
+        ax.set_title(f"{shorten(name, 27)}\n{np.count_nonzero(number):,} of {len(number):,} regions", fontsize=7)
     hide_the_rest(axes, len(panels))
     add_scale_bar(axes[0])
     legend_below(figure, [Patch(color=COLOURS[0], label="present, once a region"), Patch(color=ABSENT, label="absent")])
@@ -60,7 +60,7 @@ def counts(city: City) -> dict[str, NDArray[np.float64]]:
     return found
 
 
-def _panel(ax: Any, material: Material, number: NDArray[np.float64]) -> None:
+def _panel(ax: Any, material: FigureContext, number: NDArray[np.float64]) -> None:
     some = number[number > 0]
     rgba = np.tile(colors.to_rgba(ABSENT), (len(number), 1))
     if len(np.unique(some)) <= 1 and (not len(some) or some[0] == 1):

@@ -9,10 +9,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from urbankit.evaluation.splits import protocol_label
-from urbankit.report.figures.context import Material
+from urbankit.report.figures.context import FigureContext
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.scale import legend_below
-from urbankit.report.style import COLOURS, DOUBLE, INK, SINGLE, Drawing, hide_the_rest, new_figure, save, shown
+from urbankit.report.style import COLOURS, DOUBLE, INK, SINGLE, Drawing, hide_the_rest, new_figure, save, shorten
 
 _LOOKS = {
     "train": {"linestyle": (0, (2.5, 1.5)), "linewidth": 0.7, "alpha": 0.6},
@@ -21,7 +21,7 @@ _LOOKS = {
 _NAMES = {"train": "training", "validation": "validation"}
 
 
-def draw(material: Material) -> Iterator[Drawing | NotPossible]:
+def draw(material: FigureContext) -> Iterator[Drawing | NotPossible]:
     """Losses of pre-training and of fine-tuning by epoch."""
     run = material.run
     if not run.has("history.parquet"):
@@ -48,7 +48,7 @@ def draw(material: Material) -> Iterator[Drawing | NotPossible]:
         )
 
 
-def _draw(groups: dict[str, pd.DataFrame], material: Material, name: str, caption: str) -> Drawing:
+def _draw(groups: dict[str, pd.DataFrame], material: FigureContext, name: str, caption: str) -> Drawing:
     losses = list(dict.fromkeys(loss for rows in groups.values() for loss in rows["name"]))
     losses.sort(key=lambda loss: loss != "total")
     columns = min(4, len(losses)) if len(losses) > 2 else 2
@@ -60,7 +60,7 @@ def _draw(groups: dict[str, pd.DataFrame], material: Material, name: str, captio
             for (_, part), line in rows[rows["name"] == loss].groupby(["stage", "part"], sort=False):
                 lone = "." if len(line) == 1 else None
                 ax.plot(line["epoch"] + 1, line["value"], color=colour, marker=lone, markersize=3, **_LOOKS[part])
-        ax.set_title(shown(loss, 26))
+        ax.set_title(shorten(loss, 26))
         ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         ax.yaxis.set_major_locator(MaxNLocator(4))
     hide_the_rest(axes, len(losses))

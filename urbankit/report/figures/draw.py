@@ -19,10 +19,10 @@ from urbankit.report.figures import (
     views,
     walks,
 )
-from urbankit.report.figures.context import Material
+from urbankit.report.figures.context import FigureContext
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.style import Drawing, style
-from urbankit.runs.context import Subject
+from urbankit.runs.context import RunContext
 from urbankit.runs.folder import Run
 from urbankit.utils.errors import RunError, UserError
 from urbankit.utils.files import read_json, write_json
@@ -50,14 +50,14 @@ class Figures(NamedTuple):
         return cls(drawn, found["left_out"])
 
 
-def draw_all(subject: Subject, others: Sequence[Run] = ()) -> Figures:
+def draw_all(subject: RunContext, others: Sequence[Run] = ()) -> Figures:
     """All figures of a run, as PNG and PDF, into its folder `figures`, with their captions in `captions.json`.
 
     `others` are runs on the same city that the case study compares it with, such as ablations. A figure that this run
     cannot have, or that fails, is a sentence in `left_out`; those of an earlier drawing that are no longer drawn are
     removed, and other files left alone.
     """
-    kinds: dict[str, Callable[[Material], Iterator[Drawing | NotPossible]]] = {
+    kinds: dict[str, Callable[[FigureContext], Iterator[Drawing | NotPossible]]] = {
         "maps of targets": targets.draw,
         "prediction against truth": scatter.draw,
         "maps of residuals": residuals.draw,
@@ -66,11 +66,11 @@ def draw_all(subject: Subject, others: Sequence[Run] = ()) -> Figures:
         "analysis of views": views.draw,
         "clusters": clusters.draw,
         "case study": cases.draw,
-        "surroundings": walks.draw,
+        "walks": walks.draw,
         "maps of coverage": coverage.draw,
         "loss curves": curves.draw,
     }
-    material = Material(subject, others)
+    material = FigureContext(subject, others)
     figures = Figures([], [])
     with style():
         for what, draw in kinds.items():

@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from urbankit.evaluation.tasks import TaskData
-from urbankit.report.figures.context import Material
+from urbankit.report.figures.context import FigureContext
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.scale import Scale, bar_below
 from urbankit.report.style import DOUBLE, SINGLE, SMALL, Drawing, class_colours, hide_the_rest, name_panels, new_figure
@@ -19,7 +19,7 @@ from urbankit.report.style import save as save_figure
 MOST_TASKS = 11
 
 
-def draw(material: Material) -> Iterator[Drawing | NotPossible]:
+def draw(material: FigureContext) -> Iterator[Drawing | NotPossible]:
     """One figure: a panel a target, and one of clusters, over the same two dimensions."""
     flat, tasks = material.projection, material.tasks[:MOST_TASKS]
     try:

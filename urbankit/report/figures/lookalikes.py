@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 from urbankit.analysis.scaling import standardised
 from urbankit.evaluation.tasks import TaskData
 from urbankit.modalities.image_stats import all_image_stats
-from urbankit.report.figures.context import Material
+from urbankit.report.figures.context import FigureContext
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.figures.mosaic import SATELLITE
 
@@ -21,7 +21,7 @@ MOST_CANDIDATES = 3000
 NEIGHBOURS = 6
 
 
-def find_cases(material: Material, tasks: Sequence[TaskData]) -> tuple[list[int], list[str], str]:
+def find_cases(material: FigureContext, tasks: Sequence[TaskData]) -> tuple[list[int], list[str], str]:
     """Rows of the regions of a case study, pair by pair, the task each pair differs in, and how the two are alike.
 
     Each pair is of one of `tasks`, in turn: of the regions that were predicted without their label, the two nearest
@@ -43,7 +43,7 @@ def find_cases(material: Material, tasks: Sequence[TaskData]) -> tuple[list[int]
     return used, differing, how
 
 
-def _looks(material: Material) -> tuple[NDArray, str]:
+def _looks(material: FigureContext) -> tuple[NDArray, str]:
     """What regions look like [N, F], NaN where unknown, and what it is."""
     city = material.subject.city
     if city is not None and SATELLITE in city.image_sources:
@@ -60,7 +60,7 @@ def _looks(material: Material) -> tuple[NDArray, str]:
     return material.vectors, "their embeddings are alike"
 
 
-def _pair(material: Material, task: TaskData, features: NDArray[np.float64], used: Sequence[int]) -> list[int]:
+def _pair(material: FigureContext, task: TaskData, features: NDArray[np.float64], used: Sequence[int]) -> list[int]:
     """The pair of one task apart from the regions `used`; empty where there is none that differs."""
     able = task.labelled & np.isfinite(features).all(axis=1)
     able &= np.isfinite(material.out_of_sample(task, material.strictest(task)))
@@ -84,7 +84,7 @@ def _pair(material: Material, task: TaskData, features: NDArray[np.float64], use
     return [int(rows[place]) for place in sorted((first[best], second[best]), key=lambda place: y[place])]
 
 
-def _with_every_image(material: Material, able: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _with_every_image(material: FigureContext, able: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Those of the regions that have an image of every source, where enough have."""
     full = able.copy()
     for regions in _imaged(material):
@@ -94,7 +94,7 @@ def _with_every_image(material: Material, able: NDArray[np.bool_]) -> NDArray[np
     return full if full.sum() >= min(20, able.sum()) else able
 
 
-def _imaged(material: Material) -> Iterator[NDArray[np.int64]]:
+def _imaged(material: FigureContext) -> Iterator[NDArray[np.int64]]:
     city = material.subject.city
     if city is not None:
         for name in city.image_sources:

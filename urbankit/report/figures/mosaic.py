@@ -14,7 +14,7 @@ from urbankit.city.image_source import ImageSource
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.maps import RegionMap
 from urbankit.report.rgb_bands import colour_bands
-from urbankit.report.style import shown
+from urbankit.report.style import shorten
 
 SATELLITE = "rsi"
 LONGEST = 600
@@ -59,7 +59,7 @@ def from_above(city: City, outline: RegionMap) -> NDArray[np.float32]:
 
 def what_is_seen(images: ImageSource) -> str:
     """What a picture of these images shows."""
-    return "satellite" if colour_bands(images) else shown(images.band_names[0])
+    return "satellite" if colour_bands(images) else shorten(images.band_names[0])
 
 
 def rgb(images: ImageSource, rows: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -14,20 +14,20 @@ from numpy.typing import NDArray
 from urbankit.analysis.moran import PERMUTATIONS, contiguity, moran
 from urbankit.evaluation.splits import protocol_label
 from urbankit.evaluation.tasks import TaskData
-from urbankit.report.figures.context import Material
+from urbankit.report.figures.context import FigureContext
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.maps import add_scale_bar
 from urbankit.report.scale import axis_label, finish_bar, legend_below
 from urbankit.report.style import ABSENT, DIVERGING, DOUBLE, SINGLE, Drawing, name_panels, new_figure, save, signed
 
 
-def draw(material: Material) -> Iterator[Drawing | NotPossible]:
+def draw(material: FigureContext) -> Iterator[Drawing | NotPossible]:
     """One figure a regression task, one map a split protocol, on a scale of two colours about zero."""
     for task in material.predicted("regression"):
         yield _draw(material, task)
 
 
-def _draw(material: Material, task: TaskData) -> Drawing:
+def _draw(material: FigureContext, task: TaskData) -> Drawing:
     truth = np.where(task.labelled, task.y, np.nan)
     residuals = {split: truth - material.out_of_sample(task, split) for split in material.protocols(task)}
     known = np.concatenate([values[~np.isnan(values)] for values in residuals.values()])
@@ -60,7 +60,7 @@ def _draw(material: Material, task: TaskData) -> Drawing:
     )
 
 
-def _autocorrelation(material: Material, values: NDArray[Any]) -> str:
+def _autocorrelation(material: FigureContext, values: NDArray[Any]) -> str:
     there = ~np.isnan(values)
     found = moran(values[there], contiguity(material.map.original[there]))
     if np.isnan(found.i):

@@ -11,7 +11,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 from urbankit.evaluation.splits import protocol_label
 from urbankit.evaluation.tasks import TaskData
 from urbankit.evaluation.transforms import LOGARITHMS
-from urbankit.report.figures.context import Material
+from urbankit.report.figures.context import FigureContext
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.scale import axis_label
 from urbankit.report.style import COLOURS, DOUBLE, INK, SINGLE, SMALL, Drawing, compact, hide_the_rest, new_figure, save
@@ -26,7 +26,7 @@ MANY = 500
 COLUMNS = 3
 
 
-def draw(material: Material) -> Iterator[Drawing | NotPossible]:
+def draw(material: FigureContext) -> Iterator[Drawing | NotPossible]:
     """One figure: a panel a task and protocol, with the line of equality."""
     panels = [(task, split) for task in material.predicted("regression") for split in material.protocols(task)]
     protocols = list(dict.fromkeys(split for _, split in panels))
@@ -49,7 +49,7 @@ def draw(material: Material) -> Iterator[Drawing | NotPossible]:
     )
 
 
-def _panel(ax: Any, material: Material, task: TaskData, split: str) -> str:
+def _panel(ax: Any, material: FigureContext, task: TaskData, split: str) -> str:
     """Draw one panel; how it shows the test regions, for the caption."""
     rows = material.tested(task, split)
     truth, prediction = rows["truth"].to_numpy(), rows["prediction"].to_numpy()
@@ -102,7 +102,7 @@ def _log_ticks(low: float, high: float) -> list[float]:
     return kept[::-1]
 
 
-def _score(material: Material, task: TaskData, split: str) -> str:
+def _score(material: FigureContext, task: TaskData, split: str) -> str:
     """R² as the results table has it."""
     metrics = material.run.metrics if material.run.has("metrics.parquet") else None
     if metrics is None:

@@ -8,14 +8,14 @@ import numpy as np
 
 from urbankit.evaluation.splits import protocol_label
 from urbankit.evaluation.tasks import TaskData
-from urbankit.report.figures.context import Material
+from urbankit.report.figures.context import FigureContext
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.maps import add_scale_bar
 from urbankit.report.scale import Scale
 from urbankit.report.style import DOUBLE, SINGLE, Drawing, name_panels, new_figure, save
 
 
-def draw(material: Material) -> Iterator[Drawing | NotPossible]:
+def draw(material: FigureContext) -> Iterator[Drawing | NotPossible]:
     """A target, then its prediction under each split protocol. Classes have a figure of their own; see `classes`.
 
     A region shows the median over the seeds in which it was in the test part.
@@ -28,7 +28,7 @@ def draw(material: Material) -> Iterator[Drawing | NotPossible]:
             yield _draw(material, task)
 
 
-def _draw(material: Material, task: TaskData) -> Drawing:
+def _draw(material: FigureContext, task: TaskData) -> Drawing:
     panels = {"truth": np.where(task.labelled, task.y, np.nan)}
     panels |= {protocol_label(one): material.out_of_sample(task, one) for one in material.protocols(task)}
     columns = len(panels)

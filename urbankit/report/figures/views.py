@@ -11,7 +11,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from urbankit.analysis.anchors import PAIRS, Relations, embedding_similarity
-from urbankit.report.figures.context import Material
+from urbankit.report.figures.context import FigureContext
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.figures.projection import project
 from urbankit.report.maps import add_scale_bar, mark_places
@@ -25,7 +25,7 @@ from urbankit.report.style import (
     name_panels,
     new_figure,
     save,
-    shown,
+    shorten,
     signed,
 )
 
@@ -37,7 +37,7 @@ MOST_REGIONS = 1000
 MOST_PARTS = 6
 
 
-def draw(material: Material) -> Iterator[Drawing | NotPossible]:
+def draw(material: FigureContext) -> Iterator[Drawing | NotPossible]:
     """(a) the anchors on the map, (b) the whole embedding, (c) … each view's, and how the pairs are related in each."""
     anchors = material.anchors
     if not anchors:
@@ -58,12 +58,14 @@ def draw(material: Material) -> Iterator[Drawing | NotPossible]:
     panels = below.subplots(rows, columns, squeeze=False).ravel()
     for ax, (name, projection) in zip(panels, flat.items(), strict=False):
         _draw_points(ax, projection, anchors)
-        ax.set_title(f"{kind} {shown(name, 24)} alone")
+        ax.set_title(f"{kind} {shorten(name, 24)} alone")
     for ax in panels[len(parts) :]:
         ax.set_axis_off()
     name_panels([map_axes, whole, *panels[: len(parts)]])
     _draw_table(under.subplots(), material, anchors, parts)
-    ids = ", ".join(f"{letter} {shown(material.region_ids[row])}" for letter, row in zip(LETTERS, anchors, strict=True))
+    ids = ", ".join(
+        f"{letter} {shorten(material.region_ids[row])}" for letter, row in zip(LETTERS, anchors, strict=True)
+    )
     chosen = "asked for" if material.run.recipe.report.anchors else "found"
     yield save(
         figure,
@@ -76,7 +78,7 @@ def draw(material: Material) -> Iterator[Drawing | NotPossible]:
     )
 
 
-def parts_of(material: Material) -> tuple[str, dict[str, NDArray[np.float32]]]:
+def parts_of(material: FigureContext) -> tuple[str, dict[str, NDArray[np.float32]]]:
     """What the parts are, and those of the embedding that are of one view (or group of views) each.
 
     Of a method that keeps no views apart, those of its modalities.
@@ -90,7 +92,7 @@ def parts_of(material: Material) -> tuple[str, dict[str, NDArray[np.float32]]]:
     return kind, dict(list(found.items())[:MOST_PARTS])
 
 
-def _draw_map(ax: Any, material: Material, anchors: Sequence[int]) -> None:
+def _draw_map(ax: Any, material: FigureContext, anchors: Sequence[int]) -> None:
     colours = np.tile(to_rgba(ABSENT), (len(material.map.centres), 1))
     colours[list(anchors)] = [to_rgba(colour) for colour in ANCHOR_COLOURS]
     material.map.fill(ax, colours, edge="white")
@@ -123,10 +125,12 @@ def _mark(ax: Any, places: NDArray[np.float64]) -> None:
         )  # fmt: skip
 
 
-def _draw_table(ax: Any, material: Material, anchors: Sequence[int], parts: dict[str, NDArray[np.float32]]) -> None:
+def _draw_table(
+    ax: Any, material: FigureContext, anchors: Sequence[int], parts: dict[str, NDArray[np.float32]]
+) -> None:
     related = _relations(material, anchors)
     columns = {**related, "whole": _similar(material.vectors, anchors)}
-    columns |= {shown(name, 14): _similar(vectors, anchors) for name, vectors in parts.items()}
+    columns |= {shorten(name, 14): _similar(vectors, anchors) for name, vectors in parts.items()}
     ax.set_axis_off()
     ax.set(xlim=(0, 1), ylim=(0, 1))
     left, step = 0.06, 0.94 / len(columns)
@@ -144,7 +148,7 @@ def _draw_table(ax: Any, material: Material, anchors: Sequence[int], parts: dict
         ax.plot([begin, 1], [height, height], color=INK, linewidth=0.6, clip_on=False)
 
 
-def _relations(material: Material, anchors: Sequence[int]) -> dict[str, list[str]]:
+def _relations(material: FigureContext, anchors: Sequence[int]) -> dict[str, list[str]]:
     """D, P and M of the three pairs, as text; a dash for what the city does not have."""
     rows = np.asarray(anchors, np.int64)
     if material.subject.city is None:

@@ -11,21 +11,21 @@ from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from urbankit.report.figures.context import Material
+from urbankit.report.figures.context import FigureContext
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.maps import add_scale_bar
-from urbankit.report.style import COLOURS, DOUBLE, INK, Drawing, hide_the_rest, name_panels, new_figure, save, shown
+from urbankit.report.style import COLOURS, DOUBLE, INK, Drawing, hide_the_rest, name_panels, new_figure, save, shorten
 
 MOST_VIEWS = 6
 _LAND = "#efefef"
 _EDGE, _NODE, _ROOT = "#2171b5", COLOURS[0], "#d55e00"
 
 
-def draw(material: Material) -> Iterator[Drawing | NotPossible]:
-    """One figure: the surroundings of the first anchor region, one map a view."""
-    if not material.run.has("surroundings.parquet"):
+def draw(material: FigureContext) -> Iterator[Drawing | NotPossible]:
+    """One figure: the subgraphs of the first anchor region, one map a view."""
+    if not material.run.has("walks.parquet"):
         raise NotPossible("the method draws no subgraphs around regions, or the run has not written them")
-    table = material.run.surroundings
+    table = material.run.walks
     root = table["root"].iloc[0]
     table = table[table["root"] == root]
     views = list(dict.fromkeys(table["view"]))[:MOST_VIEWS]
@@ -36,7 +36,7 @@ def draw(material: Material) -> Iterator[Drawing | NotPossible]:
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for ax, view in zip(axes, views, strict=False):
         _panel(ax, material, table[table["view"] == view], root)
-        ax.set_title(f"view {shown(view, 22)}")
+        ax.set_title(f"view {shorten(view, 22)}")
     hide_the_rest(axes, len(views))
     name_panels(axes[: len(views)])
     add_scale_bar(axes[0])
@@ -44,13 +44,13 @@ def draw(material: Material) -> Iterator[Drawing | NotPossible]:
     yield save(
         figure,
         material.folder,
-        "surroundings",
-        f"One walk from region {shown(root)} in each view, as the embedding is computed from several: the regions it "
+        "walks",
+        f"One walk from region {shorten(root)} in each view, as the embedding is computed from several: the regions it "
         "visited, larger the more often, and the view's edges between them, darker the heavier their learned weight.",
     )
 
 
-def _panel(ax: Any, material: Material, table: pd.DataFrame, root: str) -> None:
+def _panel(ax: Any, material: FigureContext, table: pd.DataFrame, root: str) -> None:
     material.map.fill(ax, _LAND, edge="white")
     nodes, edges = table[table["target"].isna()], _undirected(table[table["target"].notna()])
     ends = np.stack([_centres(material, edges[end]) for end in ("region_id", "target")], axis=1)
@@ -89,7 +89,7 @@ def _undirected(edges: pd.DataFrame) -> pd.DataFrame:
     return heaviest.drop_duplicates(["first", "second"], keep="last")
 
 
-def _centres(material: Material, ids: pd.Series[str]) -> NDArray[np.float64]:
+def _centres(material: FigureContext, ids: pd.Series[str]) -> NDArray[np.float64]:
     return material.map.centres[[material.row[region] for region in ids]].reshape(-1, 2)
 
 

@@ -3,8 +3,8 @@
 Python puts together what is shown (`sections`, `explorer`); the script and style in `assets` are joined into the file.
 """
 
+from urbankit.report.page.builder import Written
 from urbankit.report.page.compare import write_comparison
-from urbankit.report.page.sheet import Written
 from urbankit.report.page.write import write_report
 
 __all__ = ["Written", "write_comparison", "write_report"]

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from urbankit.report.page.builder import ReportPage, Written
 from urbankit.report.page.differences import differences, side_by_side
 from urbankit.report.page.explorer import map_data, run_data
 from urbankit.report.page.markup import paragraph, section, table
 from urbankit.report.page.missing import Missing
 from urbankit.report.page.recipe import RawRecipe
-from urbankit.report.page.sheet import Sheet, Written
 from urbankit.runs.compare import compare_runs
-from urbankit.runs.context import Subject
+from urbankit.runs.context import RunContext
 from urbankit.runs.folder import Run, folder_names
 from urbankit.tables.records import Ground
 from urbankit.utils.errors import UserError
@@ -34,12 +34,14 @@ def write_comparison(
     missing = Missing()
     opened = _opened(runs, called, missing)
     subjects = {
-        name: missing.attempt(name, lambda run=run: Subject.of(run), Subject(run)) for name, run in opened.items()
+        name: missing.attempt(name, lambda run=run: RunContext.of(run), RunContext(run)) for name, run in opened.items()
     }
     for name, subject in subjects.items():
         missing.add(*(f"{name}: {sentence}" for sentence in subject.missing))
 
-    sheet = Sheet(" · ".join(opened) if len(opened) <= 4 else f"{len(opened)} runs", "A comparison of runs.", missing)
+    sheet = ReportPage(
+        " · ".join(opened) if len(opened) <= 4 else f"{len(opened)} runs", "A comparison of runs.", missing
+    )
     sheet.add("about", "Runs", lambda: _about(subjects, missing))
     sheet.add("results", "Results", lambda: _results(opened, missing))
     sheet.add_map(lambda: _map(subjects, missing))
@@ -65,7 +67,7 @@ def _opened(runs: Sequence[str | Path], called: Sequence[str], missing: Missing)
     return opened
 
 
-def _about(subjects: dict[str, Subject], missing: Missing) -> str:
+def _about(subjects: dict[str, RunContext], missing: Missing) -> str:
     rows = []
     for name, subject in subjects.items():
         run = subject.run
@@ -114,7 +116,7 @@ def _differences(measured: dict[str, Run], missing: Missing) -> str:
     return "<h3>Differences</h3>" + differences(reference, metrics)
 
 
-def _map(subjects: dict[str, Subject], missing: Missing) -> dict[str, Any] | None:
+def _map(subjects: dict[str, RunContext], missing: Missing) -> dict[str, Any] | None:
     """The map's data of the runs that share the first one's regions; None where no run has regions."""
     mapped = {name: subject for name, subject in subjects.items() if subject.regions is not None}
     if not mapped:

@@ -13,7 +13,7 @@ from urbankit.report.page.geometry import outlines
 from urbankit.report.page.layers import NOT_THERE, Layer, cluster_layers, coverage_layers, shown_tasks, task_layers
 from urbankit.report.page.missing import Missing
 from urbankit.report.page.packing import pack_counts, pack_floats
-from urbankit.runs.context import Subject
+from urbankit.runs.context import RunContext
 
 NEAREST = 8
 
@@ -61,7 +61,7 @@ def map_data(regions: gpd.GeoDataFrame, runs: list[dict[str, Any]]) -> dict[str,
     }
 
 
-def run_data(subject: Subject, name: str, missing: Missing) -> dict[str, Any]:
+def run_data(subject: RunContext, name: str, missing: Missing) -> dict[str, Any]:
     """The layers of a run, and of every region the nearest others in embedding space."""
     assert subject.regions is not None  # without regions there is no map
     ids = subject.regions["region_id"].to_numpy()
@@ -77,7 +77,7 @@ def run_data(subject: Subject, name: str, missing: Missing) -> dict[str, Any]:
     return {"name": name, "layers": layers, "nearest": near}
 
 
-def _task_layers(subject: Subject, ids: np.ndarray, missing: Missing) -> list[Layer]:
+def _task_layers(subject: RunContext, ids: np.ndarray, missing: Missing) -> list[Layer]:
     run = subject.run
     predictions = None
     if run.has("predictions.parquet"):
@@ -93,7 +93,7 @@ def _task_layers(subject: Subject, ids: np.ndarray, missing: Missing) -> list[La
     return layers
 
 
-def _vectors(subject: Subject, ids: np.ndarray) -> np.ndarray:
+def _vectors(subject: RunContext, ids: np.ndarray) -> np.ndarray:
     """The embeddings in the order of the map's regions."""
     vectors, own = subject.run.vectors, subject.run.embeddings["region_id"].to_numpy()
     if len(own) == len(ids) and (own == ids).all():

@@ -7,17 +7,17 @@ from typing import Any
 
 from urbankit.report.figures import Figures
 from urbankit.report.page import sections
+from urbankit.report.page.builder import ReportPage, Written
 from urbankit.report.page.explorer import map_data, run_data
 from urbankit.report.page.missing import Missing
 from urbankit.report.page.recipe import RawRecipe
-from urbankit.report.page.sheet import Sheet, Written
-from urbankit.runs.context import Subject
+from urbankit.runs.context import RunContext
 
 FIGURE_BYTES = 7_000_000
 """Of all figures in the page; half of what it may have, so that there is room for the images of 2,000 regions."""
 
 
-def write_report(subject: Subject, path: Path | None = None) -> Written:
+def write_report(subject: RunContext, path: Path | None = None) -> Written:
     """The report of a run as one HTML file of at most 15 MB, by default `report.html` in its folder.
 
     What was run and on what, the results table, an interactive map, the figures drawn before, the city's prepare
@@ -32,7 +32,7 @@ def write_report(subject: Subject, path: Path | None = None) -> Written:
     name = str(recipe.get("name", run.path.resolve().name))
     place = manifest.get("city") or (city.name if city is not None else "an unknown city")
 
-    sheet = Sheet(f"{name} on {place}", str(recipe.get("description", "")), missing)
+    sheet = ReportPage(f"{name} on {place}", str(recipe.get("description", "")), missing)
     sheet.add("about", "Run", lambda: sections.run_section(city, recipe, manifest))
     sheet.add("results", "Results", lambda: sections.results_section(run, recipe))
     sheet.add_map(lambda: _map(subject, name, missing))
@@ -43,7 +43,7 @@ def write_report(subject: Subject, path: Path | None = None) -> Written:
     return sheet.write(run.path / "report.html" if path is None else path, city)
 
 
-def _map(subject: Subject, name: str, missing: Missing) -> dict[str, Any] | None:
+def _map(subject: RunContext, name: str, missing: Missing) -> dict[str, Any] | None:
     if subject.regions is None:
         return None
     run = run_data(subject, name, missing)

@@ -37,8 +37,8 @@ from urbankit.city.spec import (
     TargetSpec,
 )
 from urbankit.utils.errors import Problems
-from urbankit.utils.files import hash_file, hash_json, whole, write_table
-from urbankit.utils.paths import inside
+from urbankit.utils.files import atomic_path, hash_file, hash_json, write_table
+from urbankit.utils.paths import resolve_inside
 from urbankit.utils.progress import Progress
 
 
@@ -85,7 +85,7 @@ def regions_part(context: Context) -> Part:
         return None if context.regions is None else Built(write)
 
     def write() -> None:
-        with whole(context.out / "regions.parquet") as temporary:
+        with atomic_path(context.out / "regions.parquet") as temporary:
             context.regions.to_parquet(temporary)
 
     names = sources(context.spec)
@@ -178,7 +178,7 @@ def table_part(context: Context, name: str, spec: Table, regions: str) -> Part:
     """`tables/NAME.parquet`: one row a region in their order, one column a feature."""
 
     def build(context: Context, report: SourceReport) -> Built | None:
-        path, ids = inside(context.data, spec.file), RegionIds(context.regions.region_id)
+        path, ids = resolve_inside(context.data, spec.file), RegionIds(context.regions.region_id)
         wanted = {f"columns[{i}]": column for i, column in enumerate(spec.columns or [])} | {"region": spec.region}
         frame = read_by_region(path, wanted, ids, context.problems, report)
         if frame is None:
@@ -245,7 +245,7 @@ _FILE_KEYS = {"file", "covering", "mosaic", "points", "counts", "table", "raster
 
 
 def _inputs(data: Path, depends: dict[str, Any], files: list[str]) -> str:
-    hashes = {name: [_hash(path) for path in _with_companions(inside(data, name))] for name in files}
+    hashes = {name: [_hash(path) for path in _with_companions(resolve_inside(data, name))] for name in files}
     return hash_json({"format": FORMAT, "files": hashes, **depends})
 
 
@@ -272,13 +272,15 @@ def _picture_stamp(context: Context, spec: ImageSpec) -> str | None:
         names = [spec.files.replace("{region_id}", name) for name in context.regions.region_id]
     elif isinstance(spec, PointImages):
         quiet = Problems()
-        points = read_points(inside(context.data, spec.points), {"image": spec.image}, spec.lon, spec.lat, quiet, "")
+        points = read_points(
+            resolve_inside(context.data, spec.points), {"image": spec.image}, spec.lon, spec.lat, quiet, ""
+        )
         names = [] if points is None else points.columns[spec.image].cast(str).to_list()
     else:
         return None
     stamps = []
     for name in names:
-        path = inside(context.data, name) if name else None
+        path = resolve_inside(context.data, name) if name else None
         try:
             status = path.stat() if path else None
         except OSError:

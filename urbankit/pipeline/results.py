@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from urbankit.analysis.anchors import find_anchors
-from urbankit.analysis.walks import drawn
+from urbankit.analysis.walks import sample_walks
 from urbankit.city.city import City
 from urbankit.evaluation.splits import ALL, Split
 from urbankit.evaluation.tasks import Scored, TaskData
@@ -15,14 +15,14 @@ from urbankit.methods.base import Method
 from urbankit.recipe.recipe import Recipe
 from urbankit.report import draw_all, write_report
 from urbankit.report.card import write_card
-from urbankit.runs.context import Subject
+from urbankit.runs.context import RunContext
 from urbankit.runs.folder import Run
 from urbankit.runs.writers import (
     write_block_weights,
     write_history,
     write_metrics,
     write_predictions,
-    write_surroundings,
+    write_walks,
 )
 from urbankit.training.finetune import Finetuned
 from urbankit.utils.progress import Progress
@@ -64,20 +64,20 @@ def write_weights_of_blocks(folder: Path, results: Results, names: Sequence[str]
     write_block_weights(folder, rows)
 
 
-def write_walks(folder: Path, city: City, method: Method, recipe: Recipe) -> None:
+def draw_walks(folder: Path, city: City, method: Method, recipe: Recipe) -> None:
     """What the method draws around three anchor regions in each view; nothing of methods that draw nothing."""
     anchors = find_anchors(city, recipe.report.anchors)
-    write_surroundings(folder, drawn(method, anchors, city.region_ids, recipe.seed))
+    write_walks(folder, sample_walks(method, anchors, city.region_ids, recipe.seed))
 
 
 def draw_figures(folder: Path, city: City) -> None:
     """The figures of the run in `folder`."""
-    draw_all(Subject.of(Run.open(folder), city))
+    draw_all(RunContext.of(Run.open(folder), city))
 
 
 def write_pages(folder: Path, city: City, progress: Progress) -> None:
     """The report and the model card of the finished run in `folder`, which show its manifest as it now is."""
     finished = Run.open(folder)
-    for sentence in write_report(Subject.of(finished, city)).missing:
+    for sentence in write_report(RunContext.of(finished, city)).missing:
         progress.say(f"report: {sentence}")
     write_card(finished, city)

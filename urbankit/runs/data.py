@@ -11,16 +11,16 @@ from urbankit.city.prepare.prepare import prepare
 from urbankit.datasets.synthetic import write_demo
 from urbankit.evaluation.floors import evaluate_floors
 from urbankit.evaluation.folds import evaluate_fold_floors
-from urbankit.evaluation.raw_features import raw_inputs
+from urbankit.evaluation.raw_features import build_raw_features
 from urbankit.evaluation.splits import PROTOCOLS, Split, make_split
 from urbankit.evaluation.tasks import Scored, TaskData, load_task
-from urbankit.methods.base import Inputs
+from urbankit.methods.base import MethodInputs
 from urbankit.recipe.components import components
 from urbankit.recipe.recipe import Recipe
 from urbankit.utils.device import encoder_precision, pick_device
 from urbankit.utils.errors import Problem, Problems, UserError
-from urbankit.utils.files import cache_folder, hash_json, locked
-from urbankit.utils.hashes import known_hash
+from urbankit.utils.files import cache_folder, file_lock, hash_json
+from urbankit.utils.hashes import cached_hash
 from urbankit.utils.progress import Progress
 from urbankit.utils.version import __version__
 
@@ -37,18 +37,18 @@ def prepare_city(recipe: Recipe, progress: Progress | None = None) -> City:
     cities = cache_folder() / "cities"
     if wanted.demo is not None:
         sources = cities / f"demo-{wanted.demo.regions}-{wanted.demo.seed}-{__version__}"
-        with locked(sources.with_name(f"{sources.name}.lock")):
+        with file_lock(sources.with_name(f"{sources.name}.lock")):
             if not (sources / "city.yaml").exists():
                 write_demo(sources, regions=wanted.demo.regions, seed=wanted.demo.seed, progress=progress)
             return City.open(prepare(sources / "city.yaml", out=sources / "prepared", progress=progress))
     assert wanted.spec is not None  # a recipe names exactly one of the three
     key = hash_json([str(wanted.spec), str(wanted.data)])[:8]
     out = cities / f"{wanted.spec.name.split('.')[0]}-{key}"
-    with locked(out.with_name(f"{out.name}.lock")):
+    with file_lock(out.with_name(f"{out.name}.lock")):
         return City.open(prepare(wanted.spec, data=wanted.data, out=out, progress=progress))
 
 
-def build_inputs(recipe: Recipe, city: City) -> tuple[Inputs, list[str]]:
+def build_inputs(recipe: Recipe, city: City) -> tuple[MethodInputs, list[str]]:
     """What the method sees of the city, and a note for each modality and view that the city lacks."""
     modalities, views, notes = {}, {}, []
     for name, use in recipe.modalities.items():
@@ -69,10 +69,10 @@ def build_inputs(recipe: Recipe, city: City) -> tuple[Inputs, list[str]]:
         message = "the city has none of the recipe's modalities; name one that it has, or `location`, which all have"
         raise UserError([Problem(message, city.path, key="modalities"), *(Problem(note) for note in notes)])
     device = pick_device(recipe.device)
-    return Inputs(city, modalities, views, recipe.engine, encoder_precision(device, recipe.precision)), notes
+    return MethodInputs(city, modalities, views, recipe.engine, encoder_precision(device, recipe.precision)), notes
 
 
-def files_read(recipe: Recipe, city: City, hash_of: Callable[[Path], str] = known_hash) -> dict[str, dict[str, str]]:
+def files_read(recipe: Recipe, city: City, hash_of: Callable[[Path], str] = cached_hash) -> dict[str, dict[str, str]]:
     """SHA-256 of the files beside the city that components of a recipe read, by the component's key and the path.
 
     Raises `UserError` or `OSError` where such a file is not there or cannot be read.
@@ -140,7 +140,7 @@ def run_floors(
     asked = recipe.evaluation
     if not tasks or not asked.floors:
         return Scored.joined([])
-    raw = raw_inputs(city, recipe)
+    raw = build_raw_features(city, recipe)
     scored = [evaluate_floors(tasks, raw, city.xy, splits, asked.floors, progress)] if splits else []
     if "folds" in asked.splits:
         scored.append(evaluate_fold_floors(tasks, raw, city.xy, asked.floors, asked.folds, asked.seeds))

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import scipy.sparse
 import torch
 
-from urbankit.analysis.walks import drawn
+from urbankit.analysis.walks import sample_walks
 from urbankit.graph.full import FullGraph
 from urbankit.graph.graph import Graph
 from urbankit.graph.random_walk import RandomWalk
@@ -16,13 +16,13 @@ IDS = ["a", "b", "c", "alone"]
 
 def method(sampler: object) -> SimpleNamespace:
     draw = lambda roots: {"line": sampler.sample(GRAPH, GRAPH.weight, roots)}  # noqa: E731
-    return SimpleNamespace(parameters=lambda: iter(()), surroundings=draw)
+    return SimpleNamespace(parameters=lambda: iter(()), sample_subgraphs=draw)
 
 
 def test_visits_sum_to_the_steps_of_a_walk_and_edges_are_the_views_own() -> None:
     walk = RandomWalk(RandomWalk.Params(length=6))
     before = torch.random.get_rng_state()
-    table = drawn(method(walk), [0, 3], IDS, seed=0)
+    table = sample_walks(method(walk), [0, 3], IDS, seed=0)
     assert torch.equal(before, torch.random.get_rng_state())
     nodes, edges = table[table["target"].isna()], table[table["target"].notna()]
     assert nodes.groupby("root")["visits"].sum().to_dict() == {"a": 7, "alone": 7}
@@ -33,9 +33,9 @@ def test_visits_sum_to_the_steps_of_a_walk_and_edges_are_the_views_own() -> None
         ("c", "b"),
     }
     assert (edges["root"] == "a").all() and (edges["weight"] == 1).all() and set(table["view"]) == {"line"}
-    assert drawn(method(walk), [0, 3], IDS, seed=0).equals(table)
+    assert sample_walks(method(walk), [0, 3], IDS, seed=0).equals(table)
 
 
 def test_no_rows_where_all_share_the_whole_graph_or_nobody_is_asked_for() -> None:
-    assert drawn(method(FullGraph(FullGraph.Params())), [0], IDS, seed=0).empty
-    assert drawn(method(RandomWalk(RandomWalk.Params())), [], IDS, seed=0).empty
+    assert sample_walks(method(FullGraph(FullGraph.Params())), [0], IDS, seed=0).empty
+    assert sample_walks(method(RandomWalk(RandomWalk.Params())), [], IDS, seed=0).empty

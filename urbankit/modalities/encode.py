@@ -19,8 +19,8 @@ from urbankit.modalities.cache.files import Features, Form, read_features, write
 from urbankit.modalities.cache.store import FeatureStore
 from urbankit.modalities.pooling import RegionEncoder, shown
 from urbankit.utils.errors import Problem, UserError, unwritable
-from urbankit.utils.files import locked, read_json, write_json
-from urbankit.utils.prefetch import background
+from urbankit.utils.files import file_lock, read_json, write_json
+from urbankit.utils.prefetch import in_background
 from urbankit.utils.progress import Progress, Stage
 
 FORMAT = 1
@@ -59,7 +59,7 @@ def encode(
     except OSError as error:
         raise unwritable(folder, "features", error) from None
     try:
-        with locked(folder / ".lock", wait=False):
+        with file_lock(folder / ".lock", wait=False):
             work = _Encoding(pool, city, folder, form, rows, precision, content)
             work.run(Progress(quiet=True) if progress is None else progress)
     except BlockingIOError:
@@ -110,7 +110,7 @@ class _Encoding:
             features = self._features(np.arange(begin, end), torch.cat(vectors).float().cpu().numpy())
             if writing is not None:
                 writing.result()
-            writing = background(partial(write_features, path), features)
+            writing = in_background(partial(write_features, path), features)
         next(coming, None)  # so that it counts the last chunk and leaves the encoder as it was
         if writing is not None:
             writing.result()

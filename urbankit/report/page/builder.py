@@ -28,7 +28,7 @@ class Written(NamedTuple):
     missing: list[str]
 
 
-class Sheet:
+class ReportPage:
     """Sections are added in their order; a section that cannot be made is one of the sentences of `missing`."""
 
     def __init__(self, title: str, description: str, missing: Missing) -> None:

@@ -18,7 +18,7 @@ class ConformanceError(AssertionError):
 
 
 @dataclass(frozen=True)
-class Subject:
+class Candidate:
     """The component `name` of `kind` with its `params`, and what the checks of the kind were given beside."""
 
     kind: str
@@ -48,5 +48,5 @@ class Subject:
         return f"{self.kind} '{self.name}'" + (f" ({origins})" if origins else "")
 
 
-Check = Callable[[Subject], Iterable[str]]
+Check = Callable[[Candidate], Iterable[str]]
 """One promise of a kind: yields a line for each way in which the subject breaks it. Its docstring says what it is."""
