@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+import platformdirs
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -123,16 +125,4 @@ def hash_json(value: Any) -> str:
 
 def cache_folder() -> Path:
     """`$URBANKIT_CACHE`, or the user's cache folder for urbankit."""
-    import platformdirs
-
     return Path(os.environ.get("URBANKIT_CACHE") or platformdirs.user_cache_dir("urbankit"))
-
-
-def write_table(table: Any, path: Path) -> None:
-    """Write a frame of polars or pandas, without its index, as Parquet, whole or not at all."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    arrow = table.to_arrow() if hasattr(table, "to_arrow") else pa.Table.from_pandas(table, preserve_index=False)
-    with atomic_path(path) as temporary:
-        pq.write_table(arrow, temporary)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+import geopandas as gpd
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    import geopandas as gpd
-    from pyproj import CRS
+from pyproj import CRS
+from scipy.spatial import cKDTree
 
 
 def lonlat(geometry: gpd.GeoSeries) -> NDArray[np.float64]:
@@ -24,8 +21,6 @@ def side_m(geometry: gpd.GeoSeries) -> float:
     """How large a region is in metres: the side of a square of the median area, of points the median distance to the
     nearest other one. NaN where neither says anything, as of a single point.
     """
-    from scipy.spatial import cKDTree
-
     plane = in_plane(geometry)
     metres = 1.0 if plane.crs is None else unit(plane.crs)
     plane = plane[~(plane.isna() | plane.is_empty)]

@@ -14,7 +14,8 @@ from urbankit.city.prepare.prepare import report_of
 from urbankit.city.report import SourceReport
 from urbankit.city.spec import Captions
 from urbankit.utils.errors import Problem, Problems, UserError
-from urbankit.utils.files import file_lock, hash_file, hash_json, write_json, write_table
+from urbankit.utils.files import file_lock, hash_file, hash_json, write_json
+from urbankit.utils.parquet import write_table
 
 REGIONS = ("regions", "poi", "tables")
 """Kinds of parts that captions of regions are made of."""

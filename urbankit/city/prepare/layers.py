@@ -37,7 +37,8 @@ from urbankit.city.spec import (
     TargetSpec,
 )
 from urbankit.utils.errors import Problems
-from urbankit.utils.files import atomic_path, hash_file, hash_json, write_table
+from urbankit.utils.files import atomic_path, hash_file, hash_json
+from urbankit.utils.parquet import write_table
 from urbankit.utils.paths import resolve_inside
 from urbankit.utils.progress import Progress
 

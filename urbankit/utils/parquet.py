@@ -1,0 +1,19 @@
+"""Tables written as Parquet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from urbankit.utils.files import atomic_path
+
+
+def write_table(table: pl.DataFrame | pd.DataFrame, path: Path) -> None:
+    """Write a table as Parquet, without its index; `path` is replaced only when the write succeeds."""
+    arrow = table.to_arrow() if isinstance(table, pl.DataFrame) else pa.Table.from_pandas(table, preserve_index=False)
+    with atomic_path(path) as temporary:
+        pq.write_table(arrow, temporary)
