@@ -11,6 +11,7 @@ from small_city import IDS, Sources
 
 from urbankit.city.city import City
 from urbankit.city.manifest import LOCK
+from urbankit.city.prepare import layers
 from urbankit.city.prepare import prepare as module
 from urbankit.utils.errors import RunError, UserError
 
@@ -99,8 +100,6 @@ def test_killed_while_redoing_then_reverted(full: Sources, monkeypatch: pytest.M
     original = (full.folder / "poi.csv").read_bytes()
     first = full.prepare()
     full.csv("poi.csv", id=IDS[:2], shop=[7, 8])
-    from urbankit.city.prepare import layers
-
     table_write = layers.write_table
 
     def killed(table: object, path: Path) -> None:
