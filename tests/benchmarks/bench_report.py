@@ -50,10 +50,10 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="where the run is written; default a folder that is deleted")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        subject = fabricate(options.keep or Path(temporary), round(options.regions**0.5))
+        context = fabricate(options.keep or Path(temporary), round(options.regions**0.5))
         begun = perf_counter()
-        page = write_report(subject)
-        print(f"{subject.city.n_regions:,} regions: built in {perf_counter() - begun:.1f} s")
+        page = write_report(context)
+        print(f"{context.city.n_regions:,} regions: built in {perf_counter() - begun:.1f} s")
         print(f"page {page.path.stat().st_size / 1e6:.2f} MB; " + " ".join(page.missing))
         if chromium() is None:
             print("no Chromium here: the page was not opened")

@@ -105,7 +105,7 @@ def write_run(
     return Run.open(folder), found
 
 
-def subject(folder: Path, city: Any, tasks: Mapping[str, str], **settings: Any) -> RunContext:
+def run_context(folder: Path, city: Any, tasks: Mapping[str, str], **settings: Any) -> RunContext:
     """What figures are drawn of."""
     run, found = write_run(folder, city, tasks, **settings)
     return RunContext(run, city, city.regions, found)

@@ -45,5 +45,5 @@ class Source(SimpleNamespace):
         return len(self.region)
 
 
-def subject_of(run: Run, city: SimpleNamespace) -> RunContext:
+def context_of(run: Run, city: SimpleNamespace) -> RunContext:
     return RunContext.of(run, furnished(city))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from figure_runs import AWKWARD, make_city, subject, write_run
+from figure_runs import AWKWARD, make_city, run_context, write_run
 from PIL import Image
 
 from urbankit.evaluation.tasks import make_task
@@ -39,19 +39,19 @@ def names(figures: Figures) -> list[str]:
 
 def draw(one: RunContext, *kinds: str) -> dict[str, str]:
     """Captions by name of some kinds of figures alone."""
-    material = FigureContext(one)
+    context = FigureContext(one)
     with style():
         drawn = [
             drawing
             for kind in kinds
-            for drawing in importlib.import_module(f"urbankit.report.figures.{kind}").draw(material)
+            for drawing in importlib.import_module(f"urbankit.report.figures.{kind}").draw(context)
             if isinstance(drawing, Drawing)
         ]
     return {drawing.png.stem: drawing.caption for drawing in drawn}
 
 
 def test_every_figure_is_drawn_as_png_and_pdf_at_most_two_columns_wide(tmp_path: Path) -> None:
-    figures = draw_all(subject(tmp_path, make_city(64), BOTH))
+    figures = draw_all(run_context(tmp_path, make_city(64), BOTH))
     assert names(figures) == [
         "map-density", "predictions", "residuals-density", "classes-use", "embeddings", "views", "clusters", "cases",
         "walks", "coverage", "losses-pretrain", "losses-finetune",
@@ -65,7 +65,7 @@ def test_every_figure_is_drawn_as_png_and_pdf_at_most_two_columns_wide(tmp_path:
 
 
 def test_a_constant_target(tmp_path: Path) -> None:
-    one = subject(tmp_path, make_city(30), {"constant": "standard"})
+    one = run_context(tmp_path, make_city(30), {"constant": "standard"})
     drawn = draw(one, "targets", "scatter", "residuals")
     with pytest.raises(NotPossible, match="no two regions"):
         draw(one, "cases")
@@ -73,7 +73,7 @@ def test_a_constant_target(tmp_path: Path) -> None:
 
 
 def test_classes_alone(tmp_path: Path) -> None:
-    one = subject(tmp_path, make_city(30), {"use": "standard"})
+    one = run_context(tmp_path, make_city(30), {"use": "standard"})
     assert list(draw(one, "targets", "classes", "cases", "embeddings")) == ["classes-use", "cases", "embeddings"]
     with pytest.raises(NotPossible, match="no regression task"):
         draw(one, "residuals")
@@ -81,7 +81,7 @@ def test_classes_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("n", [1, 3])
 def test_a_city_of_few_regions_has_the_figures_that_it_can_have(tmp_path: Path, n: int) -> None:
-    figures = draw_all(subject(tmp_path, make_city(n), {}))
+    figures = draw_all(run_context(tmp_path, make_city(n), {}))
     assert "coverage" in names(figures)
     assert not any("failed" in line for line in figures.left_out)
     assert "No maps of targets: the recipe has no tasks." in figures.left_out
@@ -90,7 +90,7 @@ def test_a_city_of_few_regions_has_the_figures_that_it_can_have(tmp_path: Path, 
 
 
 def test_regions_without_an_area_are_dots(tmp_path: Path) -> None:
-    drawn = draw(subject(tmp_path, make_city(40, points=True), BOTH), "targets", "residuals", "clusters")
+    drawn = draw(run_context(tmp_path, make_city(40, points=True), BOTH), "targets", "residuals", "clusters")
     assert list(drawn) == ["map-density", "residuals-density", "clusters"]
 
 
@@ -98,7 +98,7 @@ def test_awkward_names_and_eleven_classes_are_drawn_without_a_flood_of_warnings(
     classes = [*AWKWARD, *"abcd"]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        drawn = draw(subject(tmp_path, make_city(110, classes), BOTH), "classes", "embeddings", "cases")
+        drawn = draw(run_context(tmp_path, make_city(110, classes), BOTH), "classes", "embeddings", "cases")
     assert list(drawn) == ["classes-use", "embeddings", "cases"]
     assert not [str(one.message) for one in caught if "Glyph" in str(one.message)]
 
@@ -111,7 +111,7 @@ def test_a_character_without_a_glyph_is_said_in_the_caption(tmp_path: Path) -> N
 
 
 def test_a_city_that_is_gone_leaves_what_the_run_wrote(tmp_path: Path) -> None:
-    whole = subject(tmp_path, make_city(30), BOTH)
+    whole = run_context(tmp_path, make_city(30), BOTH)
     whole.city, whole.tasks = None, []
     figures = draw_all(whole)
     assert names(figures) == ["embeddings", "clusters", "walks", "losses-pretrain", "losses-finetune"]
@@ -121,7 +121,7 @@ def test_a_city_that_is_gone_leaves_what_the_run_wrote(tmp_path: Path) -> None:
 def test_a_figure_that_fails_takes_nothing_with_it_and_old_ones_go(tmp_path: Path, monkeypatch) -> None:
     from urbankit.report.figures import coverage
 
-    def fail(material: FigureContext) -> None:
+    def fail(context: FigureContext) -> None:
         raise ZeroDivisionError("by zero")
 
     monkeypatch.setattr(coverage, "draw", fail)
@@ -135,7 +135,7 @@ def test_a_figure_that_fails_takes_nothing_with_it_and_old_ones_go(tmp_path: Pat
         listed.replace('"drawn": [', '"drawn": [{"file": "coverage.png", "caption": ""},')
     )
     assert [drawing.png.parent for drawing in Figures.load(folder).drawn] == [folder, folder]
-    figures = draw_all(subject(tmp_path, make_city(3), {}))
+    figures = draw_all(run_context(tmp_path, make_city(3), {}))
     assert "No maps of coverage: drawing failed (ZeroDivisionError: by zero)." in figures.left_out
     assert "clusters" in names(figures) and not (folder / "coverage.png").exists()
     assert (folder / "own.png").exists() and (tmp_path / "outside.png").exists()
@@ -143,10 +143,10 @@ def test_a_figure_that_fails_takes_nothing_with_it_and_old_ones_go(tmp_path: Pat
 
 def test_ten_thousand_regions_are_sampled_and_their_maps_small(tmp_path: Path) -> None:
     began = time.process_time()
-    material = FigureContext(subject(tmp_path, make_city(10_000), {"density": "log"}))
-    drawn = draw(material.subject, "targets", "clusters")
+    context = FigureContext(run_context(tmp_path, make_city(10_000), {"density": "log"}))
+    drawn = draw(context.run_context, "targets", "clusters")
     assert time.process_time() - began < 120
-    assert all((material.folder / f"{name}.pdf").stat().st_size < 5e6 for name in drawn)
+    assert all((context.folder / f"{name}.pdf").stat().st_size < 5e6 for name in drawn)
     flat = project(np.random.default_rng(0).normal(size=(10_000, 3)).astype(np.float32), keep=[9_999], most=50)
     assert len(flat.rows) == 50 and flat.rows[-1] == 9_999 and "50 of 10,000" in flat.sampled
     np.testing.assert_array_equal(flat.place([9_999])[0], flat.points[-1])
@@ -154,7 +154,7 @@ def test_ten_thousand_regions_are_sampled_and_their_maps_small(tmp_path: Path) -
 
 def test_a_real_city_shows_its_images(tiny_city, tmp_path: Path) -> None:
     names_ = [name for name in tiny_city.target_names if tiny_city.target(name).kind == "regression"]
-    one = subject(tmp_path, tiny_city, dict.fromkeys(names_, "standard"))
+    one = run_context(tmp_path, tiny_city, dict.fromkeys(names_, "standard"))
     drawn = draw(one, "clusters", "cases", "coverage")
     assert "from above" in drawn["clusters"] and "satellite images" in drawn["cases"] and "coverage" in drawn
     picture = from_above(tiny_city, RegionMap(tiny_city.regions))
@@ -164,14 +164,14 @@ def test_a_real_city_shows_its_images(tiny_city, tmp_path: Path) -> None:
 
 def test_cases_and_anchors_that_were_asked_for(tmp_path: Path) -> None:
     settings = {"anchors": ["r3", "r1", "r2"], "cases": ["r5", "r6"]}
-    one = subject(tmp_path, make_city(40), BOTH, report=settings)
+    one = run_context(tmp_path, make_city(40), BOTH, report=settings)
     captions = draw(one, "views", "cases")
     assert "A r3, B r1, C r2; asked for" in captions["views"] and "A r5, B r6, as asked for" in captions["cases"]
 
 
 def test_cases_beside_other_runs(tmp_path: Path) -> None:
     city = make_city(40)
-    one = subject(tmp_path / "whole", city, BOTH)
+    one = run_context(tmp_path / "whole", city, BOTH)
     write_run(tmp_path / "no-text", city, BOTH)
     stranger = write_run(tmp_path / "elsewhere", city, BOTH)[0]
     write_json(stranger.path / "manifest.json", {"status": "done", "city_hash": "of another city"})
@@ -179,13 +179,13 @@ def test_cases_beside_other_runs(tmp_path: Path) -> None:
     figures = draw_all(one, others)
     assert "cases" in names(figures)
     assert figures.left_out == ["No case study: beside elsewhere, which is of another city or has no predictions."]
-    material = FigureContext(one, others)
-    values = _values(material, material.tasks[0], [3, 4])
+    context = FigureContext(one, others)
+    values = _values(context, context.tasks[0], [3, 4])
     assert list(values) == ["truth", "prediction", "best floor", "no-text"]
 
 
 def test_predictions_that_are_not_finite(tmp_path: Path) -> None:
-    one = subject(tmp_path, make_city(40), {"density": "log"})
+    one = run_context(tmp_path, make_city(40), {"density": "log"})
     table = pd.read_parquet(tmp_path / "predictions.parquet")
     table.loc[table["split"] == "spatial", "prediction"] = np.nan
     table.to_parquet(tmp_path / "predictions.parquet")
@@ -193,13 +193,13 @@ def test_predictions_that_are_not_finite(tmp_path: Path) -> None:
 
 
 def test_cases_that_are_found_look_alike_and_differ(tmp_path: Path) -> None:
-    material = FigureContext(subject(tmp_path, make_city(100), {"density": "standard"}, blocks=False))
-    rows, differing, how = find_cases(material, material.tasks)
+    context = FigureContext(run_context(tmp_path, make_city(100), {"density": "standard"}, blocks=False))
+    rows, differing, how = find_cases(context, context.tasks)
     assert len(set(rows)) == 4 and how == "their embeddings are alike" and differing == ["density"] * 2
-    y = material.tasks[0].y
+    y = context.tasks[0].y
     assert y[rows[0]] < y[rows[1]] and y[rows[2]] < y[rows[3]]
-    assert find_cases(material, material.tasks)[0] == rows
-    assert np.isfinite(material.out_of_sample(material.tasks[0], "spatial")[rows]).all()
+    assert find_cases(context, context.tasks)[0] == rows
+    assert np.isfinite(context.out_of_sample(context.tasks[0], "spatial")[rows]).all()
 
 
 def test_mistakes_in_a_recipe_are_said_together_before_anything_is_computed(monkeypatch) -> None:

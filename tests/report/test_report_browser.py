@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browser import Browser, chromium
-from subjects import subject_of
+from subjects import context_of
 
 from urbankit.report.figures import Figures
 from urbankit.report.page import write_report
@@ -39,7 +39,7 @@ def page(make_run, browser: Browser) -> Iterator[Path]:
     Figures([Drawing(png, INERT)], [INERT]).save(png.parent)
     ids = [f"r{i}" for i in range(63)] + [INERT]
     rename(run, city, ids)
-    path = write_report(subject_of(run, city)).path
+    path = write_report(context_of(run, city)).path
     browser.errors.clear()
     browser.resize(1280, 900)
     browser.dark(False)
@@ -234,11 +234,11 @@ def test_two_runs_on_one_map(make_run, browser: Browser, tmp_path: Path) -> None
     from urbankit.report.page.missing import Missing
 
     run, city = make_run()
-    subject = subject_of(run, city)
-    runs = [run_data(subject, name, Missing()) for name in ("first", "second")]
-    sheet = ReportPage("two", "", Missing())
-    sheet.add_map(lambda: map_data(subject.regions, runs))
-    path = sheet.write(tmp_path / "two.html", city).path
+    context = context_of(run, city)
+    runs = [run_data(context, name, Missing()) for name in ("first", "second")]
+    page = ReportPage("two", "", Missing())
+    page.add_map(lambda: map_data(context.regions, runs))
+    path = page.write(tmp_path / "two.html", city).path
     browser.errors.clear()
     browser.resize(1280, 900)
     browser.open(path, "#run=second&region=r9")

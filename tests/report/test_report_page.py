@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import shapely
 from shapely.geometry import MultiPolygon, Point, Polygon, box
-from subjects import furnished, image_source, subject_of
+from subjects import context_of, furnished, image_source
 
 from urbankit.report.figures import Figures
 from urbankit.report.page import thumbnails as images
@@ -40,7 +40,7 @@ def test_the_page_needs_nothing_beside_it_and_runs_nothing_but_its_own_script(ma
     png.parent.mkdir()
     png.write_bytes(b"\x89PNG of a map")
     Figures([Drawing(png, f"a map of {EVIL}")], [f"none of {EVIL}"]).save(png.parent)
-    written = write_report(subject_of(run, city))
+    written = write_report(context_of(run, city))
     page = written.path.read_text()
     assert written.path == run.path / "report.html" and written.missing == []
     assert EVIL not in page and "://" not in page
@@ -57,7 +57,7 @@ def test_the_page_needs_nothing_beside_it_and_runs_nothing_but_its_own_script(ma
 
 def test_the_data_holds_every_layer_of_the_run(make_run) -> None:
     run, city = make_run()
-    page = write_report(subject_of(run, city)).path.read_text()
+    page = write_report(context_of(run, city)).path.read_text()
     data = payload(page, "map")
     layers = {layer["id"]: layer for layer in data["runs"][0]["layers"]}
     assert [key for key in layers if "density" in key] == [
@@ -80,7 +80,7 @@ def test_the_data_holds_every_layer_of_the_run(make_run) -> None:
 
 def test_the_nearest_regions_are_those_of_the_embeddings(make_run) -> None:
     run, city = make_run()
-    data = payload(write_report(subject_of(run, city)).path.read_text(), "map")
+    data = payload(write_report(context_of(run, city)).path.read_text(), "map")
     near = data["runs"][0]["nearest"]
     z = run.vectors - run.vectors.mean(axis=0)
     z /= np.linalg.norm(z, axis=1, keepdims=True)
@@ -92,7 +92,7 @@ def test_the_nearest_regions_are_those_of_the_embeddings(make_run) -> None:
 
 def test_images_are_stored_once_and_found_by_their_region(make_run) -> None:
     run, city = make_run()
-    data = payload(write_report(subject_of(run, city)).path.read_text(), "images")
+    data = payload(write_report(context_of(run, city)).path.read_text(), "images")
     assert len(data["images"]) == 64  # a street view of a region is the same picture as its tile
     rsi, svi = data["sources"]
     np.testing.assert_array_equal(unpack(rsi["of"]), np.ones(64))
@@ -112,7 +112,7 @@ def test_images_shrink_and_then_go_where_the_page_has_no_room(make_run, monkeypa
     none = images.thumbnails(city, 100)
     assert none.payload["images"] == [] and "left out" in none.notes[0]
     monkeypatch.setattr("urbankit.report.page.builder.MOST_BYTES", 200_000)
-    written = write_report(subject_of(run, city))
+    written = write_report(context_of(run, city))
     assert any("left out" in sentence for sentence in written.missing) and "left out" in written.path.read_text()
 
 
@@ -187,13 +187,13 @@ def test_many_points_are_simplified_further(monkeypatch) -> None:
 
 def test_targets_are_taken_from_predictions_where_the_city_is_gone(make_run) -> None:
     run, _ = make_run()
-    subject = RunContext(run, None, run.embeddings[["region_id", "geometry"]], [], ["The city cannot be had any more."])
-    ids = subject.regions["region_id"].to_numpy()
+    context = RunContext(run, None, run.embeddings[["region_id", "geometry"]], [], ["The city cannot be had any more."])
+    ids = context.regions["region_id"].to_numpy()
     density, use = shown_tasks([], run.predictions, ids)
     assert density.name == "density" and use.classes == (EVIL, "park")
     known = np.isfinite(density.truth)
     np.testing.assert_array_equal(density.truth[known], (100.0 * (np.arange(64) // 8) + 10)[known])
-    written = write_report(subject)
+    written = write_report(context)
     assert written.missing[0].startswith("The city cannot") and any("images" in text for text in written.missing)
     data = payload(written.path.read_text(), "map")
     groups = {layer["group"] for layer in data["runs"][0]["layers"]}
@@ -217,8 +217,8 @@ def test_a_run_that_was_cut_short_gives_the_page_it_can(make_run, lost: list[str
         else:
             (run.path / name).write_bytes(b"PAR1 nonsense: [")
     for known in (city, None):
-        subject = RunContext.of(Run.open(run.path), None if known is None else furnished(known))
-        written = write_report(subject)
+        context = RunContext.of(Run.open(run.path), None if known is None else furnished(known))
+        written = write_report(context)
         page = written.path.read_text()
         assert "What is missing" in page or known is not None
         assert "<h1>" in page and "manifest.json" in page
@@ -241,9 +241,9 @@ def test_a_run_of_another_version(make_run) -> None:
 
 def test_a_run_without_tasks_and_a_city_without_images(make_run) -> None:
     run, city = make_run(side=2, tasks=())
-    subject = subject_of(run, city)
+    context = context_of(run, city)
     city.image_sources = []
-    written = write_report(subject)
+    written = write_report(context)
     assert "There are no images of regions: the city has none." in written.missing
     assert "nothing to score" in written.path.read_text()
     layers = payload(written.path.read_text(), "map")["runs"][0]["layers"]
@@ -252,7 +252,7 @@ def test_a_run_without_tasks_and_a_city_without_images(make_run) -> None:
 
 def test_one_region(make_run) -> None:
     run, city = make_run(side=1, tasks=())
-    data = payload(write_report(subject_of(run, city)).path.read_text(), "map")
+    data = payload(write_report(context_of(run, city)).path.read_text(), "map")
     assert data["runs"][0]["nearest"]["number"] == 0
 
 

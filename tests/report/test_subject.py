@@ -17,12 +17,12 @@ from urbankit.utils.files import read_json, write_json
 
 
 def test_the_city_is_the_one_that_was_read(finished_run: Run) -> None:
-    subject = RunContext.of(finished_run)
-    assert subject.missing == []
-    assert subject.city is not None
-    assert subject.city.content_hash == finished_run.manifest["city_hash"]
-    assert len(subject.regions) == finished_run.manifest["regions"] == len(finished_run.vectors)
-    assert {task.name for task in subject.tasks} == set(finished_run.recipe.tasks)
+    context = RunContext.of(finished_run)
+    assert context.missing == []
+    assert context.city is not None
+    assert context.city.content_hash == finished_run.manifest["city_hash"]
+    assert len(context.regions) == finished_run.manifest["regions"] == len(finished_run.vectors)
+    assert {task.name for task in context.tasks} == set(finished_run.recipe.tasks)
 
 
 def test_the_embedding_is_its_blocks_side_by_side(finished_run: Run) -> None:
@@ -35,11 +35,11 @@ def test_the_embedding_is_its_blocks_side_by_side(finished_run: Run) -> None:
 def test_a_city_that_changed_is_not_taken_for_the_runs(copied_run: Path) -> None:
     manifest = read_json(copied_run / "manifest.json")
     write_json(copied_run / "manifest.json", manifest | {"city_hash": "another"})
-    subject = RunContext.of(Run.open(copied_run))
-    assert subject.city is None
-    assert subject.tasks == []
-    assert len(subject.regions) == manifest["regions"]
-    assert "has changed since the run" in subject.missing[0]
+    context = RunContext.of(Run.open(copied_run))
+    assert context.city is None
+    assert context.tasks == []
+    assert len(context.regions) == manifest["regions"]
+    assert "has changed since the run" in context.missing[0]
 
 
 def test_a_city_that_is_gone_is_prepared_anew_where_it_can_be(copied_run: Path) -> None:
@@ -48,10 +48,10 @@ def test_a_city_that_is_gone_is_prepared_anew_where_it_can_be(copied_run: Path) 
     assert RunContext.of(Run.open(copied_run)).missing == []
     recipe = yaml.safe_load((copied_run / "recipe.yaml").read_text())
     (copied_run / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"city": {"prepared": str(copied_run / "gone")}}))
-    subject = RunContext.of(Run.open(copied_run))
-    assert subject.city is None
-    assert len(subject.regions) == manifest["regions"]
-    assert "cannot be had any more" in subject.missing[0]
+    context = RunContext.of(Run.open(copied_run))
+    assert context.city is None
+    assert len(context.regions) == manifest["regions"]
+    assert "cannot be had any more" in context.missing[0]
 
 
 def test_a_run_is_read_without_the_city_file_and_plugins_that_it_names(copied_run: Path, finished_run: Run) -> None:
@@ -59,8 +59,8 @@ def test_a_run_is_read_without_the_city_file_and_plugins_that_it_names(copied_ru
     recipe |= {"city": {"spec": str(copied_run / "gone.yaml")}, "transfer": {"from": str(copied_run / "gone")}}
     recipe["method"] = {"name": "a-plugins-own", "width": 3}
     (copied_run / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    subject = RunContext.of(Run.open(copied_run))
-    assert subject.missing == [] and len(subject.tasks) == len(finished_run.recipe.tasks)
+    context = RunContext.of(Run.open(copied_run))
+    assert context.missing == [] and len(context.tasks) == len(finished_run.recipe.tasks)
     command = [sys.executable, "-m", "urbankit", "report", str(copied_run), "--no-figures"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -76,7 +76,7 @@ def test_a_run_that_was_cut_short_says_so_and_what_it_lacks(copied_run: Path) ->
     manifest = read_json(copied_run / "manifest.json")
     write_json(copied_run / "manifest.json", manifest | {"status": "running", "city_hash": "another"})
     (copied_run / "embeddings.parquet").unlink()
-    subject = RunContext.of(Run.open(copied_run))
-    assert subject.regions is None
-    assert "did not end well (status: running)" in subject.missing[0]
-    assert any("embeddings.parquet" in line for line in subject.missing)
+    context = RunContext.of(Run.open(copied_run))
+    assert context.regions is None
+    assert "did not end well (status: running)" in context.missing[0]
+    assert any("embeddings.parquet" in line for line in context.missing)

@@ -21,14 +21,14 @@ from urbankit.utils.geometry import lonlat
 EXAMPLES = 3
 
 
-def neighbours(subject: RunContext, region_id: str, k: int = 5, view: str | None = None) -> pd.DataFrame:
+def neighbours(context: RunContext, region_id: str, k: int = 5, view: str | None = None) -> pd.DataFrame:
     """The region and the `k` most like it: `region_id, similarity, distance_km`, and a column a target.
 
     The region itself is the first row. `similarity` is the cosine of embeddings about their mean, or of the part of
     them that is of the modality or view `view`; `distance_km` is from centroid to centroid on the ellipsoid, NaN
     without a CRS. Raises `UserError` for an unknown region or view.
     """
-    run = subject.run
+    run = context.run
     ids = run.embeddings["region_id"].astype(str).to_numpy(dtype=object)
     known = RegionIds(ids.tolist())
     [row] = known.find([region_id])
@@ -38,8 +38,8 @@ def neighbours(subject: RunContext, region_id: str, k: int = 5, view: str | None
     [found], [similarity] = nearest(vectors, k, np.array([row]))
     rows = np.concatenate([[row], found])
     table = pd.DataFrame({"region_id": ids[rows], "similarity": np.concatenate([[1.0], similarity.astype(np.float64)])})
-    table["distance_km"] = _kilometres(subject, rows)
-    return pd.concat([table, truths(subject).iloc[rows].reset_index(drop=True)], axis=1)
+    table["distance_km"] = _kilometres(context, rows)
+    return pd.concat([table, truths(context).iloc[rows].reset_index(drop=True)], axis=1)
 
 
 @dataclass(frozen=True)
@@ -53,17 +53,17 @@ class Clusters:
     regions: pd.DataFrame
 
 
-def clusters(subject: RunContext, k: int) -> Clusters:
+def clusters(context: RunContext, k: int) -> Clusters:
     """The regions in `k` clusters of Ward's hierarchy; fewer where embeddings are equal.
 
     Raises `UserError` for more clusters than regions.
     """
-    run = subject.run
+    run = context.run
     ids = run.embeddings["region_id"].astype(str)
     if not 1 <= k <= len(ids):
         raise UserError(Problem(f"{k} clusters of {len(ids):,} regions; choose -k from 1 to {len(ids):,}", run.path))
     labels = Hierarchy.of(run.vectors).labels(k)
-    known = truths(subject)
+    known = truths(context)
     summary = pd.DataFrame({"cluster": np.arange(labels.max() + 1) + 1, "size": np.bincount(labels)})
     for name in known:
         grouped = known[name].groupby(labels)
@@ -79,14 +79,14 @@ def clusters(subject: RunContext, k: int) -> Clusters:
     return Clusters(summary, pd.DataFrame({"region_id": ids.to_numpy(), "cluster": labels + 1}))
 
 
-def truths(subject: RunContext) -> pd.DataFrame:
+def truths(context: RunContext) -> pd.DataFrame:
     """A column a target of the run's tasks, one row a region: numbers, or names of classes, missing where unknown.
 
     Without the city only those that a prediction stands beside are known.
     """
-    run = subject.run
-    if subject.tasks:
-        return pd.DataFrame({task.name: _values(task.y, task.labelled, task.classes) for task in subject.tasks})
+    run = context.run
+    if context.tasks:
+        return pd.DataFrame({task.name: _values(task.y, task.labelled, task.classes) for task in context.tasks})
     if not run.has("predictions.parquet") or not len(run.predictions):
         return pd.DataFrame(index=pd.RangeIndex(len(run.embeddings)))
 
@@ -115,9 +115,9 @@ def _part(run: Run, view: str) -> NDArray[np.float32]:
     return parts[view]
 
 
-def _kilometres(subject: RunContext, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+def _kilometres(context: RunContext, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     """From the centroid of the first of `rows` to each, on the WGS 84 ellipsoid."""
-    places = lonlat(subject.run.embeddings.geometry.iloc[rows])
+    places = lonlat(context.run.embeddings.geometry.iloc[rows])
     start = np.repeat(places[:1], len(places), axis=0)
     return np.asarray(Geod(ellps="WGS84").inv(*start.T, *places.T)[2]) / 1000
 

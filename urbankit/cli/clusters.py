@@ -28,22 +28,22 @@ def clusters(
 
     opened = Run.open(run)
     opened.vectors  # noqa: B018  a run without embeddings says so before its city is looked for
-    subject = RunContext.of(opened, prepare=False)
-    found = answers.clusters(subject, k)
+    context = RunContext.of(opened, prepare=False)
+    found = answers.clusters(context, k)
     if out is not None:
         with atomic_path(out) as temporary:
             found.regions.to_csv(temporary, index=False, encoding="utf-8", lineterminator="\n")
     if as_json:
         members = found.regions.groupby("cluster")["region_id"].apply(list)
         rows = [{**plain_json(row), "regions": members[row["cluster"]]} for row in found.summary.to_dict("records")]
-        print_json({"k": k, "clusters": rows, "units": units(subject), "missing": subject.missing})
+        print_json({"k": k, "clusters": rows, "units": units(context), "missing": context.missing})
         return
     table = found.summary.assign(examples=[", ".join(ids) for ids in found.summary["examples"]])
     print_table(
         "",
-        with_units(table.columns, subject),
+        with_units(table.columns, context),
         [[figure(value) for value in row] for row in table.itertuples(index=False)],
     )
     if len(table) < k:
         warn([f"Only {len(table)} clusters: regions with equal embeddings are not parted."])
-    warn(subject.missing)
+    warn(context.missing)

@@ -29,14 +29,14 @@ def neighbours(
 
     opened = Run.open(run)
     opened.vectors  # noqa: B018  a run without embeddings says so before its city is looked for
-    subject = RunContext.of(opened, prepare=False)
-    table = answers.neighbours(subject, region, k, view)
+    context = RunContext.of(opened, prepare=False)
+    table = answers.neighbours(context, region, k, view)
     if as_json:
         rows = [plain_json(row) for row in table.to_dict("records")]
         found = {"region": rows[0], "view": view, "neighbours": rows[1:]}
-        print_json({**found, "units": units(subject), "missing": subject.missing})
+        print_json({**found, "units": units(context), "missing": context.missing})
         return
     title = f"like {table['region_id'][0]}" + (f" in {view}" if view else "")
     cells = [[figure(value) for value in row] for row in table.itertuples(index=False)]
-    print_table(title, ["region", "similarity", "km", *with_units(table.columns[3:], subject)], cells)
-    warn(subject.missing)
+    print_table(title, ["region", "similarity", "km", *with_units(table.columns[3:], context)], cells)
+    warn(context.missing)

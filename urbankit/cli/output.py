@@ -50,14 +50,14 @@ def figure(value: Any) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))
 
 
-def units(subject: RunContext) -> dict[str, str]:
+def units(context: RunContext) -> dict[str, str]:
     """The unit of each target that has one."""
-    return {task.name: task.unit for task in subject.tasks if task.unit}
+    return {task.name: task.unit for task in context.tasks if task.unit}
 
 
-def with_units(columns: Iterable[str], subject: RunContext) -> list[str]:
+def with_units(columns: Iterable[str], context: RunContext) -> list[str]:
     """Names of columns, those of targets with their unit."""
-    known = units(subject)
+    known = units(context)
     return [f"{name} ({known[name]})" if name in known else str(name) for name in columns]
 
 

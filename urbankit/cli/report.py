@@ -60,22 +60,22 @@ def _one(path: Path, out: Path | None, figures: bool, beside: list[Path]) -> Wri
     from urbankit.utils.progress import Progress
 
     with Progress() as progress:
-        subject = RunContext.of(Run.open(path), progress=progress)
+        context = RunContext.of(Run.open(path), progress=progress)
         if figures:
-            _draw(subject, [Run.open(other) for other in beside])
-        if subject.city is not None and subject.run.manifest.get("status") == "done":
-            write_card(subject.run, subject.city)
-        return write_report(subject, out)
+            _draw(context, [Run.open(other) for other in beside])
+        if context.city is not None and context.run.manifest.get("status") == "done":
+            write_card(context.run, context.city)
+        return write_report(context, out)
 
 
-def _draw(subject: RunContext, others: list[Run]) -> None:
+def _draw(context: RunContext, others: list[Run]) -> None:
     """Draw the figures anew; those of an earlier drawing stay where the city, which most of them need, is gone."""
     from urbankit.report import draw_all
 
-    if subject.city is None and (subject.run.path / "figures" / "captions.json").is_file():
-        subject.missing.append("The figures are those of an earlier report: they need the city.")
+    if context.city is None and (context.run.path / "figures" / "captions.json").is_file():
+        context.missing.append("The figures are those of an earlier report: they need the city.")
         return
-    draw_all(subject, others)
+    draw_all(context, others)
 
 
 def _several(paths: list[Path], names: list[str], out: Path | None) -> Written:

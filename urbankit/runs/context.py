@@ -33,20 +33,20 @@ class RunContext:
     def of(
         cls, run: Run, city: City | None = None, progress: Progress | None = None, *, prepare: bool = True
     ) -> RunContext:
-        """The subject of a report on `run`; its `city` is looked for unless it is given, as by `find_city`.
+        """The context of `run`. Without `city`, the city is looked up by `find_city`.
 
         Never an error of the run or the city: what cannot be read is named in `missing`.
         """
-        subject = cls(run, city)
+        context = cls(run, city)
         status = run.manifest.get("status", "unknown")
         if city is None and status != "done":  # with a city given, the run is at its report
-            subject.missing.append(f"The run did not end well (status: {status}); this is what it had written by then.")
-        if subject.city is None:
-            subject._find_city(progress, prepare)
-        subject._find_regions()
-        if subject.city is not None:
-            subject._find_tasks()
-        return subject
+            context.missing.append(f"The run did not end well (status: {status}); this is what it had written by then.")
+        if context.city is None:
+            context._find_city(progress, prepare)
+        context._find_regions()
+        if context.city is not None:
+            context._find_tasks()
+        return context
 
     def _find_city(self, progress: Progress | None, prepare: bool) -> None:
         try:

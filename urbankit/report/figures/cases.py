@@ -37,26 +37,26 @@ TRUTH = "truth"
 Values = dict[str, NDArray[np.float64]]
 
 
-def draw(material: FigureContext) -> Iterator[Drawing | NotPossible]:
+def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
     """Left the regions on the map and their images, right a panel a task."""
-    tasks = material.predicted()[:MOST_TASKS]
+    tasks = context.predicted()[:MOST_TASKS]
     if not tasks:
         raise NotPossible("nothing was predicted")
-    for name in material.others.keys() - _comparable(material).keys():
+    for name in context.others.keys() - _comparable(context).keys():
         yield NotPossible(f"beside {shorten(name)}, which is of another city or has no predictions")
-    rows, how = _cases(material, tasks)
-    values = {task.name: _values(material, task, rows) for task in tasks}
-    sources = _sources(material)
-    _, height = material.map.size(2.3, most=2.3)
+    rows, how = _cases(context, tasks)
+    values = {task.name: _values(context, task, rows) for task in tasks}
+    sources = _sources(context)
+    _, height = context.map.size(2.3, most=2.3)
     columns = 1 if len(tasks) == 1 else 2
     panel_rows = -(-len(tasks) // columns)
     total = max(height + 0.45 + 0.62 * len(sources), 1.9 * panel_rows) + 0.3
     figure = new_figure(DOUBLE, total)
     left, right = figure.subfigures(1, 2, width_ratios=[2.5, DOUBLE - 2.5])
     grid = left.add_gridspec(1 + len(sources), len(rows), height_ratios=[height + 0.3, *[0.6] * len(sources)])
-    _draw_map(left.add_subplot(grid[0, :]), material, rows)
+    _draw_map(left.add_subplot(grid[0, :]), context, rows)
     for line, name in enumerate(sources):
-        _draw_images(left, grid, line + 1, material, name, rows)
+        _draw_images(left, grid, line + 1, context, name, rows)
     axes = right.subplots(panel_rows, columns, squeeze=False).ravel()
     models = list(dict.fromkeys(model for found in values.values() for model in found))
     for ax, task in zip(axes, tasks, strict=False):
@@ -64,39 +64,39 @@ def draw(material: FigureContext) -> Iterator[Drawing | NotPossible]:
     for ax in axes[len(tasks) :]:
         ax.set_axis_off()
     _legend(right, models, any(not task.classes for task in tasks))
-    ids = ", ".join(f"{letter} {shorten(material.region_ids[row])}" for letter, row in zip(LETTERS, rows, strict=False))
-    split = protocol_label(material.strictest(tasks[0]))
+    ids = ", ".join(f"{letter} {shorten(context.region_ids[row])}" for letter, row in zip(LETTERS, rows, strict=False))
+    split = protocol_label(context.strictest(tasks[0]))
     yield save(
         figure,
-        material.folder,
+        context.folder,
         "cases",
         f"Regions {ids}{how}. Predictions without their label ({split}; median over the seeds in which a region was in "
         "the test part, of classes the commonest); the floor is the best one of each task.",
     )
 
 
-def _cases(material: FigureContext, tasks: Sequence[TaskData]) -> tuple[list[int], str]:
-    asked = material.run.recipe.report.cases
+def _cases(context: FigureContext, tasks: Sequence[TaskData]) -> tuple[list[int], str]:
+    asked = context.run.recipe.report.cases
     if asked is None:
-        rows, differing, how = find_cases(material, tasks)
+        rows, differing, how = find_cases(context, tasks)
         pairs = (f"{LETTERS[2 * i]}–{LETTERS[2 * i + 1]} differ in {shorten(name)}" for i, name in enumerate(differing))
         return rows, f": {' and '.join(pairs)}, though {how}"
-    rows = [material.row[region] for region in asked if region in material.row]
+    rows = [context.row[region] for region in asked if region in context.row]
     if not rows:
         raise NotPossible("none of the regions in report.cases is in the city")
     return rows, ", as asked for"
 
 
-def _values(material: FigureContext, task: TaskData, rows: Sequence[int]) -> Values:
+def _values(context: FigureContext, task: TaskData, rows: Sequence[int]) -> Values:
     """By what says so, the value of the task at each of the regions `rows`; NaN where it says nothing."""
-    split = material.strictest(task)
+    split = context.strictest(task)
     truth = np.where(task.labelled, task.y.astype(np.float64), np.nan)
-    found = {TRUTH: truth[list(rows)], "prediction": material.out_of_sample(task, split)[list(rows)]}
-    ids = material.region_ids[list(rows)]
-    floor = _best_floor(material, task, split)
+    found = {TRUTH: truth[list(rows)], "prediction": context.out_of_sample(task, split)[list(rows)]}
+    ids = context.region_ids[list(rows)]
+    floor = _best_floor(context, task, split)
     if floor is not None:
         found["best floor"] = out_of_sample(floor, ids, bool(task.classes))
-    for name, other in list(_comparable(material).items())[:MOST_OTHERS]:
+    for name, other in list(_comparable(context).items())[:MOST_OTHERS]:
         table = other.predictions
         mine = table[(table["task"] == task.name) & (table["split"] == split)]
         if len(mine):
@@ -104,19 +104,19 @@ def _values(material: FigureContext, task: TaskData, rows: Sequence[int]) -> Val
     return found
 
 
-def _comparable(material: FigureContext) -> dict[str, Run]:
+def _comparable(context: FigureContext) -> dict[str, Run]:
     """Of the other runs those on the same city that predicted something."""
-    city = material.run.manifest.get("city_hash")
+    city = context.run.manifest.get("city_hash")
     return {
         name: run
-        for name, run in material.others.items()
+        for name, run in context.others.items()
         if run.manifest.get("city_hash") == city and run.has("predictions.parquet")
     }
 
 
-def _best_floor(material: FigureContext, task: TaskData, split: str) -> pd.DataFrame | None:
+def _best_floor(context: FigureContext, task: TaskData, split: str) -> pd.DataFrame | None:
     """Predictions of the floor with the best mean score on the split."""
-    run = material.run
+    run = context.run
     if not (run.has("floor_predictions.parquet") and run.has("metrics.parquet")):
         return None
     scores = run.metrics
@@ -130,22 +130,22 @@ def _best_floor(material: FigureContext, task: TaskData, split: str) -> pd.DataF
     return mine if len(mine) else None
 
 
-def _sources(material: FigureContext) -> list[str]:
-    return [] if material.subject.city is None else material.subject.city.image_sources[:MOST_SOURCES]
+def _sources(context: FigureContext) -> list[str]:
+    return [] if context.run_context.city is None else context.run_context.city.image_sources[:MOST_SOURCES]
 
 
-def _draw_map(ax: Any, material: FigureContext, rows: Sequence[int]) -> None:
-    colours = np.tile(to_rgba(ABSENT), (len(material.map.centres), 1))
+def _draw_map(ax: Any, context: FigureContext, rows: Sequence[int]) -> None:
+    colours = np.tile(to_rgba(ABSENT), (len(context.map.centres), 1))
     colours[list(rows)] = to_rgba(COLOURS[5])
-    material.map.fill(ax, colours, edge="white")
-    mark_places(ax, material.map.centres[list(rows)], LETTERS[: len(rows)], [COLOURS[5]] * len(rows))
+    context.map.fill(ax, colours, edge="white")
+    mark_places(ax, context.map.centres[list(rows)], LETTERS[: len(rows)], [COLOURS[5]] * len(rows))
     add_scale_bar(ax)
 
 
-def _draw_images(figure: Any, grid: Any, line: int, material: FigureContext, name: str, rows: Sequence[int]) -> None:
+def _draw_images(figure: Any, grid: Any, line: int, context: FigureContext, name: str, rows: Sequence[int]) -> None:
     """The first image of each region, of one source, in one row."""
     try:
-        images = material.city.images(name)
+        images = context.city.images(name)
         at = np.searchsorted(images.region, rows)
         there = (at < len(images)) & (images.region[np.minimum(at, len(images) - 1)] == np.asarray(rows))
         pictures = np.full((len(rows), *images.size, 3), np.nan, np.float32)

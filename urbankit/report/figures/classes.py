@@ -20,10 +20,10 @@ FEW = 7
 """Classes up to which a cell of the matrix has room for its count below its share."""
 
 
-def draw(material: FigureContext) -> Iterator[Drawing | NotPossible]:
+def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
     """One figure a classification task: maps above, matrices of the test parts of all seeds below."""
-    for task in material.predicted("classification"):
-        yield _draw(material, task)
+    for task in context.predicted("classification"):
+        yield _draw(context, task)
 
 
 def confusion(truth: NDArray[np.int64], prediction: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
@@ -31,32 +31,32 @@ def confusion(truth: NDArray[np.int64], prediction: NDArray[np.int64], classes: 
     return np.bincount(truth * classes + prediction, minlength=classes**2).reshape(classes, classes)
 
 
-def _draw(material: FigureContext, task: TaskData) -> Drawing:
-    protocols = material.protocols(task)[:3]
+def _draw(context: FigureContext, task: TaskData) -> Drawing:
+    protocols = context.protocols(task)[:3]
     maps = {"truth": np.where(task.labelled, task.y.astype(np.float64), np.nan)}
-    maps |= {f"prediction, {protocol_label(one)}": material.out_of_sample(task, one) for one in protocols}
-    _, height = material.map.size(DOUBLE / len(maps) - 0.1, most=2.8)
+    maps |= {f"prediction, {protocol_label(one)}": context.out_of_sample(task, one) for one in protocols}
+    _, height = context.map.size(DOUBLE / len(maps) - 0.1, most=2.8)
     square = min(DOUBLE / max(len(protocols), 2) - 1.1, 2.6)
     figure = new_figure(DOUBLE, height + square + 1.35)
     top, bottom = figure.subfigures(2, 1, height_ratios=[height + 0.6, square + 0.75])
     axes = top.subplots(1, len(maps), squeeze=False)[0]
     scale = Scale(task)
     for ax, (title, values) in zip(axes, maps.items(), strict=True):
-        material.map.fill(ax, scale.colours(values))
+        context.map.fill(ax, scale.colours(values))
         ax.set_title(title)
     add_scale_bar(axes[0])
     gaps = any(np.isnan(values).any() for values in maps.values())
     legend_below(top, scale.handles("no label, or in no test part" if gaps else ""), width=DOUBLE)
     below = bottom.subplots(1, len(protocols), squeeze=False)[0]
     for ax, split in zip(below, protocols, strict=True):
-        rows = material.tested(task, split)
+        rows = context.tested(task, split)
         codes = (rows[column].to_numpy().astype(np.int64) for column in ("truth", "prediction"))
         _matrix(ax, confusion(*codes, classes=len(task.classes)), task)
         ax.set_title(protocol_label(split))
     name_panels([*axes, *below])
     return save(
         figure,
-        material.folder,
+        context.folder,
         f"classes-{task.name}",
         f"{axis_label(task)}: labels, and classes predicted where the label was never seen (the commonest over the "
         "seeds in which a region was in the test part); below, of the test regions of all seeds, the share of each "

@@ -23,21 +23,21 @@ LEAVES = 40
 _MIXED = "#8c8c8c"
 
 
-def draw(material: FigureContext) -> Iterator[Drawing | NotPossible]:
+def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
     """The dendrogram with the cuts; beside it the city from above and the clusters, k = 2 … 6."""
-    clusters = material.clusters
+    clusters = context.clusters
     palette = class_colours(max(clusters))
-    width, height = material.map.size((DOUBLE - 2.4) / 3, most=2.2)
+    width, height = context.map.size((DOUBLE - 2.4) / 3, most=2.2)
     figure = new_figure(min(DOUBLE, 2.5 + 3 * (width + 0.1)), max(2 * height + 1.15, 2.9))
     left, right = figure.subfigures(1, 2, width_ratios=[2.3, 3 * (width + 0.1)])
     tree = left.subplots()
-    _draw_tree(tree, material, palette)
+    _draw_tree(tree, context, palette)
     axes = right.subplots(2, 3).ravel()
-    seen = _draw_above(axes[0], material)
+    seen = _draw_above(axes[0], context)
     above = bool(seen)
     panels = axes[1:] if above else axes
     for ax, (k, labels) in zip(panels, clusters.items(), strict=False):
-        material.map.fill(ax, list(np.asarray(palette, dtype=object)[labels]))
+        context.map.fill(ax, list(np.asarray(palette, dtype=object)[labels]))
         ax.set_title(f"k = {k}")
     used = len(clusters) + above
     for ax in axes[used:]:
@@ -45,11 +45,11 @@ def draw(material: FigureContext) -> Iterator[Drawing | NotPossible]:
     name_panels([tree, *axes[:used]])
     add_scale_bar(axes[0])
     _legend(right, palette)
-    linked = len(material.hierarchy.linked)
-    sample = "" if linked == len(material.vectors) else f" of {linked:,} regions, the rest in the nearest cluster"
+    linked = len(context.hierarchy.linked)
+    sample = "" if linked == len(context.vectors) else f" of {linked:,} regions, the rest in the nearest cluster"
     yield save(
         figure,
-        material.folder,
+        context.folder,
         "clusters",
         f"Ward's hierarchy over the embeddings{sample}: (a) its uppermost branches, with the cuts for k clusters; "
         + (f"(b) the city from above ({seen}); then " if above else "then ")
@@ -57,9 +57,9 @@ def draw(material: FigureContext) -> Iterator[Drawing | NotPossible]:
     )
 
 
-def _draw_tree(ax: Any, material: FigureContext, palette: list[str]) -> None:
-    linkage, clusters = material.hierarchy.linkage, material.clusters
-    of_node = node_clusters(linkage, clusters[max(clusters)][material.hierarchy.linked])
+def _draw_tree(ax: Any, context: FigureContext, palette: list[str]) -> None:
+    linkage, clusters = context.hierarchy.linkage, context.clusters
+    of_node = node_clusters(linkage, clusters[max(clusters)][context.hierarchy.linked])
     colours = [_MIXED if cluster < 0 else palette[cluster] for cluster in of_node]
     found = dendrogram(
         linkage, p=LEAVES, truncate_mode="lastp", no_plot=True, orientation="left",
@@ -68,7 +68,7 @@ def _draw_tree(ax: Any, material: FigureContext, palette: list[str]) -> None:
     for across, up, colour in zip(found["icoord"], found["dcoord"], found["color_list"], strict=True):
         ax.plot(across, up, color=colour, linewidth=0.8)
     right = 10 * len(found["ivl"])
-    heights = {k: material.hierarchy.height(k) for k in clusters}
+    heights = {k: context.hierarchy.height(k) for k in clusters}
     placed: list[float] = []
     top = float(linkage[-1, 2]) * 1.04
     for k, height in heights.items():
@@ -95,16 +95,16 @@ def node_clusters(linkage: NDArray[np.float64], labels: NDArray[np.int64]) -> ND
     return of_node
 
 
-def _draw_above(ax: Any, material: FigureContext) -> str:
+def _draw_above(ax: Any, context: FigureContext) -> str:
     """The city from above, where it has satellite images; what it shows."""
     try:
-        picture = from_above(material.city, material.map)
+        picture = from_above(context.city, context.map)
     except (NotPossible, UserError):
         return ""
-    left, low, right, high = material.map.bounds
+    left, low, right, high = context.map.bounds
     ax.imshow(picture, extent=(left, right, low, high), interpolation="antialiased")
-    material.map.frame(ax)
-    seen = what_is_seen(satellite_source(material.city))
+    context.map.frame(ax)
+    seen = what_is_seen(satellite_source(context.city))
     ax.set_title(seen)
     return seen
 

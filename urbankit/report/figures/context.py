@@ -32,24 +32,24 @@ class FigureContext:
     What cannot be had raises `NotPossible`.
     """
 
-    def __init__(self, subject: RunContext, others: Sequence[Run] = ()) -> None:
-        self.subject = subject
+    def __init__(self, run_context: RunContext, others: Sequence[Run] = ()) -> None:
+        self.run_context = run_context
         self.others = dict(zip(folder_names([run.path for run in others]), others, strict=True))
-        self.run, self.tasks = subject.run, subject.tasks
-        self.folder: Path = subject.run.path / "figures"
+        self.run, self.tasks = run_context.run, run_context.tasks
+        self.folder: Path = run_context.run.path / "figures"
 
     @property
     def city(self) -> City:
-        if self.subject.city is None:
+        if self.run_context.city is None:
             raise NotPossible("the run's city cannot be had any more")
-        return self.subject.city
+        return self.run_context.city
 
     @cached_property
     def region_ids(self) -> NDArray:
         """Ids of the regions, object [N]."""
-        if self.subject.regions is None:
+        if self.run_context.regions is None:
             raise NotPossible("the run has not written its regions")
-        return self.subject.regions["region_id"].to_numpy(object)
+        return self.run_context.regions["region_id"].to_numpy(object)
 
     @cached_property
     def row(self) -> dict[str, int]:
@@ -58,9 +58,9 @@ class FigureContext:
 
     @cached_property
     def map(self) -> RegionMap:
-        if self.subject.regions is None or not len(self.subject.regions):
+        if self.run_context.regions is None or not len(self.run_context.regions):
             raise NotPossible("the run has not written its regions")
-        return RegionMap(self.subject.regions)
+        return RegionMap(self.run_context.regions)
 
     @cached_property
     def vectors(self) -> NDArray[np.float32]:
@@ -94,8 +94,8 @@ class FigureContext:
     @cached_property
     def anchors(self) -> list[int]:
         """Rows of the anchor regions A, B and C; none where there are no three."""
-        if self.subject.city is not None:
-            found = find_anchors(self.subject.city, self.run.recipe.report.anchors)
+        if self.run_context.city is not None:
+            found = find_anchors(self.run_context.city, self.run.recipe.report.anchors)
         elif self.run.has("walks.parquet"):
             found = [self.row[root] for root in dict.fromkeys(self.run.walks["root"]) if root in self.row]
         else:

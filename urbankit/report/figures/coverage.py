@@ -23,20 +23,20 @@ MOST_PANELS = 20
 COLUMNS = 4
 
 
-def draw(material: FigureContext) -> Iterator[Drawing | NotPossible]:
+def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
     """One figure: a map a modality and target."""
-    panels = counts(material.city)
+    panels = counts(context.city)
     if not panels:
         raise NotPossible("the city has regions alone, and no observations of them")
     left_out = max(0, len(panels) - MOST_PANELS)
     panels = dict(list(panels.items())[:MOST_PANELS])
     columns = min(COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
-    width, height = material.map.size(DOUBLE / COLUMNS - 0.1, most=2.2)
+    width, height = context.map.size(DOUBLE / COLUMNS - 0.1, most=2.2)
     figure = new_figure(DOUBLE if columns == COLUMNS else columns * (width + 0.1), rows * (height + 0.62) + 0.35)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for ax, (name, number) in zip(axes, panels.items(), strict=False):
-        _panel(ax, material, number)
+        _panel(ax, context, number)
         ax.set_title(f"{shorten(name, 27)}\n{np.count_nonzero(number):,} of {len(number):,} regions", fontsize=7)
     hide_the_rest(axes, len(panels))
     add_scale_bar(axes[0])
@@ -44,7 +44,7 @@ def draw(material: FigureContext) -> Iterator[Drawing | NotPossible]:
     more = f" {left_out} more are not shown." if left_out else ""
     yield save(
         figure,
-        material.folder,
+        context.folder,
         "coverage",
         "Which regions have each modality and label, and how many observations of it." + more,
     )
@@ -60,7 +60,7 @@ def counts(city: City) -> dict[str, NDArray[np.float64]]:
     return found
 
 
-def _panel(ax: Any, material: FigureContext, number: NDArray[np.float64]) -> None:
+def _panel(ax: Any, context: FigureContext, number: NDArray[np.float64]) -> None:
     some = number[number > 0]
     rgba = np.tile(colors.to_rgba(ABSENT), (len(number), 1))
     if len(np.unique(some)) <= 1 and (not len(some) or some[0] == 1):
@@ -75,4 +75,4 @@ def _panel(ax: Any, material: FigureContext, number: NDArray[np.float64]) -> Non
         if not wide:
             bar.locator = MaxNLocator(4, integer=True)
             bar.update_ticks()
-    material.map.fill(ax, rgba)
+    context.map.fill(ax, rgba)

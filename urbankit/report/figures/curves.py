@@ -21,9 +21,9 @@ _LOOKS = {
 _NAMES = {"train": "training", "validation": "validation"}
 
 
-def draw(material: FigureContext) -> Iterator[Drawing | NotPossible]:
+def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
     """Losses of pre-training and of fine-tuning by epoch."""
-    run = material.run
+    run = context.run
     if not run.has("history.parquet"):
         raise NotPossible("the run has not written its losses")
     if run.history.empty:
@@ -32,7 +32,7 @@ def draw(material: FigureContext) -> Iterator[Drawing | NotPossible]:
     if not pretrain.empty:
         yield _draw(
             {"": pretrain},
-            material,
+            context,
             "losses-pretrain",
             "Pre-training: the total loss and its parts by epoch. Dashed: training; solid: held-out regions.",
         )
@@ -41,14 +41,14 @@ def draw(material: FigureContext) -> Iterator[Drawing | NotPossible]:
         protocols = finetune["stage"].str.split(" ").str[1]
         yield _draw(
             {protocol: finetune[protocols == protocol] for protocol in protocols.unique()},
-            material,
+            context,
             "losses-finetune",
             "Fine-tuning: each task's loss in the form it is learned in, one line a seed. Dashed: training part; "
             "solid: validation part, which decides when to stop.",
         )
 
 
-def _draw(groups: dict[str, pd.DataFrame], material: FigureContext, name: str, caption: str) -> Drawing:
+def _draw(groups: dict[str, pd.DataFrame], context: FigureContext, name: str, caption: str) -> Drawing:
     losses = list(dict.fromkeys(loss for rows in groups.values() for loss in rows["name"]))
     losses.sort(key=lambda loss: loss != "total")
     columns = min(4, len(losses)) if len(losses) > 2 else 2
@@ -72,4 +72,4 @@ def _draw(groups: dict[str, pd.DataFrame], material: FigureContext, name: str, c
     handles = [Line2D([], [], color=INK, label=_NAMES[part], **look) for part, look in _LOOKS.items()]
     handles += [Line2D([], [], color=c, label=protocol_label(g)) for g, c in zip(groups, COLOURS, strict=False) if g]
     legend_below(figure, handles)
-    return save(figure, material.folder, name, caption)
+    return save(figure, context.folder, name, caption)

@@ -50,7 +50,7 @@ class Figures(NamedTuple):
         return cls(drawn, found["left_out"])
 
 
-def draw_all(subject: RunContext, others: Sequence[Run] = ()) -> Figures:
+def draw_all(run_context: RunContext, others: Sequence[Run] = ()) -> Figures:
     """All figures of a run, as PNG and PDF, into its folder `figures`, with their captions in `captions.json`.
 
     `others` are runs on the same city that the case study compares it with, such as ablations. A figure that this run
@@ -70,12 +70,12 @@ def draw_all(subject: RunContext, others: Sequence[Run] = ()) -> Figures:
         "maps of coverage": coverage.draw,
         "loss curves": curves.draw,
     }
-    material = FigureContext(subject, others)
+    context = FigureContext(run_context, others)
     figures = Figures([], [])
     with style():
         for what, draw in kinds.items():
             try:
-                for one in draw(material):
+                for one in draw(context):
                     if isinstance(one, Drawing):
                         figures.drawn.append(one)
                     else:
@@ -84,8 +84,8 @@ def draw_all(subject: RunContext, others: Sequence[Run] = ()) -> Figures:
                 figures.left_out.append(f"No {what}: {str(reason).rstrip('.')}.")
             except Exception as error:  # a picture is not worth a run that took a day
                 figures.left_out.append(f"No {what}: drawing failed ({type(error).__name__}: {error}).")
-    _remove_stale(material.folder, {drawing.png.name for drawing in figures.drawn})
-    figures.save(material.folder)
+    _remove_stale(context.folder, {drawing.png.name for drawing in figures.drawn})
+    figures.save(context.folder)
     return figures
 
 

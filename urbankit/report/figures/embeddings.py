@@ -19,11 +19,11 @@ from urbankit.report.style import save as save_figure
 MOST_TASKS = 11
 
 
-def draw(material: FigureContext) -> Iterator[Drawing | NotPossible]:
+def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
     """One figure: a panel a target, and one of clusters, over the same two dimensions."""
-    flat, tasks = material.projection, material.tasks[:MOST_TASKS]
+    flat, tasks = context.projection, context.tasks[:MOST_TASKS]
     try:
-        clusters = material.clusters
+        clusters = context.clusters
     except NotPossible as reason:
         clusters = {}
         yield NotPossible(f"colours by cluster, {reason}")
@@ -48,7 +48,7 @@ def draw(material: FigureContext) -> Iterator[Drawing | NotPossible]:
     hide_the_rest(axes, panels)
     of_what = " and ".join(["target"] * bool(tasks) + ["cluster"] * bool(clusters))
     caption = f"{flat.how} of the embeddings, one point a region" + (f", coloured by {of_what}." if of_what else ".")
-    yield save_figure(figure, material.folder, "embeddings", caption + flat.sampled)
+    yield save_figure(figure, context.folder, "embeddings", caption + flat.sampled)
 
 
 def _size(n: int) -> float:

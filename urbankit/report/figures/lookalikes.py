@@ -21,13 +21,13 @@ MOST_CANDIDATES = 3000
 NEIGHBOURS = 6
 
 
-def find_cases(material: FigureContext, tasks: Sequence[TaskData]) -> tuple[list[int], list[str], str]:
+def find_cases(context: FigureContext, tasks: Sequence[TaskData]) -> tuple[list[int], list[str], str]:
     """Rows of the regions of a case study, pair by pair, the task each pair differs in, and how the two are alike.
 
     Each pair is of one of `tasks`, in turn: of the regions that were predicted without their label, the two nearest
     neighbours in looks whose labels are furthest apart by rank. Raises `NotPossible` where there is no pair.
     """
-    looks, how = _looks(material)
+    looks, how = _looks(context)
     if not np.isfinite(looks).all(axis=1).any():
         raise NotPossible("no region has a usable image")
     features = standardised(looks)
@@ -35,7 +35,7 @@ def find_cases(material: FigureContext, tasks: Sequence[TaskData]) -> tuple[list
     differing: list[str] = []
     for turn in range(PAIRS):
         task = tasks[turn % len(tasks)]
-        pair = _pair(material, task, features, used)
+        pair = _pair(context, task, features, used)
         used += pair
         differing += [task.name] if pair else []
     if not used:
@@ -43,9 +43,9 @@ def find_cases(material: FigureContext, tasks: Sequence[TaskData]) -> tuple[list
     return used, differing, how
 
 
-def _looks(material: FigureContext) -> tuple[NDArray, str]:
+def _looks(context: FigureContext) -> tuple[NDArray, str]:
     """What regions look like [N, F], NaN where unknown, and what it is."""
-    city = material.subject.city
+    city = context.run_context.city
     if city is not None and SATELLITE in city.image_sources:
         images = city.images(SATELLITE)
         regions, first = np.unique(images.region, return_index=True)
@@ -53,19 +53,19 @@ def _looks(material: FigureContext) -> tuple[NDArray, str]:
         features = np.full((city.n_regions, of_images.shape[1]), np.nan)
         features[regions] = of_images
         return features, "their satellite images have like colours and textures"
-    blocks = material.run.blocks()
+    blocks = context.run.blocks()
     seen = [name for name in blocks if name.split("/")[0] in (SATELLITE, "svi")]
     if seen:
         return blocks[seen[0]], f"their embeddings of {seen[0]} are alike"
-    return material.vectors, "their embeddings are alike"
+    return context.vectors, "their embeddings are alike"
 
 
-def _pair(material: FigureContext, task: TaskData, features: NDArray[np.float64], used: Sequence[int]) -> list[int]:
+def _pair(context: FigureContext, task: TaskData, features: NDArray[np.float64], used: Sequence[int]) -> list[int]:
     """The pair of one task apart from the regions `used`; empty where there is none that differs."""
     able = task.labelled & np.isfinite(features).all(axis=1)
-    able &= np.isfinite(material.out_of_sample(task, material.strictest(task)))
+    able &= np.isfinite(context.out_of_sample(task, context.strictest(task)))
     able[list(used)] = False
-    rows = _with_every_image(material, able).nonzero()[0]
+    rows = _with_every_image(context, able).nonzero()[0]
     if len(rows) > MOST_CANDIDATES:
         rows = np.sort(np.random.default_rng(0).choice(rows, MOST_CANDIDATES, replace=False))
     if len(rows) < 2:
@@ -84,18 +84,18 @@ def _pair(material: FigureContext, task: TaskData, features: NDArray[np.float64]
     return [int(rows[place]) for place in sorted((first[best], second[best]), key=lambda place: y[place])]
 
 
-def _with_every_image(material: FigureContext, able: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _with_every_image(context: FigureContext, able: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Those of the regions that have an image of every source, where enough have."""
     full = able.copy()
-    for regions in _imaged(material):
+    for regions in _imaged(context):
         there = np.zeros(len(able), bool)
         there[regions] = True
         full &= there
     return full if full.sum() >= min(20, able.sum()) else able
 
 
-def _imaged(material: FigureContext) -> Iterator[NDArray[np.int64]]:
-    city = material.subject.city
+def _imaged(context: FigureContext) -> Iterator[NDArray[np.int64]]:
+    city = context.run_context.city
     if city is not None:
         for name in city.image_sources:
             yield city.images(name).region

@@ -21,30 +21,30 @@ from urbankit.report.scale import axis_label, finish_bar, legend_below
 from urbankit.report.style import ABSENT, DIVERGING, DOUBLE, SINGLE, Drawing, name_panels, new_figure, save, signed
 
 
-def draw(material: FigureContext) -> Iterator[Drawing | NotPossible]:
+def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
     """One figure a regression task, one map a split protocol, on a scale of two colours about zero."""
-    for task in material.predicted("regression"):
-        yield _draw(material, task)
+    for task in context.predicted("regression"):
+        yield _draw(context, task)
 
 
-def _draw(material: FigureContext, task: TaskData) -> Drawing:
+def _draw(context: FigureContext, task: TaskData) -> Drawing:
     truth = np.where(task.labelled, task.y, np.nan)
-    residuals = {split: truth - material.out_of_sample(task, split) for split in material.protocols(task)}
+    residuals = {split: truth - context.out_of_sample(task, split) for split in context.protocols(task)}
     known = np.concatenate([values[~np.isnan(values)] for values in residuals.values()])
     most = float(np.percentile(np.abs(known), 98)) if len(known) else 0.0
     norm, cmap = colors.Normalize(-(most or 1.0), most or 1.0), colormaps[DIVERGING]
     whole = SINGLE if len(residuals) == 1 else DOUBLE
-    width, height = material.map.size((whole - 0.7) / max(len(residuals), 2) if len(residuals) > 1 else whole - 0.7)
+    width, height = context.map.size((whole - 0.7) / max(len(residuals), 2) if len(residuals) > 1 else whole - 0.7)
     figure = new_figure(min(whole, width * len(residuals) + 0.9), height + 0.65)
     axes = figure.subplots(1, len(residuals), squeeze=False)[0]
     for ax, (split, values) in zip(axes, residuals.items(), strict=True):
         colours = cmap(norm(values))
         colours[np.isnan(values)] = colors.to_rgba(ABSENT)
-        material.map.fill(ax, colours)
+        context.map.fill(ax, colours)
         ax.set_title(protocol_label(split))
     name_panels(axes)
     for ax, values in zip(axes, residuals.values(), strict=True):
-        ax.set_title(f"{ax.get_title()}\n{_autocorrelation(material, values)}")
+        ax.set_title(f"{ax.get_title()}\n{_autocorrelation(context, values)}")
     add_scale_bar(axes[0])
     bar = figure.colorbar(ScalarMappable(norm, cmap), ax=list(axes), extend="both", shrink=0.8, aspect=25, pad=0.03)
     finish_bar(bar, axis_label(task, "residual of"))
@@ -52,7 +52,7 @@ def _draw(material: FigureContext, task: TaskData) -> Drawing:
         legend_below(figure, [Patch(color=ABSENT, label="no label, or in no test part")])
     return save(
         figure,
-        material.folder,
+        context.folder,
         f"residuals-{task.name}",
         f"{axis_label(task)}: truth less prediction where the label was never seen (median over seeds); red is "
         "underestimated, blue overestimated. Moran's I of the residuals, about 0 where neighbours have nothing in "
@@ -60,9 +60,9 @@ def _draw(material: FigureContext, task: TaskData) -> Drawing:
     )
 
 
-def _autocorrelation(material: FigureContext, values: NDArray[Any]) -> str:
+def _autocorrelation(context: FigureContext, values: NDArray[Any]) -> str:
     there = ~np.isnan(values)
-    found = moran(values[there], contiguity(material.map.original[there]))
+    found = moran(values[there], contiguity(context.map.original[there]))
     if np.isnan(found.i):
         return "Moran's I not defined"
     return f"Moran's I = {signed(found.i)} (p = {found.p:.3f})"

@@ -26,9 +26,9 @@ MANY = 500
 COLUMNS = 3
 
 
-def draw(material: FigureContext) -> Iterator[Drawing | NotPossible]:
+def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
     """One figure: a panel a task and protocol, with the line of equality."""
-    panels = [(task, split) for task in material.predicted("regression") for split in material.protocols(task)]
+    panels = [(task, split) for task in context.predicted("regression") for split in context.protocols(task)]
     protocols = list(dict.fromkeys(split for _, split in panels))
     panels.sort(key=lambda panel: protocols.index(panel[1]))
     tasks = len({task.name for task, _ in panels})
@@ -37,11 +37,11 @@ def draw(material: FigureContext) -> Iterator[Drawing | NotPossible]:
     side = SINGLE if columns == 1 else DOUBLE / 3
     figure = new_figure(side * columns, side * rows)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    looks = {_panel(ax, material, task, split) for ax, (task, split) in zip(axes, panels, strict=False)} - {""}
+    looks = {_panel(ax, context, task, split) for ax, (task, split) in zip(axes, panels, strict=False)} - {""}
     hide_the_rest(axes, len(panels))
     yield save(
         figure,
-        material.folder,
+        context.folder,
         "predictions",
         f"Prediction against truth, of regions whose label was not seen. {' '.join(sorted(looks))} Dashed: equality. "
         "R²: mean ± standard deviation over seeds, of values in their own units. Axes are logarithmic, as "
@@ -49,9 +49,9 @@ def draw(material: FigureContext) -> Iterator[Drawing | NotPossible]:
     )
 
 
-def _panel(ax: Any, material: FigureContext, task: TaskData, split: str) -> str:
+def _panel(ax: Any, context: FigureContext, task: TaskData, split: str) -> str:
     """Draw one panel; how it shows the test regions, for the caption."""
-    rows = material.tested(task, split)
+    rows = context.tested(task, split)
     truth, prediction = rows["truth"].to_numpy(), rows["prediction"].to_numpy()
     finite = np.isfinite(prediction)
     truth, prediction = truth[finite], prediction[finite]
@@ -75,7 +75,7 @@ def _panel(ax: Any, material: FigureContext, task: TaskData, split: str) -> str:
     ax.set(xlim=ends, ylim=ends, aspect="equal")
     ax.set(xlabel=f"truth, {axis_label(task)}", ylabel="prediction")
     _ticks(ax, ends, logarithmic)
-    score = _score(material, task, split)
+    score = _score(context, task, split)
     ax.text(0.04, 0.97, score, transform=ax.transAxes, ha="left", va="top", fontsize=SMALL)
     look = "Darker hexagons hold more test regions and seeds." if dense else "One point a test region and seed."
     return look + (" Axes end at the 0.2nd and 99.8th percentile." if cut else "")
@@ -102,9 +102,9 @@ def _log_ticks(low: float, high: float) -> list[float]:
     return kept[::-1]
 
 
-def _score(material: FigureContext, task: TaskData, split: str) -> str:
+def _score(context: FigureContext, task: TaskData, split: str) -> str:
     """R² as the results table has it."""
-    metrics = material.run.metrics if material.run.has("metrics.parquet") else None
+    metrics = context.run.metrics if context.run.has("metrics.parquet") else None
     if metrics is None:
         return ""
     mine = (metrics["task"] == task.name) & (metrics["split"] == split) & (metrics["metric"] == "r2")

@@ -15,30 +15,30 @@ from urbankit.report.scale import Scale
 from urbankit.report.style import DOUBLE, SINGLE, Drawing, name_panels, new_figure, save
 
 
-def draw(material: FigureContext) -> Iterator[Drawing | NotPossible]:
+def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
     """A target, then its prediction under each split protocol. Classes have a figure of their own; see `classes`.
 
     A region shows the median over the seeds in which it was in the test part.
     """
-    there = {task.name for task in material.predicted()}
-    for task in material.tasks:
+    there = {task.name for task in context.predicted()}
+    for task in context.tasks:
         if task.name not in there:
             yield NotPossible(f"{task.name} was clustered, not predicted")
         elif not task.classes:
-            yield _draw(material, task)
+            yield _draw(context, task)
 
 
-def _draw(material: FigureContext, task: TaskData) -> Drawing:
+def _draw(context: FigureContext, task: TaskData) -> Drawing:
     panels = {"truth": np.where(task.labelled, task.y, np.nan)}
-    panels |= {protocol_label(one): material.out_of_sample(task, one) for one in material.protocols(task)}
+    panels |= {protocol_label(one): context.out_of_sample(task, one) for one in context.protocols(task)}
     columns = len(panels)
     whole = SINGLE if columns == 1 else DOUBLE
-    width, height = material.map.size((whole - 0.7) / columns)
+    width, height = context.map.size((whole - 0.7) / columns)
     figure = new_figure(min(whole, width * columns + 0.9), height + 0.55)
     axes = figure.subplots(1, columns, squeeze=False)[0]
     scale = Scale(task)
     for ax, (title, values) in zip(axes, panels.items(), strict=True):
-        material.map.fill(ax, scale.colours(values))
+        context.map.fill(ax, scale.colours(values))
         ax.set_title(title if title == "truth" else f"prediction, {title}")
     name_panels(axes)
     add_scale_bar(axes[0])
@@ -46,7 +46,7 @@ def _draw(material: FigureContext, task: TaskData) -> Drawing:
     scale.explain(figure, axes, absent="no label, or in no test part" if gaps else "")
     return save(
         figure,
-        material.folder,
+        context.folder,
         f"map-{task.name}",
         f"{scale.label}: (a) the labels, and what was predicted where the label was never seen (median over the seeds "
         "in which a region was in the test part). Colours end at the 2nd and 98th percentile of the labels.",

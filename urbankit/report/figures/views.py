@@ -37,23 +37,23 @@ MOST_REGIONS = 1000
 MOST_PARTS = 6
 
 
-def draw(material: FigureContext) -> Iterator[Drawing | NotPossible]:
+def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
     """(a) the anchors on the map, (b) the whole embedding, (c) … each view's, and how the pairs are related in each."""
-    anchors = material.anchors
+    anchors = context.anchors
     if not anchors:
         raise NotPossible("there are no three regions to compare")
-    kind, parts = parts_of(material)
+    kind, parts = parts_of(context)
     if not parts:
         raise NotPossible("the method does not keep the views apart in its embedding")
-    settings = {"kind": material.run.recipe.report.projection, "keep": anchors, "most": MOST_REGIONS}
+    settings = {"kind": context.run.recipe.report.projection, "keep": anchors, "most": MOST_REGIONS}
     flat = {name: project(vectors, **settings) for name, vectors in parts.items()}
     columns = min(3, len(parts))
     rows = -(-len(parts) // columns)
     figure = new_figure(DOUBLE, 2.7 + rows * 2.1 + 1.0)
     above, below, under = figure.subfigures(3, 1, height_ratios=[2.7, rows * 2.1, 1.0])
     map_axes, whole = above.subplots(1, 2)
-    _draw_map(map_axes, material, anchors)
-    _draw_points(whole, material.projection, anchors)
+    _draw_map(map_axes, context, anchors)
+    _draw_points(whole, context.projection, anchors)
     whole.set_title("the whole embedding")
     panels = below.subplots(rows, columns, squeeze=False).ravel()
     for ax, (name, projection) in zip(panels, flat.items(), strict=False):
@@ -62,29 +62,29 @@ def draw(material: FigureContext) -> Iterator[Drawing | NotPossible]:
     for ax in panels[len(parts) :]:
         ax.set_axis_off()
     name_panels([map_axes, whole, *panels[: len(parts)]])
-    _draw_table(under.subplots(), material, anchors, parts)
+    _draw_table(under.subplots(), context, anchors, parts)
     ids = ", ".join(
-        f"{letter} {shorten(material.region_ids[row])}" for letter, row in zip(LETTERS, anchors, strict=True)
+        f"{letter} {shorten(context.region_ids[row])}" for letter, row in zip(LETTERS, anchors, strict=True)
     )
-    chosen = "asked for" if material.run.recipe.report.anchors else "found"
+    chosen = "asked for" if context.run.recipe.report.anchors else "found"
     yield save(
         figure,
-        material.folder,
+        context.folder,
         "views",
         f"Three regions ({ids}; {chosen}) in space, in the embedding and in that of each {kind} alone "
-        f"({material.projection.how}). D: distance of centres; P: cosine similarity of points of interest by category; "
+        f"({context.projection.how}). D: distance of centres; P: cosine similarity of points of interest by category; "
         "M: flow in both directions; then the cosine similarity of the pair's embeddings about their mean."
-        + material.projection.sampled,
+        + context.projection.sampled,
     )
 
 
-def parts_of(material: FigureContext) -> tuple[str, dict[str, NDArray[np.float32]]]:
+def parts_of(context: FigureContext) -> tuple[str, dict[str, NDArray[np.float32]]]:
     """What the parts are, and those of the embedding that are of one view (or group of views) each.
 
     Of a method that keeps no views apart, those of its modalities.
     """
-    blocks = material.run.blocks() if material.vectors.size else {}
-    recipe = material.run.recipe
+    blocks = context.run.blocks() if context.vectors.size else {}
+    recipe = context.run.recipe
     views = {*recipe.views, *(recipe.method.params.get("view_groups") or {})}
     own = {name: block for name, block in blocks.items() if name in views}
     kind = "view" if own else "modality"
@@ -92,12 +92,12 @@ def parts_of(material: FigureContext) -> tuple[str, dict[str, NDArray[np.float32
     return kind, dict(list(found.items())[:MOST_PARTS])
 
 
-def _draw_map(ax: Any, material: FigureContext, anchors: Sequence[int]) -> None:
-    colours = np.tile(to_rgba(ABSENT), (len(material.map.centres), 1))
+def _draw_map(ax: Any, context: FigureContext, anchors: Sequence[int]) -> None:
+    colours = np.tile(to_rgba(ABSENT), (len(context.map.centres), 1))
     colours[list(anchors)] = [to_rgba(colour) for colour in ANCHOR_COLOURS]
-    material.map.fill(ax, colours, edge="white")
+    context.map.fill(ax, colours, edge="white")
     ax.set_title("anchor regions")
-    mark_places(ax, material.map.centres[list(anchors)], LETTERS, ANCHOR_COLOURS)
+    mark_places(ax, context.map.centres[list(anchors)], LETTERS, ANCHOR_COLOURS)
     add_scale_bar(ax)
 
 
@@ -125,11 +125,9 @@ def _mark(ax: Any, places: NDArray[np.float64]) -> None:
         )  # fmt: skip
 
 
-def _draw_table(
-    ax: Any, material: FigureContext, anchors: Sequence[int], parts: dict[str, NDArray[np.float32]]
-) -> None:
-    related = _relations(material, anchors)
-    columns = {**related, "whole": _similar(material.vectors, anchors)}
+def _draw_table(ax: Any, context: FigureContext, anchors: Sequence[int], parts: dict[str, NDArray[np.float32]]) -> None:
+    related = _relations(context, anchors)
+    columns = {**related, "whole": _similar(context.vectors, anchors)}
     columns |= {shorten(name, 14): _similar(vectors, anchors) for name, vectors in parts.items()}
     ax.set_axis_off()
     ax.set(xlim=(0, 1), ylim=(0, 1))
@@ -148,14 +146,14 @@ def _draw_table(
         ax.plot([begin, 1], [height, height], color=INK, linewidth=0.6, clip_on=False)
 
 
-def _relations(material: FigureContext, anchors: Sequence[int]) -> dict[str, list[str]]:
+def _relations(context: FigureContext, anchors: Sequence[int]) -> dict[str, list[str]]:
     """D, P and M of the three pairs, as text; a dash for what the city does not have."""
     rows = np.asarray(anchors, np.int64)
-    if material.subject.city is None:
-        xy = material.map.centres[rows]
+    if context.run_context.city is None:
+        xy = context.map.centres[rows]
         found = Relations(np.linalg.norm(xy[:, None] - xy[None], axis=2) / 1000, None, None)
     else:
-        found = Relations.of(material.subject.city, rows)
+        found = Relations.of(context.run_context.city, rows)
     return {
         "D (km)": [f"{found.distance_km[pair]:.1f}" for pair in PAIRS],
         "P": ["–" if found.poi is None else f"{found.poi[pair]:.2f}" for pair in PAIRS],

@@ -21,21 +21,21 @@ _LAND = "#efefef"
 _EDGE, _NODE, _ROOT = "#2171b5", COLOURS[0], "#d55e00"
 
 
-def draw(material: FigureContext) -> Iterator[Drawing | NotPossible]:
+def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
     """One figure: the subgraphs of the first anchor region, one map a view."""
-    if not material.run.has("walks.parquet"):
+    if not context.run.has("walks.parquet"):
         raise NotPossible("the method draws no subgraphs around regions, or the run has not written them")
-    table = material.run.walks
+    table = context.run.walks
     root = table["root"].iloc[0]
     table = table[table["root"] == root]
     views = list(dict.fromkeys(table["view"]))[:MOST_VIEWS]
     columns = min(3, len(views))
     rows = -(-len(views) // columns)
-    width, height = material.map.size(DOUBLE / columns - 0.1, most=2.8)
+    width, height = context.map.size(DOUBLE / columns - 0.1, most=2.8)
     figure = new_figure(min(DOUBLE, columns * (width + 0.2)), rows * (height + 0.55) + 0.2)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for ax, view in zip(axes, views, strict=False):
-        _panel(ax, material, table[table["view"] == view], root)
+        _panel(ax, context, table[table["view"] == view], root)
         ax.set_title(f"view {shorten(view, 22)}")
     hide_the_rest(axes, len(views))
     name_panels(axes[: len(views)])
@@ -43,17 +43,17 @@ def draw(material: FigureContext) -> Iterator[Drawing | NotPossible]:
     _legend(figure)
     yield save(
         figure,
-        material.folder,
+        context.folder,
         "walks",
         f"One walk from region {shorten(root)} in each view, as the embedding is computed from several: the regions it "
         "visited, larger the more often, and the view's edges between them, darker the heavier their learned weight.",
     )
 
 
-def _panel(ax: Any, material: FigureContext, table: pd.DataFrame, root: str) -> None:
-    material.map.fill(ax, _LAND, edge="white")
+def _panel(ax: Any, context: FigureContext, table: pd.DataFrame, root: str) -> None:
+    context.map.fill(ax, _LAND, edge="white")
     nodes, edges = table[table["target"].isna()], _undirected(table[table["target"].notna()])
-    ends = np.stack([_centres(material, edges[end]) for end in ("region_id", "target")], axis=1)
+    ends = np.stack([_centres(context, edges[end]) for end in ("region_id", "target")], axis=1)
     weight = edges["weight"].to_numpy()
     if len(weight):
         span = float(weight.max() - weight.min())
@@ -62,11 +62,11 @@ def _panel(ax: Any, material: FigureContext, table: pd.DataFrame, root: str) -> 
         look = {"alpha": 0.1 + 0.6 * strength[order], "linewidths": 0.2 + 0.5 * strength[order], "zorder": 2}
         lines = LineCollection(list(ends[order]), colors=_EDGE, **look)
         ax.add_collection(lines, autolim=False)
-    at = _centres(material, nodes["region_id"])
+    at = _centres(context, nodes["region_id"])
     visits = nodes["visits"].to_numpy(np.float64)
     ax.scatter(*at.T, s=_size(visits), color=_NODE, edgecolors="white", linewidths=0.4, zorder=3)
     ax.scatter(
-        *material.map.centres[material.row[root]],
+        *context.map.centres[context.row[root]],
         s=60,
         marker="*",
         color=_ROOT,
@@ -74,7 +74,7 @@ def _panel(ax: Any, material: FigureContext, table: pd.DataFrame, root: str) -> 
         linewidths=0.5,
         zorder=4,
     )
-    material.map.frame(ax)
+    context.map.frame(ax)
 
 
 def _size(visits: Any) -> Any:
@@ -89,8 +89,8 @@ def _undirected(edges: pd.DataFrame) -> pd.DataFrame:
     return heaviest.drop_duplicates(["first", "second"], keep="last")
 
 
-def _centres(material: FigureContext, ids: pd.Series[str]) -> NDArray[np.float64]:
-    return material.map.centres[[material.row[region] for region in ids]].reshape(-1, 2)
+def _centres(context: FigureContext, ids: pd.Series[str]) -> NDArray[np.float64]:
+    return context.map.centres[[context.row[region] for region in ids]].reshape(-1, 2)
 
 
 def _legend(figure: Any) -> None:

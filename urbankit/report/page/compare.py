@@ -11,7 +11,7 @@ from urbankit.report.page.differences import differences, side_by_side
 from urbankit.report.page.explorer import map_data, run_data
 from urbankit.report.page.markup import paragraph, section, table
 from urbankit.report.page.missing import Missing
-from urbankit.report.page.recipe import RawRecipe
+from urbankit.report.page.recipe import UncheckedRecipe
 from urbankit.runs.compare import compare_runs
 from urbankit.runs.context import RunContext
 from urbankit.runs.folder import Run, folder_names
@@ -33,20 +33,20 @@ def write_comparison(
     called = list(names) or folder_names([Path(path) for path in runs])
     missing = Missing()
     opened = _opened(runs, called, missing)
-    subjects = {
+    contexts = {
         name: missing.attempt(name, lambda run=run: RunContext.of(run), RunContext(run)) for name, run in opened.items()
     }
-    for name, subject in subjects.items():
-        missing.add(*(f"{name}: {sentence}" for sentence in subject.missing))
+    for name, context in contexts.items():
+        missing.add(*(f"{name}: {sentence}" for sentence in context.missing))
 
-    sheet = ReportPage(
+    page = ReportPage(
         " · ".join(opened) if len(opened) <= 4 else f"{len(opened)} runs", "A comparison of runs.", missing
     )
-    sheet.add("about", "Runs", lambda: _about(subjects, missing))
-    sheet.add("results", "Results", lambda: _results(opened, missing))
-    sheet.add_map(lambda: _map(subjects, missing))
-    mapped = [subject for subject in subjects.values() if subject.regions is not None]
-    return sheet.write(Path(out), mapped[0].city if mapped else None)
+    page.add("about", "Runs", lambda: _about(contexts, missing))
+    page.add("results", "Results", lambda: _results(opened, missing))
+    page.add_map(lambda: _map(contexts, missing))
+    mapped = [context for context in contexts.values() if context.regions is not None]
+    return page.write(Path(out), mapped[0].city if mapped else None)
 
 
 def _opened(runs: Sequence[str | Path], called: Sequence[str], missing: Missing) -> dict[str, Run]:
@@ -67,11 +67,11 @@ def _opened(runs: Sequence[str | Path], called: Sequence[str], missing: Missing)
     return opened
 
 
-def _about(subjects: dict[str, RunContext], missing: Missing) -> str:
+def _about(contexts: dict[str, RunContext], missing: Missing) -> str:
     rows = []
-    for name, subject in subjects.items():
-        run = subject.run
-        recipe = missing.attempt(f"{name}: no recipe", lambda run=run: RawRecipe.of(run), RawRecipe(""))
+    for name, context in contexts.items():
+        run = context.run
+        recipe = missing.attempt(f"{name}: no recipe", lambda run=run: UncheckedRecipe.of(run), UncheckedRecipe(""))
         manifest = missing.attempt(f"{name}: no manifest", lambda run=run: run.manifest, {})
         seconds = (manifest.get("seconds") or {}).values()
         facts = (recipe.get("description", ""), manifest.get("city", "unknown"), recipe.get("method.name", "unknown"))
@@ -116,22 +116,22 @@ def _differences(measured: dict[str, Run], missing: Missing) -> str:
     return "<h3>Differences</h3>" + differences(reference, metrics)
 
 
-def _map(subjects: dict[str, RunContext], missing: Missing) -> dict[str, Any] | None:
+def _map(contexts: dict[str, RunContext], missing: Missing) -> dict[str, Any] | None:
     """The map's data of the runs that share the first one's regions; None where no run has regions."""
-    mapped = {name: subject for name, subject in subjects.items() if subject.regions is not None}
+    mapped = {name: context for name, context in contexts.items() if context.regions is not None}
     if not mapped:
         return None
     first = next(iter(mapped))
     regions = mapped[first].regions
     ids = regions["region_id"].to_numpy()
     runs = []
-    for name, subject in mapped.items():
-        own = subject.regions["region_id"].to_numpy()
+    for name, context in mapped.items():
+        own = context.regions["region_id"].to_numpy()
         if len(own) != len(ids) or (own != ids).any():
             missing.add(f"{name}: its regions are others than those of {first}, and it is not on the map.")
             continue
         found = Missing()
-        run = run_data(subject, name, found)
+        run = run_data(context, name, found)
         runs += [run] if run["layers"] else []
         missing.add(*(f"{name}: {sentence}" for sentence in found.sentences))
     return map_data(regions, runs) if runs else None

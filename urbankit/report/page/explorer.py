@@ -61,28 +61,28 @@ def map_data(regions: gpd.GeoDataFrame, runs: list[dict[str, Any]]) -> dict[str,
     }
 
 
-def run_data(subject: RunContext, name: str, missing: Missing) -> dict[str, Any]:
+def run_data(context: RunContext, name: str, missing: Missing) -> dict[str, Any]:
     """The layers of a run, and of every region the nearest others in embedding space."""
-    assert subject.regions is not None  # without regions there is no map
-    ids = subject.regions["region_id"].to_numpy()
-    layers = _task_layers(subject, ids, missing)
-    vectors = missing.attempt("No embeddings", lambda: _vectors(subject, ids), None)
+    assert context.regions is not None  # without regions there is no map
+    ids = context.regions["region_id"].to_numpy()
+    layers = _task_layers(context, ids, missing)
+    vectors = missing.attempt("No embeddings", lambda: _vectors(context, ids), None)
     near = None
     if vectors is not None:
         layers += missing.attempt("No clusters", lambda: list(cluster_layers(vectors)), [])
         near = missing.attempt("No nearest regions", lambda: _nearest(vectors), None)
-    city = subject.city
+    city = context.city
     if city is not None:
         layers += missing.attempt("No coverage", lambda: list(coverage_layers(city)), [])
     return {"name": name, "layers": layers, "nearest": near}
 
 
-def _task_layers(subject: RunContext, ids: np.ndarray, missing: Missing) -> list[Layer]:
-    run = subject.run
+def _task_layers(context: RunContext, ids: np.ndarray, missing: Missing) -> list[Layer]:
+    run = context.run
     predictions = None
     if run.has("predictions.parquet"):
         predictions = missing.attempt("No predictions", lambda: run.predictions, None)
-    tasks = missing.attempt("No targets", lambda: shown_tasks(subject.tasks, predictions, ids), [])
+    tasks = missing.attempt("No targets", lambda: shown_tasks(context.tasks, predictions, ids), [])
     layers: list[Layer] = []
     for task in tasks:
         layers += missing.attempt(
@@ -93,9 +93,9 @@ def _task_layers(subject: RunContext, ids: np.ndarray, missing: Missing) -> list
     return layers
 
 
-def _vectors(subject: RunContext, ids: np.ndarray) -> np.ndarray:
+def _vectors(context: RunContext, ids: np.ndarray) -> np.ndarray:
     """The embeddings in the order of the map's regions."""
-    vectors, own = subject.run.vectors, subject.run.embeddings["region_id"].to_numpy()
+    vectors, own = context.run.vectors, context.run.embeddings["region_id"].to_numpy()
     if len(own) == len(ids) and (own == ids).all():
         return vectors
     place = {region: row for row, region in enumerate(own)}

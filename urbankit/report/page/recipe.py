@@ -9,7 +9,7 @@ import yaml
 from urbankit.runs.folder import Run
 
 
-class RawRecipe:
+class UncheckedRecipe:
     """`text` is `recipe.yaml`; keys are looked up without a check of what else it says."""
 
     def __init__(self, text: str) -> None:
@@ -18,7 +18,7 @@ class RawRecipe:
         self._tree: dict[str, Any] = found if isinstance(found, dict) else {}
 
     @classmethod
-    def of(cls, run: Run) -> RawRecipe:
+    def of(cls, run: Run) -> UncheckedRecipe:
         return cls((run.path / "recipe.yaml").read_text(encoding="utf-8"))
 
     def get(self, path: str, default: Any = None) -> Any:

@@ -13,7 +13,7 @@ from urbankit.city.report import PrepareReport
 from urbankit.evaluation.splits import protocol_label
 from urbankit.report.figures import Figures
 from urbankit.report.page.markup import bullets, code, details, pairs, paragraph, section, table, wide
-from urbankit.report.page.recipe import RawRecipe
+from urbankit.report.page.recipe import UncheckedRecipe
 from urbankit.runs.folder import Run
 
 
@@ -31,14 +31,14 @@ def notice(missing: list[str]) -> str:
     return f'<aside class="notice" aria-label="What is missing"><h2>What is missing</h2>{bullets(missing)}</aside>'
 
 
-def run_section(city: City | None, recipe: RawRecipe, manifest: dict[str, Any]) -> str:
+def run_section(city: City | None, recipe: UncheckedRecipe, manifest: dict[str, Any]) -> str:
     """What was run, on what, by which versions, and what the run noted."""
     notes = [str(note) for note in manifest.get("notes") or []]
     noted = f"<h3>Notes of the run</h3>{bullets(notes)}" if notes else ""
     return section("about", "What was run", pairs(_facts(city, recipe, manifest)) + noted)
 
 
-def _facts(city: City | None, recipe: RawRecipe, manifest: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _facts(city: City | None, recipe: UncheckedRecipe, manifest: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     seconds = {stage: value for stage, value in (manifest.get("seconds") or {}).items() if value >= 0.5}
     yield "city", _city_line(city, manifest)
     yield "method", recipe.get("method.name", "unknown")
@@ -66,7 +66,7 @@ def _city_line(city: City | None, manifest: dict[str, Any]) -> str:
     return str(manifest.get("city", "unknown")) + (f": {regions:,} regions" if isinstance(regions, int) else "")
 
 
-def results_section(run: Run, recipe: RawRecipe) -> str:
+def results_section(run: Run, recipe: UncheckedRecipe) -> str:
     """The results table with its floors, and how to read it."""
     if not run.has("metrics.parquet"):
         return section("results", "Results", paragraph("The run has written no metrics."))
@@ -77,7 +77,7 @@ def results_section(run: Run, recipe: RawRecipe) -> str:
     return section("results", "Results", explained + wide(run.table().html(), "Results"))
 
 
-def _explained(recipe: RawRecipe) -> Iterator[str]:
+def _explained(recipe: UncheckedRecipe) -> Iterator[str]:
     splits = recipe.get("evaluation.splits") or []
     yield "Mean ± standard deviation over seeds; the best of a column in bold. A floor learns no representation."
     if "random" in splits:
@@ -139,7 +139,7 @@ def city_section(report: PrepareReport) -> str:
     )
 
 
-def files_section(recipe: RawRecipe, manifest: dict[str, Any]) -> str:
+def files_section(recipe: UncheckedRecipe, manifest: dict[str, Any]) -> str:
     """The whole recipe and manifest, folded up."""
     written = json.dumps(manifest, indent=2, ensure_ascii=False)
     return section(

@@ -10,14 +10,14 @@ from urbankit.report.page import sections
 from urbankit.report.page.builder import ReportPage, Written
 from urbankit.report.page.explorer import map_data, run_data
 from urbankit.report.page.missing import Missing
-from urbankit.report.page.recipe import RawRecipe
+from urbankit.report.page.recipe import UncheckedRecipe
 from urbankit.runs.context import RunContext
 
 FIGURE_BYTES = 7_000_000
 """Of all figures in the page; half of what it may have, so that there is room for the images of 2,000 regions."""
 
 
-def write_report(subject: RunContext, path: Path | None = None) -> Written:
+def write_report(context: RunContext, path: Path | None = None) -> Written:
     """The report of a run as one HTML file of at most 15 MB, by default `report.html` in its folder.
 
     What was run and on what, the results table, an interactive map, the figures drawn before, the city's prepare
@@ -25,29 +25,29 @@ def write_report(subject: RunContext, path: Path | None = None) -> Written:
     is not is said at the top and in `missing`. Every text that comes from data, recipe or manifest is escaped, and the
     page executes nothing but its own script.
     """
-    run, city = subject.run, subject.city
-    missing = Missing(subject.missing)
+    run, city = context.run, context.city
+    missing = Missing(context.missing)
     manifest = missing.attempt("No manifest", lambda: run.manifest, {})
-    recipe = missing.attempt("No recipe", lambda: RawRecipe.of(run), RawRecipe(""))
+    recipe = missing.attempt("No recipe", lambda: UncheckedRecipe.of(run), UncheckedRecipe(""))
     name = str(recipe.get("name", run.path.resolve().name))
     place = manifest.get("city") or (city.name if city is not None else "an unknown city")
 
-    sheet = ReportPage(f"{name} on {place}", str(recipe.get("description", "")), missing)
-    sheet.add("about", "Run", lambda: sections.run_section(city, recipe, manifest))
-    sheet.add("results", "Results", lambda: sections.results_section(run, recipe))
-    sheet.add_map(lambda: _map(subject, name, missing))
-    sheet.add("figures", "Figures", lambda: _figures(run.path / "figures", missing))
+    page = ReportPage(f"{name} on {place}", str(recipe.get("description", "")), missing)
+    page.add("about", "Run", lambda: sections.run_section(city, recipe, manifest))
+    page.add("results", "Results", lambda: sections.results_section(run, recipe))
+    page.add_map(lambda: _map(context, name, missing))
+    page.add("figures", "Figures", lambda: _figures(run.path / "figures", missing))
     if city is not None:
-        sheet.add("city", "City", lambda: sections.city_section(city.report))
-    sheet.add("files", "Recipe and manifest", lambda: sections.files_section(recipe, manifest))
-    return sheet.write(run.path / "report.html" if path is None else path, city)
+        page.add("city", "City", lambda: sections.city_section(city.report))
+    page.add("files", "Recipe and manifest", lambda: sections.files_section(recipe, manifest))
+    return page.write(run.path / "report.html" if path is None else path, city)
 
 
-def _map(subject: RunContext, name: str, missing: Missing) -> dict[str, Any] | None:
-    if subject.regions is None:
+def _map(context: RunContext, name: str, missing: Missing) -> dict[str, Any] | None:
+    if context.regions is None:
         return None
-    run = run_data(subject, name, missing)
-    return map_data(subject.regions, [run]) if run["layers"] else None
+    run = run_data(context, name, missing)
+    return map_data(context.regions, [run]) if run["layers"] else None
 
 
 def _figures(folder: Path, missing: Missing) -> str:
