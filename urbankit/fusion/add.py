@@ -23,6 +23,8 @@ class Add(Fusion):
             "keeps the scale of the others.",
         )
 
+    params: Params
+
     def __init__(self, params: Params, dims: Sequence[int], dim: int) -> None:
         super().__init__(params, dims, dim)
         if len(set(dims)) > 1:

@@ -27,6 +27,8 @@ class Attention(Fusion):
     class Params(component.Params):
         hidden: int = Field(32, ge=1, description="Width of the query.")
 
+    params: Params
+
     def __init__(self, params: Params, dims: Sequence[int], dim: int) -> None:
         super().__init__(params, dims, dim)
         if len(set(dims)) > 1:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from urbankit.registry.component import Component
+from urbankit.registry.component import Component, P
 
 
-class Fusion(Component, nn.Module, ABC):
+class Fusion(Component[P], nn.Module, ABC):
     """Joins the vectors of a region.
 
     `dims` are the widths of the vectors, in order; `dim` is the width asked for. `out_dim` is the width delivered,
@@ -19,7 +19,7 @@ class Fusion(Component, nn.Module, ABC):
 
     out_dim: int
 
-    def __init__(self, params: Component.Params, dims: Sequence[int], dim: int) -> None:
+    def __init__(self, params: P, dims: Sequence[int], dim: int) -> None:
         nn.Module.__init__(self)
         self.params, self.dims, self.dim = params, list(dims), dim
 

@@ -19,6 +19,8 @@ class MLP(Fusion):
         hidden: int = Field(128, ge=1, description="Width of the hidden layer.")
         dropout: float = Field(0.0, ge=0, lt=1, description="Dropout after the hidden layer.")
 
+    params: Params
+
     def __init__(self, params: Params, dims: Sequence[int], dim: int) -> None:
         super().__init__(params, dims, dim)
         self.out_dim = dim

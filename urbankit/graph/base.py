@@ -13,7 +13,7 @@ from urbankit.graph.engine import propagate
 from urbankit.graph.graph import Graph
 from urbankit.graph.normalise import Normalisation, normalise
 from urbankit.graph.subgraph import Readout, Subgraphs, readout
-from urbankit.registry.component import Component
+from urbankit.registry.component import Component, P
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Encoded:
     log_sigma: Tensor | None = None
 
 
-class GraphEncoder(Component, nn.Module, ABC):
+class GraphEncoder(Component[P], nn.Module, ABC):
     """Encodes the nodes of a graph. `in_dim` is the width of the node features, `out_dim` that of the embeddings.
 
     `engine` computes the message passing: `auto`, `dgl` or `torch`.
@@ -33,7 +33,7 @@ class GraphEncoder(Component, nn.Module, ABC):
 
     out_dim: int
 
-    def __init__(self, params: Component.Params, in_dim: int, engine: str = "auto") -> None:
+    def __init__(self, params: P, in_dim: int, engine: str = "auto") -> None:
         nn.Module.__init__(self)
         self.params, self.in_dim, self.engine = params, in_dim, engine
 

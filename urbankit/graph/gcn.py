@@ -37,6 +37,8 @@ class GCN(GraphEncoder):
         normalise: Normalisation = Field("symmetric", description=DESCRIPTION)
         dropout: float = Field(0.0, ge=0, lt=1, description="Dropout after every hidden layer.")
 
+    params: Params
+
     def __init__(self, params: Params, in_dim: int, engine: str = "auto") -> None:
         super().__init__(params, in_dim, engine)
         widths = [in_dim, *params.hidden, params.out]

@@ -23,6 +23,8 @@ class RandomWalk(SubgraphSampler):
             json_schema_extra={"source": "eq. 22, 4.2.3"},
         )  # fmt: skip
 
+    params: Params
+
     def sample(
         self, graph: Graph, weight: Tensor, roots: Tensor, generator: torch.Generator | None = None
     ) -> Subgraphs:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from urbankit.graph.graph import Graph
-from urbankit.registry.component import Component
+from urbankit.registry.component import Component, P
 
 Readout = Literal["mean", "root", "mean+root"]
 
@@ -36,10 +36,10 @@ class Subgraphs:
         return len(self.root)
 
 
-class SubgraphSampler(Component, ABC):
+class SubgraphSampler(Component[P], ABC):
     """Draws the graph around each region."""
 
-    def __init__(self, params: Component.Params) -> None:
+    def __init__(self, params: P) -> None:
         self.params = params
 
     @abstractmethod

@@ -48,6 +48,8 @@ class VGAE(GraphEncoder):
             1.0, ge=0, description="Weight of the reconstruction.", json_schema_extra={"source": "eq. 20"}
         )
 
+    params: Params
+
     def __init__(self, params: Params, in_dim: int, engine: str = "auto") -> None:
         super().__init__(params, in_dim, engine)
         self.out_dim = params.latent

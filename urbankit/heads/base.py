@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from urbankit.registry.component import Component
+from urbankit.registry.component import Component, P
 
 
-class Head(Component, nn.Module, ABC):
+class Head(Component[P], nn.Module, ABC):
     """Maps embeddings [B, in_dim] to [B, out_dim]: one number (regression) or one logit a class (classification)."""
 
-    def __init__(self, params: Component.Params, in_dim: int, out_dim: int) -> None:
+    def __init__(self, params: P, in_dim: int, out_dim: int) -> None:
         nn.Module.__init__(self)
         self.params, self.in_dim, self.out_dim = params, in_dim, out_dim
 
@@ -32,7 +32,7 @@ class Head(Component, nn.Module, ABC):
         return None
 
 
-class FittedHead(Head):
+class FittedHead(Head[P]):
     """A head that is fitted to the pre-trained embedding as a whole, rather than by gradient steps with the method."""
 
     @abstractmethod

@@ -26,6 +26,8 @@ class Forest(FittedHead):
             "balanced", description="Whether every class counts alike, or every region."
         )
 
+    params: Params
+
     def fit(self, embedding: Tensor, labels: Tensor, blocks: Sequence[int]) -> None:
         p = self.params
         common = {

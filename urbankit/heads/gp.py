@@ -44,6 +44,8 @@ class GP(FittedHead):
             5000, ge=2, description="Training regions predicted from, a random choice (cost grows with the cube)."
         )
 
+    params: Params
+
     def fit(self, embedding: Tensor, labels: Tensor, blocks: Sequence[int]) -> None:
         order = torch.randperm(len(embedding)).to(embedding.device)[: self.params.max_points]
         self.block_widths = list(blocks)

@@ -17,6 +17,8 @@ class MLP(Head):
         layers: int = Field(1, ge=1, le=8, description="Number of hidden layers.")
         dropout: float = Field(0.1, ge=0, lt=1, description="Dropout before the first and after every hidden layer.")
 
+    params: Params
+
     def __init__(self, params: Params, in_dim: int, out_dim: int) -> None:
         super().__init__(params, in_dim, out_dim)
         blocks: list[nn.Module] = [nn.Dropout(params.dropout)]

@@ -39,6 +39,8 @@ class TaskAdaptive(Head):
                 )
             return head
 
+    params: Params
+
     def __init__(self, params: Params, in_dim: int, out_dim: int) -> None:
         super().__init__(params, in_dim, out_dim)
         self.head = registry.create("head", params.head, in_dim, out_dim)

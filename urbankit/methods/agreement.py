@@ -29,6 +29,8 @@ class Agreement(PairWeight):
             100, ge=0, description="Training steps over which weights go from alike to those of the formula."
         )
 
+    params: Params
+
     steps: Tensor
 
     def __init__(self, params: Params) -> None:

@@ -15,7 +15,7 @@ from urbankit.city.city import City
 from urbankit.graph.graph import Graph
 from urbankit.graph.subgraph import Subgraphs
 from urbankit.modalities.base import ModalityEncoder
-from urbankit.registry.component import Component, Use
+from urbankit.registry.component import Component, P, Use
 from urbankit.views.base import ViewGraph
 
 
@@ -47,7 +47,7 @@ class MethodInputs:
         return Graph.from_scipy(self.views[view].adjacency)
 
 
-class Method(Component, nn.Module, ABC):
+class Method(Component[P], nn.Module, ABC):
     """A pre-training procedure. `dim` is the width of the region embedding.
 
     `blocks` are the widths of the parts that the embedding consists of, side by side; empty where it is one whole.
@@ -68,7 +68,7 @@ class Method(Component, nn.Module, ABC):
     region_state: ClassVar[tuple[str, ...]] = ()
     """Buffers that hold something of each region; `prepare` fills them, and another city does not take them over."""
 
-    def __init__(self, params: Component.Params, inputs: MethodInputs) -> None:
+    def __init__(self, params: P, inputs: MethodInputs) -> None:
         nn.Module.__init__(self)
         self.params, self.inputs = params, inputs
 

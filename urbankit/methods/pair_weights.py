@@ -6,13 +6,13 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from urbankit.registry.component import Component
+from urbankit.registry.component import Component, P
 
 
-class PairWeight(Component, nn.Module, ABC):
+class PairWeight(Component[P], nn.Module, ABC):
     """Weighs the pairs of one alignment, such as images and their captions. An alignment has one of its own."""
 
-    def __init__(self, params: Component.Params) -> None:
+    def __init__(self, params: P) -> None:
         nn.Module.__init__(self)
         self.params = params
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from typing_extensions import TypeVar
 
 from urbankit.city.city import City
 from urbankit.registry.component import Component, Params
@@ -41,7 +42,10 @@ class EncoderParams(Params):
     )
 
 
-class ModalityEncoder(nn.Module, Component, ABC):
+E = TypeVar("E", bound=Params, default=EncoderParams)
+
+
+class ModalityEncoder(nn.Module, Component[E], ABC):
     """Encodes the observations of one modality of one city (paper section 3.3.2).
 
     An observation is one image, caption or point; it belongs to one region, and a region may have any number of them,
@@ -62,7 +66,7 @@ class ModalityEncoder(nn.Module, Component, ABC):
         UserError: the city lacks what the encoder reads, or a parameter does not fit the city.
     """
 
-    Params: ClassVar[type[Params]] = EncoderParams
+    Params: ClassVar[type[Any]] = EncoderParams
     width: int
     statistics: ClassVar[tuple[str, ...]] = ()
     """Buffers that describe the city's observations as a whole, such as means of bands."""
@@ -73,7 +77,7 @@ class ModalityEncoder(nn.Module, Component, ABC):
     notes: Sequence[str] = ()
     """What a run should note of what the encoder found in the city."""
 
-    def __init__(self, params: Params, city: City, modality: str, dim: int) -> None:
+    def __init__(self, params: E, city: City, modality: str, dim: int) -> None:
         super().__init__()
         self.params, self.modality, self.dim = params, modality, dim
         self.n_regions: int = city.n_regions

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from typing_extensions import TypeVar
 
 from urbankit.city.city import City
 from urbankit.modalities.base import EncoderParams, ModalityEncoder, hash_arrays
@@ -26,7 +27,10 @@ class FeatureParams(EncoderParams):
     )
 
 
-class FeatureEncoder(ModalityEncoder):
+F = TypeVar("F", bound=FeatureParams, default=FeatureParams)
+
+
+class FeatureEncoder(ModalityEncoder[F]):
     """An encoder of numbers: give `features`, and optionally `requires`, `names` and a `Params` derived from
     `FeatureParams`.
 
@@ -35,11 +39,11 @@ class FeatureEncoder(ModalityEncoder):
     part of the encoder's state, so that another city can be described by them.
     """
 
-    Params = FeatureParams
+    Params: ClassVar[type[Any]] = FeatureParams
     relative: ClassVar[bool] = False
     """Whether the features are always standardised over the city they are of, whatever city the weights come from."""
 
-    def __init__(self, params: FeatureParams, city: City, modality: str, dim: int) -> None:
+    def __init__(self, params: F, city: City, modality: str, dim: int) -> None:
         super().__init__(params, city, modality, dim)
         values, region = self.features(city)
         order = np.argsort(region, kind="stable")

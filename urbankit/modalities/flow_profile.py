@@ -27,6 +27,8 @@ class FlowProfile(FeatureEncoder):
         form: CountTransform = Field("log", description=f"Form of flows and totals. {DESCRIPTION}")
         per_area: bool = Field(False, description="Also the totals for each km² of the region, as logarithms.")
 
+    params: Params
+
     @classmethod
     def requires(cls, params: Any, city: City, modality: str) -> str | None:
         flows = city.flows()

@@ -68,6 +68,8 @@ class GeoCLIP(LocationEncoder):
                 raise ValueError("pretrained weights bring their own frequencies: remove 'sigmas'")
             return self
 
+    params: Params
+
     def __init__(self, params: GeoCLIP.Params, city: City, modality: str, dim: int) -> None:
         super().__init__(params, city, modality, dim)
         if params.pretrained is None:

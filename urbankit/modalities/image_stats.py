@@ -27,6 +27,8 @@ class ImageStats(FeatureEncoder):
     class Params(FeatureParams):
         source: str | None = Field(None, description="The city's image source; the default is the modality's name.")
 
+    params: Params
+
     @classmethod
     def requires(cls, params: Any, city: City, modality: str) -> str | None:
         name = params.source or modality

@@ -28,6 +28,7 @@ class LocationEncoder(CheckpointEncoder):
     """
 
     Params = LocationParams
+    params: LocationParams
 
     def __init__(self, params: LocationParams, city: City, modality: str, dim: int) -> None:
         super().__init__(params, city, modality, dim)

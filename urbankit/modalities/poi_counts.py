@@ -18,6 +18,8 @@ class PoiCounts(FeatureEncoder):
     class Params(FeatureParams):
         form: CountTransform = Field("log", description=DESCRIPTION)
 
+    params: Params
+
     @classmethod
     def requires(cls, params: Any, city: City, modality: str) -> str | None:
         return "the city has no points of interest" if city.poi_counts() is None else None

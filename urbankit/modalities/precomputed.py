@@ -48,6 +48,8 @@ class Precomputed(FeatureEncoder):
             True, description="Standardise every number over the regions; false takes the vectors as they are."
         )
 
+    params: Params
+
     @classmethod
     def reads(cls, params: Any, city: City) -> Sequence[Path]:
         return embedding_files(params.file)

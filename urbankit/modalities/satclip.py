@@ -62,6 +62,8 @@ class SatCLIP(LocationEncoder):
             json_schema_extra={"source": "SatCLIP's code"},
         )
 
+    params: Params
+
     def __init__(self, params: SatCLIP.Params, city: City, modality: str, dim: int) -> None:
         super().__init__(params, city, modality, dim)
         if params.pretrained is None:

@@ -19,6 +19,8 @@ class Table(FeatureEncoder):
         table: str | None = Field(None, description="The city's table; the default is the one of the modality's name.")
         columns: list[str] | None = Field(None, min_length=1, description="Its columns; the default is all.")
 
+    params: Params
+
     @classmethod
     def requires(cls, params: Any, city: City, modality: str) -> str | None:
         name = params.table or modality

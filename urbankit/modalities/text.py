@@ -71,6 +71,8 @@ class Text(TransformerEncoder):
                 raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of heads {self.heads}")
             return self
 
+    params: Params
+
     def __init__(self, params: Text.Params, city: City, modality: str, dim: int) -> None:
         super().__init__(params, city, modality, dim)
         self._captions = _captions(city, params.source)

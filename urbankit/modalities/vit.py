@@ -89,6 +89,8 @@ class ViT(TransformerEncoder):
                 raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of heads {self.heads}")
             return self
 
+    params: Params
+
     def __init__(self, params: ViT.Params, city: City, modality: str, dim: int) -> None:
         super().__init__(params, city, modality, dim)
         self.images = city.images(params.source or modality)

@@ -25,6 +25,8 @@ class Words(FeatureEncoder):
         components: int = Field(32, ge=1, description="Components at most.")
         source: str | None = Field(None, description="Captions of this image source alone; default all captions.")
 
+    params: Params
+
     @classmethod
     def requires(cls, params: Any, city: City, modality: str) -> str | None:
         wanted = city.caption_sources if params.source is None else [params.source]

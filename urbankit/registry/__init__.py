@@ -5,6 +5,7 @@
 'PoiView'
 """
 
+from urbankit.registry.kinds import BASES, KINDS, KNOWN_PACKAGES
 from urbankit.registry.registry import (
     Registry,
     add_plugin,
@@ -19,6 +20,9 @@ from urbankit.registry.registry import (
 )
 
 __all__ = [
+    "BASES",
+    "KINDS",
+    "KNOWN_PACKAGES",
     "Registry",
     "add_plugin",
     "create",

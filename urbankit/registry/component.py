@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Generic, Protocol, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from typing_extensions import TypeVar
 
 # No dots or spaces: names are parts of dotted keys (`--set tasks.co.target=...`) and of file names.
 NAME = r"^[A-Za-z_][A-Za-z0-9_-]*$"
@@ -61,17 +62,44 @@ class SourceFolder(Protocol):
     def source(self, name: str) -> Path: ...
 
 
-class Component:
+P = TypeVar("P", bound=Params, default=Params)
+
+
+class Component(Generic[P]):
     """Base of every component: `Component(params)` with a validated `Params`.
 
-    `Params` is a nested class derived from `urbankit.Params`; components without parameters inherit the empty one.
+    Two ways to say what the parameters are; both give `self.params` its type:
+
+        class Ring(View[RingParams]):  # `Ring.Params` is `RingParams`
+            ...
+
+        class Ring(View):
+            class Params(urbankit.Params):
+                size: int = Field(3, ge=1, description="Neighbours of each region.")
+
+            params: Params
+
+    A component without parameters says nothing and has the empty ones.
+
+    Attributes:
+        Params: the class of the parameters, derived from `urbankit.Params`.
+        params: the validated parameters.
     """
 
-    Params: ClassVar[type[Params]] = Params
+    Params: ClassVar[type[Any]] = Params
+    params: P
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "Params" not in vars(cls):
+            arguments = [argument for base in vars(cls).get("__orig_bases__", ()) for argument in get_args(base)]
+            for argument in arguments:
+                if isinstance(argument, type) and issubclass(argument, Params):
+                    cls.Params = argument
 
     @classmethod
     def reads(cls, params: Any, city: SourceFolder) -> Sequence[Path]:
-        """The files beside the city that a component with these parameters reads; none by default.
+        """Return the files beside the city that a component with these parameters reads; none by default.
 
         A run records their SHA-256 and is not resumed with others, and a bench runs again what read others.
         """

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from urbankit.city.city import City
 from urbankit.registry import component
-from urbankit.registry.component import Component
+from urbankit.registry.component import Component, P
 from urbankit.utils.errors import UserError
 
 # Neighbours a region keeps where the sparse form is chosen by the number of regions alone.
@@ -52,10 +52,10 @@ class ViewGraph:
         return f"ViewGraph({len(self.present)} regions, {self.present.sum()} present, {self.adjacency.nnz} edges)"
 
 
-class View(Component, ABC):
+class View(Component[P], ABC):
     """Builds a view of a city."""
 
-    def __init__(self, params: component.Params) -> None:
+    def __init__(self, params: P) -> None:
         self.params = params
 
     @abstractmethod
@@ -67,7 +67,7 @@ class View(Component, ABC):
         return None
 
 
-class FlowView(View):
+class FlowView(View[P]):
     """Builds a view of the flows between regions: give `of_flows`, which sees them in `place_order`."""
 
     def flows(self, city: City) -> scipy.sparse.csr_array | None:

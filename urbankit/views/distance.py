@@ -35,6 +35,8 @@ class DistanceView(View):
         def limits(self) -> tuple[str, ...]:
             return super().limits + (("radius_km",) if self.radius_km is not None else ())
 
+    params: Params
+
     def build(self, city: City) -> ViewGraph:
         km = np.asarray(city.xy, dtype=np.float64) / 1000
         n = len(km)

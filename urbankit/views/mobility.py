@@ -27,6 +27,8 @@ class MobilityView(FlowView):
             True, description="Whether flows within a region count, as they do in the paper's formula."
         )
 
+    params: Params
+
     def of_flows(self, flows: scipy.sparse.csr_array) -> ViewGraph:
         logs = scipy.sparse.csr_array(flows, dtype=np.float64, copy=True)
         logs.sum_duplicates()

@@ -28,6 +28,8 @@ class PoiView(View):
             json_schema_extra={"source": "raw in 3.4.1"},
         )
 
+    params: Params
+
     def requires(self, city: City) -> str | None:
         return None if city.poi_counts() is not None else "the city has no points of interest"
 

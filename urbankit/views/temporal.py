@@ -48,6 +48,8 @@ class TemporalView(MobilityView):
                 raise ValueError(f"a weekday is given twice: {weekdays}")
             return weekdays
 
+    params: Params
+
     def flows(self, city: City) -> scipy.sparse.csr_array | None:
         times = city.flow_times()
         if times is None:

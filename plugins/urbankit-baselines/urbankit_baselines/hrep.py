@@ -104,6 +104,8 @@ class HREP(RegionGraphMethod):
                 raise ValueError(f"{self.heads} heads do not divide the width of {self.dim}")
             return self
 
+    params: Params
+
     def __init__(self, params: Params, inputs: MethodInputs) -> None:
         super().__init__(params, inputs)
         self.dim = dim = params.dim

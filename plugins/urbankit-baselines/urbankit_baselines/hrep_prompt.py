@@ -33,6 +33,8 @@ class HREPPrompt(Head):
                 raise ValueError(f"{self.heads} heads do not divide the width of {self.width}")
             return self
 
+    params: Params
+
     def __init__(self, params: Params, in_dim: int, out_dim: int) -> None:
         super().__init__(params, in_dim, out_dim)
         p = params

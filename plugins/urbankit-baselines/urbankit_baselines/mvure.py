@@ -79,6 +79,8 @@ class MVURE(RegionGraphMethod):
             json_schema_extra=SOURCE,
         )
 
+    params: Params
+
     def __init__(self, params: Params, inputs: MethodInputs) -> None:
         super().__init__(params, inputs)
         p = params

@@ -65,6 +65,8 @@ class PGSimCLR(Method):
         )
         fusion: Use = uses("fusion", "concat", "How both embeddings of a region are joined.")
 
+    params: Params
+
     def __init__(self, params: Params, inputs: MethodInputs) -> None:
         super().__init__(params, inputs)
         require({"tiles": params.tiles}, inputs.modalities, "modality")

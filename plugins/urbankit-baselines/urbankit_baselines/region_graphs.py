@@ -52,6 +52,8 @@ class RegionGraphMethod(Method):
             " regions); HREP takes about ten of them, MVURE, whose heads each have one a view, about fifty.",
         )
 
+    params: Params
+
     def __init__(self, params: Params, inputs: MethodInputs) -> None:
         super().__init__(params, inputs)
         self._refuse_what_cannot_be_trained()

@@ -81,6 +81,8 @@ class ReMVC(Method):
             json_schema_extra={"source": "false in the authors' configuration"},
         )
 
+    params: Params
+
     def __init__(self, params: Params, inputs: MethodInputs) -> None:
         super().__init__(params, inputs)
         counts = _need(inputs)

@@ -94,6 +94,8 @@ class UrbanVLP(Method):
             "one pretrained CLIP checkpoint, with `dim` the width of its projections. Default: all captions.",
         )
 
+    params: Params
+
     def __init__(self, params: Params, inputs: MethodInputs) -> None:
         super().__init__(params, inputs)
         p = params

@@ -35,6 +35,8 @@ class ViTFeatures(Method):
             json_schema_extra={"source": "UrbanMMCL 4.2.1: satellite and street-view images"},
         )
 
+    params: Params
+
     def __init__(self, params: Params, inputs: MethodInputs) -> None:
         super().__init__(params, inputs)
         require(_named(params.features or []), inputs.modalities, "modality")

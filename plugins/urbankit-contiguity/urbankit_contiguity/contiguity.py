@@ -56,6 +56,8 @@ class Contiguity(View):
 
     params: Params
 
+    params: Params
+
     def build(self, city: City) -> ViewGraph:
         polygons = city.regions.geometry
         adjacency = self._borders(polygons)

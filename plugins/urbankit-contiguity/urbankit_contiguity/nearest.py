@@ -37,6 +37,8 @@ class Nearest(View):
 
     params: Params
 
+    params: Params
+
     def build(self, city: City) -> ViewGraph:
         order = place_order(city)
         adjacency = self._directed(np.asarray(city.xy, dtype=np.float64)[order] / 1000)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from urbankit.city.city import City
-from urbankit.registry.component import Component
+from urbankit.registry.component import Component, P
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Caption:
     tokens: int | None = None
 
 
-class Captioner(Component, ABC):
+class Captioner(Component[P], ABC):
     """Writes captions, the same ones every time.
 
     `caption` is all that a captioner must have. Nothing heavy belongs into `__init__`: it runs before the settings are
@@ -60,7 +60,7 @@ class Captioner(Component, ABC):
     batch_size: int = 256
     """Images or regions in one call of `caption`."""
 
-    def __init__(self, params: Component.Params, city: City) -> None:
+    def __init__(self, params: P, city: City) -> None:
         self.params, self.city = params, city
 
     def prompt(self, modality: str) -> str | None:

@@ -42,6 +42,8 @@ class Template(Captioner):
             "by rank; columns of all tables compete.",
         )
 
+    params: Params
+
     def __init__(self, params: Params, city: City) -> None:
         super().__init__(params, city)
         self._names, self._values = _columns(city, params.tables)

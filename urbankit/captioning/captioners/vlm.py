@@ -93,6 +93,8 @@ class VLM(Captioner):
                 raise ValueError("must contain {prompt}, where the prompt goes")
             return form
 
+    params: Params
+
     def __init__(self, params: Params, city: City) -> None:
         super().__init__(params, city)
         self.device = pick_device(params.device)

@@ -127,6 +127,8 @@ class UrbanMMCL(Method):
             4, ge=1, description="Subgraphs a region that an embedding averages over; training draws one a step."
         )
 
+    params: Params
+
     def __init__(self, params: Params, inputs: MethodInputs) -> None:
         super().__init__(params, inputs)
         p = params

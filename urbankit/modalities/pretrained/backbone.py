@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from torch import nn
@@ -68,7 +68,8 @@ class TransformerParams(CheckpointParams):
 class CheckpointEncoder(ModalityEncoder):
     """An encoder whose backbone may begin from published weights."""
 
-    Params = CheckpointParams
+    Params: ClassVar[type[Any]] = CheckpointParams
+    params: CheckpointParams
     training_only = (*ModalityEncoder.training_only, "pretrained", "revision", "last_n", "lora")
     _weights: Path | None = None
     """The folder or file that `pretrained` was read from; set in `__init__`."""
@@ -88,6 +89,7 @@ class TransformerEncoder(CheckpointEncoder):
     """An encoder with a transformer of the library transformers, its `model`."""
 
     Params = TransformerParams
+    params: TransformerParams
     model: nn.Module
 
     def computed_by(self) -> dict[str, Any]:

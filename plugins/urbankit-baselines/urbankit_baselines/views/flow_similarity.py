@@ -24,6 +24,8 @@ class FlowSimilarity(FlowView):
             description="`out` compares where flows from the regions go, `in` where flows to the regions come from."
         )
 
+    params: Params
+
     def of_flows(self, flows: scipy.sparse.csr_array) -> ViewGraph:
         rows = scipy.sparse.csr_array(flows if self.params.direction == "out" else flows.T)
         return ViewGraph(cosine_similarity(rows, self.params.kept(rows.shape[0])), np.asarray(rows.sum(axis=1) > 0))

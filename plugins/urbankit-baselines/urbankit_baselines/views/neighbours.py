@@ -21,6 +21,8 @@ class Neighbours(View):
     class Params(component.Params):
         gap_m: float = Field(0.0, ge=0, description="Regions no further apart than this, in metres, count as touching.")
 
+    params: Params
+
     def build(self, city: City) -> ViewGraph:
         polygons = city.regions.geometry
         i, j = polygons.sindex.query(polygons, predicate="dwithin", distance=self.params.gap_m)
