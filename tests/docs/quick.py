@@ -1,6 +1,6 @@
-"""`urbankit` for the commands of the docs: the same, but small enough for a test.
+"""The command `urbankit`, made fast enough to test the commands of the docs.
 
-Runs take one epoch on 36 regions; suites, and what reads real cities, are checked by `--dry-run`.
+Runs take one epoch on 36 regions. Suites and runs on real cities only run with `--dry-run`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The pages of the docs and the README, done as they say: commands, scripts, and what YAML they show."""
+"""The commands, scripts and YAML of the README and the docs are run."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from urbankit.city.spec import CitySpec
 
 ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md")))]
-# Pages whose blocks a test of their own runs, and pages that are written from the code.
-ELSEWHERE = {"docs/plugins.md", "docs/api.md", "docs/components.md"}
-# What `.ci/run` does from the README: installing, and these tests.
+# The blocks of this page are run by a test of the plugins.
+ELSEWHERE = {"docs/plugins.md"}
+# `.ci/run` installs the package and runs the tests.
 BY_CI = ("python -m venv", "pytest")
 # Suites with rows of the package urbankit-baselines.
 NEED_BASELINES = ("paper-tables", "real-cities")
-# Finished runs that a page speaks of and does not make itself.
+# Finished runs that the commands of a page need.
 RUNS = {
     ("README.md", "bash"): ["runs/a", "runs/b", "runs/urbanmmcl"],
     ("docs/bench.md", "bash"): ["runs/no-text", "runs/urbanmmcl"],
@@ -76,7 +76,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def workplace(finished: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where a reader would be: a checkout's recipes, and files of her own under the names of the docs."""
+    """The folder that a reader works in: the recipes of a checkout, and files with the names that the docs use."""
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
     shutil.copytree(finished / "sources", tmp_path / "sources")
     shutil.copytree(finished / "sources", tmp_path, dirs_exist_ok=True)
@@ -104,11 +104,9 @@ def add_runs(page: str, language: str, workplace: Path, finished: Path) -> None:
 
 
 @pytest.mark.parametrize("page", pages_with("bash"))
-def test_commands_do_what_the_page_says(
-    page: str, workplace: Path, finished: Path, environment: dict[str, str]
-) -> None:
+def test_commands_of_a_page_succeed(page: str, workplace: Path, finished: Path, environment: dict[str, str]) -> None:
     add_runs(page, "bash", workplace, finished)
-    if page == "docs/index.md":  # which makes them itself
+    if page == "docs/index.md":  # the page makes this folder
         shutil.rmtree(workplace / "sources")
     lines = [line for text in blocks(page, "bash") for line in text.splitlines() if not line.startswith(BY_CI)]
     if not (workplace / "DATA").exists():
@@ -121,7 +119,7 @@ def test_commands_do_what_the_page_says(
 
 
 @pytest.mark.parametrize("page", pages_with("python"))
-def test_scripts_run(page: str, workplace: Path, finished: Path, environment: dict[str, str]) -> None:
+def test_scripts_of_a_page_succeed(page: str, workplace: Path, finished: Path, environment: dict[str, str]) -> None:
     add_runs(page, "python", workplace, finished)
     for text in blocks(page, "python"):
         script = workplace / "script.py"
@@ -132,7 +130,7 @@ def test_scripts_run(page: str, workplace: Path, finished: Path, environment: di
 
 
 @pytest.mark.parametrize("page", pages_with("yaml"))
-def test_yaml_is_a_recipe_a_suite_or_a_city(page: str, tmp_path: Path) -> None:
+def test_yaml_of_a_page_is_valid(page: str, tmp_path: Path) -> None:
     for text in blocks(page, "yaml"):
         shown = yaml.safe_load(text)
         if "runs" in shown:

@@ -1,34 +1,76 @@
-"""The site of the docs builds without a warning, and its generated pages say what the code says."""
+"""The site of the docs: it builds without a warning and holds the public names, the components and the results."""
 
 from __future__ import annotations
 
-import importlib.util
+import csv
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import urbankit
+from urbankit import bench, registry, testing
+
 ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "docs" / "results"
 
 
-def generated() -> dict[str, str]:
-    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.pages()
-
-
-@pytest.mark.parametrize("name", ["components.md", "api.md"])
-def test_pages_from_the_code_are_up_to_date(name: str) -> None:
-    written = (ROOT / "docs" / name).read_text(encoding="utf-8")
-    assert written == generated()[name], f"docs/{name} is out of date: python docs/generate.py"
-
-
-def test_it_builds_without_a_warning(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("docs") / "site"
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0 and "WARNING" not in done.stderr, done.stderr
-    assert (tmp_path / "site" / "plugins" / "index.html").is_file()
+    return folder
+
+
+def page(site: Path, name: str) -> str:
+    return (site / name / "index.html").read_text(encoding="utf-8")
+
+
+def test_api_page_lists_every_public_name(site: Path) -> None:
+    text = page(site, "api")
+    public = [f"urbankit.{name}" for name in urbankit.__all__ if not name.startswith("_")]
+    public += [f"urbankit.bench.{name}" for name in bench.__all__]
+    public += [f"urbankit.testing.{name}" for name in testing.__all__]
+    missing = [name for name in public if f'id="{name}"' not in text]
+    assert not missing
+
+
+def test_api_page_shows_inherited_members_of_city_and_run(site: Path) -> None:
+    text = page(site, "api")
+    assert 'id="urbankit.City.coverage"' in text and 'id="urbankit.Run.table"' in text
+
+
+def test_components_page_lists_every_builtin_component(site: Path) -> None:
+    text = page(site, "components")
+    builtin = [entry for entry in registry.entries() if entry.distribution == "urbankit"]
+    assert builtin
+    missing = [entry.name for entry in builtin if f'id="{entry.kind}-{entry.name}"' not in text]
+    assert not missing
+
+
+@pytest.mark.parametrize("name", ["results", "transfer"])
+def test_results_are_rendered_as_tables(name: str, site: Path) -> None:
+    links = re.findall(r"^\[Table: .*\]\((results/.*\.csv)\)$", (ROOT / f"docs/{name}.md").read_text(), re.MULTILINE)
+    text = page(site, name)
+    assert links and "[Table:" not in text
+    for link in links:
+        first = next(csv.DictReader((ROOT / "docs" / link).open(encoding="utf-8")))
+        assert first["mean"] in text and f'href="../{link}"' in text
+
+
+def test_every_result_file_is_on_a_page() -> None:
+    text = (ROOT / "docs/results.md").read_text() + (ROOT / "docs/transfer.md").read_text()
+    assert {f"results/{path.name}" for path in RESULTS.iterdir()} == set(re.findall(r"results/[\w-]+\.csv", text))
+
+
+def test_readme_shows_the_results_of_new_york() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for record in csv.DictReader((RESULTS / "new-york.csv").open(encoding="utf-8")):
+        row = re.search(rf"^\| {record['task']} .*\| {record['split']} \|.*$", readme, re.MULTILINE)
+        assert row and f"{record['mean']} ± {record['std']}" in row[0] and record["floor_raw_forest"] in row[0]

@@ -1,0 +1,135 @@
+"""The hooks of `mkdocs build`: they write the component and API pages, and the tables of `results/*.csv`.
+
+A page holds a table as a line of its own, `[Table: title](results/name.csv)`, which GitHub shows as a link to the data.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+import urbankit
+from urbankit import bench, registry, testing
+from urbankit.recipe.describe import describe
+from urbankit.registry.kinds import BASES, KINDS
+
+DOCS = Path(__file__).parent
+TABLE = re.compile(r"^\[Table: (?P<title>[^\]]+)\]\((?P<file>results/[\w-]+\.csv)\)$", flags=re.MULTILINE)
+DISTRIBUTION = "urbankit"
+NO_PARAMETERS = ["", "This component has no parameters."]
+DOCSTRING_ONLY = ("members: false", "show_root_heading: false", "show_root_toc_entry: false", "show_bases: false")
+SECTIONS = {
+    "What most users call": [f"urbankit.{name}" for name in urbankit.__all__ if not name.startswith("_")],
+    "Suites of runs": [f"urbankit.bench.{name}" for name in bench.__all__],
+    "The component registry": [f"urbankit.registry.{name}" for name in registry.__all__],
+    "Base classes of components": sorted(BASES.values()),
+    "Conformance checks for plugin authors": [f"urbankit.testing.{name}" for name in testing.__all__],
+}
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the generated pages to the site."""
+    for name, text in {"components.md": components_page(), "api.md": api_page()}.items():
+        files.append(File.generated(config, name, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Replace each link to a table of results by the table."""
+    return TABLE.sub(lambda match: table(match["title"], match["file"]), markdown)
+
+
+def components_page() -> str:
+    """List the built-in components by kind, with docstring and parameters."""
+    lines = [
+        "# Components",
+        "",
+        "The components of urbankit itself, by kind. A recipe names a component and sets its parameters. On the command"
+        " line, `urbankit list-components` also lists the components of plugins, and `urbankit show KIND NAME` prints the"
+        " parameters of one component.",
+    ]
+    for kind in KINDS:
+        entries = [entry for entry in registry.entries(kind) if entry.distribution == DISTRIBUTION]
+        lines += ["", f"## {kind}", "", "| name | what it is |", "|---|---|"]
+        lines += [f"| [`{e.name}`](#{kind}-{e.name}) | {_cell(e.description)} |" for e in entries]
+        for entry in entries:
+            lines += ["", f"### {kind} {entry.name}", "", *_directive(entry.target.replace(":", "."), *DOCSTRING_ONLY)]
+            lines += _parameters(registry.get(kind, entry.name).Params)
+    return "\n".join(lines) + "\n"
+
+
+def api_page() -> str:
+    """List the public classes and functions by what they are for."""
+    lines = ["# API reference", "", "The public classes and functions, from their docstrings."]
+    for title, names in SECTIONS.items():
+        lines += ["", f"## {title}", ""]
+        for name in names:
+            # City and Run are subclasses of the classes that hold most of their members.
+            lines += _directive(name, "inherited_members: true" if name.count(".") == 1 else "members: true")
+    return "\n".join(lines) + "\n"
+
+
+def table(title: str, file: str) -> str:
+    """Render a table of `results/` as Markdown, with a link to its data."""
+    with (DOCS / file).open(encoding="utf-8", newline="") as stream:
+        records = list(csv.DictReader(stream))
+    rows = list(_with_floors(records) if "best_floor" in records[0] else _by_row(records))
+    lines = [" | ".join(row) for row in [rows[0], ["---", *["---:"] * (len(rows[0]) - 1)], *rows[1:]]]
+    return "\n".join([f"*{title} ([data]({file}))*", "", *(f"| {line} |" for line in lines)])
+
+
+def _with_floors(records: list[dict[str, str]]) -> Iterator[list[str]]:
+    """One method beside its floors; a score above every floor is bold."""
+    floors = [name for name in records[0] if name.startswith("floor_")]
+    names = [name.removeprefix("floor_").replace("_", "-") for name in floors]
+    yield ["task", "split", "UrbanMMCL", "best floor", "seeds above it", *names]
+    for record in records:
+        above = all(float(record["mean"]) > float(record[name]) for name in floors)
+        score = f"{record['mean']} ± {record['std']}"
+        best = [record["best_floor"], f"{record['seeds_above_best_floor']} of {record['seeds']}"]
+        task = f"{record['task']} ({record['metric']})"
+        yield [task, record["split"], f"**{score}**" if above else score, *best, *(record[name] for name in floors)]
+
+
+def _by_row(records: list[dict[str, str]]) -> Iterator[list[str]]:
+    """One row a method, one column a split and task."""
+    columns = list(dict.fromkeys((record["split"], record["task"]) for record in records))
+    rows: dict[str, dict[tuple[str, str], str]] = {}
+    for record in records:
+        rows.setdefault(record["row"], {})[record["split"], record["task"]] = _score(record)
+    yield ["", *(f"{split} {task}".strip() for split, task in columns)]
+    for name, scores in rows.items():
+        yield [f"*{name}*" if name.startswith("floor: ") else name, *(scores.get(column, "") for column in columns)]
+
+
+def _score(record: dict[str, str]) -> str:
+    """Mean ± standard deviation: the best in bold, the second underlined, † where UrbanMMCL is significantly better."""
+    score = record["mean"] + (f" ± {record['std']}" if record["std"] else "")
+    score = {"1": f"**{score}**", "2": f"<u>{score}</u>"}.get(record["rank"], score)
+    return score + ("†" if record["significant"] else "") + (f" ({record['note']})" if record["note"] else "")
+
+
+def _directive(name: str, *options: str) -> list[str]:
+    """The lines that make mkdocstrings write the docstring of a public name."""
+    return [f"::: {name}", "    options:", *(f"      {option}" for option in options), ""]
+
+
+def _parameters(params: type[urbankit.Params]) -> list[str]:
+    parameters = describe(params)
+    if not parameters:
+        return NO_PARAMETERS
+    lines = ["", "| parameter | type | default | bounds | meaning | source |", "|---|---|---|---|---|---|"]
+    for p in parameters:
+        cells = [f"`{p['name']}`", p["type"], f"`{p['default']}`", p["bounds"], p["description"], p["source"]]
+        lines.append("| " + " | ".join(_cell(str(cell or "")) for cell in cells) + " |")
+    return lines
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|").replace("``", "")
