@@ -50,9 +50,9 @@ def components_page() -> str:
     lines = [
         "# Components",
         "",
-        "The components of urbankit itself, by kind. A recipe names a component and sets its parameters. On the command"
-        " line, `urbankit list-components` also lists the components of plugins, and `urbankit show KIND NAME` prints the"
-        " parameters of one component.",
+        "The components of urbankit itself, by kind. A recipe names a component and sets its parameters.",
+        "`urbankit list-components` also lists the components of plugins. `urbankit show KIND NAME` prints the",
+        "parameters of one component.",
     ]
     for kind in KINDS:
         entries = [entry for entry in registry.entries(kind) if entry.distribution == DISTRIBUTION]
