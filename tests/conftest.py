@@ -1,12 +1,21 @@
 """Fixtures that many tests share."""
 
+import importlib
 import os
 import shutil
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from helpers import toys
+from helpers.toys import RECIPE
 
-from urbankit import Recipe, Run, run
+from urbankit import Recipe, Run, registry, run
+from urbankit.registry import discovery as plugin
 from urbankit.testing.fixtures import demo_city as tiny_city
 from urbankit.testing.fixtures import private_cache
 from urbankit.testing.fixtures import real_data as shared_data
@@ -37,3 +46,148 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def copied_run(finished_run: Run, tmp_path: Path) -> Path:
     """The folder of a copy of it, to be spoilt."""
     return Path(shutil.copytree(finished_run.path, tmp_path / "run"))
+
+
+@pytest.fixture
+def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[str, str]]:
+    """Runs the command line in this process, checks its exit status and gives standard output and error."""
+    from urbankit.cli.main import main
+
+    def run(*args: object, status: int = 0) -> tuple[str, str]:
+        monkeypatch.setattr(sys, "argv", ["urbankit", *map(str, args)])
+        with pytest.raises(SystemExit) as exited:
+            main()
+        out, err = capfd.readouterr()
+        assert (exited.value.code or 0) == status, (out, err)
+        assert "Traceback" not in err
+        return out, err
+
+    return run
+
+
+@pytest.fixture
+def tiny_recipe(tiny_city, recipe_on) -> dict[str, Any]:
+    """The keys of a recipe on the tiny city: every modality and view, a few epochs, two folds."""
+    return recipe_on(tiny_city)
+
+
+@pytest.fixture(scope="session")
+def recipe_on() -> Callable[..., dict[str, Any]]:
+    """The keys of such a recipe on any city."""
+    return _recipe_on
+
+
+def _recipe_on(city) -> dict[str, Any]:
+    vit = {"name": "vit", "patch_size": 16, "hidden_size": 16, "layers": 1, "heads": 2}
+    return {
+        "name": "tiny",
+        "city": {"prepared": str(city.path)},
+        "modalities": {
+            "rsi": {**vit, "augment": "overhead"},
+            "svi": {**vit, "augment": "street"},
+            "text": {"name": "text", "hidden_size": 16, "layers": 1, "heads": 2, "vocabulary": 300},
+            "location": {"name": "geoclip", "features": 8, "hidden": 16, "layers": 1, "width": 16},
+        },
+        "views": {"poi": {"name": "poi"}, "mobility": {"name": "mobility"}, "distance": {"name": "distance"}},
+        "method": {
+            "name": "urbanmmcl",
+            "dim": 16,
+            "graph_encoder": {"name": "vgae", "latent": 8},
+            "subgraph_encoder": {"name": "gcn", "hidden": [16], "out": 8},
+        },
+        "tasks": {"co": {}, "pm25": {}, "population_density": {"transform": "log"}, "land_use": {}},
+        "pretrain": {"epochs": 3, "batch_size": 32, "patience": 2},
+        "finetune": {"epochs": 3, "patience": 2, "update": ["projections", "graph_encoder"]},
+        "evaluation": {"seeds": [0], "min_class_size": 1},
+        "report": {"figures": False},
+    }
+
+
+@pytest.fixture(scope="session")
+def cheap_recipe(tiny_city) -> dict[str, Any]:
+    """The keys of a recipe on the tiny city: one modality, one view, three splits, two floors."""
+    return {
+        "city": {"prepared": str(tiny_city.path)},
+        "modalities": {"coordinates": {"name": "coordinates"}},
+        "views": {"distance": {"name": "distance"}},
+        "method": {
+            "name": "urbanmmcl",
+            "dim": 8,
+            "alignments": [],
+            "graph_encoder": {"name": "vgae", "latent": 8},
+            "subgraph_encoder": {"name": "gcn", "hidden": [8], "out": 8},
+        },
+        "tasks": {"co": {}, "land_use": {}},
+        "pretrain": {"epochs": 2, "batch_size": 32},
+        "finetune": {"epochs": 3, "update": []},
+        "evaluation": {"splits": ["random"], "seeds": [0, 1, 2], "min_class_size": 1, "floors": ["mean", "location"]},
+        "report": {"figures": False},
+    }
+
+
+@pytest.fixture
+def suite_file(tmp_path: Path, cheap_recipe: dict[str, Any]) -> Callable[..., Path]:
+    """Writes a suite beside the recipe `cheap.yaml`, from text or keys."""
+
+    def write(suite: str | dict[str, Any], name: str = "suite.yaml") -> Path:
+        (tmp_path / "cheap.yaml").write_text(yaml.safe_dump(cheap_recipe))
+        path = tmp_path / name
+        path.write_text(suite if isinstance(suite, str) else yaml.safe_dump(suite, allow_unicode=True, sort_keys=False))
+        return path
+
+    return write
+
+
+OURS = ("urbankit-baselines", "urbankit-contiguity", "urbankit-raster")
+
+
+@pytest.fixture
+def fresh_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A registry without the packages of plugins/, which may be installed beside urbankit."""
+    discover = plugin.discover
+    monkeypatch.setattr(plugin, "discover", lambda: [one for one in discover() if one.distribution not in OURS])
+    registry.reload()
+    yield
+    registry.reload()
+
+
+@pytest.fixture
+def toy(fresh_registry: None) -> None:
+    registry.add_plugin(toys.Plugin, "toys")
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path, toy: None) -> Callable[..., Path]:
+    """Writes a recipe of toy components; `extra` text is appended, `name` is the file's."""
+
+    def write(extra: str = "", name: str = "toy.yaml", base: str = RECIPE) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(base + textwrap.dedent(extra))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def install(fresh_registry: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Path]]:
+    """Installs a distribution of one module into a folder on the path, as pip would leave it."""
+    site = tmp_path / "site-packages"
+    site.mkdir()
+    monkeypatch.syspath_prepend(str(site))
+    installed = []
+
+    def put(distribution: str, module: str, code: str, version: str = "1.0") -> Path:
+        (site / f"{module}.py").write_text(textwrap.dedent(code))
+        info = site / f"{distribution.replace('-', '_')}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+        (info / "entry_points.txt").write_text(f"[urbankit]\n{module} = {module}\n")
+        installed.append(module)
+        importlib.invalidate_caches()
+        registry.reload()
+        return site
+
+    yield put
+    for module in installed:
+        sys.modules.pop(module, None)

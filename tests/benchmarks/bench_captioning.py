@@ -112,8 +112,8 @@ def pictures(folder: Path, number: int) -> City:
 
 
 def random_blip2(folder: Path, width: int) -> Path:
-    sys.path.insert(0, str(Path(__file__).parents[1] / "captions"))
-    from tiny_vlm import write_blip2
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from helpers.tiny_vlm import write_blip2
 
     return write_blip2(folder, width=width, layers=4, side=224, ends=False)
 

@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 import shapely
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "report"))
-from browser import Browser, chromium
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from helpers.browser import Browser, chromium
 
 from urbankit.city.report import PrepareReport
 from urbankit.evaluation.splits import make_split

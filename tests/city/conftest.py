@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from helpers.small_city import CRS, EAST, IDS, NORTH, Sources, centre
 from PIL import Image
 from rasterio.transform import from_origin
-from small_city import CRS, EAST, IDS, NORTH, Sources, centre
 
 
 @pytest.fixture

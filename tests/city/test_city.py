@@ -7,7 +7,7 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 import pytest
-from small_city import CRS, IDS, Sources, squares
+from helpers.small_city import CRS, IDS, Sources, squares
 
 from urbankit.city.city import City
 from urbankit.utils.errors import UserError

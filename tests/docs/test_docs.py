@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from quick import QUICK
+from helpers.quick import QUICK
 
 from urbankit import Recipe, registry
 from urbankit.bench.suite import load_plan
@@ -93,7 +93,7 @@ def workplace(finished: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathF
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of a shell in which `urbankit` is the quick one."""
     tools = tmp_path_factory.mktemp("bin")
-    (tools / "urbankit").write_text(f'#!/bin/sh\nexec "{sys.executable}" "{ROOT / "tests/docs/quick.py"}" "$@"\n')
+    (tools / "urbankit").write_text(f'#!/bin/sh\nexec "{sys.executable}" "{ROOT / "tests/helpers/quick.py"}" "$@"\n')
     (tools / "urbankit").chmod(0o755)
     return os.environ | {"PATH": os.pathsep.join([str(tools), os.environ["PATH"]]), "MPLBACKEND": "Agg"}
 

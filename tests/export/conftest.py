@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import geopandas as gpd
 import numpy as np
 import pytest
-from small_run import predicted, squares
+from helpers.small_run import predicted, squares
 
 from urbankit.recipe import Recipe
 from urbankit.runs.folder import Run

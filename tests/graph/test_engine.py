@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from graphs import features, random_adjacency, random_graph
+from helpers.graphs import features, random_adjacency, random_graph
 
 from urbankit.graph import engine, torch_engine
 from urbankit.graph.gcn import GCN

@@ -2,7 +2,7 @@ import networkx
 import numpy as np
 import pytest
 import torch
-from graphs import features, random_adjacency, random_graph
+from helpers.graphs import features, random_adjacency, random_graph
 from torch.nn import functional as F
 
 from urbankit.graph.gcn import GCN

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
-from graphs import random_adjacency
+from helpers.graphs import random_adjacency
 
 from urbankit.graph.graph import Graph
 

@@ -4,7 +4,7 @@ import pytest
 import scipy.sparse
 import scipy.stats
 import torch
-from graphs import features, random_adjacency, random_graph
+from helpers.graphs import features, random_adjacency, random_graph
 
 from urbankit.graph.full import FullGraph
 from urbankit.graph.gcn import GCN

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
-from graphs import features, random_adjacency, random_graph
+from helpers.graphs import features, random_adjacency, random_graph
 from torch.nn import functional as F
 
 from urbankit.graph import reconstruction

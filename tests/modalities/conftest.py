@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from fake_city import FakeCity
+from helpers.fake_city import FakeCity
 
 
 @pytest.fixture

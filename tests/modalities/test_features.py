@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from fake_city import FakeCity
+from helpers.fake_city import FakeCity
 from scipy import sparse
 from sklearn.preprocessing import StandardScaler
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fake_city import FakeCity
+from helpers.fake_city import FakeCity
 from pyproj import Transformer
 from safetensors.torch import save_file
 from torch import Tensor, nn

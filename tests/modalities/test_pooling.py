@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from fake_city import FakeCity
+from helpers.fake_city import FakeCity
 from torch import Tensor
 
 from urbankit.modalities.base import EncoderParams, ModalityEncoder

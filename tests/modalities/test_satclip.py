@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fake_city import FakeCity
+from helpers.fake_city import FakeCity
 from safetensors.torch import save_file
 from scipy.special import sph_harm_y
 from torch import Tensor, nn

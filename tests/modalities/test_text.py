@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fake_city import FakeCity
+from helpers.checkpoints import TEXTS, save_tokenizer
+from helpers.fake_city import FakeCity
 from torch import Tensor
 from transformers import BertConfig, BertModel, CLIPConfig, CLIPModel, PreTrainedTokenizerFast
 
-from urbankit.modalities.pretrained.tokenizer import END, PAD, SPECIAL, START, encode_texts, train_tokenizer
+from urbankit.modalities.pretrained.tokenizer import END, PAD, START, encode_texts, train_tokenizer
 from urbankit.modalities.text import Text
 from urbankit.utils.errors import UserError
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-TEXTS = ["A dense block of towers.", "Low houses, wide road", "Water & trees along the harbour!"]
 
 
 def encode(city: FakeCity, of: str | None = None, dim: int = 8, **params: object) -> tuple[Text, dict, Tensor]:
@@ -26,15 +26,6 @@ def encode(city: FakeCity, of: str | None = None, dim: int = 8, **params: object
     batch = encoder.load(np.arange(len(encoder.observations(of))), of)
     with torch.no_grad():
         return encoder, batch, encoder(batch)
-
-
-def save_tokenizer(folder: Path, **special: str) -> PreTrainedTokenizerFast:
-    learned = train_tokenizer(TEXTS, 300)
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=learned, pad_token=SPECIAL[PAD], bos_token=SPECIAL[START], eos_token=SPECIAL[END], **special
-    )
-    tokenizer.save_pretrained(folder)
-    return tokenizer
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fake_city import FakeCity, FakeImages
+from helpers.fake_city import FakeCity, FakeImages
 from torch import Tensor
 from transformers import BertConfig, BertModel, CLIPConfig, CLIPModel, CLIPVisionModel, ViTConfig, ViTModel
 

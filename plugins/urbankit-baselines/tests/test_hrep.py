@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
-from going_on import assert_going_on_changes_nothing
 from torch import nn
 from urbankit_baselines.hrep import HREP, RelationAttention, RelationNorm, woven
 from urbankit_baselines.hrep_prompt import HREPPrompt
@@ -170,8 +169,8 @@ def test_a_width_that_the_heads_do_not_divide_is_refused():
         Recipe.load("baselines/hrep", ["method.heads=5"])
 
 
-def test_a_training_that_goes_on_ends_as_one_that_was_not_cut(tmp_path):
-    assert_going_on_changes_nothing(made, N, tmp_path)
+def test_interrupted_training_resumes_exactly(assert_resume_is_exact):
+    assert_resume_is_exact(made, N)
 
 
 def test_the_prompt_predicts_one_row_by_its_own_embedding():

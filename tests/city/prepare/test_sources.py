@@ -1,0 +1,294 @@
+"""Tables, points, captions, flows and targets: what they give, and every mistake in them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import polars as pl
+import pytest
+from helpers.small_city import CRS, EAST, IDS, NORTH, Sources, lonlat, squares
+from scipy.sparse import coo_array
+
+from urbankit.city.ids import RegionIds
+from urbankit.city.prepare.points import PointIndex
+from urbankit.city.prepare.quality import constant_runs, outliers
+from urbankit.utils.errors import UserError
+
+
+def notes(city: Any) -> str:
+    return "\n".join(f"{key}: {note}" for key, note in city.report.suspicious)
+
+
+def dropped(city: Any, key: str) -> dict[str, int]:
+    return next(source for source in city.report.sources if source.key == key).dropped
+
+
+# Ids
+
+
+@pytest.mark.parametrize("given", [[36061000100], [36061000100.0], ["36061000100"], [" 36061000100.0 "]])
+def test_an_id_is_one_id_however_it_was_kept(given: list) -> None:
+    ids, frame = RegionIds(["x", "36061000100"]), pl.DataFrame({"id": given})
+    assert frame.select(ids.index("id", frame.schema["id"]))["id"].to_list() == [1]
+
+
+def test_zeros_that_a_tool_dropped_are_restored() -> None:
+    ids, frame = RegionIds(["06037", "48201"]), pl.DataFrame({"id": ["6037", "06037", "48201", "7", None, "x"]})
+    assert frame.select(ids.index("id", frame.schema["id"]))["id"].to_list() == [0, 0, 1, -1, -1, -1]
+
+
+# Tables
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_every_table_format(sources: Sources, suffix: str) -> None:
+    frame = pl.DataFrame({"id": IDS, "value": [1.5, None, float("nan"), *range(6)]}, strict=False)
+    path = sources.folder / f"t{suffix}"
+    {".csv": frame.write_csv, ".jsonl": frame.write_ndjson, ".parquet": frame.write_parquet}[suffix](path)
+    sources.spec["tables"] = {"t": {"file": path.name, "region": "id"}}
+    values, columns = sources.prepare().table("t")
+    assert columns == ["value"]
+    np.testing.assert_array_equal(values[:, 0], [1.5, np.nan, np.nan, 0, 1, 2, 3, 4, 5])
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "is empty"),
+        (b"id,value\n", "has no rows"),
+        (b"id;value\n000;1\n", "separated by ';'"),
+        (b"id,valeu\n000,1\n", r"tables\.t\.columns\[0\]: there is no column 'value'\. Did you mean 'valeu'"),
+        (b"id,value\n000,1\n001,two\n", r"must hold numbers, but: row 2 'two'"),
+        (b"id,value\n000,1\n000,2\n", "regions with several rows: 000"),
+        (b"id,value\na,1\nb,2\n", r"no id in column 'id' matches a region; it holds a, b, the regions are 000"),
+        (b"id,value\n000,caf\xe9\n", "cannot be read|must hold numbers"),
+    ],
+)
+def test_tables_that_cannot_be_used(sources: Sources, content: bytes, says: str) -> None:
+    (sources.folder / "t.csv").write_bytes(content)
+    sources.spec["tables"] = {"t": {"file": "t.csv", "region": "id", "columns": ["value"]}}
+    with pytest.raises(UserError, match=says):
+        sources.prepare()
+    assert not sources.out.exists()
+
+
+def test_truncated_parquet_and_broken_jsonl(sources: Sources) -> None:
+    path = sources.folder / "t.parquet"
+    pl.DataFrame({"id": IDS, "value": range(9)}).write_parquet(path)
+    path.write_bytes(path.read_bytes()[:-20])
+    (sources.folder / "t.jsonl").write_text('{"id": "000", "value": 1}\n{"id": "001", "val')
+    for name in ("t.parquet", "t.jsonl"):
+        sources.spec["tables"] = {"t": {"file": name, "region": "id"}}
+        with pytest.raises(UserError, match=rf"{name}: tables\.t: cannot be read, it may be truncated"):
+            sources.prepare()
+    (sources.folder / "t.xlsx").write_bytes(b"x")
+    sources.spec["tables"] = {"t": {"file": "t.xlsx", "region": "id"}}
+    with pytest.raises(UserError, match="not a table"):
+        sources.prepare()
+
+
+def test_rows_of_unknown_regions_are_told(sources: Sources) -> None:
+    sources.csv("t.csv", id=[*IDS[:3], "x", None], value=range(5))
+    sources.spec["tables"] = {"t": {"file": "t.csv", "region": "id"}}
+    city = sources.prepare()
+    assert dropped(city, "tables.t") == {"with an id that no region has": 1, "without a region id": 1}
+    assert "ids that match no region: x" in notes(city)
+
+
+# Points
+
+
+def test_points_in_regions_as_a_loop_finds_them() -> None:
+    rng = np.random.default_rng(0)
+    lon, lat = lonlat(rng.uniform(-500, 3500, 2000), rng.uniform(-500, 3500, 2000))
+    shapes = [*squares(), squares()[4]]
+    regions = gpd.GeoDataFrame(geometry=shapes, crs=CRS)
+    index = PointIndex(regions)
+    rows, found = index.pairs(lon, lat)
+    points = gpd.points_from_xy(lon, lat, crs="EPSG:4326").to_crs(CRS)
+    expected = [(i, j) for i, point in enumerate(points) for j, shape in enumerate(shapes) if shape.covers(point)]
+    assert list(zip(rows.tolist(), found.tolist(), strict=True)) == expected
+    first = index.first(lon, lat)
+    assert 9 not in first and (first == 4).sum() == sum(j == 4 for _, j in expected)
+
+
+def test_poi_points_are_counted_by_category(sources: Sources) -> None:
+    lon, lat = lonlat([500, 510, 1500, 9999, 500, 500], [500, 510, 500, 500, 500, 500])
+    lon[5] = 999
+    sources.csv("poi.csv", lon=lon, lat=lat, kind=["shop", "park", "shop", "shop", "", "park"])
+    sources.spec["poi"] = {"points": "poi.csv", "category": "kind"}
+    city = sources.prepare()
+    counts, categories = city.poi_counts()
+    assert categories == ["park", "shop"]
+    assert counts.toarray()[:2].tolist() == [[1, 1], [0, 1]] and counts.sum() == 3
+    assert city.poi_present.sum() == 2
+    assert dropped(city, "poi") == {
+        "without a usable lon and lat": 1, "without a category": 1, "outside every region": 1,
+    }  # fmt: skip
+
+
+def test_poi_points_from_a_point_file_in_another_crs(sources: Sources) -> None:
+    places = gpd.points_from_xy([EAST + 500, EAST + 2500], [NORTH + 500, NORTH + 2500], crs=CRS)
+    gpd.GeoDataFrame({"kind": ["a", "b"]}, geometry=places).to_crs("EPSG:3857").to_file(sources.folder / "poi.gpkg")
+    sources.spec["poi"] = {"points": "poi.gpkg", "category": "kind"}
+    counts, _ = sources.prepare().poi_counts()
+    assert counts.toarray()[[0, 8]].tolist() == [[1, 0], [0, 1]]
+
+
+def test_points_with_lon_and_lat_exchanged(sources: Sources) -> None:
+    lon, lat = lonlat([500], [500])
+    sources.csv("poi.csv", lon=lat, lat=lon, kind=["a"])
+    sources.spec["poi"] = {"points": "poi.csv", "category": "kind"}
+    with pytest.raises(UserError, match="exchange the two columns"):
+        sources.prepare()
+    sources.csv("poi.csv", lon=[3.0], lat=[4.0], kind=["a"])
+    with pytest.raises(UserError, match=r"they span lon 3\.0000"):
+        sources.prepare()
+
+
+def test_poi_counts_negative_and_of_no_category(sources: Sources) -> None:
+    sources.csv("poi.csv", id=IDS, shop=[-1] + [0] * 8, park=[1] * 9)
+    sources.spec["poi"] = {"counts": "poi.csv", "region": "id"}
+    with pytest.raises(UserError, match=r"negative or infinite counts: 1, such as -1 of 'shop' in 000"):
+        sources.prepare()
+    sources.csv("poi.csv", id=IDS, shop=[0] * 9, park=[1] * 9)
+    assert "categories without a point in any region: shop" in notes(sources.prepare())
+
+
+# Captions
+
+
+def test_captions_that_are_empty_unknown_or_repeated(full: Sources) -> None:
+    full.csv("tiles.csv", id=[*IDS[:4], "x"], text=["same", "same", " ", None, "y"])
+    city = full.prepare()
+    assert city.captions("rsi")["text"].tolist() == ["same", "same"]
+    assert dropped(city, "captions.rsi") == {"with an id that no region has": 1, "without a text": 2}
+    assert "captions that repeat the text of another: 1" in notes(city)
+    full.csv("tiles.csv", id=IDS[:2], text=[None, None])
+    with pytest.raises(UserError, match=r"captions\.rsi\.text: every text"):
+        full.prepare()
+
+
+def test_captions_of_images_that_are_not_there(full: Sources) -> None:
+    (full.folder / "texts.jsonl").write_text('{"image": "other.png", "text": "a"}')
+    with pytest.raises(UserError, match=r"captions\.svi: no image in column 'image' is in a region"):
+        full.prepare()
+
+
+# Flows
+
+
+def test_flows_are_summed_as_scipy_sums_them(sources: Sources) -> None:
+    rng = np.random.default_rng(0)
+    start, end, trips = rng.integers(0, 9, 500), rng.integers(0, 9, 500), rng.integers(0, 5, 500)
+    sources.csv("f.csv", o=[IDS[i] for i in start], d=[IDS[i] for i in end], n=trips)
+    sources.spec["flows"] = {"file": "f.csv", "origin": "o", "destination": "d", "weight": "n"}
+    expected = coo_array((trips.astype(float), (start, end)), shape=(9, 9)).toarray()
+    np.testing.assert_array_equal(sources.prepare().flows().toarray(), expected)
+
+
+def test_flows_by_point_with_times(sources: Sources) -> None:
+    x, y = [500, 500, 1500, 9999], [500, 500, 500, 500]
+    lon, lat = lonlat(x, y)
+    times = ["2024-01-01 08:05:00", "2024-01-01 08:55:00", "2024-01-07 23:59:59", "2024-01-01 00:00:00"]
+    sources.csv("f.csv", olon=lon, olat=lat, dlon=lon[[2, 2, 0, 0]], dlat=lat[[2, 2, 0, 0]], when=times)
+    sources.spec["flows"] = {
+        "file": "f.csv", "origin_lon": "olon", "origin_lat": "olat", "destination_lon": "dlon",
+        "destination_lat": "dlat", "time": "when",
+    }  # fmt: skip
+    city = sources.prepare()
+    assert city.flows().toarray()[:2, :2].tolist() == [[0, 2], [1, 0]]
+    assert city.flow_times().to_numpy().tolist() == [[0, 1, 0, 8, 2], [1, 0, 6, 23, 1]]
+    assert dropped(city, "flows") == {"that start or end outside every region": 1}
+
+
+def test_flows_with_unknown_ids(sources: Sources) -> None:
+    sources.csv("f.csv", o=["000", "x", "001"], d=["001", "000", "y"], n=[1, 2, 3])
+    sources.spec["flows"] = {"file": "f.csv", "origin": "o", "destination": "d", "weight": "n"}
+    city = sources.prepare()
+    assert city.flows().sum() == 1
+    assert dropped(city, "flows") == {"from or to an id that no region has": 2}
+    assert "ids that match no region: x, y" in notes(city)
+    sources.csv("f.csv", o=["x"], d=["y"], n=[1])
+    with pytest.raises(UserError, match="matches a region; it holds x, y"):
+        sources.prepare()
+
+
+@pytest.mark.parametrize(
+    ("weights", "says"),
+    [([1, -2], "row 2 '-2'"), ([1, "many"], "row 2 'many'"), ([1, "inf"], "row 2 'inf'"), ([None, None], "no flow")],
+)
+def test_weights_that_are_no_flows(sources: Sources, weights: list, says: str) -> None:
+    sources.csv("f.csv", o=IDS[:2], d=IDS[:2], n=weights)
+    sources.spec["flows"] = {"file": "f.csv", "origin": "o", "destination": "d", "weight": "n"}
+    with pytest.raises(UserError, match=rf"flows\.weight: .*{says}"):
+        sources.prepare()
+
+
+def test_a_flow_without_weight_is_dropped_and_told(sources: Sources) -> None:
+    sources.csv("f.csv", o=IDS[:3], d=IDS[:3], n=[1, "NA", ""])
+    sources.spec["flows"] = {"file": "f.csv", "origin": "o", "destination": "d", "weight": "n"}
+    city = sources.prepare()
+    assert city.flows().sum() == 1 and dropped(city, "flows") == {"without a weight": 2}
+
+
+def test_times_that_are_no_times(sources: Sources) -> None:
+    sources.csv("f.csv", o=IDS[:2], d=IDS[:2], n=[1, 2], t=["morning", "noon"])
+    sources.spec["flows"] = {"file": "f.csv", "origin": "o", "destination": "d", "weight": "n", "time": "t"}
+    with pytest.raises(UserError, match=r"flows\.time: 't' holds no times .* 'morning', 'noon'"):
+        sources.prepare()
+
+
+# Targets
+
+
+def target(sources: Sources, values: list, **more: Any) -> Any:
+    sources.csv("t.csv", id=IDS[: len(values)], value=values)
+    sources.spec["targets"] = {"t": {"table": "t.csv", "region": "id", "column": "value", **more}}
+    return sources.prepare()
+
+
+def test_nan_is_missing_and_infinite_is_told(sources: Sources) -> None:
+    city = target(sources, [1, np.nan, np.inf, 4])
+    np.testing.assert_array_equal(city.target("t").values, [1, np.nan, np.nan, 4] + [np.nan] * 5)
+    assert "targets.t: infinite, taken as missing, in 002" in notes(city)
+
+
+@pytest.mark.parametrize("values", [[np.nan] * 9, [np.inf] * 9])
+def test_a_target_without_any_value(sources: Sources, values: list) -> None:
+    with pytest.raises(UserError, match=r"targets\.t: has no value in any region"):
+        target(sources, values)
+
+
+def test_classes(sources: Sources) -> None:
+    city = target(sources, [1, 1, 2, None, 3.0], kind="classification")
+    assert city.target("t").values.tolist() == ["1", "1", "2", None, "3", None, None, None, None]
+    assert "classes with one member, which no split can hold: '2', '3'" in notes(city)
+    with pytest.raises(UserError, match="add `kind: classification`"):
+        target(sources, ["a", "b"])
+    assert "every region is 'a'" in notes(target(sources, ["a", "a"], kind="classification"))
+
+
+def test_the_commonest_label_wins_and_ties_go_by_the_alphabet(sources: Sources) -> None:
+    x = [500] * 3 + [1500] * 4 + [2500] + [9999]
+    lon, lat = lonlat(x, [500] * 9)
+    labels = ["b", "b", "a", "d", "c", "c", "d", "z", "a"]
+    sources.csv("p.csv", lon=lon, lat=lat, use=labels)
+    sources.spec["targets"] = {"use": {"points": "p.csv", "label": "use"}}
+    city = sources.prepare()
+    assert city.target("use").values.tolist() == ["b", "c", "z"] + [None] * 6
+    assert "regions with a tie of labels, decided for the alphabet's first: 1" in notes(city)
+
+
+def test_constant_runs_and_outliers() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.lognormal(size=1000)
+    assert constant_runs(values) == [] and outliers(values) is None
+    values[:50], values[50:90] = 10000.0, 0.0
+    assert constant_runs(values) == [(10000.0, 50), (0.0, 40)]
+    values[:90] = 1.0
+    values[[7, 300]] = 5e4, 9e4
+    who, rest = outliers(values)
+    assert who.tolist() == [300, 7] and rest == np.sort(values)[-3]

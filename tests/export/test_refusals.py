@@ -1,0 +1,246 @@
+"""What an export says where it cannot be, and what it never does."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+from helpers.small_run import squares
+from shapely.geometry import Point
+
+from urbankit import Run, UserError
+from urbankit.export import geotiff
+from urbankit.export.export import UNFINISHED
+from urbankit.export.tables import dimension_names, distinct
+from urbankit.utils.errors import UrbankitError
+
+
+def refusal(run: Run, *args: object, **options: object) -> str:
+    with pytest.raises(UserError) as caught:
+        run.export(*args, **options)
+    return str(caught.value)
+
+
+def test_every_mistake_of_a_call_is_said(make_run) -> None:
+    run = make_run()
+    message = refusal(run, ["gpgk", "shapefile"])
+    assert "Did you mean 'gpkg'?" in message and "'shapefile'" in message
+    assert "--what: 'embedings' is not" in refusal(run, "csv", what="embedings")
+    assert "--resolution: 0 is not" in refusal(run, "geotiff", resolution=0.0)
+    assert "goes with --to geotiff" in refusal(run, "csv", resolution=10.0)
+    assert "--crs: 'EPSG:0' is not a CRS" in refusal(run, "csv", crs="EPSG:0")
+    assert "is not of maps" in refusal(run, "csv", crs="EPSG:4978"), "it is of the whole Earth, in three dimensions"
+    assert "names nothing" in refusal(run, [])
+    assert not (run.path / "export").exists()
+
+
+def test_a_file_of_someone_else_stays(make_run) -> None:
+    run = make_run()
+    target = run.path / "export" / "embeddings.csv"
+    target.parent.mkdir()
+    target.write_text("mine")
+    assert "not as an export left it" in refusal(run, ["gpkg", "csv"])
+    assert target.read_text() == "mine" and not target.with_suffix(".gpkg").exists(), "nothing is written then"
+    run.export("csv", force=True)
+    first = target.read_text()
+    assert first != "mine"
+    run.export("csv")  # its own
+    assert target.read_text() == first
+    target.write_text(first + "edited")
+    assert "not as an export left it" in refusal(run, "csv")
+
+
+def test_a_damaged_record_vouches_for_nothing(make_run) -> None:
+    run = make_run()
+    run.export("csv")
+    for text in ("{", "[]", '{"embeddings.csv": 3}'):
+        (run.path / "export" / "exports.json").write_text(text)
+        assert "not as an export left it" in refusal(run, "csv")
+
+
+def test_a_run_folder_is_never_exported_into(make_run) -> None:
+    run = make_run()
+    before = (run.path / "embeddings.parquet").read_bytes()
+    assert "is a run folder" in refusal(run, "geoparquet", out=run.path, force=True)
+    assert (run.path / "embeddings.parquet").read_bytes() == before
+
+
+def test_out_that_is_a_file(make_run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "is a file, not a folder" in refusal(make_run(), "csv", out=tmp_path / "file")
+
+
+def test_a_run_that_failed_gives_what_it_has(make_run) -> None:
+    run = make_run(tasks=(), status="failed")
+    assert [one.path.name for one in run.export("csv")] == ["embeddings.csv"]
+    assert "has not written predictions.parquet (its status: failed)" in refusal(run, "csv", what="predictions")
+    (run.path / "embeddings.parquet").unlink()
+    assert "has not written embeddings.parquet" in refusal(Run.open(run.path), "csv")
+
+
+def test_a_run_without_a_task(make_run) -> None:
+    run = make_run(tasks=())
+    pd.DataFrame(columns=["region_id", "task"]).to_parquet(run.path / "predictions.parquet")
+    assert "no task that predicts" in refusal(run, "csv", what="predictions")
+    assert len(run.export("csv")) == 1
+
+
+def test_a_run_of_another_version(make_run) -> None:
+    run = make_run()
+    table = pd.read_parquet(run.path / "predictions.parquet").rename(columns={"prediction": "predicted"})
+    table.to_parquet(run.path / "predictions.parquet")
+    run = Run.open(run.path)
+    message = refusal(run, "csv")
+    assert "lacks prediction" in message and "0.1.0" in message
+    assert len(run.export("csv", what="embeddings")) == 1
+    gpd.GeoDataFrame(geometry=[Point(0, 0)], crs="EPSG:32618").to_parquet(run.path / "embeddings.parquet")
+    assert "another version" in refusal(Run.open(run.path), "csv", what="embeddings")
+
+
+def test_a_recipe_that_this_version_cannot_read_does_not_matter(make_run) -> None:
+    run = make_run()
+    (run.path / "recipe.yaml").write_text("method: {name: no_longer_there, x: 1}\nold: true\n")
+    assert len(Run.open(run.path).export(["csv", "geotiff"])) == 4
+
+
+def test_a_damaged_table(make_run) -> None:
+    run = make_run()
+    (run.path / "embeddings.parquet").write_bytes(b"PAR1 no")
+    assert "cannot be read" in refusal(run, "csv")
+
+
+def test_a_raster_has_a_bound_and_the_way_below_it(make_run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run()
+    monkeypatch.setattr(geotiff, "MAX_BYTES", 100_000)
+    message = refusal(run, "geotiff", what="embeddings", resolution=20.0)
+    assert "5 bands of 200 × 150 cells of 20 m are 0.0 GB" in message
+    enough = float(message.rsplit("--resolution ", 1)[1].split()[0])
+    assert 20 < enough < 60
+    run.export("geotiff", what="embeddings", resolution=enough)
+
+
+def test_raster_of_one_point_needs_a_resolution(make_run) -> None:
+    regions = gpd.GeoDataFrame({"region_id": ["a"]}, geometry=[Point(583_000, 4_507_000)], crs="EPSG:32618")
+    run = make_run(regions, tasks=())
+    assert "give --resolution in metres" in refusal(run, "geotiff")
+    assert len(run.export("geotiff", resolution=10.0)) == 1
+
+
+def test_regions_without_a_crs(make_run) -> None:
+    run = make_run(squares().set_crs(None, allow_override=True))
+    assert "have no CRS" in refusal(run, "geotiff")
+    assert "have no CRS" in refusal(run, "gpkg", crs="EPSG:4326")
+    table = pd.read_csv(run.export("csv", what="embeddings")[0].path)
+    assert table["lon"].isna().all() and table["e0"].notna().all()
+
+
+def test_more_dimensions_than_a_geopackage_holds(make_run) -> None:
+    run = make_run(dim=2000, tasks=())
+    assert "2,000 columns are more than a GeoPackage holds" in refusal(run, "gpkg")
+    assert len(run.export("geoparquet")) == 1
+
+
+def test_as_many_dimensions_as_a_geopackage_holds(make_run) -> None:
+    run = make_run(dim=1997, tasks=())
+    assert gpd.read_file(run.export("gpkg")[0].path).shape == (12, 1999)
+
+
+def test_tasks_whose_names_differ_by_case(make_run) -> None:
+    run = make_run(tasks=("density", "Density"))
+    table = gpd.read_file(run.export("gpkg", what="predictions")[0].path)
+    assert {"density_truth", "Density_truth_2"} <= set(table.columns)
+
+
+def test_names_of_columns() -> None:
+    assert dimension_names(3) == ["e0", "e1", "e2"] and dimension_names(11)[-1] == "e10"
+    assert dimension_names(11)[0] == "e00" and dimension_names(0) == []
+    assert distinct(["a", "A", "a", "FID", "lon"]) == ["a", "A_2", "a_3", "FID_2", "lon_2"]
+
+
+def test_ids_that_occur_twice_are_named(make_run) -> None:
+    run = make_run(squares(["a", "b", "a", "c"]), tasks=())
+    assert "more than once: 'a'" in refusal(run, "csv")
+
+
+def test_no_file_is_left_half_written(make_run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run()
+    run.export("npy", what="embeddings")
+    before = (run.path / "export" / "embeddings.npy").read_bytes()
+
+    def fail(stream: object, *_: object, **__: object) -> None:
+        stream.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", fail)
+    with pytest.raises(Exception, match="disk is full"):
+        run.export("npy", what="embeddings")
+    assert (run.path / "export" / "embeddings.npy").read_bytes() == before
+    assert sorted(p.name for p in (run.path / "export").iterdir()) == [
+        "embeddings.json", "embeddings.npy", "exports.json",
+    ]  # fmt: skip
+
+
+def test_a_kill_leaves_an_export_that_goes_on(make_run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed between the note of a file and the file, and while files are written: no --force, and nothing is left."""
+    run = make_run()
+    run.export("csv", what="embeddings")
+    folder = run.path / "export"
+    first = (folder / "embeddings.csv").read_text()
+    plain = Path.replace
+
+    def killed(self: Path, target: Path) -> Path:
+        if self.name == "embeddings.csv":
+            raise KeyboardInterrupt
+        return plain(self, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run.export("csv", what="embeddings", crs="EPSG:4326")
+    (folder / UNFINISHED).mkdir()
+    (folder / UNFINISHED / ".embeddings-half.csv").write_text("ha")
+    assert (folder / "embeddings.csv").read_text() == first
+    run.export("csv", what="embeddings")
+    assert sorted(path.name for path in folder.iterdir()) == ["embeddings.csv", "exports.json"]
+    (folder / "embeddings.csv").write_text("mine")
+    assert "not as an export left it" in refusal(run, "csv")
+
+
+def test_an_export_that_fails_makes_no_folder(make_run) -> None:
+    run = make_run(dim=2000, tasks=())
+    assert f"{run.path / 'export' / 'embeddings.gpkg'}: 2,000 columns" in refusal(run, "gpkg")
+    assert not (run.path / "export").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "free", "full"),
+    [
+        (OSError("409600 requested and 262112 written"), 0, True),  # numpy
+        (RuntimeError("failed to execute insert : database or disk is full"), 1 << 30, True),  # SQLite, through GDAL
+        (OSError("Write failed. See previous exception for details."), 0, True),  # rasterio
+        (OSError("409600 requested and 262112 written"), 1 << 30, False),
+    ],
+)
+def test_a_full_disk_is_said_whichever_library_writes(make_run, monkeypatch, error, free: int, full: bool) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    run = make_run()
+    monkeypatch.setattr(np, "save", fail)
+    monkeypatch.setattr("urbankit.utils.files.shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+    with pytest.raises(UrbankitError, match="the disk is full" if full else "262112 written"):
+        run.export("npy", what="embeddings")
+
+
+def test_the_record_says_where_files_are_from(make_run) -> None:
+    run = make_run()
+    run.export("csv")
+    record = json.loads((run.path / "export" / "exports.json").read_text())
+    assert record["embeddings.csv"]["city"] == "small & odd" and record["embeddings.csv"]["run"] == "run"
+    shutil.rmtree(run.path / "export")

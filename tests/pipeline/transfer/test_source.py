@@ -1,0 +1,139 @@
+"""A run that takes weights over: what it leaves, how it goes on, and what its recipe may have wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.transfer_runs import completed
+
+from urbankit.city.city import City
+from urbankit.pipeline.run import run
+from urbankit.recipe.find import shipped
+from urbankit.recipe.recipe import Recipe
+from urbankit.runs.folder import Run
+from urbankit.training import checkpoint
+from urbankit.utils.errors import UserError
+from urbankit.utils.progress import Progress
+
+
+def test_the_manifest_says_where_the_weights_come_from(new, source, tiny_city, tmp_path):
+    manifest = completed(new | {"tasks": {}}, tmp_path / "run").manifest
+    there = Run.open(source).manifest
+    assert manifest["transfer"]["recipe_hash"] == there["recipe_hash"]
+    assert manifest["transfer"]["city_hash"] == tiny_city.content_hash
+    assert len(manifest["transfer"]["checkpoint"]) == 64 and "transfer" in manifest["seconds"]
+
+
+@pytest.mark.parametrize("graph", ["new", "keep"])
+def test_it_resumes_to_the_same_bits(graph, new, tmp_path):
+    new["transfer"]["graph"] = graph
+    completed(new, tmp_path / "whole")
+    cut = Path(shutil.copytree(tmp_path / "whole", tmp_path / "cut"))
+    for name in ("embeddings.parquet", "predictions.parquet", "metrics.parquet", "report.html"):
+        (cut / name).unlink()
+    (cut / "checkpoints/finetune/spatial-0.safetensors").unlink()
+    completed(new, cut, resume=True)
+    for name in ("embeddings.parquet", "predictions.parquet", "metrics.parquet"):
+        assert (cut / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
+def test_it_does_not_resume_on_another_source(new, copied, tmp_path):
+    new["transfer"]["from"], new["tasks"] = str(copied), {}
+    completed(new, tmp_path / "run")
+    best = copied / "checkpoints/best.safetensors"
+    tensors, facts = checkpoint.load(best)
+    checkpoint.save(best, {name: value.clone().zero_() for name, value in tensors.items()}, facts)
+    with pytest.raises(UserError, match="has changed since this run began"):
+        completed(new, tmp_path / "run", resume=True)
+
+
+def test_a_shipped_recipe_says_what_to_give():
+    command = [sys.executable, "-m", "urbankit", "validate", "transfer/singapore-zero-shot"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert "transfer.from: is missing" in result.stderr and "--set transfer.from=runs/NAME" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"transfer": {"from": "nowhere"}}, r"transfer\.from: there is no run in '.*nowhere'"),
+        ({"transfer": {"graph": "keep", "modalities": ["rsi"]}}, "takes all modalities over"),
+        ({"transfer": {"modalities": ["rsy"]}}, r"transfer\.modalities: .* no modality 'rsy'.*'rsi'"),
+        ({"transfer": {"graph": "keep"}, "finetune": {"update": ["all"]}}, r"finetune\.update: .*`update: \[\]`"),
+        (
+            {"transfer": {"graph": "keep"}, "evaluation": {"splits": ["folds"]}},
+            r"evaluation\.splits: `folds` fits a probe",
+        ),
+        ({"transfer": {"graph": "keep"}, "finetune": {"paradigm": "end_to_end"}}, r"finetune\.paradigm: .*no weight"),
+    ],
+)
+def test_mistakes_of_the_recipe(change, message, new):
+    for section, keys in change.items():
+        new[section] |= keys
+    with pytest.raises(UserError, match=message):
+        Recipe.load(new)
+
+
+def manifest_says(key: str, value: Any):
+    def spoil(folder: Path) -> None:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        (folder / "manifest.json").write_text(json.dumps(manifest | {key: value}))
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (
+            manifest_says("status", "running"),
+            r"transfer\.from: the run is not finished \(its status: running\).*--resume",
+        ),
+        (lambda f: (f / "checkpoints/best.safetensors").unlink(), r"transfer\.from: .*it pre-trained no weights"),
+        (lambda f: (f / "checkpoints/best.safetensors").write_bytes(b"x" * 99), r"transfer\.from: .*cannot be read"),
+        (manifest_says("city_hash", "0"), r"transfer\.from: its city, .*, has changed since"),
+        (lambda f: (f / "embeddings.parquet").write_bytes(b"x" * 99), "embeddings.parquet: cannot be read"),
+    ],
+)
+def test_a_source_that_cannot_be_used(spoil, message, keep, copied, tmp_path):
+    spoil(copied)
+    keep["transfer"]["from"] = str(copied)
+    with pytest.raises(UserError, match=message):
+        completed(keep, tmp_path / "run")
+
+
+SHIPPED = [name for name in shipped() if name.startswith("transfer/")]
+SHORT = [
+    "pretrain.epochs=1",
+    "finetune.epochs=1",
+    "evaluation={seeds: [0], floors: [mean], min_class_size: 1, splits: [random]}",
+    "report.figures=false",
+]
+
+
+def test_shipped_recipes_are_valid(source):
+    for name in SHIPPED:
+        needs_run = name.endswith(("-encoders", "-zero-shot"))
+        recipe = Recipe.load(name, [f"transfer.from={source}"] if needs_run else [])
+        assert recipe.description and (recipe.transfer is not None) == needs_run
+
+
+@pytest.mark.parametrize("name", ["new-york", "synthetic"])
+def test_shipped_recipes_run_to_the_end(name, tiny_city, other_city, tmp_path):
+    def shipped_run(recipe: str, city: City, *changes: str) -> Run:
+        loaded = Recipe.load(f"transfer/{recipe}", [f"city={{prepared: {city.path}}}", *SHORT, *changes])
+        return run(loaded, tmp_path / recipe, progress=Progress(quiet=True))
+
+    there = shipped_run(name, tiny_city).path
+    for variant in ("encoders", "zero-shot"):
+        recipe = f"{'singapore' if name == 'new-york' else 'synthetic-8'}-{variant}"
+        result = shipped_run(recipe, other_city, f"transfer.from={there}")
+        assert np.isfinite(result.metrics.query("metric in ['mae', 'accuracy']")["value"]).all()

@@ -1,0 +1,123 @@
+"""Predictions for a city without its labels: what they see, and the floors beside them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+from helpers.transfer_runs import completed, keys_on
+
+from urbankit import City
+from urbankit.evaluation.raw_features import RawFeatures
+from urbankit.evaluation.splits import make_split
+from urbankit.pipeline.transfer.floors import _shared
+from urbankit.runs.folder import Run
+
+
+def test_zero_shot_on_the_source_city_itself_is_the_source_run(source, tiny_city, recipe_on, tmp_path):
+    keys = keys_on(tiny_city, recipe_on, transfer={"from": str(source), "graph": "keep"})
+    result, there = completed(keys, tmp_path / "run"), Run.open(source)
+    one, two = (np.stack(r.embeddings["embedding"]) for r in (there, result))
+    np.testing.assert_array_equal(one, two)
+    split = result.predictions.query("split != 'all'").reset_index(drop=True)
+    assert split["prediction_class"].equals(there.predictions["prediction_class"])
+    np.testing.assert_allclose(split["prediction"], there.predictions["prediction"], rtol=1e-6)
+
+
+def test_zero_shot_sees_no_label_of_the_city(keep, other_city, tmp_path):
+    """Other labels, fewer of them: the same predictions."""
+    before = completed(keep, tmp_path / "before")
+    relabelled = Path(shutil.copytree(other_city.path, tmp_path / "relabelled"))
+    draw = np.random.default_rng(0)
+    for path in (relabelled / "targets").glob("*.parquet"):
+        table = pd.read_parquet(path)
+        table["value"] = draw.permutation(table["value"].to_numpy())
+        table.to_parquet(path)
+    after = completed(keep | {"city": {"prepared": str(relabelled)}}, tmp_path / "after")
+    assert not before.metrics["value"].equals(after.metrics["value"])
+    rows = ["region_id", "task", "split", "seed"]
+    one, two = (r.predictions.set_index(rows) for r in (before, after))
+    shared = one.index.intersection(two.index)
+    assert len(shared) > 100
+    regression = [row for row in shared if row[1] != "land_use"]
+    assert one.loc[regression, "prediction"].equals(two.loc[regression, "prediction"])
+    assert one.loc[shared, "prediction_class"].equals(two.loc[shared, "prediction_class"])
+
+
+def test_zero_shot_trains_nothing_and_scores_beside_the_floors(keep, other_city, tmp_path):
+    result = completed(keep, tmp_path / "run")
+    assert not (tmp_path / "run/checkpoints/best.safetensors").exists()
+    assert set(result.metrics["split"]) == {"random", "spatial", "all"}
+    everywhere = result.predictions.query("split == 'all' and task == 'co'")
+    assert len(everywhere) == int(np.isfinite(other_city.target("co").values).sum())
+    splits = {model: set(rows["split"]) for model, rows in result.metrics.groupby("model")}
+    assert splits == {
+        "urbanmmcl": {"random", "spatial", "all"},
+        "floor:mean": {"random", "spatial"},
+        "floor:carried-mean": {"random", "spatial", "all"},
+    }
+    assert "co, all: urbanmmcl" in str(result.table())
+
+
+def test_floors_are_carried_over_from_the_labels_that_the_heads_see(keep, tiny_city, tmp_path):
+    keep["evaluation"]["floors"] = ["mean", "location", "raw-forest"]
+    result = completed(keep | {"tasks": {"co": {"head": {"name": "gp"}}}}, tmp_path / "run")
+    there = tiny_city.target("co").values
+    train = make_split("random", tiny_city.xy, 0).of(np.isfinite(there)).train
+    floors = result.floor_predictions.query("split == 'all'").set_index("model")
+    assert set(floors.index) == {"floor:carried-mean", "floor:carried-raw-forest"}
+    np.testing.assert_allclose(floors.loc["floor:carried-mean", "prediction"], there[train].mean())
+    assert floors.loc["floor:carried-raw-forest", "prediction"].between(np.nanmin(there), np.nanmax(there)).all()
+    assert list(floors.loc["floor:carried-mean", "region_id"]) == list(
+        result.predictions.query("split == 'all'").region_id
+    )
+
+
+def test_classes_of_one_city_alone_are_noted_and_count_as_wrong(keep, other_city, tmp_path):
+    renamed = Path(shutil.copytree(other_city.path, tmp_path / "renamed"))
+    path = renamed / "targets/land_use.parquet"
+    table = pd.read_parquet(path)
+    keep["tasks"] = {"land_use": {"head": {"name": "forest"}}}
+    lost = completed(keep, tmp_path / "before").predictions.query("split == 'all'")["prediction_class"].mode()[0]
+    pd.DataFrame({"value": table["value"].replace(lost, "elsewhere")}).to_parquet(path)
+    result = completed(keep | {"city": {"prepared": str(renamed)}}, tmp_path / "run")
+    notes = " ".join(result.manifest["notes"])
+    assert (
+        f"this city lacks; predicting them counts as wrong: {lost}" in notes and "never predicted: elsewhere" in notes
+    )
+    found = result.predictions.query("task == 'land_use' and split == 'all'")
+    assert not (found["prediction_class"] == "elsewhere").any() and (found["prediction_class"] == lost).any()
+    scores = result.metrics.query("task == 'land_use' and split == 'all' and model == 'urbanmmcl'")
+    accuracy = scores.set_index("metric").loc["accuracy", "value"]
+    assert accuracy == pytest.approx((found["truth_class"] == found["prediction_class"]).mean())
+
+
+def test_permuting_the_regions_permutes_the_embeddings(keep, other_city, source, tiny_city, recipe_on, tmp_path):
+    """Without views: walks are drawn in the order of the regions."""
+    plain = keys_on(tiny_city, recipe_on, views={}, tasks={})
+    completed(plain, tmp_path / "source")
+    sources = Path(shutil.copytree(other_city.path.parent, tmp_path / "permuted"))
+    frame = gpd.read_file(sources / "regions.gpkg")
+    (sources / "regions.gpkg").unlink()
+    frame.sample(frac=1, random_state=0).to_file(sources / "regions.gpkg")
+    permuted = City.prepare(sources / "city.yaml", out=tmp_path / "prepared")
+    assert permuted.region_ids != other_city.region_ids
+    transfer = {"from": str(tmp_path / "source"), "graph": "keep"}
+    one, two = (
+        completed(keys_on(city, recipe_on, views={}, tasks={}, transfer=transfer), tmp_path / name).embeddings
+        for name, city in (("one", other_city), ("two", permuted))
+    )
+    two = two.set_index("region_id").loc[one["region_id"]]
+    np.testing.assert_allclose(np.stack(one["embedding"]), np.stack(two["embedding"]), atol=1e-4)
+
+
+def test_raw_inputs_of_carried_floors_stay_within_the_sources_range():
+    source = RawFeatures(np.array([[0.0, 1, 5], [9, 3, np.nan]]), ("x", "a", "b"))
+    own = RawFeatures(np.array([[7.0, 2, 4], [np.nan, 0, 4]]), ("b", "a", "flow in component 1"))
+    shared = _shared(source, own)
+    assert shared.names == ("b", "a")
+    np.testing.assert_array_equal(shared.values, [[5, 1], [np.nan, 3], [5, 2], [np.nan, 1]])

@@ -1,0 +1,257 @@
+"""`report.html` in headless Chromium; skipped where there is none."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.browser import Browser, chromium
+from helpers.report_runs import context_of
+
+from urbankit.report.figures import Figures
+from urbankit.report.page import write_report
+from urbankit.report.style import Drawing
+from urbankit.runs.context import RunContext
+from urbankit.utils.files import read_json, write_json
+
+pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium to drive")
+
+INERT = """</script><img src=x onerror="document.title='owned'"><svg onload=alert(1)>'"\u2028&amp;"""
+"""A name that would do something wherever it was read as markup or as a script."""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with Browser() as one:
+        yield one
+
+
+@pytest.fixture
+def page(make_run, browser: Browser) -> Iterator[Path]:
+    """The page of a run on 64 regions, open, with the map in sight; nothing may have gone wrong on it by the end."""
+    run, city = make_run()
+    png = run.path / "figures" / "map.png"
+    png.parent.mkdir()
+    png.write_bytes(b"")
+    Figures([Drawing(png, INERT)], [INERT]).save(png.parent)
+    ids = [f"r{i}" for i in range(63)] + [INERT]
+    rename(run, city, ids)
+    path = write_report(context_of(run, city)).path
+    browser.errors.clear()
+    browser.resize(1280, 900)
+    browser.dark(False)
+    browser.open(path)
+    look(browser)
+    yield path
+    assert browser.errors == []
+    assert browser.run("document.title").startswith("small on")
+
+
+def rename(run, city, ids: list[str]) -> None:
+    """Give the regions of a run and its city other ids."""
+    import pandas as pd
+
+    from urbankit.runs.writers import write_embeddings
+
+    names = dict(zip(city.region_ids, ids, strict=True))
+    city.regions["region_id"] = city.region_ids = ids
+    table = pd.read_parquet(run.path / "predictions.parquet")
+    table.assign(region_id=table["region_id"].map(names)).to_parquet(run.path / "predictions.parquet")
+    write_embeddings(run.path, city, np.random.default_rng(0).normal(size=(len(ids), 5)))
+
+
+def look(browser: Browser) -> None:
+    browser.run("document.getElementById('map').scrollIntoView({behavior: 'instant'})")
+
+
+def centre(browser: Browser, region: int) -> list[float]:
+    """Where the middle of a region is in the window."""
+    return browser.run(
+        "(() => {const {map} = page, box = map.overlay.getBoundingClientRect();"
+        f"const [x, y] = map.shapes.centres.subarray({2 * region}, {2 * region + 2});"
+        "return [box.left + map.left + map.scale * x, box.top + map.top + map.scale * y]})()"
+    )
+
+
+def text(browser: Browser, element: str) -> str:
+    return browser.run(f"document.getElementById('{element}').textContent")
+
+
+def colour(browser: Browser, region: int) -> list[int]:
+    """The colour in the middle of a region."""
+    return browser.run(
+        "(() => {const {map} = page, one = document.createElement('canvas'); map.draw();"
+        f"const [x, y] = map.shapes.centres.subarray({2 * region}, {2 * region + 2});"
+        "const pen = one.getContext('2d', {willReadFrequently: true});"
+        "pen.drawImage(map.base, -(map.left + map.scale * x) * map.ratio, -(map.top + map.scale * y) * map.ratio);"
+        "return [...pen.getImageData(0, 0, 1, 1).data]})()"
+    )
+
+
+def test_hover_shows_the_region_and_its_values(page: Path, browser: Browser) -> None:
+    browser.mouse("mouseMoved", *centre(browser, 20))
+    assert browser.until("!document.getElementById('tip').hidden")
+    assert text(browser, "tip").startswith("r20density (people/km²)measured210")
+    assert browser.until("document.getElementById('live').textContent") == "r20, measured: 210 people/km²"
+    browser.mouse("mouseMoved", *centre(browser, 63))
+    assert INERT in text(browser, "tip")
+
+
+def test_every_layer_can_be_chosen_and_is_drawn(page: Path, browser: Browser) -> None:
+    layers = browser.run("[...document.querySelectorAll('#layer option')].map((o) => o.value)")
+    assert len(layers) == 5 + 5 + 7 + 4
+    for layer in layers:
+        browser.run(f"(() => {{const s = document.getElementById('layer'); s.value = {layer!r};"
+                    "s.dispatchEvent(new Event('change'))})()")  # fmt: skip
+        assert browser.run("page.layer.id") == layer
+        assert colour(browser, 30)[3] == 255 and text(browser, "legend")
+    assert f"layer={layers[-1].replace(':', '%3A')}" in browser.run("location.hash")
+
+
+def test_colours_follow_the_values_and_stripes_mean_none(page: Path, browser: Browser) -> None:
+    assert colour(browser, 56)[0] > 200 and colour(browser, 56)[2] < 90  # the densest: viridis ends in yellow
+    assert colour(browser, 8)[0] < 80  # the least dense: it begins in dark violet
+    assert "no value 1" in text(browser, "legend")
+
+
+def test_a_click_chooses_and_shows_images_and_the_nearest_regions(page: Path, browser: Browser) -> None:
+    browser.click(*centre(browser, 10))
+    assert browser.run("page.chosen") == 10
+    panel = text(browser, "panel")
+    assert panel.startswith("r10") and "Most like it" in panel and "measured110" in panel
+    assert browser.run("document.querySelectorAll('#panel .near button').length") == 8
+    assert browser.run("[...document.querySelectorAll('#panel img')].every((i) => i.complete && i.naturalWidth > 0)")
+    assert browser.run("location.hash").startswith("#region=r10&layer=")
+    browser.run("document.querySelector('#panel .near button').click()")
+    assert browser.run("page.chosen") != 10 and browser.run("page.chosen") >= 0
+    browser.click(*centre(browser, 63))
+    assert browser.run("document.querySelector('#panel h3').textContent") == INERT
+    assert browser.run("document.querySelectorAll('#panel svg, #panel [onerror]').length") == 0
+
+
+def test_a_link_leads_to_the_same_view(page: Path, browser: Browser) -> None:
+    browser.open(page, "#region=r7&layer=residual%3Adensity%3Aspatial")
+    browser.until("document.readyState === 'complete'")
+    assert browser.run("[page.ids[page.chosen], page.layer.id]") == ["r7", "residual:density:spatial"]
+    assert browser.run("document.querySelectorAll('#panel img').length") > 0
+    browser.open(page, "#region=nobody&layer=nothing")
+    assert browser.run("[page.chosen, page.layer.id]") == [-1, "truth:density"]
+
+
+def test_the_keyboard_moves_zooms_and_chooses(page: Path, browser: Browser) -> None:
+    browser.run("document.getElementById('overlay').focus()")
+    before = browser.run("[page.map.scale, page.map.left]")
+    browser.key("+")
+    browser.key("ArrowRight")
+    after = browser.run("[page.map.scale, page.map.left]")
+    assert after[0] > before[0] and after[1] < before[1]
+    browser.key("0")
+    assert browser.run("page.map.fitted")
+    browser.key("ArrowRight", shift=True)
+    first = browser.run("page.map.marks.focus")
+    browser.key("ArrowRight", shift=True)
+    browser.key("ArrowUp", shift=True)
+    # The fixture counts from south to north, then eastwards.
+    assert browser.run("page.map.marks.focus") == first + 8 + 1
+    browser.key("Enter")
+    assert browser.run("page.chosen") == first + 9
+    browser.key("Escape")
+    assert browser.run("page.chosen") == -1
+
+
+def test_drag_wheel_and_buttons(page: Path, browser: Browser) -> None:
+    x, y = centre(browser, 27)
+    browser.mouse("mouseWheel", x, y, deltaX=0, deltaY=-100)
+    time.sleep(0.5)
+    assert browser.run("page.map.fitted")  # nobody has touched the map: the page scrolls
+    look(browser)
+    x, y = centre(browser, 27)
+    browser.click(x, y)
+    browser.mouse("mouseWheel", x, y, deltaX=0, deltaY=-300)
+    assert browser.until("!page.map.fitted")
+    assert browser.run("page.map.at(...[0, 1].map((d) => page.map.shapes.centres[54 + d] * page.map.scale"
+                       " + (d ? page.map.top : page.map.left)))") == 27  # fmt: skip
+    left = browser.run("page.map.left")
+    browser.mouse("mousePressed", x, y, button="left", clickCount=1)
+    browser.mouse("mouseMoved", x + 60, y, button="left", buttons=1)
+    browser.mouse("mouseReleased", x + 60, y, button="left", clickCount=1)
+    assert browser.run("page.map.left") == pytest.approx(left + 60) and browser.run("page.chosen") == 27
+    browser.run("document.getElementById('fit').click()")
+    assert browser.run("page.map.fitted")
+
+
+def test_the_search_finds_a_region(page: Path, browser: Browser) -> None:
+    browser.run("document.getElementById('search').focus()")
+    for character in "R4":
+        browser.key(character)
+    found = browser.run("[...document.querySelectorAll('#found li')].map((li) => li.textContent)")
+    assert found == ["r4", *(f"r4{i}" for i in range(7))]
+    browser.key("ArrowDown")
+    browser.key("Enter")
+    assert browser.run("page.ids[page.chosen]") == "r40"
+    assert browser.run("document.getElementById('found').hidden")
+
+
+def test_a_phone_has_no_sideways_scroll(page: Path, browser: Browser) -> None:
+    browser.resize(360, 740, phone=True, scale=2)
+    browser.open(page, "#region=r7")
+    for layer in ("truth:density", "residual:density:spatial", "truth:use", "cluster:8"):
+        browser.run(f"page.show({layer!r})")
+        assert browser.run("document.documentElement.scrollWidth") == 360
+    assert colour(browser, 30)[3] == 255
+
+
+def test_dark_and_light(page: Path, browser: Browser) -> None:
+    light = browser.run("getComputedStyle(document.body).backgroundColor")
+    browser.dark(True)
+    assert browser.until(f"getComputedStyle(document.body).backgroundColor !== {light!r}")
+    assert browser.run("page.map.theme.background") != "#ffffff"
+
+
+def test_it_prints_with_the_map_and_what_is_folded_up(page: Path, browser: Browser) -> None:
+    browser.dark(True)
+    browser.run(
+        "addEventListener('beforeprint', () => (window.printed = {"
+        "open: document.querySelectorAll('details:not([open])').length, theme: page.map.theme.background}))"
+    )
+    pdf = browser.pdf()
+    assert pdf.startswith(b"%PDF") and pdf.count(b"/Type /Page\n") >= 2
+    assert browser.run("printed") == {"open": 0, "theme": "#ffffff"}
+    assert browser.run("document.querySelectorAll('details[open]').length") == 0
+
+
+def test_what_is_folded_up_and_titles_are_text(page: Path, browser: Browser) -> None:
+    assert browser.run("document.querySelectorAll('figcaption')[0].textContent") == INERT
+    assert browser.run("document.querySelectorAll('main img[src=x], svg').length") == 0
+
+
+def test_two_runs_on_one_map(make_run, browser: Browser, tmp_path: Path) -> None:
+    from urbankit.report.page.builder import ReportPage
+    from urbankit.report.page.explorer import map_data, run_data
+    from urbankit.report.page.missing import Missing
+
+    run, city = make_run()
+    context = context_of(run, city)
+    runs = [run_data(context, name, Missing()) for name in ("first", "second")]
+    page = ReportPage("two", "", Missing())
+    page.add_map(lambda: map_data(context.regions, runs))
+    path = page.write(tmp_path / "two.html", city).path
+    browser.errors.clear()
+    browser.resize(1280, 900)
+    browser.open(path, "#run=second&region=r9")
+    assert browser.run("page.run.name") == "second"
+    heads = browser.run("[...document.querySelectorAll('.values thead th')].map((th) => th.textContent)")
+    assert heads == ["first", "second"] and browser.errors == []
+
+
+def test_a_page_without_a_map(make_run, browser: Browser) -> None:
+    run, _ = make_run()
+    (run.path / "embeddings.parquet").unlink()
+    write_json(run.path / "manifest.json", read_json(run.path / "manifest.json") | {"status": "failed"})
+    path = write_report(RunContext(run, None, None, [], ["There are no regions to draw."])).path
+    browser.errors.clear()
+    browser.open(path)
+    assert browser.errors == [] and browser.run("document.querySelector('.notice li').textContent")
