@@ -19,7 +19,7 @@ from sklearn.metrics import roc_auc_score
 from urbankit import Recipe, Use, registry
 from urbankit.datasets.synthetic import write_demo
 from urbankit.pipeline.run import run
-from urbankit.runs.data import build_inputs, prepare_city
+from urbankit.runs.data import method_inputs, prepare_city
 from urbankit.training import checkpoint
 
 SHARE = 0.3
@@ -57,7 +57,7 @@ def deal_anew(path: Path, key: str, rng: np.random.Generator) -> set[str]:
 def report_weights(recipe: Recipe, folder: Path, wrong: set[str]) -> None:
     """What `agreement` says of the satellite captions, all in one batch, by the encoders that the run trained."""
     city = prepare_city(recipe)
-    method = registry.create("method", recipe.method, build_inputs(recipe, city)[0])
+    method = registry.create("method", recipe.method, method_inputs(recipe, city)[0])
     method.load_state_dict(checkpoint.load(folder / "checkpoints" / "best.safetensors")[0], strict=False)
     weigh = registry.create("pair_weight", Use(name="agreement", warmup=0))
     with torch.no_grad():

@@ -14,9 +14,10 @@ import yaml
 from urbankit import testing
 from urbankit.bench.store import Store
 from urbankit.bench.suite import load_plan
+from urbankit.pipeline.resume import changed_files
 from urbankit.pipeline.run import run
 from urbankit.recipe.recipe import Recipe
-from urbankit.runs.data import changed_files, files_read
+from urbankit.runs.data import files_read
 from urbankit.utils.errors import UserError
 from urbankit.utils.progress import Progress
 
@@ -63,7 +64,9 @@ def test_a_resumed_run_needs_the_files_that_it_began_with(small, tmp_path):
     ((path, digest),) = manifest["files"]["modalities.alpha"].items()
     assert path == str(tmp_path / "table.csv") and len(digest) == 64
     write_table(tmp_path / "table.csv", first=1)
-    with pytest.raises(UserError, match=r"changed since this run began: modalities\.alpha reads .*table\.csv\. Put"):
+    with pytest.raises(
+        UserError, match=r"changed since this run started: modalities\.alpha reads .*table\.csv\. Restore"
+    ):
         again(resume=True)
     assert json.loads((tmp_path / "run" / "manifest.json").read_text()) == manifest, "what is done stays so"
     write_table(tmp_path / "table.csv")
@@ -77,7 +80,7 @@ def test_what_is_said_of_changed_files():
     now = {"modalities.a": {"x": "1", "y": "9"}, "modalities.c": {"w": "4"}}
     assert changed_files(before, now) == [
         "modalities.a reads y",
-        "modalities.b reads no more z",
+        "modalities.b no longer reads z",
         "modalities.c reads w",
     ]
     swapped = {"modalities.a": {"y": "2", "x": "1"}, "modalities.b": {"z": "3"}}

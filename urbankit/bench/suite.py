@@ -248,7 +248,7 @@ class _Recipes:
         """The resolved recipe of a row on a city; None where something is wrong with it."""
         problems = Problems()
         try:
-            return check(self._laid_over(row, city, problems), problems)
+            return check(Recipe, self._laid_over(row, city, problems), problems)
         except UserError as error:
             self._mistakes |= dict.fromkeys(error.problems)
             return None

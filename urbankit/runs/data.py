@@ -1,4 +1,4 @@
-"""What a recipe is computed from: its city, the modalities and views that the city has, labels, splits and floors."""
+"""The data of a run: its city, the modalities and views that the city has, labels, splits and floors."""
 
 from __future__ import annotations
 
@@ -24,32 +24,41 @@ from urbankit.utils.hashes import cached_hash
 from urbankit.utils.progress import Progress
 from urbankit.utils.version import __version__
 
+Splits = dict[tuple[str, int], Split]
+"""Training, validation and test regions, by split protocol and seed."""
+
 
 def prepare_city(recipe: Recipe, progress: Progress | None = None) -> City:
-    """The prepared city of a recipe: opened, or prepared first from its spec or as the synthetic city.
+    """Open the city of a recipe; a city file or the synthetic city is prepared first, where that is not done yet.
 
-    Cities that are prepared on the way are kept in the cache folder and are up to date the next time. Processes that
-    want one city at the same time take turns.
+    Prepared cities are kept in the cache folder. A file lock lets one process at a time prepare a city.
+
+    Args:
+        recipe: The recipe; its `city` names a prepared folder, a city file or the synthetic city.
+        progress: Where progress is shown; nowhere by default.
+
+    Raises:
+        UserError: If the city cannot be opened or prepared.
     """
-    wanted = recipe.city
-    if wanted.prepared is not None:
-        return City.open(wanted.prepared)
+    settings = recipe.city
+    if settings.prepared is not None:
+        return City.open(settings.prepared)
     cities = cache_folder() / "cities"
-    if wanted.demo is not None:
-        sources = cities / f"demo-{wanted.demo.regions}-{wanted.demo.seed}-{__version__}"
+    if settings.demo is not None:
+        sources = cities / f"demo-{settings.demo.regions}-{settings.demo.seed}-{__version__}"
         with file_lock(sources.with_name(f"{sources.name}.lock")):
             if not (sources / "city.yaml").exists():
-                write_demo(sources, regions=wanted.demo.regions, seed=wanted.demo.seed, progress=progress)
+                write_demo(sources, regions=settings.demo.regions, seed=settings.demo.seed, progress=progress)
             return City.open(prepare(sources / "city.yaml", out=sources / "prepared", progress=progress))
-    assert wanted.spec is not None  # a recipe names exactly one of the three
-    key = hash_json([str(wanted.spec), str(wanted.data)])[:8]
-    out = cities / f"{wanted.spec.name.split('.')[0]}-{key}"
+    assert settings.spec is not None  # a recipe names exactly one of the three
+    key = hash_json([str(settings.spec), str(settings.data)])[:8]
+    out = cities / f"{settings.spec.name.split('.')[0]}-{key}"
     with file_lock(out.with_name(f"{out.name}.lock")):
-        return City.open(prepare(wanted.spec, data=wanted.data, out=out, progress=progress))
+        return City.open(prepare(settings.spec, data=settings.data, out=out, progress=progress))
 
 
-def build_inputs(recipe: Recipe, city: City) -> tuple[MethodInputs, list[str]]:
-    """What the method sees of the city, and a note for each modality and view that the city lacks."""
+def method_inputs(recipe: Recipe, city: City) -> tuple[MethodInputs, list[str]]:
+    """The modalities and views of the recipe that the city has, and a note for each that it lacks."""
     modalities, views, notes = {}, {}, []
     for name, use in recipe.modalities.items():
         encoder = registry.get("modality_encoder", use.name)
@@ -73,34 +82,21 @@ def build_inputs(recipe: Recipe, city: City) -> tuple[MethodInputs, list[str]]:
 
 
 def files_read(recipe: Recipe, city: City, hash_of: Callable[[Path], str] = cached_hash) -> dict[str, dict[str, str]]:
-    """SHA-256 of the files beside the city that components of a recipe read, by the component's key and the path.
+    """SHA-256 of the files that components of a recipe read beside the city, by the component's key and the path.
 
-    Raises `UserError` or `OSError` where such a file is not there or cannot be read.
+    Raises `UserError` or `OSError` if such a file is missing or cannot be read.
     """
-    found = {}
+    hashes = {}
     for used in components(recipe):
         component = registry.get(used.kind, used.use.name)
         files = component.reads(component.Params(**used.use.params), city)
         if files:
-            found[used.key] = {str(file): hash_of(file) for file in files}
-    return found
-
-
-def changed_files(before: dict[str, dict[str, str]], now: dict[str, dict[str, str]]) -> list[str]:
-    """The components whose `files_read` have other contents now, each with the files that differ."""
-    changed = []
-    for key in {**before, **now}:
-        was, read = before.get(key, {}), now.get(key, {})
-        if [*was.values()] != [*read.values()]:
-            others = [path for path, digest in read.items() if digest not in was.values()]
-            gone = [path for path, digest in was.items() if digest not in read.values()]
-            said = ", ".join(others) or ("no more " + ", ".join(gone) if gone else "the same files in another order")
-            changed.append(f"{key} reads {said}")
-    return changed
+            hashes[used.key] = {str(file): hash_of(file) for file in files}
+    return hashes
 
 
 def load_tasks(recipe: Recipe, city: City) -> dict[str, TaskData]:
-    """The recipe's tasks with the city's labels. Raises one `UserError` with what is wrong with any of them."""
+    """The tasks of the recipe with the labels of the city; raises one `UserError` with the mistakes of all tasks."""
     tasks, problems = {}, Problems()
     for name, task in recipe.tasks.items():
         try:
@@ -118,14 +114,14 @@ def load_tasks(recipe: Recipe, city: City) -> dict[str, TaskData]:
     return tasks
 
 
-def make_splits(recipe: Recipe, city: City) -> dict[tuple[str, int], Split]:
-    """The splits that the recipe evaluates on, by protocol and seed; `folds` is no split and has none."""
-    asked = recipe.evaluation
+def make_splits(recipe: Recipe, city: City) -> Splits:
+    """The splits of the recipe, by protocol and seed; the protocol `folds` has none."""
+    settings = recipe.evaluation
     return {
-        (protocol, seed): make_split(protocol, city.xy, seed, fractions=asked.fractions, blocks=asked.blocks)
-        for protocol in asked.splits
+        (protocol, seed): make_split(protocol, city.xy, seed, fractions=settings.fractions, blocks=settings.blocks)
+        for protocol in settings.splits
         if protocol in PROTOCOLS
-        for seed in asked.seeds
+        for seed in settings.seeds
     }
 
 
@@ -133,15 +129,15 @@ def run_floors(
     recipe: Recipe,
     city: City,
     tasks: dict[str, TaskData],
-    splits: dict[tuple[str, int], Split],
+    splits: Splits,
     progress: Progress,
 ) -> Scored:
-    """The recipe's floors on its tasks, splits and folds; they need nothing of a run."""
-    asked = recipe.evaluation
-    if not tasks or not asked.floors:
+    """Score the floors of the recipe on its tasks, splits and folds; no trained method is needed."""
+    settings = recipe.evaluation
+    if not tasks or not settings.floors:
         return Scored.joined([])
-    raw = build_raw_features(city, recipe)
-    scored = [evaluate_floors(tasks, raw, city.xy, splits, asked.floors, progress)] if splits else []
-    if "folds" in asked.splits:
-        scored.append(evaluate_fold_floors(tasks, raw, city.xy, asked.floors, asked.folds, asked.seeds))
+    features = build_raw_features(city, recipe)
+    scored = [evaluate_floors(tasks, features, city.xy, splits, settings.floors, progress)] if splits else []
+    if "folds" in settings.splits:
+        scored.append(evaluate_fold_floors(tasks, features, city.xy, settings.floors, settings.folds, settings.seeds))
     return Scored.joined(scored)

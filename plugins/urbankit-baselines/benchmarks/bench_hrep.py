@@ -26,7 +26,7 @@ from urbankit import City, registry
 from urbankit.methods.base import MethodInputs
 from urbankit.recipe.find import shipped_folder
 from urbankit.recipe.recipe import Recipe
-from urbankit.runs.data import build_inputs
+from urbankit.runs.data import method_inputs
 from urbankit.training.loop import Loop
 from urbankit.training.optimizer import build_optimizer
 
@@ -46,7 +46,7 @@ def main() -> None:
     spec = shipped_folder() / "cities" / "manhattan.yaml"
     with tempfile.TemporaryDirectory() as folder:
         city = City.prepare(spec, data=arguments.data, out=Path(folder) / "city")
-        inputs = build_inputs(recipe, city)[0]
+        inputs = method_inputs(recipe, city)[0]
     timed = {"urbankit": ours(recipe, inputs), "urbankit, with the training loop": in_the_loop(recipe, inputs)}
     if arguments.authors is not None:
         timed["authors"] = theirs(recipe, inputs, arguments.authors)

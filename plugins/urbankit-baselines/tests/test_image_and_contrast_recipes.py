@@ -9,7 +9,7 @@ import torch
 from urbankit import registry
 from urbankit.pipeline.run import run
 from urbankit.recipe.recipe import Recipe
-from urbankit.runs.data import build_inputs
+from urbankit.runs.data import method_inputs
 from urbankit.training.pretrain import pretrain
 from urbankit.utils.progress import Progress
 
@@ -47,7 +47,7 @@ def test_a_resumed_pre_training_ends_in_the_same_weights(name, tiny_city, tmp_pa
 
     def trained(folder, epochs):
         torch.manual_seed(recipe.seed)
-        method = registry.create("method", recipe.method, build_inputs(recipe, tiny_city)[0])
+        method = registry.create("method", recipe.method, method_inputs(recipe, tiny_city)[0])
         settings = recipe.pretrain.model_copy(update={"epochs": epochs, "batch_size": 16})
         pretrain(method, settings, tiny_city.n_regions, 0, tmp_path / folder, Progress(quiet=True))
         return method.state_dict()

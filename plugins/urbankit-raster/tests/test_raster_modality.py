@@ -16,7 +16,8 @@ from rasterio.transform import from_origin
 from urbankit_raster.encoder import Raster
 
 from urbankit import Recipe, UserError, testing
-from urbankit.runs.data import changed_files, files_read
+from urbankit.pipeline.resume import changed_files
+from urbankit.runs.data import files_read
 
 EAST, NORTH = 500_000.0, 4_500_000.0
 

@@ -203,7 +203,7 @@ def test_resuming_with_other_weights_is_refused(views: City, clip: Path, tmp_pat
     save_file(changed, tmp_path / "clip" / "model.safetensors", metadata={"format": "pt"})
     status, _, stderr = cli("run", path, "--out", tmp_path / "run", "--resume")
     assert status == 2
-    assert "changed since this run began: modalities.svi" in stderr and "clip/model.safetensors" in stderr
+    assert "changed since this run started: modalities.svi" in stderr and "clip/model.safetensors" in stderr
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_it_does_not_resume_on_another_source(new, copied, tmp_path):
     best = copied / "checkpoints/best.safetensors"
     tensors, facts = checkpoint.load(best)
     checkpoint.save(best, {name: value.clone().zero_() for name, value in tensors.items()}, facts)
-    with pytest.raises(UserError, match="has changed since this run began"):
+    with pytest.raises(UserError, match="has changed since this run started"):
         completed(new, tmp_path / "run", resume=True)
 
 

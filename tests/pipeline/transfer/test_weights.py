@@ -14,7 +14,7 @@ from urbankit.city.city import City
 from urbankit.pipeline.transfer.source import Source
 from urbankit.pipeline.transfer.weights import transfer_weights
 from urbankit.recipe.recipe import Recipe
-from urbankit.runs.data import build_inputs
+from urbankit.runs.data import method_inputs
 from urbankit.training import checkpoint
 from urbankit.utils.errors import UserError
 
@@ -22,7 +22,7 @@ from urbankit.utils.errors import UserError
 def built(keys: Keys):
     """The recipe, its inputs and a fresh method, as a run makes them."""
     recipe = Recipe.load(keys)
-    inputs, _ = build_inputs(recipe, City.open(recipe.city.prepared))
+    inputs, _ = method_inputs(recipe, City.open(recipe.city.prepared))
     torch.manual_seed(recipe.seed)
     return recipe, inputs, registry.create("method", recipe.method, inputs)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 
@@ -37,8 +38,9 @@ def carried_floors(
     both = {key: Split(one.train, one.validation, n + everywhere) for key, one in seen.splits.items()}
     fitted = evaluate_floors(tasks, raw, np.vstack([seen.city.xy, city.xy]), both, names, progress).predictions
     scored = []
-    for (name, model, protocol, seed), rows in fitted.groupby(["task", "model", "split", "seed"], sort=False):
-        task, model = seen.scored[name], model.replace("floor:", "floor:carried-")
+    for key, rows in fitted.groupby(["task", "model", "split", "seed"], sort=False):
+        name, floor, protocol, seed = cast(tuple[str, str, str, int], key)
+        task, model = seen.scored[name], floor.replace("floor:", "floor:carried-")
         predicted = np.zeros(city.n_regions, dtype=task.y.dtype)
         predicted[rows["region"].to_numpy() - n] = rows["prediction"].to_numpy()
         parts = {protocol: splits[protocol, seed].of(task.labelled, name).test}

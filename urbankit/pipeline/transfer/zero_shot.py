@@ -11,15 +11,14 @@ import torch
 from torch import Tensor
 
 from urbankit.city.city import City
-from urbankit.evaluation.splits import ALL, Split, make_split
+from urbankit.evaluation.splits import ALL, make_split
 from urbankit.evaluation.tasks import TaskData, load_task
 from urbankit.pipeline.transfer.source import Source
 from urbankit.recipe.recipe import Recipe
+from urbankit.runs.data import Splits
 from urbankit.training.finetune import Finetuned
 from urbankit.utils.errors import Problem, Problems, UserError
 from urbankit.utils.progress import Progress
-
-Splits = dict[tuple[str, int], Split]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,138 @@
+"""Starting a run folder, and what `--resume` checks.
+
+A run is resumed in its folder, to the same result, only if all of these are what they were when it started:
+
+1. the recipe (`open_run`): the hash of the resolved recipe;
+2. the city (`check_city`): the content hash of the prepared city;
+3. the files that components read beside the city (`check_files`): the SHA-256 of each;
+4. the pre-trained weights that encoders load (`check_weights`): what `ModalityEncoder.loaded` says of them;
+5. the source run of a transfer (`check_source`): the hashes of its recipe, city and checkpoint.
+
+Each check records its facts in the manifest of a new run and compares them in a resumed one. A difference is a
+`UserError`, and the folder stays as it was.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from urbankit.city.city import City
+from urbankit.methods.base import Method
+from urbankit.modalities.base import ModalityEncoder
+from urbankit.pipeline.transfer.source import Source
+from urbankit.recipe.recipe import Recipe
+from urbankit.runs.data import files_read
+from urbankit.runs.folder import Run
+from urbankit.runs.manifest import Manifest, new_manifest
+from urbankit.utils.errors import UserError, unwritable
+from urbankit.utils.files import write_json, write_text
+
+
+def open_run(recipe: Recipe, folder: Path, *, resume: bool = False) -> Manifest:
+    """Start a run of `recipe` in `folder`, or with `resume` continue the run there.
+
+    Raises `UserError` if the folder holds something and `resume` is not set, if there is no run to resume, or if that
+    run has another recipe.
+    """
+    started = new_manifest(recipe)
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file, not a folder. Choose another --out.")
+    if folder.exists() and any(folder.iterdir()):
+        if not resume:
+            raise UserError(f"{folder}: is not empty. Resume the run in it with --resume, or choose another --out.")
+        if not (folder / "manifest.json").is_file():
+            raise UserError(f"{folder}: there is no run to resume here (no manifest.json). Choose another --out.")
+        previous = Run.open(folder).manifest
+        if previous.get("recipe_hash") != started["recipe_hash"]:
+            raise UserError(
+                f"{folder}: --resume needs the recipe that the run started with, {folder / 'recipe.yaml'}; "
+                "this one differs. Run that file, or choose another --out."
+            )
+        write_text(folder / "recipe.yaml", recipe.to_yaml())
+        values = deepcopy(previous) | {"status": "running", "notes": [], "resumed": previous.get("resumed", 0) + 1}
+        return Manifest(folder, values, previous)
+    manifest, existed = Manifest(folder, started), folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "recipe.yaml", recipe.to_yaml())
+        manifest.write()
+    except OSError as error:
+        undo(manifest, keep_folder=existed)
+        raise unwritable(folder, "the run folder", error) from None
+    return manifest
+
+
+def undo(manifest: Manifest, *, keep_folder: bool) -> None:
+    """Leave the run folder as it was before `open_run`; an empty folder stays only with `keep_folder`."""
+    folder = manifest.folder
+    if manifest.previous is not None:
+        write_json(folder / "manifest.json", manifest.previous)
+    elif folder.is_dir():
+        for name in ("manifest.json", "recipe.yaml"):
+            (folder / name).unlink(missing_ok=True)
+        if not keep_folder:
+            folder.rmdir()
+
+
+def check_city(manifest: Manifest, city: City) -> None:
+    """Raise `UserError` if the city has changed since the run started."""
+    _check(manifest, "city_hash", city.content_hash, "the city has changed since this run started")
+    manifest.values |= {
+        "city": city.name,
+        "city_folder": str(city.path.resolve()),
+        "city_hash": city.content_hash,
+        "regions": city.n_regions,
+    }
+
+
+def check_files(manifest: Manifest, recipe: Recipe, city: City) -> None:
+    """Raise `UserError` if files that components read beside the city have other contents than at the start."""
+    files = files_read(recipe, city)
+    changes = changed_files(manifest.values.setdefault("files", files), files)
+    if changes:
+        raise UserError(
+            f"{manifest.folder}: files have changed since this run started: {'; '.join(changes)}. "
+            "Restore them, or start a new run in another --out."
+        )
+
+
+def changed_files(before: dict[str, dict[str, str]], now: dict[str, dict[str, str]]) -> list[str]:
+    """One sentence a component whose files (as `files_read` returns them) differ in content, naming these files."""
+    changes = []
+    for key in {**before, **now}:
+        old, new = before.get(key, {}), now.get(key, {})
+        if [*old.values()] != [*new.values()]:
+            added = [path for path, digest in new.items() if digest not in old.values()]
+            removed = [path for path, digest in old.items() if digest not in new.values()]
+            if added:
+                difference = f"reads {', '.join(added)}"
+            elif removed:
+                difference = f"no longer reads {', '.join(removed)}"
+            else:
+                difference = "reads the same files in another order"
+            changes.append(f"{key} {difference}")
+    return changes
+
+
+def check_weights(manifest: Manifest, method: Method) -> None:
+    """Raise `UserError` if encoders load other pre-trained weights than at the start."""
+    encoders = [module for module in method.modules() if isinstance(module, ModalityEncoder)]
+    weights = {encoder.modality: facts for encoder in encoders if (facts := encoder.loaded()) is not None}
+    message = "pre-trained weights have changed since this run started; set their `revision` in the recipe"
+    _check(manifest, "pretrained", weights, message)
+
+
+def check_source(manifest: Manifest, source: Source) -> None:
+    """Raise `UserError` if the source run of the transfer has changed since the run started."""
+    _check(manifest, "transfer", source.facts(), f"the source run {source.run.path} has changed since this run started")
+
+
+def _check(manifest: Manifest, key: str, value: Any, message: str) -> None:
+    """Record `value` in the manifest of a new run; raise `UserError` if a resumed one has recorded another."""
+    recorded = manifest.values.get(key)
+    if recorded is None:
+        manifest.values[key] = value
+    elif recorded != value:
+        raise UserError(f"{manifest.folder}: {message}. Start a new run in another --out.")

@@ -1,0 +1,371 @@
+"""The stages of a run, in their order.
+
+    load_recipe → prepare_city → build_inputs → (transfer) → pretrain → embed → finetune → score → report
+
+`urbankit.run` calls them one after another. Each can be called on its own, to enter or leave the flow at any arrow:
+
+>>> recipe = load_recipe("urbanmmcl")
+>>> city = prepare_city(recipe)
+>>> state = build_inputs(recipe, city, "runs/mine")
+>>> pretrain(state)
+>>> embeddings = embed(state)                 # or your own, [N, dim]
+>>> predictions = finetune(state, embeddings)
+>>> scores = score(state, embeddings, predictions)
+>>> report(state)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from urbankit import registry
+from urbankit.analysis.anchors import find_anchors
+from urbankit.analysis.walks import sample_walks
+from urbankit.city.city import City
+from urbankit.evaluation.folds import check_folds, evaluate_folds
+from urbankit.evaluation.splits import ALL
+from urbankit.evaluation.tasks import Scored, TaskData
+from urbankit.graph.engine import select_engine
+from urbankit.methods.base import Method, MethodInputs
+from urbankit.modalities.base import ModalityEncoder
+from urbankit.pipeline.resume import check_city, check_files, check_source, check_weights, open_run
+from urbankit.pipeline.transfer.floors import carried_floors
+from urbankit.pipeline.transfer.source import Source
+from urbankit.pipeline.transfer.weights import transfer_weights
+from urbankit.pipeline.transfer.zero_shot import ZeroShot
+from urbankit.recipe.recipe import Recipe
+from urbankit.report import draw_all, write_report
+from urbankit.report.card import write_card
+from urbankit.report.check import check_report
+from urbankit.runs import writers
+from urbankit.runs.context import RunContext
+from urbankit.runs.data import Splits, load_tasks, make_splits, method_inputs, prepare_city, run_floors
+from urbankit.runs.folder import Run
+from urbankit.runs.manifest import Manifest
+from urbankit.training.finetune import Finetuned, check_parts, updated_parts
+from urbankit.training.finetune import finetune as train_heads
+from urbankit.training.loop import epoch_seed, load_trained_state, trained_state
+from urbankit.training.pretrain import pretrain as train_method
+from urbankit.utils.device import pick_device
+from urbankit.utils.errors import Diverged
+from urbankit.utils.progress import Progress
+
+__all__ = [
+    "RunState",
+    "Scores",
+    "build_inputs",
+    "embed",
+    "finetune",
+    "load_recipe",
+    "prepare_city",
+    "pretrain",
+    "report",
+    "score",
+    "transfer",
+]
+
+Predictions = dict[tuple[str, int], Finetuned]
+"""Predictions for all regions, by split protocol and seed."""
+
+
+@dataclass
+class RunState:
+    """What the stages of one run share.
+
+    Attributes:
+        recipe: The resolved recipe.
+        city: The prepared city, of N regions.
+        inputs: The modalities and views of the recipe that the city has.
+        tasks: The tasks of the recipe, with the labels of the city.
+        splits: Training, validation and test regions, by split protocol and seed.
+        method: The method; `pretrain` trains it.
+        manifest: The manifest of the run; its `folder` is the run folder.
+        progress: Where progress is shown.
+        zero_shot: Labels and embeddings of another city, in a zero-shot transfer.
+        history: Losses of every epoch so far, in rows of `history.parquet`.
+    """
+
+    recipe: Recipe
+    city: City
+    inputs: MethodInputs
+    tasks: dict[str, TaskData]
+    splits: Splits
+    method: Method
+    manifest: Manifest
+    progress: Progress
+    zero_shot: ZeroShot | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.manifest.folder / "checkpoints"
+
+
+class Scores(NamedTuple):
+    """Metric records and test predictions of the method, and of the floors."""
+
+    method: Scored
+    floors: Scored
+
+
+def load_recipe(recipe: str | Path | Mapping[str, Any], sets: Iterable[str] = ()) -> Recipe:
+    """Read, check and resolve a recipe; see `Recipe.load`."""
+    return Recipe.load(recipe, sets)
+
+
+def build_inputs(
+    recipe: Recipe,
+    city: City,
+    folder: str | Path,
+    *,
+    manifest: Manifest | None = None,
+    progress: Progress | None = None,
+) -> RunState:
+    """Build everything that training needs: modalities, views, labels, splits and the untrained method.
+
+    Args:
+        recipe: The recipe.
+        city: Its prepared city.
+        folder: The run folder. A new run is started in it, unless `manifest` is given.
+        manifest: The manifest of a run that `open_run` has started or resumed in `folder`.
+        progress: Where progress is shown; nowhere by default.
+
+    Returns:
+        The state that the other stages work on.
+
+    Raises:
+        UserError: If the recipe asks for what the city lacks, a label or split is unusable, the folder is in use, or a
+            resumed run started from something else (see `urbankit.pipeline.resume`).
+    """
+    progress = progress or Progress(quiet=True)
+    manifest = manifest or open_run(recipe, Path(folder))
+    check_city(manifest, city)
+    check_report(recipe.report, city)
+    with manifest.stage("inputs"):
+        inputs, notes = method_inputs(recipe, city)
+        tasks, splits = load_tasks(recipe, city), make_splits(recipe, city)
+        for task in tasks.values():
+            for split in splits.values():
+                split.of(task.labelled, f"tasks.{task.name}")
+        if "folds" in recipe.evaluation.splits:
+            check_folds(tasks, recipe.evaluation.folds)
+        manifest.note([*notes, *(note for task in tasks.values() for note in task.notes)], progress)
+        device = pick_device(recipe.device)
+        torch.manual_seed(recipe.seed)
+        method = registry.create("method", recipe.method, inputs).to(device)
+        manifest.values |= {
+            "device": device.type,
+            "engine": select_engine(recipe.engine, device),
+            "precision": "float32" if inputs.precision is None else str(inputs.precision).removeprefix("torch."),
+            "modalities": list(inputs.modalities),
+            "views": list(inputs.views),
+            "parameters": sum(p.numel() for p in method.parameters()),
+            "embedding_width": method.dim,
+            "blocks": [
+                {"name": name, "width": width}
+                for name, width in zip(_block_names(method, len(method.blocks)), method.blocks, strict=True)
+            ],
+        }
+        check_files(manifest, recipe, city)
+        check_weights(manifest, method)
+        for encoder in method.modules():
+            if isinstance(encoder, ModalityEncoder):
+                manifest.note([f"modality {encoder.modality}: {note}" for note in encoder.notes], progress)
+        check_parts(method, recipe.finetune)
+    return RunState(recipe, city, inputs, tasks, splits, method, manifest, progress)
+
+
+def transfer(state: RunState) -> None:
+    """Load the weights of another run into the method, as `transfer` in the recipe says; nothing without it.
+
+    With `graph: keep` all weights are loaded, nothing is pre-trained, and heads are fitted to the labels of the other
+    run's city (`state.zero_shot`).
+
+    Raises:
+        UserError: If weights of the other run do not fit, or it has changed since this run started.
+    """
+    settings = state.recipe.transfer
+    if settings is None:
+        return
+    with state.manifest.stage("transfer"):
+        source = Source(settings.source)
+        check_source(state.manifest, source)
+        notes = transfer_weights(state.method, state.inputs, state.recipe, source)
+        state.manifest.note(notes, state.progress)
+        if settings.graph == "keep":
+            state.zero_shot = ZeroShot.of(source, state.recipe, state.tasks, state.progress)
+            state.manifest.note(state.zero_shot.notes(), state.progress)
+
+
+def pretrain(state: RunState) -> None:
+    """Train the method without labels; an interrupted training continues from its checkpoint.
+
+    Writes `checkpoints/last` and `checkpoints/best`. After a zero-shot transfer there is nothing to train.
+
+    Raises:
+        Diverged: If a loss is not finite.
+    """
+    with state.manifest.stage("pretrain"):
+        recipe = state.recipe
+        if state.zero_shot is not None:
+            return
+        if not recipe.pretrain.epochs:
+            state.method.prepare()
+            return
+        training = train_method(
+            state.method, recipe.pretrain, state.city.n_regions, recipe.seed, state.checkpoints, state.progress
+        )
+        state.manifest.values["training"]["pretrain"] = training.record()
+        state.history += training.history
+
+
+def embed(state: RunState) -> Tensor:
+    """Compute the region embeddings and write `embeddings.parquet` (and `walks.parquet`, of methods that walk).
+
+    Returns:
+        Embeddings, float32 [N, dim], on the device of the method. Parts that fine-tuning does not change are frozen.
+
+    Raises:
+        Diverged: If an embedding is not finite.
+    """
+    recipe, method, city, folder = state.recipe, state.method, state.city, state.manifest.folder
+    with state.manifest.stage("embed"):
+        method.freeze(updated_parts(method, recipe.finetune))
+        method.eval()
+        torch.manual_seed(epoch_seed(recipe.seed, "embed", 0))
+        with torch.no_grad():
+            batches = torch.arange(city.n_regions, device=pick_device(recipe.device)).split(1024)
+            embeddings = torch.cat([method(batch).float() for batch in batches])
+        if not torch.isfinite(embeddings).all():
+            raise Diverged("the method's embeddings are not all finite; nothing was written. Lower the learning rate.")
+        writers.write_embeddings(folder, city, embeddings.cpu().numpy())
+        anchors = find_anchors(city, recipe.report.anchors)
+        writers.write_walks(folder, sample_walks(method, anchors, city.region_ids, recipe.seed))
+    return embeddings
+
+
+def finetune(state: RunState, embeddings: Tensor) -> Predictions:
+    """Train heads on the training regions of every split, and with them the parts in `finetune.update`.
+
+    Args:
+        state: The state. Splits that a resumed run has trained before are read from its checkpoints.
+        embeddings: Region embeddings [N, dim] of `embed`, or your own; heads see these alone if `update` is empty.
+
+    Returns:
+        Predictions for all regions, by split protocol and seed; empty without tasks.
+    """
+    with state.manifest.stage("finetune"):
+        if not state.tasks:
+            return {}
+        zero_shot, tasks, splits = state.zero_shot, state.tasks, state.splits
+        if zero_shot is not None:
+            embeddings, tasks, splits = zero_shot.joined(embeddings), zero_shot.tasks, zero_shot.splits
+        heads = {name: state.recipe.tasks[name].head for name in tasks}
+        settings, method = state.recipe.finetune, state.method
+        pretrained = trained_state(method)
+        predictions = {}
+        for (protocol, seed), split in splits.items():
+            name = f"finetune {protocol} {seed}"
+            path = state.checkpoints / "finetune" / f"{protocol}-{seed}.safetensors"
+            if not path.exists():
+                load_trained_state(method, pretrained)
+                last = path.with_suffix(".last.safetensors")
+                with state.progress.stage(name, total=settings.epochs) as shown:
+                    result = train_heads(
+                        method, embeddings, tasks, heads, split, settings, seed, name=name, last=last, shown=shown,
+                        described=None if zero_shot is None else zero_shot.n_source,
+                    )  # fmt: skip
+                result.save(path)
+                last.unlink(missing_ok=True)
+            predictions[protocol, seed] = Finetuned.load(path)
+            if predictions[protocol, seed].record:
+                state.manifest.values["training"][name] = predictions[protocol, seed].record
+        if zero_shot is not None:
+            predictions = zero_shot.results(predictions)
+        state.history += [row for result in predictions.values() for row in result.history]
+        return predictions
+
+
+def score(state: RunState, embeddings: Tensor, predictions: Predictions) -> Scores:
+    """Score the predictions, probe the embeddings on folds, score the floors, and write the results.
+
+    Writes `metrics.parquet`, `metrics.json`, `predictions.parquet`, `floor_predictions.parquet`, `history.parquet` and
+    for heads that weigh the blocks of the embedding `block_weights.parquet`.
+
+    Args:
+        state: The state.
+        embeddings: Region embeddings [N, dim]; the split protocol `folds` fits a ridge regression to them.
+        predictions: What `finetune` returned.
+
+    Returns:
+        The scores of the method and of the floors, on the same test regions.
+    """
+    recipe, city, tasks, zero_shot = state.recipe, state.city, state.tasks, state.zero_shot
+    name, evaluation, folder = recipe.method.name, recipe.evaluation, state.manifest.folder
+    with state.manifest.stage("probe"):
+        probed = []
+        if "folds" in evaluation.splits:
+            vectors = embeddings.cpu().numpy()
+            probed.append(evaluate_folds(name, vectors, tasks, evaluation.folds, evaluation.seeds))
+    with state.manifest.stage("floors"):
+        floors = [run_floors(recipe, city, tasks, state.splits, state.progress)]
+        if zero_shot is not None:
+            floors.append(carried_floors(zero_shot, city, recipe, state.splits, state.progress))
+    with state.manifest.stage("report"):
+        scored_tasks = tasks if zero_shot is None else zero_shot.scored
+        finetuned = _score_splits(name, scored_tasks, state.splits, predictions)
+        scores = Scores(Scored.joined([*finetuned, *probed]), Scored.joined(floors))
+        writers.write_history(folder, state.history)
+        writers.write_predictions(folder, city, scores.method.predictions, scores.floors.predictions)
+        writers.write_metrics(folder, [*scores.method.records, *scores.floors.records])
+        writers.write_block_weights(folder, _block_weights(predictions, state.method))
+    return scores
+
+
+def report(state: RunState) -> None:
+    """Draw the figures, mark the run as done, and write the HTML report and the model card."""
+    folder, city = state.manifest.folder, state.city
+    with state.manifest.stage("report"):
+        if state.recipe.report.figures:
+            draw_all(RunContext.of(Run.open(folder), city))
+    state.manifest.end("done")
+    run = Run.open(folder)  # opened again: the page and the card show the manifest as it is now
+    for sentence in write_report(RunContext.of(run, city)).missing:
+        state.progress.say(f"report: {sentence}")
+    write_card(run, city)
+
+
+def _score_splits(model: str, tasks: dict[str, TaskData], splits: Splits, predictions: Predictions) -> list[Scored]:
+    """Metrics and predictions on the test regions of each split, or of `ALL` on all labelled regions."""
+    scored = []
+    for (protocol, seed), result in predictions.items():
+        for name, task in tasks.items():
+            if protocol == ALL:
+                regions = task.labelled.nonzero()[0]
+            else:
+                regions = splits[protocol, seed].of(task.labelled, name).test
+            values = result.predictions[name][regions]
+            records = task.records(model, protocol, seed, regions, values)
+            scored.append(Scored(records, task.predictions(model, protocol, seed, {"test": regions}, values)))
+    return scored
+
+
+def _block_weights(predictions: Predictions, method: Method) -> list[dict[str, Any]]:
+    """The rows of `block_weights.parquet`, of heads that weigh the blocks of the embedding."""
+    return [
+        {"task": task, "split": protocol, "seed": seed, "block": block, "weight": weight}
+        for (protocol, seed), result in predictions.items()
+        for task, weights in result.block_weights.items()
+        for block, weight in zip(_block_names(method, len(weights)), weights, strict=True)
+    ]
+
+
+def _block_names(method: Method, n_blocks: int) -> list[str]:
+    return list(method.block_names) or [str(index) for index in range(n_blocks)]
