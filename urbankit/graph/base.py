@@ -49,9 +49,15 @@ class GraphEncoder(Component[P], nn.Module, ABC):
         return self(graph, x.index_select(0, nodes)).z
 
     def embed(self, subgraphs: Subgraphs, x: Tensor, how: Readout = "mean") -> Tensor:
-        """Eq. 23 and 24: one vector for each root of `subgraphs`, [B, out_dim] ([B, 2 out_dim] for `mean+root`).
+        """Return `Hᵢ = GCN(Ĝᵢ, X[Vᵢ])` (eq. 23), read out to one vector `sᵢ = READOUT(Hᵢ)` (eq. 24) for each root.
 
-        `x` are the features [N, in_dim] of the regions that `subgraphs.node` counts.
+        Args:
+            subgraphs: the subgraphs Ĝᵢ of B roots.
+            x: node features of all regions, [N, in_dim], which `subgraphs.node` indexes.
+            how: the readout.
+
+        Returns:
+            [B, out_dim], or [B, 2 out_dim] for `mean+root`.
         """
         return readout(self.forward_nodes(subgraphs.graph, x, subgraphs.node), subgraphs, how)
 

@@ -53,8 +53,11 @@ class GCN(GraphEncoder):
         return self._output(graph, self._hidden(graph, self._first_linear(x, nodes)))
 
     def embed(self, subgraphs: Subgraphs, x: Tensor, how: Readout = "mean") -> Tensor:
-        """Eq. 23 and 24. The last layer and the readout R are linear, `R (Â H W + b) = (R Â) H W + b`, so R goes
-        before the last layer, which then has B rows instead of M."""
+        """Return `Hᵢ = GCN(Ĝᵢ, X[Vᵢ])` (eq. 23), read out by `sᵢ = READOUT(Hᵢ)` (eq. 24).
+
+        The last layer and the readout R are linear, `R (Â H W + b) = (R Â) H W + b`, so R is applied before the last
+        layer, which then has B rows instead of M.
+        """
         if subgraphs.shared or len(self.layers) == 1:
             return super().embed(subgraphs, x, how)
         last, graph = self.layers[-1], subgraphs.graph

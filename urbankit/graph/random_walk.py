@@ -38,10 +38,10 @@ class RandomWalk(SubgraphSampler):
 
 
 def walk(graph: Graph, weight: Tensor, roots: Tensor, length: int, generator: torch.Generator | None = None) -> Tensor:
-    """The nodes visited from each of `roots` (int64 [B]) in `length` steps: int64 [B, length + 1].
+    """Return the nodes visited from each of `roots` (int64 [B]) in `length` steps, int64 [B, length + 1].
 
-    Eq. 22: from i to j with probability `weight_ij / Σₖ weight_ik` over the edges of i. At a node without edges, or
-    with weights of zero alone, the walker stays where it is.
+    Eq. 22: `P(v_{t+1} | v_t) = Ã_{v_t, v_{t+1}} / Σ_{v_k ∈ N(v_t)} Ã_{v_t, v_k}`, with the edge weights [E] as Ã.
+    The walk stays at a node that has no edge of positive weight.
     """
     # One running sum over all edges: a uniform number within a node's share of it finds the next edge by bisection.
     # In float64, so that a share keeps nine digits among millions of edges.

@@ -17,7 +17,7 @@ BLOCK = 1 << 23
 
 
 def squared_error(graph: Graph, z: Tensor, rows: Tensor) -> Tensor:
-    """Mean of `(A_ij - Softplus(z_i · z_j))²` over i in `rows` and all n nodes j: eq. 19 and 20, exactly.
+    """Return the mean of `(A_ij - Softplus(zᵢᵀ zⱼ))²` (eq. 19 and 20) over i in `rows` and all n nodes j.
 
     `z` is [n, d], `rows` int64 [B]. Rows are taken in blocks, and each block leaves its gradient as it goes: memory is
     O(n), never n² nor B · n.

@@ -53,10 +53,13 @@ class SubgraphSampler(Component[P], ABC):
 
 
 def readout(h: Tensor, subgraphs: Subgraphs, how: Readout = "mean") -> Tensor:
-    """Eq. 24: one vector a root, [B, d], or [B, 2 d] for `mean+root`, of the node vectors `h` [M, d].
+    """Return `sᵢ = READOUT(Hᵢ)` (eq. 24) of each root i: [B, d], or [B, 2 d] for `mean+root`.
 
-    `mean` is over the nodes of a root's subgraph, `root` its own row. Where all roots share one graph its mean would
-    tell none of them apart, and the own row is taken for both.
+    Args:
+        h: node vectors of all subgraphs, [M, d].
+        subgraphs: the subgraphs of B roots.
+        how: `mean` over the nodes of a root's subgraph, `root` for the root's row alone, `mean+root` for both. If all
+            roots share one graph, the root's row replaces the mean, which would be the same for all roots.
     """
     own = h.index_select(0, subgraphs.root)
     if how == "root":

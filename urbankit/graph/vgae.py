@@ -58,30 +58,34 @@ class VGAE(GraphEncoder):
         self.activation = activation(params.activation)
 
     def forward(self, graph: Graph, x: Tensor, generator: torch.Generator | None = None) -> Encoded:
-        """Eq. 17 and 18: `z = μ + σ ⊙ ε` [n, latent]; `log σ` is what the GCN gives, kept within `LOG_SIGMA`."""
-        mu, log_sigma = self.convolution(graph, x).chunk(2, dim=1)
+        """Return z, μ and log σ [n, latent] of eq. 17 and 18; the GCN gives log σ, clamped to `LOG_SIGMA`.
+
+        Eq. 17: `μ = GCN_μ(A, X)`, `σ = GCN_σ(A, X)`.
+        Eq. 18: `zᵢ = μᵢ + σᵢ ⊙ εᵢ`, `εᵢ ~ N(0, I)`.
+        """
+        mu, log_sigma = self.convolution(graph, x).chunk(2, dim=1)  # eq. 17
         mu, log_sigma = self.activation(mu), log_sigma.clamp(*LOG_SIGMA)
         if not self.training:
             return Encoded(mu, mu, log_sigma)
         # Drawn where the generator lives, so that a seed gives the same numbers on every device.
         epsilon = torch.randn(mu.shape, generator=generator, device=generator.device if generator else "cpu")
-        return Encoded(mu + log_sigma.exp() * epsilon.to(mu.device), mu, log_sigma)
+        return Encoded(mu + log_sigma.exp() * epsilon.to(mu.device), mu, log_sigma)  # eq. 18
 
     def losses(self, graph: Graph, encoded: Encoded, rows: Tensor) -> dict[str, Tensor]:
-        """Eq. 20 and 21, of which the nodes in `rows` (int64 [B], each once) are taken as a sample of all.
+        """Return `reconstruction` (eq. 20) and `kl` (eq. 21), estimated from the distinct nodes `rows` (int64 [B]).
 
-        `reconstruction` is the mean of `(A_ij - Ã_ij)²` over i in `rows` and all j, exactly; `kl` the sum over nodes,
-        times its weight.
+        Eq. 20: `L_recon = 1/N² Σᵢ Σⱼ (A_ij - Ã_ij)²`, here the exact mean over i in `rows` and all j.
+        Eq. 21: `L_KL = -1/2 Σᵢ Σⱼ (1 + log σ_ij² - μ_ij² - σ_ij²)`, here N/B times the sum over i in `rows`.
         """
         params: VGAE.Params = self.params
         n = graph.n
-        reconstruction = squared_error(graph, encoded.z, rows)
+        reconstruction = squared_error(graph, encoded.z, rows)  # eq. 20
         weight = {"balanced": n**-2, "literal": 1.0}.get(params.kl_weight, params.kl_weight)
-        kl = n / max(len(rows), 1) * divergence(encoded.mu[rows], encoded.log_sigma[rows]).sum()
+        kl = n / max(len(rows), 1) * divergence(encoded.mu[rows], encoded.log_sigma[rows]).sum()  # eq. 21
         return {"reconstruction": params.reconstruction_weight * reconstruction, "kl": weight * kl}
 
     def edge_weight(self, graph: Graph, encoded: Encoded, src: Tensor, dst: Tensor) -> Tensor:
-        """Eq. 19: `Ã_ij = Softplus(z_i · z_j)` [E], positive."""
+        """Return `Ã_ij = Softplus(zᵢᵀ zⱼ)` (eq. 19) [E], which is positive."""
         z = encoded.z
         if src is graph.src and dst is graph.dst:
             return F.softplus(edge_dot(graph, z, z, self.engine))
@@ -89,5 +93,8 @@ class VGAE(GraphEncoder):
 
 
 def divergence(mu: Tensor, log_sigma: Tensor) -> Tensor:
-    """KL(N(μ, σ²) ‖ N(0, I)) of each node, [n], of `mu` and `log_sigma` [n, d]: the summands of eq. 21."""
+    """Return `KL(N(μᵢ, σᵢ²) ‖ N(0, I)) = -1/2 Σⱼ (1 + log σ_ij² - μ_ij² - σ_ij²)` (eq. 21) of each node i, [n].
+
+    `mu` and `log_sigma` are [n, d].
+    """
     return -0.5 * (1 + 2 * log_sigma - mu.square() - (2 * log_sigma).exp()).sum(dim=1)

@@ -8,14 +8,22 @@ from torch.nn import functional as F
 
 
 def similarity(a: Tensor, b: Tensor, temperature: float) -> Tensor:
-    """Cosine similarities of all rows of `a` [B, d] with all rows of `b` [B, d], over the temperature: [B, B]."""
+    """Return the cosine similarities [N, N] of all rows of `a` [N, d] with all rows of `b` [N, d], over τ."""
     return F.normalize(a.float(), dim=1) @ F.normalize(b.float(), dim=1).T / temperature
 
 
 def info_nce(a: Tensor, b: Tensor, temperature: float) -> Tensor:
-    """One-way InfoNCE (eq. 25): row i of `a` [B, d] should find row i of `b` [B, d] among all rows of `b`.
+    """Return the one-way InfoNCE (eq. 25), by which row i of `a` is matched with row i of `b` among all rows of `b`.
 
-    `-1/B Σᵢ log( exp(sim(aᵢ, bᵢ)/τ) / Σⱼ exp(sim(aᵢ, bⱼ)/τ) )`; zero where fewer than two rows are given.
+    `L = -1/N Σᵢ log( exp(sim(aᵢ, bᵢ)/τ) / Σⱼ exp(sim(aᵢ, bⱼ)/τ) )` with the cosine similarity `sim`.
+
+    Args:
+        a: vectors [N, d].
+        b: vectors [N, d].
+        temperature: τ.
+
+    Returns:
+        A scalar; zero for fewer than two rows.
     """
     if len(a) < 2:
         return (a.sum() + b.sum()) * 0.0
@@ -23,9 +31,19 @@ def info_nce(a: Tensor, b: Tensor, temperature: float) -> Tensor:
 
 
 def two_way_info_nce(a: Tensor, b: Tensor, temperature: float, weight: Tensor | None = None) -> Tensor:
-    """Two-way InfoNCE (eq. 12 and 13): the sum, not the mean, of both directions.
+    """Return the two-way InfoNCE (eq. 12 and 13): the sum, not the mean, of both directions.
 
-    `weight` [B] multiplies the terms of each row, which remain negatives of the others; without it all count 1.
+    `L = -1/N (Σᵢ log( exp(sim(aᵢ, bᵢ)/τ) / Σⱼ exp(sim(aᵢ, bⱼ)/τ) )
+    + Σᵢ log( exp(sim(bᵢ, aᵢ)/τ) / Σⱼ exp(sim(bᵢ, aⱼ)/τ) ))`
+
+    Args:
+        a: vectors [N, d].
+        b: vectors [N, d].
+        temperature: τ.
+        weight: multiplies the two terms of each row i, [N]; the row stays a negative of the others. None for 1.
+
+    Returns:
+        A scalar; zero for fewer than two rows.
     """
     if len(a) < 2:
         return (a.sum() + b.sum()) * 0.0

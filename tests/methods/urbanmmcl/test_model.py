@@ -8,6 +8,7 @@ import torch
 from urbankit import registry
 from urbankit.methods.base import MethodInputs
 from urbankit.methods.losses import two_way_info_nce
+from urbankit.methods.urbanmmcl.extensions import masked_losses
 from urbankit.registry.component import Use
 from urbankit.utils.errors import UserError
 
@@ -54,9 +55,9 @@ def test_captions_weighed_by_agreement_enter_alignments_with_text_alone(tiny_cit
     weighed = built(tiny_city, caption_weights={"name": "agreement", "warmup": 0}).eval()
     weighed.load_state_dict(plain.state_dict(), strict=False)
     vectors, present = plain.channels(everyone)
-    before = plain.multimodal_losses(vectors, present)
-    assert weighed.multimodal_losses(vectors, present) == before, "validation weighs no pair"
-    after = weighed.train().multimodal_losses(vectors, present)
+    before = plain.multimodal.losses(vectors, present)
+    assert weighed.multimodal.losses(vectors, present) == before, "validation weighs no pair"
+    after = weighed.train().multimodal.losses(vectors, present)
     changed = {name for name in before if not torch.allclose(before[name], after[name])}
     assert changed == {"rsi–text/rsi", "svi–text/svi"}
     both = present["svi"] & present["text/svi"]
@@ -148,7 +149,7 @@ def test_masked_features_are_told_from_standardised_targets(tiny_city):
     method = built(tiny_city, masked_features=1.0)
     own, hidden = torch.randn(6, method.bank.shape[1]), torch.tensor([True, False, True, False, False, True])
     embeddings = {view: torch.randn(6, 8) for view in VIEWS}
-    losses = method.masked_losses(embeddings, own, hidden)
+    losses = masked_losses(method.decoders, embeddings, own, hidden)
     target = (own - own.mean(0)) / own.std(0)
     for view in VIEWS:
         error = method.decoders[view](embeddings[view])[hidden] - target[hidden]
@@ -198,11 +199,11 @@ def test_held_out_regions_keep_fresh_features_too(tiny_city):
     method.bank[held_out] = 99.0
     with torch.no_grad():
         method.loss(held_out)
-        fresh = method.fuse(*method.channels(held_out))[0]
+        fresh = method.multimodal.node_features(*method.channels(held_out))[0]
     assert torch.allclose(method.bank[held_out], fresh, atol=1e-5)
 
 
 def test_a_view_learns_from_the_regions_it_has(tiny_city, everyone):
     method = built(tiny_city, views=("distance",)).eval()
-    method.has_distance[:] = False
+    method.multiview.present["distance"][:] = False
     assert not any("reconstruction" in name for name in method.loss(everyone))

@@ -1,35 +1,100 @@
-"""The vectors a method takes from its modalities: one a region and channel."""
+"""Section 3.3 of the UrbanMMCL paper: vectors of each modality, their alignment by contrast, and node features."""
 
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from urbankit import registry
+from urbankit.fusion.base import Fusion
 from urbankit.methods.base import MethodInputs
+from urbankit.methods.losses import two_way_info_nce
+from urbankit.methods.urbanmmcl.params import Pair
+from urbankit.modalities.base import ModalityEncoder
 from urbankit.modalities.pooling import RegionEncoder
+from urbankit.registry.component import Use
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.torch_modules import NamedModules
+
+
+@dataclass(frozen=True, eq=False)
+class MultimodalContrast:
+    """Cross-modality alignment and fusion (section 3.3.3).
+
+    The modules belong to the method, which names them in its checkpoints.
+
+    Attributes:
+        channels: encodes the regions and knows the alignments and the channels of the node features.
+        caption_weights: by alignment, how much each pair counts; beyond the paper.
+        fusion: makes the node features of eq. 16.
+        temperature: τ of eq. 12 and 13.
+    """
+
+    channels: Channels
+    caption_weights: NamedModules
+    fusion: Fusion
+    temperature: float
+
+    def losses(self, vectors: dict[str, Tensor], present: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the terms of eq. 14, `L_mmcl = L_rsi-text + L_rsi-loc + L_svi-text + L_svi-loc`, by alignment.
+
+        Each is a two-way InfoNCE (eq. 12 with text, eq. 13 with location) over the regions with both modalities:
+        `-1/N (Σᵢ log( exp(sim(vᵢ, tᵢ)/τ) / Σⱼ exp(sim(vᵢ, tⱼ)/τ) )
+        + Σᵢ log( exp(sim(tᵢ, vᵢ)/τ) / Σⱼ exp(sim(tᵢ, vⱼ)/τ) ))`.
+
+        Args:
+            vectors: by channel, [B, dim].
+            present: by channel, bool [B].
+        """
+        losses = {}
+        for first, second in self.channels.alignments:
+            both, name = present[first] & present[second], alignment_name(first, second)
+            a, b = vectors[first][both], vectors[second][both]
+            # Not in validation: the warm-up of the weights would make the losses of the epochs incomparable.
+            weighted = self.channels.training and name in self.caption_weights
+            weight = self.caption_weights[name](a, b) if weighted else None
+            losses[name] = two_way_info_nce(a, b, self.temperature, weight)  # eq. 12, 13
+        return losses
+
+    def node_features(self, vectors: dict[str, Tensor], present: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the node features `Xᵢ = [vᵢ^rs; lᵢ^rs; v̄ᵢ^sv; l̄ᵢ^sv]` (eq. 16), [B, width].
+
+        `;` is the method's `fusion`, which is `add` by default as in sections 4.2.3 and 5.2. The second tensor, bool
+        [B], says which regions have any of the modalities.
+        """
+        names = self.channels.features
+        features = self.fusion([vectors[name] for name in names], [present[name] for name in names])  # eq. 16
+        return features, torch.stack([present[name] for name in names]).any(dim=0)
 
 
 class Channels(nn.Module):
     """Encodes mini-batches of regions, modality by modality, into the shared space.
 
     A channel is a modality's own observations (`svi`) or those of a modality that describes another's: `text/svi` are
-    the captions of the street views, `location/svi` the points where they were taken. A region's vector is the mean
-    over its observations (eq. 15).
+    the captions of the street views, `location/svi` the points where they were taken.
 
-    `alignments` are pairs of channels, `features` those that make the node features. Where the backbone of an encoder
-    is frozen its outputs are computed once, by `keep`; `kept` says whether that is so for all of them. Raises
-    `UserError` where nothing is left to make node features of.
+    Where the backbone of an encoder is frozen, `keep` computes its outputs once; the attribute `kept` says whether
+    that is so for all encoders.
+
+    Args:
+        inputs: the city and its modalities.
+        dim: width of the shared space.
+        alignments: pairs of modalities; the attribute of this name has pairs of channels, without the absent ones.
+        features: modalities or channels that make the node features, None for the default.
+        max_observations: observations of a region that a training step draws at most, None for all.
+
+    Raises:
+        UserError: the city has none of the `features`.
     """
 
     def __init__(
         self,
         inputs: MethodInputs,
         dim: int,
-        alignments: list[tuple[str, str]],
+        alignments: list[Pair],
         features: list[str] | None,
         max_observations: int | None,
     ) -> None:
@@ -39,22 +104,29 @@ class Channels(nn.Module):
         pairs = [(first, self._described(second, first)) for first, second in alignments]
         self.features = self._default_features() if features is None else self._available(features)
         if not self.features:
-            asked = ", ".join(features or []) or "none"
-            message = f"the city has none of the modalities that make the node features ({asked}); name one that it has"
+            names = ", ".join(features or []) or "none"
+            message = f"the city has none of the modalities that make the node features ({names}); name one that it has"
             raise UserError(Problem(message, key="method.features"))
-        named = dict.fromkeys([*self.features, *(channel for pair in pairs for channel in pair)])
-        self.pools = {channel: self._pool(channel) for channel in named}
+        channels = dict.fromkeys([*self.features, *(channel for pair in pairs for channel in pair)])
+        self.pools = {channel: self._pool(channel) for channel in channels}
         self.alignments = [pair for pair in pairs if all(self.pools[c].present.any() for c in pair)]
         self.kept = False
 
     def forward(self, regions: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Vectors [B, dim] in float32 and presence (bool [B]) of every channel, for region indices int64 [B]."""
+        """Return the region vectors `v̄ᵢ = 1/k Σⱼ vᵢⱼ` over a region's k observations (eq. 15), by channel.
+
+        Args:
+            regions: region indices, int64 [B].
+
+        Returns:
+            The vectors, float32 [B, dim], and which regions have any observation, bool [B]; both by channel.
+        """
         vectors, present = {}, {}
         limit = self.max_observations if self.training else None
         for channel, pool in self.pools.items():
             encoder = self._encoder(channel)
             with self._autocast(regions.device):
-                pooled, present[channel] = pool.encode(regions, max_observations=limit, augment=self.training)
+                pooled, present[channel] = pool.encode(regions, max_observations=limit, augment=self.training)  # eq. 15
                 vectors[channel] = encoder.project(pooled).float()
         return vectors, present
 
@@ -64,7 +136,7 @@ class Channels(nn.Module):
             pool.prefetch(regions, max_observations=self.max_observations, augment=True)
 
     def keep(self) -> None:
-        """Compute the outputs of all encoders whose backbone is frozen; from here on only projections are computed."""
+        """Compute the outputs of all encoders whose backbone is frozen; from then on only projections are computed."""
         for channel, pool in self.pools.items():
             if self._encoder(channel).frozen:
                 pool.keep(precision=self.precision)
@@ -78,8 +150,8 @@ class Channels(nn.Module):
             "projections": [p for part in parts for p in part["projection"]],
         }
 
-    def _encoder(self, channel: str) -> nn.Module:
-        return self.encoders[modality(channel)]
+    def _encoder(self, channel: str) -> ModalityEncoder:
+        return self.encoders[modality_of(channel)]
 
     def _autocast(self, device: torch.device) -> torch.autocast | nullcontext:
         return nullcontext() if self.precision is None else torch.autocast(device.type, dtype=self.precision)
@@ -89,18 +161,43 @@ class Channels(nn.Module):
         return f"{modality}/{anchor}" if self.encoders[modality].describes(anchor) else modality
 
     def _default_features(self) -> list[str]:
-        own = [name for name in self.encoders if name != "text"] or list(self.encoders)
-        points = [self._described("location", name) for name in own] if "location" in self.encoders else []
-        return list(dict.fromkeys([*own, *points]))
+        names = [name for name in self.encoders if name != "text"] or list(self.encoders)
+        points = [self._described("location", name) for name in names] if "location" in self.encoders else []
+        return list(dict.fromkeys([*names, *points]))
 
     def _available(self, features: list[str]) -> list[str]:
-        return [name for name in features if all(part in self.encoders for part in name.split("/"))]
+        return [channel for channel in features if all(name in self.encoders for name in channel.split("/"))]
 
     def _pool(self, channel: str) -> RegionEncoder:
         _, _, anchor = channel.partition("/")
         return RegionEncoder(self._encoder(channel), anchor or None)
 
 
-def modality(channel: str) -> str:
+def modality_alignments(inputs: MethodInputs, pairs: list[Pair] | None) -> list[Pair]:
+    """The pairs of modalities to align, of those that `inputs` have; by default the pairs of eq. 14."""
+    modalities = inputs.modalities
+    if pairs is not None:
+        return [pair for pair in pairs if set(pair) <= set(modalities)]
+    observed = [name for name in modalities if name not in ("text", "location")]
+    return [(name, other) for name in observed for other in ("text", "location") if other in modalities]
+
+
+def caption_weights(alignments: list[Pair], use: Use) -> NamedModules:
+    """A pair weight for each alignment with text, by the name of the alignment; beyond the paper."""
+    return NamedModules(
+        {
+            alignment_name(first, second): registry.create("pair_weight", use)
+            for first, second in alignments
+            if "text" in (modality_of(first), modality_of(second))
+        }
+    )
+
+
+def alignment_name(first: str, second: str) -> str:
+    """The name of the loss of two channels, `svi–text/svi`."""
+    return f"{first}–{second}"
+
+
+def modality_of(channel: str) -> str:
     """The modality whose observations a channel has: `text` of `text/svi`."""
     return channel.split("/")[0]

@@ -1,0 +1,141 @@
+"""Section 3.4 of the UrbanMMCL paper: region graphs, subgraphs by random walks, and contrast between the views."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+from urbankit import registry
+from urbankit.graph.base import Encoded
+from urbankit.graph.graph import Graph
+from urbankit.graph.normalise import scaled
+from urbankit.graph.subgraph import Readout, Subgraphs, SubgraphSampler
+from urbankit.methods.base import MethodInputs
+from urbankit.methods.losses import info_nce
+from urbankit.methods.urbanmmcl.params import Pair, Params
+from urbankit.methods.urbanmmcl.view_groups import ViewGroups
+from urbankit.utils.torch_modules import NamedModules
+
+
+@dataclass(eq=False)
+class MultiviewContrast:
+    """Adaptive encoders of each view and the contrast between views (sections 3.4.2 to 3.4.4).
+
+    The modules belong to the method, which names them in its checkpoints.
+
+    Attributes:
+        graphs: the views' adjacency A^(k), by view.
+        present: which regions each view has, bool [N], by view.
+        graph_encoders: VGAE of each view (eq. 17 to 21).
+        subgraph: samples the subgraph of a region (eq. 22).
+        subgraph_encoders: GCN of each view (eq. 23).
+        readout: how a subgraph's node vectors become one (eq. 24).
+        groups: joins grouped views; beyond the paper.
+        projection_heads: map embeddings before their contrast; empty as in the paper.
+        contrasts: pairs of joined views to contrast; None for all.
+        temperature: τ of eq. 25.
+    """
+
+    graphs: dict[str, Graph]
+    present: dict[str, Tensor]
+    graph_encoders: NamedModules
+    subgraph: SubgraphSampler
+    subgraph_encoders: NamedModules
+    readout: Readout
+    groups: ViewGroups
+    projection_heads: NamedModules
+    contrasts: list[Pair] | None
+    temperature: float
+
+    def embeddings(self, x: Tensor, regions: Tensor) -> tuple[dict[str, Tensor], dict[str, Encoded]]:
+        """Return the subgraph embeddings sᵢ^(k) of `regions` in each view (eq. 17 to 24), and the encoded nodes.
+
+        `Hᵢ = GCN(Ĝᵢ, X[Vᵢ])` (eq. 23) and `sᵢ = READOUT(Hᵢ)` (eq. 24).
+
+        Args:
+            x: node features of all regions, [N, width].
+            regions: region indices, int64 [B].
+
+        Returns:
+            The embeddings [B, d] by joined view, and the encoded nodes of all regions by view.
+        """
+        embeddings, encodings = {}, {}
+        for view in self.graphs:
+            encodings[view], subgraphs = self.sample(view, x, regions)  # eq. 17 to 22
+            embeddings[view] = self.subgraph_encoders[view].embed(subgraphs, x, self.readout)  # eq. 23, 24
+        return self.groups(embeddings, self._present(regions)), encodings
+
+    def sample(self, view: str, x: Tensor, regions: Tensor) -> tuple[Encoded, Subgraphs]:
+        """Return the encoded nodes of a view (eq. 17, 18), and walks on its learned weights (eq. 19, 22).
+
+        Eq. 17: `μ = GCN_μ(A, X)`, `σ = GCN_σ(A, X)`.
+        Eq. 18: `zᵢ = μᵢ + σᵢ ⊙ εᵢ`, `εᵢ ~ N(0, I)`.
+        Eq. 19: `Ã_ij = Softplus(zᵢᵀ zⱼ)`.
+        Eq. 22: `P(v_{t+1} | v_t) = Ã_{v_t, v_{t+1}} / Σ_{v_k ∈ N(v_t)} Ã_{v_t, v_k}`.
+        """
+        graph, encoder = self.graphs[view], self.graph_encoders[view]
+        encoded = encoder(graph, x)  # eq. 17, 18
+        weight = encoder.edge_weight(graph, encoded, graph.src, graph.dst)  # eq. 19
+        return encoded, self.subgraph.sample(graph, weight, regions)  # eq. 22
+
+    def losses(
+        self, embeddings: Mapping[str, Tensor], encodings: Mapping[str, Encoded], regions: Tensor
+    ) -> dict[str, Tensor]:
+        """Return the terms of eq. 26, `L_mvgcl = Σₖ (L_recon^(k) + L_KL^(k)) + Σ_(k₁,k₂) L_con^(k₁,k₂)`, by name.
+
+        Eq. 20: `L_recon = 1/N² Σᵢⱼ (A_ij - Ã_ij)²`.
+        Eq. 21: `L_KL = -1/2 Σᵢⱼ (1 + log σ_ij² - μ_ij² - σ_ij²)`.
+        Eq. 25: `L_con^(k₁,k₂) = -1/N Σᵢ log( exp(sim(sᵢ^(k₁), sᵢ^(k₂))/τ) / Σⱼ exp(sim(sᵢ^(k₁), sⱼ^(k₂))/τ) )`,
+        over the regions that both views have.
+
+        Args:
+            embeddings: as `embeddings` returns them, [B, d] by joined view.
+            encodings: as `embeddings` returns them, by view.
+            regions: region indices, int64 [B].
+        """
+        losses, present = {}, self._present(regions)
+        if self.projection_heads:
+            embeddings = {view: self.projection_heads[view](s) for view, s in embeddings.items()}
+        for view, encoded in encodings.items():
+            rows = regions[present[view]]
+            if len(rows):
+                terms = self.graph_encoders[view].losses(self.graphs[view], encoded, rows)  # eq. 20, 21
+                losses |= {f"{view} {name}": value for name, value in terms.items()}
+        joined = self.groups.present(present)
+        for first, second in combinations(embeddings, 2) if self.contrasts is None else self.contrasts:
+            if first in embeddings and second in embeddings:
+                both = joined[first] & joined[second]
+                a, b = embeddings[first][both], embeddings[second][both]
+                losses[f"{first}–{second}"] = info_nce(a, b, self.temperature)  # eq. 25
+        return losses
+
+    def joined_present(self, regions: Tensor) -> dict[str, Tensor]:
+        """Which of `regions` (int64 [B]) each joined view has, bool [B]."""
+        return self.groups.present(self._present(regions))
+
+    def to(self, device: torch.device) -> None:
+        """Move the graphs; the modules move with the method."""
+        self.graphs = {view: graph.to(device) for view, graph in self.graphs.items()}
+        self.present = {view: present.to(device) for view, present in self.present.items()}
+
+    def _present(self, regions: Tensor) -> dict[str, Tensor]:
+        return {view: present[regions] for view, present in self.present.items()}
+
+
+def view_graphs(inputs: MethodInputs, view_scale: str) -> dict[str, Graph]:
+    """The graph of each view; `unit` brings its weights to the range of 0 to 1, `literal` is the paper's."""
+    graphs = {view: inputs.graph(view) for view in inputs.views}
+    return {view: scaled(graph) for view, graph in graphs.items()} if view_scale == "unit" else graphs
+
+
+def view_encoders(params: Params, inputs: MethodInputs, width: int) -> tuple[NamedModules, NamedModules]:
+    """The graph encoder and the subgraph encoder of each view, for node features [N, width]."""
+    graph_encoders, subgraph_encoders = NamedModules(), NamedModules()
+    for view in inputs.views:
+        graph_encoders[view] = registry.create("graph_encoder", params.graph_encoder, width, inputs.engine)
+        subgraph_encoders[view] = registry.create("graph_encoder", params.subgraph_encoder, width, inputs.engine)
+    return graph_encoders, subgraph_encoders
