@@ -64,14 +64,15 @@ def test_blocks_are_named_after_modalities_views_and_groups(tiny_city):
 def test_the_weights_are_those_of_the_groups_views(tiny_city, everyone):
     method = built(tiny_city).eval()
     groups, n = method.groups, len(everyone)
-    embeddings = {view: torch.randn(n, 8) for view in method.views}
-    present = {view: torch.rand(n) < 0.6 for view in method.views}
-    joined, there = groups(embeddings, present), groups.present(present)
+    embeddings = {view: torch.randn(n, 8) for view in method.multiview.graphs}
+    present = {view: torch.rand(n) < 0.6 for view in method.multiview.graphs}
+    joined, joined_present = groups(embeddings, present), groups.present(present)
     views, masks = [embeddings[view] for view in HOURS], [present[view] for view in HOURS]
     weights = groups.fusions["mobility"].weights(views, masks)
     expected = sum(weights[:, k : k + 1] * views[k] for k in range(2))
     assert torch.allclose(joined["mobility"], expected, atol=1e-6)
-    assert torch.equal(there["mobility"], masks[0] | masks[1]) and torch.equal(there["distance"], present["distance"])
+    assert torch.equal(joined_present["mobility"], masks[0] | masks[1])
+    assert torch.equal(joined_present["distance"], present["distance"])
     assert joined["distance"] is embeddings["distance"]
 
 
