@@ -230,7 +230,7 @@ def test_what_is_folded_up_and_titles_are_text(page: Path, browser: Browser) -> 
 
 def test_two_runs_on_one_map(make_run, browser: Browser, tmp_path: Path) -> None:
     from urbankit.report.page.builder import ReportPage
-    from urbankit.report.page.explorer import map_data, run_data
+    from urbankit.report.page.map_data import map_data, run_data
     from urbankit.report.page.missing import Missing
 
     run, city = make_run()

@@ -46,6 +46,14 @@ def test_hugging_face_reads_it(make_run) -> None:
     assert ModelCard(str(card)).data.to_dict() == card.data.to_dict()
 
 
+def test_tasks_of_one_kind_stay_apart_in_the_front_matter(make_run) -> None:
+    run, city = make_run()
+    write_metrics(run.path, [*records("density", {"urbanmmcl": 0.5}), *records("co", {"urbanmmcl": 0.7})])
+    front_matter = yaml.safe_load(model_card(Run.open(run.path), city).split("---\n")[1])
+    results = front_matter["model-index"][0]["results"]
+    assert [result["task"]["name"] for result in results] == ["density", "co"]
+
+
 def test_nothing_from_data_is_markup(make_run) -> None:
     run, city = make_run()
     text = model_card(run, city).split("---\n", 2)[2]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
+from huggingface_hub import ModelCardData
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from urbankit.city.city import City
 from urbankit.evaluation.metrics import HIGHER_IS_BETTER, METRICS
@@ -17,17 +18,6 @@ from urbankit.runs.folder import Run
 from urbankit.tables.results import FLOOR, ResultsTable, Row, Section, label
 from urbankit.utils.errors import UserError
 from urbankit.utils.files import write_text
-
-LOADING = """\
-```python
-from urbankit import Run, UrbanEmbedding
-
-run = Run.open(".")  # the folder that this file is in
-print(run.embeddings.head())  # a GeoDataFrame: region_id, geometry, embedding
-vectors = UrbanEmbedding(run).fit_transform(run.embeddings[["region_id"]])  # [regions, dimensions]
-```
-
-Without urbankit: `geopandas.read_parquet("embeddings.parquet")`. For other tools: `urbankit export . --to gpkg`."""
 
 PROTOCOLS = {
     "random": "regions in training, validation and test parts ({shares} %), so that a test region mostly has training "
@@ -40,6 +30,39 @@ PROTOCOLS = {
 }
 
 
+class Markdown(str):
+    """A text that is Markdown already: the template does not escape it."""
+
+
+def escape(value: object) -> Markdown:
+    """Return a text from data as Markdown shows it, on one line: no markup, no HTML, no end of a table's cell."""
+    if isinstance(value, Markdown):
+        return value
+    text = _line(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return Markdown(re.sub(r"([\\`*_\[\]{}|~#$])", r"\\\1", text))
+
+
+def _line(text: object) -> str:
+    return " ".join(str(text).split())
+
+
+def _code(text: object) -> Markdown:
+    """A name between backticks, which know no escapes."""
+    return Markdown(_line(text).replace("`", "'"))
+
+
+_TEMPLATES = Environment(
+    loader=PackageLoader("urbankit.report"),
+    finalize=escape,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+_TEMPLATES.filters["code"] = _code
+_TEMPLATES.globals |= {"label": label, "protocol_label": protocol_label}
+
+
 def write_card(run: Run, city: City | None = None) -> Path:
     """Write the card into the run's folder; see `model_card`."""
     path = run.path / "README.md"
@@ -48,50 +71,53 @@ def write_card(run: Run, city: City | None = None) -> Path:
 
 
 def model_card(run: Run, city: City | None = None) -> str:
-    """The card of a run: YAML front matter and Markdown. What a run or its city lacks is left out and said.
+    """Return the card of a run: YAML front matter and Markdown.
 
-    Every text that comes from data, recipe or manifest is escaped for Markdown.
+    The card names what the run or its city lacks. Every text that comes from data, recipe or manifest is escaped.
     """
+    manifest, recipe = run.manifest, run.recipe
     table = run.table() if run.has("metrics.parquet") and len(run.metrics) else None
-    name, city_name = run.recipe.name, _city_name(run, city)
-    sections = [
-        ("Data", _data(run, city)),
-        ("Training", _training(run)),
-        ("Results", _results(table)),
-        ("Limits", _bullets(_limits(run, city, table))),
-        ("Loading", LOADING),
-        (
-            "Licence",
-            "The front matter says `other`: urbankit does not know under which terms the sources of this city and the "
-            "pretrained weights may be used. Put the licence that they allow there before you publish this folder.",
-        ),
-    ]
-    body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections)
-    head = f"# {escape(name)} on {escape(city_name)}\n\n{_what(run)}"
-    return f"---\n{_front_matter(run, city_name, table)}---\n\n{head}\n\n{body}\n"
-
-
-def escape(value: object) -> str:
-    """A text from data as Markdown shows it, on one line: no markup, no HTML, no end of a table's cell."""
-    text = " ".join(str(value).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_\[\]{}|~#$])", r"\\\1", text)
+    city_name = city.name if city is not None else str(manifest.get("city") or "a city")
+    return _TEMPLATES.get_template("card.md").render(
+        front_matter=Markdown(_front_matter(run, city_name, table)),
+        name=recipe.name,
+        description=recipe.description,
+        city=city,
+        city_name=city_name,
+        regions=_regions(run, city),
+        size=_size(run),
+        method=recipe.method.name,
+        version=(manifest.get("versions") or {}).get("urbankit"),
+        started=f", {manifest['started'][:10]}" if manifest.get("started") else "",
+        coverage=_coverage(city),
+        recipe=recipe,
+        components={
+            "Modalities": {name: use.name for name, use in recipe.modalities.items()},
+            "Views": {name: use.name for name, use in recipe.views.items()},
+            "Heads": {name: task.head.name for name, task in recipe.tasks.items()},
+        },
+        epochs=_epochs(manifest),
+        pretrained={modality: _weights(facts) for modality, facts in (manifest.get("pretrained") or {}).items()},
+        table=table,
+        limits=_limits(run, city, table),
+    )
 
 
 # Front matter
 
 
 def _front_matter(run: Run, city_name: str, table: ResultsTable | None) -> str:
-    method = run.recipe.method.name
-    facts: dict[str, Any] = {
-        "license": "other",
-        "library_name": "urbankit",
-        "tags": list(dict.fromkeys(["region-embeddings", "urban-computing", "geospatial", _slug(method)])),
-        "datasets": [_slug(city_name)],
-    }
+    data = ModelCardData(
+        license="other",
+        library_name="urbankit",
+        tags=["region-embeddings", "urban-computing", "geospatial", _slug(run.recipe.method.name)],
+        datasets=[_slug(city_name)],
+    )
     results = [] if table is None else [r for section in table.sections for r in _index(section, city_name)]
     if results:
-        facts["model-index"] = [{"name": _line(run.recipe.name), "results": results}]
-    return yaml.safe_dump(facts, sort_keys=False, allow_unicode=True, width=1000)
+        # Not by `EvalResult`: it merges all tasks of one kind on one city into one task.
+        data["model-index"] = [{"name": _line(run.recipe.name), "results": results}]
+    return str(data.to_yaml())
 
 
 def _index(section: Section, city_name: str) -> Iterator[dict[str, Any]]:
@@ -119,77 +145,43 @@ def _slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-.") or "city"
 
 
-def _line(text: str) -> str:
-    return " ".join(text.split())
-
-
 # Sections
 
 
-def _what(run: Run) -> str:
-    manifest, recipe = run.manifest, run.recipe
-    size = "Region embeddings"
-    if run.has("embeddings.parquet"):
-        regions, dim = run.vectors.shape
-        size = f"Embeddings of {regions:,} regions, {dim:,} numbers each"
-    version = (manifest.get("versions") or {}).get("urbankit")
-    made = f"urbankit {escape(version)}" if version else "urbankit"
-    started = f", {escape(manifest['started'])[:10]}" if manifest.get("started") else ""
-    said = f"{escape(recipe.description)}\n\n" if recipe.description else ""
-    by = f"the method `{_code(recipe.method.name)}` ({made}{started})"
-    return f"{said}{size}, by {by}, and what was predicted from them."
+def _size(run: Run) -> str:
+    if not run.has("embeddings.parquet"):
+        return "Region embeddings"
+    regions, dim = run.vectors.shape
+    return f"Embeddings of {regions:,} regions, {dim:,} numbers each"
 
 
-def _data(run: Run, city: City | None) -> str:
-    if city is None:
-        regions = run.manifest.get("regions")
-        known = f", {regions:,} regions" if isinstance(regions, int) else ""
-        return f"The city `{_code(_city_name(run, city))}`{known}. The prepared city was not there to say more."
-    lines = [
-        f"The city `{_code(city.name)}`: {city.n_regions:,} regions, {float(city.area_km2.sum()):,.1f} km², {city.crs}."
-    ]
-    rows = [(kind, name, f"{count:,}", f"{share:.1%}") for kind, name, count, share in _coverage(city)]
-    if rows:
-        lines += ["", *_table(("kind", "name", "regions", "share"), rows)]
-    return "\n".join(lines)
+def _regions(run: Run, city: City | None) -> str:
+    if city is not None:
+        return f"{city.n_regions:,} regions, {float(city.area_km2.sum()):,.1f} km², {city.crs}"
+    regions = run.manifest.get("regions")
+    return f", {regions:,} regions" if isinstance(regions, int) else ""
 
 
-def _training(run: Run) -> str:
-    recipe, manifest = run.recipe, run.manifest
-    components = {
-        "Modalities": {name: use.name for name, use in recipe.modalities.items()},
-        "Views": {name: use.name for name, use in recipe.views.items()},
-        "Heads": {name: task.head.name for name, task in recipe.tasks.items()},
-    }
-    items = [f"Recipe: `recipe.yaml` in this folder, seed {recipe.seed}; `manifest.json` has versions and hashes."]
-    for title, used in components.items():
-        listed = ", ".join(f"{escape(name)} (`{_code(component)}`)" for name, component in used.items())
-        items.append(f"{title}: {listed or 'none'}.")
+def _epochs(manifest: dict[str, Any]) -> int | None:
     pretraining = (manifest.get("training") or {}).get("pretrain")
-    if isinstance(pretraining, dict) and "epochs" in pretraining:
-        items.append(f"Pre-training: {pretraining['epochs']} epochs.")
-    elif recipe.transfer is None and not recipe.pretrain.epochs:
-        items.append("Pre-training: none; the weights are as they were drawn.")
-    for modality, facts in (manifest.get("pretrained") or {}).items():
-        said = ", ".join(f"{escape(k)} {escape(v)}" for k, v in facts.items() if k != "name" and v)
-        items.append(f"Pretrained, {escape(modality)}: {escape(facts.get('name'))}" + (f" ({said})." if said else "."))
-    if recipe.transfer is not None:
-        items.append(f"Weights taken over from the run `{_code(str(recipe.transfer.source))}`.")
-    return _bullets(items)
+    return pretraining.get("epochs") if isinstance(pretraining, dict) else None
 
 
-def _results(table: ResultsTable | None) -> str:
-    if table is None:
-        return "None: the run has no task, or did not come to its end."
-    lines = ["Mean ± sample standard deviation over seeds, errors in the target's units; the best of a column in bold."]
-    for section in table.sections:
-        heads = [escape(section.task), *(f"{protocol_label(s)}, {label(s, metric)}" for s, metric in section.columns)]
-        rows = [
-            [escape(row.label), *(f"**{cell}**" if cell.best else str(cell) for cell in row.cells)]
-            for row in section.rows
-        ]
-        lines += ["", *_table(heads, rows)]
-    return "\n".join(lines)
+def _weights(facts: dict[str, Any]) -> dict[str, Any]:
+    """The name of pretrained weights, and what else is recorded of them."""
+    others = ", ".join(f"{key} {value}" for key, value in facts.items() if key != "name" and value)
+    return {"name": facts.get("name"), "facts": others}
+
+
+def _coverage(city: City | None) -> list[tuple[str, str, int, float]]:
+    try:
+        return (
+            []
+            if city is None
+            else [(str(kind), str(name), int(n), float(s)) for kind, name, n, s in city.report.coverage()]
+        )
+    except UserError:
+        return []
 
 
 def _limits(run: Run, city: City | None, table: ResultsTable | None) -> Iterator[str]:
@@ -197,11 +189,11 @@ def _limits(run: Run, city: City | None, table: ResultsTable | None) -> Iterator
         for section in table.sections:
             yield from _verdicts(section)
         yield "A split is judged by its first metric; others are named where a floor is as good by them or better."
-        asked = run.recipe.evaluation
-        shares = "/".join(f"{100 * share:g}" for share in asked.fractions)
+        evaluation = run.recipe.evaluation
+        shares = "/".join(f"{100 * share:g}" for share in evaluation.fractions)
         for split in table.splits:
-            yield f"Test protocol, {escape(protocol_label(split))}" + (
-                f": {PROTOCOLS[split].format(shares=shares, blocks=asked.blocks)}." if split in PROTOCOLS else "."
+            yield f"Test protocol, {protocol_label(split)}" + (
+                f": {PROTOCOLS[split].format(shares=shares, blocks=evaluation.blocks)}." if split in PROTOCOLS else "."
             )
         seeds = table.metrics.groupby(["task", "model", "split"])["seed"].nunique().max()
         if seeds == 1:
@@ -209,86 +201,58 @@ def _limits(run: Run, city: City | None, table: ResultsTable | None) -> Iterator
     if city is not None:
         for kind, name, count, _ in _coverage(city):
             if count < city.n_regions:
-                lost = city.n_regions - count
-                yield f"{lost:,} of {city.n_regions:,} regions have no {escape(name)} ({kind})."
+                yield f"{city.n_regions - count:,} of {city.n_regions:,} regions have no {name} ({kind})."
     for note in run.manifest.get("notes") or []:
-        yield f"{escape(note).rstrip('.')}."
+        yield f"{_line(note).rstrip('.')}."
     yield "These are embeddings of the regions in this folder; other regions, or other times, need a run of their own."
 
 
-def _verdicts(section: Section) -> Iterator[str]:
+def _verdicts(section: Section) -> Iterator[Markdown]:
     """For each split, by its first metric, which floors a method does not beat, and by which others it does not."""
-    places: dict[str, list[int]] = {}
-    for place, (split, _) in enumerate(section.columns):
-        places.setdefault(split, []).append(place)
+    indices: dict[str, list[int]] = {}
+    for index, (split, _) in enumerate(section.columns):
+        indices.setdefault(split, []).append(index)
     floors = [row for row in section.rows if row.is_floor]
-    for split, (first, *others) in places.items():
+    for split, (first, *others) in indices.items():
         for method in (row for row in section.rows if not row.is_floor):
             metric = section.columns[first][1]
-            where = f"{escape(section.task)}, {protocol_label(split)}: {label(split, metric)}"
-            said = [f"{where} {_verdict(method, floors, first, metric)}"]
-            for place in others:
-                metric = section.columns[place][1]
-                if lost := _not_beaten(method, floors, place, metric):
-                    said.append(f"By {label(split, metric)}, {method.cells[place]}, it {lost}.")
-            yield " ".join(said)
+            sentences = [
+                f"{escape(section.task)}, {escape(protocol_label(split))}: {label(split, metric)} "
+                + _verdict(method, floors, first, metric)
+            ]
+            for index in others:
+                metric = section.columns[index][1]
+                if lost := _not_beaten(method, floors, index, metric):
+                    sentences.append(f"By {label(split, metric)}, {method.cells[index]}, it {lost}.")
+            yield Markdown(" ".join(sentences))
 
 
-def _verdict(method: Row, floors: Sequence[Row], place: int, metric: str) -> str:
-    if not np.isfinite(method.cells[place].mean):
+def _verdict(method: Row, floors: Sequence[Row], index: int, metric: str) -> str:
+    if not np.isfinite(method.cells[index].mean):
         return "is not defined on every seed."
-    scored = _best_first(floors, place, metric)
+    scored = _best_first(floors, index, metric)
     if not scored:
-        return f"{method.cells[place]}; there is no floor to compare it with."
-    lost = _not_beaten(method, floors, place, metric)
-    won = f"is better than every floor (best: {_floor(scored[0], place)})"
-    return f"{method.cells[place]} {lost or won}."
+        return f"{method.cells[index]}; there is no floor to compare it with."
+    lost = _not_beaten(method, floors, index, metric)
+    won = f"is better than every floor (best: {_floor(scored[0], index)})"
+    return f"{method.cells[index]} {lost or won}."
 
 
-def _not_beaten(method: Row, floors: Sequence[Row], place: int, metric: str) -> str:
+def _not_beaten(method: Row, floors: Sequence[Row], index: int, metric: str) -> str:
     """Which floors are as good as the method or better; empty where none is."""
-    sign, own = _sign(metric), method.cells[place].mean
-    ahead = [row for row in _best_first(floors, place, metric) if sign * (own - row.cells[place].mean) <= 0]
-    return "**does not beat** " + ", ".join(_floor(row, place) for row in ahead) if ahead else ""
+    sign, mean = _sign(metric), method.cells[index].mean
+    ahead = [row for row in _best_first(floors, index, metric) if sign * (mean - row.cells[index].mean) <= 0]
+    return "**does not beat** " + ", ".join(_floor(row, index) for row in ahead) if ahead else ""
 
 
-def _best_first(floors: Sequence[Row], place: int, metric: str) -> list[Row]:
-    scored = [row for row in floors if np.isfinite(row.cells[place].mean)]
-    return sorted(scored, key=lambda row: -_sign(metric) * row.cells[place].mean)
+def _best_first(floors: Sequence[Row], index: int, metric: str) -> list[Row]:
+    scored = [row for row in floors if np.isfinite(row.cells[index].mean)]
+    return sorted(scored, key=lambda row: -_sign(metric) * row.cells[index].mean)
 
 
 def _sign(metric: str) -> int:
     return 1 if metric in HIGHER_IS_BETTER else -1
 
 
-def _floor(row: Row, place: int) -> str:
-    return f"{escape(row.model.removeprefix(FLOOR))} ({row.cells[place]})"
-
-
-# Parts
-
-
-def _coverage(city: City) -> list[tuple[str, str, int, float]]:
-    try:
-        return [(str(k), str(n), int(count), float(share)) for k, n, count, share in city.report.coverage()]
-    except UserError:
-        return []
-
-
-def _city_name(run: Run, city: City | None) -> str:
-    return city.name if city is not None else str(run.manifest.get("city") or "a city")
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    yield f"| {' | '.join(heads)} |"
-    yield "|---" * len(heads) + "|"
-    yield from (f"| {' | '.join(row)} |" for row in rows)
-
-
-def _bullets(items: Iterable[str]) -> str:
-    return "\n".join(f"- {item}" for item in items)
-
-
-def _code(text: str) -> str:
-    """A name between backticks, which know no escapes."""
-    return _line(text).replace("`", "'")
+def _floor(row: Row, index: int) -> str:
+    return f"{escape(row.model.removeprefix(FLOOR))} ({row.cells[index]})"

@@ -3,57 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from urbankit.report.page.builder import ReportPage, Written
 from urbankit.report.page.differences import differences, side_by_side
-from urbankit.report.page.explorer import map_data, run_data
-from urbankit.report.page.markup import paragraph, section, table
+from urbankit.report.page.map_data import map_data, run_data
 from urbankit.report.page.missing import Missing
 from urbankit.report.page.recipe import UncheckedRecipe
+from urbankit.report.page.render import render
 from urbankit.runs.compare import compare_runs
 from urbankit.runs.context import RunContext
 from urbankit.runs.folder import Run, folder_names
 from urbankit.tables.records import Ground
 from urbankit.utils.errors import UserError
 
+_FACTS = ("run", "what for", "city", "method", "modalities", "views", "seed", "status", "time")
+
 
 def write_comparison(
     runs: Sequence[str | Path], names: Sequence[str] = (), out: str | Path = "compare.html"
 ) -> Written:
-    """One HTML file of at most 15 MB that compares `runs`; the last that was measured is the reference.
+    """Write one HTML file of at most 15 MB that compares `runs`; the last that was measured is the reference.
 
-    `names` are what runs are called, by default their folders. Runs that are not finished are left out of the tables,
-    and runs of other regions than the first's off the map; `missing` says which. Raises `UserError` where none of the
-    folders is a run.
+    Unfinished runs are left out of the tables, and runs whose regions differ from the first run's are left off the map.
+
+    Args:
+        runs: Run folders.
+        names: A name for each run, by default that of its folder.
+        out: The file to write.
+
+    Returns:
+        The path, and a sentence for everything that the page could not show.
+
+    Raises:
+        UserError: None of the folders is a run, or the numbers of runs and names differ.
     """
     if names and len(names) != len(runs):
         raise UserError(f"there are {len(runs)} runs and {len(names)} names; give one name a run")
-    called = list(names) or folder_names([Path(path) for path in runs])
     missing = Missing()
-    opened = _opened(runs, called, missing)
+    opened = _opened(runs, list(names) or folder_names([Path(path) for path in runs]), missing)
     contexts = {
-        name: missing.attempt(name, lambda run=run: RunContext.of(run), RunContext(run)) for name, run in opened.items()
+        name: missing.attempt(name, partial(RunContext.of, run), RunContext(run)) for name, run in opened.items()
     }
     for name, context in contexts.items():
         missing.add(*(f"{name}: {sentence}" for sentence in context.missing))
 
-    page = ReportPage(
-        " · ".join(opened) if len(opened) <= 4 else f"{len(opened)} runs", "A comparison of runs.", missing
-    )
+    title = " · ".join(opened) if len(opened) <= 4 else f"{len(opened)} runs"
+    page = ReportPage(title, "A comparison of runs.", missing)
     page.add("about", "Runs", lambda: _about(contexts, missing))
     page.add("results", "Results", lambda: _results(opened, missing))
     page.add_map(lambda: _map(contexts, missing))
-    mapped = [context for context in contexts.values() if context.regions is not None]
-    return page.write(Path(out), mapped[0].city if mapped else None)
+    cities = [context.city for context in contexts.values() if context.regions is not None]
+    return page.write(Path(out), cities[0] if cities else None)
 
 
-def _opened(runs: Sequence[str | Path], called: Sequence[str], missing: Missing) -> dict[str, Run]:
-    """The runs by name; the second of a name, another seed of it, is told apart by its folder."""
+def _opened(runs: Sequence[str | Path], names: Sequence[str], missing: Missing) -> dict[str, Run]:
+    """The runs by name; of two runs with one name (two seeds, say) the second has its folder added to the name."""
     opened: dict[str, Run] = {}
     problems = []
-    for path, name in zip(runs, called, strict=True):
+    for path, name in zip(runs, names, strict=True):
         try:
             run = Run.open(path)
         except UserError as error:
@@ -68,25 +78,34 @@ def _opened(runs: Sequence[str | Path], called: Sequence[str], missing: Missing)
 
 
 def _about(contexts: dict[str, RunContext], missing: Missing) -> str:
-    rows = []
-    for name, context in contexts.items():
-        run = context.run
-        recipe = missing.attempt(f"{name}: no recipe", lambda run=run: UncheckedRecipe.of(run), UncheckedRecipe(""))
-        manifest = missing.attempt(f"{name}: no manifest", lambda run=run: run.manifest, {})
-        seconds = (manifest.get("seconds") or {}).values()
-        facts = (recipe.get("description", ""), manifest.get("city", "unknown"), recipe.get("method.name", "unknown"))
-        parts = (recipe.listed("modalities"), recipe.listed("views"), manifest.get("seed", "unknown"))
-        rows.append((name, *facts, *parts, manifest.get("status", "unknown"), f"{sum(seconds):.0f} s"))
-    heads = ("run", "what for", "city", "method", "modalities", "views", "seed", "status", "time")
-    return section("about", "What is compared", table(heads, rows, text=range(1, 8)))
+    return render(
+        "compared_runs", heads=_FACTS, rows=[_facts(name, context.run, missing) for name, context in contexts.items()]
+    )
+
+
+def _facts(name: str, run: Run, missing: Missing) -> tuple[Any, ...]:
+    recipe = missing.attempt(f"{name}: no recipe", lambda: UncheckedRecipe.of(run), UncheckedRecipe(""))
+    manifest = missing.attempt(f"{name}: no manifest", lambda: run.manifest, {})
+    seconds = sum((manifest.get("seconds") or {}).values())
+    return (
+        name,
+        recipe.get("description", ""),
+        manifest.get("city", "unknown"),
+        recipe.get("method.name", "unknown"),
+        recipe.components("modalities"),
+        recipe.components("views"),
+        manifest.get("seed", "unknown"),
+        manifest.get("status", "unknown"),
+        f"{seconds:.0f} s",
+    )
 
 
 def _results(opened: dict[str, Run], missing: Missing) -> str:
     measured = {name: run for name, run in opened.items() if _measured(name, run, missing)}
-    if not measured:
-        return section("results", "Results", paragraph("None of the runs has been measured."))
-    tables = compare_runs([run.path for run in measured.values()], list(measured))
-    return section("results", "Results", side_by_side(tables) + _differences(measured, missing))
+    tables = compare_runs([run.path for run in measured.values()], list(measured)) if measured else []
+    reference, alike = _same_ground(measured, missing)
+    compared = list(differences(reference, alike)) if len(alike) > 1 else []
+    return render("comparison", tables=side_by_side(tables), reference=reference, differences=compared)
 
 
 def _measured(name: str, run: Run, missing: Missing) -> bool:
@@ -100,38 +119,34 @@ def _measured(name: str, run: Run, missing: Missing) -> bool:
     return empty is False
 
 
-def _differences(measured: dict[str, Run], missing: Missing) -> str:
-    """Those to the last run, of the runs that were measured as it was."""
+def _same_ground(measured: dict[str, Run], missing: Missing) -> tuple[str, dict[str, Any]]:
+    """The name of the last run, and the metrics of all runs that were measured as it was."""
     grounds = {
-        name: missing.attempt(
-            f"{name}: no differences", lambda run=run: Ground.of(run.recipe, run.manifest["city_hash"]), None
-        )
-        for name, run in measured.items()
+        name: missing.attempt(f"{name}: no differences", partial(_ground, run), None) for name, run in measured.items()
     }
-    reference = list(measured)[-1]
-    alike = [name for name, ground in grounds.items() if ground is not None and ground == grounds[reference]]
-    if len(alike) < 2:
-        return ""
-    metrics = {name: measured[name].metrics for name in alike}
-    return "<h3>Differences</h3>" + differences(reference, metrics)
+    reference = next(reversed(grounds), "")
+    ground = grounds.get(reference)
+    return reference, {name: measured[name].metrics for name in grounds if ground and grounds[name] == ground}
+
+
+def _ground(run: Run) -> Ground:
+    return Ground.of(run.recipe, run.manifest["city_hash"])
 
 
 def _map(contexts: dict[str, RunContext], missing: Missing) -> dict[str, Any] | None:
-    """The map's data of the runs that share the first one's regions; None where no run has regions."""
-    mapped = {name: context for name, context in contexts.items() if context.regions is not None}
-    if not mapped:
+    """The map's data of the runs that share the first one's regions; None if no run has regions."""
+    regions = {name: context.regions for name, context in contexts.items() if context.regions is not None}
+    if not regions:
         return None
-    first = next(iter(mapped))
-    regions = mapped[first].regions
-    ids = regions["region_id"].to_numpy()
+    first = next(iter(regions))
+    ids = regions[first]["region_id"].to_numpy()
     runs = []
-    for name, context in mapped.items():
-        own = context.regions["region_id"].to_numpy()
-        if len(own) != len(ids) or (own != ids).any():
+    for name, frame in regions.items():
+        if frame["region_id"].to_numpy().tolist() != ids.tolist():
             missing.add(f"{name}: its regions are others than those of {first}, and it is not on the map.")
             continue
-        found = Missing()
-        run = run_data(context, name, found)
+        of_run = Missing()
+        run = run_data(contexts[name], name, of_run)
         runs += [run] if run["layers"] else []
-        missing.add(*(f"{name}: {sentence}" for sentence in found.sentences))
-    return map_data(regions, runs) if runs else None
+        missing.add(*(f"{name}: {sentence}" for sentence in of_run.sentences))
+    return map_data(regions[first], runs) if runs else None

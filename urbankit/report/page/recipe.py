@@ -1,4 +1,4 @@
-"""The recipe of a run as it lies in the folder, also where this version of urbankit would not take it."""
+"""The recipe of a run without validation: it may be of another version of urbankit."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from urbankit.runs.folder import Run
 
 
 class UncheckedRecipe:
-    """`text` is `recipe.yaml`; keys are looked up without a check of what else it says."""
+    """`text` is the content of `recipe.yaml`; a key can be looked up even if the rest is not valid."""
 
     def __init__(self, text: str) -> None:
         self.text = text
-        found = yaml.safe_load(text)
-        self._tree: dict[str, Any] = found if isinstance(found, dict) else {}
+        tree = yaml.safe_load(text)
+        self._tree: dict[str, Any] = tree if isinstance(tree, dict) else {}
 
     @classmethod
     def of(cls, run: Run) -> UncheckedRecipe:
@@ -30,10 +30,10 @@ class UncheckedRecipe:
             value = value[key]
         return value
 
-    def listed(self, path: str) -> str:
-        """Components under a key, as `name (component)`."""
+    def components(self, path: str) -> str:
+        """The components under a key, as `name (component)`."""
         uses = self.get(path)
         if not isinstance(uses, dict):
             return "none"
-        called = ((name, use.get("name") if isinstance(use, dict) else use) for name, use in uses.items())
-        return ", ".join(f"{name} ({component})" for name, component in called) or "none"
+        names = ((name, use.get("name") if isinstance(use, dict) else use) for name, use in uses.items())
+        return ", ".join(f"{name} ({component})" for name, component in names) or "none"

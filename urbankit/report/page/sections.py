@@ -1,56 +1,39 @@
-"""The parts of a page that need no script: what was run, the results, figures, the city, recipe and manifest."""
+"""The sections of a run's page that need no script: what was run, results, figures, the city, recipe and manifest."""
 
 from __future__ import annotations
 
 import base64
 import json
 from collections.abc import Iterator
-from html import escape
 from typing import Any
+
+from markupsafe import Markup
 
 from urbankit.city.city import City
 from urbankit.city.report import PrepareReport
 from urbankit.evaluation.splits import protocol_label
 from urbankit.report.figures import Figures
-from urbankit.report.page.markup import bullets, code, details, pairs, paragraph, section, table, wide
 from urbankit.report.page.recipe import UncheckedRecipe
+from urbankit.report.page.render import render
 from urbankit.runs.folder import Run
-
-
-def head(title: str, description: str, links: list[tuple[str, str]]) -> str:
-    """Title, description and links to the sections `(id, name)`."""
-    items = "".join(f'<a href="#{key}">{escape(name)}</a>' for key, name in links)
-    lead = paragraph(description, "lead") if description else ""
-    return f'<header><h1>{escape(title)}</h1>{lead}<nav aria-label="Sections">{items}</nav></header>'
-
-
-def notice(missing: list[str]) -> str:
-    """What is missing from the page, at its top; nothing where nothing is."""
-    if not missing:
-        return ""
-    return f'<aside class="notice" aria-label="What is missing"><h2>What is missing</h2>{bullets(missing)}</aside>'
 
 
 def run_section(city: City | None, recipe: UncheckedRecipe, manifest: dict[str, Any]) -> str:
     """What was run, on what, by which versions, and what the run noted."""
-    notes = [str(note) for note in manifest.get("notes") or []]
-    noted = f"<h3>Notes of the run</h3>{bullets(notes)}" if notes else ""
-    return section("about", "What was run", pairs(_facts(city, recipe, manifest)) + noted)
+    return render("run", facts=_facts(city, recipe, manifest), notes=manifest.get("notes"))
 
 
 def _facts(city: City | None, recipe: UncheckedRecipe, manifest: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     seconds = {stage: value for stage, value in (manifest.get("seconds") or {}).items() if value >= 0.5}
+    splits, seeds = recipe.get("evaluation.splits") or [], recipe.get("evaluation.seeds") or []
     yield "city", _city_line(city, manifest)
     yield "method", recipe.get("method.name", "unknown")
     yield "embedding", f"{manifest['embedding_width']} numbers a region" if "embedding_width" in manifest else "unknown"
-    yield "modalities", recipe.listed("modalities")
-    yield "views", recipe.listed("views")
+    yield "modalities", recipe.components("modalities")
+    yield "views", recipe.components("views")
     yield "fine-tuning", recipe.get("finetune.paradigm", "unknown")
-    yield (
-        "evaluation",
-        ", ".join(protocol_label(str(split)) for split in recipe.get("evaluation.splits") or []) or "none",
-    )
-    yield "seeds of splits", ", ".join(map(str, recipe.get("evaluation.seeds") or [])) or "none"
+    yield "evaluation", ", ".join(protocol_label(str(split)) for split in splits) or "none"
+    yield "seeds of splits", ", ".join(map(str, seeds)) or "none"
     yield "seed", recipe.get("seed", "unknown")
     yield "device", manifest.get("device", "unknown")
     yield "urbankit", (manifest.get("versions") or {}).get("urbankit", "unknown")
@@ -69,12 +52,11 @@ def _city_line(city: City | None, manifest: dict[str, Any]) -> str:
 def results_section(run: Run, recipe: UncheckedRecipe) -> str:
     """The results table with its floors, and how to read it."""
     if not run.has("metrics.parquet"):
-        return section("results", "Results", paragraph("The run has written no metrics."))
+        return render("results", table=None, text="The run has written no metrics.")
     if run.metrics.empty:
         text = "The recipe has no tasks, so there is nothing to score; the embeddings are the result."
-        return section("results", "Results", paragraph(text))
-    explained = paragraph(" ".join(_explained(recipe)), "quiet")
-    return section("results", "Results", explained + wide(run.table().html(), "Results"))
+        return render("results", table=None, text=text)
+    return render("results", table=Markup(run.table().html()), text=" ".join(_explained(recipe)))
 
 
 def _explained(recipe: UncheckedRecipe) -> Iterator[str]:
@@ -95,23 +77,18 @@ def _explained(recipe: UncheckedRecipe) -> Iterator[str]:
 
 def figures_section(figures: Figures, most_bytes: int) -> tuple[str, list[str]]:
     """The section, and a sentence for each figure that is gone, or beyond the `most_bytes` that all may take."""
-    parts, left, size = [], [], 0
+    shown, left_out, size = [], [], 0
     for drawing in figures.drawn:
         if not drawing.png.is_file():
-            left.append(f"{drawing.png.name} is not there any more.")
+            left_out.append(f"{drawing.png.name} is not there any more.")
             continue
-        text = base64.b64encode(drawing.png.read_bytes()).decode("ascii")
-        if size + len(text) > most_bytes:
-            left.append(f"{drawing.png.name} is left out to keep the page small; it is in the run's folder.")
+        png = base64.b64encode(drawing.png.read_bytes()).decode("ascii")
+        if size + len(png) > most_bytes:
+            left_out.append(f"{drawing.png.name} is left out to keep the page small; it is in the run's folder.")
             continue
-        size += len(text)
-        caption = escape(drawing.caption)
-        parts.append(
-            f'<figure><img alt="{caption}" loading="lazy" decoding="async" src="data:image/png;base64,{text}">'
-            f"<figcaption>{caption}</figcaption></figure>"
-        )
-    body = "".join(parts) + bullets([*figures.left_out, *left])
-    return section("figures", "Figures", body or paragraph("No figures were drawn.")), left
+        size += len(png)
+        shown.append({"caption": drawing.caption, "png": png})
+    return render("figures", figures=shown, left_out=[*figures.left_out, *left_out]), left_out
 
 
 def city_section(report: PrepareReport) -> str:
@@ -126,25 +103,10 @@ def city_section(report: PrepareReport) -> str:
         for source in report.sources
     ]
     coverage = [(kind, name, f"{count:,}", f"{share:.1%}") for kind, name, count, share in report.coverage()]
-    notes = [f"{key}: {note}" for key, note in report.suspicious]
-    return section(
-        "city",
-        "The city's data",
-        "<h3>Sources</h3>"
-        + table(("source", "rows", "matched", "dropped"), sources, text=(3,))
-        + "<h3>Coverage</h3>"
-        + table(("kind", "name", "regions", "share"), coverage, text=(1,))
-        + "<h3>Worth a look</h3>"
-        + (bullets(notes) if notes else paragraph("Nothing suspicious was found.")),
-    )
+    suspicious = [f"{key}: {note}" for key, note in report.suspicious]
+    return render("city", sources=sources, coverage=coverage, suspicious=suspicious)
 
 
 def files_section(recipe: UncheckedRecipe, manifest: dict[str, Any]) -> str:
-    """The whole recipe and manifest, folded up."""
-    written = json.dumps(manifest, indent=2, ensure_ascii=False)
-    return section(
-        "files",
-        "Recipe and manifest",
-        details("recipe.yaml, resolved: it runs again as it is", code(recipe.text))
-        + details("manifest.json: versions, seeds, hashes, times", code(written)),
-    )
+    """The resolved recipe and the manifest, folded up."""
+    return render("files", recipe=recipe.text, manifest=json.dumps(manifest, indent=2, ensure_ascii=False))

@@ -8,7 +8,7 @@ from typing import Any
 from urbankit.report.figures import Figures
 from urbankit.report.page import sections
 from urbankit.report.page.builder import ReportPage, Written
-from urbankit.report.page.explorer import map_data, run_data
+from urbankit.report.page.map_data import map_data, run_data
 from urbankit.report.page.missing import Missing
 from urbankit.report.page.recipe import UncheckedRecipe
 from urbankit.runs.context import RunContext
@@ -18,21 +18,28 @@ FIGURE_BYTES = 7_000_000
 
 
 def write_report(context: RunContext, path: Path | None = None) -> Written:
-    """The report of a run as one HTML file of at most 15 MB, by default `report.html` in its folder.
+    """Write the report of a run as one HTML file of at most 15 MB.
 
-    What was run and on what, the results table, an interactive map, the figures drawn before, the city's prepare
-    report, recipe and manifest. Of a run that was cut short, or whose city cannot be had any more, what there is; what
-    is not is said at the top and in `missing`. Every text that comes from data, recipe or manifest is escaped, and the
-    page executes nothing but its own script.
+    It shows what was run and on what, the results table, an interactive map, the figures drawn before, the city's
+    prepare report, recipe and manifest. If the run was cut short, or its city cannot be read any more, the page shows
+    what there is. Every text that comes from data, recipe or manifest is escaped, and the page executes only its own
+    script.
+
+    Args:
+        context: The run and its city.
+        path: The file to write, by default `report.html` in the run's folder.
+
+    Returns:
+        The path, and a sentence for everything that the page could not show; these stand at its top, too.
     """
     run, city = context.run, context.city
     missing = Missing(context.missing)
     manifest = missing.attempt("No manifest", lambda: run.manifest, {})
     recipe = missing.attempt("No recipe", lambda: UncheckedRecipe.of(run), UncheckedRecipe(""))
     name = str(recipe.get("name", run.path.resolve().name))
-    place = manifest.get("city") or (city.name if city is not None else "an unknown city")
+    city_name = manifest.get("city") or (city.name if city is not None else "an unknown city")
 
-    page = ReportPage(f"{name} on {place}", str(recipe.get("description", "")), missing)
+    page = ReportPage(f"{name} on {city_name}", str(recipe.get("description", "")), missing)
     page.add("about", "Run", lambda: sections.run_section(city, recipe, manifest))
     page.add("results", "Results", lambda: sections.results_section(run, recipe))
     page.add_map(lambda: _map(context, name, missing))
@@ -51,6 +58,6 @@ def _map(context: RunContext, name: str, missing: Missing) -> dict[str, Any] | N
 
 
 def _figures(folder: Path, missing: Missing) -> str:
-    content, left_out = sections.figures_section(Figures.load(folder), FIGURE_BYTES)
+    html, left_out = sections.figures_section(Figures.load(folder), FIGURE_BYTES)
     missing.add(*left_out)
-    return content
+    return html

@@ -1,4 +1,4 @@
-"""The interactive map of a page: its frame in HTML, and the data that the script reads."""
+"""The data of a page's interactive map, which its script reads."""
 
 from __future__ import annotations
 
@@ -16,36 +16,6 @@ from urbankit.report.page.packing import pack_counts, pack_floats
 from urbankit.runs.context import RunContext
 
 NEAREST = 8
-
-FRAME = """<section id="map"><h2>Map</h2>
-<noscript><p class="notice">The map needs JavaScript, which is off here; all else reads without it.</p></noscript>
-<div class="controls" hidden>
-<label class="run" hidden>Run <select id="run"></select></label>
-<label>Show <select id="layer"></select></label>
-<div class="search"><label for="search">Find a region</label>
-<input id="search" type="search" role="combobox" aria-expanded="false" aria-controls="found" aria-autocomplete="list"
- autocomplete="off" spellcheck="false" placeholder="id or name"><ul id="found" role="listbox" hidden></ul></div>
-</div>
-<div class="explorer" hidden>
-<div class="mapside">
-<div id="stage" class="stage">
-<canvas id="base" aria-hidden="true"></canvas>
-<canvas id="overlay" tabindex="0" role="application" aria-label="Map of the regions" aria-describedby="keys"></canvas>
-<div class="buttons"><button id="in" type="button" aria-label="Zoom in">+</button>
-<button id="out" type="button" aria-label="Zoom out">−</button>
-<button id="fit" type="button" aria-label="Show the whole city">⤢</button></div>
-<div class="north" aria-hidden="true">N<span>↑</span></div>
-<div id="scale" class="scale" aria-hidden="true"><span></span><i></i></div>
-<div id="tip" class="tip" hidden></div>
-</div>
-<div id="legend" class="legend"></div>
-<p id="keys" class="quiet keys">Drag, or use the arrow keys, to move the map; pinch, + and −, or the wheel on a map that
-was clicked, to zoom; 0 shows all. Shift and an arrow goes from region to region, Enter chooses one, Escape
-lets it go.</p>
-<p id="live" class="unseen" aria-live="polite"></p>
-</div>
-<div id="panel" class="panel" tabindex="-1" aria-label="Chosen region"></div>
-</div></section>"""
 
 
 def map_data(regions: gpd.GeoDataFrame, runs: list[dict[str, Any]]) -> dict[str, Any]:
