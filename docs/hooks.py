@@ -17,7 +17,7 @@ from mkdocs.structure.pages import Page
 import urbankit
 from urbankit import bench, registry, testing
 from urbankit.recipe.describe import describe
-from urbankit.registry.kinds import BASES, KINDS
+from urbankit.registry.kinds import KINDS
 
 DOCS = Path(__file__).parent
 TABLE = re.compile(r"^\[Table: (?P<title>[^\]]+)\]\((?P<file>results/[\w-]+\.csv)\)$", flags=re.MULTILINE)
@@ -28,7 +28,7 @@ SECTIONS = {
     "What most users call": [f"urbankit.{name}" for name in urbankit.__all__ if not name.startswith("_")],
     "Suites of runs": [f"urbankit.bench.{name}" for name in bench.__all__],
     "The component registry": [f"urbankit.registry.{name}" for name in registry.__all__],
-    "Base classes of components": sorted(BASES.values()),
+    "Base classes of components": sorted(kind.base for kind in KINDS.values()),
     "Conformance checks for plugin authors": [f"urbankit.testing.{name}" for name in testing.__all__],
 }
 
@@ -54,9 +54,9 @@ def components_page() -> str:
         "`urbankit list-components` also lists the components of plugins. `urbankit show KIND NAME` prints the",
         "parameters of one component.",
     ]
-    for kind in KINDS:
+    for kind, row in KINDS.items():
         entries = [entry for entry in registry.entries(kind) if entry.distribution == DISTRIBUTION]
-        lines += ["", f"## {kind}", "", "| name | what it is |", "|---|---|"]
+        lines += ["", f"## {kind}", "", f"{row.title} {row.does}.", "", "| name | what it is |", "|---|---|"]
         lines += [f"| [`{e.name}`](#{kind}-{e.name}) | {_cell(e.description)} |" for e in entries]
         for entry in entries:
             lines += ["", f"### {kind} {entry.name}", "", *_directive(entry.target.replace(":", "."), *DOCSTRING_ONLY)]

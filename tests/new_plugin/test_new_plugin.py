@@ -58,7 +58,7 @@ IN_RECIPES = [kind for kind in KINDS if kind != "captioner"]
 def test_all_are_listed_at_once(installed):
     listed = json.loads(run(installed, "urbankit", "list-components", "--json"))
     origins = {(c["kind"], c["name"]): c["distribution"] for c in listed["components"]}
-    expected = {(KINDS[kind].kind, component(kind)): f"urbankit-{name}" for kind, name in NAMES.items()}
+    expected = {(KINDS[kind].name, component(kind)): f"urbankit-{name}" for kind, name in NAMES.items()}
     assert expected.items() <= origins.items() and listed["failed"] == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -121,8 +122,8 @@ def test_one_mistake(recipe_file, old: str, new: str, message: str) -> None:
 def test_a_default_component_that_is_wrong_is_named(recipe_file, monkeypatch: pytest.MonkeyPatch) -> None:
     from urbankit import registry
 
-    broken = registry.KINDS | {"fusion": ("forward", "no_such_thing")}
-    monkeypatch.setattr(registry, "KINDS", broken)
+    broken = replace(registry.KINDS["fusion"], methods=("forward", "no_such_thing"))
+    monkeypatch.setitem(registry.KINDS, "fusion", broken)
     (found,) = mistakes(recipe_file())
     assert found.startswith("method.fusion: fusion 'toy_sum' of plugin 'toys'")
     assert "lacks what every fusion has: no_such_thing" in found

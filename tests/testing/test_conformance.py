@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -25,7 +26,6 @@ from urbankit.methods.base import Method
 from urbankit.methods.pair_weights import PairWeight
 from urbankit.modalities.features import FeatureEncoder
 from urbankit.testing.city import LACKS, N, shuffled_city, tiny_city
-from urbankit.testing.examine import CHECKS
 from urbankit.views.base import View, ViewGraph
 
 Register = Callable[[str, type], str]
@@ -227,8 +227,11 @@ def test_a_component_that_does_not_load_is_told_before_any_check():
         testing.check_view("rign")
 
 
-def test_checks_are_of_kinds_that_there_are():
-    assert set(CHECKS) <= set(registry.KINDS)
+def test_every_kind_has_checks_and_a_base_of_its_own():
+    for kind in registry.KINDS.values():
+        module, _, name = kind.base.rpartition(".")
+        assert isinstance(getattr(importlib.import_module(module), name), type)
+        assert importlib.import_module(kind.checks).CHECKS
 
 
 @pytest.mark.parametrize(

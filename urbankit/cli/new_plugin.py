@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from urbankit.registry.kinds import KINDS
+
 
 def new_plugin(
     name: Annotated[
@@ -16,7 +18,7 @@ def new_plugin(
         str,
         typer.Option(
             metavar="KIND",
-            help="What it is: modality, view, graph_encoder, subgraph, fusion, pair_weight, head, method or captioner.",
+            help=f"What it is: {', '.join(kind.template for kind in KINDS.values())}.",
         ),
     ],
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder to write; default urbankit-NAME.")] = None,

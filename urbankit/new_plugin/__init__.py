@@ -6,11 +6,11 @@ import keyword
 import re
 import secrets
 import shutil
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 from urbankit import registry
+from urbankit.registry.kinds import Kind
 from urbankit.utils.errors import Problems, UserError, suggest
 from urbankit.utils.version import __version__
 
@@ -20,32 +20,9 @@ PREFIX = "urbankit-"
 LONGEST = 30
 
 
-@dataclass(frozen=True)
-class Kind:
-    """A kind of component as `--kind` names it: its name in the registry, how its classes are called, and what the
-    component of its template does, and the command that uses one. The template is the folder of the kind's name."""
-
-    kind: str
-    ending: str
-    about: str
-    use: str = "urbankit run {folder}{name}.yaml"
-
-
+# The kinds that have a template, by what `--kind` calls them.
 KINDS: dict[str, Kind] = {
-    "modality": Kind("modality_encoder", "Encoder", "how far a region lies from the centre, and in which direction"),
-    "view": Kind("view", "View", "regions near one another, weighted by a Gaussian of their distance"),
-    "graph_encoder": Kind("graph_encoder", "GraphEncoder", "GraphSAGE with the mean aggregator"),
-    "subgraph": Kind("subgraph", "Sampler", "a region with its strongest neighbours"),
-    "fusion": Kind("fusion", "Fusion", "mean of the vectors, weighted by learned gates"),
-    "pair_weight": Kind("pair_weight", "Weight", "pairs that agree count more, by a softmax of their cosine"),
-    "head": Kind("head", "Head", "gated linear unit on the normalised embedding"),
-    "method": Kind("method", "Method", "contrast of regions with their neighbours in every view"),
-    "captioner": Kind(
-        "captioner",
-        "Captioner",
-        "images described by their commonest colours",
-        use="urbankit caption CITY --captioner {name}",
-    ),
+    kind.template: kind for kind in registry.KINDS.values() if (TEMPLATES / kind.template).is_dir()
 }
 
 
@@ -63,13 +40,13 @@ def new_plugin(name: str, kind: str, out: str | Path | None = None) -> Path:
         "distribution": distribution,
         "package": distribution.replace("-", "_"),
         "class": _class_name(component, chosen.ending),
-        "kind": chosen.kind,
-        "word": chosen.kind.replace("_", " "),
+        "kind": chosen.name,
+        "word": chosen.name.replace("_", " "),
         "module": kind,
-        "about": chosen.about,
-        "sentence": chosen.about[0].upper() + chosen.about[1:],
+        "about": chosen.example,
+        "sentence": chosen.example[0].upper() + chosen.example[1:],
         "version": __version__,
-        "use": chosen.use.format(name=component, folder=""),
+        "use": chosen.command.format(name=component, folder=""),
     }
     _write(_files(kind, words), folder)
     return folder
@@ -78,7 +55,7 @@ def new_plugin(name: str, kind: str, out: str | Path | None = None) -> Path:
 def command_for(kind: str, name: str, folder: Path) -> str:
     """The command that uses the component of a package written to `folder`."""
     chosen, component = KINDS[kind], _component(name)
-    return chosen.use.format(name=component, folder=f"{folder.as_posix()}/")
+    return chosen.command.format(name=component, folder=f"{folder.as_posix()}/")
 
 
 def _class_name(component: str, ending: str) -> str:
@@ -107,8 +84,8 @@ def _checked(name: str, kind: str) -> tuple[Kind, str]:
         problems.add(f"'{name}' has {len(component)} characters; use {LONGEST} at most", key="NAME")
     elif keyword.iskeyword(component):
         problems.add(f"'{name}' is a word of Python's own; choose another", key="NAME")
-    elif kind in KINDS and (holder := _holder(KINDS[kind].kind, component)):
-        problems.add(f"the {KINDS[kind].kind} '{component}' is there already, of {holder}; choose another", key="NAME")
+    elif kind in KINDS and (holder := _holder(KINDS[kind].name, component)):
+        problems.add(f"the {KINDS[kind].name} '{component}' is there already, of {holder}; choose another", key="NAME")
     elif kind == "modality" and component in _left_out(kind):
         problems.add(f"'{name}' is a modality of the recipe that comes along; choose another", key="NAME")
     problems.raise_if_any()
@@ -120,7 +97,7 @@ def _holder(kind: str, name: str) -> str | None:
     for entry in registry.entries(kind):
         if re.sub(r"[-_]+", "_", entry.name).lower() == name:
             return f"{entry.origin} ({entry.target})"
-    if package := registry.KNOWN_PACKAGES.get((kind, name)):
+    if package := registry.known_package(kind, name):
         return f"the package {package}"
     distribution = PREFIX + name.replace("_", "-")
     try:

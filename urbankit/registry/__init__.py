@@ -1,11 +1,13 @@
-"""The components urbankit knows, by kind and name. Listing them imports none of them.
+"""The components that urbankit knows, by kind and name. Listing them imports none of them.
 
 >>> from urbankit import registry
 >>> registry.get("view", "poi").__name__
 'PoiView'
 """
 
-from urbankit.registry.kinds import BASES, KINDS, KNOWN_PACKAGES
+from urbankit.registry.entry import THIS_PROCESS, Entry
+from urbankit.registry.kinds import KINDS, Kind
+from urbankit.registry.known_packages import known_package
 from urbankit.registry.registry import (
     Registry,
     add_plugin,
@@ -20,9 +22,10 @@ from urbankit.registry.registry import (
 )
 
 __all__ = [
-    "BASES",
     "KINDS",
-    "KNOWN_PACKAGES",
+    "THIS_PROCESS",
+    "Entry",
+    "Kind",
     "Registry",
     "add_plugin",
     "create",
@@ -30,6 +33,7 @@ __all__ = [
     "failed_plugins",
     "faults",
     "get",
+    "known_package",
     "left_out_plugins",
     "names",
     "reload",

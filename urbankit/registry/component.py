@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, Protocol, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-from typing_extensions import TypeVar
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from typing_extensions import Self, TypeVar
 
-# No dots or spaces: names are parts of dotted keys (`--set tasks.co.target=...`) and of file names.
-NAME = r"^[A-Za-z_][A-Za-z0-9_-]*$"
+from urbankit.registry.kinds import NAME
+from urbankit.utils.errors import Problem, UserError
 
 Name = Annotated[str, StringConstraints(pattern=NAME)]
 
@@ -23,6 +23,19 @@ class Params(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    @classmethod
+    def checked(cls, values: Mapping[str, Any], component: str) -> Self:
+        """Return the parameters with these values; raises `UserError` naming the `component` and each wrong key."""
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise UserError(
+                [
+                    Problem(mistake["msg"], component, key=".".join(map(str, mistake["loc"])))
+                    for mistake in error.errors()
+                ]
+            ) from None
 
 
 class Use(BaseModel):

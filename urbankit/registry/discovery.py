@@ -15,10 +15,11 @@ from importlib import metadata
 
 import pluggy
 
-from urbankit.registry import hookspecs
-from urbankit.registry.component import NAME
-from urbankit.registry.kinds import KINDS, THIS_PROCESS, Entry
+from urbankit.registry.entry import THIS_PROCESS, Entry
+from urbankit.registry.hookspecs import specifications
+from urbankit.registry.kinds import KINDS, NAME
 from urbankit.utils.errors import Problem, UserError, suggest
+from urbankit.utils.version import __version__
 
 GROUP = "urbankit"
 BUILTINS = "urbankit.registry.builtins"
@@ -77,13 +78,13 @@ def load(plugin: object, name: str, distribution: str = THIS_PROCESS, version: s
     """Ask one plugin for its components. Nothing of a plugin that raises is kept."""
     found: list[Entry] = []
     manager = pluggy.PluginManager(GROUP)
-    manager.add_hookspecs(hookspecs)
+    manager.add_hookspecs(specifications())
     try:
         manager.register(plugin, name)
         manager.check_pending()
-        for kind in KINDS:
-            hook = getattr(manager.hook, f"register_{kind}s")
-            hook(register=partial(_register, found, kind, name, distribution, version))
+        for kind in KINDS.values():
+            hook = getattr(manager.hook, kind.hook)
+            hook(register=partial(_register, found, kind.name, name, distribution, version))
     except (Exception, SystemExit) as error:
         return Plugin(name, distribution, version, failure=_reason(error))
     if not found:
@@ -133,8 +134,6 @@ def _normal(name: str) -> str:
 def _origin(point: metadata.EntryPoint) -> tuple[str, str]:
     if point.dist is not None:
         return point.dist.metadata["Name"], point.dist.version
-    from urbankit.utils.version import __version__
-
     return "urbankit", __version__
 
 

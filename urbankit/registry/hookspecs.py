@@ -1,4 +1,4 @@
-"""Everything a plugin can add to urbankit: one hook a kind of component.
+"""How a plugin adds components to urbankit: one hook a kind.
 
 A plugin is a module (or object) named by an entry point of the group `urbankit`. Each hook it implements gets
 `register(name, target, description)`; the `target`, `"module:Class"`, is imported only when a recipe uses it:
@@ -14,15 +14,19 @@ and in the plugin's pyproject.toml:
     [project.entry-points.urbankit]
     metro = "my_package.plugin"
 
-The class derives from its kind's base and carries a `Params` (a `urbankit.Params`) that documents itself.
+Every kind in `urbankit/registry/kinds.py` has a hook, `register_KINDs`: `register_modality_encoders`, `register_views`
+and so on. The class derives from its kind's base and has a `Params` (a `urbankit.Params`) that documents itself.
 A notebook or test adds a plugin without installing it: `urbankit.registry.add_plugin(plugin, "mine")`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import pluggy
+
+from urbankit.registry.kinds import KINDS, Kind
 
 hookspec = pluggy.HookspecMarker("urbankit")
 hookimpl = pluggy.HookimplMarker("urbankit")
@@ -34,46 +38,14 @@ class Register(Protocol):
     def __call__(self, name: str, target: str, description: str = "") -> None: ...
 
 
-@hookspec
-def register_modality_encoders(register: Register) -> None:
-    """Encoders of a modality (`urbankit.modalities.base.ModalityEncoder`): observation in, vector out."""
+def specifications() -> type:
+    """Return a class of every hook that a plugin may implement: `register_KINDs(register)` for each kind."""
+    return type("Hooks", (), {kind.hook: staticmethod(_specification(kind)) for kind in KINDS.values()})
 
 
-@hookspec
-def register_views(register: Register) -> None:
-    """Views (`urbankit.views.base.View`): a weighted graph over the regions of a city."""
+def _specification(kind: Kind) -> Callable[[Register], None]:
+    def hook(register: Register) -> None: ...
 
-
-@hookspec
-def register_graph_encoders(register: Register) -> None:
-    """Graph encoders: a view and node features in, node embeddings out."""
-
-
-@hookspec
-def register_subgraphs(register: Register) -> None:
-    """Ways to take the graph around each region, such as random walks."""
-
-
-@hookspec
-def register_fusions(register: Register) -> None:
-    """Fusions: several vectors of one region in, one out."""
-
-
-@hookspec
-def register_pair_weights(register: Register) -> None:
-    """Pair weights (`urbankit.methods.pair_weights.PairWeight`): how much each matched pair of a contrast counts."""
-
-
-@hookspec
-def register_captioners(register: Register) -> None:
-    """Captioners (`urbankit.captioning.captioners.base.Captioner`): an image or a region in, a text about it out."""
-
-
-@hookspec
-def register_heads(register: Register) -> None:
-    """Heads: a region embedding in, a task's prediction out."""
-
-
-@hookspec
-def register_methods(register: Register) -> None:
-    """Methods: pre-training procedures that yield region embeddings."""
+    hook.__name__ = kind.hook
+    hook.__doc__ = f"Register components that {kind.does} (`{kind.base}`)."
+    return hookspec(hook)

@@ -1,136 +1,143 @@
-"""The kinds of component."""
+"""The kinds of component: one table, one row a kind.
+
+Adding a kind is one row here and one base class. The hook `register_NAMEs`, `list-components`, `show`, `new-plugin`,
+the conformance checks and the pages of the docs are made from the row.
+"""
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
-from urbankit.utils.errors import UserError
-
-if TYPE_CHECKING:
-    from urbankit.registry.component import Params
-
-# The distribution of plugins that were added by `add_plugin`.
-THIS_PROCESS = "this process"
-
-
-# What a class of each kind must have beside its `Params`.
-KINDS: dict[str, tuple[str, ...]] = {
-    "modality_encoder": ("observations", "load", "forward", "project"),
-    "view": ("build",),
-    "graph_encoder": ("forward",),
-    "subgraph": ("sample",),
-    "fusion": ("forward",),
-    "pair_weight": ("forward",),
-    "captioner": ("caption",),
-    "head": ("forward",),
-    "method": ("loss", "forward", "parts"),
-}
-
-
-# What a class of each kind derives from.
-BASES: dict[str, str] = {
-    "modality_encoder": "urbankit.modalities.base.ModalityEncoder",
-    "view": "urbankit.views.base.View",
-    "graph_encoder": "urbankit.graph.base.GraphEncoder",
-    "subgraph": "urbankit.graph.subgraph.SubgraphSampler",
-    "fusion": "urbankit.fusion.base.Fusion",
-    "pair_weight": "urbankit.methods.pair_weights.PairWeight",
-    "head": "urbankit.heads.base.Head",
-    "method": "urbankit.methods.base.Method",
-    "captioner": "urbankit.captioning.captioners.base.Captioner",
-}
-
-
-# Components of plugins that exist but may not be installed, by package and kind.
-PACKAGES: dict[str, dict[str, tuple[str, ...]]] = {
-    "urbankit-baselines": {
-        "method": ("vit", "pg-simclr", "urbanvlp", "mvure", "hrep", "remvc"),
-        "view": ("flows", "flow_similarity", "neighbours"),
-        "head": ("hrep_prompt",),
-    },
-    "urbankit-contiguity": {"view": ("contiguity", "nearest")},
-    "urbankit-raster": {"modality_encoder": ("raster",)},
-}
-
-
-KNOWN_PACKAGES: dict[tuple[str, str], str] = {
-    (kind, name): package for package, kinds in PACKAGES.items() for kind, names in kinds.items() for name in names
-}
+# No dots or spaces: names are part of dotted keys (`--set tasks.co.target=...`) and of file names.
+NAME = r"^[A-Za-z_][A-Za-z0-9_-]*$"
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A registered component: what it is called and where its class is."""
+class Kind:
+    """A kind of component.
 
-    kind: str
+    Attributes:
+        name: how recipes, `show` and the registry call it; its hook is `register_NAMEs`.
+        base: dotted path of the class that its components derive from.
+        methods: what a class must have beside its `Params`.
+        does: what its components do, as the end of a sentence: "They ...".
+        checks: module of its conformance checks, whose `CHECKS` run on a component; empty for none of its own.
+        option: what `new-plugin --kind` calls it, which is also the folder of its template; the name by default.
+        ending: how the classes that `new-plugin` writes end.
+        example: what the component of the template does.
+        command: a command that uses a component; `{folder}` and `{name}` are put in.
+    """
+
     name: str
-    target: str
-    description: str
-    plugin: str
-    distribution: str
-    version: str
+    base: str
+    methods: tuple[str, ...]
+    does: str
+    checks: str = ""
+    option: str = ""
+    ending: str = ""
+    example: str = ""
+    command: str = "urbankit run {folder}{name}.yaml"
 
     @property
-    def origin(self) -> str:
-        """The distribution and version that brought it."""
-        return f"{self.distribution} {self.version}".strip()
+    def hook(self) -> str:
+        """The function by which a plugin registers components of the kind."""
+        return f"register_{self.name}s"
 
-    def load(self) -> type[Any]:
-        """Import the class and check that it is one of its kind; raises `UserError` naming the plugin."""
-        module, _, attribute = self.target.partition(":")
-        try:
-            found: Any = importlib.import_module(module)
-            for part in attribute.split("."):
-                found = getattr(found, part)
-        except (Exception, SystemExit) as error:
-            raise UserError(
-                f"{self.kind} '{self.name}' of plugin '{self.plugin}' ({self.origin}) does not load from"
-                f" '{self.target}': {type(error).__name__}: {error}. The target is to be `module:Class`, a module that"
-                " can be imported and a class in it; correct it where the plugin registers it, or install what it"
-                " imports."
-            ) from error
-        faults = _faults(self.kind, found)
-        if faults:
-            raise UserError(
-                f"{self.kind} '{self.name}' of plugin '{self.plugin}' ({self.origin}), class '{self.target}',"
-                f" {'; and it '.join(faults)}"
-            )
-        return found
+    @property
+    def title(self) -> str:
+        """The kind as a heading: `Graph encoders`."""
+        return self.name.replace("_", " ").capitalize() + "s"
+
+    @property
+    def template(self) -> str:
+        """The folder of templates of `new-plugin`, and the value of its `--kind`."""
+        return self.option or self.name
 
 
-def _faults(kind: str, found: Any) -> list[str]:
-    """What the class lacks of the contract of its kind, each with the remedy."""
-    from urbankit.registry import component
+_ROWS = (
+    Kind(
+        name="modality_encoder",
+        base="urbankit.modalities.base.ModalityEncoder",
+        methods=("observations", "load", "forward", "project"),
+        does="turn the observations of one modality into vectors",
+        checks="urbankit.testing.modality_encoders",
+        option="modality",
+        ending="Encoder",
+        example="how far a region lies from the centre, and in which direction",
+    ),
+    Kind(
+        name="view",
+        base="urbankit.views.base.View",
+        methods=("build",),
+        does="build a weighted graph over the regions of a city",
+        checks="urbankit.testing.views",
+        ending="View",
+        example="regions near one another, weighted by a Gaussian of their distance",
+    ),
+    Kind(
+        name="graph_encoder",
+        base="urbankit.graph.base.GraphEncoder",
+        methods=("forward",),
+        does="turn a view and node features into node embeddings",
+        checks="urbankit.testing.graph_encoders",
+        ending="GraphEncoder",
+        example="GraphSAGE with the mean aggregator",
+    ),
+    Kind(
+        name="subgraph",
+        base="urbankit.graph.subgraph.SubgraphSampler",
+        methods=("sample",),
+        does="sample the graph around each region, for example by random walks",
+        checks="urbankit.testing.subgraphs",
+        ending="Sampler",
+        example="a region with its strongest neighbours",
+    ),
+    Kind(
+        name="fusion",
+        base="urbankit.fusion.base.Fusion",
+        methods=("forward",),
+        does="join several vectors of a region into one",
+        checks="urbankit.testing.fusions",
+        ending="Fusion",
+        example="mean of the vectors, weighted by learned gates",
+    ),
+    Kind(
+        name="pair_weight",
+        base="urbankit.methods.pair_weights.PairWeight",
+        methods=("forward",),
+        does="weight the matched pairs of a contrast",
+        checks="urbankit.testing.pair_weights",
+        ending="Weight",
+        example="pairs that agree count more, by a softmax of their cosine",
+    ),
+    Kind(
+        name="captioner",
+        base="urbankit.captioning.captioners.base.Captioner",
+        methods=("caption",),
+        does="write a text about an image or a region",
+        checks="urbankit.testing.captioners",
+        ending="Captioner",
+        example="images described by their commonest colours",
+        command="urbankit caption CITY --captioner {name}",
+    ),
+    Kind(
+        name="head",
+        base="urbankit.heads.base.Head",
+        methods=("forward",),
+        does="predict a task from the region embedding",
+        checks="urbankit.testing.heads",
+        ending="Head",
+        example="gated linear unit on the normalised embedding",
+    ),
+    Kind(
+        name="method",
+        base="urbankit.methods.base.Method",
+        methods=("loss", "forward", "parts"),
+        does="pre-train region embeddings",
+        checks="urbankit.testing.methods",
+        ending="Method",
+        example="contrast of regions with their neighbours in every view",
+    ),
+)
 
-    if not isinstance(found, type):
-        return ["is not a class; register `module:Class`"]
-    faults = []
-    params = getattr(found, "Params", None)
-    if not (isinstance(params, type) and issubclass(params, component.Params)):
-        faults.append(
-            "lacks a `Params` class derived from urbankit.Params; write `class Params(urbankit.Params)` in it"
-        )
-    elif not params.__pydantic_complete__:
-        faults.append(
-            "has parameters whose types are not known at run time; import them outside of `if TYPE_CHECKING:`"
-        )
-    else:
-        faults += _undocumented(params)
-    missing = {name for name in KINDS[kind] if not callable(getattr(found, name, None))}
-    missing |= getattr(found, "__abstractmethods__", frozenset())
-    if missing:
-        base = f"; write it as {BASES[kind]} describes it" if kind in BASES else ""
-        faults.append(f"lacks what every {kind} has: {', '.join(sorted(missing))}{base}")
-    return faults
-
-
-def _undocumented(params: type[Params]) -> list[str]:
-    """What the parameters lack of a documentation that a recipe can be checked by."""
-    faults = []
-    if bare := [name for name, field in params.model_fields.items() if not (field.description or "").strip()]:
-        faults.append(f"does not say what its parameters mean: {', '.join(bare)}; give each a Field(description=...)")
-    if params.model_config.get("extra") != "forbid":
-        faults.append("takes parameters that it does not know; remove `extra` from the model_config of its Params")
-    return faults
+KINDS: dict[str, Kind] = {kind.name: kind for kind in _ROWS}

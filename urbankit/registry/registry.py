@@ -11,12 +11,14 @@ from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from urbankit.registry.kinds import KINDS, KNOWN_PACKAGES, THIS_PROCESS, Entry
-from urbankit.utils.errors import Problem, UserError, suggest
+from urbankit.registry.discovery import Plugin, discover, load
+from urbankit.registry.entry import THIS_PROCESS, Entry
+from urbankit.registry.kinds import KINDS
+from urbankit.registry.known_packages import known_package
+from urbankit.utils.errors import UserError, suggest
 
 if TYPE_CHECKING:
     from urbankit.registry.component import Use
-    from urbankit.registry.discovery import Plugin
 
 
 def get(kind: str, name: str) -> type[Any]:
@@ -26,16 +28,8 @@ def get(kind: str, name: str) -> type[Any]:
 
 def create(kind: str, use: Use, *args: Any) -> Any:
     """The component that `use` names, as `Class(params, *args)`; raises `UserError` for wrong parameters."""
-    from pydantic import ValidationError
-
-    found = get(kind, use.name)
-    try:
-        params = found.Params(**use.params)
-    except ValidationError as error:
-        where = f"{kind} '{use.name}'"
-        faults = [Problem(fault["msg"], where, key=".".join(map(str, fault["loc"]))) for fault in error.errors()]
-        raise UserError(faults) from None
-    return found(params, *args)
+    component = get(kind, use.name)
+    return component(component.Params.checked(use.params, f"{kind} '{use.name}'"), *args)
 
 
 def entries(kind: str | None = None) -> list[Entry]:
@@ -71,8 +65,6 @@ def faults() -> list[str]:
 
 def add_plugin(plugin: object, name: str) -> None:
     """Add a plugin of this process, such as a class in a notebook or test, as though it were installed."""
-    from urbankit.registry.discovery import load
-
     _registry().add(load(plugin, name))
 
 
@@ -129,7 +121,7 @@ class Registry:
             return f"unknown kind '{kind}'.{suggest(kind, KINDS)}"
         message = f"unknown {kind} '{name}'.{suggest(name, [entry.name for entry in self.entries(kind)])}"
         left_out = self.left_out()
-        package = KNOWN_PACKAGES.get((kind, name))
+        package = known_package(kind, name)
         if package and package not in {plugin.distribution for plugin in left_out}:
             message += f" It comes with the package {package}, in a checkout: pip install ./plugins/{package}."
         for plugin in self.failed():
@@ -142,6 +134,4 @@ class Registry:
 
 @cache
 def _registry() -> Registry:
-    from urbankit.registry.discovery import discover
-
     return Registry(discover())

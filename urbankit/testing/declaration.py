@@ -29,9 +29,10 @@ def registered(subject: Candidate) -> Iterator[str]:
 
 def derived(subject: Candidate) -> Iterator[str]:
     """Its class has everything that a run calls, as the base of its kind has."""
-    module, _, name = registry.BASES[subject.kind].rpartition(".")
+    base = registry.KINDS[subject.kind].base
+    module, _, name = base.rpartition(".")
     if not issubclass(subject.component, getattr(importlib.import_module(module), name)):
-        yield f"the class does not derive from {registry.BASES[subject.kind]}, whose other methods a run calls as well"
+        yield f"the class does not derive from {base}, whose other methods a run calls as well"
 
 
 def documented(subject: Candidate) -> Iterator[str]:

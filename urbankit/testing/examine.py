@@ -14,19 +14,6 @@ from urbankit.testing import declaration
 from urbankit.testing.candidate import Candidate, Check, ConformanceError
 from urbankit.utils.errors import UserError
 
-# Where the checks of each kind are; those of every kind come first.
-CHECKS: dict[str, str] = {
-    "modality_encoder": "urbankit.testing.modality_encoders",
-    "view": "urbankit.testing.views",
-    "graph_encoder": "urbankit.testing.graph_encoders",
-    "subgraph": "urbankit.testing.subgraphs",
-    "fusion": "urbankit.testing.fusions",
-    "pair_weight": "urbankit.testing.pair_weights",
-    "head": "urbankit.testing.heads",
-    "method": "urbankit.testing.methods",
-    "captioner": "urbankit.testing.captioners",
-}
-
 
 def examine(subject: Candidate) -> None:
     """Raise `ConformanceError` with everything that the checks of every kind and of the subject's own find."""
@@ -35,7 +22,7 @@ def examine(subject: Candidate) -> None:
         registry.get(subject.kind, subject.name)
     except UserError as error:
         raise ConformanceError(_message(subject, [str(problem) for problem in error.problems])) from None
-    module = CHECKS.get(subject.kind)
+    module = registry.KINDS[subject.kind].checks
     own = importlib.import_module(module).CHECKS if module else ()
     with torch.random.fork_rng(devices=[]):
         faults = [fault for check in (*declaration.CHECKS, *own) for fault in _found(check, subject)]
