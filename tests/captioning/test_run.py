@@ -18,6 +18,7 @@ from pydantic import Field
 
 from urbankit import City, Params, RunError, Use, UserError, hookimpl, registry
 from urbankit.captioning import run as job
+from urbankit.captioning import sources as caption_sources
 from urbankit.captioning.captioners.base import Batch, Caption, Captioner
 from urbankit.captioning.run import caption_city
 from urbankit.city.prepare.attach import attach_captions
@@ -223,15 +224,13 @@ def test_sources_are_read_larger_than_the_city_keeps_them(sources: Path, city: C
 def test_a_mosaic_is_cut_by_one_thread_that_starts_others(
     sources: Path, city: City, tmp_path: Path, monkeypatch
 ) -> None:
-    from urbankit.city.io import patches
-
-    threads, cut = [], patches.cut_patches
+    threads, cut = [], caption_sources.cut_patches
 
     def watched(*arguments: Any) -> Any:
         threads.append(threading.get_ident())
         return cut(*arguments)
 
-    monkeypatch.setattr(patches, "cut_patches", watched)
+    monkeypatch.setattr(caption_sources, "cut_patches", watched)
     made(city, tmp_path, modalities=["rsi"], data=sources)
     assert len(threads) == 4 and len(set(threads)) == 1
 
@@ -395,7 +394,7 @@ def test_attached_captions_are_the_citys(copied: City, sources: Path, tmp_path: 
     assert prepared.caption_sources == [] and prepared.content_hash == copied.content_hash
 
 
-@pytest.mark.parametrize("fails", ["report.PrepareReport.write", "attach.write_json"])
+@pytest.mark.parametrize("fails", ["report.PrepareReport.write", "prepare.attach.write_json"])
 def test_a_disk_that_fills_up_while_attaching_leaves_the_city_as_it_was(
     copied: City, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
 ) -> None:

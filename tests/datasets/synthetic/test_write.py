@@ -115,7 +115,7 @@ def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("urbankit.datasets.synthetic.rasters.write_rasters", fail)
+    monkeypatch.setattr("urbankit.datasets.synthetic.write.write_rasters", fail)
     with pytest.raises(OSError, match="no space"):
         write_demo(tmp_path / "city", regions=4)
     assert list(tmp_path.iterdir()) == []

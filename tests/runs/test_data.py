@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from urbankit import testing
+from urbankit.bench import store as store_module
 from urbankit.bench.store import Store
 from urbankit.bench.suite import load_plan
 from urbankit.pipeline.resume import changed_files
@@ -100,11 +101,9 @@ def test_a_bench_knows_runs_and_floors_by_the_content_of_files(small, tmp_path):
 
 
 def test_a_bench_hashes_a_file_once(small, tmp_path, monkeypatch):
-    import urbankit.bench.store as cells
-
     read: list[Path] = []
-    plain = cells.known_hash
-    monkeypatch.setattr(cells, "known_hash", lambda path: read.append(path) or plain(path))
+    plain = store_module.cached_hash
+    monkeypatch.setattr(store_module, "cached_hash", lambda path: read.append(path) or plain(path))
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(small))
     plan = load_plan({"seeds": [0, 1, 2], "runs": {"it": str(tmp_path / "recipe.yaml")}})
     store = Store(tmp_path / "bench")
