@@ -96,7 +96,7 @@ def test_a_city_that_is_gone_is_not_prepared_for_an_answer(copied_run: Path, tmp
     gone = {"city_folder": str(tmp_path / "gone")}
     write_json(copied_run / "manifest.json", read_json(copied_run / "manifest.json") | gone)
     context = RunContext.of(Run.open(copied_run), prepare=False)
-    assert context.city is None and f"{tmp_path / 'gone'}: is no prepared city" in " ".join(context.missing)
+    assert context.city is None and f"{tmp_path / 'gone'}: is not a prepared city" in " ".join(context.missing)
     assert RunContext.of(Run.open(copied_run)).city is not None
     assert "The city cannot be had any more" in ask("clusters", copied_run, "-k", 2).stderr
 

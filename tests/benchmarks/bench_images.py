@@ -84,16 +84,15 @@ def prepare_patches(data: Path, regions: gpd.GeoDataFrame, side: int) -> None:
 
 def prepare(what: str, spec: Any, regions: gpd.GeoDataFrame, data: Path) -> Any:
     from urbankit.city.image_source import ImageSource
-    from urbankit.city.prepare.images import prepare_images
-    from urbankit.utils.errors import Problems
-    from urbankit.utils.progress import Progress
+    from urbankit.city.prepare.context import Context
+    from urbankit.city.prepare.images import build_images
+    from urbankit.city.report import SourceReport
 
-    problems, out = Problems(), data / "prepared" / what
+    context = Context(data, data / "prepared", built_regions=regions)
     started = perf_counter(), process_time()
-    entry = prepare_images(what, spec, regions, data, out, problems, Progress(quiet=True))
-    problems.raise_if_any()
+    entry = build_images(spec, context, SourceReport(f"images.{what}")).entry["image"]
     show(what, entry["images"], started)
-    return ImageSource.open(out, entry)
+    return ImageSource.open(context.out / "images" / what, entry)
 
 
 def read_and_train(source: Any, steps: int = 30) -> None:

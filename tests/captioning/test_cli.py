@@ -107,7 +107,7 @@ def test_mistakes(cli, city: City, tmp_path: Path, options: list[str], message: 
 
 
 def test_no_city(cli, tmp_path: Path) -> None:
-    assert "is no prepared city" in cli("caption", tmp_path, status=2)[1]
+    assert "is not a prepared city" in cli("caption", tmp_path, status=2)[1]
 
 
 def test_out_is_a_file(cli, city: City, tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_a_city_with_one_region(sources: Sources) -> None:
 
 
 def test_what_is_no_city(tmp_path: Path, full: Sources) -> None:
-    with pytest.raises(UserError, match="no prepared city"):
+    with pytest.raises(UserError, match="not a prepared city"):
         City.open(tmp_path)
     city = full.prepare()
     (city.path / "poi.parquet").write_bytes(b"PAR1")

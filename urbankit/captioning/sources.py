@@ -15,7 +15,7 @@ from urbankit.city.city import City
 from urbankit.city.image_source import ImageSource
 from urbankit.city.io.patches import cut_patches, mosaic_bands
 from urbankit.city.io.pictures import read_picture
-from urbankit.city.prepare.attach import REGIONS
+from urbankit.city.prepare.attach import DESCRIBED_LAYERS
 from urbankit.city.prepare.images import patch_extent_m
 from urbankit.city.spec import MosaicImages
 from urbankit.utils.errors import Problem, UserError, suggest
@@ -132,7 +132,7 @@ def find_sources(
 
 def _regions(captioner: Captioner, city: City, modality: str) -> CaptionSources:
     told = captioner.describes()
-    known = city.part_hashes(*REGIONS)
+    known = city.layer_hashes(*DESCRIBED_LAYERS)
     dropped = {"of which the captioner knows nothing": int((~told).sum())} if not told.all() else {}
     return CaptionSources(
         modality, np.flatnonzero(told), None, lambda places: [], {"regions": hash_json(known)}, dropped

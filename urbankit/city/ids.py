@@ -1,4 +1,4 @@
-"""Region ids: always text, and the same text whether a file kept them as text, integers or floats."""
+"""Region ids: always text, and the same text whether a file holds text, integers or floats."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 
 
 class RegionIds:
-    """Finds regions by id.
+    """Looks regions up by id.
 
-    Where every id is a number of one width and some start with 0 (as census codes do), a shorter number is padded
-    with zeros before it is looked up, because most tools drop them.
+    If all ids are numbers of one width and some start with 0 (as census codes do), a shorter number is padded with
+    zeros first, because most tools drop them.
     """
 
     def __init__(self, ids: Sequence[str]) -> None:
@@ -36,36 +36,34 @@ class RegionIds:
         return text.alias(column)
 
     def index(self, column: str, dtype: pl.DataType) -> pl.Expr:
-        """The region of every row of a column, int64, -1 where no region has that id."""
+        """The region of every row of a column, int64, -1 for an unknown id."""
         regions = pl.Series(np.arange(len(self.ids), dtype=np.int64))
-        found = self.text(column, dtype).replace_strict(
-            pl.Series(self.ids, dtype=pl.String), regions, default=-1, return_dtype=pl.Int64
-        )
-        return found.fill_null(-1).alias(column)
+        names = pl.Series(self.ids, dtype=pl.String)
+        rows = self.text(column, dtype).replace_strict(names, regions, default=-1, return_dtype=pl.Int64)
+        return rows.fill_null(-1).alias(column)
 
     def find(self, values: ArrayLike) -> NDArray[np.int64]:
-        """The region of each of `values` [n], text or numbers, -1 where no region has that id."""
-        given = np.asarray(values)
-        if given.dtype.kind in "OUS":  # numbers among text keep their own form
+        """The region of each of `values` [n], text or numbers, -1 for an unknown id."""
+        array = np.asarray(values)
+        if array.dtype.kind in "OUS":  # numbers among text are first looked up as they are written
             exact = {name: row for row, name in enumerate(self.ids)}
-            texts = [None if _absent(value) else str(value) for value in given.tolist()]
-            rows = np.array([exact.get(text, -1) for text in texts], np.int64)
+            texts = [None if _absent(value) else str(value) for value in array.tolist()]
+            rows = np.array([-1 if text is None else exact.get(text, -1) for text in texts], np.int64)
             column = pl.Series("id", texts, dtype=pl.String)
         else:
-            rows = np.full(len(given), -1)
-            column = pl.Series("id", given)
-        found = column.to_frame().select(self.index("id", column.dtype)).to_series().to_numpy()
-        return np.where(rows < 0, found, rows)
+            rows, column = np.full(len(array), -1), pl.Series("id", array)
+        parsed = column.to_frame().select(self.index("id", column.dtype)).to_series().to_numpy()
+        return np.where(rows < 0, parsed, rows)
 
     def unknown(self, values: Iterable[object], most: int = 3) -> str:
-        """What to say of ids that no region has: the first few, each with the closest that there are."""
+        """A message on ids that no region has: the first few, each with the closest ids of regions."""
         names = list(dict.fromkeys("missing (no id)" if _absent(value) else str(value) for value in values))
-        said = []
+        messages = []
         for name in names[:most]:
             near = difflib.get_close_matches(name, self.ids, n=3, cutoff=0.5) or self.ids[:3]
-            said.append(f"'{name}' (closest: {', '.join(repr(one) for one in near)})")
+            messages.append(f"'{name}' (closest: {', '.join(map(repr, near))})")
         more = f" and {len(names) - most:,} more" if len(names) > most else ""
-        return f"no region of {len(self.ids):,} has the id {', '.join(said)}{more}"
+        return f"no region of {len(self.ids):,} has the id {', '.join(messages)}{more}"
 
 
 def _absent(value: object) -> bool:
@@ -77,9 +75,9 @@ def id_text(column: str, dtype: pl.DataType) -> pl.Expr:
     """A column of ids as text: `36061000100`, `36061000100.0` and `" 36061000100"` are one id."""
     value = pl.col(column)
     if dtype.is_float():
-        whole = value.is_finite() & (value == value.round())
+        is_integer = value.is_finite() & (value == value.round())
         text = value.cast(pl.String)
-        value = pl.when(whole).then(value.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(text)
+        value = pl.when(is_integer).then(value.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(text)
     else:
         value = value.cast(pl.String)
     value = value.str.strip_chars().str.replace(r"^(-?\d+)\.0+$", "$1")

@@ -1,4 +1,4 @@
-"""TODO"""
+"""The prepared images of one source, read by memory map."""
 
 from __future__ import annotations
 
@@ -13,19 +13,27 @@ from urbankit.utils.errors import Problem, UserError
 
 
 class ImageSource:
-    """The images of one source, by row; several rows may belong to one region. Safe to share between threads.
+    """The M images of one source, by row; several rows may belong to one region. Threads may share it.
 
-    name; `bands` and their `band_names`; `size` (h, w); `dtype` 'uint8', or 'float32' with NaN where a pixel is missing
-    region: int64[M], sorted; lonlat: float64[M, 2] in degrees; image_ids: the M paths or region ids
-    files: the M paths in the data folder of what was read; of a mosaic, its rasters joined by +
-    band_mean, band_std: float64[bands] over valid pixels, those of uint8 scaled to 0..1
-    content_hash: of pixels and index
+    Attributes:
+        name: The source's name, such as `rsi`.
+        bands: The number of bands, and `band_names` their names.
+        size: Height and width in pixels.
+        dtype: `uint8`, or `float32` with NaN for a missing pixel.
+        region: The region of every image, int64[M], sorted.
+        lonlat: Where the images lie or were taken, float64[M, 2] in degrees (WGS 84), longitude first.
+        image_ids: The M paths, or the region ids of a source with one image a region.
+        files: The M source files, relative to the data folder; the rasters of a mosaic are joined by `+`.
+        band_mean: Mean of every band over valid pixels, float64[bands]; pixels of uint8 are scaled to 0..1.
+        band_std: Standard deviation, likewise.
+        content_hash: Changes with any pixel or row.
     """
 
     def __init__(self, folder: Path, entry: dict[str, Any]) -> None:
         self.name: str = entry["name"]
         self.bands, self.band_names = int(entry["bands"]), list(entry["band_names"])
-        self.size: tuple[int, int] = tuple(entry["size"])
+        height, width = entry["size"]
+        self.size: tuple[int, int] = (height, width)
         self.dtype: str = entry["dtype"]
         self.band_mean, self.band_std = np.array(entry["band_mean"]), np.array(entry["band_std"])
         self.content_hash: str = entry["content_hash"]
@@ -33,9 +41,8 @@ class ImageSource:
             index = pd.read_parquet(folder / "index.parquet")
             self._shards = ShardReader(folder, entry["shards"])
         except (OSError, ValueError) as error:
-            raise UserError(
-                Problem(f"the prepared images are damaged ({error}); prepare the city again", folder)
-            ) from None
+            message = f"the prepared images are damaged ({error}); prepare the city again"
+            raise UserError(Problem(message, folder)) from None
         self.region = index["region"].to_numpy(np.int64)
         self.lonlat = index[["lon", "lat"]].to_numpy(np.float64)
         self.image_ids: list[str] = index["image_id"].tolist()
@@ -43,12 +50,30 @@ class ImageSource:
 
     @classmethod
     def open(cls, folder: str | Path, entry: dict[str, Any]) -> ImageSource:
-        """The images in `folder`, described by their `entry` in the manifest. Raises UserError for damaged files."""
+        """Open the images in `folder`.
+
+        Args:
+            folder: The source's folder in the city's.
+            entry: What the city's manifest records of it.
+
+        Raises:
+            UserError: If files are damaged or missing.
+        """
         return cls(Path(folder), entry)
 
     def __len__(self) -> int:
         return len(self.region)
 
     def read(self, rows: np.ndarray) -> np.ndarray:
-        """[n, bands, h, w] of `dtype` for int rows [n], in any order. Raises IndexError for no such row."""
+        """Read images.
+
+        Args:
+            rows: int[n], in any order.
+
+        Returns:
+            Pixels [n, bands, height, width] of `dtype`.
+
+        Raises:
+            IndexError: For a row that does not exist.
+        """
         return self._shards.read(rows)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -17,10 +17,15 @@ from urbankit.utils.text import list_some
 
 @dataclass
 class SourceReport:
-    """One source: how many rows were read and matched to regions, why others were dropped, and what looks odd.
+    """What was read of one source and matched to the regions.
 
-    `key` is the source's key in the city spec, such as `images.svi`; `covers` holds the kind, name and number of
-    regions that have it; `notes` are sentences for the user.
+    Attributes:
+        key: The source's key in the city spec, such as `images.svi`.
+        rows: How many rows were read.
+        matched: How many of them belong to a region.
+        dropped: How many others were dropped, by reason.
+        covers: Kind and name of the dataset, and the number of regions that have it.
+        notes: Sentences for the user on what looks wrong.
     """
 
     key: str
@@ -30,18 +35,33 @@ class SourceReport:
     covers: tuple[str, str, int] | None = None
     notes: list[str] = field(default_factory=list)
 
-    def drop(self, count: int, why: str) -> None:
-        """Record rows that were left out."""
+    @property
+    def name(self) -> str:
+        """The source's name within its kind: `svi` of `images.svi`."""
+        return self.key.split(".", 1)[1]
+
+    def drop(self, count: int, reason: str) -> None:
+        """Count rows that were dropped."""
         if count:
-            self.dropped[why] = self.dropped.get(why, 0) + int(count)
+            self.dropped[reason] = self.dropped.get(reason, 0) + int(count)
 
     def note(self, text: str) -> None:
+        """Add a sentence for the user."""
         self.notes.append(text)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> SourceReport:
+        """The report of a source from its JSON form."""
+        covers = data.get("covers")
+        return cls(**{**data, "covers": tuple(covers) if covers else None})
 
 
 @dataclass
 class PrepareReport:
-    """The reports of all sources of a city, in the order of the city spec."""
+    """The report of a city with `regions` regions: its sources in the order of the city spec.
+
+    `without_modality` are the ids of regions that no image, caption, count, flow or table covers.
+    """
 
     city: str
     regions: int
@@ -50,7 +70,7 @@ class PrepareReport:
 
     @property
     def suspicious(self) -> Iterator[tuple[str, str]]:
-        """`(key, sentence)` of everything that looks odd."""
+        """`(key, sentence)` of everything that looks wrong."""
         for source in self.sources:
             for note in source.notes:
                 yield source.key, note
@@ -63,42 +83,31 @@ class PrepareReport:
         return [(kind, name, count, count / max(self.regions, 1)) for kind, name, count in covers]
 
     def write(self, path: str | Path) -> None:
+        """Write the report as JSON."""
         write_json(path, asdict(self))
 
     @classmethod
     def read(cls, path: str | Path) -> PrepareReport:
+        """Read a report that `write` wrote."""
         data = read_json(path)
-        return cls(
-            data["city"],
-            data["regions"],
-            [source_report(source) for source in data["sources"]],
-            data["without_modality"],
-        )
+        return cls(**data | {"sources": [SourceReport.from_json(source) for source in data["sources"]]})
 
     def print(self, console: Console | None = None) -> None:
         """Show the report as tables on a terminal."""
-        console = console or Console()
-        console.print(self)
+        (console or Console()).print(self)
 
-    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         table = Table(title=f"{self.city}: {self.regions} regions", title_justify="left")
         for column in ("source", "rows", "matched", "dropped", "regions with it"):
-            number = column in ("rows", "matched")
-            table.add_column(column, justify="right" if number else "left", no_wrap=column == "source")
+            justify: JustifyMethod = "right" if column in ("rows", "matched") else "left"
+            table.add_column(column, justify=justify, no_wrap=column == "source")
         for source in self.sources:
-            dropped = "\n".join(f"{count:,} {why}" for why, count in source.dropped.items())
-            cover = ""
-            if source.covers:
-                cover = f"{source.covers[2]} ({source.covers[2] / max(self.regions, 1):.1%})"
+            dropped = "\n".join(f"{count:,} {reason}" for reason, count in source.dropped.items())
+            count = source.covers[2] if source.covers else None
+            cover = "" if count is None else f"{count} ({count / max(self.regions, 1):.1%})"
             table.add_row(source.key, f"{source.rows:,}", f"{source.matched:,}", Text(dropped), cover)
         yield table
         notes = list(self.suspicious)
         yield Text("Worth a look:" if notes else "Nothing suspicious found.", style="bold")
         for key, note in notes:
             yield Text.assemble("  ", (key, "bold"), f": {note}")
-
-
-def source_report(data: dict[str, Any]) -> SourceReport:
-    """A source report from its JSON form."""
-    covers = data.get("covers")
-    return SourceReport(**{**data, "covers": tuple(covers) if covers else None})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -33,21 +33,19 @@ class Spec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
 
-def one_of(**models: type[Spec]) -> Any:
-    """A union whose member is chosen by the key that marks it, so that errors speak of one member only."""
-    tags = {key: f"<{model.__name__}>" for key, model in models.items()}
+def one_of(**tags: str) -> Discriminator:
+    """Chooses the member of a union by the key that marks it, so that errors are about one member only.
+
+    `tags` maps keys to the members' tags, which are their class names in angle brackets.
+    """
 
     def choose(value: Any) -> str | None:
         if isinstance(value, Spec):
             return f"<{type(value).__name__}>"
         return next((tag for key, tag in tags.items() if isinstance(value, dict) and key in value), None)
 
-    members = tuple(Annotated[model, Tag(tags[key])] for key, model in models.items())
-    message = f"needs one of the keys {', '.join(models)}"
-    return Annotated[
-        Union[members],  # noqa: UP007
-        Discriminator(choose, custom_error_type="which", custom_error_message=message),
-    ]
+    message = f"needs one of the keys {', '.join(tags)}"
+    return Discriminator(choose, custom_error_type="which", custom_error_message=message)
 
 
 class RegionFile(Spec):
@@ -88,10 +86,13 @@ class H3Regions(Spec):
 
 
 Side = Annotated[int, Field(ge=1, le=4096)]
-Size = Union[Side, tuple[Side, Side]]  # noqa: UP007
+Size = Side | tuple[Side, Side]
 
 
 class _Images(Spec):
+    if TYPE_CHECKING:  # declared by each kind, in its own place and with its own default
+        size: Size
+
     @property
     def height_width(self) -> tuple[int, int]:
         """Height and width in pixels."""
@@ -157,7 +158,7 @@ class Captions(Spec):
     @model_validator(mode="after")
     def check_key(self) -> Captions:
         if (self.region is None) == (self.image is None):
-            raise ValueError("needs exactly one of region and image: the column that says what a caption describes")
+            raise ValueError("needs exactly one of region and image: the column with what a caption describes")
         return self
 
 
@@ -239,11 +240,32 @@ class PointTarget(Spec):
     unit: str = Field("", description="Unit shown in tables and figures.")
 
 
-RegionSpec = one_of(file=RegionFile, grid=GridRegions, h3=H3Regions)
-ImageSpec = one_of(mosaic=MosaicImages, files=RegionImages, points=PointImages)
-PoiSpec = one_of(counts=PoiCounts, points=PoiPoints)
-FlowSpec = one_of(origin=FlowsByRegion, origin_lon=FlowsByPoint)
-TargetSpec = one_of(table=TableTarget, raster=RasterTarget, points=PointTarget)
+RegionSpec = Annotated[
+    Annotated[RegionFile, Tag("<RegionFile>")]
+    | Annotated[GridRegions, Tag("<GridRegions>")]
+    | Annotated[H3Regions, Tag("<H3Regions>")],
+    one_of(file="<RegionFile>", grid="<GridRegions>", h3="<H3Regions>"),
+]
+ImageSpec = Annotated[
+    Annotated[MosaicImages, Tag("<MosaicImages>")]
+    | Annotated[RegionImages, Tag("<RegionImages>")]
+    | Annotated[PointImages, Tag("<PointImages>")],
+    one_of(mosaic="<MosaicImages>", files="<RegionImages>", points="<PointImages>"),
+]
+PoiSpec = Annotated[
+    Annotated[PoiCounts, Tag("<PoiCounts>")] | Annotated[PoiPoints, Tag("<PoiPoints>")],
+    one_of(counts="<PoiCounts>", points="<PoiPoints>"),
+]
+FlowSpec = Annotated[
+    Annotated[FlowsByRegion, Tag("<FlowsByRegion>")] | Annotated[FlowsByPoint, Tag("<FlowsByPoint>")],
+    one_of(origin="<FlowsByRegion>", origin_lon="<FlowsByPoint>"),
+]
+TargetSpec = Annotated[
+    Annotated[TableTarget, Tag("<TableTarget>")]
+    | Annotated[RasterTarget, Tag("<RasterTarget>")]
+    | Annotated[PointTarget, Tag("<PointTarget>")],
+    one_of(table="<TableTarget>", raster="<RasterTarget>", points="<PointTarget>"),
+]
 
 
 class CitySpec(Spec):
@@ -283,13 +305,12 @@ def load_city_spec(path: str | Path) -> CitySpec:
 def _known_crs(crs: str | None) -> str | None:
     if crs is None:
         return None
-
     if crs.isdigit():
         crs = f"EPSG:{crs}"
     try:
         CRS.from_user_input(crs)
     except CRSError:
-        raise ValueError(f"{crs!r} is no known CRS; write it as EPSG:4326") from None
+        raise ValueError(f"{crs!r} is not a known CRS; write it as EPSG:4326") from None
     return crs
 
 

@@ -69,16 +69,11 @@ def _of_file(path: Path, text: str | None, image: str | None, max_tokens: int) -
 
     from urbankit.city.io.tables import check_columns, read
     from urbankit.city.prepare.caption_check import check_captions
-    from urbankit.utils.errors import Problems
 
-    problems = Problems()
-    frame = read(path, {}, problems, "")
-    problems.raise_if_any()
-    assert frame is not None  # else a problem says why
+    frame = read(path, {}, "")
     columns = frame.columns
     text = text or ("text" if "caption" not in columns else "caption")
-    check_columns(path, {"text": text} | ({"image": image} if image else {}), columns, problems, "caption-check")
-    problems.raise_if_any()
+    check_columns(path, {"text": text} | ({"image": image} if image else {}), columns, "caption-check")
     known = [name for name in ("image", "region_id") if name in columns and frame[name].null_count() == 0]
     identity = image or next(iter(known), None)
     ids = [f"row {row}" for row in range(1, len(frame) + 1)]

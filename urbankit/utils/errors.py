@@ -6,7 +6,8 @@ import difflib
 import errno
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 
@@ -78,6 +79,14 @@ class Problems:
 
     def extend(self, problems: Iterable[Problem]) -> None:
         self._found.extend(problems)
+
+    @contextmanager
+    def collect(self, key: str | None = None) -> Iterator[None]:
+        """Collect the problems of a `UserError` raised in the block; those without a key get `key`."""
+        try:
+            yield
+        except UserError as error:
+            self.extend(replace(problem, key=problem.key or key) for problem in error.problems)
 
     def raise_if_any(self) -> None:
         if self._found:

@@ -1,30 +1,48 @@
-"""Paths of a city spec: relative to the data folder, and never out of it."""
+"""Paths that stay inside a folder, such as those of a city spec inside the data folder."""
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from urbankit.utils.errors import suggest
+from urbankit.utils.errors import Problem, UserError, suggest
 
 
 def resolve_inside(folder: Path, name: str) -> Path | None:
-    """`folder / name`, or None where that path would leave the folder (absolute, or by `..`).
-
-    Symbolic links within the folder are followed: they are its owner's own.
-    """
+    """`folder / name`, or None if that path leaves the folder (absolute, or by `..`). Symbolic links are followed."""
     if "\0" in name or Path(name).is_absolute():
         return None
     relative = Path(os.path.normpath(name))
     return None if ".." in relative.parts else Path(folder) / relative
 
 
+def data_paths(folder: Path, names: Sequence[str], key: str | None = None, file: Path | None = None) -> list[Path]:
+    """Each of `names` in the data folder.
+
+    Raises `UserError` for the first that leaves it, also by a symbolic link; `key` and `file` say where it is named.
+    """
+    root = os.path.realpath(folder)
+    # Pictures share their folders: following links once a folder, not once a picture, makes this cheap.
+    real_folder = functools.cache(os.path.realpath)
+    paths = []
+    for name in names:
+        path = resolve_inside(folder, name)
+        if path is not None:
+            real = os.path.realpath(path) if path.is_symlink() else real_folder(path.parent)
+        if path is None or os.path.commonpath([root, real]) != root:
+            message = f"the path '{name}' leaves the data folder {folder}; put the file in it"
+            raise UserError(Problem(message, file, key=key))
+        paths.append(path)
+    return paths
+
+
 def explain_missing(path: Path) -> str:
-    """Why a file is not there: the folder is missing, or the closest names in it."""
+    """Why a file is missing: its folder is missing too, or the closest names in that folder."""
     if path.is_dir():
         return "is a folder; name a file in it"
     if not path.parent.is_dir():
         return f"file not found: there is no folder {path.parent}"
-    names = [entry.name for entry in path.parent.iterdir()]
-    near = suggest(path.name, names)
+    near = suggest(path.name, [entry.name for entry in path.parent.iterdir()])
     return "file not found." + (near if near.startswith(" Did you mean") else "")

@@ -62,8 +62,11 @@ def supersampled(shape: Any, cells: np.ndarray, step: float = 1.0) -> tuple[np.n
 
 
 def run(path: Path, regions: gpd.GeoDataFrame, statistic: Any, band: int | None = None) -> tuple[np.ndarray, Problems]:
-    problems = Problems("city.yaml")
-    return zonal(path, regions, statistic, band, problems, "targets.x").values, problems
+    """The values, NaN if the raster is refused, and what is wrong with it."""
+    problems, values = Problems(), np.full(len(regions), np.nan)
+    with problems.collect("targets.x"):
+        values = zonal(path, regions, statistic, band).values
+    return values, problems
 
 
 @pytest.fixture
@@ -158,7 +161,7 @@ def test_absent_is_nan_and_noted(tmp_path: Path, cells: np.ndarray) -> None:
     far = shapely.box(EAST - 5000, NORTH, EAST - 4000, NORTH + 100)
     in_hole = shapely.box(EAST + 810, NORTH - 690, EAST + 1190, NORTH - 410)
     half = shapely.box(EAST - 700, NORTH - 300, EAST + 300, NORTH - 100)
-    result = zonal(path, frame([far, in_hole, half]), "sum", None, Problems(), "x")
+    result = zonal(path, frame([far, in_hole, half]), "sum")
     assert np.isnan(result.values).tolist() == [True, True, False]
     assert result.notes == [
         "2 of 3 regions overlap no valid cell",
@@ -168,7 +171,7 @@ def test_absent_is_nan_and_noted(tmp_path: Path, cells: np.ndarray) -> None:
 
 def test_a_value_that_looks_like_undeclared_nodata_is_noted(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tif", np.array([[1, -9999]], np.float32))
-    result = zonal(path, frame([shapely.box(EAST, NORTH - 100, EAST + 200, NORTH)]), "mean", None, Problems(), "x")
+    result = zonal(path, frame([shapely.box(EAST, NORTH - 100, EAST + 200, NORTH)]), "mean")
     assert result.values[0] == -4999
     assert any("-9999" in note for note in result.notes)
 

@@ -17,10 +17,11 @@ from rasterio.transform import from_origin
 
 from urbankit.city.image_source import ImageSource
 from urbankit.city.io.shards import ShardReader, write_shards
-from urbankit.city.prepare.images import prepare_images
+from urbankit.city.prepare.context import Context
+from urbankit.city.prepare.images import build_images
+from urbankit.city.report import SourceReport
 from urbankit.city.spec import MosaicImages, PointImages, RegionImages
 from urbankit.utils.errors import Problems, UserError
-from urbankit.utils.progress import Progress
 
 UTM = "EPSG:32618"
 EAST, NORTH = 500_000.0, 4_500_000.0
@@ -46,17 +47,17 @@ def raster(path: Path, cells: np.ndarray, cell: float = 10.0, **options: Any) ->
 
 
 def prepare(spec: Any, regions: gpd.GeoDataFrame, data: Path) -> tuple[ImageSource, dict[str, Any]]:
-    problems = Problems("city.yaml")
-    out = data.parent / f"{data.name}-prepared"
-    entry = prepare_images("rsi", spec, regions, data, out, problems, Progress(quiet=True))
+    problems, context = Problems(), Context(data, data.parent / f"{data.name}-prepared", built_regions=regions)
+    with problems.collect("images.rsi"):
+        entry = build_images(spec, context, SourceReport("images.rsi")).entry["image"]
     problems.raise_if_any()
-    return ImageSource.open(out, entry), entry
+    return ImageSource.open(context.out / "images/rsi", entry), entry
 
 
 def failure(spec: Any, regions: gpd.GeoDataFrame, data: Path) -> UserError:
     with pytest.raises(UserError) as error:
         prepare(spec, regions, data)
-    out = data.parent / f"{data.name}-prepared"
+    out = data.parent / f"{data.name}-prepared" / "images/rsi"
     assert not out.exists() or not list(out.iterdir()), "something was left behind"
     assert all("images.rsi" in str(problem) for problem in error.value.problems)
     return error.value
@@ -290,7 +291,7 @@ def test_shards_hold_every_row_once_and_read_in_any_order(tmp_path: Path, dtype:
 def test_a_damaged_city_says_so(data: Path) -> None:
     raster(data / "a.tif", np.ones((1, 40, 40), np.float32))
     _, entry = prepare(MosaicImages(mosaic="a.tif", size=8), squares([(200, 200)]), data)
-    folder = data.parent / "data-prepared"
+    folder = data.parent / "data-prepared/images/rsi"
     shard = folder / "shard-00000.npy"
     shard.write_bytes(shard.read_bytes()[:-20])
     with pytest.raises(UserError, match="prepare the city again"):
@@ -299,8 +300,8 @@ def test_a_damaged_city_says_so(data: Path) -> None:
 
 def test_fewer_images_leave_no_stale_shard(tmp_path: Path, data: Path) -> None:
     raster(data / "a.tif", np.ones((1, 40, 40), np.float32))
-    folder = data.parent / "data-prepared"
-    folder.mkdir()
+    folder = data.parent / "data-prepared/images/rsi"
+    folder.mkdir(parents=True)
     (folder / "shard-00007.npy").write_bytes(b"old")
     prepare(MosaicImages(mosaic="a.tif", size=8), squares([(200, 200)]), data)
     assert [path.name for path in sorted(folder.iterdir())] == ["index.parquet", "shard-00000.npy"]
@@ -309,12 +310,11 @@ def test_fewer_images_leave_no_stale_shard(tmp_path: Path, data: Path) -> None:
 def test_shenzhen_street_views(shared_data: Path, tmp_path: Path) -> None:
     tiles = gpd.read_file(shared_data / "shenzhen/tiles.gpkg").rename(columns={"tile": "region_id"})
     tiles = tiles.to_crs(tiles.estimate_utm_crs())
-    problems = Problems()
+    context = Context(shared_data / "shenzhen", tmp_path, built_regions=tiles)
     spec = PointImages(points="street_views.csv", size=(16, 24))
-    entry = prepare_images("svi", spec, tiles, shared_data / "shenzhen", tmp_path, problems, Progress(quiet=True))
-    assert not problems and entry is not None
+    entry = build_images(spec, context, SourceReport("images.svi")).entry["image"]
     assert (entry["rows"], entry["images"] + entry["dropped"]["outside every region"]) == (1518, 1518)
-    source = ImageSource.open(tmp_path, entry)
+    source = ImageSource.open(tmp_path / "images/svi", entry)
     assert (np.diff(source.region) >= 0).all()
     held = tiles.geometry.to_crs("EPSG:4326").iloc[source.region]
     assert shapely.covers(held.to_numpy(), shapely.points(source.lonlat)).all()

@@ -55,14 +55,14 @@ def ended(thread: threading.Thread, results: list[Any]) -> Any:
 
 def test_captions_wait_for_a_prepare_and_are_attached_to_what_it_made(city, tmp_path, monkeypatch):
     changing, go_on = threading.Event(), threading.Event()
-    build = layers.flows_part
+    build = layers.build_flows
 
     def slow(*arguments: Any) -> Any:
         changing.set()
         go_on.wait(60)
         return build(*arguments)
 
-    monkeypatch.setattr(layers, "flows_part", slow)
+    monkeypatch.setattr(layers, "build_flows", slow)
     spec = tmp_path / "sources" / "city.yaml"
     spec.write_text(GRID.format(crs="EPSG:32618").replace(", time: time", ""))
     preparing = begun(lambda: City.prepare(spec, out=city.path))
@@ -73,7 +73,7 @@ def test_captions_wait_for_a_prepare_and_are_attached_to_what_it_made(city, tmp_
     go_on.set()
     prepared, attached = ended(*preparing), ended(*attaching)
     assert attached.caption_sources == ["rsi"] and len(attached.captions("rsi")) == N
-    assert attached.part_hashes("flows") == prepared.part_hashes("flows") != city.part_hashes("flows")
+    assert attached.layer_hashes("flows") == prepared.layer_hashes("flows") != city.layer_hashes("flows")
 
 
 def test_a_prepare_waits_for_captions_and_sees_them(city, tmp_path):

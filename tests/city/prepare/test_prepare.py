@@ -11,7 +11,7 @@ from helpers.small_city import IDS, Sources
 
 from urbankit.city.city import City
 from urbankit.city.manifest import LOCK
-from urbankit.city.prepare import layers
+from urbankit.city.prepare import context
 from urbankit.city.prepare import prepare as module
 from urbankit.utils.errors import RunError, UserError
 
@@ -90,7 +90,7 @@ def test_killed_at_any_write_it_goes_on_to_the_same_city(
         patch.setattr(module, "write_json", killed)
         with pytest.raises(KeyboardInterrupt):
             full.prepare()
-    with pytest.raises(UserError, match=r"no prepared city|not prepared to the end"):
+    with pytest.raises(UserError, match=r"not a prepared city|not prepared to the end"):
         City.open(full.out)
     assert full.prepare().content_hash == whole.content_hash
 
@@ -100,14 +100,14 @@ def test_killed_while_redoing_then_reverted(full: Sources, monkeypatch: pytest.M
     original = (full.folder / "poi.csv").read_bytes()
     first = full.prepare()
     full.csv("poi.csv", id=IDS[:2], shop=[7, 8])
-    table_write = layers.write_table
+    table_write = context.write_table
 
     def killed(table: object, path: Path) -> None:
         table_write(table, path)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(layers, "write_table", killed)
+        patch.setattr(context, "write_table", killed)
         with pytest.raises(KeyboardInterrupt):
             full.prepare()
     (full.folder / "poi.csv").write_bytes(original)
@@ -192,7 +192,7 @@ def test_a_full_disk_is_one_message_and_then_it_goes_on(full: Sources, monkeypat
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(layers, "write_table", full_disk)
+        patch.setattr(context, "write_table", full_disk)
         with pytest.raises(RunError, match="disk is full"):
             full.prepare()
     assert not json.loads((full.out / "manifest.json").read_text())["complete"]

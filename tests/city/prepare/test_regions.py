@@ -116,13 +116,13 @@ def test_truncated_and_many_layered_files(sources: Sources) -> None:
         sources.prepare()
 
 
-def test_invalid_polygons_are_mended_and_told(sources: Sources) -> None:
+def test_invalid_polygons_are_repaired_and_reported(sources: Sources) -> None:
     x, y = EAST + 3000, NORTH
     bowtie = Polygon([(x, y), (x + 1000, y + 1000), (x + 1000, y), (x, y + 1000)])
     sources.regions(shapes=[*squares()[:8], bowtie])
     city = sources.prepare()
     assert city.area_km2[8] == pytest.approx(0.5, rel=2e-3)
-    assert "invalid polygons, mended: 008" in notes(sources)
+    assert "invalid polygons, repaired: 008" in notes(sources)
 
 
 def test_overlaps_are_told(sources: Sources) -> None:

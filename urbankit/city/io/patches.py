@@ -20,7 +20,7 @@ from rasterio.warp import reproject
 from rasterio.windows import Window
 
 from urbankit.city.io.raster import opened, read_cells
-from urbankit.utils.errors import Problem, UserError
+from urbankit.utils.errors import Problem, Problems, UserError
 from urbankit.utils.prefetch import thread_map
 
 _BATCH_BYTES = 32 << 20
@@ -46,28 +46,24 @@ def mosaic_bands(paths: list[Path], chosen: list[int] | None) -> list[Band]:
     outside the stack.
     """
     stack: list[Band] = []
-    problems: list[Problem] = []
+    problems = Problems()
     for path in paths:
-        try:
-            with opened(path) as dataset:
-                for number, dtype in zip(dataset.indexes, dataset.dtypes, strict=True):
-                    if dtype.startswith("complex"):
-                        raise UserError(Problem(f"band {number} holds complex numbers", path))
-                    if dataset.colorinterp[number - 1] == ColorInterp.palette:
-                        raise UserError(Problem("holds numbers of a palette; use `gdal_translate -expand rgb`", path))
-                    plain = (dataset.scales[number - 1], dataset.offsets[number - 1]) == (1.0, 0.0)
-                    if dataset.colorinterp[number - 1] != ColorInterp.alpha:
-                        stack.append(Band(path, number, dtype if plain else "float32"))
-        except UserError as error:
-            problems += error.problems
-    if problems:
-        raise UserError(problems)
+        with problems.collect(), opened(path) as dataset:
+            for number, dtype in zip(dataset.indexes, dataset.dtypes, strict=True):
+                if dtype.startswith("complex"):
+                    raise UserError(Problem(f"band {number} holds complex numbers", path))
+                if dataset.colorinterp[number - 1] == ColorInterp.palette:
+                    raise UserError(Problem("holds numbers of a palette; use `gdal_translate -expand rgb`", path))
+                plain = (dataset.scales[number - 1], dataset.offsets[number - 1]) == (1.0, 0.0)
+                if dataset.colorinterp[number - 1] != ColorInterp.alpha:
+                    stack.append(Band(path, number, dtype if plain else "float32"))
+    problems.raise_if_any()
     if chosen is None:
         return stack
-    wrong = [number for number in chosen if not 1 <= number <= len(stack)]
-    if wrong:
+    unknown = [number for number in chosen if not 1 <= number <= len(stack)]
+    if unknown:
         names = ", ".join(f"{number} {band.name}" for number, band in enumerate(stack, 1))
-        raise UserError(Problem(f"no band {wrong[0]} among {names}"))
+        raise UserError(Problem(f"no band {unknown[0]} among {names}"))
     return [stack[number - 1] for number in chosen]
 
 
@@ -79,8 +75,8 @@ def cut_patches(
     `centres` float64[N, 2] are x, y in the projected `crs`. A patch is a square of `extent_m` metres;
     its first row is the northernmost, its first column the westernmost. Finer cells are averaged, coarser
     cells interpolated bilinearly; a pixel whose centre lies on no valid cell is NaN. Only the cells below one
-    patch are in memory, thinned beforehand (through the raster's overviews where it has them) when they are
-    much finer than the patch's pixels. Raises UserError for a file that turns out to be damaged.
+    patch are in memory. Cells much finer than the patch's pixels are thinned first, through the raster's overviews if
+    it has them. Raises `UserError` for a damaged file.
     """
     each = max(1, min(64, _BATCH_BYTES // (4 * len(bands) * math.prod(size))))
 
@@ -153,7 +149,7 @@ class _Cells:
         wide, high = (right - left) / shape[1], (bottom - top) / shape[0]
         a, b, _, d, e, _ = self._dataset.transform[:6]
         x, y = _apply(self._dataset.transform, left, top)
-        filled = np.stack([band.astype(np.float32).filled(np.nan) for band in cells])
+        filled = np.stack([np.ma.filled(band.astype(np.float32), np.nan) for band in cells])
         return filled, Affine(a * wide, b * high, x, d * wide, e * high, y)
 
     def _border_in_cells(self, crs: Any) -> tuple[np.ndarray, np.ndarray]:

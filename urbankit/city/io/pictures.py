@@ -21,8 +21,8 @@ _MOST_PROBLEMS = 20
 def decode_pictures(paths: list[Path], size: tuple[int, int]) -> Iterator[np.ndarray]:
     """All pictures, in order, as batches uint8[k, 3, h, w] of RGB.
 
-    Raises UserError after the last batch, naming the pictures that are missing, damaged or too large; at once when
-    they are more than 20.
+    Raises `UserError` after the last batch with all pictures that are missing, damaged or too large, or as soon as
+    there are more than 20.
     """
     each = max(1, min(256, _BATCH_BYTES // (3 * size[0] * size[1])))
     batch, problems = [], []
@@ -33,7 +33,7 @@ def decode_pictures(paths: list[Path], size: tuple[int, int]) -> Iterator[np.nda
             if decoded not in problems:
                 problems.append(decoded)
             if len(problems) > _MOST_PROBLEMS:
-                problems[-1] = Problem("further pictures cannot be used either; the rest was not looked at")
+                problems[-1] = Problem("further pictures cannot be used either; the remaining ones were not checked")
                 break
             continue
         batch.append(decoded)
@@ -49,10 +49,10 @@ def decode_pictures(paths: list[Path], size: tuple[int, int]) -> Iterator[np.nda
 def decode_picture(path: Path, size: tuple[int, int]) -> np.ndarray:
     """One picture as uint8[3, h, w] of RGB, `size` = (h, w).
 
-    It is turned upright (EXIF orientation), scaled until it just covers h x w (averaging, where it shrinks) and
-    cropped around its centre. Grey and palette pictures become RGB; what is transparent becomes black. A picture of
-    16 bits keeps the upper eight. Raises UserError for a file that is missing, damaged, of more than `MAX_PIXELS`
-    (decided by its header, before anything is decoded), or not a picture of 8 or 16 bits.
+    It is turned upright (EXIF orientation), scaled until it just covers h x w (averaged if it shrinks) and cropped
+    around its centre. Grey and palette pictures become RGB; transparent pixels become black. A picture of 16 bits keeps
+    the upper eight. Raises `UserError` for a file that is missing, damaged, of more than `MAX_PIXELS` (read from its
+    header, before anything is decoded), or not a picture of 8 or 16 bits.
     """
 
     def fit(image: Image.Image) -> Image.Image:
@@ -63,9 +63,9 @@ def decode_picture(path: Path, size: tuple[int, int]) -> np.ndarray:
 
 
 def read_picture(path: Path, longest: int) -> np.ndarray:
-    """One picture whole, as uint8[h, w, 3] of RGB, shrunk where a side has more than `longest` pixels.
+    """One picture without cropping, as uint8[h, w, 3] of RGB, shrunk if a side has more than `longest` pixels.
 
-    Upright, and read and refused, as by `decode_picture`.
+    It is otherwise read as by `decode_picture`, which also states the errors.
     """
 
     def shrink(image: Image.Image) -> Image.Image:
@@ -76,7 +76,7 @@ def read_picture(path: Path, longest: int) -> np.ndarray:
 
 
 def _decode(path: Path, enough: int, resize: Callable[[Image.Image], Image.Image]) -> np.ndarray:
-    """uint8[h, w, 3] of what `resize` makes of the picture, which was decoded with at least `enough` pixels a side."""
+    """uint8[h, w, 3]: the picture, decoded with at least `enough` pixels a side, after `resize`."""
     if not path.is_file():
         raise UserError(Problem("image not found", path))
     try:

@@ -1,12 +1,11 @@
-"""Rasters: opening them with their checks, and exact area-weighted statistics of regions over their cells."""
+"""Rasters: opened with checks, and exact area-weighted statistics of their cells within regions."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import geopandas as gpd
 import numpy as np
@@ -19,7 +18,7 @@ from exactextract.raster import RasterSource
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from urbankit.utils.errors import Problem, Problems, UserError
+from urbankit.utils.errors import Problem, UserError
 
 Statistic = Literal["mean", "sum", "density", "majority"]
 
@@ -29,54 +28,42 @@ _CACHE_BYTES = 256 << 20
 _LEAST_SHARE = 1e-9
 
 
-@dataclass
-class ZonalResult:
+class ZonalResult(NamedTuple):
     """`values` float64[N], one a region, NaN where it overlaps no valid cell; `notes` for the report."""
 
     values: np.ndarray
-    notes: list[str] = field(default_factory=list)
+    notes: list[str]
 
 
-def zonal(
-    path: str | Path,
-    regions: gpd.GeoDataFrame,
-    statistic: Statistic,
-    band: int | None,
-    problems: Problems,
-    key: str,
-) -> ZonalResult:
+def zonal(path: str | Path, regions: gpd.GeoDataFrame, statistic: Statistic, band: int | None = None) -> ZonalResult:
     """A statistic of one raster band over every region, each cell weighted by its part within the region.
 
     That part is computed from the exact intersection of polygon and cell (exactextract), so it also holds for
     regions smaller than a cell. Cells are missing where the raster declares nodata or a mask, and where they
     are NaN or infinite.
 
-    - `mean`: mean of the cells, weighted by covered area (on the sphere, for a raster in degrees).
-    - `sum`: sum of the cells, each times its covered fraction: for counts, such as people per cell.
-    - `density`: that sum divided by the region's area in km² that has valid cells; water or a missing edge is
-      neither counted nor averaged in. Areas are on the ellipsoid.
-    - `majority`: the class code with the largest covered area; the larger code of two that tie.
+    Args:
+        path: The raster file.
+        regions: N rows, in any CRS.
+        statistic: `mean`: mean of the cells, weighted by covered area (on the sphere, for a raster in degrees).
+            `sum`: sum of the cells, each times its covered fraction: for counts, such as people per cell.
+            `density`: that sum divided by the region's area in km² (on the ellipsoid) that has valid cells, so that
+            water or a missing edge does not lower it.
+            `majority`: the class code with the largest covered area; the larger code of two that tie.
+        band: Counted from 1; None for a raster of one band.
 
-    `regions` (N rows) may be in any CRS. `band` counts from 1 and may be None for a raster of one band. What
-    is wrong with the raster is added to `problems` under `key`, and the values are then all NaN.
+    Raises:
+        UserError: For a raster that cannot be used, or that has no valid cell in any region.
     """
-    missing = ZonalResult(np.full(len(regions), np.nan))
-    try:
-        with opened(path) as dataset:
-            shapes = regions.geometry.to_crs(dataset.crs)
-            cells = _Cells(dataset, _chosen_band(dataset, band))
-            weighted = {"mean": "mean", "majority": "mode"}.get(statistic)
-            table = _extract(cells, shapes, {"value": _by_area(weighted, dataset) if weighted else "sum"})
-            nowhere = _nowhere(dataset, shapes)
-    except UserError as error:
-        problems.extend(Problem(one.message, one.file, one.line, key) for one in error.problems)
-        return missing
-
-    values, share = table["value"].to_numpy(np.float64), _valid_share(table, shapes, cells)
-    present = share > _LEAST_SHARE
-    if not present.any():
-        problems.add(nowhere, file=path, key=key)
-        return missing
+    with opened(path) as dataset:
+        shapes = regions.geometry.to_crs(dataset.crs)
+        cells = _Cells(dataset, _chosen_band(dataset, band))
+        weighted = {"mean": "mean", "majority": "mode"}.get(statistic)
+        table = _extract(cells, shapes, {"value": _by_area(weighted, dataset) if weighted else "sum"})
+        values, share = table["value"].to_numpy(np.float64), _valid_share(table, shapes, cells)
+        present = share > _LEAST_SHARE
+        if not present.any():
+            raise UserError(Problem(_explain_no_overlap(dataset, shapes), path))
     if statistic == "density":
         with np.errstate(divide="ignore", invalid="ignore"):
             values = values / (share * ellipsoidal_area_km2(regions))
@@ -90,15 +77,24 @@ def cell_statistics(
     band: int | None = None,
     nodata: Collection[float] = (),
 ) -> pd.DataFrame:
-    """Statistics of the cells of one raster band within every region, float64 [N, operations], in the regions' order.
+    """Statistics of the cells of one raster band within every region.
 
-    `operations` are those of exactextract (`mean`, `stdev`, `quantile(q=0.1)`, …) by the name of their column. Each
-    cell counts by its part within the region, as in `zonal`: by covered area, on the sphere for a raster in degrees.
-    The further column `valid` is the share, 0 to 1, of the region's area on valid cells; where it is 0 all else is
-    NaN. Cells are missing as in `zonal`, and where they equal a number of `nodata`.
+    Each cell counts by its part within the region, as in `zonal`: by covered area, on the sphere for a raster in
+    degrees. Cells are missing as in `zonal`, and where they equal a number of `nodata`.
 
-    `regions` (N rows) may be in any CRS. Raises `UserError` for a raster that cannot be used, that lacks the band, or
-    of which no region overlaps a valid cell.
+    Args:
+        path: The raster file.
+        regions: N rows, in any CRS.
+        operations: Operations of exactextract (`mean`, `stdev`, `quantile(q=0.1)`, …) by the name of their column.
+        band: Counted from 1; None for a raster of one band.
+        nodata: Further values that stand for a missing cell.
+
+    Returns:
+        float64 [N, operations + 1] in the order of the regions. The last column, `valid`, is the share, 0 to 1, of
+        the region's area on valid cells; where it is 0, all others are NaN.
+
+    Raises:
+        UserError: For a raster that cannot be used, lacks the band, or has no valid cell in any region.
     """
     with opened(path) as dataset:
         shapes = regions.geometry.to_crs(dataset.crs)
@@ -106,7 +102,7 @@ def cell_statistics(
         table = _extract(cells, shapes, {name: _by_area(how, dataset) for name, how in operations.items()})
         share = _valid_share(table, shapes, cells)
         if not (share > _LEAST_SHARE).any():
-            raise UserError(Problem(_nowhere(dataset, shapes), path))
+            raise UserError(Problem(_explain_no_overlap(dataset, shapes), path))
     values = table[list(operations)].astype(np.float64).where(pd.Series(share > _LEAST_SHARE), np.nan)
     return values.assign(valid=np.where(share > _LEAST_SHARE, share, 0.0))
 
@@ -117,14 +113,14 @@ def covering_mask(path: str | Path, boxes: gpd.GeoSeries) -> np.ndarray:
     Raises UserError for a raster that cannot be used.
     """
     with opened(path) as dataset:
-        cells = _Cells(dataset, 1)
-        return _count(cells, boxes.to_crs(dataset.crs)) > _LEAST_SHARE
+        table = _extract(_Cells(dataset, 1), boxes.to_crs(dataset.crs), {})
+        return table["count"].to_numpy() > _LEAST_SHARE
 
 
 def extent(path: str | Path) -> tuple[tuple[float, float, float, float], Any]:
     """`(left, bottom, right, top)` of a raster in its own CRS, and that CRS (pyproj). Raises UserError."""
     with opened(path) as dataset:
-        return tuple(dataset.bounds), pyproj.CRS.from_user_input(dataset.crs)
+        return dataset.bounds, pyproj.CRS.from_user_input(dataset.crs)
 
 
 def ellipsoidal_area_km2(regions: gpd.GeoDataFrame | gpd.GeoSeries) -> np.ndarray:
@@ -139,10 +135,7 @@ def ellipsoidal_area_km2(regions: gpd.GeoDataFrame | gpd.GeoSeries) -> np.ndarra
 
 
 def raster_files(path: str | Path) -> list[Path]:
-    """A raster's file and those beside it that say more of it, such as statistics and nodata, or a mask.
-
-    Raises `UserError` as `opened`.
-    """
+    """A raster's file and its companions, such as a mask or a file of statistics. Raises `UserError` as `opened`."""
     with opened(path) as dataset:
         return [Path(name) for name in dataset.files]
 
@@ -151,8 +144,8 @@ def raster_files(path: str | Path) -> list[Path]:
 def opened(path: str | Path) -> Iterator[rasterio.DatasetReader]:
     """A georeferenced raster, open for reading.
 
-    Raises UserError for a file that is absent, not a raster, without CRS or georeference, or truncated, the
-    last also when a later read inside the block finds it.
+    Raises `UserError` for a file that is missing, not a raster, without CRS or georeference, or truncated; a truncated
+    file may raise it only at a later read inside the block.
     """
     if not Path(path).is_file():
         raise UserError(Problem("file not found", path))
@@ -163,20 +156,15 @@ def opened(path: str | Path) -> Iterator[rasterio.DatasetReader]:
     # GDAL would cache blocks in 5 % of the machine's memory; one environment also spares each call its own.
     with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES), dataset:
         if dataset.crs is None:
-            raise UserError(
-                Problem(
-                    "raster without CRS; write one into it, such as `gdal_edit.py -a_srs EPSG:4326 FILE`",
-                    path,
-                )
-            )
+            message = "raster without CRS; write one into it, such as `gdal_edit.py -a_srs EPSG:4326 FILE`"
+            raise UserError(Problem(message, path))
         if dataset.transform.is_identity:
-            raise UserError(Problem("raster without georeference: its cells have no place on the map", path))
+            raise UserError(Problem("raster without georeference: its cells have no position on the map", path))
         try:
             yield dataset
         except RasterioError as error:
-            raise UserError(
-                Problem(f"cannot be read to its end: truncated or damaged ({_cause(error)}); fetch it again", path)
-            ) from None
+            message = f"cannot be read to its end: truncated or damaged ({_cause(error)}); fetch it again"
+            raise UserError(Problem(message, path)) from None
 
 
 def read_cells(
@@ -184,8 +172,8 @@ def read_cells(
 ) -> np.ma.MaskedArray:
     """Cells of one band, scale and offset applied, masked where nodata, masked, NaN or infinite.
 
-    `nodata` are further values that stand for missing, as the file holds them, before scale and offset. `window` is
-    passed on to `DatasetReader.read` (`window=`, `out_shape=`, `resampling=`).
+    `nodata` are further values of missing cells, as stored in the file, before scale and offset. `window` is passed
+    to `DatasetReader.read` (`window=`, `out_shape=`, `resampling=`).
     """
     cells = dataset.read(band, masked=True, **window)
     if nodata:
@@ -203,14 +191,14 @@ def read_cells(
 def _chosen_band(dataset: rasterio.DatasetReader, band: int | None) -> int:
     count = dataset.count
     if band is None and count > 1:
-        raise UserError(Problem(f"the raster has {count} bands; say which with `band`, counted from 1", dataset.name))
+        raise UserError(Problem(f"the raster has {count} bands; choose one with `band`, counted from 1", dataset.name))
     if band is not None and not 1 <= band <= count:
         raise UserError(Problem(f"has no band {band}; its bands are 1 to {count}", dataset.name))
     return band or 1
 
 
 def _by_area(operation: str, dataset: rasterio.DatasetReader) -> str:
-    """An operation of exactextract that weighs cells by covered area: in degrees that on the sphere."""
+    """An operation of exactextract that weights cells by covered area, on the sphere for a raster in degrees."""
     if not dataset.crs.is_geographic:
         return operation
     name, _, arguments = operation.removesuffix(")").partition("(")
@@ -218,7 +206,7 @@ def _by_area(operation: str, dataset: rasterio.DatasetReader) -> str:
 
 
 def _extract(cells: Any, shapes: gpd.GeoSeries, operations: Mapping[str, str]) -> pd.DataFrame:
-    """A column of each operation in the order of `shapes`, and `count`, the number of valid cells covered."""
+    """A column for each operation and `count`, the number of valid cells covered, in the order of `shapes`."""
     features = gpd.GeoDataFrame({"row": np.arange(len(shapes))}, geometry=shapes.array, crs=None)
     table = exact_extract(
         cells,
@@ -230,7 +218,7 @@ def _extract(cells: Any, shapes: gpd.GeoSeries, operations: Mapping[str, str]) -
         max_cells_in_memory=_CELLS_IN_MEMORY,
     )
     table = table.set_index("row").reindex(np.arange(len(shapes)))
-    # Named here: exactextract takes no blanks in a name, and adds to that of a quantile.
+    # exactextract allows no blanks in a name and extends that of a quantile, so the columns are named afterwards.
     return table.set_axis([*operations, "count"], axis=1)
 
 
@@ -241,12 +229,8 @@ def _valid_share(table: pd.DataFrame, shapes: gpd.GeoSeries, cells: Any) -> np.n
         return np.minimum(table["count"].to_numpy() * cell_area / shapely.area(shapes.array), 1.0)
 
 
-def _count(cells: Any, shapes: gpd.GeoSeries) -> np.ndarray:
-    return _extract(cells, shapes, {})["count"].to_numpy()
-
-
 def _Cells(dataset: rasterio.DatasetReader, band: int, nodata: Collection[float] = ()) -> Any:
-    """An exactextract source over one band, with every form of missing cell masked, and those of the `nodata` given."""
+    """An exactextract source over one band, with every form of missing cell masked, `nodata` included."""
     transform = dataset.transform
     if transform.b or transform.d:
         raise UserError(
@@ -278,7 +262,7 @@ def _Cells(dataset: rasterio.DatasetReader, band: int, nodata: Collection[float]
                 lowest = float(cells.min())
                 if lowest == -9999 or lowest < -1e30:
                     self.undeclared = lowest
-            filled = cells.astype(np.float64).filled(np.nan)
+            filled = np.ma.filled(cells.astype(np.float64), np.nan)
             return filled[::-1] if south_up else filled
 
     return Cells()
@@ -296,7 +280,7 @@ def _notes(share: np.ndarray, cells: Any) -> list[str]:
     return notes
 
 
-def _nowhere(dataset: rasterio.DatasetReader, shapes: gpd.GeoSeries) -> str:
+def _explain_no_overlap(dataset: rasterio.DatasetReader, shapes: gpd.GeoSeries) -> str:
     return (
         f"no region overlaps a valid cell; the raster covers {_box(dataset.bounds)}, "
         f"the regions {_box(shapes.total_bounds)} ({dataset.crs.to_string()}): check both CRS"
@@ -309,5 +293,5 @@ def _box(bounds: Any) -> str:
 
 
 def _cause(error: Exception) -> str:
-    """What GDAL said: rasterio chains it behind "Read failed. See previous exception for details"."""
+    """The message of GDAL: rasterio chains it behind "Read failed. See previous exception for details"."""
     return str(error.__cause__ or error).strip()

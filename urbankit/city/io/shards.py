@@ -20,13 +20,12 @@ SHARD_BYTES = 256 << 20
 
 @dataclass(frozen=True)
 class Shards:
-    """What was written: `files` with their rows, in order; statistics of every band; a hash of all pixels.
+    """Written shards: `files` with their rows, in order; statistics of every band; the hash `digest` of all pixels.
 
     `mean` and `std` float64[bands] are over valid pixels, those of uint8 scaled to 0..1.
     """
 
     files: list[dict[str, Any]]
-    rows: int
     mean: np.ndarray
     std: np.ndarray
     digest: str
@@ -42,9 +41,9 @@ def write_shards(
 ) -> Shards:
     """Write `batches`, each [k, bands, h, w], `shape` = (bands, h, w), as files of at most `shard_bytes`.
 
-    A batch is of `dtype`, or of float32 with NaN where a pixel is missing; written as uint8, a missing pixel
-    is 0, and the statistics leave it out. One batch at a time is in memory. Raises UserError, and writes nothing,
-    where a band has no valid pixel in any image.
+    A batch is of `dtype`, or of float32 with NaN for missing pixels. A missing pixel is stored as 0 in uint8 and left
+    out of the statistics. One batch at a time is in memory. Raises `UserError`, and writes nothing, if a band has no
+    valid pixel in any image.
     """
     rows_each = max(1, shard_bytes // (math.prod(shape) * np.dtype(dtype).itemsize))
     statistics = _Statistics(shape[0], scale=255.0 if dtype == "uint8" else 1.0)
@@ -55,14 +54,14 @@ def write_shards(
         for batch in batches:
             statistics.add(batch)
             pixels = _stored(batch, dtype)
-            digest.update(memoryview(pixels).cast("B"))
+            digest.update(pixels.data.cast("B"))
             while len(pixels):
                 if shard is None or shard.rows == rows_each:
                     files.append({"file": f"shard-{len(files):05d}.npy", "rows": 0})
                     path = open_files.enter_context(atomic_path(folder / files[-1]["file"]))
                     shard = _Shard(open_files.enter_context(path.open("wb")), shape, dtype)
-                part, pixels = pixels[: rows_each - shard.rows], pixels[rows_each - shard.rows :]
-                shard.append(part)
+                head, pixels = np.split(pixels, [rows_each - shard.rows])
+                shard.append(head)
                 files[-1]["rows"] = shard.rows
         mean, std = statistics.finish()
         empty = [name for name, value in zip(band_names, mean, strict=True) if np.isnan(value)]
@@ -71,7 +70,7 @@ def write_shards(
                 f"no image has a valid pixel in band {', '.join(empty)}: check its CRS, its nodata value, and that it "
                 "covers the regions"
             )
-    return Shards(files, sum(file["rows"] for file in files), mean, std, digest.hexdigest())
+    return Shards(files, mean, std, digest.hexdigest())
 
 
 class ShardReader:
@@ -106,7 +105,7 @@ class _Shard:
 
     def append(self, pixels: np.ndarray) -> None:
         self._stream.seek(0, 2)
-        self._stream.write(memoryview(pixels).cast("B"))
+        self._stream.write(pixels.data.cast("B"))
         self.rows += len(pixels)
         self._write_header()
 

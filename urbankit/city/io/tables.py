@@ -1,34 +1,33 @@
-"""Tables: CSV, JSONL and Parquet through Polars, with every mistake told by file, column and row."""
+"""Tables: CSV, JSONL and Parquet read by Polars. Every function raises `UserError` for a table it cannot use."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from urbankit.utils.errors import Problems, suggest
+from urbankit.utils.errors import Problem, Problems, UserError, suggest
 from urbankit.utils.paths import explain_missing
 
 MISSING = ["", "na", "n/a", "nan", "null", "none"]
 
 
-def scan(path: Path, columns: dict[str, str], problems: Problems, key: str) -> pl.LazyFrame | None:
-    """A lazy table with the named columns, or None with the reason in `problems`.
+def scan(path: Path, columns: Mapping[str, str], key: str) -> pl.LazyFrame:
+    """A lazy table that has the named columns and at least one row.
 
-    `columns` maps keys of the spec to the column names they give. All columns of a CSV are text: `numbers` and
-    `RegionIds` read them, so that an id never passes through a float.
+    `columns` maps keys of the spec to column names; problems are reported under `key` and these. All columns of a CSV
+    are text: `numbers` and `RegionIds` parse them, so that an id never passes through a float.
     """
     if not path.is_file():
-        problems.add(explain_missing(path), file=path, key=key)
-        return None
+        raise UserError(Problem(explain_missing(path), path, key=key))
     if path.stat().st_size == 0:
-        problems.add("is empty", file=path, key=key)
-        return None
+        raise UserError(Problem("is empty", path, key=key))
     suffix = path.suffix.lower()
-    try:
+    with readable(path, key):
         if suffix in (".csv", ".tsv", ".txt"):
             table = pl.scan_csv(path, infer_schema=False, separator="\t" if suffix == ".tsv" else ",")
         elif suffix in (".jsonl", ".ndjson"):
@@ -36,38 +35,32 @@ def scan(path: Path, columns: dict[str, str], problems: Problems, key: str) -> p
         elif suffix in (".parquet", ".geoparquet"):
             table = pl.scan_parquet(path)
         else:
-            problems.add(f"'{path.suffix}' is not a table; use .csv, .jsonl or .parquet", file=path, key=key)
-            return None
-        found = table.collect_schema().names()
-        if not check_columns(path, columns, found, problems, key):
-            return None
+            message = f"'{path.suffix}' is not a table; use .csv, .jsonl or .parquet"
+            raise UserError(Problem(message, path, key=key))
+        check_columns(path, columns, table.collect_schema().names(), key)
         if table.select(pl.len()).collect().item() == 0:
-            problems.add("has no rows", file=path, key=key)
-            return None
-        return table
-    except (pl.exceptions.PolarsError, OSError) as error:
-        problems.add(explain_unreadable(error, path), file=path, key=key)
-        return None
+            raise UserError(Problem("has no rows", path, key=key))
+    return table
 
 
-def read(path: Path, columns: dict[str, str], problems: Problems, key: str) -> pl.DataFrame | None:
+def read(path: Path, columns: Mapping[str, str], key: str) -> pl.DataFrame:
     """As `scan`, with all columns in memory."""
-    table = scan(path, columns, problems, key)
+    table = scan(path, columns, key)
+    with readable(path, key):
+        return table.collect()
+
+
+@contextmanager
+def readable(path: Path, key: str) -> Iterator[None]:
+    """Turn an error of Polars while it reads `path` into a `UserError`; for JSONL it names the damaged row."""
     try:
-        return None if table is None else table.collect()
+        yield
     except (pl.exceptions.PolarsError, OSError) as error:
-        problems.add(explain_unreadable(error, path), file=path, key=key)
-        return None
-
-
-def explain_unreadable(error: Exception, path: Path) -> str:
-    """What Polars said about a file, in its first line; of JSONL, the row that is no JSON."""
-    if path.suffix.lower() in (".jsonl", ".ndjson"):
-        row = _first_row_not_json(path)
-        if row is not None:
-            return f"cannot be read, it may be truncated or damaged: row {row} is not a JSON object"
-    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return f"cannot be read, it may be truncated or damaged: {text[:300]}"
+        row = _first_row_not_json(path) if path.suffix.lower() in (".jsonl", ".ndjson") else None
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        reason = lines[0][:300] if row is None else f"row {row} is not a JSON object"
+        message = f"cannot be read, it may be truncated or damaged: {reason}"
+        raise UserError(Problem(message, path, key=key)) from None
 
 
 def _first_row_not_json(path: Path) -> int | None:
@@ -81,34 +74,47 @@ def _first_row_not_json(path: Path) -> int | None:
     return None
 
 
-def check_columns(path: Path, columns: dict[str, str], found: Iterable[str], problems: Problems, key: str) -> bool:
-    """Whether every named column exists; each that does not is a problem with the closest name."""
-    names = [str(name) for name in found]
-    missing = {spec_key: column for spec_key, column in columns.items() if column not in names}
-    for spec_key, column in missing.items():
-        hint = suggest(column, names)
-        if len(names) == 1 and ";" in names[0]:
-            hint = " The file is separated by ';': save it separated by commas."
-        problems.add(f"there is no column '{column}'.{hint}", file=path, key=f"{key}.{spec_key}")
-    return not missing
+def check_columns(path: Path, columns: Mapping[str, str], available: Iterable[object], key: str) -> None:
+    """Raise `UserError` with every named column that is not available, and the closest names."""
+    names = [str(name) for name in available]
+    problems = Problems(path)
+    for spec_key, column in columns.items():
+        if column not in names:
+            hint = suggest(column, names)
+            if len(names) == 1 and ";" in names[0]:
+                hint = " The file is separated by ';': save it separated by commas."
+            problems.add(f"there is no column '{column}'.{hint}", key=f"{key}.{spec_key}")
+    problems.raise_if_any()
 
 
-def numbers(frame: pl.DataFrame, column: str, path: Path, problems: Problems, key: str) -> np.ndarray | None:
-    """float64[n], NaN where a cell is empty or says NA or NaN; any other text is a problem that names its row."""
+def numbers(frame: pl.DataFrame, column: str, path: Path, key: str) -> np.ndarray:
+    """float64[n], NaN where a cell is empty or says NA or NaN. Raises `UserError` for other text, with its rows."""
     parsed = frame.select(
         number=number(column, frame.schema[column]), text=pl.col(column).cast(pl.String, strict=False)
     ).with_row_index("row", offset=1)
-    wrong = parsed.filter(pl.col("number").is_null() & ~is_missing("text"))
-    if len(wrong):
-        rows = ", ".join(f"row {row} {text!r}" for row, text in wrong.select("row", "text").head(3).iter_rows())
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        problems.add(f"column '{column}' must hold numbers, but: {rows}{more}", file=path, key=key)
-        return None
+    invalid = parsed.filter(pl.col("number").is_null() & ~is_missing("text"))
+    if len(invalid):
+        rows = ", ".join(f"row {row} {text!r}" for row, text in invalid.select("row", "text").head(3).iter_rows())
+        more = f" and {len(invalid) - 3} more" if len(invalid) > 3 else ""
+        raise UserError(Problem(f"column '{column}' must hold numbers, but: {rows}{more}", path, key=key))
     return parsed["number"].fill_null(float("nan")).to_numpy().astype(np.float64)
 
 
+def number_matrix(frame: pl.DataFrame, columns: Sequence[str], path: Path, *keys: str) -> np.ndarray:
+    """float64[n, columns], NaN missing. Raises `UserError` with every column that holds text.
+
+    `keys` has the key of each column in the spec, or one for all.
+    """
+    problems, parsed = Problems(), []
+    for column, key in zip(columns, keys if len(keys) > 1 else keys * len(columns), strict=True):
+        with problems.collect():
+            parsed.append(numbers(frame, column, path, key))
+    problems.raise_if_any()
+    return np.column_stack(parsed)
+
+
 def number(column: str, dtype: pl.DataType) -> pl.Expr:
-    """A column as float64, null where it is no number."""
+    """A column as float64, null where it is not a number."""
     value = pl.col(column)
     if dtype == pl.String:
         value = value.str.strip_chars()
@@ -116,5 +122,5 @@ def number(column: str, dtype: pl.DataType) -> pl.Expr:
 
 
 def is_missing(column: str) -> pl.Expr:
-    """Whether a text cell says that there is no value."""
+    """Whether a text cell is empty or a word for a missing value."""
     return pl.col(column).is_null() | pl.col(column).str.strip_chars().str.to_lowercase().is_in(MISSING)

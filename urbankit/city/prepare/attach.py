@@ -1,30 +1,28 @@
-"""Captions that were made of a prepared city become part of it, as though its city.yaml had named them."""
+"""Attach captions that were made from a prepared city to that city, as if its city.yaml had named them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
-
 from urbankit.city.city import City
-from urbankit.city.ids import RegionIds
-from urbankit.city.manifest import LOCK, MANIFEST, REPORT, hash_parts, sort_parts
+from urbankit.city.manifest import LOCK, MANIFEST, REPORT, hash_entries, sort_entries
 from urbankit.city.prepare.captions import build_captions
+from urbankit.city.prepare.context import Context
 from urbankit.city.prepare.prepare import report_of
 from urbankit.city.report import SourceReport
 from urbankit.city.spec import Captions
-from urbankit.utils.errors import Problem, Problems, UserError
+from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.files import file_lock, hash_file, hash_json, write_json
 from urbankit.utils.parquet import write_table
 
-REGIONS = ("regions", "poi", "tables")
-"""Kinds of parts that captions of regions are made of."""
+DESCRIBED_LAYERS = ("regions", "poi", "tables")
+"""Kinds of layers that captions of regions describe."""
 
 
 def check_attachable(city: City, source: str) -> None:
-    """Raise `UserError` where the city has captions of `source` that its city.yaml names."""
-    part = city.manifest["parts"].get(f"captions.{source}")
-    if part is not None and not part.get("attached"):
+    """Raise `UserError` if the city has captions of `source` that its city.yaml names."""
+    entry = city.manifest["parts"].get(f"captions.{source}")
+    if entry is not None and not entry.get("attached"):
         message = (
             f"the city has captions of '{source}' that its city.yaml names; change captions.{source} there instead"
         )
@@ -32,55 +30,58 @@ def check_attachable(city: City, source: str) -> None:
 
 
 def attach_captions(city: City, source: str, spec: Captions, folder: Path) -> City:
-    """Add the captions that `spec` names in `folder` to the prepared city, and return it opened anew.
+    """Add the captions that `spec` names in `folder` to a prepared city.
 
-    `city` is the one that was described; what was attached to its folder since then stays. Captions of `source` that
-    were attached before are replaced. The city has another content hash then, so that nothing computed from the old
-    one is taken for its own. Preparing the city again leaves in it what its city.yaml names, and so takes attached
-    captions out. Raises `UserError` as `check_attachable`, for captions that do not fit the city, and where it was
-    prepared anew from other sources than those described; it is unchanged then, as after a kill or on a full disk.
+    Captions of `source` that were attached before are replaced; all else in the city's folder stays. The content hash
+    of the city changes, so that nothing computed from the earlier city is reused. Preparing the city again removes
+    attached captions, since its city.yaml does not name them.
+
+    Args:
+        city: The city that the captions describe.
+        source: The image source that they describe.
+        spec: Their file and columns.
+        folder: The folder of that file.
+
+    Returns:
+        The city, opened again.
+
+    Raises:
+        UserError: If `check_attachable` does, if the captions do not match the city, or if the city has been prepared
+            from other sources since. The city is then unchanged.
     """
     with file_lock(city.path / LOCK):
-        now = City.open(city.path)
-        check_attachable(now, source)
-        if _described(now, source, spec) != _described(city, source, spec):
-            message = f"was prepared anew from other sources while captions of '{source}' were made; make them again"
+        current = City.open(city.path)
+        check_attachable(current, source)
+        if _described_hashes(current, source, spec) != _described_hashes(city, source, spec):
+            message = f"was prepared from other sources while captions of '{source}' were made; make them again"
             raise UserError(Problem(message, city.path))
-        return _attach(now, source, spec, folder)
+        return _attach(current, source, spec, folder)
 
 
-def _described(city: City, source: str, spec: Captions) -> dict[str, str]:
-    """The hash of each part that captions of `source` are made of: its images, or what is known of the regions."""
-    return city.part_hashes(*([f"images.{source}"] if spec.image is not None else REGIONS))
+def _described_hashes(city: City, source: str, spec: Captions) -> dict[str, str]:
+    """The hash of each layer that captions of `source` describe."""
+    return city.layer_hashes(*([f"images.{source}"] if spec.image is not None else DESCRIBED_LAYERS))
 
 
 def _attach(city: City, source: str, spec: Captions, folder: Path) -> City:
-    problems, report = Problems(), SourceReport(f"captions.{source}")
-    images = city.images(source) if spec.image is not None else None
-    table = build_captions(spec, RegionIds(city.region_ids), images, folder, problems, report)
-    problems.raise_if_any()
-    assert table is not None  # else a problem says why
-    name, digest = _write(table, city.path, source)
-    part = {"inputs": hash_json({"attached": digest}), "hash": digest, "files": [name], "report": vars(report)}
-    parts = sort_parts(city.manifest["parts"] | {report.key: part | {"attached": True}})
-    manifest = city.manifest | {"content_hash": hash_parts(parts), "parts": parts}
+    entries = city.manifest["parts"]
+    context = Context(folder, city.path, built_regions=city.regions)
+    if spec.image is not None:
+        context.image_entries[source] = entries[f"images.{source}"]["image"]
+    report = SourceReport(f"captions.{source}")
+    [table] = build_captions(spec, context, report).tables.values()
+    # The file is named by its content, so that the manifest stays valid for the old file until it names the new one.
+    temporary = city.path / "captions" / f".{source}.parquet"
+    write_table(table, temporary)
+    digest = hash_json([hash_file(temporary)])
+    name = f"captions/{source}.{digest[:16]}.parquet"
+    temporary.replace(city.path / name)
+    entry = {"inputs": hash_json({"attached": digest}), "hash": digest, "files": [name], "report": vars(report)}
+    updated = sort_entries(entries | {report.key: entry | {"attached": True}})
+    manifest = city.manifest | {"content_hash": hash_entries(updated), "parts": updated}
     report_of(city.path, manifest).write(city.path / REPORT)
     write_json(city.path / MANIFEST, manifest)
-    for old in city.manifest["parts"].get(report.key, {"files": []})["files"]:
+    for old in entries.get(report.key, {"files": []})["files"]:
         if old != name:
             (city.path / old).unlink(missing_ok=True)
     return City.open(city.path)
-
-
-def _write(table: pd.DataFrame, folder: Path, source: str) -> tuple[str, str]:
-    """The file of attached captions in `folder`, and its hash.
-
-    It is named by its content, so that the manifest vouches for the old file until it names the new one.
-    """
-    captions = folder / "captions"
-    made = captions / f".{source}.parquet"
-    write_table(table, made)
-    digest = hash_json([hash_file(made)])
-    name = f"{source}.{digest[:16]}.parquet"
-    made.replace(captions / name)
-    return f"captions/{name}", digest

@@ -1,24 +1,19 @@
-"""Flows between regions, summed by pair, and by hour of the week where trips have a time."""
+"""Flows between regions, summed by pair, and by hour of the week if trips have a time."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
-import geopandas as gpd
 import numpy as np
 import polars as pl
 
-from urbankit.city.ids import RegionIds
-from urbankit.city.io.tables import MISSING, explain_unreadable, number, scan
+from urbankit.city.io.tables import MISSING, number, readable, scan
+from urbankit.city.prepare.context import Built, Context
 from urbankit.city.prepare.match_regions import explain_no_match, report_unmatched
-from urbankit.city.prepare.points import PointIndex
-from urbankit.city.prepare.points import explain_no_match as explain_no_point
 from urbankit.city.prepare.quality import outliers
 from urbankit.city.report import SourceReport
-from urbankit.city.spec import FlowsByRegion, FlowSpec
-from urbankit.utils.errors import Problems
-from urbankit.utils.paths import resolve_inside
+from urbankit.city.spec import FlowsByPoint, FlowsByRegion, FlowSpec
+from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.text import format_number
 
 CHUNK = 2_000_000
@@ -26,189 +21,144 @@ TIME_FORMATS = (
     "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y/%m/%d %H:%M:%S",
     "%Y/%m/%d %H:%M", "%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %H:%M",
 )  # fmt: skip
+PAIR = ["origin", "destination"]
+HOUR = [*PAIR, "weekday", "hour"]
+BETWEEN_REGIONS = (pl.col("origin") >= 0) & (pl.col("destination") >= 0)
 
 
-@dataclass
-class Flows:
-    """`pairs`: origin, destination (int64), weight, each pair once and sorted. `times`: with weekday and hour, or None.
+def build_flows(spec: FlowSpec, context: Context, report: SourceReport) -> Built:
+    """`flows.parquet`: origin, destination (int64) and weight, each pair once and sorted.
 
-    Weekdays count from 0, Monday; hours from 0 to 23.
+    With times also `flow_times.parquet`: the same by weekday (0 is Monday) and hour. Rows are streamed, so that the
+    file need not fit into memory.
     """
-
-    pairs: pl.DataFrame
-    times: pl.DataFrame | None
-
-
-def build_flows(
-    spec: FlowSpec, regions: gpd.GeoDataFrame, data: Path, problems: Problems, report: SourceReport
-) -> Flows | None:
-    """Flows summed by pair of regions; None when `problems` says why. Rows are streamed, never all in memory."""
-    path = resolve_inside(data, spec.file)
-    wanted = {name: column for name, column in spec.model_dump(exclude={"file"}).items() if column is not None}
-    table = scan(path, wanted, problems, "flows")
-    if table is None:
-        return None
-    try:
-        table = _with_weight_and_time(table, spec, path, problems)
-        if table is None:
-            return None
+    path = context.path(spec.file)
+    columns = {key: column for key, column in spec.model_dump(exclude={"file"}).items() if column is not None}
+    table = scan(path, columns, "flows")
+    with readable(path, "flows"):
+        table = _with_weight_and_time(table, spec, path)
         if isinstance(spec, FlowsByRegion):
-            groups = _by_region(table, spec, regions, path, problems, report)
+            groups = _by_region(table, spec, context, report)
         else:
-            groups = _by_point(table, spec, regions, path, problems, report)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        problems.add(explain_unreadable(error, path), file=path, key="flows")
-        return None
-    if groups is None:
-        return None
-    pairs = _total(groups, ["origin", "destination"])
-    touched = np.union1d(pairs["origin"].to_numpy(), pairs["destination"].to_numpy())
-    report.covers = ("flows", "flows", len(touched))
-    _report_extremes(pairs, regions.region_id.to_numpy(), report)
-    hours = ["origin", "destination", "weekday", "hour"]
-    return Flows(pairs, _total(groups.drop_nulls(["weekday", "hour"]), hours) if spec.time else None)
+            groups = _by_point(table, spec, context, report)
+    pairs = _total(groups, PAIR)
+    report.covers = ("flows", "flows", len(np.union1d(pairs["origin"].to_numpy(), pairs["destination"].to_numpy())))
+    _report_extremes(pairs, context.ids.ids, report)
+    tables = {"flows.parquet": pairs}
+    if spec.time is not None:
+        tables["flow_times.parquet"] = _total(groups.drop_nulls(["weekday", "hour"]), HOUR)
+    return Built({**tables})
 
 
-def _with_weight_and_time(table: pl.LazyFrame, spec: FlowSpec, path: Path, problems: Problems) -> pl.LazyFrame | None:
-    """Columns `__weight` (float64, null missing), and `__weekday`, `__hour`. Bad weights and times are problems."""
+def _with_weight_and_time(table: pl.LazyFrame, spec: FlowSpec, path: Path) -> pl.LazyFrame:
+    """Columns `__weight` (float64, null missing), `__weekday` and `__hour`. Raises `UserError` for invalid values."""
     schema = table.collect_schema()
     weight = pl.lit(1.0) if spec.weight is None else number(spec.weight, schema[spec.weight])
     weight = pl.when(weight.is_nan()).then(None).otherwise(weight)
-    columns = {"__weight": weight}
     if spec.weight is not None:
         text = pl.col(spec.weight).cast(pl.String).str.strip_chars()
-        unread = weight.is_null() & text.is_not_null() & ~text.str.to_lowercase().is_in(MISSING)
-        wrong = unread | (weight < 0) | weight.is_infinite()
-        rows = table.select(text=text, wrong=wrong).with_row_index("row", offset=1).filter("wrong")
+        unparsed = weight.is_null() & text.is_not_null() & ~text.str.to_lowercase().is_in(MISSING)
+        invalid = unparsed | (weight < 0) | weight.is_infinite()
+        rows = table.select(text=text, invalid=invalid).with_row_index("row", offset=1).filter("invalid")
         count = rows.select(pl.len()).collect(engine="streaming").item()
         if count:
             first = ", ".join(f"row {row} {text!r}" for row, text, _ in rows.head(3).collect().iter_rows())
-            problems.add(
-                f"negative, infinite or no number: {first} ({count} in all); a flow is 0 or more",
-                file=path,
-                key="flows.weight",
-            )
-            return None
+            message = f"negative, infinite or no number: {first} ({count} in all); a flow is 0 or more"
+            raise UserError(Problem(message, path, key="flows.weight"))
+    weekday, hour = pl.lit(None, pl.Int8), pl.lit(None, pl.Int8)
     if spec.time is not None:
-        when = _time(table, spec.time, schema[spec.time], path, problems)
-        if when is None:
-            return None
-        columns |= {"__weekday": (when.dt.weekday() - 1).cast(pl.Int8), "__hour": when.dt.hour()}
-    else:
-        columns |= {"__weekday": pl.lit(None, pl.Int8), "__hour": pl.lit(None, pl.Int8)}
-    return table.with_columns(**columns)
+        time = _time(table, spec.time, schema[spec.time], path)
+        weekday, hour = (time.dt.weekday() - 1).cast(pl.Int8), time.dt.hour()
+    return table.with_columns(__weight=weight, __weekday=weekday, __hour=hour)
 
 
-def _time(table: pl.LazyFrame, column: str, dtype: pl.DataType, path: Path, problems: Problems) -> pl.Expr | None:
-    """The time of a row; text is read in the one format that fits the first rows, a misfit is null."""
+def _time(table: pl.LazyFrame, column: str, dtype: pl.DataType, path: Path) -> pl.Expr:
+    """The time of a row; text is parsed by the one format that fits the first rows, and is null where it does not."""
     if dtype.is_temporal() and dtype != pl.Date:
         return pl.col(column)
     sample = table.select(pl.col(column).cast(pl.String)).drop_nulls().head(1000).collect().to_series()
     for form in TIME_FORMATS:
         if dtype == pl.String and len(sample) and sample.str.to_datetime(form, strict=False).null_count() == 0:
             return pl.col(column).str.to_datetime(form, strict=False)
-    some = ", ".join(repr(text) for text in sample.head(3))
-    problems.add(f"'{column}' holds no times such as 2024-05-31 17:05:00, but {some}", file=path, key="flows.time")
-    return None
+    examples = ", ".join(repr(text) for text in sample.head(3))
+    message = f"'{column}' holds no times such as 2024-05-31 17:05:00, but {examples}"
+    raise UserError(Problem(message, path, key="flows.time"))
 
 
-def _by_region(
-    table: pl.LazyFrame,
-    spec: FlowsByRegion,
-    regions: gpd.GeoDataFrame,
-    path: Path,
-    problems: Problems,
-    report: SourceReport,
-) -> pl.DataFrame | None:
-    ids, schema = RegionIds(regions.region_id), table.collect_schema()
-    ends = [("origin", spec.origin), ("destination", spec.destination)]
-    table = table.with_columns(**{f"__{end}": ids.index(column, schema[column]) for end, column in ends})
+def _by_region(table: pl.LazyFrame, spec: FlowsByRegion, context: Context, report: SourceReport) -> pl.DataFrame:
+    ids, schema = context.ids, table.collect_schema()
+    columns = {"__origin": spec.origin, "__destination": spec.destination}
+    table = table.with_columns(**{end: ids.index(column, schema[column]) for end, column in columns.items()})
     groups = _group(table).collect(engine="streaming")
-    known = (pl.col("origin") >= 0) & (pl.col("destination") >= 0)
-    strangers = groups.filter(~known)["rows"].sum()
-    if strangers:
+    if len(groups.filter(~BETWEEN_REGIONS)):
         names = [
-            table.filter(pl.col(f"__{end}") < 0).select(ids.text(column, schema[column]).alias("id")).unique()
-            for end, column in ends
+            table.filter(pl.col(end) < 0).select(ids.text(column, schema[column]).alias("id")).unique()
+            for end, column in columns.items()
         ]
         unmatched = pl.concat(names).unique().collect(engine="streaming")["id"]
         report_unmatched(unmatched, report)
-        report.dropped.clear()
-        if strangers == groups["rows"].sum():
-            problems.add(explain_no_match(unmatched.sort(), ids, spec.origin), file=path, key="flows")
-            return None
-    return _matched(groups, known, "from or to an id that no region has", path, problems, report)
+        report.dropped.clear()  # these are ids; rows are counted by `_matched`
+        if not len(groups.filter(BETWEEN_REGIONS)):
+            message = explain_no_match(unmatched.sort(), ids, spec.origin)
+            raise UserError(Problem(message, context.path(spec.file), key="flows"))
+    return _matched(groups, "from or to an id that no region has", context.path(spec.file), report)
 
 
-def _by_point(
-    table: pl.LazyFrame, spec: FlowSpec, regions: gpd.GeoDataFrame, path: Path, problems: Problems, report: SourceReport
-) -> pl.DataFrame | None:
-    """A trip starts and ends in one region each: the first in order, where a point lies in several."""
-    index, schema, parts, sample = PointIndex(regions), table.collect_schema(), [], None
-    ends = ("origin", "destination")
-    coordinates = {
-        f"{end}_{axis}": number(column, schema[column])
-        for end in ends
-        for axis, column in [("lon", getattr(spec, f"{end}_lon")), ("lat", getattr(spec, f"{end}_lat"))]
-    }
+def _by_point(table: pl.LazyFrame, spec: FlowsByPoint, context: Context, report: SourceReport) -> pl.DataFrame:
+    """A trip starts and ends in one region each: the first in order, if a point lies in several."""
+    index, schema, groups, sample = context.point_index, table.collect_schema(), [], None
+    columns = spec.model_dump(include={f"{end}_{axis}" for end in PAIR for axis in ("lon", "lat")})
+    coordinates = {name: number(column, schema[column]) for name, column in columns.items()}
     table = table.select("__weight", "__weekday", "__hour", **coordinates)
     for chunk in table.collect_batches(chunk_size=CHUNK, maintain_order=True):
-        found = {}
-        for end in ends:
+        regions = {}
+        for end in PAIR:
             lon, lat = (chunk[f"{end}_{axis}"].cast(pl.Float64).fill_null(np.nan).to_numpy() for axis in ("lon", "lat"))
             sample = sample or (lon, lat)
-            found[f"__{end}"] = index.first(lon, lat)
-        parts.append(_group(chunk.with_columns(**found).lazy()).collect())
-    groups = pl.concat(parts)
-    known = (pl.col("origin") >= 0) & (pl.col("destination") >= 0)
-    if not len(groups.filter(known)):
-        one_end = len(groups.filter((pl.col("origin") >= 0) | (pl.col("destination") >= 0)))
-        why = "no trip both starts and ends in a region" if one_end else explain_no_point(index, *sample)
-        problems.add(why, file=path, key="flows")
-        return None
-    return _matched(groups, known, "that start or end outside every region", path, problems, report)
+            regions[f"__{end}"] = index.first(lon, lat)
+        groups.append(_group(chunk.with_columns(**regions).lazy()).collect())
+    flows, path = pl.concat(groups), context.path(spec.file)
+    if sample is not None and not len(flows.filter(BETWEEN_REGIONS)):
+        one_end = len(flows.filter((pl.col("origin") >= 0) | (pl.col("destination") >= 0)))
+        message = "no trip both starts and ends in a region" if one_end else index.explain_no_match(*sample)
+        raise UserError(Problem(message, path, key="flows"))
+    return _matched(flows, "that start or end outside every region", path, report)
 
 
 def _group(table: pl.LazyFrame) -> pl.LazyFrame:
-    by = {name: pl.col(f"__{name}") for name in ("origin", "destination", "weekday", "hour")}
-    return table.group_by(**by).agg(
+    return table.group_by([pl.col(f"__{name}").alias(name) for name in HOUR]).agg(
         weight=pl.col("__weight").sum(), rows=pl.len(), missing=pl.col("__weight").null_count()
     )
 
 
-def _matched(
-    groups: pl.DataFrame, known: pl.Expr, why: str, path: Path, problems: Problems, report: SourceReport
-) -> pl.DataFrame | None:
-    kept = groups.filter(known)
-    report.rows = int(groups["rows"].sum())
-    report.drop(report.rows - int(kept["rows"].sum()), why)
-    report.drop(int(kept["missing"].sum()), "without a weight")
-    report.matched = int(kept["rows"].sum() - kept["missing"].sum())
+def _matched(groups: pl.DataFrame, reason: str, path: Path, report: SourceReport) -> pl.DataFrame:
+    """The groups between regions, with the numbers of rows in `report`; `reason` says why others are dropped."""
+    matched = groups.filter(BETWEEN_REGIONS)
+    report.rows, rows, missing = (int(column.sum()) for column in (groups["rows"], matched["rows"], matched["missing"]))
+    report.drop(report.rows - rows, reason)
+    report.drop(missing, "without a weight")
+    report.matched = rows - missing
     if not report.matched:
-        problems.add("no flow between regions has a weight", file=path, key="flows.weight")
-        return None
-    return kept
+        raise UserError(Problem("no flow between regions has a weight", path, key="flows.weight"))
+    return matched
 
 
 def _total(groups: pl.DataFrame, by: list[str]) -> pl.DataFrame:
     return groups.group_by(by).agg(pl.col("weight").sum()).filter(pl.col("weight") > 0).sort(by)
 
 
-def _report_extremes(pairs: pl.DataFrame, names: np.ndarray, report: SourceReport) -> None:
-    for flows, what in [
-        (pairs.filter(pl.col("origin") == pl.col("destination")), "self flow"),
-        (pairs.filter(pl.col("origin") != pl.col("destination")), "flow"),
-    ]:
+def _report_extremes(pairs: pl.DataFrame, ids: list[str], report: SourceReport) -> None:
+    within = pl.col("origin") == pl.col("destination")
+    for flows, kind in [(pairs.filter(within), "self flow"), (pairs.filter(~within), "flow")]:
         weight = flows["weight"].to_numpy()
-        found = outliers(weight)
-        if found is None:
+        extremes = outliers(weight)
+        if extremes is None:
             continue
-        who, rest = found
-        for i in who[:3]:
-            start, end = names[flows["origin"][int(i)]], names[flows["destination"][int(i)]]
+        rows, rest = extremes
+        for row in rows[:3]:
+            start, end = ids[flows["origin"][int(row)]], ids[flows["destination"][int(row)]]
             between = f"of region {start}" if start == end else f"from {start} to {end}"
-            report.note(
-                f"the {what} {between} is {format_number(weight[i])}, against {format_number(rest)} for the next"
-            )
+            value = format_number(weight[row])
+            report.note(f"the {kind} {between} is {value}, against {format_number(rest)} for the next")
     if not len(pairs):
         report.note("every flow is zero")

@@ -2,101 +2,78 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
-import geopandas as gpd
 import numpy as np
 import polars as pl
-import scipy.sparse
 
-from urbankit.city.ids import RegionIds
-from urbankit.city.prepare.match_regions import number_matrix, read_by_region, region_of
-from urbankit.city.prepare.points import locate_named, read_points
+from urbankit.city.io.tables import number_matrix
+from urbankit.city.prepare.context import Built, Context
+from urbankit.city.prepare.match_regions import read_by_region, region_of
+from urbankit.city.prepare.points import locate_labelled, read_points
 from urbankit.city.report import SourceReport
 from urbankit.city.spec import PoiCounts, PoiPoints, PoiSpec
-from urbankit.utils.errors import Problems
-from urbankit.utils.paths import resolve_inside
+from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.text import list_some
 
 
-@dataclass
-class Poi:
-    """`counts` float64 csr [N, C], their `categories` [C], and which regions were counted at all, bool[N]."""
+def build_poi(spec: PoiSpec, context: Context, report: SourceReport) -> Built:
+    """`poi.parquet`: region, category, count. The manifest's entry lists all categories, of regions without any too.
 
-    counts: scipy.sparse.csr_array
-    categories: list[str]
-    present: np.ndarray
-
-
-def build_poi(
-    spec: PoiSpec, regions: gpd.GeoDataFrame, data: Path, problems: Problems, report: SourceReport
-) -> Poi | None:
-    """POI counts; None when `problems` says why.
-
-    A region with a row of counts was counted even if all are zero; of points, only regions with a point were.
+    A region with a row of counts is present even if all are zero: it then has one row with a null category. With
+    points, only regions that contain one are present.
     """
-    build = _from_counts if isinstance(spec, PoiCounts) else _from_points
-    poi = build(spec, regions, data, problems, report)
-    if poi is not None:
-        report.covers = ("poi", "poi", int(poi.present.sum()))
-        empty = [name for name, total in zip(poi.categories, poi.counts.sum(axis=0), strict=True) if total == 0]
-        if empty:
-            report.note(f"categories without a point in any region: {list_some(empty)}")
-    return poi
+    if isinstance(spec, PoiCounts):
+        counts, present, categories = _from_counts(spec, context, report)
+    else:
+        counts, present, categories = _from_points(spec, context, report)
+    report.covers = ("poi", "poi", int(present.sum()))
+    empty = sorted(set(range(len(categories))) - set(counts["category"]))
+    if empty:
+        report.note(f"categories without a point in any region: {list_some(categories[i] for i in empty)}")
+    zero = np.setdiff1d(np.flatnonzero(present), counts["region"].to_numpy())
+    zeros = pl.DataFrame({"region": zero, "category": None, "count": 0.0}, schema=counts.schema)
+    table = pl.concat([counts, zeros]).sort("region", "category")
+    names = pl.Series(categories, dtype=pl.String)
+    return Built(
+        {"poi.parquet": table.with_columns(category=names.gather(table["category"]))}, {"categories": categories}
+    )
 
 
-def _from_counts(
-    spec: PoiCounts, regions: gpd.GeoDataFrame, data: Path, problems: Problems, report: SourceReport
-) -> Poi | None:
-    path = resolve_inside(data, spec.counts)
-    frame = read_by_region(path, {"region": spec.region}, RegionIds(regions.region_id), problems, report)
-    if frame is None:
-        return None
+def _from_counts(spec: PoiCounts, context: Context, report: SourceReport) -> tuple[pl.DataFrame, np.ndarray, list[str]]:
+    path = context.path(spec.counts)
+    frame = read_by_region(spec.counts, {"region": spec.region}, context, report)
     categories = [name for name in frame.columns if name not in (spec.region, "__region")]
     if not categories:
-        problems.add("has no column but the region: every category is a column", file=path, key="poi.counts")
-        return None
-    counts = number_matrix(frame, categories, path, problems, "poi.counts")
-    if counts is None:
-        return None
-    bad = (counts < 0) | np.isinf(counts)
-    if bad.any():
-        row, column = np.argwhere(bad)[0]
-        problems.add(
-            f"negative or infinite counts: {int(bad.sum())}, such as {counts[row, column]:g} of "
-            f"'{categories[column]}' in {frame[spec.region][int(row)]}",
-            file=path,
-            key="poi.counts",
+        raise UserError(Problem("has no column but the region: every category is a column", path, key="poi.counts"))
+    counts = number_matrix(frame, categories, path, "poi.counts")
+    invalid = (counts < 0) | np.isinf(counts)
+    if invalid.any():
+        row, column = np.argwhere(invalid)[0]
+        message = (
+            f"negative or infinite counts: {int(invalid.sum())}, such as {counts[row, column]:g} of "
+            f"'{categories[column]}' in {frame[spec.region][int(row)]}"
         )
-        return None
-    gaps = int(np.isnan(counts).sum())
-    if gaps:
-        report.note(f"empty counts, taken as 0 in rows that are there: {gaps}")
-    at = region_of(frame)
+        raise UserError(Problem(message, path, key="poi.counts"))
+    empty = int(np.isnan(counts).sum())
+    if empty:
+        report.note(f"empty counts, taken as 0: {empty}")
+    region = region_of(frame)
     row, column = np.nonzero(np.nan_to_num(counts))
-    shape = (len(regions), len(categories))
-    present = np.zeros(len(regions), bool)
-    present[at] = True
-    return Poi(scipy.sparse.csr_array((counts[row, column], (at[row], column)), shape=shape), categories, present)
+    present = np.zeros(len(context.regions), bool)
+    present[region] = True
+    return _counts(region[row], column, counts[row, column]), present, categories
 
 
-def _from_points(
-    spec: PoiPoints, regions: gpd.GeoDataFrame, data: Path, problems: Problems, report: SourceReport
-) -> Poi | None:
-    path = resolve_inside(data, spec.points)
-    points = read_points(path, {"category": spec.category}, spec.lon, spec.lat, problems, "poi")
-    if points is None:
-        return None
+def _from_points(spec: PoiPoints, context: Context, report: SourceReport) -> tuple[pl.DataFrame, np.ndarray, list[str]]:
+    path = context.path(spec.points)
+    points = read_points(path, {"category": spec.category}, spec.lon, spec.lat, "poi")
     category = points.columns[spec.category].cast(pl.String).str.strip_chars()
     category = category.set(category == "", None)
-    located = locate_named(points, category, "category", spec.category, path, regions, problems, report)
-    if located is None:
-        return None
-    row, region = located
+    row, region = locate_labelled(points, category, ("category", spec.category), path, context.point_index, report)
     categories = category.drop_nulls().unique().sort()
     code = category.replace_strict(categories, np.arange(len(categories)), default=-1, return_dtype=pl.Int64)
-    shape = (len(regions), len(categories))
-    counts = scipy.sparse.csr_array((np.ones(len(row)), (region, code.to_numpy()[row])), shape=shape)
-    counts.sum_duplicates()
-    return Poi(counts, categories.to_list(), np.bincount(region, minlength=len(regions)) > 0)
+    counts = _counts(region, code.to_numpy()[row], np.ones(len(row))).group_by("region", "category").sum()
+    return counts, np.bincount(region, minlength=len(context.regions)) > 0, categories.to_list()
+
+
+def _counts(region: np.ndarray, category: np.ndarray, count: np.ndarray) -> pl.DataFrame:
+    return pl.DataFrame({"region": region.astype(np.int64), "category": category.astype(np.int64), "count": count})

@@ -17,36 +17,30 @@ from urbankit.city.io.raster import ellipsoidal_area_km2
 from urbankit.city.io.tables import check_columns
 from urbankit.city.io.vectors import is_vector, read_vector
 from urbankit.city.report import SourceReport
-from urbankit.city.spec import GridRegions, RegionFile, RegionSpec
+from urbankit.city.spec import GridRegions, H3Regions, RegionFile, RegionSpec
 from urbankit.utils.errors import Problem, Problems, UserError
-from urbankit.utils.paths import resolve_inside
+from urbankit.utils.paths import data_paths
 from urbankit.utils.text import list_some
 
 MAX_CELLS = 5_000_000
 SLIVER = 1e-2
 
 
-def build_regions(
-    spec: RegionSpec, crs: str | None, data: Path, problems: Problems, report: SourceReport
-) -> gpd.GeoDataFrame | None:
+def build_regions(spec: RegionSpec, crs: str | None, data: Path, report: SourceReport) -> gpd.GeoDataFrame:
     """The regions in their order: `region_id` (text), `area_km2`, centroids `lon`, `lat`, `x`, `y`, `geometry`.
 
     `crs`: a projected CRS in metres, or None for the UTM zone of the regions. `x`, `y` are in it, areas on the
-    ellipsoid. None when `problems` says why.
+    ellipsoid.
     """
     if isinstance(spec, RegionFile):
-        shapes = _from_file(spec, data, problems, report)
+        shapes = _from_file(spec, data_paths(data, [spec.file])[0], report)
     else:
-        shapes = _cells(spec, crs, data, problems)
-        report.rows = 0 if shapes is None else len(shapes)
-    if shapes is None:
-        return None
+        shapes = _cells(spec, crs, data)
+        report.rows = len(shapes)
     shapes = shapes.to_crs(crs or utm(shapes))
     if not np.isfinite(shapes.total_bounds).all():
-        problems.add(f"cannot be projected to {shapes.crs.to_string()}; check both CRS", key="regions")
-        return None
-    if not _mend(shapes, problems, report):
-        return None
+        raise UserError(Problem(f"cannot be projected to {shapes.crs.to_string()}; check both CRS", key="regions"))
+    _repair(shapes, report)
     _report_overlaps(shapes, report)
     report.matched = len(shapes)
     if len(shapes) == 1:
@@ -62,42 +56,38 @@ def utm(shapes: gpd.GeoDataFrame | gpd.GeoSeries) -> CRS:
         raise UserError(Problem("there is no UTM zone here; name a projected CRS in metres", key="crs")) from None
 
 
-def _from_file(spec: RegionFile, data: Path, problems: Problems, report: SourceReport) -> gpd.GeoDataFrame | None:
-    path = resolve_inside(data, spec.file)
-    frame = read_vector(path, problems, "regions", layer=spec.layer, crs=spec.crs)
-    if frame is None or not check_columns(path, {"id": spec.id}, frame.columns, problems, "regions"):
-        return None
+def _from_file(spec: RegionFile, path: Path, report: SourceReport) -> gpd.GeoDataFrame:
+    frame = read_vector(path, "regions", layer=spec.layer, crs=spec.crs)
+    check_columns(path, {"id": spec.id}, frame.columns, "regions")
     report.rows = len(frame)
+    problems = Problems(path)
     column = pl.from_pandas(frame[spec.id])
     ids = column.to_frame("id").select(id_text("id", column.dtype)).to_series()
-    null = ids.is_null()
-    if null.any():
-        rows = list_some(np.flatnonzero(null.to_numpy()) + 1)
-        problems.add(f"regions without an id: row {rows}; give each its own", file=path, key="regions.id")
-    twice = ids.drop_nulls().value_counts().filter(pl.col("count") > 1).sort("id")
-    if len(twice):
-        problems.add(f"ids that occur more than once: {list_some(twice['id'])}", file=path, key="regions.id")
+    if ids.null_count():
+        rows = list_some(np.flatnonzero(ids.is_null().to_numpy()) + 1)
+        problems.add(f"regions without an id: row {rows}; give each its own", key="regions.id")
+    repeated = ids.drop_nulls().value_counts().filter(pl.col("count") > 1).sort("id")
+    if len(repeated):
+        problems.add(f"ids that occur more than once: {list_some(repeated['id'])}", key="regions.id")
     empty = frame.geometry.isna() | frame.geometry.is_empty
-    flat = ~empty & ~frame.geom_type.isin(["Polygon", "MultiPolygon", "GeometryCollection"])
-    for mask, what in [(empty, "no geometry"), (flat, "a geometry that is not a polygon")]:
+    other = ~empty & ~frame.geom_type.isin(["Polygon", "MultiPolygon", "GeometryCollection"])
+    for mask, fault in [(empty, "no geometry"), (other, "a geometry that is not a polygon")]:
         if mask.any():
-            problems.add(f"regions with {what}: {list_some(frame[spec.id][mask])}", file=path, key="regions.file")
-    if null.any() or len(twice) or empty.any() or flat.any():
-        return None
+            problems.add(f"regions with {fault}: {list_some(frame[spec.id][mask])}", key="regions.file")
+    problems.raise_if_any()
     return gpd.GeoDataFrame({"region_id": ids.to_list()}, geometry=frame.geometry.force_2d().to_numpy(), crs=frame.crs)
 
 
-def _mend(shapes: gpd.GeoDataFrame, problems: Problems, report: SourceReport) -> bool:
-    """Make invalid polygons valid in place; a region without area is a mistake."""
+def _repair(shapes: gpd.GeoDataFrame, report: SourceReport) -> None:
+    """Make invalid polygons valid in place. Raises `UserError` for regions without area."""
     invalid = ~shapes.is_valid
     if invalid.any():
-        mended = shapely.make_valid(shapes.geometry[invalid].to_numpy(), method="structure", keep_collapsed=False)
-        shapes.loc[invalid, "geometry"] = mended
-        report.note(f"invalid polygons, mended: {list_some(shapes.region_id[invalid])}")
+        repaired = shapely.make_valid(shapes.geometry[invalid].to_numpy(), method="structure", keep_collapsed=False)
+        shapes.loc[invalid, "geometry"] = repaired
+        report.note(f"invalid polygons, repaired: {list_some(shapes.region_id[invalid])}")
     flat = shapes.region_id[~(shapes.area > 0)]
     if len(flat):
-        problems.add(f"regions without area: {list_some(flat)}; remove or redraw them", key="regions")
-    return not len(flat)
+        raise UserError(Problem(f"regions without area: {list_some(flat)}; remove or redraw them", key="regions"))
 
 
 def _report_overlaps(shapes: gpd.GeoDataFrame, report: SourceReport) -> None:
@@ -133,61 +123,54 @@ def _with_measures(shapes: gpd.GeoDataFrame, report: SourceReport) -> gpd.GeoDat
     return gpd.GeoDataFrame(columns, geometry=shapes.geometry.to_numpy(), crs=shapes.crs)
 
 
-def _cells(spec: RegionSpec, crs: str | None, data: Path, problems: Problems) -> gpd.GeoDataFrame | None:
-    """The cells of a grid or of H3 that overlap what they cover."""
-    is_grid = isinstance(spec, GridRegions)
-    key = "regions.grid" if is_grid else "regions.h3"
-    path = resolve_inside(data, spec.grid.covering if is_grid else spec.h3.covering)
-    if is_vector(path):
-        frame = read_vector(path, problems, f"{key}.covering")
-        if frame is None:
-            return None
-        area = frame.geometry
+def _cells(spec: GridRegions | H3Regions, crs: str | None, data: Path) -> gpd.GeoDataFrame:
+    """The cells of a square or H3 grid that overlap a valid raster cell or a polygon of the file `covering`."""
+    kind, covering = ("grid", spec.grid.covering) if isinstance(spec, GridRegions) else ("h3", spec.h3.covering)
+    [path], key = data_paths(data, [covering]), f"regions.{kind}.covering"
+    is_polygons = is_vector(path)
+    if is_polygons:
+        area = read_vector(path, key).geometry
     else:
-        try:
+        problems = Problems()
+        with problems.collect(key):
             bounds, raster_crs = raster.extent(path)
-        except UserError as error:
-            problems.extend(Problem(one.message, one.file, key=f"{key}.covering") for one in error.problems)
-            return None
+        problems.raise_if_any()
         area = gpd.GeoSeries([shapely.segmentize(shapely.box(*bounds), (bounds[2] - bounds[0]) / 50)], crs=raster_crs)
-    cells = _squares(spec, area.to_crs(crs or utm(area)), problems) if is_grid else _hexagons(spec, area, problems)
-    if cells is None:
-        return None
-    if is_vector(path):
-        kept = np.unique(area.to_crs(cells.crs).sindex.query(cells.geometry, predicate="intersects")[0])
+    if isinstance(spec, GridRegions):
+        cells = _squares(spec.grid.size_m, area.to_crs(crs or utm(area)))
     else:
-        kept = np.flatnonzero(raster.covering_mask(path, cells.geometry))
-    if not len(kept):
-        problems.add("no cell overlaps it", file=path, key=f"{key}.covering")
-        return None
-    return cells.iloc[kept].reset_index(drop=True)
+        cells = _hexagons(spec.h3.resolution, area)
+    if is_polygons:
+        rows = np.unique(area.to_crs(cells.crs).sindex.query(cells.geometry, predicate="intersects")[0])
+    else:
+        rows = np.flatnonzero(raster.covering_mask(path, cells.geometry))
+    if not len(rows):
+        raise UserError(Problem("no cell overlaps it", path, key=key))
+    return cells.iloc[rows].reset_index(drop=True)
 
 
-def _squares(spec: GridRegions, area: gpd.GeoSeries, problems: Problems) -> gpd.GeoDataFrame | None:
-    size = spec.grid.size_m
-    left, bottom, right, top = np.floor(area.total_bounds / size).astype(np.int64)
+def _squares(size_m: float, area: gpd.GeoSeries) -> gpd.GeoDataFrame:
+    left, bottom, right, top = np.floor(area.total_bounds / size_m).astype(np.int64)
     count = (right - left + 1) * (top - bottom + 1)
     if count > MAX_CELLS:
-        problems.add(f"{size:g} m would make {count:,} cells, more than {MAX_CELLS:,}", key="regions.grid.size_m")
-        return None
-    row, column = (part.ravel() for part in np.mgrid[bottom : top + 1, left : right + 1])
-    boxes = shapely.box(column * size, row * size, (column + 1) * size, (row + 1) * size)
-    ids = np.char.add(np.char.add(column.astype(str), "_"), row.astype(str))
-    return gpd.GeoDataFrame({"region_id": ids.astype(object)}, geometry=boxes, crs=area.crs)
+        message = f"{size_m:g} m would make {count:,} cells, more than {MAX_CELLS:,}"
+        raise UserError(Problem(message, key="regions.grid.size_m"))
+    row, column = (index.ravel() for index in np.mgrid[bottom : top + 1, left : right + 1])
+    boxes = shapely.box(column * size_m, row * size_m, (column + 1) * size_m, (row + 1) * size_m)
+    ids = [f"{i}_{j}" for i, j in zip(column.tolist(), row.tolist(), strict=True)]
+    return gpd.GeoDataFrame({"region_id": ids}, geometry=boxes, crs=area.crs)
 
 
-def _hexagons(spec: RegionSpec, area: gpd.GeoSeries, problems: Problems) -> gpd.GeoDataFrame | None:
-    resolution = spec.h3.resolution
+def _hexagons(resolution: int, area: gpd.GeoSeries) -> gpd.GeoDataFrame:
     outline = area.to_crs("EPSG:4326").union_all()
     count = shapely.area(gpd.GeoSeries([outline], crs="EPSG:4326").to_crs("EPSG:6933"))[0]
     count /= h3.average_hexagon_area(resolution, unit="m^2")
     if count > MAX_CELLS:
-        problems.add(f"would make about {count:,.0f} cells, more than {MAX_CELLS:,}", key="regions.h3.resolution")
-        return None
+        message = f"would make about {count:,.0f} cells, more than {MAX_CELLS:,}"
+        raise UserError(Problem(message, key="regions.h3.resolution"))
     cells = sorted(h3.h3shape_to_cells_experimental(h3.geo_to_h3shape(outline), resolution, "overlap"))
     if not cells:
-        problems.add("no cell overlaps the area", key="regions.h3")
-        return None
+        raise UserError(Problem("no cell overlaps the area", key="regions.h3"))
     corners = [h3.cell_to_boundary(cell) for cell in cells]
     outlines = shapely.polygons([shapely.linearrings([(lon, lat) for lat, lon in ring]) for ring in corners])
     return gpd.GeoDataFrame({"region_id": cells}, geometry=outlines, crs="EPSG:4326")

@@ -1,115 +1,87 @@
-"""Targets: from a table, a raster or labelled points; missing is NaN or None, never a guess."""
+"""Targets: from a table, a raster or labelled points; a region without a value has NaN or None."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import geopandas as gpd
 import numpy as np
 import polars as pl
 
 from urbankit.city.city import Target
-from urbankit.city.ids import RegionIds, id_text
+from urbankit.city.ids import id_text
 from urbankit.city.io.raster import zonal
 from urbankit.city.io.tables import MISSING, numbers
-from urbankit.city.prepare.match_regions import read_by_region, region_of, spread
-from urbankit.city.prepare.points import locate_named, read_points
+from urbankit.city.prepare.context import Built, Context
+from urbankit.city.prepare.match_regions import read_by_region, region_of, rows_by_region
+from urbankit.city.prepare.points import locate_labelled, read_points
 from urbankit.city.prepare.quality import suspicious_values
 from urbankit.city.report import SourceReport
 from urbankit.city.spec import PointTarget, RasterTarget, TableTarget, TargetSpec
-from urbankit.utils.errors import Problems
-from urbankit.utils.paths import resolve_inside
+from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.text import list_some
 
 
-def build_target(
-    name: str, spec: TargetSpec, regions: gpd.GeoDataFrame, data: Path, problems: Problems, report: SourceReport
-) -> Target | None:
-    """One target; None when `problems` says why (a target without any value among them)."""
-    build, source_key = {
-        TableTarget: (_from_table, "table"),
-        RasterTarget: (_from_raster, "raster"),
-        PointTarget: (_from_points, "points"),
-    }[type(spec)]
-    before = len(list(problems))
-    target = build(name, spec, regions, data, problems, report)
-    if target is None or len(list(problems)) > before:
-        return None
-    ids = regions.region_id.to_numpy()
-    if target.kind == "regression":
-        infinite = np.isinf(target.values)
-        if infinite.any():
-            target.values[infinite] = np.nan
-            report.note(f"infinite, taken as missing, in {list_some(ids[infinite])}")
+def build_target(spec: TargetSpec, context: Context, report: SourceReport) -> Built:
+    """`targets/NAME.parquet`: region_id, value; null where missing. Raises `UserError` for a target without values."""
+    if isinstance(spec, TableTarget):
+        target, file = _from_table(spec, context, report), spec.table
+    elif isinstance(spec, RasterTarget):
+        target, file = _from_raster(spec, context, report), spec.raster
+    else:
+        target, file = _from_points(spec, context, report), spec.points
+    ids = context.regions["region_id"].to_numpy()
+    regression = target.kind == "regression"
+    infinite = np.isinf(target.values) if regression else np.zeros(len(ids), bool)
+    if infinite.any():
+        target.values[infinite] = np.nan
+        report.note(f"infinite, taken as missing, in {list_some(ids[infinite])}")
     present = target.present
     if not present.any():
-        what = (
-            "every value that is there is infinite" if target.kind == "regression" and infinite.any() else "all empty"
-        )
-        source = resolve_inside(data, getattr(spec, source_key))
-        problems.add(f"has no value in any region: {what}; correct it or take it out", file=source, key=report.key)
-        return None
-    report.covers = ("target", name, int(present.sum()))
-    if target.kind == "regression":
-        for note in suspicious_values(target.values, ids):
-            report.note(note)
+        reason = "every value is infinite" if infinite.any() else "all empty"
+        message = f"has no value in any region: {reason}; correct it or remove it"
+        raise UserError(Problem(message, context.path(file), key=report.key))
+    report.covers = ("target", report.name, int(present.sum()))
+    if regression:
+        report.notes += suspicious_values(target.values, ids)
+        value = pl.Series("value", target.values).fill_nan(None)
     else:
         _report_classes(target.values[present], report)
-    return target
+        value = pl.Series("value", target.values.tolist(), dtype=pl.String)
+    table = pl.DataFrame({"region_id": ids.tolist(), "value": value})
+    return Built({f"targets/{report.name}.parquet": table}, {"kind": target.kind, "unit": target.unit})
 
 
-def _from_table(
-    name: str, spec: TableTarget, regions: gpd.GeoDataFrame, data: Path, problems: Problems, report: SourceReport
-) -> Target | None:
-    path = resolve_inside(data, spec.table)
-    columns = {"region": spec.region, "column": spec.column}
-    frame = read_by_region(path, columns, RegionIds(regions.region_id), problems, report)
-    if frame is None:
-        return None
-    if spec.kind == "regression":
-        found = numbers(frame, spec.column, path, problems, f"{report.key}.column")
-        if found is None:
-            if frame.schema[spec.column] == pl.String:
-                problems.add("for classes, add `kind: classification`", key=report.key)
-            return None
-        return Target(name, spec.kind, spread(found, region_of(frame), len(regions)), spec.unit)
-    values = np.full(len(regions), None, dtype=object)
-    values[region_of(frame)] = _labels(frame[spec.column])
-    return Target(name, spec.kind, values, spec.unit)
+def _from_table(spec: TableTarget, context: Context, report: SourceReport) -> Target:
+    frame = read_by_region(spec.table, {"region": spec.region, "column": spec.column}, context, report)
+    region, n_regions = region_of(frame), len(context.regions)
+    if spec.kind == "classification":
+        return Target(report.name, spec.kind, _by_region(_labels(frame[spec.column]), region, n_regions), spec.unit)
+    try:
+        values = numbers(frame, spec.column, context.path(spec.table), f"{report.key}.column")
+    except UserError as error:
+        if frame.schema[spec.column] == pl.String:
+            hint = Problem("for classes, add `kind: classification`", key=report.key)
+            raise UserError([*error.problems, hint]) from None
+        raise
+    return Target(report.name, spec.kind, rows_by_region(values, region, n_regions), spec.unit)
 
 
-def _from_raster(
-    name: str, spec: RasterTarget, regions: gpd.GeoDataFrame, data: Path, problems: Problems, report: SourceReport
-) -> Target:
-    path = resolve_inside(data, spec.raster)
-    result = zonal(path, regions[["region_id", "geometry"]], spec.statistic, spec.band, problems, report.key)
-    for note in result.notes:
-        report.note(note)
-    report.rows = len(regions)
-    if spec.statistic != "majority":
-        values = np.asarray(result.values, dtype=np.float64)
-        report.matched = int(np.isfinite(values).sum())
-        report.drop(report.rows - report.matched, "over no valid cell")
-        return Target(name, "regression", values, spec.unit)
-    numeric = np.asarray(result.values, dtype=np.float64)
-    values = np.array([None if np.isnan(code) else f"{code:g}" for code in numeric], dtype=object)
-    report.matched = int(np.isfinite(numeric).sum())
+def _from_raster(spec: RasterTarget, context: Context, report: SourceReport) -> Target:
+    regions = context.regions[["region_id", "geometry"]]
+    values, notes = zonal(context.path(spec.raster), regions, spec.statistic, spec.band)
+    report.notes += notes
+    present = np.isfinite(values)
+    report.rows, report.matched = len(regions), int(present.sum())
     report.drop(report.rows - report.matched, "over no valid cell")
-    return Target(name, "classification", values, spec.unit)
+    if spec.statistic != "majority":
+        return Target(report.name, "regression", values, spec.unit)
+    classes = np.array([f"{code:g}" if valid else None for code, valid in zip(values, present, strict=True)], object)
+    return Target(report.name, "classification", classes, spec.unit)
 
 
-def _from_points(
-    name: str, spec: PointTarget, regions: gpd.GeoDataFrame, data: Path, problems: Problems, report: SourceReport
-) -> Target | None:
-    path = resolve_inside(data, spec.points)
-    points = read_points(path, {"label": spec.label}, spec.lon, spec.lat, problems, report.key)
-    if points is None:
-        return None
+def _from_points(spec: PointTarget, context: Context, report: SourceReport) -> Target:
+    path = context.path(spec.points)
+    points = read_points(path, {"label": spec.label}, spec.lon, spec.lat, report.key)
     label = pl.Series(_labels(points.columns[spec.label]), dtype=pl.String)
-    located = locate_named(points, label, "label", spec.label, path, regions, problems, report)
-    if located is None:
-        return None
-    row, region = located
+    row, region = locate_labelled(points, label, ("label", spec.label), path, context.point_index, report)
     votes = (
         pl.DataFrame({"region": region, "label": label.gather(row)})
         .group_by("region", "label")
@@ -120,14 +92,20 @@ def _from_points(
     tied = votes.join(best, on=["region", "votes"]).group_by("region").len().filter(pl.col("len") > 1)
     if len(tied):
         report.note(f"regions with a tie of labels, decided for the alphabet's first: {len(tied)}")
-    values = np.full(len(regions), None, dtype=object)
-    values[best["region"].to_numpy()] = best["label"].to_list()
-    return Target(name, "classification", values, spec.unit)
+    values = _by_region(np.array(best["label"].to_list(), object), best["region"].to_numpy(), len(context.regions))
+    return Target(report.name, "classification", values, spec.unit)
 
 
-def _labels(column: object) -> np.ndarray:
+def _by_region(labels: np.ndarray, region: np.ndarray, n_regions: int) -> np.ndarray:
+    """object[N] with `labels` at their regions, None elsewhere."""
+    values = np.full(n_regions, None, dtype=object)
+    values[region] = labels
+    return values
+
+
+def _labels(column: pl.Series) -> np.ndarray:
     """object[n]: labels as text (`4`, never `4.0`), None where a cell is empty or says NA."""
-    text = column.to_frame("label").select(id_text("label", column.dtype)).to_series()  # type: ignore[attr-defined]
+    text = column.to_frame("label").select(id_text("label", column.dtype)).to_series()
     text = text.set(text.str.to_lowercase().is_in(MISSING).fill_null(True), None)
     return np.array(text.to_list(), dtype=object)
 
@@ -135,9 +113,9 @@ def _labels(column: object) -> np.ndarray:
 def _report_classes(labels: np.ndarray, report: SourceReport) -> None:
     names, counts = np.unique(labels.astype(str), return_counts=True)
     if len(names) == 1:
-        report.note(f"every region is '{names[0]}': there is nothing to tell apart")
+        report.note(f"every region is '{names[0]}': one class alone cannot be predicted")
     single = names[counts == 1]
     if len(single) and len(names) > 1:
         report.note(f"classes with one member, which no split can hold: {list_some(map(repr, single.tolist()))}")
     if len(names) > 50:
-        report.note(f"{len(names)} classes: is it a number? then it is a regression")
+        report.note(f"{len(names)} classes: if it is a number, use `kind: regression`")

@@ -175,7 +175,8 @@ def _band_means(
     if kept is None:
         found = []
         for band in bands:
-            found.append(zonal(path, city.regions[["region_id", "geometry"]], "mean", band, problems, key))
+            with problems.collect(key):
+                found.append(zonal(path, city.regions[["region_id", "geometry"]], "mean", band))
             if problems:
                 return None
         notes = json.dumps([one.notes for one in found]).encode()
@@ -191,9 +192,7 @@ def _band_means(
 
 
 def _of_table(path: Path, city: City, rules: Rules, problems: Problems, key: str) -> EmbeddingTable | None:
-    frame = read(path, {"region": rules.region}, problems, key)
-    if frame is None:
-        return None
+    frame = read(path, {"region": rules.region}, key)
     ids = RegionIds(city.region_ids)
     dtype = frame.schema[rules.region]
     frame = frame.with_row_index("__row", offset=1).with_columns(
@@ -259,8 +258,9 @@ def _vectors(
         if not (kind.is_numeric() or kind in (pl.String, pl.Boolean, pl.Null)):
             problems.add(f"column '{name}' is of type {kind}; name those with numbers by `columns`", key=key)
         else:
-            columns.append(numbers(frame, name, path, problems, key))
-    if len(columns) < len(wanted) or any(column is None for column in columns):
+            with problems.collect():
+                columns.append(numbers(frame, name, path, key))
+    if len(columns) < len(wanted):
         return None
     return np.column_stack(columns), wanted, np.ones(len(frame), dtype=bool)
 

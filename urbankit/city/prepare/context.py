@@ -1,0 +1,89 @@
+"""What the builders of all layers share: where sources and city are, the regions, and the form of a built layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import pandas as pd
+import polars as pl
+
+from urbankit.city.ids import RegionIds
+from urbankit.city.image_source import ImageSource
+from urbankit.city.prepare.points import PointIndex
+from urbankit.utils.files import atomic_path
+from urbankit.utils.parquet import write_table
+from urbankit.utils.paths import data_paths
+from urbankit.utils.progress import Progress
+
+
+@dataclass
+class Context:
+    """What a layer is built from, besides its own part of the city spec.
+
+    Attributes:
+        data: The folder of the sources, which paths in the spec are relative to.
+        out: The city's folder.
+        progress: Shows long steps.
+        built_regions: The regions, None until their layer is built; other builders read `regions`.
+        image_entries: The manifest entry of each image source that is prepared.
+    """
+
+    data: Path
+    out: Path
+    progress: Progress = field(default_factory=lambda: Progress(quiet=True))
+    built_regions: gpd.GeoDataFrame | None = None
+    image_entries: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def regions(self) -> gpd.GeoDataFrame:
+        """The city's regions in a projected CRS, as `City.regions`."""
+        assert self.built_regions is not None, "the regions are the first layer"
+        return self.built_regions
+
+    @cached_property
+    def ids(self) -> RegionIds:
+        """Looks regions up by their id."""
+        return RegionIds(self.regions["region_id"].tolist())
+
+    @cached_property
+    def point_index(self) -> PointIndex:
+        """Looks regions up by longitude and latitude."""
+        return PointIndex(self.regions)
+
+    def path(self, name: str) -> Path:
+        """A source file. Raises `UserError` if its path leaves the data folder."""
+        return data_paths(self.data, [name])[0]
+
+    def image_source(self, name: str) -> ImageSource:
+        """The prepared images of one source."""
+        return ImageSource.open(self.out / "images" / name, self.image_entries[name])
+
+
+@dataclass
+class Built:
+    """A layer in memory.
+
+    Attributes:
+        tables: The tables to write, by their path in the city folder.
+        entry: What the manifest records of the layer besides its hash, files and report.
+        files: Paths in the city folder of files that the builder wrote itself.
+        digest: The content hash, if it is not that of the bytes of the files.
+    """
+
+    tables: dict[str, gpd.GeoDataFrame | pd.DataFrame | pl.DataFrame] = field(default_factory=dict)
+    entry: dict[str, Any] = field(default_factory=dict)
+    files: list[str] = field(default_factory=list)
+    digest: str | None = None
+
+    def write(self, folder: Path) -> None:
+        """Write the tables into a city folder, each file whole or not at all."""
+        for name, table in self.tables.items():
+            if isinstance(table, gpd.GeoDataFrame):
+                with atomic_path(folder / name) as temporary:
+                    table.to_parquet(temporary)
+            else:
+                write_table(table, folder / name)

@@ -1,0 +1,36 @@
+"""Other numbers by region, such as a census: tables that become modalities of their own."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from urbankit.city.io.tables import number_matrix
+from urbankit.city.prepare.context import Built, Context
+from urbankit.city.prepare.match_regions import read_by_region, region_of, rows_by_region
+from urbankit.city.prepare.quality import suspicious_values
+from urbankit.city.report import SourceReport
+from urbankit.city.spec import Table
+from urbankit.utils.errors import Problem, UserError
+
+
+def build_table(spec: Table, context: Context, report: SourceReport) -> Built:
+    """`tables/NAME.parquet`: one row a region in their order, one column a feature, NaN missing."""
+    path = context.path(spec.file)
+    names = {f"columns[{i}]": column for i, column in enumerate(spec.columns or [])} | {"region": spec.region}
+    frame = read_by_region(spec.file, names, context, report)
+    columns = spec.columns or [name for name in frame.columns if name not in (spec.region, "__region")]
+    if not columns:
+        raise UserError(Problem("has no column but the region", path, key=report.key))
+    values = number_matrix(frame, columns, path, f"{report.key}.columns")
+    infinite = np.isinf(values)
+    if infinite.any():
+        report.note(f"infinite values, taken as missing: {int(infinite.sum())}")
+        values[infinite] = np.nan
+    values = rows_by_region(values, region_of(frame), len(context.regions))
+    report.covers = ("table", report.name, int(np.isfinite(values).any(1).sum()))
+    for name, column in zip(columns, values.T, strict=True):
+        for note in suspicious_values(column, context.ids.ids):
+            report.note(f"'{name}': {note}")
+    table = pl.DataFrame(dict(zip(columns, values.T, strict=True)))
+    return Built({f"tables/{report.name}.parquet": table}, {"columns": columns})
