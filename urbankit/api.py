@@ -1,15 +1,13 @@
-"""What `import urbankit` offers of cities and runs: the readers, with what can be done with them."""
+"""The Python interface: `City`, `Run` and `run`, as `import urbankit` offers them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from urbankit.city import city
-from urbankit.city.prepare.prepare import prepare
-from urbankit.export.export import Exported, export
-from urbankit.pipeline import run as pipeline_run
+from urbankit.city.prepare import prepare as preparation
+from urbankit.export.export import export
+from urbankit.pipeline import run as pipeline
 from urbankit.recipe.recipe import Recipe
 from urbankit.runs import folder
 from urbankit.utils.progress import Progress
@@ -27,33 +25,28 @@ class City(city.City):
         out: str | Path | None = None,
         progress: Progress | None = None,
     ) -> City:
-        """Prepare a city from its spec, or bring it up to date; see `urbankit.city.prepare.prepare.prepare`."""
-        return cls.open(prepare(spec, data=data, out=out, progress=progress))
+        """Prepare a city from its city file, or update it: only what has changed is prepared again.
+
+        Args:
+            spec: The city file, which names the sources.
+            data: The folder that its paths are relative to; by default the folder of the city file.
+            out: The folder of the prepared city; by default `cities/NAME`.
+            progress: Where progress is shown; nowhere by default.
+
+        Returns:
+            The prepared city.
+
+        Raises:
+            UserError: If the city file or a source is wrong; the message lists all mistakes.
+            RunError: If the disk is full.
+        """
+        return cls.open(preparation.prepare(spec, data=data, out=out, progress=progress))
 
 
 class Run(folder.Run):
     __doc__ = folder.Run.__doc__
 
-    def export(
-        self,
-        to: str | Sequence[str],
-        *,
-        out: str | Path | None = None,
-        what: str | Sequence[str] | None = None,
-        crs: Any = None,
-        resolution: float | None = None,
-        force: bool = False,
-    ) -> list[Exported]:
-        """Write embeddings and predictions in the formats of other tools; the files, each with its notes.
-
-        `to` is one or more of `gpkg`, `geoparquet`, `csv`, `npy` and `geotiff`; `what` one or more of `embeddings` and
-        `predictions`, default all that the run has. Files are named `embeddings.gpkg`, `predictions.tif` and so on, in
-        the folder `out`, default `export` in the run's. `crs` is anything that pyproj takes, default the run's own.
-        `resolution` is the side of a raster's cells in metres, default about a quarter of the side of a median region.
-        A file that is there is replaced only where it is as a former export left it, or with `force`. Raises
-        `UserError`.
-        """
-        return export(self, to, out=out, what=what, crs=crs, resolution=resolution, force=force)
+    export = export
 
 
 def run(
@@ -63,10 +56,21 @@ def run(
     resume: bool = False,
     progress: Progress | None = None,
 ) -> Run:
-    """Run a recipe and return the run.
+    """Run a recipe: prepare the city, pre-train, embed, fine-tune, score and report.
 
-    `out` is the run folder (default `runs/<name>`); it must not hold another run. `resume` goes on with the run that it
-    holds, to the same result. `progress` is one that is already shown; by default the run shows its own. Raises
-    `UserError` for wrong input and `RunError` where the run fails.
+    The stages are functions of `urbankit.pipeline.stages`.
+
+    Args:
+        recipe: A recipe, a recipe file, or the name of a shipped recipe.
+        out: The run folder; by default `runs/NAME`. It must be empty, unless `resume` is set.
+        resume: Continue the interrupted run in `out`, to the same result.
+        progress: Where progress is shown; by default the run shows its own.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        UserError: If the input is wrong; nothing is left in `out` then.
+        RunError: If the run fails, for example because a loss is not finite or the disk is full.
     """
-    return Run(pipeline_run.run(recipe, out, resume=resume, progress=progress).path)
+    return Run(pipeline.run(recipe, out, resume=resume, progress=progress).path)

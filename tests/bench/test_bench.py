@@ -21,7 +21,8 @@ from urbankit import testing
 from urbankit.bench import compare_runs, run_suite
 from urbankit.bench.store import Store
 from urbankit.bench.suite import load_plan
-from urbankit.tables.records import COLUMNS, TRAINING_LABELS
+from urbankit.tables.records import COLUMNS
+from urbankit.tables.table import TRAINING_LABELS
 from urbankit.utils.errors import UserError
 from urbankit.utils.progress import Progress
 

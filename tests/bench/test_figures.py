@@ -5,30 +5,29 @@ from pathlib import Path
 import numpy as np
 
 from urbankit.bench.figures import draw_tables
-from urbankit.tables.comparison import Column, Entry, Line, Table
-from urbankit.tables.records import TRAINING
+from urbankit.tables.table import TRAINING, Cell, Column, Row, Table
 
 
 def table(split: str, columns: list[Column], rows: int = 2, title: str = "Of rows") -> Table:
-    def line(name: str, first: float) -> Line:
-        return Line(name, tuple(Entry(first + 0.1 * place, 0.05, 3) for place in range(len(columns))))
+    def row(name: str, first: float) -> Row:
+        return Row(name, tuple(Cell(first + 0.1 * position, 0.05, 3) for position in range(len(columns))))
 
-    lines = tuple(line(f"row {i} $x$", 0.2 * i - 0.1) for i in range(rows))
-    return Table(
-        f"{title}, the city, {split} split", "row 0", tuple(columns), lines, (line("floor: mean", 0.1),), (), ()
-    )
+    methods = tuple(row(f"row {i} $x$", 0.2 * i - 0.1) for i in range(rows))
+    return Table(tuple(columns), methods, (row("floor:mean", 0.1),), title=f"{title}, the city, {split} split")
 
 
 def scores(split: str) -> list[Column]:
-    return [Column("co", "mae", "CO", split), Column("co", "r2", "CO", split), Column("use", "macro_f1", "Use", split)]
+    return [Column("co", "mae", split, "CO"), Column("co", "r2", split, "CO"), Column("use", "macro_f1", split, "Use")]
 
 
 def test_a_table_becomes_bars_of_both_protocols_and_one_of_costs_paradigms(tmp_path: Path) -> None:
-    costs = ("finetune_epochs_to_best", "finetune_seconds_per_epoch")
-    dear = {split: [*scores(split), *(Column(TRAINING, name, "training", split) for name in costs)] for split in "ab"}
+    cost_metrics = ("finetune_epochs_to_best", "finetune_seconds_per_epoch")
+    with_costs = {
+        split: [*scores(split), *(Column(TRAINING, name, split, "training") for name in cost_metrics)] for split in "ab"
+    }
     tables = {
         "bars": [table("random", scores("random")), table("spatial", scores("spatial"))],
-        "paradigms": [table(split, dear[split]) for split in "ab"],
+        "paradigms": [table(split, with_costs[split]) for split in "ab"],
         "one-row": [table("random", scores("random"), rows=1)],
     }
     drawn = draw_tables(tables, tmp_path)
@@ -39,7 +38,7 @@ def test_a_table_becomes_bars_of_both_protocols_and_one_of_costs_paradigms(tmp_p
 
 def test_values_that_are_not_defined_are_left_out(tmp_path: Path) -> None:
     columns = scores("random")
-    hole = Line("hole", tuple(Entry(np.nan, np.nan, 3) for _ in columns))
-    whole = table("random", columns)
-    drawn = draw_tables({"x": [Table(whole.title, "hole", whole.columns, (hole, *whole.rows), (), (), ())]}, tmp_path)
-    assert len(drawn) == 1
+    undefined = Row("undefined", tuple(Cell(np.nan, np.nan, 3) for _ in columns))
+    full = table("random", columns)
+    with_undefined = Table(columns=full.columns, rows=(undefined, *full.rows), floors=(), title=full.title)
+    assert len(draw_tables({"x": [with_undefined]}, tmp_path)) == 1

@@ -65,4 +65,4 @@ def test_no_run_an_unfinished_run_and_a_damaged_file(make_run, tmp_path: Path) -
 
 def test_a_run_without_tasks(make_run) -> None:
     run, _ = make_run(tasks=())
-    assert run.metrics.empty and run.predictions.empty and run.table().sections == []
+    assert run.metrics.empty and run.predictions.empty and run.table().tables == []

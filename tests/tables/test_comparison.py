@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 
 from urbankit.recipe.recipe import Recipe
-from urbankit.tables import format as wording
-from urbankit.tables.comparison import Table, build_tables
-from urbankit.tables.latex import escaped, latex
+from urbankit.tables.comparison import build_tables
+from urbankit.tables.latex import escape_latex, latex
 from urbankit.tables.markdown import markdown
 from urbankit.tables.records import Ground, results
 from urbankit.tables.significance import corrected_t, holm
 from urbankit.tables.spec import SuiteTable
+from urbankit.tables.table import Table
 
 GROUND = Ground("city", (0.6, 0.2, 0.2), 10, 10, (), ())
 OTHER = Ground("city changed", (0.6, 0.2, 0.2), 10, 10, (), ())
@@ -75,7 +75,7 @@ def test_columns_are_the_papers_metrics_and_floors_stand_apart(table):
 
 
 def test_means_deviations_and_ranks(table):
-    alpha = table.rows[1].entries[1]
+    alpha = table.rows[1].cells[1]
     values = list(R2["α = 0.2"].values())
     assert (alpha.mean, alpha.std, alpha.n) == (
         pytest.approx(np.mean(values)),
@@ -83,8 +83,8 @@ def test_means_deviations_and_ranks(table):
         10,
     )
     # Floors are ranked with the rows: the forest's 0.7 comes second.
-    assert [line.entries[1].rank for line in (*table.rows, *table.floors)] == [0, 0, 1, 0, 2]
-    assert [line.entries[0].rank for line in (*table.rows, *table.floors)] == [0, 0, 1, 0, 2]
+    assert [line.cells[1].rank for line in (*table.rows, *table.floors)] == [0, 0, 1, 0, 2]
+    assert [line.cells[0].rank for line in (*table.rows, *table.floors)] == [0, 0, 1, 0, 2]
 
 
 def test_improvements_by_hand(table):
@@ -98,7 +98,7 @@ def test_a_reference_that_loses_has_a_negative_improvement():
     (found,) = built(row_results("good", R2["Ours"]), row_results("bad", R2["w/o text"]), reference="bad", floors=False)
     ((_, percents),) = found.improvements
     assert percents[1] == pytest.approx(100 * (0.52 - 0.826) / 0.826) and percents[0] < 0
-    assert wording.mark(found.rows[0].entries[1], found.columns[1]) == "‡"
+    assert found.rows[0].cells[1].mark == "‡"
 
 
 def test_a_share_of_a_negative_score_says_nothing():
@@ -114,9 +114,9 @@ def test_significance_is_paired_corrected_and_adjusted(table):
         0.5 + 0.01 * np.arange(5), 0.61 + 0.01 * np.arange(5), np.zeros(5), np.full(5, 0.7),
     ]  # fmt: skip
     p = holm(np.array([corrected_t(ours - other, 1 / 3).p for other in others]))
-    entries = [line.entries[1] for line in (*table.rows[:2], *table.floors)]
+    entries = [line.cells[1] for line in (*table.rows[:2], *table.floors)]
     np.testing.assert_allclose([entry.p for entry in entries], p, rtol=1e-6)
-    assert {wording.mark(entry, table.columns[1]) for entry in entries} == {"†"}
+    assert {entry.mark for entry in entries} == {"†"}
     assert "n = 5" in table.notes[-1] and "Nadeau & Bengio 2003" in table.notes[-1]
 
 
@@ -131,14 +131,14 @@ def test_too_few_splits_are_said_to_be():
 def test_a_metric_that_is_not_defined_somewhere_has_no_mean():
     undefined = R2["w/o text"] | {(0, 0): math.nan}
     (found,) = built(row_results("a", undefined), row_results("b", R2["Ours"]))
-    assert wording.value(found.rows[0].entries[1], found.columns[1]) == "n/a"
-    assert found.rows[1].entries[1].rank == 1
+    assert str(found.rows[0].cells[1]) == "n/a"
+    assert found.rows[1].cells[1].rank == 1
 
 
 def test_other_ground_stands_apart():
     tables = built(row_results("a", R2["w/o text"]), row_results("b", R2["Ours"], OTHER))
     assert [[line.label for line in one.rows] for one in tables] == [["a"], ["b"]]
-    assert all(any("a table of their own" in note for note in one.notes) for one in tables)
+    assert all(any("a separate table" in note for note in one.notes) for one in tables)
 
 
 def test_rows_of_fewer_runs_are_named():
@@ -146,7 +146,7 @@ def test_rows_of_fewer_runs_are_named():
     one = {place: value for place, value in R2["w/o text"].items() if place[0] == 0}
     (found,) = built(row_results("w/o text", one), row_results("Ours", R2["Ours"]))
     (note,) = [note for note in found.notes if "seeds of pre-training: w/o text (1 of 2)" in note]
-    assert "improvements" in note and found.rows[0].entries[0].n == 5 and found.rows[1].entries[0].n == 10
+    assert "improvements" in note and found.rows[0].cells[0].n == 5 and found.rows[1].cells[0].n == 10
     (whole,) = built(row_results("w/o text", R2["w/o text"]), row_results("Ours", R2["Ours"]))
     assert not any("seeds of pre-training:" in note for note in whole.notes)
 
@@ -193,7 +193,7 @@ def test_decimals_leave_three_digits():
     (found,) = built(
         row_results("a", {place: 1 - value / 1000 for place, value in R2["Ours"].items()}), metrics=["mae"]
     )
-    assert wording.value(found.rows[0].entries[0], found.columns[0]) == "0.00826 ± 0.00021"
+    assert str(found.rows[0].cells[0]) == "0.00826 ± 0.00021"
 
 
 def test_markdown(table):
@@ -211,7 +211,7 @@ def test_names_do_not_break_markdown_or_latex():
     tables = built(row_results(name, R2["w/o text"]), row_results("b", R2["Ours"]))
     (row, *_) = [line for line in markdown(tables).splitlines() if line.startswith(r"| a\|b\_\*\<i\> 50%")]
     assert row.replace("\\|", "").count("|") == 4
-    assert escaped(name) == (
+    assert escape_latex(name) == (
         r"a\textbar{}b\_*\textless{}i\textgreater{} 50\% \$x\$ \{y\} \textbackslash{}z \#1 "
         r"\textasciitilde{}\textasciicircum{} \& $\alpha$$^2$"
     )

@@ -29,8 +29,7 @@ from urbankit.report.style import (
     shorten,
     style,
 )  # fmt: skip
-from urbankit.tables.comparison import Column, Entry, Line, Table
-from urbankit.tables.records import TRAINING, TRAINING_LABELS
+from urbankit.tables.table import TRAINING, TRAINING_LABELS, Cell, Column, Row, Table
 
 MAIN = ("r2", "macro_f1", "r2_fold_mean", "nmi")
 """The metric of a task that is drawn: the first of these that the table has, else its first."""
@@ -86,7 +85,7 @@ def _costs(table: Table) -> dict[int, Column]:
 def _draw_bars(blocks: Sequence[Table], title: str, folder: Path, name: str) -> Drawing:
     """One panel a task: a bar a row and protocol, and the best floor of each protocol as a line."""
     columns = _main_columns(blocks[0])
-    rows = [line.label for line in blocks[0].rows]
+    rows = [row.label for row in blocks[0].rows]
     wide = min(4, len(columns))
     deep = -(-len(columns) // wide)
     height = 0.13 * len(rows) * len(blocks) + 0.1 * len(rows) + 0.55
@@ -95,7 +94,7 @@ def _draw_bars(blocks: Sequence[Table], title: str, folder: Path, name: str) -> 
     for ax, (place, column) in zip(axes, columns.items(), strict=False):
         for index, table in enumerate(blocks):
             _bars(ax, table, place, rows, index, len(blocks))
-        ax.set_title(f"{shorten(column.label, 22)}")
+        ax.set_title(f"{shorten(column.group, 22)}")
         ax.set_xlabel(f"{LABELS.get(column.metric, column.metric)} {'→' if column.higher else '←'}")
         _finish(ax, rows)
     hide_the_rest(list(axes), len(columns))
@@ -105,12 +104,12 @@ def _draw_bars(blocks: Sequence[Table], title: str, folder: Path, name: str) -> 
 
 
 def _bars(ax: Any, table: Table, place: int, rows: Sequence[str], index: int, count: int) -> None:
-    lines = {line.label: line for line in table.rows}
-    entries = [lines[row].entries[place] if row in lines else None for row in rows]
+    by_label = {row.label: row for row in table.rows}
+    cells = [by_label[row].cells[place] if row in by_label else None for row in rows]
     thick = 0.8 / count
     at = np.arange(len(rows)) - 0.4 + thick * (index + 0.5)
-    means = np.array([np.nan if entry is None else entry.mean for entry in entries])
-    deviations = np.array([np.nan if entry is None else entry.std for entry in entries])
+    means = np.array([np.nan if cell is None else cell.mean for cell in cells])
+    deviations = np.array([np.nan if cell is None else cell.std for cell in cells])
     ax.barh(at, np.nan_to_num(means), height=thick * 0.9, color=COLOURS[index % len(COLOURS)])
     known = ~np.isnan(means)
     look = {"fmt": "none", "ecolor": INK, "elinewidth": 0.6, "capsize": 1.2, "capthick": 0.6}
@@ -122,7 +121,7 @@ def _bars(ax: Any, table: Table, place: int, rows: Sequence[str], index: int, co
 
 def _best(table: Table, place: int) -> float | None:
     """The mean of the best floor of a column."""
-    means = [line.entries[place].mean for line in table.floors]
+    means = [row.cells[place].mean for row in table.floors]
     known = [mean for mean in means if not np.isnan(mean)]
     if not known:
         return None
@@ -153,7 +152,7 @@ def _protocol_patches(blocks: Sequence[Table]) -> list[Any]:
 
 def _draw_paradigms(blocks: Sequence[Table], title: str, folder: Path, name: str) -> Drawing:
     """Accuracy, seconds an epoch and epochs to the best: bars of means over tasks, a mark a task."""
-    rows = [line.label for line in blocks[0].rows]
+    rows = [row.label for row in blocks[0].rows]
     figure = new_figure(DOUBLE, 0.13 * len(rows) * len(blocks) * 2.2 + 1.3)
     axes = figure.subplots(1, 3, sharey=True)
     for index, table in enumerate(blocks):
@@ -176,13 +175,13 @@ def _draw_paradigms(blocks: Sequence[Table], title: str, folder: Path, name: str
 def _averages(
     ax: Any, table: Table, columns: Mapping[int, Column], rows: Sequence[str], index: int, count: int
 ) -> None:
-    lines: dict[str, Line] = {line.label: line for line in table.rows}
+    by_label: dict[str, Row] = {row.label: row for row in table.rows}
     thick = 0.8 / count
     for position, row in enumerate(rows):
-        if row in lines:
+        if row in by_label:
             at = position - 0.4 + thick * (index + 0.5)
-            entries: list[Entry] = [lines[row].entries[place] for place in columns]
-            means = np.array([entry.mean for entry in entries])
+            cells: list[Cell] = [by_label[row].cells[place] for place in columns]
+            means = np.array([cell.mean for cell in cells])
             colour = COLOURS[index % len(COLOURS)]
             average = 0.0 if np.isnan(means).all() else float(np.nanmean(means))
             ax.barh(at, average, height=thick * 0.9, color=colour, alpha=0.55)
@@ -193,12 +192,12 @@ def _averages(
 def _marks_legend(figure: Any, blocks: Sequence[Table]) -> None:
     handles = _protocol_patches(blocks)
     for mark, column in zip(MARKERS, _main_columns(blocks[0]).values(), strict=False):
-        label = f"{shorten(column.label, 20)} ({LABELS.get(column.metric, column.metric)})"
+        label = f"{shorten(column.group, 20)} ({LABELS.get(column.metric, column.metric)})"
         handles.append(Line2D([], [], marker=mark, linestyle="", color=INK, markersize=3, label=label))
     figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
 
 
 def _caption(blocks: Sequence[Table], title: str, how: str) -> str:
-    pairs = sorted({entry.n for table in blocks for line in table.rows for entry in line.entries if entry.n})
+    pairs = sorted({cell.n for table in blocks for row in table.rows for cell in row.cells if cell.n})
     few = f" Numbers of pairs: {', '.join(map(str, pairs))}." if pairs else ""
     return f"{title}. {how}{few}"

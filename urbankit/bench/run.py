@@ -20,10 +20,11 @@ from urbankit.recipe.recipe import Recipe
 from urbankit.runs.data import prepare_city
 from urbankit.runs.folder import Run
 from urbankit.runs.records import run_results
-from urbankit.tables.comparison import Table, build_tables
+from urbankit.tables.comparison import build_tables
 from urbankit.tables.latex import latex
 from urbankit.tables.markdown import markdown
 from urbankit.tables.records import Ground, results
+from urbankit.tables.table import Table
 from urbankit.utils.errors import Problem, Problems, UserError, unwritable
 from urbankit.utils.files import atomic_path, file_lock, read_json, write_json, write_text
 from urbankit.utils.progress import Progress
@@ -224,7 +225,7 @@ class _Bench:
         for name, table in suite.tables.items():
             title = table.title or name
             tables[name] = build_tables(found, grounds, table, title=title, labels=suite.labels, missing=missing)
-            write_text(self.out / "tables" / f"{name}.md", markdown(tables[name]))
+            write_text(self.out / "tables" / f"{name}.md", markdown(tables[name]) or "No run is finished.\n")
             write_text(self.out / "tables" / f"{name}.tex", latex(tables[name]))
         return Bench(self.out, found, tables, list(self.failures.values()))
 
@@ -311,8 +312,7 @@ class _Bench:
             if work_.done:
                 cell = next(cell for cell in self.plan.cells if (cell.row, cell.city) == (row, city))
                 facts = {"row": row, "recipe": cell.source, "city": work_.city, "ground": self._ground(cell).key}
-                records = pd.read_parquet(work_.kept.folder).to_dict("records")
-                yield results(records, run_seed=None, suite=self.plan.name, **facts)
+                yield results(pd.read_parquet(work_.kept.folder), run_seed=None, suite=self.plan.name, **facts)
 
 
 @dataclass

@@ -40,7 +40,7 @@ class StoredRun:
     @property
     def done(self) -> bool:
         try:
-            return Run.open(self.folder).manifest.get("status") == "done"
+            return Run.open(self.folder).status == "done"
         except UserError:
             return False
 

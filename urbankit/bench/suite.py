@@ -19,8 +19,8 @@ from urbankit.recipe.check import check
 from urbankit.recipe.find import find, find_suite
 from urbankit.recipe.load import change_tree, load
 from urbankit.recipe.recipe import Recipe
-from urbankit.tables.records import TRAINING, TRAINING_LABELS
 from urbankit.tables.spec import SuiteTable
+from urbankit.tables.table import TRAINING, TRAINING_LABELS
 from urbankit.utils.errors import Problem, Problems, UserError, suggest
 
 OWN_CITY = ""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import geopandas as gpd
 import numpy as np
@@ -19,6 +19,9 @@ from urbankit.city.manifest import FORMAT, Entry, read_manifest
 from urbankit.city.report import PrepareReport
 from urbankit.utils.errors import Problem, UserError, suggest
 from urbankit.utils.paths import explain_missing, resolve_inside
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class City:
@@ -46,7 +49,7 @@ class City:
         self._layers: dict[str, Entry] = manifest["parts"]
 
     @classmethod
-    def open(cls, path: str | Path) -> City:
+    def open(cls, path: str | Path) -> Self:
         """Open a prepared city.
 
         Args:

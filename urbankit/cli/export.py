@@ -33,9 +33,10 @@ def export(
     [bold]urbankit export runs/ny --to geotiff --what embeddings --resolution 100 --crs EPSG:4326[/bold]
     """
     from urbankit.cli.output import console
+    from urbankit.export.export import export as export_run
     from urbankit.runs.folder import Run
 
-    written = Run.open(run).export(to, out=out, what=what, crs=crs, resolution=resolution, force=force)
+    written = export_run(Run.open(run), to, out=out, what=what, crs=crs, resolution=resolution, force=force)
     for path, notes in written:
         console().print(f"{path}", markup=False, soft_wrap=True)
         for note in notes:

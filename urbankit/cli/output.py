@@ -36,7 +36,7 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
-def plain_json(row: Mapping[str, Any]) -> dict[str, Any]:
+def plain_json(row: Mapping[Any, Any]) -> dict[str, Any]:
     """A row of a table as JSON has it: what is missing is null."""
     return {str(name): None if value is None or value != value else value for name, value in row.items()}
 

@@ -63,7 +63,7 @@ def _one(path: Path, out: Path | None, figures: bool, beside: list[Path]) -> Wri
         context = RunContext.of(Run.open(path), progress=progress)
         if figures:
             _draw(context, [Run.open(other) for other in beside])
-        if context.city is not None and context.run.manifest.get("status") == "done":
+        if context.city is not None and context.run.status == "done":
             write_card(context.run, context.city)
         return write_report(context, out)
 

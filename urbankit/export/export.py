@@ -61,7 +61,25 @@ def export(
     resolution: float | None = None,
     force: bool = False,
 ) -> list[Exported]:
-    """What `Run.export` does, which describes it."""
+    """Write the embeddings and predictions of a run in the formats of other tools.
+
+    Args:
+        run: The run.
+        to: One or more of `gpkg`, `geoparquet`, `csv`, `npy` and `geotiff`.
+        out: The folder to write; by default `export` in the run folder. Files are named `embeddings.gpkg`,
+            `predictions.tif` and so on.
+        what: One or both of `embeddings` and `predictions`; by default all that the run has.
+        crs: A coordinate reference system, as pyproj reads them; by default that of the run.
+        resolution: The side of the pixels of a raster in metres; by default about a quarter of the side of a median
+            region.
+        force: Also replace files that no export has written, or that have changed since.
+
+    Returns:
+        The files that were written, each with notes.
+
+    Raises:
+        UserError: If an argument is wrong, the run lacks what is exported, or a file would be replaced.
+    """
     names, wanted = _formats(to), _what(run, what)
     target = _settings(crs, resolution, names)
     folder = Path(out) if out is not None else run.path / "export"

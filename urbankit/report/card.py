@@ -15,7 +15,9 @@ from urbankit.city.city import City
 from urbankit.evaluation.metrics import HIGHER_IS_BETTER, METRICS
 from urbankit.evaluation.splits import protocol_label
 from urbankit.runs.folder import Run
-from urbankit.tables.results import FLOOR, ResultsTable, Row, Section, label
+from urbankit.tables.markdown import grid
+from urbankit.tables.results import ResultsTable
+from urbankit.tables.table import FLOOR, Row, Table, label
 from urbankit.utils.errors import UserError
 from urbankit.utils.files import write_text
 
@@ -60,7 +62,6 @@ _TEMPLATES = Environment(
     keep_trailing_newline=True,
 )
 _TEMPLATES.filters["code"] = _code
-_TEMPLATES.globals |= {"label": label, "protocol_label": protocol_label}
 
 
 def write_card(run: Run, city: City | None = None) -> Path:
@@ -99,6 +100,7 @@ def model_card(run: Run, city: City | None = None) -> str:
         epochs=_epochs(manifest),
         pretrained={modality: _weights(facts) for modality, facts in (manifest.get("pretrained") or {}).items()},
         table=table,
+        grids=[] if table is None else [Markdown(grid(one)) for one in table.tables],
         limits=_limits(run, city, table),
     )
 
@@ -113,27 +115,32 @@ def _front_matter(run: Run, city_name: str, table: ResultsTable | None) -> str:
         tags=["region-embeddings", "urban-computing", "geospatial", _slug(run.recipe.method.name)],
         datasets=[_slug(city_name)],
     )
-    results = [] if table is None else [r for section in table.sections for r in _index(section, city_name)]
+    results = [] if table is None else [result for one in table.tables for result in _index(one, city_name)]
     if results:
         # Not by `EvalResult`: it merges all tasks of one kind on one city into one task.
         data["model-index"] = [{"name": _line(run.recipe.name), "results": results}]
     return str(data.to_yaml())
 
 
-def _index(section: Section, city_name: str) -> Iterator[dict[str, Any]]:
+def _index(table: Table, city_name: str) -> Iterator[dict[str, Any]]:
     """The method's metrics of one task, a result a split."""
-    classified = any(metric in (*METRICS["classification"], "nmi", "ari") for _, metric in section.columns)
+    classified = any(column.metric in (*METRICS["classification"], "nmi", "ari") for column in table.columns)
     kind = "tabular-classification" if classified else "tabular-regression"
-    for row in (row for row in section.rows if not row.is_floor):
-        for split in dict(section.columns):
+    for row in table.rows:
+        for indices in table.groups.values():
+            split = table.columns[indices[0]].split
             metrics = [
-                {"type": metric, "value": float(cell.mean), "name": f"{label(split, metric)}, {_seeds(cell.seeds)}"}
-                for (of, metric), cell in zip(section.columns, row.cells, strict=True)
-                if of == split and np.isfinite(cell.mean)
+                {
+                    "type": table.columns[index].metric,
+                    "value": float(row.cells[index].mean),
+                    "name": f"{label(split, table.columns[index].metric)}, {_seeds(row.cells[index].n)}",
+                }
+                for index in indices
+                if np.isfinite(row.cells[index].mean)
             ]
             if metrics:
                 dataset = {"type": _slug(city_name), "name": _line(city_name), "config": split, "split": "test"}
-                yield {"task": {"type": kind, "name": section.task}, "dataset": dataset, "metrics": metrics}
+                yield {"task": {"type": kind, "name": table.corner}, "dataset": dataset, "metrics": metrics}
 
 
 def _seeds(count: int) -> str:
@@ -186,8 +193,8 @@ def _coverage(city: City | None) -> list[tuple[str, str, int, float]]:
 
 def _limits(run: Run, city: City | None, table: ResultsTable | None) -> Iterator[str]:
     if table is not None:
-        for section in table.sections:
-            yield from _verdicts(section)
+        for one in table.tables:
+            yield from _verdicts(one)
         yield "A split is judged by its first metric; others are named where a floor is as good by them or better."
         evaluation = run.recipe.evaluation
         shares = "/".join(f"{100 * share:g}" for share in evaluation.fractions)
@@ -207,22 +214,19 @@ def _limits(run: Run, city: City | None, table: ResultsTable | None) -> Iterator
     yield "These are embeddings of the regions in this folder; other regions, or other times, need a run of their own."
 
 
-def _verdicts(section: Section) -> Iterator[Markdown]:
+def _verdicts(table: Table) -> Iterator[Markdown]:
     """For each split, by its first metric, which floors a method does not beat, and by which others it does not."""
-    indices: dict[str, list[int]] = {}
-    for index, (split, _) in enumerate(section.columns):
-        indices.setdefault(split, []).append(index)
-    floors = [row for row in section.rows if row.is_floor]
-    for split, (first, *others) in indices.items():
-        for method in (row for row in section.rows if not row.is_floor):
-            metric = section.columns[first][1]
+    for group, (first, *others) in table.groups.items():
+        split = table.columns[first].split
+        for method in table.rows:
+            metric = table.columns[first].metric
             sentences = [
-                f"{escape(section.task)}, {escape(protocol_label(split))}: {label(split, metric)} "
-                + _verdict(method, floors, first, metric)
+                f"{escape(table.corner)}, {escape(group)}: {label(split, metric)} "
+                + _verdict(method, table.floors, first, metric)
             ]
             for index in others:
-                metric = section.columns[index][1]
-                if lost := _not_beaten(method, floors, index, metric):
+                metric = table.columns[index].metric
+                if lost := _not_beaten(method, table.floors, index, metric):
                     sentences.append(f"By {label(split, metric)}, {method.cells[index]}, it {lost}.")
             yield Markdown(" ".join(sentences))
 
@@ -255,4 +259,4 @@ def _sign(metric: str) -> int:
 
 
 def _floor(row: Row, index: int) -> str:
-    return f"{escape(row.model.removeprefix(FLOOR))} ({row.cells[index]})"
+    return f"{escape(row.name.removeprefix(FLOOR))} ({row.cells[index]})"

@@ -9,9 +9,10 @@ import pandas as pd
 
 from urbankit.runs.folder import Run, folder_names
 from urbankit.runs.records import run_results
-from urbankit.tables.comparison import Table, build_tables
+from urbankit.tables.comparison import build_tables
 from urbankit.tables.records import Ground, is_floor
 from urbankit.tables.spec import SuiteTable
+from urbankit.tables.table import Table
 from urbankit.utils.errors import Problem, Problems, UserError
 
 
@@ -55,11 +56,9 @@ def _finished(runs: Sequence[str | Path]) -> list[Run]:
     for path in runs:
         try:
             run = Run.open(path)
-            status = run.manifest.get("status", "unknown")
-            if status != "done":
-                raise UserError(
-                    Problem(f"the run is not done (its status: {status}); `--resume` goes on with it", run.path)
-                )
+            if run.status != "done":
+                message = f"the run is not done (its status: {run.status}); resume it with --resume"
+                raise UserError(Problem(message, run.path))
             if not run.has("metrics.parquet") or run.metrics.empty:
                 raise UserError(Problem("the run has no metrics: its recipe has no tasks to compare", run.path))
             opened.append(run)

@@ -1,11 +1,11 @@
-"""The run folder: what one run leaves behind, and how it is read."""
+"""The run folder: `Run` is the only code that opens its files."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import geopandas as gpd
 import numpy as np
@@ -17,21 +17,36 @@ from urbankit.tables.results import ResultsTable
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.files import read_json
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 
 class Run:
-    """A run folder, read lazily. A file that is missing or damaged is a `UserError` that names it.
+    """A run folder. Each file is read when its property is first used.
+
+    A property raises `UserError` if its file is missing or damaged.
 
     >>> run = Run.open("runs/new-york")
     >>> run.embeddings.plot()
     >>> print(run.table())
+
+    Attributes:
+        path: The folder.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @classmethod
-    def open(cls, path: str | Path) -> Run:
-        """The run in folder `path`; `UserError` where there is none."""
+    def open(cls, path: str | Path) -> Self:
+        """Open the run in a folder.
+
+        Args:
+            path: The run folder.
+
+        Raises:
+            UserError: If the folder has no `manifest.json`.
+        """
         path = Path(path)
         if not (path / "manifest.json").is_file():
             raise UserError(Problem("is not a run folder: it has no manifest.json; `urbankit run` writes one", path))
@@ -42,25 +57,35 @@ class Run:
 
     @cached_property
     def recipe(self) -> Recipe:
-        """The resolved recipe of the run; the plugins and files that it names need not be here any more."""
-        path = self._there("recipe.yaml")
+        """The resolved recipe. Plugins and files that it names need not exist any more."""
+        path = self.file("recipe.yaml")
         try:
             return Recipe.from_yaml(path.read_text(encoding="utf-8"))
         except ValueError as error:
             message = f"is not a recipe that this version of urbankit reads ({str(error).splitlines()[0]})"
-            raise UserError(Problem(f"{message}; run it anew in another folder", path)) from None
+            raise UserError(Problem(f"{message}; run it again in another folder", path)) from None
+
+    @cached_property
+    def recipe_text(self) -> str:
+        """The text of `recipe.yaml`, also if this version of urbankit does not read it as a recipe."""
+        return self.file("recipe.yaml").read_text(encoding="utf-8")
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """Versions, seeds, hashes, device and the seconds of each stage."""
-        path = self._there("manifest.json")
+        """Status, versions, seeds, hashes, device, and the seconds of each stage."""
+        path = self.file("manifest.json")
         try:
             manifest = read_json(path)
         except ValueError as error:
-            raise UserError(Problem(f"is damaged ({error}); run the recipe anew in another folder", path)) from None
+            raise UserError(Problem(f"is damaged ({error}); run the recipe again in another folder", path)) from None
         if not isinstance(manifest, dict):
-            raise UserError(Problem("is not the manifest of a run; run the recipe anew in another folder", path))
+            raise UserError(Problem("is not the manifest of a run; run the recipe again in another folder", path))
         return manifest
+
+    @property
+    def status(self) -> str:
+        """`done`, `running`, `interrupted` or `failed`; `unknown` if the manifest has none."""
+        return str(self.manifest.get("status", "unknown"))
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
@@ -69,12 +94,12 @@ class Run:
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
-        """The method's predictions: one row a region, task, split and seed; see `write_predictions`."""
+        """Predictions of the method, one row a region, task, split and seed; see `write_predictions`."""
         return self._table("predictions.parquet")
 
     @cached_property
     def floor_predictions(self) -> pd.DataFrame:
-        """The floors' predictions of the test regions, with a column `model` more."""
+        """Predictions of the floors for the test regions, with an additional column `model`."""
         return self._table("floor_predictions.parquet")
 
     @cached_property
@@ -84,18 +109,18 @@ class Run:
 
     @cached_property
     def block_weights(self) -> pd.DataFrame:
-        """What each task's head leans on: `task, split, seed, block, weight`, of heads that say so; see `Head`."""
+        """Weights that heads give the blocks of the embedding: `task, split, seed, block, weight`; see `Head`."""
         return self._table("block_weights.parquet")
 
     @cached_property
     def walks(self) -> pd.DataFrame:
-        """What the method drew around a few regions in each view: `view, root, region_id, target, weight, visits`."""
+        """Subgraphs that the method samples around a few regions: `view, root, region_id, target, weight, visits`."""
         return self._table("walks.parquet")
 
     @cached_property
     def embeddings(self) -> gpd.GeoDataFrame:
-        """`region_id`, `geometry` and `embedding`, a float32 array [dim] a region; in the order of the city."""
-        path = self._there("embeddings.parquet")
+        """`region_id`, `geometry` and `embedding`, a float32 array [dim], of N regions in the order of the city."""
+        path = self.file("embeddings.parquet")
         with _readable(path):
             return gpd.read_parquet(path)
 
@@ -103,46 +128,55 @@ class Run:
     def vectors(self) -> NDArray[np.float32]:
         """The embeddings as one matrix [N, dim], in the order of `embeddings`."""
         column = self.embeddings["embedding"]
-        return (
-            np.stack(column.to_list()).astype(np.float32, copy=False) if len(column) else np.empty((0, 0), np.float32)
-        )
+        if not len(column):
+            return np.empty((0, 0), np.float32)
+        return np.stack(column.to_list()).astype(np.float32, copy=False)
 
     def blocks(self) -> dict[str, NDArray[np.float32]]:
-        """The parts [N, width] that the embedding consists of, side by side: those of modalities and of views.
+        """Split the embeddings into the blocks of modalities and views that they are concatenated from.
 
-        Empty where the method's fusions do not keep them apart, and for runs that did not note them.
+        Returns:
+            Vectors [N, width] by the name of the block; empty if the fusions of the method do not keep blocks apart.
         """
-        noted = self.manifest.get("blocks") or []
-        widths = [block["width"] for block in noted]
+        blocks = self.manifest.get("blocks") or []
+        widths = [block["width"] for block in blocks]
         if sum(widths) != self.vectors.shape[1] or len(widths) < 2:
             return {}
-        parts = np.split(self.vectors, np.cumsum(widths)[:-1], axis=1)
-        return {block["name"]: part for block, part in zip(noted, parts, strict=True)}
+        vectors = np.split(self.vectors, np.cumsum(widths)[:-1], axis=1)
+        return {block["name"]: of_block for block, of_block in zip(blocks, vectors, strict=True)}
 
     def table(self) -> ResultsTable:
-        """The results table: mean and deviation over seeds of the method and its floors, on every split."""
+        """The results table: mean and standard deviation over seeds of the method and its floors, on every split."""
         return ResultsTable(self.metrics)
 
     def has(self, name: str) -> bool:
-        """Whether the run wrote the file `name`; a run without tasks has no predictions."""
+        """Whether the run has written the file `name`; a run without tasks, for example, has no predictions."""
         return (self.path / name).is_file()
 
-    def _there(self, name: str) -> Path:
+    def file(self, name: str) -> Path:
+        """The path of a file in the folder.
+
+        Args:
+            name: The name of the file, such as `metrics.parquet`.
+
+        Raises:
+            UserError: If the run has not written the file.
+        """
         if not self.has(name):
-            status = self.manifest.get("status", "unknown") if name != "manifest.json" else "unknown"
+            status = "unknown" if name == "manifest.json" else self.status
             raise UserError(
-                Problem(f"the run has not written {name} (its status: {status}); `--resume` goes on with it", self.path)
+                Problem(f"the run has not written {name} (its status: {status}); resume it with --resume", self.path)
             )
         return self.path / name
 
     def _table(self, name: str) -> pd.DataFrame:
-        path = self._there(name)
+        path = self.file(name)
         with _readable(path):
             return pd.read_parquet(path)
 
 
 class _readable:
-    """Turns the many errors of a damaged Parquet file into one message."""
+    """Turns the errors of reading a damaged Parquet file into a `UserError`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -156,7 +190,7 @@ class _readable:
 
 
 def folder_names(paths: Sequence[Path]) -> list[str]:
-    """The names of the folders, with as many of their parents as set them apart."""
+    """The names of folders, with as many of their parents as make them distinct."""
     resolved = [path.resolve() for path in paths]
     names: list[str] = []
     for depth in range(1, max((len(path.parts) for path in resolved), default=0) + 1):

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from itertools import groupby
 
-from urbankit.tables import format as wording
-from urbankit.tables.comparison import Column, Entry, Line, Table
+from urbankit.tables.table import Cell, Row, Table, percentage
 
 PREAMBLE = r"""% In the preamble: \usepackage{booktabs,graphicx}
 """
@@ -30,48 +28,37 @@ _ESCAPES = str.maketrans(_SPECIAL | {letter: f"$\\{name}$" for letter, name in _
 
 
 def latex(tables: Iterable[Table]) -> str:
-    """Each table as a `table*` with its notes, and one of the tests behind it; best bold, second best underlined."""
+    """Each table as a `table*` with its notes, and one of the tests; best bold, second best underlined."""
     return PREAMBLE + "\n".join(_results(table) + _tests(table) for table in tables)
 
 
-def escaped(text: str) -> str:
-    """Text with every character of LaTeX's own, Greek letters and signs of our own spelled out."""
+def escape_latex(text: str) -> str:
+    """The text with LaTeX's own characters escaped and Greek letters and signs as commands."""
     return " ".join(text.split()).translate(_ESCAPES)
 
 
 def _results(table: Table) -> str:
-    body = [_row(escaped(line.label), _values(line, table.columns)) for line in table.rows]
+    body = [*map(_row, table.rows)]
     if table.improvements:
         body.append(r"\midrule")
-        body += [
-            _row(escaped(label), map(_signed, map(wording.improvement, percents)))
-            for label, percents in table.improvements
-        ]
+        body += [_line(escape_latex(text), map(_signed, map(percentage, ps))) for text, ps in table.improvements]
     if table.floors:
-        body.append(r"\midrule")
-        body += [_row(escaped(line.label), _values(line, table.columns)) for line in table.floors]
-    explained = r"Mean $\pm$ sample standard deviation over pairs of seeds; \textbf{best}, \underline{second best}."
-    return _float(table, escaped(table.title), body, [explained, *map(escaped, table.notes)])
+        body += [r"\midrule", *map(_row, table.floors)]
+    explanation = rf"{escape_latex(table.explanation)} \textbf{{Best}}, \underline{{second best}}."
+    return _float(table, escape_latex(table.title), body, [explanation, *map(escape_latex, table.notes)])
 
 
 def _tests(table: Table) -> str:
-    if not table.tested:
+    if not table.compared:
         return ""
-    body = [
-        _row(escaped(line.label), map(_signed, map(wording.comparison, line.entries, table.columns)))
-        for line in table.tested
-    ]
-    caption = escaped(f"{table.title}: {table.reference} less each row, and p after Holm's adjustment")
+    body = [_line(escape_latex(row.label), (_signed(cell.comparison) for cell in row.cells)) for row in table.compared]
+    caption = escape_latex(f"{table.title}: {table.reference} less each row, and p after Holm's adjustment")
     return "\n" + _float(table, caption, body, [])
 
 
 def _float(table: Table, caption: str, body: Sequence[str], notes: Sequence[str]) -> str:
-    groups = [(task, len(list(columns))) for task, columns in groupby(table.columns, key=lambda column: column.label)]
-    spans = [rf"\multicolumn{{{width}}}{{c}}{{{escaped(task)}}}" for task, width in groups]
-    rules, first = [], 2
-    for _, width in groups:
-        rules.append(rf"\cmidrule(lr){{{first}-{first + width - 1}}}")
-        first += width
+    spans = [rf"\multicolumn{{{len(of)}}}{{c}}{{{escape_latex(group)}}}" for group, of in table.groups.items()]
+    rules = [rf"\cmidrule(lr){{{of[0] + 2}-{of[-1] + 2}}}" for of in table.groups.values()]
     lines = [
         r"\begin{table*}",
         r"\centering",
@@ -79,9 +66,9 @@ def _float(table: Table, caption: str, body: Sequence[str], notes: Sequence[str]
         r"\resizebox{\textwidth}{!}{%",
         rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
         r"\toprule",
-        _row("", spans),
+        _line("", spans),
         "".join(rules),
-        _row("", [escaped(column.heading) for column in table.columns]),
+        _line(escape_latex(table.corner), [escape_latex(column.heading) for column in table.columns]),
         r"\midrule",
         *body,
         r"\bottomrule",
@@ -92,20 +79,20 @@ def _float(table: Table, caption: str, body: Sequence[str], notes: Sequence[str]
     return "\n".join(lines) + "\n"
 
 
-def _row(label: str, cells: Iterable[str]) -> str:
+def _line(label: str, cells: Iterable[str]) -> str:
     return " & ".join([label, *cells]) + r" \\"
 
 
-def _values(line: Line, columns: Sequence[Column]) -> list[str]:
-    return [_value(entry, column) for entry, column in zip(line.entries, columns, strict=True)]
+def _row(row: Row) -> str:
+    return _line(escape_latex(row.label), map(_cell, row.cells))
 
 
-def _value(entry: Entry, column: Column) -> str:
-    text = _signed(wording.value(entry, column))
-    text = {1: rf"\textbf{{{text}}}", 2: rf"\underline{{{text}}}"}.get(entry.rank, text)
-    return text + escaped(wording.mark(entry, column))
+def _cell(cell: Cell) -> str:
+    text = _signed(str(cell))
+    text = {1: rf"\textbf{{{text}}}", 2: rf"\underline{{{text}}}"}.get(cell.rank, text)
+    return text + escape_latex(cell.mark)
 
 
 def _signed(numbers: str) -> str:
-    """Numbers whose signs are set as signs, not as hyphens."""
-    return re.sub(r"(?<!\S)([+-])(?=\d)", r"$\1$", escaped(numbers))
+    """Numbers with `$-$` and `$+$` for their signs, which are not hyphens."""
+    return re.sub(r"(?<!\S)([+-])(?=\d)", r"$\1$", escape_latex(numbers))

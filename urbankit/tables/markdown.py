@@ -5,53 +5,52 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from urbankit.tables import format as wording
-from urbankit.tables.comparison import Column, Entry, Line, Table
+from urbankit.tables.table import Cell, Row, Table, percentage
 
 
 def markdown(tables: Iterable[Table]) -> str:
-    """Each table with its heading and notes, and the tests behind it; the best bold, the second best underlined."""
-    return "\n".join(_table(table) for table in tables) or "No run is finished.\n"
+    """The tables with their titles and notes; the best of a column bold, the second best underlined."""
+    return "\n".join(_table(table) for table in tables)
+
+
+def escape_markdown(text: str) -> str:
+    """The text on one line, with everything escaped that Markdown or HTML would interpret."""
+    return re.sub(r"([\\`*_{}\[\]<>|#~&$])", r"\\\1", " ".join(text.split()))
+
+
+def grid(table: Table) -> str:
+    """The rows of a table alone, without its title and notes."""
+    rows = [_row(row) for row in table.rows]
+    rows += [[f"*{text}*", *map(percentage, percents)] for text, percents in table.improvements]
+    if table.floors:  # GitHub's tables have no rules: an empty row stands for one
+        rows += [[""] * (1 + len(table.columns)), *(_row(row, "*") for row in table.floors)]
+    return _lines(table, rows)
 
 
 def _table(table: Table) -> str:
-    heads = [_escaped(f"{column.label} {column.heading}") for column in table.columns]
-    lines = [f"## {_escaped(table.title)}", "", *_head("", heads)]
-    lines += [_row(_escaped(line.label), _values(line, table.columns)) for line in table.rows]
-    for label, percents in table.improvements:
-        lines.append(_row(f"*{label}*", [wording.improvement(percent) for percent in percents]))
-    # A table of GitHub's has no rules: an empty row stands for one.
-    lines += [_row("", [""] * len(heads))] if table.floors else []
-    lines += [_row(f"*{_escaped(line.label)}*", _values(line, table.columns)) for line in table.floors]
-    lines += ["", "- Mean ± sample standard deviation over pairs of seeds; **best**, <u>second best</u>."]
-    lines += [f"- {_escaped(note)}" for note in table.notes]
-    if table.tested:
-        lines += ["", f"{_escaped(table.reference)} less each row, and p after Holm's adjustment:", ""]
-        lines += _head("", heads)
-        lines += [
-            _row(_escaped(line.label), map(wording.comparison, line.entries, table.columns)) for line in table.tested
-        ]
-    return "\n".join(lines) + "\n"
+    blocks = [f"## {escape_markdown(table.title)}"] if table.title else []
+    blocks.append(grid(table))
+    notes = [f"{table.explanation} **Best**, <u>second best</u>."] if table.explanation else []
+    notes += map(escape_markdown, table.notes)
+    if notes:
+        blocks.append("\n".join(f"- {note}" for note in notes))
+    if table.compared:
+        tests = [[escape_markdown(row.label), *(cell.comparison for cell in row.cells)] for row in table.compared]
+        blocks.append(f"{escape_markdown(table.reference)} less each row, and p after Holm's adjustment:")
+        blocks.append(_lines(table, tests))
+    return "\n\n".join(blocks) + "\n"
 
 
-def _head(corner: str, heads: Sequence[str]) -> list[str]:
-    return [_row(corner, heads), "|---|" + "---:|" * len(heads)]
+def _lines(table: Table, rows: Iterable[Sequence[str]]) -> str:
+    headings = [escape_markdown(table.corner), *(escape_markdown(f"{c.group} {c.heading}") for c in table.columns)]
+    head, *body = (f"| {' | '.join(cells)} |" for cells in (headings, *rows))
+    return "\n".join([head, "|---|" + "---:|" * len(table.columns), *body])
 
 
-def _row(label: str, cells: Iterable[str]) -> str:
-    return f"| {' | '.join([label, *cells])} |"
+def _row(row: Row, emphasis: str = "") -> list[str]:
+    return [f"{emphasis}{escape_markdown(row.label)}{emphasis}", *map(_cell, row.cells)]
 
 
-def _values(line: Line, columns: Sequence[Column]) -> list[str]:
-    return [_value(entry, column) for entry, column in zip(line.entries, columns, strict=True)]
-
-
-def _value(entry: Entry, column: Column) -> str:
-    text = wording.value(entry, column)
-    text = {1: f"**{text}**", 2: f"<u>{text}</u>"}.get(entry.rank, text)
-    return text + wording.mark(entry, column)
-
-
-def _escaped(text: str) -> str:
-    """Text in which nothing is Markdown or HTML: names come from users."""
-    return re.sub(r"([\\`*_{}\[\]<>|#~])", r"\\\1", " ".join(text.split()))
+def _cell(cell: Cell) -> str:
+    text = {1: f"**{cell}**", 2: f"<u>{cell}</u>"}.get(cell.rank, str(cell))
+    return text + cell.mark

@@ -10,28 +10,12 @@ import pandas as pd
 
 from urbankit.evaluation.splits import PROTOCOLS
 from urbankit.recipe.recipe import Recipe
-from urbankit.tables.results import FLOOR
+from urbankit.tables.table import FLOOR
 from urbankit.utils.files import hash_json
 
 COLUMNS = (
     "suite", "row", "recipe", "city", "run_seed", "task", "model", "split", "seed", "metric", "value", "ground",
 )  # fmt: skip
-
-
-TRAINING_LABELS = {
-    "seconds": "seconds",
-    **{
-        f"{stage}_{name}": f"{label} {text}"
-        for stage, label in (("pretrain", "pre-training"), ("finetune", "fine-tuning"))
-        for name, text in (
-            ("seconds", "seconds"),
-            ("epochs", "epochs"),
-            ("epochs_to_best", "epochs to best"),
-            ("seconds_per_epoch", "s / epoch"),
-        )
-    },
-}
-"""What is known of a run's cost, as metrics of the task `training`."""
 
 
 @dataclass(frozen=True)
@@ -67,16 +51,13 @@ class Ground:
         return self.shares[2] / self.shares[0] if split in PROTOCOLS else None
 
 
-def results(records: Sequence[Mapping[str, Any]], *, run_seed: int | None, **facts: Any) -> pd.DataFrame:
-    """Metric records as a table of `COLUMNS`. Seeds are nullable: floors have none of pre-training."""
-    table = pd.DataFrame(list(records)).assign(run_seed=run_seed, **facts).reindex(columns=list(COLUMNS))
+def results(records: pd.DataFrame | Sequence[Mapping[str, Any]], *, run_seed: int | None, **facts: Any) -> pd.DataFrame:
+    """Metric records as a table of `COLUMNS`; `run_seed`, the seed of pre-training, is missing for floors."""
+    table = pd.DataFrame(records).assign(run_seed=run_seed, **facts).reindex(columns=list(COLUMNS))
     table.loc[is_floor(table), "run_seed"] = None
     return table.astype({"run_seed": "Int64", "seed": "Int64", "value": "float64"})
 
 
 def is_floor(table: pd.DataFrame) -> pd.Series[bool]:
+    """Which rows of a table of results are those of floors."""
     return table["model"].astype(str).str.startswith(FLOOR)
-
-
-TRAINING = "training"
-"""The task, as tables see it, of the times and epochs of a run."""

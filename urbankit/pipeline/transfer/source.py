@@ -29,9 +29,8 @@ class Source:
     def __init__(self, folder: Path) -> None:
         self.run = Run.open(folder)
         self._best = folder / "checkpoints" / "best.safetensors"
-        status = self.manifest.get("status")
-        if status != "done":
-            raise self.wrong(f"the run is not finished (its status: {status}); go on with it by --resume")
+        if self.run.status != "done":
+            raise self.wrong(f"the run is not finished (its status: {self.run.status}); resume it with --resume")
         if not self._best.is_file():
             raise self.wrong(
                 "it pre-trained no weights (pretrain.epochs: 0, or transfer.graph: keep); take a run that did"

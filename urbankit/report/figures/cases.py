@@ -25,7 +25,7 @@ from urbankit.report.rgb_bands import colour_bands
 from urbankit.report.scale import Scale, axis_label, legend_below
 from urbankit.report.style import ABSENT, COLOURS, DOUBLE, INK, SMALL, Drawing, compact, new_figure, save, shorten
 from urbankit.runs.folder import Run
-from urbankit.tables.results import FLOOR
+from urbankit.tables.table import FLOOR
 from urbankit.utils.errors import UserError
 
 MOST_TASKS = 4

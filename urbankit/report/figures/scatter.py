@@ -15,7 +15,7 @@ from urbankit.report.figures.context import FigureContext
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.scale import axis_label
 from urbankit.report.style import COLOURS, DOUBLE, INK, SINGLE, SMALL, Drawing, compact, hide_the_rest, new_figure, save
-from urbankit.tables.results import FLOOR
+from urbankit.tables.table import FLOOR
 
 MOST_POINTS = 2500
 """Points that are drawn one by one; more become hexagons shaded by their number."""

@@ -109,7 +109,7 @@ def _results(opened: dict[str, Run], missing: Missing) -> str:
 
 
 def _measured(name: str, run: Run, missing: Missing) -> bool:
-    done = run.manifest.get("status") == "done" and run.has("metrics.parquet")
+    done = run.status == "done" and run.has("metrics.parquet")
     if not done:
         missing.add(f"{name}: the run is not done, and is not in the tables.")
         return False

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pandas as pd
+from markupsafe import Markup
 
 from urbankit.evaluation.metrics import HIGHER_IS_BETTER
-from urbankit.tables import format as number_format
-from urbankit.tables.comparison import Line, Table
-from urbankit.tables.results import FLOOR, SHOWN, label
-
-_READING = "Mean ± sample standard deviation over pairs of seeds; best bold, second best underlined."
+from urbankit.tables.html import html
+from urbankit.tables.results import SHOWN
+from urbankit.tables.table import FLOOR, Table, label
 
 
 def side_by_side(tables: Iterable[Table]) -> list[dict[str, Any]]:
@@ -20,31 +19,11 @@ def side_by_side(tables: Iterable[Table]) -> list[dict[str, Any]]:
     return [
         {
             "title": table.title,
-            "blocks": [_block(table, task) for task in dict.fromkeys(column.task for column in table.columns)],
-            "notes": [_READING, *table.notes],
+            "blocks": [(one.columns[0].group, Markup(html(one))) for one in table.split_by_group()],
+            "notes": [f"{table.explanation} Best bold, second best underlined.", *table.notes],
         }
         for table in tables
     ]
-
-
-def _block(table: Table, task: str) -> dict[str, Any]:
-    indices = [index for index, column in enumerate(table.columns) if column.task == task]
-    return {
-        "label": table.columns[indices[0]].label,
-        "headings": [table.columns[index].heading for index in indices],
-        "rows": [
-            *(_row(table, line, indices) for line in table.rows),
-            *(_row(table, line, indices, first_floor=line is table.floors[0]) for line in table.floors),
-        ],
-    }
-
-
-def _row(table: Table, line: Line, indices: Sequence[int], first_floor: bool = False) -> dict[str, Any]:
-    cells = []
-    for index in indices:
-        entry, column = line.entries[index], table.columns[index]
-        cells.append((entry.rank, number_format.value(entry, column) + number_format.mark(entry, column)))
-    return {"label": line.label, "cells": cells, "first_floor": first_floor}
 
 
 def differences(reference: str, metrics: dict[str, pd.DataFrame]) -> Iterator[tuple[list[str], list[list[str]]]]:

@@ -19,7 +19,7 @@ class UncheckedRecipe:
 
     @classmethod
     def of(cls, run: Run) -> UncheckedRecipe:
-        return cls((run.path / "recipe.yaml").read_text(encoding="utf-8"))
+        return cls(run.recipe_text)
 
     def get(self, path: str, default: Any = None) -> Any:
         """The value at a dotted key, `default` where there is none."""
