@@ -13,9 +13,12 @@ import pytest
 import yaml
 from helpers.quick import QUICK
 
+import urbankit
 from urbankit import Recipe, registry
 from urbankit.bench.suite import load_plan
 from urbankit.city.spec import CitySpec
+from urbankit.datasets.synthetic import write_demo
+from urbankit.utils.progress import Progress
 
 ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md")))]
@@ -60,17 +63,12 @@ def pages_with(language: str) -> list[str]:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a small city's sources, the city prepared, and a finished run on it."""
-    from urbankit.city.city import City
-    from urbankit.datasets.synthetic import write_demo
-    from urbankit.pipeline.run import run
-    from urbankit.utils.progress import Progress
-
     folder = tmp_path_factory.mktemp("finished")
     write_demo(folder / "sources", regions=36, seed=1)
-    City.prepare(folder / "sources" / "city.yaml", out=folder / "city")
+    urbankit.City.prepare(folder / "sources" / "city.yaml", out=folder / "city")
     sets = [*QUICK, f"city={{prepared: {folder / 'city'}}}", "finetune.update=[]"]
     sets += [f"tasks.{name}={{head: {{name: task_adaptive}}}}" for name in ("co", "population_density")]
-    run(Recipe.load("urbanmmcl", sets), folder / "run", progress=Progress(quiet=True))
+    urbankit.run(Recipe.load("urbanmmcl", sets), folder / "run", progress=Progress(quiet=True))
     return folder
 
 
@@ -143,3 +141,17 @@ def test_yaml_of_a_page_is_valid(page: str, tmp_path: Path) -> None:
             # The city that it names is the reader's.
             keys = {"extends": "urbanmmcl"} | shown | {"name": "shown", "city": {"demo": {"regions": 36}}}
             assert Recipe.load(keys).method.name == "urbanmmcl"
+
+
+@pytest.mark.parametrize("page", [*PAGES, "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_files_that_a_page_names_exist(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    named = re.findall(r"`((?:urbankit|tests|plugins|recipes|docs)/[\w./-]+)`", text)
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_citation_has_the_required_keys_and_the_current_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors", "references"} <= set(citation)
+    assert citation["version"] == urbankit.__version__
+    assert citation["references"][0]["title"].startswith("UrbanMMCL")
