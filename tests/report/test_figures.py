@@ -149,7 +149,7 @@ def test_ten_thousand_regions_are_sampled_and_their_maps_small(tmp_path: Path) -
     assert all((context.folder / f"{name}.pdf").stat().st_size < 5e6 for name in drawn)
     flat = project(np.random.default_rng(0).normal(size=(10_000, 3)).astype(np.float32), keep=[9_999], most=50)
     assert len(flat.rows) == 50 and flat.rows[-1] == 9_999 and "50 of 10,000" in flat.sampled
-    np.testing.assert_array_equal(flat.place([9_999])[0], flat.points[-1])
+    np.testing.assert_array_equal(flat.points_of([9_999])[0], flat.points[-1])
 
 
 def test_a_real_city_shows_its_images(tiny_city, tmp_path: Path) -> None:

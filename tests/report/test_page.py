@@ -22,7 +22,7 @@ from urbankit.report.figures import Figures
 from urbankit.report.page import thumbnails as images
 from urbankit.report.page import write_comparison, write_report
 from urbankit.report.page.geometry import outlines
-from urbankit.report.page.layers import shown_tasks
+from urbankit.report.page.layers import map_tasks
 from urbankit.report.page.packing import pack_counts, pack_floats, pack_varints
 from urbankit.report.style import COLOURS, Drawing
 from urbankit.runs.context import RunContext
@@ -189,7 +189,7 @@ def test_targets_are_taken_from_predictions_where_the_city_is_gone(make_run) -> 
     run, _ = make_run()
     context = RunContext(run, None, run.embeddings[["region_id", "geometry"]], [], ["The city cannot be had any more."])
     ids = context.regions["region_id"].to_numpy()
-    density, use = shown_tasks([], run.predictions, ids)
+    density, use = map_tasks([], run.predictions, ids)
     assert density.name == "density" and use.classes == (EVIL, "park")
     known = np.isfinite(density.truth)
     np.testing.assert_array_equal(density.truth[known], (100.0 * (np.arange(64) // 8) + 10)[known])

@@ -1,1 +1,1 @@
-"""What embeddings say of regions: which are alike, and which groups they form."""
+"""Analyses of embeddings: nearest regions, clusters, anchors, spatial autocorrelation."""

@@ -1,4 +1,4 @@
-"""Three regions that place, function and flows relate differently (paper, figure 7), and how they are related."""
+"""Three anchor regions that location, function and flows relate differently (paper, figure 7)."""
 
 from __future__ import annotations
 
@@ -40,26 +40,26 @@ class Relations:
             unit = np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
             poi = unit @ unit.T
         if flows is not None:
-            there = flows[regions][:, regions].toarray()
-            flow = there + there.T
+            between = flows[regions][:, regions].toarray()
+            flow = between + between.T
         return cls(distance, poi, flow)
 
 
-def find_anchors(city: City, asked: Sequence[str] | None = None) -> list[int]:
-    """Rows of the anchor regions A, B and C: those `asked` for by id, else three that are found.
+def find_anchors(city: City, requested: Sequence[str] | None = None) -> list[int]:
+    """Rows of the anchor regions A, B and C: those `requested` by id, else the best triple.
 
-    Found are those for which all of this holds as far as possible, by the rank of each pair among all pairs of
-    candidates: A and B are near and unlike in function, A and C are far apart and alike in function, B and C are tied
-    by flows. What the city lacks is left out of it. The same city has the same anchors; a city of fewer than three
-    regions has none.
+    The best triple is the one for which all of this holds as far as possible, by the rank of each pair among all
+    pairs of candidates: A and B are near and unlike in function, A and C are far apart and alike in function, B and C
+    are tied by flows. Data that the city lacks does not count. The result is deterministic, and empty for a city of
+    fewer than three regions.
     """
-    if asked is not None:
-        place = {region: row for row, region in enumerate(city.region_ids)}
-        return [place[region] for region in asked if region in place]
+    if requested is not None:
+        row_of = {region: row for row, region in enumerate(city.region_ids)}
+        return [row_of[region] for region in requested if region in row_of]
     if city.n_regions < 3:
         return []
     candidates = _candidates(city)
-    return [int(candidates[place]) for place in _best(Relations.of(city, candidates))]
+    return [int(candidates[row]) for row in _best(Relations.of(city, candidates))]
 
 
 def embedding_similarity(vectors: NDArray[np.float32], regions: Sequence[int]) -> NDArray[np.float32]:
@@ -71,23 +71,23 @@ def embedding_similarity(vectors: NDArray[np.float32], regions: Sequence[int]) -
 def _candidates(city: City) -> NDArray[np.int64]:
     """Regions with points of interest and flows, as far as the city has them, and with no fewer than most have.
 
-    Of few points the function is not known, and of few trips not the tie. Drawn at random where they are many.
+    Few points do not show the function, nor few trips the tie. A random sample if there are too many.
     """
-    known = np.ones(city.n_regions, bool)
+    mask = np.ones(city.n_regions, bool)
     counts, flows = city.poi_counts(), city.flows()
     if counts is not None:
-        known &= _many(np.asarray(counts[0].sum(axis=1)).ravel())
+        mask &= _many(np.asarray(counts[0].sum(axis=1)).ravel())
     if flows is not None:
-        known &= _many(np.asarray(flows.sum(axis=0)).ravel() + np.asarray(flows.sum(axis=1)).ravel())
-    rows = known.nonzero()[0] if known.sum() >= 3 else np.arange(city.n_regions)
+        mask &= _many(np.asarray(flows.sum(axis=0)).ravel() + np.asarray(flows.sum(axis=1)).ravel())
+    rows = mask.nonzero()[0] if mask.sum() >= 3 else np.arange(city.n_regions)
     if len(rows) > MOST_CANDIDATES:
         rows = np.sort(np.random.default_rng(0).choice(rows, MOST_CANDIDATES, replace=False))
     return rows
 
 
 def _many(totals: NDArray[np.float64]) -> NDArray[np.bool_]:
-    some = totals > 0
-    return some & (totals >= np.median(totals[some])) if some.any() else some
+    positive = totals > 0
+    return positive & (totals >= np.median(totals[positive])) if positive.any() else positive
 
 
 def _best(relations: Relations) -> tuple[int, int, int]:
@@ -95,7 +95,7 @@ def _best(relations: Relations) -> tuple[int, int, int]:
     distance, n = _rank(relations.distance_km), len(relations.distance_km)
     poi = None if relations.poi is None else _rank(relations.poi)
     flow = None if relations.flow is None else _rank(relations.flow)
-    best, found = -np.inf, (0, 1, 2)
+    best, triple = -np.inf, (0, 1, 2)
     for a in range(n):
         to_b = [1 - distance[a], *([] if poi is None else [1 - poi[a]])]
         to_c = [distance[a], *([] if poi is None else [poi[a]])]
@@ -109,8 +109,8 @@ def _best(relations: Relations) -> tuple[int, int, int]:
         if score.max() > best:
             best = float(score.max())
             b, c = np.unravel_index(int(score.argmax()), score.shape)
-            found = (a, int(b), int(c))
-    return found
+            triple = (a, int(b), int(c))
+    return triple
 
 
 def _rank(values: NDArray[np.float64]) -> NDArray[np.float64]:

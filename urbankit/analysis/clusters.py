@@ -60,12 +60,12 @@ class Hierarchy:
         Of a cluster that is split the part with most regions keeps the number. Numbers of clusters that the regions do
         not allow are left out.
         """
-        found: dict[int, NDArray[np.int64]] = {}
+        result: dict[int, NDArray[np.int64]] = {}
         for k in sorted(numbers):
             labels = self.labels(k)
             if labels.max() + 1 == k:
-                found[k] = following(list(found.values())[-1], labels) if found else labels
-        return found
+                result[k] = following(list(result.values())[-1], labels) if result else labels
+        return result
 
     def height(self, k: int) -> float:
         """Where the dendrogram is cut for `k` clusters: halfway between the merges to k and to k - 1 clusters."""
@@ -80,8 +80,8 @@ class Hierarchy:
             raise ValueError(f"{k} clusters; there is one at least")
         if not len(self.linkage):
             return np.zeros(len(self.vectors), np.int64)
-        found = fcluster(self.linkage, k, "maxclust")
-        names, first, of = np.unique(found, return_index=True, return_inverse=True)
+        clusters = fcluster(self.linkage, k, "maxclust")
+        names, first, of = np.unique(clusters, return_index=True, return_inverse=True)
         size = np.bincount(of)
         rank = np.empty(len(names), np.int64)
         rank[np.lexsort((first, -size))] = np.arange(len(names))
@@ -93,15 +93,15 @@ class Hierarchy:
     @cached_property
     def _nearest_linked(self) -> NDArray[np.int64]:
         """For every region [N] the place in `linked` of the region in it that is nearest in embedding space."""
-        found = np.empty(len(self.vectors), np.int64)
+        result = np.empty(len(self.vectors), np.int64)
         sample = self.vectors[self.linked]
         square = (sample.astype(np.float64) ** 2).sum(axis=1).astype(np.float32)
         step = max(1, _PAIRS // len(sample))
-        for begin in range(0, len(found), step):
+        for begin in range(0, len(result), step):
             block = self.vectors[begin : begin + step]
-            found[begin : begin + step] = (square - 2 * block @ sample.T).argmin(axis=1)
-        found[self.linked] = np.arange(len(self.linked))
-        return found
+            result[begin : begin + step] = (square - 2 * block @ sample.T).argmin(axis=1)
+        result[self.linked] = np.arange(len(self.linked))
+        return result
 
 
 def centroids(vectors: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -38,8 +38,8 @@ def observations(city: City) -> Iterator[Observations]:
         out, into = (np.asarray(flows.sum(axis=axis), np.float64).ravel() for axis in (1, 0))
         yield Observations("flows", "flows in and out", out + into - flows.diagonal())
     for name in city.tables:
-        known = np.isfinite(city.table(name)[0]).sum(axis=1).astype(np.float64)
-        yield Observations(f"tables.{name}", f"columns: {name}", known)
+        number = np.isfinite(city.table(name)[0]).sum(axis=1).astype(np.float64)
+        yield Observations(f"tables.{name}", f"columns: {name}", number)
 
 
 def _per_region(regions: NDArray[np.int64], n: int) -> NDArray[np.float64]:

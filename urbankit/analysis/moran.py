@@ -62,13 +62,13 @@ def moran(
     step = max(1, 2_000_000 // n)
     for begin in range(0, permutations, step):
         shuffled = rng.permuted(np.tile(z, (min(step, permutations - begin), 1)), axis=1)
-        found = n / total * np.einsum("pn,pn->p", shuffled, (weights @ shuffled.T).T) / square
-        at_least += int((found >= observed).sum())
+        permuted = n / total * np.einsum("pn,pn->p", shuffled, (weights @ shuffled.T).T) / square
+        at_least += int((permuted >= observed).sum())
     further = min(at_least, permutations - at_least)
     return Moran(observed, (further + 1) / (permutations + 1), n)
 
 
 def _nearest(xy: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     k = min(NEIGHBOURS + 1, len(xy))
-    found = cKDTree(xy).query(xy, k)[1]
-    return np.repeat(np.arange(len(xy)), k), found.ravel()
+    neighbours = cKDTree(xy).query(xy, k)[1]
+    return np.repeat(np.arange(len(xy)), k), neighbours.ravel()

@@ -23,16 +23,16 @@ def nearest(
     z = centred_unit(vectors)
     rows = np.arange(len(z)) if rows is None else np.asarray(rows, np.int64)
     k = max(0, min(k, len(z) - 1))
-    found, similar = np.empty((len(rows), k), np.int64), np.empty((len(rows), k), np.float32)
+    regions, similar = np.empty((len(rows), k), np.int64), np.empty((len(rows), k), np.float32)
     step = max(1, _PAIRS // max(1, len(z)))
     for begin in range(0, len(rows) if k else 0, step):
         block = rows[begin : begin + step]
         similarity = z[block] @ z.T
         similarity[np.arange(len(block)), block] = -np.inf
         best = _top(similarity, k)
-        found[begin : begin + step] = best
+        regions[begin : begin + step] = best
         similar[begin : begin + step] = np.take_along_axis(similarity, best, axis=1)
-    return found, similar.clip(-1, 1)
+    return regions, similar.clip(-1, 1)
 
 
 def _top(similarity: NDArray[np.float32], k: int) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""What `urbankit neighbours` and `urbankit clusters` answer: embeddings beside what is known of the regions."""
+"""The answers of `urbankit neighbours` and `urbankit clusters`: embeddings beside the targets of the regions."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def neighbours(context: RunContext, region_id: str, k: int = 5, view: str | None
     """
     run = context.run
     ids = run.embeddings["region_id"].astype(str).to_numpy(dtype=object)
-    known = RegionIds(ids.tolist())
-    [row] = known.find([region_id])
+    region_ids = RegionIds(ids.tolist())
+    [row] = region_ids.find([region_id])
     if row < 0:
-        raise UserError(Problem(known.unknown([region_id]), run.path))
+        raise UserError(Problem(region_ids.unknown([region_id]), run.path))
     vectors = run.vectors if view is None else _part(run, view)
-    [found], [similarity] = nearest(vectors, k, np.array([row]))
-    rows = np.concatenate([[row], found])
+    [nearest_rows], [similarity] = nearest(vectors, k, np.array([row]))
+    rows = np.concatenate([[row], nearest_rows])
     table = pd.DataFrame({"region_id": ids[rows], "similarity": np.concatenate([[1.0], similarity.astype(np.float64)])})
     table["distance_km"] = _kilometres(context, rows)
     return pd.concat([table, truths(context).iloc[rows].reset_index(drop=True)], axis=1)
@@ -63,11 +63,11 @@ def clusters(context: RunContext, k: int) -> Clusters:
     if not 1 <= k <= len(ids):
         raise UserError(Problem(f"{k} clusters of {len(ids):,} regions; choose -k from 1 to {len(ids):,}", run.path))
     labels = Hierarchy.of(run.vectors).labels(k)
-    known = truths(context)
+    targets = truths(context)
     summary = pd.DataFrame({"cluster": np.arange(labels.max() + 1) + 1, "size": np.bincount(labels)})
-    for name in known:
-        grouped = known[name].groupby(labels)
-        if pd.api.types.is_numeric_dtype(known[name]):
+    for name in targets:
+        grouped = targets[name].groupby(labels)
+        if pd.api.types.is_numeric_dtype(targets[name]):
             summary[name] = grouped.mean().reindex(summary.index)
         else:
             counts = grouped.value_counts()
@@ -80,9 +80,9 @@ def clusters(context: RunContext, k: int) -> Clusters:
 
 
 def truths(context: RunContext) -> pd.DataFrame:
-    """A column a target of the run's tasks, one row a region: numbers, or names of classes, missing where unknown.
+    """The labels of the run's tasks, a row per region and a column per task: numbers or class names, missing values.
 
-    Without the city only those that a prediction stands beside are known.
+    Without the city, only regions with a prediction have a label.
     """
     run = context.run
     if context.tasks:
@@ -103,28 +103,28 @@ def _values(y: NDArray, labelled: NDArray[np.bool_], classes: tuple[str, ...]) -
 
 def _part(run: Run, view: str) -> NDArray[np.float32]:
     """The part of the embedding that is of one modality or view."""
-    parts = run.blocks()
-    if not parts:
+    blocks = run.blocks()
+    if not blocks:
         message = (
-            "the run notes no parts of its embedding by modality and view; fusions such as `concat` keep them apart, "
-            "and runs of earlier versions did not note them. Leave it out"
+            "the run does not record which part of its embedding belongs to which modality or view: its fusion mixes "
+            "them, or it is a run of an earlier version. Leave --view out"
         )
         raise UserError(Problem(message, run.path, key="--view"))
-    if view not in parts:
-        raise UserError(Problem(f"the embedding has no part '{view}'.{suggest(view, parts)}", run.path, key="--view"))
-    return parts[view]
+    if view not in blocks:
+        raise UserError(Problem(f"the embedding has no part '{view}'.{suggest(view, blocks)}", run.path, key="--view"))
+    return blocks[view]
 
 
 def _kilometres(context: RunContext, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     """From the centroid of the first of `rows` to each, on the WGS 84 ellipsoid."""
-    places = lonlat(context.run.embeddings.geometry.iloc[rows])
-    start = np.repeat(places[:1], len(places), axis=0)
-    return np.asarray(Geod(ellps="WGS84").inv(*start.T, *places.T)[2]) / 1000
+    points = lonlat(context.run.embeddings.geometry.iloc[rows])
+    start = np.repeat(points[:1], len(points), axis=0)
+    return np.asarray(Geod(ellps="WGS84").inv(*start.T, *points.T)[2]) / 1000
 
 
 def _central(vectors: NDArray[np.float32], labels: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """For each cluster the rows nearest its centroid, at most `EXAMPLES`."""
     far = np.linalg.norm(vectors - centroids(vectors, labels)[labels], axis=1)
     order = np.lexsort((far, labels))
-    parts = np.split(order, np.cumsum(np.bincount(labels))[:-1])
-    return [part[:EXAMPLES] for part in parts]
+    groups = np.split(order, np.cumsum(np.bincount(labels))[:-1])
+    return [rows[:EXAMPLES] for rows in groups]

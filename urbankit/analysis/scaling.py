@@ -1,4 +1,4 @@
-"""Vectors of regions about their mean, and brought to one length or one spread."""
+"""Centring and scaling of vectors."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ def standardised(features: NDArray) -> NDArray[np.float64]:
     """Columns of `features` [N, F] with mean 0 and deviation 1 over the rows that are finite, of which there must be
     some; a constant column becomes 0."""
     z = np.asarray(features, np.float64)
-    known = z[np.isfinite(z).all(axis=1)]
-    spread = known.std(axis=0)
-    return np.asarray((z - known.mean(axis=0)) / np.where(spread > 1e-9, spread, 1))
+    finite = z[np.isfinite(z).all(axis=1)]
+    std = finite.std(axis=0)
+    return np.asarray((z - finite.mean(axis=0)) / np.where(std > 1e-9, std, 1))

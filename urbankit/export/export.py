@@ -15,31 +15,31 @@ from pyproj.exceptions import CRSError
 
 from urbankit.export import csv_table, geopackage, geoparquet, geotiff, numpy_arrays
 from urbankit.export.record import Record
-from urbankit.export.tables import Contents, embeddings, predictions
+from urbankit.export.tables import ExportTable, embeddings, predictions
 from urbankit.runs.folder import Run
 from urbankit.utils.errors import Problem, Problems, UserError, suggest, unwritable
 from urbankit.utils.files import file_lock
 
-WHAT: dict[str, Callable[[Run], Contents]] = {"embeddings": embeddings, "predictions": predictions}
+WHAT: dict[str, Callable[[Run], ExportTable]] = {"embeddings": embeddings, "predictions": predictions}
 
 UNFINISHED = ".export"
 
 
 class Exported(NamedTuple):
-    """A file that was written, and what there is to say of it."""
+    """The path of a file that was written, and notes on it."""
 
     path: Path
     notes: tuple[str, ...] = ()
 
 
 class Format(NamedTuple):
-    """`files` are the names of what it writes, `{what}` filled in; `write` fills them and returns notes.
+    """`files` are names with a field `{what}`; `write` writes them and returns notes.
 
     The last argument of `write` is the side of a raster's cells in metres, None for one by the size of the regions.
     """
 
     files: tuple[str, ...]
-    write: Callable[[Contents, Sequence[Path], float | None], list[str]]
+    write: Callable[[ExportTable, Sequence[Path], float | None], list[str]]
 
 
 FORMATS = {
@@ -80,28 +80,28 @@ def export(
     Raises:
         UserError: If an argument is wrong, the run lacks what is exported, or a file would be replaced.
     """
-    names, wanted = _formats(to), _what(run, what)
+    names, selected = _formats(to), _what(run, what)
     target = _settings(crs, resolution, names)
     folder = Path(out) if out is not None else run.path / "export"
     if (folder / "manifest.json").exists():
         raise UserError(Problem("is a run folder, whose files an export would replace; choose another --out", folder))
     with _unfinished(folder) as unfinished:
         record = Record(folder)
-        jobs = [(one, FORMATS[name]) for one in wanted for name in names]
+        jobs = [(one, FORMATS[name]) for one in selected for name in names]
         record.check([file.format(what=one) for one, format_ in jobs for file in format_.files], force=force)
         written = []
-        for one in wanted:
-            contents = WHAT[one](run).to_crs(target)
+        for one in selected:
+            table = WHAT[one](run).to_crs(target)
             for name in names:
-                written += _write(contents, FORMATS[name], unfinished, record, resolution)
+                written += _write(table, FORMATS[name], unfinished, record, resolution)
     return written
 
 
 @contextmanager
 def _unfinished(folder: Path) -> Iterator[Path]:
-    """A folder in `folder` for files that are being written; it is gone afterwards, and so is what a kill left in it.
+    """A folder in `folder` for unfinished files, removed afterwards with what an interrupted export left in it.
 
-    Exports into one `folder` take turns.
+    Exports into one `folder` run one after the other.
     """
     existed, unfinished = folder.exists(), folder / UNFINISHED
     try:
@@ -119,15 +119,15 @@ def _unfinished(folder: Path) -> Iterator[Path]:
 
 
 def _write(
-    contents: Contents, format_: Format, unfinished: Path, record: Record, resolution: float | None
+    table: ExportTable, format_: Format, unfinished: Path, record: Record, resolution: float | None
 ) -> list[Exported]:
-    made = [unfinished / file.format(what=contents.what) for file in format_.files]
+    temporaries = [unfinished / file.format(what=table.what) for file in format_.files]
     try:
-        notes = format_.write(contents, made, resolution)
+        notes = format_.write(table, temporaries, resolution)
     except UserError as error:
-        file = record.folder / made[0].name
+        file = record.folder / temporaries[0].name
         raise UserError(replace(problem, file=file) for problem in error.problems) from None
-    paths = [record.move(path, contents.facts) for path in made]
+    paths = [record.move(path, table.facts) for path in temporaries]
     return [Exported(path, tuple(notes) if path is paths[0] else ()) for path in paths]
 
 
@@ -136,32 +136,32 @@ def _formats(to: str | Sequence[str]) -> list[str]:
 
 
 def _what(run: Run, what: str | Sequence[str] | None) -> list[str]:
-    """What is asked for, or what the run has. `UserError` where it has none of it, or lacks what was asked for."""
+    """The requested tables, by default all that the run has. Raises UserError if the run lacks them."""
     if what is not None:
-        wanted = _chosen(what, list(WHAT), "a thing to export", "--what")
-        if "predictions" in wanted and run.has("predictions.parquet") and not len(run.predictions):
+        selected = _chosen(what, list(WHAT), "a thing to export", "--what")
+        if "predictions" in selected and run.has("predictions.parquet") and not len(run.predictions):
             raise UserError(Problem("the run has no predictions: its recipe has no task that predicts", run.path))
-        return wanted
+        return selected
     run.embeddings  # noqa: B018  the error of a run without them says its status
     return ["embeddings"] + ["predictions"] * (run.has("predictions.parquet") and len(run.predictions) > 0)
 
 
-def _chosen(given: str | Sequence[str], known: list[str], kind: str, key: str) -> list[str]:
-    """The distinct names given, one by one or with commas between them."""
-    parts = [given] if isinstance(given, str) else list(given)
-    names = list(dict.fromkeys(name.strip() for part in parts for name in part.split(",") if name.strip()))
+def _chosen(requested: str | Sequence[str], valid: list[str], kind: str, key: str) -> list[str]:
+    """The distinct names in a list, or in a text with commas."""
+    texts = [requested] if isinstance(requested, str) else list(requested)
+    names = list(dict.fromkeys(name.strip() for text in texts for name in text.split(",") if name.strip()))
     problems = Problems()
     for name in names:
-        if name not in known:
-            problems.add(f"'{name}' is not {kind}.{suggest(name, known)}", key=key)
+        if name not in valid:
+            problems.add(f"'{name}' is not {kind}.{suggest(name, valid)}", key=key)
     if not names:
-        problems.add(f"names nothing; known: {', '.join(known)}", key=key)
+        problems.add(f"names nothing; known: {', '.join(valid)}", key=key)
     problems.raise_if_any()
     return names
 
 
 def _settings(crs: Any, resolution: float | None, formats: Sequence[str]) -> CRS | None:
-    """The CRS asked for, None for the run's own; every mistake in it and in the resolution at once."""
+    """The requested CRS, None for that of the run. Raises UserError with all mistakes in the CRS and resolution."""
     problems = Problems()
     if resolution is not None:
         if not (math.isfinite(resolution) and resolution > 0):

@@ -18,7 +18,7 @@ from rasterio.features import rasterize
 from rasterio.transform import from_origin
 from rasterio.windows import Window
 
-from urbankit.export.tables import Contents
+from urbankit.export.tables import ExportTable
 from urbankit.utils.errors import UserError
 from urbankit.utils.files import atomic_path
 from urbankit.utils.geometry import side_m, unit
@@ -33,7 +33,7 @@ CELLS_A_SIDE = 4
 TILE = 256
 
 
-def write(contents: Contents, paths: Sequence[Path], resolution: float | None) -> list[str]:
+def write(table: ExportTable, paths: Sequence[Path], resolution: float | None) -> list[str]:
     """Float32 bands, NaN outside regions; a cell has the values of the region that its centre lies in.
 
     Tiled, compressed, with CRS, transform, a description a band, and tags that say the run. All rasters of a run of one
@@ -41,28 +41,28 @@ def write(contents: Contents, paths: Sequence[Path], resolution: float | None) -
     be larger than `MAX_BYTES`.
     """
     [path] = paths
-    shapes = contents.frame.geometry
+    shapes = table.frame.geometry
     if shapes.crs is None:
         raise UserError("the run's regions have no CRS, without which there is no raster")
-    metres, notes = _resolution(contents, resolution)
+    metres, notes = _resolution(table, resolution)
     grid = Grid.over(shapes, metres)
-    grid.check(len(contents.columns), metres)
+    grid.check(len(table.columns), metres)
     # The last row is of cells outside regions, which -1 finds.
-    values = np.vstack([contents.numbers(), np.full((1, len(contents.columns)), np.nan)]).astype(np.float32)
+    values = np.vstack([table.numbers(), np.full((1, len(table.columns)), np.nan)]).astype(np.float32)
     columns = np.ascontiguousarray(values.T)
     has_cells: NDArray[np.bool_] = np.zeros(len(values), bool)
-    with atomic_path(path) as temporary, rasterio.open(temporary, "w", **grid.profile(len(contents.columns))) as raster:
-        raster.update_tags(**_tags(contents, metres))
-        for band, name in enumerate(contents.columns, start=1):
+    with atomic_path(path) as temporary, rasterio.open(temporary, "w", **grid.profile(len(table.columns))) as raster:
+        raster.update_tags(**_tags(table, metres))
+        for band, name in enumerate(table.columns, start=1):
             raster.set_band_description(band, name)
-            if name in contents.classes:
-                raster.update_tags(band, classes=json.dumps(contents.classes[name], ensure_ascii=False))
+            if name in table.classes:
+                raster.update_tags(band, classes=json.dumps(table.classes[name], ensure_ascii=False))
         for window, region in grid.strips(shapes):
             has_cells[region] = True
             for band, column in enumerate(columns, start=1):
                 raster.write(column[region], band, window=window)
-    size = f"{grid.width:,} × {grid.height:,} cells, {len(contents.columns)} bands"
-    return [f"{size}, {grid.crs.to_string()}", *notes, *_without_cells(contents, has_cells[:-1])]
+    size = f"{grid.width:,} × {grid.height:,} cells, {len(table.columns)} bands"
+    return [f"{size}, {grid.crs.to_string()}", *notes, *_without_cells(table, has_cells[:-1])]
 
 
 @dataclass(frozen=True)
@@ -109,12 +109,12 @@ class Grid:
         for first in range(0, self.height, TILE):
             window = Window(0, first, self.width, min(TILE, self.height - first))
             top, bottom = self.top - first * self.dy, self.top - (first + window.height) * self.dy
-            here = np.flatnonzero((low <= top) & (high >= bottom))
+            rows = np.flatnonzero((low <= top) & (high >= bottom))
             shape = (window.height, self.width)
-            if not len(here):
+            if not len(rows):
                 yield window, np.full(shape, -1, np.int32)
                 continue
-            pairs = zip(shapes.iloc[here], here, strict=True)
+            pairs = zip(shapes.iloc[rows], rows, strict=True)
             transform = self._from(top)
             yield window, rasterize(pairs, shape, fill=-1, transform=transform, dtype="int32")
 
@@ -134,11 +134,11 @@ class Grid:
         }  # fmt: skip
 
 
-def _resolution(contents: Contents, resolution: float | None) -> tuple[float, list[str]]:
+def _resolution(table: ExportTable, resolution: float | None) -> tuple[float, list[str]]:
     """Metres of a cell, and a note of where they are from unless they were asked for."""
     if resolution is not None:
         return resolution, []
-    side = side_m(contents.frame.geometry)
+    side = side_m(table.frame.geometry)
     if not side > 0:
         raise UserError("the regions' size says no resolution; give --resolution in metres")
     metres = _round_down(side / CELLS_A_SIDE)
@@ -161,18 +161,18 @@ def _lines(low: float, high: float, step: float) -> tuple[int, int]:
     return max(last - first, 1), first
 
 
-def _without_cells(contents: Contents, has_cells: NDArray[np.bool_]) -> list[str]:
+def _without_cells(table: ExportTable, has_cells: NDArray[np.bool_]) -> list[str]:
     lost = np.flatnonzero(~has_cells)
     if not len(lost):
         return []
-    names = list_some(contents.region_ids[i] for i in lost)
+    names = list_some(table.region_ids[i] for i in lost)
     return [
         f"regions that no cell's centre lies in, so that the raster lacks them: {names}; a finer --resolution helps"
     ]
 
 
-def _tags(contents: Contents, metres: float) -> dict[str, str]:
-    return {**contents.facts, "what": contents.what, "resolution_m": f"{metres:g}", "software": "urbankit"}
+def _tags(table: ExportTable, metres: float) -> dict[str, str]:
+    return {**table.facts, "what": table.what, "resolution_m": f"{metres:g}", "software": "urbankit"}
 
 
 def _round_down(value: float) -> float:

@@ -7,20 +7,20 @@ from pathlib import Path
 
 import numpy as np
 
-from urbankit.export.tables import Contents
+from urbankit.export.tables import ExportTable
 from urbankit.utils.files import atomic_path, write_json
 
 
-def write(contents: Contents, paths: Sequence[Path], resolution: float | None) -> list[str]:
+def write(table: ExportTable, paths: Sequence[Path], resolution: float | None) -> list[str]:
     """`.npy` [N, C], and in `.json` its `region_ids`, `columns` and the names of the codes of `classes`."""
     array, names = paths
     with atomic_path(array) as temporary, temporary.open("wb") as stream:
-        np.save(stream, contents.numbers(), allow_pickle=False)
+        np.save(stream, table.numbers(), allow_pickle=False)
     described = {
-        **contents.facts,
-        "region_ids": contents.region_ids,
-        "columns": contents.columns,
-        "classes": {column: {str(c): name for c, name in of.items()} for column, of in contents.classes.items()},
+        **table.facts,
+        "region_ids": table.region_ids,
+        "columns": table.columns,
+        "classes": {column: {str(c): name for c, name in of.items()} for column, of in table.classes.items()},
     }
     write_json(names, described)
     return []

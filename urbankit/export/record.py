@@ -1,4 +1,4 @@
-"""What an export wrote into a folder, so that it may replace that and nothing else."""
+"""The record of the files that an export wrote into a folder; only these may be replaced."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ NAME = "exports.json"
 
 
 class Record:
-    """`exports.json` of a folder: the SHA-256 of each file that an export wrote there, and where it was from.
+    """`exports.json` of a folder: the SHA-256 and the source of each file that an export wrote there.
 
-    `before` is that of the export whose place the file took, since a kill may come between the note and the file.
+    `before` is the SHA-256 of the file that was replaced, because an export can be interrupted between writing the
+    record and moving the file.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -33,15 +34,15 @@ class Record:
                 problems.add("is there, and not as an export left it; choose another --out, or --force", file=path)
         problems.raise_if_any()
 
-    def move(self, made: Path, facts: Mapping[str, str]) -> Path:
+    def move(self, temporary: Path, facts: Mapping[str, str]) -> Path:
         """Note the file `made` and move it into the folder; where it is then."""
-        path = self.folder / made.name
-        noted = {"sha256": hash_file(made), **facts}
+        path = self.folder / temporary.name
+        noted = {"sha256": hash_file(temporary), **facts}
         if path.exists() and (before := self._known(path)):
             noted["before"] = before
         self.files[path.name] = noted
         write_json(self.folder / NAME, self.files)
-        made.replace(path)
+        temporary.replace(path)
         return path
 
     def _known(self, path: Path) -> str | None:
@@ -51,9 +52,9 @@ class Record:
         return digest if digest in (noted.get("sha256"), noted.get("before")) else None
 
     def _read(self) -> dict[str, dict[str, Any]]:
-        """The record; empty where there is none, or one that nobody can read and that therefore vouches for nothing."""
+        """Read the record; empty if the file is missing or damaged."""
         try:
-            found = read_json(self.folder / NAME)
+            record = read_json(self.folder / NAME)
         except (FileNotFoundError, ValueError):
             return {}
-        return {k: v for k, v in found.items() if isinstance(v, dict)} if isinstance(found, dict) else {}
+        return {k: v for k, v in record.items() if isinstance(v, dict)} if isinstance(record, dict) else {}

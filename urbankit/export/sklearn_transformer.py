@@ -96,8 +96,8 @@ def _column(X: ArrayLike) -> NDArray[Any]:
     if hasattr(X, "tocsr"):
         raise WrongIds("UrbanEmbedding: sparse input is not supported; it takes one column of region ids")
     # A list of ids becomes objects, so that numbers in it do not turn into text of another form.
-    kept = None if hasattr(X, "dtype") else object
-    values = X.to_numpy() if hasattr(X, "to_numpy") else np.asarray(X, dtype=kept)
+    dtype = None if hasattr(X, "dtype") else object
+    values = X.to_numpy() if hasattr(X, "to_numpy") else np.asarray(X, dtype=dtype)
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1:

@@ -22,7 +22,7 @@ RESERVED = ("region_id", "geometry", "geom", "fid", "lon", "lat")
 
 
 @dataclass(frozen=True)
-class Contents:
+class ExportTable:
     """One table of a run: `embeddings` or `predictions`.
 
     `frame` has `region_id` (text), the columns, and `geometry`. `classes` has for each column of class names the code
@@ -47,7 +47,7 @@ class Contents:
         """The columns as one matrix [N, C] of their own precision, classes as their codes, NaN where missing."""
         return np.column_stack([self._codes(name) for name in self.columns])
 
-    def to_crs(self, crs: CRS | None) -> Contents:
+    def to_crs(self, crs: CRS | None) -> ExportTable:
         """The same in another CRS; None leaves it. Raises `UserError` where the regions have none, or do not fit it."""
         if crs is None:
             return self
@@ -65,14 +65,14 @@ class Contents:
         return self.frame[name].map(codes).to_numpy(np.float64)
 
 
-def embeddings(run: Run) -> Contents:
+def embeddings(run: Run) -> ExportTable:
     """The embeddings, float32 columns `e0` to `e<dim - 1>`, zero-padded to one length."""
     regions = _regions(run)
     table = pd.DataFrame(run.vectors, columns=dimension_names(run.vectors.shape[1]), index=regions.index)
-    return Contents("embeddings", _joined(regions, table), facts=_facts(run))
+    return ExportTable("embeddings", _joined(regions, table), facts=_facts(run))
 
 
-def predictions(run: Run) -> Contents:
+def predictions(run: Run) -> ExportTable:
     """What was predicted for regions whose label the model never saw, with the truth.
 
     Regression: `TASK_truth`, and for each split `TASK_SPLIT_prediction` (median over the seeds in which a region was
@@ -80,18 +80,18 @@ def predictions(run: Run) -> Contents:
     and `_agreement`, the share of the seeds that say it, in place of the spread.
     """
     regions = _regions(run)
-    found = _checked(run)
+    tested = _checked(run)
     columns: dict[str, pd.Series] = {}
     classes: dict[str, dict[int, str]] = {}
-    for task, of_task in unseen(found).groupby("task", sort=False):
+    for task, of_task in unseen(tested).groupby("task", sort=False):
         names = _class_names(of_task)
-        made = {f"{task}_{name}": column for name, column in _columns(of_task, names)}
-        classes |= {name: names for name in made if names and name.endswith(("_truth", "_prediction"))}
-        columns |= made
+        of_columns = {f"{task}_{name}": column for name, column in _columns(of_task, names)}
+        classes |= {name: names for name in of_columns if names and name.endswith(("_truth", "_prediction"))}
+        columns |= of_columns
     table = pd.DataFrame({name: column.reindex(regions["region_id"]).to_numpy() for name, column in columns.items()})
     unique = dict(zip(table.columns, distinct(table.columns), strict=True))
     table = table.rename(columns=unique).set_axis(regions.index)
-    return Contents(
+    return ExportTable(
         "predictions",
         _joined(regions, table),
         {unique[name]: names for name, names in classes.items()},
@@ -105,16 +105,16 @@ def dimension_names(dim: int) -> list[str]:
     return [f"e{i:0{width}}" for i in range(dim)]
 
 
-def distinct(names: Iterable[str], taken: Sequence[str] = RESERVED) -> list[str]:
+def distinct(names: Iterable[str], reserved: Sequence[str] = RESERVED) -> list[str]:
     """`names`, numbered where they equal an earlier or a taken one but for case, as SQL compares them."""
-    seen, made = {name.lower() for name in taken}, []
+    used, result = {name.lower() for name in reserved}, []
     for name in map(str, names):
         unique, number = name, 2
-        while unique.lower() in seen:
+        while unique.lower() in used:
             unique, number = f"{name}_{number}", number + 1
-        seen.add(unique.lower())
-        made.append(unique)
-    return made
+        used.add(unique.lower())
+        result.append(unique)
+    return result
 
 
 def _columns(of_task: pd.DataFrame, names: dict[int, str]) -> Iterator[tuple[str, pd.Series]]:
@@ -151,19 +151,19 @@ def _regions(run: Run) -> gpd.GeoDataFrame:
 
 
 def _checked(run: Run) -> pd.DataFrame:
-    found = run.predictions
-    missing = set(PREDICTION_COLUMNS) - set(found.columns)
+    rows = run.predictions
+    missing = set(PREDICTION_COLUMNS) - set(rows.columns)
     if missing:
         raise _another(run, "predictions.parquet", missing)
-    return found.assign(region_id=found["region_id"].astype(str))
+    return rows.assign(region_id=rows["region_id"].astype(str))
 
 
 def _another(run: Run, name: str, missing: Iterable[str]) -> UserError:
-    made = (run.manifest.get("versions") or {}).get("urbankit") or "unknown"
+    version = (run.manifest.get("versions") or {}).get("urbankit") or "unknown"
     return UserError(
         Problem(
-            f"lacks {', '.join(sorted(missing))}; it was written by another version of urbankit ({made}) or by other "
-            "hands. Run its recipe.yaml anew",
+            f"lacks {', '.join(sorted(missing))}; it was written by another version of urbankit ({version}) or "
+            "changed afterwards. Run its recipe.yaml again",
             run.path / name,
         )
     )
@@ -176,7 +176,7 @@ def _joined(regions: gpd.GeoDataFrame, table: pd.DataFrame) -> gpd.GeoDataFrame:
 
 def _facts(run: Run) -> dict[str, str]:
     manifest = run.manifest
-    found = {
+    facts = {
         "run": run.path.resolve().name,
         "recipe": manifest.get("recipe"),
         "recipe_hash": manifest.get("recipe_hash"),
@@ -185,4 +185,4 @@ def _facts(run: Run) -> dict[str, str]:
         "urbankit": (manifest.get("versions") or {}).get("urbankit"),
         "status": manifest.get("status"),
     }
-    return {key: str(value) for key, value in found.items() if value is not None}
+    return {key: str(value) for key, value in facts.items() if value is not None}

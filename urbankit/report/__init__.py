@@ -1,4 +1,4 @@
-"""What a run shows of itself: figures and one self-contained page."""
+"""Reports of a run: figures, a self-contained HTML page, and a model card."""
 
 from urbankit.report.figures import draw_all
 from urbankit.report.page import write_report

@@ -1,4 +1,4 @@
-"""What only the city and the installation can say of a recipe's `report`, before anything is computed."""
+"""Checks of a recipe's `report` against the city and the installed packages, before a run computes anything."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ NO_UMAP = "UMAP is not installed: pip install urbankit[umap]"
 
 
 def check_report(report: Report, city: City) -> None:
-    """Raise `UserError` with every id that is no region of the city, and for a projection that is not installed."""
-    problems, known = Problems(), set(city.region_ids)
+    """Raise UserError for ids that are no regions of the city, and for a projection that is not installed."""
+    problems, region_ids = Problems(), set(city.region_ids)
     for key in ("anchors", "cases"):
-        asked = getattr(report, key) or []
-        for place, region in enumerate(asked):
-            here = f"report.{key}.{place}"
-            if region not in known:
-                near = suggest(region, sorted(known)[:10_000])
-                problems.add(f"the city '{city.name}' has no region '{region}'.{near}", key=here)
-            elif region in asked[:place]:
-                problems.add(f"region '{region}' stands here twice", key=here)
+        requested = getattr(report, key) or []
+        for index, region in enumerate(requested):
+            key_path = f"report.{key}.{index}"
+            if region not in region_ids:
+                near = suggest(region, sorted(region_ids)[:10_000])
+                problems.add(f"the city '{city.name}' has no region '{region}'.{near}", key=key_path)
+            elif region in requested[:index]:
+                problems.add(f"region '{region}' is listed twice", key=key_path)
     if report.figures and report.projection == "umap" and find_spec("umap") is None:
         problems.extend([Problem(NO_UMAP, key="report.projection")])
     problems.raise_if_any()

@@ -1,4 +1,4 @@
-"""Regions on a map: their outlines, a scale bar and north, and names beside places."""
+"""Maps of regions: outlines, scale bar, north arrow, and names beside points."""
 
 from __future__ import annotations
 
@@ -106,19 +106,19 @@ def add_scale_bar(ax: Any) -> None:
     ax.annotate("N", (0.98, 0), (-4, -5), xycoords="axes fraction", ha="right", fontsize=SMALL, **look)
 
 
-def mark_places(ax: Any, places: NDArray[np.float64], names: Sequence[str], colours: Sequence[str]) -> None:
-    """A dot at each of `places` [n, 2] and its name beside it, where it is furthest from the other dots and names."""
+def mark_points(ax: Any, points: NDArray[np.float64], names: Sequence[str], colours: Sequence[str]) -> None:
+    """A dot at each of `points` [n, 2] and its name beside it, where it is furthest from the other dots and names."""
     point = (ax.get_xlim()[1] - ax.get_xlim()[0]) / (2.4 * 72)  # of a map as wide as a third of two columns
     ring = np.array([(np.cos(a), np.sin(a)) for a in np.arange(np.pi / 4, 2 * np.pi, np.pi / 4)])
-    taken = [np.asarray(place) for place in places]
-    for name, colour, place in zip(names, colours, places, strict=False):
-        choices = place + 9 * point * ring
-        gaps = [min(np.hypot(*(choice - other)) for other in taken) for choice in choices]
+    occupied = [np.asarray(xy) for xy in points]
+    for name, colour, xy in zip(names, colours, points, strict=False):
+        choices = xy + 9 * point * ring
+        gaps = [min(np.hypot(*(choice - other)) for other in occupied) for choice in choices]
         at = choices[int(np.argmax(np.round(np.array(gaps) / point, 1)))]
-        taken.append(at)
-        ax.scatter(*place, s=8, color=colour, edgecolors="white", linewidths=0.4, zorder=3)
+        occupied.append(at)
+        ax.scatter(*xy, s=8, color=colour, edgecolors="white", linewidths=0.4, zorder=3)
         ax.annotate(
-            name, place, (at - place) / point, textcoords="offset points", ha="center", va="center", color=colour,
+            name, xy, (at - xy) / point, textcoords="offset points", ha="center", va="center", color=colour,
             fontsize=8, fontweight="bold", zorder=4, path_effects=[withStroke(linewidth=1.8, foreground="white")],
             annotation_clip=False,
         )  # fmt: skip
@@ -132,12 +132,12 @@ def round_length(length: float) -> float:
 
 def _outlines(shapes: NDArray) -> list[Path]:
     # Normalised, a hole runs the other way round than its polygon, so that filling leaves it out.
-    parts, of_shape = shapely.get_parts(shapely.normalize(shapes), return_index=True)
-    rings, of_part = shapely.get_rings(parts, return_index=True)
+    polygons, of_shape = shapely.get_parts(shapely.normalize(shapes), return_index=True)
+    rings, of_polygon = shapely.get_rings(polygons, return_index=True)
     xy, of_ring = shapely.get_coordinates(rings, return_index=True)
     first = np.diff(of_ring, prepend=-1) > 0
     codes = np.full(len(xy), Path.LINETO, Path.code_type)
     codes[first] = Path.MOVETO
     codes[np.r_[first[1:], True][: len(xy)]] = Path.CLOSEPOLY
-    starts = np.searchsorted(of_shape[of_part[of_ring]], np.arange(len(shapes) + 1))
+    starts = np.searchsorted(of_shape[of_polygon[of_ring]], np.arange(len(shapes) + 1))
     return [Path(xy[begin:end], codes[begin:end]) for begin, end in pairwise(starts)]

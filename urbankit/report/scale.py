@@ -1,4 +1,4 @@
-"""The colours of a task's values, the same in all panels that show them."""
+"""Colour scales of tasks, shared by all panels of a figure."""
 
 from __future__ import annotations
 
@@ -52,20 +52,20 @@ class Scale:
         if self.task.transform not in LOGARITHMS:
             return None
         low, high = self.norm.vmin, self.norm.vmax
-        shown_: list[float] = []
+        shown: list[float] = []
         for step in ((1,), (2, 5)):
             for tick in sorted({0.0, *(m * 10.0**power for power in range(-3, 10) for m in step)}):
-                taken = [float(self.norm(other)) for other in shown_]
-                if low <= tick <= high and all(abs(float(self.norm(tick)) - place) > 0.16 for place in taken):
-                    shown_.append(tick)
-        return sorted(shown_)
+                positions = [float(self.norm(other)) for other in shown]
+                if low <= tick <= high and all(abs(float(self.norm(tick)) - position) > 0.16 for position in positions):
+                    shown.append(tick)
+        return sorted(shown)
 
     def colours(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """RGBA [n, 4] of values [n]; NaN is grey."""
         rgba = np.tile(colors.to_rgba(ABSENT), (len(values), 1))
-        known = ~np.isnan(values)
-        shown_ = values[known].astype(np.int64) if self.task.classes else self.norm(np.asarray(values[known]))
-        rgba[known] = self.cmap(shown_)
+        valid = ~np.isnan(values)
+        shown = values[valid].astype(np.int64) if self.task.classes else self.norm(np.asarray(values[valid]))
+        rgba[valid] = self.cmap(shown)
         return rgba
 
     def handles(self, absent: str = "") -> list[Any]:

@@ -1,4 +1,4 @@
-"""How every figure looks, and how it is saved: journal widths, colours that colour-blind readers can tell apart."""
+"""The style of all figures, and how they are saved: journal widths, colours for colour-blind readers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _FALLBACK_FONTS = (
     "Noto Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Micro Hei", "PingFang SC",
     "Hiragino Sans", "Microsoft YaHei", "Noto Sans Arabic", "Noto Sans Devanagari", "Arial Unicode MS",
 )  # fmt: skip
-"""Where the first font, which matplotlib brings, lacks a character, the first of these that is installed and has it."""
+"""Installed fonts among these are used in turn for characters that the first font (of matplotlib) lacks."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Drawing:
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Matplotlib settings of every figure, for the time of the block."""
+    """Set the matplotlib settings of all figures within the block."""
     installed = set(fontManager.get_font_names())
     settings = {
         "font.family": ["DejaVu Sans", *(name for name in _FALLBACK_FONTS if name in installed)],
@@ -67,7 +67,7 @@ def style() -> Iterator[None]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A figure in inches, on no screen."""
+    """A figure of this size in inches, without a window."""
     return Figure(figsize=(width, height), layout="constrained")
 
 

@@ -50,12 +50,12 @@ class RunContext:
 
     def _find_city(self, progress: Progress | None, prepare: bool) -> None:
         try:
-            found = find_city(self.run, progress, prepare=prepare)
+            city = find_city(self.run, progress, prepare=prepare)
         except (UserError, RunError) as error:
             self.missing.append(f"The city cannot be had any more: {error}")
             return
-        if found.content_hash == self.run.manifest.get("city_hash"):
-            self.city = found
+        if city.content_hash == self.run.manifest.get("city_hash"):
+            self.city = city
         else:
             self.missing.append("The city has changed since the run; only what the run itself wrote is shown.")
 

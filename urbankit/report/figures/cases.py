@@ -20,7 +20,7 @@ from urbankit.report.figures.context import FigureContext
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.figures.lookalikes import find_cases
 from urbankit.report.figures.mosaic import rgb, stretched
-from urbankit.report.maps import add_scale_bar, mark_places
+from urbankit.report.maps import add_scale_bar, mark_points
 from urbankit.report.rgb_bands import colour_bands
 from urbankit.report.scale import Scale, axis_label, legend_below
 from urbankit.report.style import ABSENT, COLOURS, DOUBLE, INK, SMALL, Drawing, compact, new_figure, save, shorten
@@ -58,7 +58,7 @@ def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
     for line, name in enumerate(sources):
         _draw_images(left, grid, line + 1, context, name, rows)
     axes = right.subplots(panel_rows, columns, squeeze=False).ravel()
-    models = list(dict.fromkeys(model for found in values.values() for model in found))
+    models = list(dict.fromkeys(model for by_model in values.values() for model in by_model))
     for ax, task in zip(axes, tasks, strict=False):
         (_draw_classes if task.classes else _draw_bars)(ax, task, values[task.name], models)
     for ax in axes[len(tasks) :]:
@@ -76,36 +76,36 @@ def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
 
 
 def _cases(context: FigureContext, tasks: Sequence[TaskData]) -> tuple[list[int], str]:
-    asked = context.run.recipe.report.cases
-    if asked is None:
+    requested = context.run.recipe.report.cases
+    if requested is None:
         rows, differing, how = find_cases(context, tasks)
         pairs = (f"{LETTERS[2 * i]}–{LETTERS[2 * i + 1]} differ in {shorten(name)}" for i, name in enumerate(differing))
         return rows, f": {' and '.join(pairs)}, though {how}"
-    rows = [context.row[region] for region in asked if region in context.row]
+    rows = [context.row[region] for region in requested if region in context.row]
     if not rows:
         raise NotPossible("none of the regions in report.cases is in the city")
     return rows, ", as asked for"
 
 
 def _values(context: FigureContext, task: TaskData, rows: Sequence[int]) -> Values:
-    """By what says so, the value of the task at each of the regions `rows`; NaN where it says nothing."""
+    """The values of the task at the regions `rows`, by model: the truth, the prediction, the best floor, other runs."""
     split = context.strictest(task)
     truth = np.where(task.labelled, task.y.astype(np.float64), np.nan)
-    found = {TRUTH: truth[list(rows)], "prediction": context.out_of_sample(task, split)[list(rows)]}
+    values = {TRUTH: truth[list(rows)], "prediction": context.out_of_sample(task, split)[list(rows)]}
     ids = context.region_ids[list(rows)]
     floor = _best_floor(context, task, split)
     if floor is not None:
-        found["best floor"] = out_of_sample(floor, ids, bool(task.classes))
+        values["best floor"] = out_of_sample(floor, ids, bool(task.classes))
     for name, other in list(_comparable(context).items())[:MOST_OTHERS]:
         table = other.predictions
-        mine = table[(table["task"] == task.name) & (table["split"] == split)]
-        if len(mine):
-            found[shorten(name, 22)] = out_of_sample(mine, ids, bool(task.classes))
-    return found
+        predictions = table[(table["task"] == task.name) & (table["split"] == split)]
+        if len(predictions):
+            values[shorten(name, 22)] = out_of_sample(predictions, ids, bool(task.classes))
+    return values
 
 
 def _comparable(context: FigureContext) -> dict[str, Run]:
-    """Of the other runs those on the same city that predicted something."""
+    """The other runs on the same city that have predictions."""
     city = context.run.manifest.get("city_hash")
     return {
         name: run
@@ -126,8 +126,8 @@ def _best_floor(context: FigureContext, task: TaskData, split: str) -> pd.DataFr
     if not len(means) or not len(table):
         return None
     best = means.idxmax() if task.metric in HIGHER_IS_BETTER else means.idxmin()
-    mine = table[(table["model"] == best) & (table["task"] == task.name) & (table["split"] == split)]
-    return mine if len(mine) else None
+    predictions = table[(table["model"] == best) & (table["task"] == task.name) & (table["split"] == split)]
+    return predictions if len(predictions) else None
 
 
 def _sources(context: FigureContext) -> list[str]:
@@ -138,7 +138,7 @@ def _draw_map(ax: Any, context: FigureContext, rows: Sequence[int]) -> None:
     colours = np.tile(to_rgba(ABSENT), (len(context.map.centres), 1))
     colours[list(rows)] = to_rgba(COLOURS[5])
     context.map.fill(ax, colours, edge="white")
-    mark_places(ax, context.map.centres[list(rows)], LETTERS[: len(rows)], [COLOURS[5]] * len(rows))
+    mark_points(ax, context.map.centres[list(rows)], LETTERS[: len(rows)], [COLOURS[5]] * len(rows))
     add_scale_bar(ax)
 
 
@@ -147,26 +147,26 @@ def _draw_images(figure: Any, grid: Any, line: int, context: FigureContext, name
     try:
         images = context.city.images(name)
         at = np.searchsorted(images.region, rows)
-        there = (at < len(images)) & (images.region[np.minimum(at, len(images) - 1)] == np.asarray(rows))
+        has_image = (at < len(images)) & (images.region[np.minimum(at, len(images) - 1)] == np.asarray(rows))
         pictures = np.full((len(rows), *images.size, 3), np.nan, np.float32)
-        pictures[there] = rgb(images, at[there])
+        pictures[has_image] = rgb(images, at[has_image])
     except UserError:
         return
     colours = stretched(np.concatenate([pictures, np.ones((*pictures.shape[:-1], 1), np.float32)], -1), images.dtype)
-    for place, (letter, picture) in enumerate(zip(LETTERS, colours, strict=False)):
-        ax = figure.add_subplot(grid[line, place])
+    for column, (letter, picture) in enumerate(zip(LETTERS, colours, strict=False)):
+        ax = figure.add_subplot(grid[line, column])
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
-        if there[place]:
+        if has_image[column]:
             ax.imshow(np.nan_to_num(picture[..., :3], nan=1.0), interpolation="antialiased")
         else:
             ax.text(0.5, 0.5, "none", ha="center", va="center", fontsize=SMALL, color=INK, transform=ax.transAxes)
             ax.set_box_aspect(1)
         if line == 1:
             ax.set_title(letter, fontweight="bold", pad=2)
-        if place == 0:
-            seen = "" if colour_bands(images) else f"\n{shorten(images.band_names[0], 16)}"
-            ax.set_ylabel(shorten(name, 12) + seen, fontsize=SMALL)
+        if column == 0:
+            band = "" if colour_bands(images) else f"\n{shorten(images.band_names[0], 16)}"
+            ax.set_ylabel(shorten(name, 12) + band, fontsize=SMALL)
 
 
 def _colours(models: Sequence[str]) -> dict[str, str]:
@@ -199,10 +199,10 @@ def _draw_classes(ax: Any, task: TaskData, values: Mapping[str, NDArray[np.float
     count = len(next(iter(values.values())))
     for line, numbers in enumerate(values.values()):
         colours = scale.colours(numbers)
-        for place, (number, colour) in enumerate(zip(numbers, colours, strict=True)):
-            ax.add_patch(Rectangle((place + 0.03, line + 0.06), 0.94, 0.88, facecolor=colour, linewidth=0))
+        for column, (number, colour) in enumerate(zip(numbers, colours, strict=True)):
+            ax.add_patch(Rectangle((column + 0.03, line + 0.06), 0.94, 0.88, facecolor=colour, linewidth=0))
             if np.isnan(number):
-                ax.text(place + 0.5, line + 0.5, "?", ha="center", va="center", fontsize=SMALL)
+                ax.text(column + 0.5, line + 0.5, "?", ha="center", va="center", fontsize=SMALL)
     ax.set(xlim=(0, count), ylim=(len(values), 0), title=axis_label(task))
     ax.set_xticks(np.arange(count) + 0.5, list(LETTERS[:count]))
     ax.set_yticks(np.arange(len(values)) + 0.5, [shorten(model, 14) for model in values])
@@ -212,8 +212,8 @@ def _draw_classes(ax: Any, task: TaskData, values: Mapping[str, NDArray[np.float
     occurring = sorted({int(code) for numbers in values.values() for code in numbers[~np.isnan(numbers)]})
     names = [shorten(task.classes[code], 20) for code in occurring]
     handles = [Patch(color=scale.cmap(code)) for code in occurring]
-    place = {"loc": "upper center", "bbox_to_anchor": (0.4, -0.1), "borderaxespad": 0.0, "columnspacing": 0.8}
-    ax.legend(handles, names, ncols=2, fontsize=SMALL, **place)
+    location = {"loc": "upper center", "bbox_to_anchor": (0.4, -0.1), "borderaxespad": 0.0, "columnspacing": 0.8}
+    ax.legend(handles, names, ncols=2, fontsize=SMALL, **location)
 
 
 def _legend(figure: Any, models: Sequence[str], bars: bool) -> None:

@@ -18,7 +18,7 @@ from urbankit.report.style import DOUBLE, INK, SMALL, Drawing, class_colours, na
 from urbankit.utils.errors import UserError
 
 LEAVES = 40
-"""Branches at which the dendrogram ends; below them it is regions no eye could follow."""
+"""Branches that the dendrogram shows."""
 
 _MIXED = "#8c8c8c"
 
@@ -33,8 +33,8 @@ def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
     tree = left.subplots()
     _draw_tree(tree, context, palette)
     axes = right.subplots(2, 3).ravel()
-    seen = _draw_above(axes[0], context)
-    above = bool(seen)
+    shown = _draw_above(axes[0], context)
+    above = bool(shown)
     panels = axes[1:] if above else axes
     for ax, (k, labels) in zip(panels, clusters.items(), strict=False):
         context.map.fill(ax, list(np.asarray(palette, dtype=object)[labels]))
@@ -52,7 +52,7 @@ def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
         context.folder,
         "clusters",
         f"Ward's hierarchy over the embeddings{sample}: (a) its uppermost branches, with the cuts for k clusters; "
-        + (f"(b) the city from above ({seen}); then " if above else "then ")
+        + (f"(b) the city from above ({shown}); then " if above else "then ")
         + "the clusters on the map. A cluster keeps its colour where another one is split.",
     )
 
@@ -61,13 +61,13 @@ def _draw_tree(ax: Any, context: FigureContext, palette: list[str]) -> None:
     linkage, clusters = context.hierarchy.linkage, context.clusters
     of_node = node_clusters(linkage, clusters[max(clusters)][context.hierarchy.linked])
     colours = [_MIXED if cluster < 0 else palette[cluster] for cluster in of_node]
-    found = dendrogram(
+    tree = dendrogram(
         linkage, p=LEAVES, truncate_mode="lastp", no_plot=True, orientation="left",
         link_color_func=lambda node: colours[node],
     )  # fmt: skip
-    for across, up, colour in zip(found["icoord"], found["dcoord"], found["color_list"], strict=True):
+    for across, up, colour in zip(tree["icoord"], tree["dcoord"], tree["color_list"], strict=True):
         ax.plot(across, up, color=colour, linewidth=0.8)
-    right = 10 * len(found["ivl"])
+    right = 10 * len(tree["ivl"])
     heights = {k: context.hierarchy.height(k) for k in clusters}
     placed: list[float] = []
     top = float(linkage[-1, 2]) * 1.04
@@ -81,7 +81,7 @@ def _draw_tree(ax: Any, context: FigureContext, palette: list[str]) -> None:
             arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": INK, "shrinkA": 0, "shrinkB": 0},
         )  # fmt: skip
     ax.set(xlim=(0, right), ylim=(0, top), xticks=[], ylabel="Ward distance", title="hierarchy")
-    ax.set_xlabel(f"{len(linkage) + 1:,} regions, as {len(found['ivl'])} branches")
+    ax.set_xlabel(f"{len(linkage) + 1:,} regions, as {len(tree['ivl'])} branches")
     ax.spines["bottom"].set_visible(False)
 
 
@@ -96,7 +96,7 @@ def node_clusters(linkage: NDArray[np.float64], labels: NDArray[np.int64]) -> ND
 
 
 def _draw_above(ax: Any, context: FigureContext) -> str:
-    """The city from above, where it has satellite images; what it shows."""
+    """Draw the satellite mosaic of the city, if it has images; return its title."""
     try:
         picture = from_above(context.city, context.map)
     except (NotPossible, UserError):
@@ -104,9 +104,9 @@ def _draw_above(ax: Any, context: FigureContext) -> str:
     left, low, right, high = context.map.bounds
     ax.imshow(picture, extent=(left, right, low, high), interpolation="antialiased")
     context.map.frame(ax)
-    seen = what_is_seen(satellite_source(context.city))
-    ax.set_title(seen)
-    return seen
+    shown = what_is_seen(satellite_source(context.city))
+    ax.set_title(shown)
+    return shown
 
 
 def _legend(figure: Any, palette: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""What the figures of one run are drawn from: each part made once, and a sentence where it cannot be had."""
+"""The data that the figures of one run are drawn from, each computed once."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from urbankit.runs.context import RunContext
 from urbankit.runs.folder import Run, folder_names
 
 CLUSTERS = (2, 3, 4, 5, 6)
-"""Numbers of clusters that are shown (figure 8)."""
+"""Numbers of clusters in the figure (paper, figure 8)."""
 
 
 class FigureContext:
-    """A run, its city, other runs to compare it with (by the names of their folders), and what several figures need.
+    """A run, its city, other runs to compare it with (by the names of their folders), and data that figures share.
 
-    What cannot be had raises `NotPossible`.
+    An attribute raises `NotPossible` with the reason if its data is missing.
     """
 
     def __init__(self, run_context: RunContext, others: Sequence[Run] = ()) -> None:
@@ -85,22 +85,22 @@ class FigureContext:
 
     @cached_property
     def clusters(self) -> dict[int, NDArray[np.int64]]:
-        """The cluster [N] of each region by number of clusters, as many of these as the regions allow."""
-        found = self.hierarchy.nested(CLUSTERS)
-        if not found:
+        """The cluster [N] of each region by number of clusters, without numbers that the regions do not allow."""
+        clusters = self.hierarchy.nested(CLUSTERS)
+        if not clusters:
             raise NotPossible("the regions' embeddings are all the same")
-        return found
+        return clusters
 
     @cached_property
     def anchors(self) -> list[int]:
-        """Rows of the anchor regions A, B and C; none where there are no three."""
+        """Rows of the anchor regions A, B and C; empty if there are not three."""
         if self.run_context.city is not None:
-            found = find_anchors(self.run_context.city, self.run.recipe.report.anchors)
+            rows = find_anchors(self.run_context.city, self.run.recipe.report.anchors)
         elif self.run.has("walks.parquet"):
-            found = [self.row[root] for root in dict.fromkeys(self.run.walks["root"]) if root in self.row]
+            rows = [self.row[root] for root in dict.fromkeys(self.run.walks["root"]) if root in self.row]
         else:
-            found = []
-        return found if len(found) == 3 else []
+            rows = []
+        return rows if len(rows) == 3 else []
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
@@ -112,30 +112,30 @@ class FigureContext:
         return self.run.predictions
 
     def predicted(self, kind: str | None = None) -> list[TaskData]:
-        """The tasks that were predicted; of one `kind`, of which there must be some."""
-        there = set(self.predictions["task"])
+        """The tasks that were predicted, optionally of one `kind`; raises `NotPossible` if that kind has none."""
+        predicted = set(self.predictions["task"])
         if not self.tasks:
             raise NotPossible("the targets cannot be read")
-        found = [task for task in self.tasks if task.name in there and kind in (None, task.kind)]
-        if kind is not None and not found:
+        tasks = [task for task in self.tasks if task.name in predicted and kind in (None, task.kind)]
+        if kind is not None and not tasks:
             raise NotPossible(f"the recipe has no {kind} task that was predicted")
-        return found
+        return tasks
 
     def protocols(self, task: TaskData) -> list[str]:
         """The split protocols under which the task was predicted."""
         return list(self.predictions.loc[self.predictions["task"] == task.name, "split"].unique())
 
     def strictest(self, task: TaskData) -> str:
-        """The protocol whose predictions say most of unseen places: `spatial` where there is one."""
-        there = self.protocols(task)
-        return next(split for split in (*reversed(PROTOCOLS), ALL, *there) if split in there)
+        """The strictest protocol of the task: `spatial` if the run has it."""
+        protocols = self.protocols(task)
+        return next(split for split in (*reversed(PROTOCOLS), ALL, *protocols) if split in protocols)
 
     def tested(self, task: TaskData, protocol: str) -> pd.DataFrame:
-        """The rows of predictions of one task and protocol whose labels were not seen and are known."""
+        """The out-of-sample predictions of one task and protocol whose truth is known."""
         rows = self.predictions
         rows = rows[(rows["task"] == task.name) & (rows["split"] == protocol)]
         return unseen(rows[rows["truth"].notna()])
 
     def out_of_sample(self, task: TaskData, protocol: str) -> NDArray[np.float64]:
-        """What was predicted of each region [N] where its label was not seen; NaN of regions in no test part."""
+        """The out-of-sample prediction of each region [N]; NaN for regions in no test part."""
         return out_of_sample(self.tested(task, protocol), self.region_ids, bool(task.classes))

@@ -52,26 +52,26 @@ def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
 
 def counts(city: City) -> dict[str, NDArray[np.float64]]:
     """By what is counted, how many each region has [N]: observations of each modality, and labels."""
-    found = {label: number for _, label, number in observations(city)}
+    numbers = {label: number for _, label, number in observations(city)}
     for name in city.target_names:
         values = city.target(name).values
-        known = np.array([v is not None for v in values]) if values.dtype == object else ~np.isnan(values)
-        found[f"labels: {name}"] = known.astype(np.float64)
-    return found
+        has_label = np.array([v is not None for v in values]) if values.dtype == object else ~np.isnan(values)
+        numbers[f"labels: {name}"] = has_label.astype(np.float64)
+    return numbers
 
 
 def _panel(ax: Any, context: FigureContext, number: NDArray[np.float64]) -> None:
-    some = number[number > 0]
+    positive = number[number > 0]
     rgba = np.tile(colors.to_rgba(ABSENT), (len(number), 1))
-    if len(np.unique(some)) <= 1 and (not len(some) or some[0] == 1):
+    if len(np.unique(positive)) <= 1 and (not len(positive) or positive[0] == 1):
         rgba[number > 0] = colors.to_rgba(COLOURS[0])
     else:
-        low, high = float(some.min()), float(np.percentile(some, 99))
+        low, high = float(positive.min()), float(np.percentile(positive, 99))
         wide = high > 20 * low
         norm = (colors.LogNorm if wide else colors.Normalize)(low, max(high, low * 1.01))
         cmap = colormaps["viridis"]
-        rgba[number > 0] = cmap(norm(some))
-        bar = bar_below(ax, norm, cmap, extend="max" if some.max() > norm.vmax else "neither", drop=-0.1)
+        rgba[number > 0] = cmap(norm(positive))
+        bar = bar_below(ax, norm, cmap, extend="max" if positive.max() > norm.vmax else "neither", drop=-0.1)
         if not wide:
             bar.locator = MaxNLocator(4, integer=True)
             bar.update_ticks()

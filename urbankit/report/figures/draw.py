@@ -29,7 +29,7 @@ from urbankit.utils.files import read_json, write_json
 
 
 class Figures(NamedTuple):
-    """What was drawn, and a sentence for each figure that could not be."""
+    """The drawn figures, and a sentence for each figure that could not be drawn."""
 
     drawn: list[Drawing]
     left_out: list[str]
@@ -41,21 +41,26 @@ class Figures(NamedTuple):
 
     @classmethod
     def load(cls, folder: Path) -> Figures:
-        """What `save` wrote; no figures where there is nothing."""
+        """Read what `save` wrote; no figures if there is no file."""
         if not (folder / "captions.json").is_file():
             return cls([], ["No figures were drawn (report.figures: false)."])
-        found = read_json(folder / "captions.json")
+        captions = read_json(folder / "captions.json")
         # The name alone: a run folder that came from elsewhere names no file outside of itself.
-        drawn = [Drawing(folder / Path(drawing["file"]).name, drawing["caption"]) for drawing in found["drawn"]]
-        return cls(drawn, found["left_out"])
+        drawn = [Drawing(folder / Path(drawing["file"]).name, drawing["caption"]) for drawing in captions["drawn"]]
+        return cls(drawn, captions["left_out"])
 
 
 def draw_all(run_context: RunContext, others: Sequence[Run] = ()) -> Figures:
-    """All figures of a run, as PNG and PDF, into its folder `figures`, with their captions in `captions.json`.
+    """Draw all figures of a run into its folder `figures`, as PNG and PDF, with their captions in `captions.json`.
 
-    `others` are runs on the same city that the case study compares it with, such as ablations. A figure that this run
-    cannot have, or that fails, is a sentence in `left_out`; those of an earlier drawing that are no longer drawn are
-    removed, and other files left alone.
+    Figures of an earlier call that are no longer drawn are removed; other files in the folder are not touched.
+
+    Args:
+        run_context: The run and its city.
+        others: Runs on the same city, such as ablations, for the case study to compare with.
+
+    Returns:
+        The drawn figures, and a sentence for each figure that is not possible for this run or that failed.
     """
     kinds: dict[str, Callable[[FigureContext], Iterator[Drawing | NotPossible]]] = {
         "maps of targets": targets.draw,

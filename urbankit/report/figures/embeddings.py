@@ -80,6 +80,6 @@ def _by_cluster(ax: Any, points: NDArray, labels: NDArray[np.int64]) -> None:
 
 def _legend(ax: Any, handles: list[Any]) -> None:
     labels = [handle.get_label() for handle in handles]
-    place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.09), "borderaxespad": 0.0}
+    location = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.09), "borderaxespad": 0.0}
     columns = 3 if max(map(len, labels)) < 11 else 2 if max(map(len, labels)) < 24 else 1
-    ax.legend(handles=handles, labels=labels, ncols=columns, columnspacing=0.8, fontsize=SMALL, **place)
+    ax.legend(handles=handles, labels=labels, ncols=columns, columnspacing=0.8, fontsize=SMALL, **location)

@@ -1,4 +1,4 @@
-"""Pairs of regions that look alike and differ in a target: what a case study is of (paper, 4.4.3)."""
+"""Pairs of regions for the case study, which look alike and differ in a target (paper, 4.4.3)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def find_cases(context: FigureContext, tasks: Sequence[TaskData]) -> tuple[list[
 
 
 def _looks(context: FigureContext) -> tuple[NDArray, str]:
-    """What regions look like [N, F], NaN where unknown, and what it is."""
+    """Features of the looks of regions [N, F], NaN where unknown, and a description for the caption."""
     city = context.run_context.city
     if city is not None and SATELLITE in city.image_sources:
         images = city.images(SATELLITE)
@@ -54,14 +54,14 @@ def _looks(context: FigureContext) -> tuple[NDArray, str]:
         features[regions] = of_images
         return features, "their satellite images have like colours and textures"
     blocks = context.run.blocks()
-    seen = [name for name in blocks if name.split("/")[0] in (SATELLITE, "svi")]
-    if seen:
-        return blocks[seen[0]], f"their embeddings of {seen[0]} are alike"
+    imaged = [name for name in blocks if name.split("/")[0] in (SATELLITE, "svi")]
+    if imaged:
+        return blocks[imaged[0]], f"their embeddings of {imaged[0]} are alike"
     return context.vectors, "their embeddings are alike"
 
 
 def _pair(context: FigureContext, task: TaskData, features: NDArray[np.float64], used: Sequence[int]) -> list[int]:
-    """The pair of one task apart from the regions `used`; empty where there is none that differs."""
+    """The pair of one task without the regions `used`; empty if no pair differs."""
     able = task.labelled & np.isfinite(features).all(axis=1)
     able &= np.isfinite(context.out_of_sample(task, context.strictest(task)))
     able[list(used)] = False
@@ -81,16 +81,16 @@ def _pair(context: FigureContext, task: TaskData, features: NDArray[np.float64],
     if not differ.any():
         return []
     best = np.lexsort((first, distance, -differ))[0]
-    return [int(rows[place]) for place in sorted((first[best], second[best]), key=lambda place: y[place])]
+    return [int(rows[index]) for index in sorted((first[best], second[best]), key=lambda index: y[index])]
 
 
 def _with_every_image(context: FigureContext, able: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Those of the regions that have an image of every source, where enough have."""
+    """Restrict the regions `able` [N] to those with an image of every source, if enough have one."""
     full = able.copy()
     for regions in _imaged(context):
-        there = np.zeros(len(able), bool)
-        there[regions] = True
-        full &= there
+        present = np.zeros(len(able), bool)
+        present[regions] = True
+        full &= present
     return full if full.sum() >= min(20, able.sum()) else able
 
 

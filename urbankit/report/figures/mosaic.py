@@ -1,4 +1,4 @@
-"""A picture of the city from above, put together from the satellite image of every region."""
+"""A mosaic of the satellite images of all regions."""
 
 from __future__ import annotations
 
@@ -41,24 +41,24 @@ def from_above(city: City, outline: RegionMap) -> NDArray[np.float32]:
     first_of = dict(zip(images.region[::-1].tolist(), range(len(images) - 1, -1, -1), strict=True))
     regions, rows = np.array(list(first_of)), np.array(list(first_of.values()))
     x, y = _grid(outline.bounds)
-    place, pixel = _lookup(outline.centres[regions], x, y, _extent_m(city, outline), images.size)
+    region, pixel = _lookup(outline.centres[regions], x, y, _extent_m(city, outline), images.size)
     picture = np.full((len(y) * len(x), 4), np.nan, np.float32)
     inside = pixel >= 0
-    order = np.argsort(place, kind="stable")
+    order = np.argsort(region, kind="stable")
     order = order[inside[order]]
     for begin in range(0, len(regions), _CHUNK):
-        low, high = np.searchsorted(place[order], (begin, begin + _CHUNK))
-        mine = order[low:high]
-        if len(mine):
+        low, high = np.searchsorted(region[order], (begin, begin + _CHUNK))
+        selected = order[low:high]
+        if len(selected):
             tiles = rgb(images, rows[begin : begin + _CHUNK])
             flat = tiles.reshape(len(tiles), -1, 3)
-            picture[mine, :3] = flat[place[mine] - begin, pixel[mine]]
+            picture[selected, :3] = flat[region[selected] - begin, pixel[selected]]
     picture[:, 3] = np.isfinite(picture[:, :3]).all(axis=1)
     return np.nan_to_num(stretched(picture.reshape(len(y), len(x), 4), images.dtype))
 
 
 def what_is_seen(images: ImageSource) -> str:
-    """What a picture of these images shows."""
+    """A title for a picture of these images."""
     return "satellite" if colour_bands(images) else shorten(images.band_names[0])
 
 
@@ -71,9 +71,9 @@ def rgb(images: ImageSource, rows: NDArray[np.int64]) -> NDArray[np.float32]:
 def stretched(picture: NDArray[np.float32], dtype: str) -> NDArray[np.float32]:
     """Colours in 0..1: measured values between their 1st and 99th percentile; photographs as they are."""
     colours = picture[..., :3]
-    known = colours[np.isfinite(colours)]
-    if dtype != "uint8" and len(known):
-        low, high = np.percentile(known, (1, 99))
+    valid = colours[np.isfinite(colours)]
+    if dtype != "uint8" and len(valid):
+        low, high = np.percentile(valid, (1, 99))
         colours = (colours - low) / max(high - low, 1e-9)
     return np.concatenate([np.clip(colours, 0, 1), picture[..., 3:]], axis=-1)
 
@@ -95,18 +95,18 @@ def _lookup(
     """Of each pixel the nearest of `centres`, and its place in that image, row by row; -1 outside of it."""
     at = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
     # Nearest by the longer of both ways: what lies within any image lies within that one.
-    place = cKDTree(centres / extent).query(at / extent, p=np.inf)[1]
-    across = (at - centres[place]) / extent + 0.5
+    region = cKDTree(centres / extent).query(at / extent, p=np.inf)[1]
+    across = (at - centres[region]) / extent + 0.5
     inside = (np.abs(across - 0.5) <= 0.5 + _SEAM).all(axis=1)
     column = np.floor(across[:, 0] * size[1]).clip(0, size[1] - 1)
     row = np.floor((1 - across[:, 1]) * size[0]).clip(0, size[0] - 1)
-    return place, np.where(inside, row * size[1] + column, -1).astype(np.int64)
+    return region, np.where(inside, row * size[1] + column, -1).astype(np.int64)
 
 
 def _extent_m(city: City, outline: RegionMap) -> NDArray[np.float64]:
     """What an image covers on the ground, in metres: the patch cut from a mosaic, else the box around a region."""
     notes = next((source.notes for source in city.report.sources if source.key == f"images.{SATELLITE}"), [])
-    patch = next((found for note in notes if (found := re.search(r"patches of (\d+) m", note))), None)
+    patch = next((match for note in notes if (match := re.search(r"patches of (\d+) m", note))), None)
     if patch is not None:
         return np.full(2, float(patch[1]))
     boxes = shapely.bounds(outline.original)

@@ -35,10 +35,10 @@ class Projection:
     @property
     def sampled(self) -> str:
         """A sentence where not every region is shown."""
-        some = len(self.rows) < self.total
-        return f" {len(self.rows):,} of {self.total:,} regions, drawn at random." if some else ""
+        sampled = len(self.rows) < self.total
+        return f" {len(self.rows):,} of {self.total:,} regions, drawn at random." if sampled else ""
 
-    def place(self, regions: Sequence[int]) -> NDArray[np.float64]:
+    def points_of(self, regions: Sequence[int]) -> NDArray[np.float64]:
         """The points [k, 2] of regions that are shown."""
         return self.points[np.searchsorted(self.rows, np.asarray(regions, np.int64))]
 

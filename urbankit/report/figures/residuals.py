@@ -1,4 +1,4 @@
-"""Maps of residuals of regions whose label was never seen, and how far they are alike among neighbours."""
+"""Maps of out-of-sample residuals with their spatial autocorrelation."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
 def _draw(context: FigureContext, task: TaskData) -> Drawing:
     truth = np.where(task.labelled, task.y, np.nan)
     residuals = {split: truth - context.out_of_sample(task, split) for split in context.protocols(task)}
-    known = np.concatenate([values[~np.isnan(values)] for values in residuals.values()])
-    most = float(np.percentile(np.abs(known), 98)) if len(known) else 0.0
+    finite = np.concatenate([values[~np.isnan(values)] for values in residuals.values()])
+    most = float(np.percentile(np.abs(finite), 98)) if len(finite) else 0.0
     norm, cmap = colors.Normalize(-(most or 1.0), most or 1.0), colormaps[DIVERGING]
-    whole = SINGLE if len(residuals) == 1 else DOUBLE
-    width, height = context.map.size((whole - 0.7) / max(len(residuals), 2) if len(residuals) > 1 else whole - 0.7)
-    figure = new_figure(min(whole, width * len(residuals) + 0.9), height + 0.65)
+    full_width = SINGLE if len(residuals) == 1 else DOUBLE
+    width, height = context.map.size((full_width - 0.7) / len(residuals))
+    figure = new_figure(min(full_width, width * len(residuals) + 0.9), height + 0.65)
     axes = figure.subplots(1, len(residuals), squeeze=False)[0]
     for ax, (split, values) in zip(axes, residuals.items(), strict=True):
         colours = cmap(norm(values))
@@ -61,8 +61,8 @@ def _draw(context: FigureContext, task: TaskData) -> Drawing:
 
 
 def _autocorrelation(context: FigureContext, values: NDArray[Any]) -> str:
-    there = ~np.isnan(values)
-    found = moran(values[there], contiguity(context.map.original[there]))
-    if np.isnan(found.i):
+    valid = ~np.isnan(values)
+    result = moran(values[valid], contiguity(context.map.original[valid]))
+    if np.isnan(result.i):
         return "Moran's I not defined"
-    return f"Moran's I = {signed(found.i)} (p = {found.p:.3f})"
+    return f"Moran's I = {signed(result.i)} (p = {result.p:.3f})"

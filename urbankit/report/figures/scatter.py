@@ -91,15 +91,15 @@ def _log_ticks(low: float, high: float) -> list[float]:
     """At most five places between two logarithms of 1 + value: 0, powers of ten, with 3 between them where few."""
     for steps in ((1, 3), (1,)):
         values = np.array(sorted({0.0, *(m * 10.0**power for power in range(-4, 13) for m in steps)}))
-        places = np.log1p(values)
-        places = places[(places >= low) & (places <= high)]
-        kept: list[float] = []
-        for place in places[::-1]:  # from the top, where the values are told apart best
-            if not kept or kept[-1] - place > 0.12 * (high - low):
-                kept.append(float(place))
-        if len(kept) <= 5:
+        positions = np.log1p(values)
+        positions = positions[(positions >= low) & (positions <= high)]
+        selected: list[float] = []
+        for position in positions[::-1]:  # from the top, where the values are told apart best
+            if not selected or selected[-1] - position > 0.12 * (high - low):
+                selected.append(float(position))
+        if len(selected) <= 5:
             break
-    return kept[::-1]
+    return selected[::-1]
 
 
 def _score(context: FigureContext, task: TaskData, split: str) -> str:
@@ -107,8 +107,8 @@ def _score(context: FigureContext, task: TaskData, split: str) -> str:
     metrics = context.run.metrics if context.run.has("metrics.parquet") else None
     if metrics is None:
         return ""
-    mine = (metrics["task"] == task.name) & (metrics["split"] == split) & (metrics["metric"] == "r2")
-    values = metrics.loc[mine & ~metrics["model"].str.startswith(FLOOR), "value"].to_numpy()
+    rows = (metrics["task"] == task.name) & (metrics["split"] == split) & (metrics["metric"] == "r2")
+    values = metrics.loc[rows & ~metrics["model"].str.startswith(FLOOR), "value"].to_numpy()
     if not len(values) or np.isnan(values).any():
         return "R² not defined"
     return f"R² = {values.mean():.2f}" + (f" ± {values.std(ddof=1):.2f}" if len(values) > 1 else "")

@@ -1,4 +1,4 @@
-"""Maps of each target beside what was predicted for regions whose label was never seen."""
+"""Maps of each target beside its out-of-sample predictions."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
 
     A region shows the median over the seeds in which it was in the test part.
     """
-    there = {task.name for task in context.predicted()}
+    predicted = {task.name for task in context.predicted()}
     for task in context.tasks:
-        if task.name not in there:
+        if task.name not in predicted:
             yield NotPossible(f"{task.name} was clustered, not predicted")
         elif not task.classes:
             yield _draw(context, task)
@@ -32,9 +32,9 @@ def _draw(context: FigureContext, task: TaskData) -> Drawing:
     panels = {"truth": np.where(task.labelled, task.y, np.nan)}
     panels |= {protocol_label(one): context.out_of_sample(task, one) for one in context.protocols(task)}
     columns = len(panels)
-    whole = SINGLE if columns == 1 else DOUBLE
-    width, height = context.map.size((whole - 0.7) / columns)
-    figure = new_figure(min(whole, width * columns + 0.9), height + 0.55)
+    full_width = SINGLE if columns == 1 else DOUBLE
+    width, height = context.map.size((full_width - 0.7) / columns)
+    figure = new_figure(min(full_width, width * columns + 0.9), height + 0.55)
     axes = figure.subplots(1, columns, squeeze=False)[0]
     scale = Scale(task)
     for ax, (title, values) in zip(axes, panels.items(), strict=True):

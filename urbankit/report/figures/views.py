@@ -14,7 +14,7 @@ from urbankit.analysis.anchors import PAIRS, Relations, embedding_similarity
 from urbankit.report.figures.context import FigureContext
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.figures.projection import project
-from urbankit.report.maps import add_scale_bar, mark_places
+from urbankit.report.maps import add_scale_bar, mark_points
 from urbankit.report.style import (
     ABSENT,
     DOUBLE,
@@ -34,7 +34,7 @@ ANCHOR_COLOURS = ("#d55e00", "#0072b2", "#009e73")
 MOST_REGIONS = 1000
 """Regions that the embedding of each view is projected of."""
 
-MOST_PARTS = 6
+MOST_BLOCKS = 6
 
 
 def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
@@ -42,27 +42,27 @@ def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
     anchors = context.anchors
     if not anchors:
         raise NotPossible("there are no three regions to compare")
-    kind, parts = parts_of(context)
-    if not parts:
+    kind, blocks = blocks_of(context)
+    if not blocks:
         raise NotPossible("the method does not keep the views apart in its embedding")
     settings = {"kind": context.run.recipe.report.projection, "keep": anchors, "most": MOST_REGIONS}
-    flat = {name: project(vectors, **settings) for name, vectors in parts.items()}
-    columns = min(3, len(parts))
-    rows = -(-len(parts) // columns)
+    flat = {name: project(vectors, **settings) for name, vectors in blocks.items()}
+    columns = min(3, len(blocks))
+    rows = -(-len(blocks) // columns)
     figure = new_figure(DOUBLE, 2.7 + rows * 2.1 + 1.0)
     above, below, under = figure.subfigures(3, 1, height_ratios=[2.7, rows * 2.1, 1.0])
-    map_axes, whole = above.subplots(1, 2)
+    map_axes, embedding_axes = above.subplots(1, 2)
     _draw_map(map_axes, context, anchors)
-    _draw_points(whole, context.projection, anchors)
-    whole.set_title("the whole embedding")
+    _draw_points(embedding_axes, context.projection, anchors)
+    embedding_axes.set_title("the whole embedding")
     panels = below.subplots(rows, columns, squeeze=False).ravel()
     for ax, (name, projection) in zip(panels, flat.items(), strict=False):
         _draw_points(ax, projection, anchors)
         ax.set_title(f"{kind} {shorten(name, 24)} alone")
-    for ax in panels[len(parts) :]:
+    for ax in panels[len(blocks) :]:
         ax.set_axis_off()
-    name_panels([map_axes, whole, *panels[: len(parts)]])
-    _draw_table(under.subplots(), context, anchors, parts)
+    name_panels([map_axes, embedding_axes, *panels[: len(blocks)]])
+    _draw_table(under.subplots(), context, anchors, blocks)
     ids = ", ".join(
         f"{letter} {shorten(context.region_ids[row])}" for letter, row in zip(LETTERS, anchors, strict=True)
     )
@@ -78,18 +78,18 @@ def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
     )
 
 
-def parts_of(context: FigureContext) -> tuple[str, dict[str, NDArray[np.float32]]]:
-    """What the parts are, and those of the embedding that are of one view (or group of views) each.
+def blocks_of(context: FigureContext) -> tuple[str, dict[str, NDArray[np.float32]]]:
+    """The kind of the blocks, and the block of the embedding of each view or group of views.
 
-    Of a method that keeps no views apart, those of its modalities.
+    If the method does not keep views apart, the blocks of its modalities.
     """
     blocks = context.run.blocks() if context.vectors.size else {}
     recipe = context.run.recipe
     views = {*recipe.views, *(recipe.method.params.get("view_groups") or {})}
-    own = {name: block for name, block in blocks.items() if name in views}
-    kind = "view" if own else "modality"
-    found = own or {name: block for name, block in blocks.items() if name.split("/")[0] in recipe.modalities}
-    return kind, dict(list(found.items())[:MOST_PARTS])
+    of_views = {name: block for name, block in blocks.items() if name in views}
+    kind = "view" if of_views else "modality"
+    selected = of_views or {name: block for name, block in blocks.items() if name.split("/")[0] in recipe.modalities}
+    return kind, dict(list(selected.items())[:MOST_BLOCKS])
 
 
 def _draw_map(ax: Any, context: FigureContext, anchors: Sequence[int]) -> None:
@@ -97,46 +97,48 @@ def _draw_map(ax: Any, context: FigureContext, anchors: Sequence[int]) -> None:
     colours[list(anchors)] = [to_rgba(colour) for colour in ANCHOR_COLOURS]
     context.map.fill(ax, colours, edge="white")
     ax.set_title("anchor regions")
-    mark_places(ax, context.map.centres[list(anchors)], LETTERS, ANCHOR_COLOURS)
+    mark_points(ax, context.map.centres[list(anchors)], LETTERS, ANCHOR_COLOURS)
     add_scale_bar(ax)
 
 
 def _draw_points(ax: Any, flat: Any, anchors: Sequence[int]) -> None:
     size = float(np.clip(1500 / len(flat.points), 1.0, 8.0))
     ax.scatter(*flat.points.T, s=size, color="#b0b0b0", linewidths=0, rasterized=len(flat.points) > 1000)
-    places = flat.place(anchors)
+    points = flat.points_of(anchors)
     for first, second in PAIRS:
-        ax.plot(*places[[first, second]].T, color=INK, linewidth=0.5, linestyle=(0, (3, 2)), zorder=2)
-    ax.scatter(*places.T, s=18, color=ANCHOR_COLOURS, edgecolors="white", linewidths=0.5, zorder=3)
-    _mark(ax, places)
+        ax.plot(*points[[first, second]].T, color=INK, linewidth=0.5, linestyle=(0, (3, 2)), zorder=2)
+    ax.scatter(*points.T, s=18, color=ANCHOR_COLOURS, edgecolors="white", linewidths=0.5, zorder=3)
+    _mark(ax, points)
     ax.set(xlabel=f"{flat.axis} 1", ylabel=f"{flat.axis} 2", xticks=[], yticks=[], box_aspect=0.8)
     ax.margins(0.08)
 
 
-def _mark(ax: Any, places: NDArray[np.float64]) -> None:
+def _mark(ax: Any, points: NDArray[np.float64]) -> None:
     """The letters A, B and C beside their places, each on the side away from the other two."""
-    middle = places.mean(axis=0)
-    for letter, colour, place in zip(LETTERS, ANCHOR_COLOURS, places, strict=True):
-        away = np.sign(place - middle)
+    middle = points.mean(axis=0)
+    for letter, colour, point in zip(LETTERS, ANCHOR_COLOURS, points, strict=True):
+        away = np.sign(point - middle)
         ax.annotate(
-            letter, place, (5 * (away[0] or 1), 5 * (away[1] or 1)), textcoords="offset points", ha="center",
+            letter, point, (5 * (away[0] or 1), 5 * (away[1] or 1)), textcoords="offset points", ha="center",
             va="center", color=colour, fontsize=8, fontweight="bold", zorder=4,
             path_effects=[withStroke(linewidth=1.8, foreground="white")],
         )  # fmt: skip
 
 
-def _draw_table(ax: Any, context: FigureContext, anchors: Sequence[int], parts: dict[str, NDArray[np.float32]]) -> None:
+def _draw_table(
+    ax: Any, context: FigureContext, anchors: Sequence[int], blocks: dict[str, NDArray[np.float32]]
+) -> None:
     related = _relations(context, anchors)
     columns = {**related, "whole": _similar(context.vectors, anchors)}
-    columns |= {shorten(name, 14): _similar(vectors, anchors) for name, vectors in parts.items()}
+    columns |= {shorten(name, 14): _similar(vectors, anchors) for name, vectors in blocks.items()}
     ax.set_axis_off()
     ax.set(xlim=(0, 1), ylim=(0, 1))
     left, step = 0.06, 0.94 / len(columns)
     lines = (0.56, 0.34, 0.12)
     for line, (first, second) in zip(lines, PAIRS, strict=True):
         ax.text(0.0, line, f"{LETTERS[first]}–{LETTERS[second]}", va="center", fontweight="bold")
-    for place, (heading, values) in enumerate(columns.items()):
-        x = left + step * (place + 0.5)
+    for column, (heading, values) in enumerate(columns.items()):
+        x = left + step * (column + 0.5)
         ax.text(x, 0.78, heading, ha="center", va="center", fontsize=SMALL)
         for line, value in zip(lines, values, strict=True):
             ax.text(x, line, value, ha="center", va="center")
@@ -151,13 +153,13 @@ def _relations(context: FigureContext, anchors: Sequence[int]) -> dict[str, list
     rows = np.asarray(anchors, np.int64)
     if context.run_context.city is None:
         xy = context.map.centres[rows]
-        found = Relations(np.linalg.norm(xy[:, None] - xy[None], axis=2) / 1000, None, None)
+        relations = Relations(np.linalg.norm(xy[:, None] - xy[None], axis=2) / 1000, None, None)
     else:
-        found = Relations.of(context.run_context.city, rows)
+        relations = Relations.of(context.run_context.city, rows)
     return {
-        "D (km)": [f"{found.distance_km[pair]:.1f}" for pair in PAIRS],
-        "P": ["–" if found.poi is None else f"{found.poi[pair]:.2f}" for pair in PAIRS],
-        "M (flow)": ["–" if found.flow is None else compact(found.flow[pair]) for pair in PAIRS],
+        "D (km)": [f"{relations.distance_km[pair]:.1f}" for pair in PAIRS],
+        "P": ["–" if relations.poi is None else f"{relations.poi[pair]:.2f}" for pair in PAIRS],
+        "M (flow)": ["–" if relations.flow is None else compact(relations.flow[pair]) for pair in PAIRS],
     }
 
 

@@ -1,4 +1,4 @@
-"""What a method drew around an anchor region in each view, on the map: for UrbanMMCL the walk's subgraph (eq. 22)."""
+"""Maps of the subgraph of an anchor region in each view; for UrbanMMCL the random walk (paper, eq. 22)."""
 
 from __future__ import annotations
 

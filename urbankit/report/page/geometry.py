@@ -1,4 +1,4 @@
-"""The outlines of regions, small enough for a page: simplified together, on a grid of integers, as differences."""
+"""The outlines of regions for a page: simplified together, rounded to a grid of integers, stored as differences."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from urbankit.report.page.packing import pack_counts, pack_varints
 
 GRID = 32_767
-"""Steps of the grid along the longer side of the city: at 30 times the whole map's size, one is a pixel of a screen."""
+"""Grid steps along the longer side of the city; one step is about one screen pixel at 30-fold zoom."""
 
 MOST_POINTS = 400_000
-"""Outlines of more points are simplified further: at four bytes each they would be 2 MB of the page."""
+"""Outlines with more points are simplified further; at four bytes each, this many take about 2 MB of the page."""
 
 
 def outlines(regions: gpd.GeoDataFrame) -> dict[str, Any]:
@@ -27,31 +27,31 @@ def outlines(regions: gpd.GeoDataFrame) -> dict[str, Any]:
     share stay shared. A region too small for the grid is a triangle of one step.
     """
     shapes = np.array([None if shape is None or shape.is_empty else shape for shape in regions.geometry], object)
-    there = np.flatnonzero(shapes != None)  # noqa: E711  elementwise
-    if not len(there):
+    present = np.flatnonzero(shapes != None)  # noqa: E711  elementwise
+    if not len(present):
         return _packed(np.zeros(len(shapes), np.int64), np.zeros(0, np.int64), np.zeros((0, 2), np.int64), 1.0)
-    left, low, right, high = shapely.total_bounds(shapes[there])
+    left, low, right, high = shapely.total_bounds(shapes[present])
     unit = max(right - left, high - low, 1e-9) / GRID
-    polygons, of = shapely.get_parts(_simplified(shapes[there], unit), return_index=True)
+    polygons, of = shapely.get_parts(_simplified(shapes[present], unit), return_index=True)
     areal = shapely.get_type_id(polygons) == 3
     polygons, of = polygons[areal], of[areal]
     rings, polygon_of = shapely.get_rings(polygons, return_index=True)
     outer = np.r_[True, polygon_of[1:] != polygon_of[:-1]] if len(rings) else np.zeros(0, bool)
     xy, ring_of = shapely.get_coordinates(rings, return_index=True)
     grid = np.rint(np.column_stack([xy[:, 0] - left, high - xy[:, 1]]) / unit).astype(np.int64)
-    grid, counts, kept = _cleaned(grid, ring_of, outer)
-    counted = np.bincount(there[of[polygon_of[kept]]], minlength=len(shapes))
-    return _packed(counted, counts, grid, unit)
+    grid, counts, ring_ids = _cleaned(grid, ring_of, outer)
+    rings_of_region = np.bincount(present[of[polygon_of[ring_ids]]], minlength=len(shapes))
+    return _packed(rings_of_region, counts, grid, unit)
 
 
 def _simplified(shapes: NDArray, unit: float) -> NDArray:
     """Simplified as one coverage (Visvalingam-Whyatt), so that what neighbours share is simplified in one way."""
     tolerance = 2 * unit
-    found = shapely.coverage_simplify(shapes, tolerance)
-    while shapely.get_num_coordinates(found).sum() > MOST_POINTS and tolerance < GRID / 100 * unit:
+    simplified = shapely.coverage_simplify(shapes, tolerance)
+    while shapely.get_num_coordinates(simplified).sum() > MOST_POINTS and tolerance < GRID / 100 * unit:
         tolerance *= 2
-        found = shapely.coverage_simplify(shapes, tolerance)
-    return found
+        simplified = shapely.coverage_simplify(shapes, tolerance)
+    return simplified
 
 
 def _cleaned(
@@ -69,8 +69,8 @@ def _cleaned(
     counts = np.bincount(ring_of, minlength=len(outer))
     grid, ring_of = _with_triangles(grid, ring_of, counts, outer)
     counts = np.bincount(ring_of, minlength=len(outer))
-    kept = np.flatnonzero(counts)
-    return _turned(grid, ring_of, counts, outer), counts[kept], kept
+    ring_ids = np.flatnonzero(counts)
+    return _turned(grid, ring_of, counts, outer), counts[ring_ids], ring_ids
 
 
 def _with_triangles(
@@ -78,12 +78,12 @@ def _with_triangles(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rings of fewer than three points: outer ones become a triangle at their first point, holes vanish."""
     flat = counts < 3
-    whole = ~flat[ring_of]
+    valid = ~flat[ring_of]
     lost = np.flatnonzero(flat & outer & (counts > 0))
     starts = np.searchsorted(ring_of, lost)
     corners = grid[starts][:, None, :] + np.array([[0, 0], [1, 0], [0, 1]])
-    points = np.concatenate([grid[whole], corners.reshape(-1, 2)])
-    rings = np.concatenate([ring_of[whole], np.repeat(lost, 3)])
+    points = np.concatenate([grid[valid], corners.reshape(-1, 2)])
+    rings = np.concatenate([ring_of[valid], np.repeat(lost, 3)])
     order = np.argsort(rings, kind="stable")
     return points[order], rings[order]
 

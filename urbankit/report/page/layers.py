@@ -1,4 +1,4 @@
-"""What the map of a page can show of each region: targets, predictions, residuals, clusters and coverage."""
+"""Layers of the page's map: targets, predictions, residuals, clusters and coverage."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from urbankit.report.page.packing import pack_counts, pack_floats
 from urbankit.report.scale import colour_ends
 
 CLUSTERS = range(2, 9)
-NOT_THERE = 65_535
-"""Stands for the class of a region that has none."""
+NO_CLASS = 65_535
+"""The code of a region without a class."""
 
 Layer = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A task as the page shows it: `truth` [N], NaN where there is no label; of classes their positions."""
+class MapTask:
+    """A task on the map: `truth` [N], NaN without a label; classes are their indices in `classes`."""
 
     name: str
     truth: NDArray[np.float64]
@@ -38,11 +38,11 @@ class Shown:
     logarithmic: bool = False
 
 
-def shown_tasks(tasks: list[TaskData], predictions: pd.DataFrame | None, region_ids: NDArray) -> list[Shown]:
-    """The tasks of a run, their labels from the city; where that cannot be had, what predictions say of them."""
+def map_tasks(tasks: list[TaskData], predictions: pd.DataFrame | None, region_ids: NDArray) -> list[MapTask]:
+    """The tasks of a run with labels from the city, or, if there is no city, from the predictions."""
     if tasks:
         return [
-            Shown(
+            MapTask(
                 task.name,
                 np.where(task.labelled, task.y.astype(np.float64), np.nan),
                 task.classes,
@@ -56,22 +56,22 @@ def shown_tasks(tasks: list[TaskData], predictions: pd.DataFrame | None, region_
     return [_from_predictions(str(name), of, region_ids) for name, of in predictions.groupby("task", sort=False)]
 
 
-def _from_predictions(name: str, predictions: pd.DataFrame, region_ids: NDArray) -> Shown:
-    known = predictions.dropna(subset="truth").drop_duplicates("region_id").set_index("region_id")
-    truth = known["truth"].reindex(region_ids).to_numpy(np.float64)
+def _from_predictions(name: str, predictions: pd.DataFrame, region_ids: NDArray) -> MapTask:
+    labelled = predictions.dropna(subset="truth").drop_duplicates("region_id").set_index("region_id")
+    truth = labelled["truth"].reindex(region_ids).to_numpy(np.float64)
     pairs = [("truth", "truth_class"), ("prediction", "prediction_class")]
     names: dict[int, str] = {}
-    for code, called in pairs:
-        there = predictions.dropna(subset=[code, called]).drop_duplicates(code)
-        names |= {int(position): str(text) for position, text in zip(there[code], there[called], strict=True)}
+    for code, name_column in pairs:
+        rows = predictions.dropna(subset=[code, name_column]).drop_duplicates(code)
+        names |= {int(position): str(text) for position, text in zip(rows[code], rows[name_column], strict=True)}
     classes = tuple(names.get(i, f"class {i}") for i in range(max(names) + 1)) if names else ()
-    return Shown(name, truth, classes)
+    return MapTask(name, truth, classes)
 
 
-def task_layers(task: Shown, predictions: pd.DataFrame | None, region_ids: NDArray) -> Iterator[Layer]:
-    """The target, and of every split protocol the prediction where the label was unseen, and its residual.
+def task_layers(task: MapTask, predictions: pd.DataFrame | None, region_ids: NDArray) -> Iterator[Layer]:
+    """The target, and for every split protocol the out-of-sample prediction and its residual.
 
-    A residual is truth less prediction, as in the figures: `less` names the layers that are subtracted, in this order.
+    A residual is truth minus prediction, as in the figures: `less` names these two layers in this order.
     """
     group = f"{task.name} ({task.unit})" if task.unit else task.name
     common = {"group": group, "task": task.name, "unit": task.unit}
@@ -84,20 +84,20 @@ def task_layers(task: Shown, predictions: pd.DataFrame | None, region_ids: NDArr
         return
     of_task = predictions[predictions["task"] == task.name]
     for split in dict.fromkeys(of_task["split"]):
-        found = out_of_sample(of_task[of_task["split"] == split], region_ids, bool(task.classes))
-        called = protocol_label(split)
-        place = f"{task.name}:{split}"
-        predicted = {"id": f"prediction:{place}", "label": f"predicted, {called}", "split": called}
-        yield {**common, **predicted, **_data(task, found)}
+        values = out_of_sample(of_task[of_task["split"] == split], region_ids, bool(task.classes))
+        label = protocol_label(split)
+        key = f"{task.name}:{split}"
+        predicted = {"id": f"prediction:{key}", "label": f"predicted, {label}", "split": label}
+        yield {**common, **predicted, **_data(task, values)}
         yield {
             "group": group,
             "task": task.name,
             "unit": task.unit,
             "kind": "match" if task.classes else "difference",
-            "id": f"residual:{place}",
-            "label": f"{'right or wrong' if task.classes else 'residual'}, {called}",
-            "split": called,
-            "less": [f"truth:{task.name}", f"prediction:{place}"],
+            "id": f"residual:{key}",
+            "label": f"{'right or wrong' if task.classes else 'residual'}, {label}",
+            "split": label,
+            "less": [f"truth:{task.name}", f"prediction:{key}"],
         }
 
 
@@ -128,12 +128,12 @@ def coverage_layers(city: City) -> Iterator[Layer]:
         }
 
 
-def _data(task: Shown, values: NDArray[np.float64]) -> dict[str, Any]:
+def _data(task: MapTask, values: NDArray[np.float64]) -> dict[str, Any]:
     if not task.classes:
         return {"data": pack_floats(values)}
-    return {"data": pack_counts(np.where(np.isnan(values), NOT_THERE, values))}
+    return {"data": pack_counts(np.where(np.isnan(values), NO_CLASS, values))}
 
 
-def _scale(task: Shown) -> dict[str, Any]:
+def _scale(task: MapTask) -> dict[str, Any]:
     low, high = colour_ends(task.truth[np.isfinite(task.truth)])
     return {"low": low, "high": high, "log": bool(task.logarithmic and low >= 0)}

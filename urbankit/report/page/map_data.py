@@ -10,7 +10,7 @@ import pandas as pd
 
 from urbankit.analysis.neighbours import nearest
 from urbankit.report.page.geometry import outlines
-from urbankit.report.page.layers import NOT_THERE, Layer, cluster_layers, coverage_layers, shown_tasks, task_layers
+from urbankit.report.page.layers import NO_CLASS, Layer, cluster_layers, coverage_layers, map_tasks, task_layers
 from urbankit.report.page.missing import Missing
 from urbankit.report.page.packing import pack_counts, pack_floats
 from urbankit.runs.context import RunContext
@@ -19,12 +19,12 @@ NEAREST = 8
 
 
 def map_data(regions: gpd.GeoDataFrame, runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the script reads: ids, areas and outlines of the regions, and what each run says of them."""
+    """The data that the script reads: ids, areas and outlines of the regions, and the layers of each run."""
     ids = [str(name) for name in regions["region_id"]]
     names = [_text(name) for name in regions["name"]] if "name" in regions else None
     area = regions["area_km2"] if "area_km2" in regions else regions.geometry.area / 1e6
     return {
-        "none": NOT_THERE,
+        "none": NO_CLASS,
         "regions": {"ids": ids, "names": names, "area": pack_floats(area)},
         "outlines": outlines(regions),
         "runs": runs,
@@ -32,7 +32,7 @@ def map_data(regions: gpd.GeoDataFrame, runs: list[dict[str, Any]]) -> dict[str,
 
 
 def run_data(context: RunContext, name: str, missing: Missing) -> dict[str, Any]:
-    """The layers of a run, and of every region the nearest others in embedding space."""
+    """The layers of a run, and the nearest regions of every region in embedding space."""
     assert context.regions is not None  # without regions there is no map
     ids = context.regions["region_id"].to_numpy()
     layers = _task_layers(context, ids, missing)
@@ -52,7 +52,7 @@ def _task_layers(context: RunContext, ids: np.ndarray, missing: Missing) -> list
     predictions = None
     if run.has("predictions.parquet"):
         predictions = missing.attempt("No predictions", lambda: run.predictions, None)
-    tasks = missing.attempt("No targets", lambda: shown_tasks(context.tasks, predictions, ids), [])
+    tasks = missing.attempt("No targets", lambda: map_tasks(context.tasks, predictions, ids), [])
     layers: list[Layer] = []
     for task in tasks:
         layers += missing.attempt(
@@ -65,11 +65,11 @@ def _task_layers(context: RunContext, ids: np.ndarray, missing: Missing) -> list
 
 def _vectors(context: RunContext, ids: np.ndarray) -> np.ndarray:
     """The embeddings in the order of the map's regions."""
-    vectors, own = context.run.vectors, context.run.embeddings["region_id"].to_numpy()
-    if len(own) == len(ids) and (own == ids).all():
+    vectors, ids_of_run = context.run.vectors, context.run.embeddings["region_id"].to_numpy()
+    if len(ids_of_run) == len(ids) and (ids_of_run == ids).all():
         return vectors
-    place = {region: row for row, region in enumerate(own)}
-    return vectors[[place[region] for region in ids]]
+    row_of = {region: row for row, region in enumerate(ids_of_run)}
+    return vectors[[row_of[region] for region in ids]]
 
 
 def _nearest(vectors: np.ndarray) -> dict[str, Any]:

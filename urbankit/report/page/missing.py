@@ -1,4 +1,4 @@
-"""What a report could not show, and why: of a run that was cut short or is of another version, the rest is shown."""
+"""Sentences on what a report could not show, and why. The rest of the report is still made."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import TypeVar
 
 from urbankit.utils.errors import UrbankitError
 
-Made = TypeVar("Made")
+T = TypeVar("T")
 
 
 class Missing:
-    """Sentences on what is missing, each once, in the order they were found."""
+    """Sentences on what is missing, each once, in order."""
 
     def __init__(self, sentences: Iterable[str] = ()) -> None:
         self.sentences: list[str] = list(dict.fromkeys(sentences))
@@ -19,11 +19,11 @@ class Missing:
     def add(self, *sentences: str) -> None:
         self.sentences += [text for text in dict.fromkeys(sentences) if text not in self.sentences]
 
-    def attempt(self, what: str, make: Callable[[], Made], otherwise: Made) -> Made:
-        """What `make` returns, or `otherwise` with a sentence that begins with `what`.
+    def attempt(self, what: str, make: Callable[[], T], otherwise: T) -> T:
+        """Return what `make` returns, or `otherwise` with a sentence that begins with `what`.
 
-        A run folder of another version can be wrong in any way, and a page without one section is of more use than
-        none, so every error is taken.
+        Every error is caught: a run folder of another version can be wrong in any way, and a page without one section
+        is of more use than no page.
         """
         try:
             return make()

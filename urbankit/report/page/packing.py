@@ -1,4 +1,4 @@
-"""Numbers in a page: arrays as little-endian bytes in base64, which a browser reads without parsing each number."""
+"""Arrays in a page: little-endian bytes in base64, which a browser reads without parsing each number."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def pack_varints(values: NDArray[np.int64]) -> dict[str, str]:
     if zigzag.max(initial=0) >= 1 << 21:
         raise ValueError("a number is too large for three bytes")
     lengths = 1 + (zigzag >= 1 << 7).astype(np.int64) + (zigzag >= 1 << 14)
-    place = np.cumsum(lengths) - lengths
+    starts = np.cumsum(lengths) - lengths
     out = np.zeros(int(lengths.sum()), np.uint8)
     for byte in range(3):
-        there = lengths > byte
-        more = (lengths[there] > byte + 1).astype(np.int64) << 7
-        out[place[there] + byte] = ((zigzag[there] >> (7 * byte)) & 127) | more
+        longer = lengths > byte
+        more = (lengths[longer] > byte + 1).astype(np.int64) << 7
+        out[starts[longer] + byte] = ((zigzag[longer] >> (7 * byte)) & 127) | more
     return {"type": "varint", "data": _base64(out.tobytes()), "length": str(len(values))}
 
 

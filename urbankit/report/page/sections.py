@@ -61,7 +61,11 @@ def results_section(run: Run, recipe: UncheckedRecipe) -> str:
 
 def _explained(recipe: UncheckedRecipe) -> Iterator[str]:
     splits = recipe.get("evaluation.splits") or []
-    yield "Mean ± standard deviation over seeds; the best of a column in bold. A floor learns no representation."
+    yield "Mean ± standard deviation over seeds; the best of a column in bold."
+    yield (
+        "A floor predicts without representation learning: from the mean of the labels, the location, or the inputs "
+        "themselves. An embedding is of use if it beats the best floor."
+    )
     if "random" in splits:
         yield "The random split lets a model interpolate between neighbours."
     if "spatial" in splits:

@@ -1,4 +1,4 @@
-"""The images of regions, small: as many and as large as the bytes that are left for them allow."""
+"""Thumbnails of the images of regions, as many and as large as the byte budget allows."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ SIZES = (
     Size(6, 128, 75), Size(4, 112, 70), Size(3, 96, 65), Size(2, 80, 60), Size(1, 80, 60), Size(1, 64, 50),
     Size(1, 48, 40), Size(1, 32, 30),
 )  # fmt: skip
-"""From the best down; the first that fits the budget is taken."""
+"""From the best down; the first that fits the budget is used."""
 
-_TRIED = 48
-"""Images of a source that are encoded to learn how many bytes one takes."""
+_SAMPLE = 48
+"""Images of a source that are encoded to estimate the bytes of one."""
 
 _OVERHEAD = 8
 """Bytes of quotes, commas and indices of one image in the page."""
@@ -41,9 +41,9 @@ _OVERHEAD = 8
 
 @dataclass
 class Thumbnails:
-    """`payload` is what the page reads: `images`, base64 of WebP, each once, and for each source where its own begin.
+    """`payload` is the data of the page: `images` (base64 of WebP, no duplicates) and the index of each source.
 
-    `notes` say what was made smaller or left out.
+    `notes` are sentences on what was made smaller or left out.
     """
 
     payload: dict[str, Any] = field(default_factory=lambda: {"images": [], "sources": []})
@@ -58,12 +58,12 @@ def thumbnails(city: City, budget: int) -> Thumbnails:
     size = next((size for size in SIZES if _estimate(sources, size) <= budget), None)
     if size is None:
         return Thumbnails(notes=["Images of regions are left out: the page would be larger than 15 MB with them."])
-    found = Thumbnails()
-    place: dict[str, int] = {}
+    result = Thumbnails()
+    index_of: dict[str, int] = {}
     for source in sources:
         rows = first_rows(source.region, size.images)
-        index = [place.setdefault(text, len(place)) for text in _encoded(source, rows, size)]
-        found.payload["sources"].append(
+        index = [index_of.setdefault(text, len(index_of)) for text in _encoded(source, rows, size)]
+        result.payload["sources"].append(
             {
                 "name": source.name,
                 "bands": _false_colours(source),
@@ -71,13 +71,13 @@ def thumbnails(city: City, budget: int) -> Thumbnails:
                 "image": pack_counts(np.array(index, np.int64)),
             }
         )
-    found.payload["images"] = list(place)
+    result.payload["images"] = list(index_of)
     if size != SIZES[0]:
-        found.notes.append(
+        result.notes.append(
             f"Images of regions are at most {size.images} a region and source, {size.pixels} pixels wide, to keep the "
             "page below 15 MB."
         )
-    return found
+    return result
 
 
 def first_rows(region: NDArray[np.int64], most: int) -> NDArray[np.int64]:
@@ -92,7 +92,7 @@ def _estimate(sources: Iterable[ImageSource], size: Size) -> float:
     for source in sources:
         rows = first_rows(source.region, size.images)
         if len(rows):
-            tried = np.sort(np.random.default_rng(0).choice(rows, min(_TRIED, len(rows)), replace=False))
+            tried = np.sort(np.random.default_rng(0).choice(rows, min(_SAMPLE, len(rows)), replace=False))
             texts = list(_encoded(source, tried, size))
             # Images that are equal among those tried are as often equal among all.
             total += len(rows) * sum(len(text) + _OVERHEAD for text in set(texts)) / len(tried)
@@ -110,11 +110,11 @@ def _encoded(source: ImageSource, rows: NDArray[np.int64], size: Size) -> Iterab
 
 
 def natural_colours(source: ImageSource, pixels: NDArray) -> NDArray[np.uint8]:
-    """uint8 [n, h, w, 3] of [n, bands, h, w], as a reader would see the place; missing pixels are grey.
+    """RGB images, uint8 [n, h, w, 3], of `pixels` [n, bands, h, w]; missing pixels are grey.
 
-    The bands that are red, green and blue where there are such, else the first three, else the first as grey. Bytes are
-    colours as they are; other numbers are stretched from two standard deviations below a band's mean over the city to
-    two above it.
+    Shows the red, green and blue bands if there are any, else the first three, else the first in grey. Bytes are used
+    as they are; other numbers are stretched from two standard deviations below a band's mean over the city to two
+    above it.
     """
     bands = _visible(source)
     chosen = pixels[:, bands].transpose(0, 2, 3, 1)
@@ -130,7 +130,7 @@ def _visible(source: ImageSource) -> list[int]:
 
 
 def _false_colours(source: ImageSource) -> str:
-    """The bands that are shown as red, green and blue where they are something else; empty where they are not."""
+    """The names of the bands that stand for red, green and blue, or an empty text if the colours are natural."""
     return (
         "" if colour_bands(source) else ", ".join(dict.fromkeys(source.band_names[band] for band in _visible(source)))
     )
