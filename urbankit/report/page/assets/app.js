@@ -1,4 +1,4 @@
-// The page: what is shown and chosen, kept in its address, so that a link leads to the same view.
+// The page: the shown layer and the chosen region. Both are in the address, so that a link leads to the same view.
 
 class Run {
   constructor(facts, none) {
@@ -13,8 +13,8 @@ class Run {
     return this.byId.get(id);
   }
 
-  // A value as the panel says it: its unit stands above; after a prediction comes its residual.
-  words(id, i) {
+  // The text of a value in the panel, without its unit. A prediction is followed by its residual.
+  valueText(id, i) {
     const layer = this.find(id);
     if (!layer) return "–";
     const residual = this.find(id.replace(/^prediction:/, "residual:"));
@@ -27,11 +27,11 @@ class Run {
     const { number: k, region, similarity } = this.nearest;
     this.regions ??= decode(region);
     this.similarities ??= decode(similarity);
-    return Array.from({ length: k }, (_, place) => [this.regions[i * k + place], this.similarities[i * k + place]]);
+    return Array.from({ length: k }, (_, rank) => [this.regions[i * k + rank], this.similarities[i * k + rank]]);
   }
 }
 
-// Images are read when the first region is chosen: of a large city they are most of the page.
+// Images are decoded when the first region is chosen, because they are most of the page of a large city.
 class Images {
   constructor(source, images, page) {
     this.name = source.name;
@@ -60,16 +60,16 @@ class Page {
     this.runs = data.runs.map((run) => new Run(run, data.none));
     this.run = this.runs[0];
     this.chosen = -1;
-    this.placeOf = new Map(this.ids.map((id, i) => [id, i]));
+    this.indexOf = new Map(this.ids.map((id, i) => [id, i]));
     const at = (id) => document.getElementById(id);
-    this.parts = Object.fromEntries(["layer", "run", "legend", "panel", "tip", "live", "scale", "stage"].map((id) => [id, at(id)]));
+    this.elements = Object.fromEntries(["layer", "run", "legend", "panel", "tip", "live", "scale", "stage"].map((id) => [id, at(id)]));
     for (const box of document.querySelectorAll(".controls, .explorer")) box.hidden = false;
-    this.panel = new Panel(this.parts.panel, this);
-    this.map = new CityMap(this.parts.stage, at("base"), at("overlay"), new Shapes(data.outlines));
+    this.panel = new Panel(this.elements.panel, this);
+    this.map = new CityMap(this.elements.stage, at("base"), at("overlay"), new Shapes(data.outlines));
     this.search = new Search(at("search"), at("found"), this);
     this.listen(at);
     this.fillRuns();
-    this.open();
+    this.readAddress();
     this.drawScale();
     this.map.draw();
     document.documentElement.dataset.map = "drawn";
@@ -86,20 +86,20 @@ class Page {
     at("in").addEventListener("click", () => this.map.nearer(1.5));
     at("out").addEventListener("click", () => this.map.nearer(1 / 1.5));
     at("fit").addEventListener("click", () => (this.map.fit(), this.map.refresh()));
-    this.parts.layer.addEventListener("change", () => this.show(this.parts.layer.value));
-    this.parts.run.addEventListener("change", () => this.take(this.runs[this.parts.run.value]));
-    window.addEventListener("hashchange", () => this.open());
+    this.elements.layer.addEventListener("change", () => this.show(this.elements.layer.value));
+    this.elements.run.addEventListener("change", () => this.selectRun(this.runs[this.elements.run.value]));
+    window.addEventListener("hashchange", () => this.readAddress());
     document.addEventListener("DOMContentLoaded", () => this.chosen >= 0 && this.panel.show(this.chosen));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.redraw());
     window.addEventListener("beforeprint", () => this.print(true));
     window.addEventListener("afterprint", () => this.print(false));
   }
 
-  // The images come last in the file: a region that its address names is chosen before they are there.
+  // The images are last in the file: a region in the address is chosen before they are loaded.
   get images() {
     if (!this.pictures && document.readyState !== "loading") {
-      const found = readJSON("images");
-      this.pictures = found ? found.sources.map((source) => new Images(source, found.images, this)) : [];
+      const data = readJSON("images");
+      this.pictures = data ? data.sources.map((source) => new Images(source, data.images, this)) : [];
     }
     return this.pictures ?? [];
   }
@@ -119,14 +119,14 @@ class Page {
   // Layers and runs
 
   fillRuns() {
-    const { run } = this.parts;
+    const { run } = this.elements;
     run.replaceChildren(...this.runs.map((one, i) => make("option", { value: String(i) }, one.name)));
     run.closest("label").hidden = this.runs.length < 2;
   }
 
-  take(run) {
+  selectRun(run) {
     this.run = run;
-    this.parts.run.value = String(this.runs.indexOf(run));
+    this.elements.run.value = String(this.runs.indexOf(run));
     this.fillLayers();
     this.show(run.find(this.layer?.id) ? this.layer.id : run.layers[0].id);
     this.choose(this.chosen);
@@ -138,15 +138,15 @@ class Page {
       if (!groups.has(layer.group)) groups.set(layer.group, make("optgroup", { label: layer.group }));
       groups.get(layer.group).append(make("option", { value: layer.id }, layer.task ? `${layer.task}: ${layer.label}` : layer.label));
     }
-    this.parts.layer.replaceChildren(...groups.values());
+    this.elements.layer.replaceChildren(...groups.values());
   }
 
   show(id) {
     this.layer = this.run.find(id);
-    this.parts.layer.value = id;
+    this.elements.layer.value = id;
     this.redraw();
     if (this.chosen >= 0) this.panel.show(this.chosen);
-    this.keep();
+    this.writeAddress();
   }
 
   redraw() {
@@ -154,7 +154,7 @@ class Page {
     this.map.show(this.layer, theme);
     const counts = new Map();
     for (const bin of this.map.bins) counts.set(bin, (counts.get(bin) ?? 0) + 1);
-    drawLegend(this.parts.legend, this.layer, theme, counts);
+    drawLegend(this.elements.legend, this.layer, theme, counts);
   }
 
   // Regions
@@ -164,12 +164,12 @@ class Page {
     this.map.mark({ chosen: i, focus: i, hover: -1, near: i < 0 ? [] : this.near(i).map(([j]) => j) });
     if (i >= 0 && reveal) this.map.reveal(i);
     this.panel.show(i);
-    if (i >= 0) this.say(`Chosen: ${this.describe(i)}`);
-    this.keep();
+    if (i >= 0) this.announce(`Chosen: ${this.describe(i)}`);
+    this.writeAddress();
   }
 
   focused(i) {
-    this.say(this.describe(i));
+    this.announce(this.describe(i));
     const [x, y] = [this.map.shapes.centres[2 * i], this.map.shapes.centres[2 * i + 1]];
     this.tip(i, this.map.scale * x + this.map.left, this.map.scale * y + this.map.top);
   }
@@ -178,7 +178,7 @@ class Page {
     this.map.mark({ hover: i });
     this.map.overlay.style.cursor = i < 0 ? "" : "pointer";
     this.tip(i, x, y);
-    if (i >= 0 && i !== this.last) this.say(this.describe(i));
+    if (i >= 0 && i !== this.last) this.announce(this.describe(i));
     this.last = i;
   }
 
@@ -186,16 +186,16 @@ class Page {
     return [this.ids[i], this.names?.[i], `${this.layer.label}: ${this.layer.text(i)}`].filter(Boolean).join(", ");
   }
 
-  // Of a target its other layers stand below the one that is shown.
+  // For a layer of a target, the tip lists all layers of that target.
   tip(i, x, y) {
-    const { tip } = this.parts;
+    const { tip } = this.elements;
     tip.hidden = i < 0;
     if (i < 0) return;
     const rows = this.run.layers.filter((layer) => (this.layer.task ? layer.task === this.layer.task && !layer.less : layer === this.layer));
     const shown = this.layer.less?.at(-1) ?? this.layer.id;
     const name = this.names?.[i];
     const lines = rows.map((layer) =>
-      make("div", { className: layer.id === shown ? "shown" : "" }, make("span", {}, layer.label), make("b", {}, this.run.words(layer.id, i))),
+      make("div", { className: layer.id === shown ? "shown" : "" }, make("span", {}, layer.label), make("b", {}, this.run.valueText(layer.id, i))),
     );
     if (this.layer.task) lines.unshift(make("em", {}, this.layer.group));
     tip.replaceChildren(make("strong", {}, this.ids[i]), ...(name ? [make("em", {}, name)] : []), ...lines);
@@ -206,10 +206,10 @@ class Page {
     tip.style.top = `${Math.max(2, top)}px`;
   }
 
-  // Not every region that a mouse crosses: the one on which it rests.
-  say(text) {
-    clearTimeout(this.saying);
-    this.saying = setTimeout(() => (this.parts.live.textContent = text), 250);
+  // Announce to screen readers, but only the region on which the mouse rests.
+  announce(text) {
+    clearTimeout(this.announcing);
+    this.announcing = setTimeout(() => (this.elements.live.textContent = text), 250);
   }
 
   drawScale() {
@@ -217,24 +217,24 @@ class Page {
     const most = metres * Math.min(160, this.map.width / 3);
     const power = 10 ** Math.floor(Math.log10(most));
     const length = [5, 2, 1].map((k) => k * power).find((size) => size <= most);
-    const [text, line] = this.parts.scale.children;
+    const [text, line] = this.elements.scale.children;
     text.textContent = length >= 1000 ? `${number(length / 1000)} km` : `${number(length)} m`;
     line.style.width = `${(100 * length) / metres / this.map.width}%`; // on paper the map has another width
   }
 
   // The address: #region=…&layer=…&run=…
 
-  open() {
-    const wanted = new URLSearchParams(location.hash.slice(1));
-    const run = this.runs.find((one) => one.name === wanted.get("run")) ?? this.run;
-    if (run !== this.run || !this.layer) this.take(run);
-    if (this.run.find(wanted.get("layer"))) this.show(wanted.get("layer"));
-    const region = this.placeOf.get(wanted.get("region"));
+  readAddress() {
+    const state = new URLSearchParams(location.hash.slice(1));
+    const run = this.runs.find((one) => one.name === state.get("run")) ?? this.run;
+    if (run !== this.run || !this.layer) this.selectRun(run);
+    if (this.run.find(state.get("layer"))) this.show(state.get("layer"));
+    const region = this.indexOf.get(state.get("region"));
     if (region !== undefined && region !== this.chosen) this.choose(region, true);
     this.opened = true;
   }
 
-  keep() {
+  writeAddress() {
     if (!this.opened) return;
     const state = new URLSearchParams();
     if (this.chosen >= 0) state.set("region", this.ids[this.chosen]);
@@ -243,15 +243,15 @@ class Page {
     try {
       history.replaceState(null, "", `#${state}`);
     } catch {
-      // A preview of an e-mail may forbid it; the page is the same but for its address.
+      // The preview of an e-mail may forbid this; only the address is missing then.
     }
   }
 
-  // The map prints in light colours, and what is folded up prints open.
+  // Print the map in light colours, and all details open.
   print(begins) {
     if (begins) this.folded = [...document.querySelectorAll("details:not([open])")];
     for (const one of this.folded ?? []) one.open = begins;
-    this.parts.tip.hidden = true;
+    this.elements.tip.hidden = true;
     this.map.printing = begins;
     this.redraw();
     this.map.draw();

@@ -19,18 +19,18 @@ const DARK = {
 
 const STEPS = 64;
 
-// `steps` colours from one end of `stops` to the other, even between them.
+// `steps` colours, interpolated between `stops`.
 function ramp(stops, steps = STEPS) {
   const rgb = stops.map((hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16)));
   return Array.from({ length: steps }, (_, i) => {
-    const place = (i / (steps - 1)) * (stops.length - 1);
-    const low = Math.min(Math.floor(place), stops.length - 2);
-    const mixed = rgb[low].map((from, c) => Math.round(from + (rgb[low + 1][c] - from) * (place - low)));
+    const position = (i / (steps - 1)) * (stops.length - 1);
+    const low = Math.min(Math.floor(position), stops.length - 2);
+    const mixed = rgb[low].map((from, c) => Math.round(from + (rgb[low + 1][c] - from) * (position - low)));
     return `rgb(${mixed.join(",")})`;
   });
 }
 
-// One layer's numbers with their colours: `bin(i)` is a place in `palette`, -1 where there is none.
+// The numbers of one layer with their colours: `bin(i)` is an index in `palette`, -1 without a value.
 class Layer {
   constructor(facts, find, none) {
     Object.assign(this, facts);
@@ -39,8 +39,8 @@ class Layer {
   }
 
   get values() {
-    this.known ??= this.less ? this.difference() : decode(this.data);
-    return this.known;
+    this.decoded ??= this.less ? this.difference() : decode(this.data);
+    return this.decoded;
   }
 
   difference() {
@@ -67,7 +67,7 @@ class Layer {
     return this.kind === "match" ? ["right", "wrong"] : this.classes;
   }
 
-  // A region's value with its unit; `plain` is without.
+  // The value of a region with its unit; `plain` is without.
   text(i) {
     return this.plain(i) + (this.unit && !this.absent(i) && !this.classified ? ` ${this.unit}` : "");
   }
@@ -80,24 +80,24 @@ class Layer {
     return sign + number(this.values[i], this.kind === "difference" ? 3 : 4);
   }
 
-  // Ends of the colours; those of differences lie as far below zero as above, those of counts begin at the least.
+  // Ends of the colour scale: symmetric about zero for differences, from the minimum for counts.
   get ends() {
     this.measured ??= this.scale ?? this.measure();
     return this.measured;
   }
 
   measure() {
-    const found = Float64Array.from(this.values).filter((value, i) => !this.absent(i));
+    const values = Float64Array.from(this.values).filter((value, i) => !this.absent(i));
     if (this.kind === "difference") {
-      const far = quantile(found.map(Math.abs).sort(), 0.98) || 1;
+      const far = quantile(values.map(Math.abs).sort(), 0.98) || 1;
       return { low: -far, high: far, log: false };
     }
-    found.sort();
-    const [low, middle, high] = [found[0] ?? 0, quantile(found, 0.5), quantile(found, 0.98)];
-    return { low, high: high > low ? high : low + 1, log: high > 8 * middle || middle > 8 * low, constant: found.at(-1) === low };
+    values.sort();
+    const [low, middle, high] = [values[0] ?? 0, quantile(values, 0.5), quantile(values, 0.98)];
+    return { low, high: high > low ? high : low + 1, log: high > 8 * middle || middle > 8 * low, constant: values.at(-1) === low };
   }
 
-  place(value) {
+  position(value) {
     const { low, high, log } = this.ends;
     return log ? (Math.log1p(value) - Math.log1p(low)) / (Math.log1p(high) - Math.log1p(low)) : (value - low) / (high - low);
   }
@@ -105,7 +105,7 @@ class Layer {
   bin(i) {
     if (this.absent(i)) return -1;
     if (this.classified) return this.values[i] % this.palette(LIGHT).length;
-    return Math.max(0, Math.min(STEPS - 1, Math.floor(this.place(this.values[i]) * STEPS)));
+    return Math.max(0, Math.min(STEPS - 1, Math.floor(this.position(this.values[i]) * STEPS)));
   }
 
   palette(theme) {

@@ -1,4 +1,4 @@
-// What the page was given: JSON beside the script, numbers in base64. Nothing of it is ever read as code or as markup.
+// The data of the page: JSON beside the script, numbers in base64. None of it is read as code or markup.
 
 const READERS = { u1: Uint8Array, u2: Uint16Array, u4: Uint32Array, i4: Int32Array, f4: Float32Array };
 
@@ -36,14 +36,14 @@ function varints(bytes, length) {
   return out;
 }
 
-// Where the items of each group begin: [0, n0, n0 + n1, …].
+// The index at which the items of each group begin: [0, n0, n0 + n1, …].
 function starts(counts) {
   const out = new Uint32Array(counts.length + 1);
   for (let i = 0; i < counts.length; i++) out[i + 1] = out[i] + counts[i];
   return out;
 }
 
-// Every text goes through `textContent`, so that a name with markup in it stays a name.
+// Texts are set as text nodes, so that markup in a name is shown and not interpreted.
 function make(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [key, value] of Object.entries(properties)) {

@@ -1,11 +1,11 @@
-// What the colours mean, below the map.
+// The legend below the map.
 
 function drawLegend(box, layer, theme, counts) {
   const heading = make("h3", {}, [layer.group, layer.label].filter(Boolean).join(": "));
-  const parts = layer.classified || layer.ends.constant ? swatches(layer, theme, counts) : [bar(layer, theme)];
+  const elements = layer.classified || layer.ends.constant ? swatches(layer, theme, counts) : [bar(layer, theme)];
   const absent = counts.get(-1);
-  if (absent) parts.push(make("ul", { className: "swatches" }, swatch(hatched(theme), absentText(layer), absent)));
-  box.replaceChildren(heading, ...parts);
+  if (absent) elements.push(make("ul", { className: "swatches" }, swatch(hatched(theme), absentText(layer), absent)));
+  box.replaceChildren(heading, ...elements);
 }
 
 function absentText(layer) {
@@ -42,7 +42,7 @@ function bar(layer, theme) {
   const axis = make("div", { className: "axis" });
   for (const value of ticks(layer)) {
     const tick = make("span", {}, layer.kind === "difference" && value > 0 ? `+${number(value)}` : number(value));
-    tick.style.left = `${100 * layer.place(value)}%`;
+    tick.style.left = `${100 * layer.position(value)}%`;
     axis.append(tick);
   }
   const ends = layer.kind === "difference"
@@ -52,14 +52,14 @@ function bar(layer, theme) {
   return make("div", { className: "bar" }, strip, axis, make("p", { className: "quiet" }, note));
 }
 
-// Round values with room between them: steps of 1, 2 or 5 times a power of ten.
+// Round values with enough room between them: multiples of 1, 2 or 5 times a power of ten.
 function ticks(layer) {
   const { low, high, log } = layer.ends;
   const candidates = log ? decades(low, high) : even(low, high);
-  const kept = [];
+  const selected = [];
   for (const value of candidates)
-    if (!kept.length || layer.place(value) - layer.place(kept.at(-1)) > 0.13) kept.push(value);
-  return kept;
+    if (!selected.length || layer.position(value) - layer.position(selected.at(-1)) > 0.13) selected.push(value);
+  return selected;
 }
 
 function even(low, high) {

@@ -1,4 +1,4 @@
-// The map: drawn once into a buffer larger than the stage, which moves under the finger until it must be drawn anew.
+// The map is drawn into a buffer larger than the stage. Panning moves the buffer; it is redrawn when its edge is reached.
 
 const MARGIN = 0.25; // of the stage, on each side of it
 const MOST_ZOOM = 60;
@@ -36,7 +36,7 @@ class CityMap {
     this.request();
   }
 
-  // View: a point (x, y) of the grid lies at (scale · x + left, scale · y + top) of the stage, in CSS pixels.
+  // View: a point (x, y) of the grid is at (scale · x + left, scale · y + top) of the stage, in CSS pixels.
 
   resize() {
     if (this.printing) return;
@@ -54,16 +54,16 @@ class CityMap {
     this.refresh();
   }
 
-  get whole() {
+  get fullScale() {
     return 0.94 * Math.min(this.width / this.shapes.width, this.height / this.shapes.height);
   }
 
   get fitted() {
-    return this.scale <= this.whole * 1.001;
+    return this.scale <= this.fullScale * 1.001;
   }
 
   fit() {
-    this.scale = this.whole;
+    this.scale = this.fullScale;
     this.centre(this.shapes.width / 2, this.shapes.height / 2);
   }
 
@@ -74,7 +74,7 @@ class CityMap {
   }
 
   zoom(factor, x = this.width / 2, y = this.height / 2) {
-    const scale = Math.min(this.whole * MOST_ZOOM, Math.max(this.whole, this.scale * factor));
+    const scale = Math.min(this.fullScale * MOST_ZOOM, Math.max(this.fullScale, this.scale * factor));
     this.left = x - (x - this.left) * (scale / this.scale);
     this.top = y - (y - this.top) * (scale / this.scale);
     this.scale = scale;
@@ -87,13 +87,13 @@ class CityMap {
     this.moved();
   }
 
-  // Keeps a part of the city on the stage.
+  // Keep a part of the city on the stage.
   moved() {
     const [w, h] = [this.scale * this.shapes.width, this.scale * this.shapes.height];
     const [x, y] = [this.width / 2, this.height / 2];
     this.left = Math.min(x, Math.max(x - w, this.left));
     this.top = Math.min(y, Math.max(y - h, this.top));
-    // At its whole size one finger scrolls the page past the map; closer, it moves the map.
+    // One finger scrolls the page while the map shows the whole city, and moves the map when it is zoomed in.
     this.overlay.style.touchAction = this.fitted ? "pan-y" : "none";
     this.on.view();
     this.request();
@@ -143,8 +143,8 @@ class CityMap {
     this.drawMarks(above);
   }
 
-  // On paper the map is shapes, not pixels. All of it goes into one canvas, which is emptied by its size: a browser's PDF
-  // has no clearing, and paints it white over what lies below.
+  // Print the map as shapes, not pixels, into one canvas. Setting its size empties it: in a PDF, clearRect would paint
+  // white over the layers below.
   drawDirectly() {
     this.base.width = Math.round(this.width * this.ratio);
     const context = this.base.getContext("2d");
@@ -152,7 +152,7 @@ class CityMap {
     this.drawMarks(context);
   }
 
-  // Whether the buffer holds all of the city that is in sight.
+  // Whether the buffer covers the visible part of the city.
   covers(drawn) {
     const [x, y] = [this.left - drawn.left, this.top - drawn.top];
     const right = Math.min(this.width, this.left + this.scale * this.shapes.width);
@@ -160,7 +160,7 @@ class CityMap {
     return x <= Math.max(0, this.left) && y <= Math.max(0, this.top) && x + drawn.width >= right && y + drawn.height >= bottom;
   }
 
-  // While a gesture zooms, the buffer is stretched; it is drawn sharp when the gesture rests.
+  // The buffer is stretched during a zoom, and redrawn when the gesture pauses.
   settle() {
     clearTimeout(this.resting);
     this.resting = setTimeout(() => this.refresh(), 90);
@@ -184,7 +184,7 @@ class CityMap {
     context.lineJoin = "round";
     const palette = this.layer.palette(this.theme);
     const paths = this.visible(drawn);
-    // Lines between regions where there is room for them; else each region's own colour closes the hairlines between.
+    // Lines between large regions; small regions are stroked in their fill colour, which closes the hairlines between.
     const apart = drawn.scale * Math.sqrt((this.shapes.width * this.shapes.height) / this.shapes.n) > 9;
     for (const [bin, path] of paths) {
       const colour = bin < 0 ? this.hatch(context, k) : palette[bin];
@@ -201,8 +201,8 @@ class CityMap {
     context.stroke(path);
   }
 
-  // One path a colour: of all regions, kept until the colours change or finer outlines are needed; or, closer, of those
-  // in sight. Points nearer to each other than `step`, a part of a pixel, are one.
+  // One path per colour: of all regions, cached until colours or detail change, or, when zoomed in, of visible regions.
+  // Points nearer to each other than `step`, a fraction of a pixel, are merged.
   visible(drawn) {
     const step = 0.6 / (drawn.scale * this.ratio);
     const [left, top] = [-drawn.left / drawn.scale, -drawn.top / drawn.scale];
@@ -225,7 +225,7 @@ class CityMap {
     return paths;
   }
 
-  // The fill of a region without a value: stripes, which no colour of a scale is mistaken for.
+  // The fill of a region without a value: stripes, unlike every colour of a scale.
   hatch(context, k) {
     const tile = document.createElement("canvas");
     tile.width = tile.height = 6;
@@ -320,7 +320,7 @@ class CityMap {
     }
   }
 
-  // A wheel over a map that nobody has touched goes on scrolling the page.
+  // The wheel scrolls the page until the map has the focus.
   wheel(event) {
     if (document.activeElement !== this.overlay && !event.ctrlKey && !event.metaKey) return;
     event.preventDefault();
@@ -347,7 +347,7 @@ class CityMap {
     this.refresh();
   }
 
-  // From region to region; the first is the one in the middle of the stage.
+  // Move the focus to the next region in a direction; it starts at the middle of the stage.
   step(dx, dy) {
     let { focus, chosen } = this.marks;
     const from = focus >= 0 ? focus : chosen;

@@ -22,7 +22,7 @@ class Panel {
     this.box.scrollTop = 0;
   }
 
-  // A row a layer, a column a run.
+  // One row per layer, one column per run.
   values(i) {
     const { runs } = this.page;
     const table = make("table", { className: "values" });
@@ -33,16 +33,15 @@ class Panel {
     for (const [group, rows] of this.rows()) {
       const body = make("tbody", {}, make("tr", {}, make("th", { colSpan: 1 + runs.length, scope: "colgroup", className: "group" }, group)));
       for (const [label, id] of rows) {
-        const cells = runs.map((run) => make("td", {}, run.words(id, i)));
-        body.append(make("tr", {}, make("th", { scope: "row" }, label), ...cells));
+        const values = runs.map((run) => make("td", {}, run.valueText(id, i)));
+        body.append(make("tr", {}, make("th", { scope: "row" }, label), ...values));
       }
       table.append(body);
     }
     return table;
   }
 
-  // Layers by group, but for residuals, which stand beside predictions, and for other numbers of clusters than the one
-  // that is shown.
+  // Layers by group, without residuals (they follow their predictions) and with one number of clusters only.
   rows() {
     const groups = new Map();
     const chosen = this.page.layer.id.startsWith("cluster:") ? this.page.layer.id : "cluster:4";
@@ -56,17 +55,17 @@ class Panel {
   }
 
   images(i) {
-    const parts = [];
+    const elements = [];
     for (const source of this.page.images) {
-      const found = source.of(i);
-      if (!found.length) continue;
-      const more = source.count(i) - found.length;
-      const text = more > 0 ? `${source.name}, ${found.length} of ${number(found.length + more)}` : source.name;
-      const pictures = found.map((image) => make("img", { src: image, alt: `${source.name} of ${this.page.ids[i]}` }));
-      parts.push(make("h4", {}, text, source.bands ? `; false colours: ${source.bands}` : ""));
-      parts.push(make("div", { className: found.length > 1 ? "pictures" : "picture" }, ...pictures));
+      const urls = source.of(i);
+      if (!urls.length) continue;
+      const more = source.count(i) - urls.length;
+      const text = more > 0 ? `${source.name}, ${urls.length} of ${number(urls.length + more)}` : source.name;
+      const pictures = urls.map((image) => make("img", { src: image, alt: `${source.name} of ${this.page.ids[i]}` }));
+      elements.push(make("h4", {}, text, source.bands ? `; false colours: ${source.bands}` : ""));
+      elements.push(make("div", { className: urls.length > 1 ? "pictures" : "picture" }, ...pictures));
     }
-    return parts;
+    return elements;
   }
 
   near(i) {

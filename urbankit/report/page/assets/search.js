@@ -1,10 +1,10 @@
 // Finds a region by its id or name: a text field with a list of matches below it.
 
-const MOST_FOUND = 8;
+const MOST_MATCHES = 8;
 
 class Search {
   constructor(input, list, page) {
-    Object.assign(this, { input, list, page, at: -1, found: [] });
+    Object.assign(this, { input, list, page, at: -1, matches: [] });
     this.texts = page.ids.map((id, i) => `${id} ${page.names?.[i] ?? ""}`.toLowerCase());
     input.addEventListener("input", () => this.look());
     input.addEventListener("keydown", (event) => this.key(event));
@@ -12,25 +12,25 @@ class Search {
   }
 
   look() {
-    const wanted = this.input.value.trim().toLowerCase();
-    if (!wanted) return this.close();
+    const query = this.input.value.trim().toLowerCase();
+    if (!query) return this.close();
     const begins = [];
     const holds = [];
-    for (let i = 0; i < this.texts.length && begins.length < MOST_FOUND; i++) {
-      if (this.texts[i].startsWith(wanted)) begins.push(i);
-      else if (holds.length < MOST_FOUND && this.texts[i].includes(wanted)) holds.push(i);
+    for (let i = 0; i < this.texts.length && begins.length < MOST_MATCHES; i++) {
+      if (this.texts[i].startsWith(query)) begins.push(i);
+      else if (holds.length < MOST_MATCHES && this.texts[i].includes(query)) holds.push(i);
     }
-    this.found = [...begins, ...holds].slice(0, MOST_FOUND);
-    this.at = this.found.length ? 0 : -1;
+    this.matches = [...begins, ...holds].slice(0, MOST_MATCHES);
+    this.at = this.matches.length ? 0 : -1;
     this.draw();
   }
 
   draw() {
-    const items = this.found.map((region, place) => {
+    const items = this.matches.map((region, index) => {
       const name = this.page.names?.[region];
-      const item = make("li", { id: `found-${place}`, role: "option", ariaSelected: String(place === this.at) }, this.page.ids[region]);
+      const item = make("li", { id: `found-${index}`, role: "option", ariaSelected: String(index === this.at) }, this.page.ids[region]);
       if (name) item.append(make("span", { className: "quiet" }, ` ${name}`));
-      item.addEventListener("pointerdown", () => this.take(place));
+      item.addEventListener("pointerdown", () => this.choose(index));
       return item;
     });
     if (!items.length) items.push(make("li", { className: "quiet" }, "no such region"));
@@ -43,17 +43,17 @@ class Search {
   key(event) {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (event.key === "Escape") this.close();
-    else if (event.key === "Enter") this.take(this.at);
-    else if (step && this.found.length) {
-      this.at = (this.at + step + this.found.length) % this.found.length;
+    else if (event.key === "Enter") this.choose(this.at);
+    else if (step && this.matches.length) {
+      this.at = (this.at + step + this.matches.length) % this.matches.length;
       this.draw();
     } else return;
     event.preventDefault();
   }
 
-  take(place) {
-    if (this.list.hidden || place < 0) return;
-    const region = this.found[place];
+  choose(index) {
+    if (this.list.hidden || index < 0) return;
+    const region = this.matches[index];
     this.input.value = this.page.ids[region];
     this.close();
     this.page.choose(region, true);

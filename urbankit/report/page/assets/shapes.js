@@ -14,7 +14,7 @@ class Shapes {
     this.index();
   }
 
-  // Boxes (x, y, x, y), and centres: of the region's largest ring.
+  // Boxes (x, y, x, y), and the centre of the largest ring of each region.
   measure() {
     this.boxes = new Int32Array(4 * this.n);
     this.centres = new Float32Array(2 * this.n);
@@ -61,7 +61,7 @@ class Shapes {
     }
   }
 
-  // The region at a point of the grid, -1 where there is none; of overlapping ones the last, which is drawn on top.
+  // The region at a point of the grid, or -1; of overlapping regions the last, which is drawn on top.
   at(x, y) {
     const [column, row] = [Math.floor(x / this.cell), Math.floor(y / this.cell)];
     if (column < 0 || row < 0 || column >= this.side || row >= this.side) return -1;
@@ -88,18 +88,18 @@ class Shapes {
     return odd;
   }
 
-  // Regions whose box touches a rectangle; all of them are found, each once.
+  // Regions whose box touches a rectangle.
   touching(left, top, right, bottom) {
-    const found = [];
+    const regions = [];
     for (let i = 0; i < this.n; i++) {
       const b = 4 * i;
       if (this.boxes[b] <= right && this.boxes[b + 2] >= left && this.boxes[b + 1] <= bottom && this.boxes[b + 3] >= top)
-        found.push(i);
+        regions.push(i);
     }
-    return found;
+    return regions;
   }
 
-  // The region whose centre is nearest to a point, -1 where there are none.
+  // The region whose centre is nearest to a point, or -1.
   nearest(x, y) {
     let [best, least] = [-1, Infinity];
     for (let i = 0; i < this.n; i++) {
@@ -110,7 +110,7 @@ class Shapes {
     return best;
   }
 
-  // The nearest region in a direction, as the arrow keys give it; the region itself where there is none.
+  // The nearest region in the direction of an arrow key, or the region itself.
   beside(i, dx, dy) {
     const [cx, cy] = [this.centres[2 * i], this.centres[2 * i + 1]];
     let [best, least] = [i, Infinity];
