@@ -11,14 +11,12 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import pdist
+from sklearn.metrics import pairwise_distances_argmin
 
 from urbankit.analysis.scaling import centred
 
 MOST_LINKED = 4000
 """Regions that are linked; the linkage takes memory and time by their square (64 MB, about 1 s)."""
-
-_PAIRS = 4_000_000
-"""Distances held at once: 16 MB."""
 
 
 @dataclass(frozen=True)
@@ -93,15 +91,9 @@ class Hierarchy:
     @cached_property
     def _nearest_linked(self) -> NDArray[np.int64]:
         """For every region [N] the place in `linked` of the region in it that is nearest in embedding space."""
-        result = np.empty(len(self.vectors), np.int64)
-        sample = self.vectors[self.linked]
-        square = (sample.astype(np.float64) ** 2).sum(axis=1).astype(np.float32)
-        step = max(1, _PAIRS // len(sample))
-        for begin in range(0, len(result), step):
-            block = self.vectors[begin : begin + step]
-            result[begin : begin + step] = (square - 2 * block @ sample.T).argmin(axis=1)
-        result[self.linked] = np.arange(len(self.linked))
-        return result
+        nearest = pairwise_distances_argmin(self.vectors, self.vectors[self.linked])
+        nearest[self.linked] = np.arange(len(self.linked))  # a region of the sample is with itself, also among equals
+        return np.asarray(nearest, np.int64)
 
 
 def centroids(vectors: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float64]:

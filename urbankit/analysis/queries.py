@@ -71,9 +71,8 @@ def clusters(context: RunContext, k: int) -> Clusters:
             summary[name] = grouped.mean().reindex(summary.index)
         else:
             counts = grouped.value_counts()
-            summary[name] = pd.Series(
-                {label: of[label].idxmax() for label, of in counts.groupby(level=0)}, dtype=object
-            )
+            commonest = {label: of.droplevel(0).idxmax() for label, of in counts.groupby(level=0)}
+            summary[name] = pd.Series(commonest, dtype="object")
             summary[f"{name} share"] = counts.groupby(level=0).max() / counts.groupby(level=0).sum()
     summary["examples"] = [ids.iloc[rows].tolist() for rows in _central(run.vectors, labels)]
     return Clusters(summary, pd.DataFrame({"region_id": ids.to_numpy(), "cluster": labels + 1}))

@@ -22,7 +22,7 @@ from urbankit.report.style import (
     Drawing,
     class_colours,
     compact,
-    hide_the_rest,
+    hide_unused,
     name_panels,
     new_figure,
     save,
@@ -97,7 +97,7 @@ def _draw_bars(blocks: Sequence[Table], title: str, folder: Path, name: str) -> 
         ax.set_title(f"{shorten(column.group, 22)}")
         ax.set_xlabel(f"{LABELS.get(column.metric, column.metric)} {'→' if column.higher else '←'}")
         _finish(ax, rows)
-    hide_the_rest(list(axes), len(columns))
+    hide_unused(list(axes), len(columns))
     _legend(figure, blocks)
     return save(figure, folder, name, _caption(blocks, title, "Bars: mean; lines: standard deviation over pairs of "
                 "seeds of pre-training and split. Arrows point to the better side."))  # fmt: skip

@@ -11,13 +11,14 @@ import geopandas as gpd
 import numpy as np
 import shapely
 from matplotlib.collections import PathCollection
+from matplotlib.colors import to_rgba
 from matplotlib.lines import Line2D
 from matplotlib.path import Path
 from matplotlib.patheffects import withStroke
 from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 from numpy.typing import NDArray
 
-from urbankit.report.style import INK, SMALL
+from urbankit.report.style import ABSENT, INK, SMALL
 
 MOST_VECTORS = 20_000
 """Corners of outlines up to which a map is drawn as vectors in the PDF; beyond, it is a picture of 300 dots an inch."""
@@ -97,13 +98,24 @@ def add_scale_bar(ax: Any) -> None:
     bar = Line2D([left, left + length], [0, 0], color=INK, linewidth=1.5, solid_capstyle="butt", transform=below)
     bar.set_clip_on(False)
     ax.add_artist(bar)
-    look = {"textcoords": "offset points", "va": "top", "color": INK, "annotation_clip": False}
+    look: dict[str, Any] = {"textcoords": "offset points", "va": "top", "color": INK, "annotation_clip": False}
     ax.annotate(text, (left, 0), (0, -7), xycoords=("data", "axes fraction"), ha="left", fontsize=SMALL, **look)
     # The arrow stands on its foot, the N beside it.
     arrow = {"arrowstyle": "-|>", "color": INK, "linewidth": 0.8, "mutation_scale": 6, "shrinkA": 0, "shrinkB": 0}
     ends = {"xycoords": ("axes fraction", "axes fraction"), "arrowprops": arrow, "annotation_clip": False}
     ax.annotate("", (0.98, 0), (0, -14), textcoords="offset points", **ends)
     ax.annotate("N", (0.98, 0), (-4, -5), xycoords="axes fraction", ha="right", fontsize=SMALL, **look)
+
+
+def draw_locations(
+    ax: Any, outlines: RegionMap, rows: Sequence[int], names: Sequence[str], colours: Sequence[str]
+) -> None:
+    """A grey map with a scale bar, on which the regions `rows` stand out by their colours and names."""
+    fill = np.tile(to_rgba(ABSENT), (len(outlines.centres), 1))
+    fill[list(rows)] = [to_rgba(colour) for colour in colours]
+    outlines.fill(ax, fill, edge="white")
+    mark_points(ax, outlines.centres[list(rows)], names, colours)
+    add_scale_bar(ax)
 
 
 def mark_points(ax: Any, points: NDArray[np.float64], names: Sequence[str], colours: Sequence[str]) -> None:

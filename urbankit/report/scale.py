@@ -9,7 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib import colors
 from matplotlib.cm import ScalarMappable
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
@@ -75,8 +75,9 @@ class Scale:
 
     def bar(self, figure: Figure, axes: Sequence[Any]) -> None:
         """A colour bar beside `axes`."""
-        look = {"extend": "both", "shrink": 0.8, "aspect": 25, "pad": 0.03, "ticks": self.ticks}
-        finish_bar(figure.colorbar(ScalarMappable(self.norm, self.cmap), ax=list(axes), **look), self.label)
+        mappable = ScalarMappable(self.norm, self.cmap)
+        bar = figure.colorbar(mappable, ax=list(axes), extend="both", shrink=0.8, aspect=25, pad=0.03, ticks=self.ticks)
+        finish_bar(bar, self.label)
 
     def explain(self, figure: Figure, axes: Sequence[Any], absent: str = "") -> None:
         """A colour bar beside `axes`, or a legend of classes below them; `absent` says what grey means."""
@@ -102,7 +103,7 @@ def axis_label(task: TaskData, what: str = "") -> str:
 def bar_below(ax: Any, norm: Any, cmap: Any, extend: str = "both", ticks: Any = None, drop: float = -0.17) -> Any:
     """A colour bar right below one panel, `drop` of its height away, without a label: its title has the unit."""
     inner = ax.inset_axes([0.05, drop, 0.9, 0.04])
-    look = {"orientation": "horizontal", "extend": extend, "ticks": ticks}
+    look: dict[str, Any] = {"orientation": "horizontal", "extend": extend, "ticks": ticks}
     bar = ax.get_figure().colorbar(ScalarMappable(norm, cmap), cax=inner, **look)
     finish_bar(bar, "")
     return bar
@@ -117,10 +118,10 @@ def finish_bar(bar: Any, label: str) -> None:
     bar.set_label(label)
 
 
-def legend_below(figure: Figure, handles: Sequence[Any], width: float = 0.0) -> None:
-    """A legend below all panels, in as many columns as its names have room for."""
+def legend_below(figure: Figure | SubFigure, handles: Sequence[Any], width: float = 0.0) -> None:
+    """A legend below all panels, in as many columns as fit; `width` is that of a subfigure in inches."""
     longest = max(len(handle.get_label()) for handle in handles)
-    inches = width or figure.get_figwidth()
+    inches = figure.get_figwidth() if isinstance(figure, Figure) else width
     columns = int(np.clip(inches / (0.062 * longest + 0.35), 1, len(handles)))
     labels = [handle.get_label() for handle in handles]
     figure.legend(handles=list(handles), labels=labels, loc="outside lower center", ncols=columns)

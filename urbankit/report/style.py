@@ -10,10 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-from matplotlib.figure import Figure
+import numpy as np
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.font_manager import fontManager
+from numpy.typing import NDArray
 
 from urbankit.utils.files import atomic_path
+
+Panels = Sequence[Any] | NDArray[Any]
+"""Axes of several panels."""
 
 SINGLE, DOUBLE = 3.5, 7.0
 """Widths of one and of two columns of a journal, in inches; figures are drawn at the size they are printed in."""
@@ -50,7 +55,7 @@ class Drawing:
 def style() -> Iterator[None]:
     """Set the matplotlib settings of all figures within the block."""
     installed = set(fontManager.get_font_names())
-    settings = {
+    settings: dict[Any, Any] = {
         "font.family": ["DejaVu Sans", *(name for name in _FALLBACK_FONTS if name in installed)],
         "font.size": 7, "axes.titlesize": 7.5, "axes.labelsize": 7, "xtick.labelsize": SMALL, "ytick.labelsize": SMALL,
         "legend.fontsize": SMALL, "legend.frameon": False, "legend.handlelength": 1.2, "legend.handletextpad": 0.5,
@@ -69,6 +74,11 @@ def style() -> Iterator[None]:
 def new_figure(width: float, height: float) -> Figure:
     """A figure of this size in inches, without a window."""
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def subfigures(figure: Figure, rows: int, columns: int, **ratios: Any) -> list[SubFigure]:
+    """The subfigures of a grid, row by row; `ratios` are their `width_ratios` or `height_ratios`."""
+    return list(np.ravel(figure.subfigures(rows, columns, squeeze=False, **ratios)))
 
 
 def save(figure: Figure, folder: Path, name: str, caption: str) -> Drawing:
@@ -112,13 +122,13 @@ def class_colours(count: int) -> list[str]:
     return [COLOURS[i % len(COLOURS)] for i in range(count)]
 
 
-def hide_the_rest(axes: Sequence[Any], used: int) -> None:
+def hide_unused(axes: Panels, used: int) -> None:
     """Switch off the panels of a grid beyond the `used` first."""
     for ax in axes[used:]:
         ax.set_axis_off()
 
 
-def name_panels(axes: Sequence[Any], start: str = "a") -> None:
+def name_panels(axes: Panels, start: str = "a") -> None:
     """Letters (a), (b), … before the titles of `axes`."""
     for offset, ax in enumerate(axes):
         ax.set_title(f"({chr(ord(start) + offset)}) {ax.get_title()}".rstrip())

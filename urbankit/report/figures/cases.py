@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.colors import to_rgba
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
@@ -20,10 +19,21 @@ from urbankit.report.figures.context import FigureContext
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.figures.lookalikes import find_cases
 from urbankit.report.figures.mosaic import rgb, stretched
-from urbankit.report.maps import add_scale_bar, mark_points
+from urbankit.report.maps import draw_locations
 from urbankit.report.rgb_bands import colour_bands
 from urbankit.report.scale import Scale, axis_label, legend_below
-from urbankit.report.style import ABSENT, COLOURS, DOUBLE, INK, SMALL, Drawing, compact, new_figure, save, shorten
+from urbankit.report.style import (
+    COLOURS,
+    DOUBLE,
+    INK,
+    SMALL,
+    Drawing,
+    compact,
+    new_figure,
+    save,
+    shorten,
+    subfigures,
+)
 from urbankit.runs.folder import Run
 from urbankit.tables.table import FLOOR
 from urbankit.utils.errors import UserError
@@ -52,9 +62,10 @@ def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
     panel_rows = -(-len(tasks) // columns)
     total = max(height + 0.45 + 0.62 * len(sources), 1.9 * panel_rows) + 0.3
     figure = new_figure(DOUBLE, total)
-    left, right = figure.subfigures(1, 2, width_ratios=[2.5, DOUBLE - 2.5])
+    left, right = subfigures(figure, 1, 2, width_ratios=[2.5, DOUBLE - 2.5])
     grid = left.add_gridspec(1 + len(sources), len(rows), height_ratios=[height + 0.3, *[0.6] * len(sources)])
-    _draw_map(left.add_subplot(grid[0, :]), context, rows)
+    names, colours = LETTERS[: len(rows)], [COLOURS[5]] * len(rows)
+    draw_locations(left.add_subplot(grid[0, :]), context.map, rows, names, colours)
     for line, name in enumerate(sources):
         _draw_images(left, grid, line + 1, context, name, rows)
     axes = right.subplots(panel_rows, columns, squeeze=False).ravel()
@@ -134,14 +145,6 @@ def _sources(context: FigureContext) -> list[str]:
     return [] if context.run_context.city is None else context.run_context.city.image_sources[:MOST_SOURCES]
 
 
-def _draw_map(ax: Any, context: FigureContext, rows: Sequence[int]) -> None:
-    colours = np.tile(to_rgba(ABSENT), (len(context.map.centres), 1))
-    colours[list(rows)] = to_rgba(COLOURS[5])
-    context.map.fill(ax, colours, edge="white")
-    mark_points(ax, context.map.centres[list(rows)], LETTERS[: len(rows)], [COLOURS[5]] * len(rows))
-    add_scale_bar(ax)
-
-
 def _draw_images(figure: Any, grid: Any, line: int, context: FigureContext, name: str, rows: Sequence[int]) -> None:
     """The first image of each region, of one source, in one row."""
     try:
@@ -212,8 +215,8 @@ def _draw_classes(ax: Any, task: TaskData, values: Mapping[str, NDArray[np.float
     occurring = sorted({int(code) for numbers in values.values() for code in numbers[~np.isnan(numbers)]})
     names = [shorten(task.classes[code], 20) for code in occurring]
     handles = [Patch(color=scale.cmap(code)) for code in occurring]
-    location = {"loc": "upper center", "bbox_to_anchor": (0.4, -0.1), "borderaxespad": 0.0, "columnspacing": 0.8}
-    ax.legend(handles, names, ncols=2, fontsize=SMALL, **location)
+    location: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.4, -0.1), "borderaxespad": 0.0}
+    ax.legend(handles, names, ncols=2, columnspacing=0.8, fontsize=SMALL, **location)
 
 
 def _legend(figure: Any, models: Sequence[str], bars: bool) -> None:

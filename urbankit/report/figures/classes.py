@@ -14,7 +14,7 @@ from urbankit.report.figures.context import FigureContext
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.maps import add_scale_bar
 from urbankit.report.scale import Scale, axis_label, legend_below
-from urbankit.report.style import DOUBLE, SMALL, Drawing, name_panels, new_figure, save, shorten
+from urbankit.report.style import DOUBLE, SMALL, Drawing, name_panels, new_figure, save, shorten, subfigures
 
 FEW = 7
 """Classes up to which a cell of the matrix has room for its count below its share."""
@@ -38,7 +38,7 @@ def _draw(context: FigureContext, task: TaskData) -> Drawing:
     _, height = context.map.size(DOUBLE / len(maps) - 0.1, most=2.8)
     square = min(DOUBLE / max(len(protocols), 2) - 1.1, 2.6)
     figure = new_figure(DOUBLE, height + square + 1.35)
-    top, bottom = figure.subfigures(2, 1, height_ratios=[height + 0.6, square + 0.75])
+    top, bottom = subfigures(figure, 2, 1, height_ratios=[height + 0.6, square + 0.75])
     axes = top.subplots(1, len(maps), squeeze=False)[0]
     scale = Scale(task)
     for ax, (title, values) in zip(axes, maps.items(), strict=True):
@@ -50,8 +50,8 @@ def _draw(context: FigureContext, task: TaskData) -> Drawing:
     below = bottom.subplots(1, len(protocols), squeeze=False)[0]
     for ax, split in zip(below, protocols, strict=True):
         rows = context.tested(task, split)
-        codes = (rows[column].to_numpy().astype(np.int64) for column in ("truth", "prediction"))
-        _matrix(ax, confusion(*codes, classes=len(task.classes)), task)
+        truth, prediction = (rows[column].to_numpy().astype(np.int64) for column in ("truth", "prediction"))
+        _matrix(ax, confusion(truth, prediction, len(task.classes)), task)
         ax.set_title(protocol_label(split))
     name_panels([*axes, *below])
     return save(

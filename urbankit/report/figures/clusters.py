@@ -14,7 +14,7 @@ from urbankit.report.figures.context import FigureContext
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.figures.mosaic import from_above, satellite_source, what_is_seen
 from urbankit.report.maps import add_scale_bar
-from urbankit.report.style import DOUBLE, INK, SMALL, Drawing, class_colours, name_panels, new_figure, save
+from urbankit.report.style import DOUBLE, INK, SMALL, Drawing, class_colours, name_panels, new_figure, save, subfigures
 from urbankit.utils.errors import UserError
 
 LEAVES = 40
@@ -29,7 +29,7 @@ def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
     palette = class_colours(max(clusters))
     width, height = context.map.size((DOUBLE - 2.4) / 3, most=2.2)
     figure = new_figure(min(DOUBLE, 2.5 + 3 * (width + 0.1)), max(2 * height + 1.15, 2.9))
-    left, right = figure.subfigures(1, 2, width_ratios=[2.3, 3 * (width + 0.1)])
+    left, right = subfigures(figure, 1, 2, width_ratios=[2.3, 3 * (width + 0.1)])
     tree = left.subplots()
     _draw_tree(tree, context, palette)
     axes = right.subplots(2, 3).ravel()

@@ -17,7 +17,7 @@ from urbankit.report.figures.context import FigureContext
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.maps import add_scale_bar
 from urbankit.report.scale import bar_below, legend_below
-from urbankit.report.style import ABSENT, COLOURS, DOUBLE, Drawing, hide_the_rest, new_figure, save, shorten
+from urbankit.report.style import ABSENT, COLOURS, DOUBLE, Drawing, hide_unused, new_figure, save, shorten
 
 MOST_PANELS = 20
 COLUMNS = 4
@@ -38,7 +38,7 @@ def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
     for ax, (name, number) in zip(axes, panels.items(), strict=False):
         _panel(ax, context, number)
         ax.set_title(f"{shorten(name, 27)}\n{np.count_nonzero(number):,} of {len(number):,} regions", fontsize=7)
-    hide_the_rest(axes, len(panels))
+    hide_unused(axes, len(panels))
     add_scale_bar(axes[0])
     legend_below(figure, [Patch(color=COLOURS[0], label="present, once a region"), Patch(color=ABSENT, label="absent")])
     more = f" {left_out} more are not shown." if left_out else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pandas as pd
 from matplotlib.lines import Line2D
@@ -12,9 +13,9 @@ from urbankit.evaluation.splits import protocol_label
 from urbankit.report.figures.context import FigureContext
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.scale import legend_below
-from urbankit.report.style import COLOURS, DOUBLE, INK, SINGLE, Drawing, hide_the_rest, new_figure, save, shorten
+from urbankit.report.style import COLOURS, DOUBLE, INK, SINGLE, Drawing, hide_unused, new_figure, save, shorten
 
-_LOOKS = {
+_LOOKS: dict[str, dict[str, Any]] = {
     "train": {"linestyle": (0, (2.5, 1.5)), "linewidth": 0.7, "alpha": 0.6},
     "validation": {"linestyle": "-", "linewidth": 1.0, "alpha": 0.9},
 }
@@ -63,7 +64,7 @@ def _draw(groups: dict[str, pd.DataFrame], context: FigureContext, name: str, ca
         ax.set_title(shorten(loss, 26))
         ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         ax.yaxis.set_major_locator(MaxNLocator(4))
-    hide_the_rest(axes, len(losses))
+    hide_unused(axes, len(losses))
     for ax in axes[max(0, len(losses) - columns) : len(losses)]:
         ax.set_xlabel("epoch")
         ax.tick_params(labelbottom=True)

@@ -13,7 +13,7 @@ from urbankit.evaluation.tasks import TaskData
 from urbankit.report.figures.context import FigureContext
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.scale import Scale, bar_below
-from urbankit.report.style import DOUBLE, SINGLE, SMALL, Drawing, class_colours, hide_the_rest, name_panels, new_figure
+from urbankit.report.style import DOUBLE, SINGLE, SMALL, Drawing, class_colours, hide_unused, name_panels, new_figure
 from urbankit.report.style import save as save_figure
 
 MOST_TASKS = 11
@@ -45,7 +45,7 @@ def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
     for ax in axes[:panels]:
         ax.set(xlabel=f"{flat.axis} 1", ylabel=f"{flat.axis} 2", xticks=[], yticks=[], box_aspect=1)
     name_panels(axes[:panels])
-    hide_the_rest(axes, panels)
+    hide_unused(axes, panels)
     of_what = " and ".join(["target"] * bool(tasks) + ["cluster"] * bool(clusters))
     caption = f"{flat.how} of the embeddings, one point a region" + (f", coloured by {of_what}." if of_what else ".")
     yield save_figure(figure, context.folder, "embeddings", caption + flat.sampled)
@@ -80,6 +80,6 @@ def _by_cluster(ax: Any, points: NDArray, labels: NDArray[np.int64]) -> None:
 
 def _legend(ax: Any, handles: list[Any]) -> None:
     labels = [handle.get_label() for handle in handles]
-    location = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.09), "borderaxespad": 0.0}
+    location: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.09), "borderaxespad": 0.0}
     columns = 3 if max(map(len, labels)) < 11 else 2 if max(map(len, labels)) < 24 else 1
     ax.legend(handles=handles, labels=labels, ncols=columns, columnspacing=0.8, fontsize=SMALL, **location)

@@ -65,7 +65,7 @@ def what_is_seen(images: ImageSource) -> str:
 def rgb(images: ImageSource, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     """Red, green and blue [n, h, w, 3] of images by row; of measurements, the first band in grey."""
     pixels = images.read(np.asarray(rows))[:, colour_bands(images) or [0, 0, 0]].astype(np.float32)
-    return np.moveaxis(pixels / 255 if images.dtype == "uint8" else pixels, 1, -1)
+    return np.moveaxis(pixels / np.float32(255) if images.dtype == "uint8" else pixels, 1, -1)
 
 
 def stretched(picture: NDArray[np.float32], dtype: str) -> NDArray[np.float32]:

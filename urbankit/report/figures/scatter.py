@@ -14,7 +14,7 @@ from urbankit.evaluation.transforms import LOGARITHMS
 from urbankit.report.figures.context import FigureContext
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.scale import axis_label
-from urbankit.report.style import COLOURS, DOUBLE, INK, SINGLE, SMALL, Drawing, compact, hide_the_rest, new_figure, save
+from urbankit.report.style import COLOURS, DOUBLE, INK, SINGLE, SMALL, Drawing, compact, hide_unused, new_figure, save
 from urbankit.tables.table import FLOOR
 
 MOST_POINTS = 2500
@@ -38,7 +38,7 @@ def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
     figure = new_figure(side * columns, side * rows)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     looks = {_panel(ax, context, task, split) for ax, (task, split) in zip(axes, panels, strict=False)} - {""}
-    hide_the_rest(axes, len(panels))
+    hide_unused(axes, len(panels))
     yield save(
         figure,
         context.folder,

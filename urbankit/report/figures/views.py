@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.colors import to_rgba
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
@@ -14,9 +13,8 @@ from urbankit.analysis.anchors import PAIRS, Relations, embedding_similarity
 from urbankit.report.figures.context import FigureContext
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.figures.projection import project
-from urbankit.report.maps import add_scale_bar, mark_points
+from urbankit.report.maps import draw_locations
 from urbankit.report.style import (
-    ABSENT,
     DOUBLE,
     INK,
     SMALL,
@@ -27,6 +25,7 @@ from urbankit.report.style import (
     save,
     shorten,
     signed,
+    subfigures,
 )
 
 LETTERS = "ABC"
@@ -45,19 +44,20 @@ def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
     kind, blocks = blocks_of(context)
     if not blocks:
         raise NotPossible("the method does not keep the views apart in its embedding")
-    settings = {"kind": context.run.recipe.report.projection, "keep": anchors, "most": MOST_REGIONS}
-    flat = {name: project(vectors, **settings) for name, vectors in blocks.items()}
+    projection = context.run.recipe.report.projection
+    flat = {name: project(vectors, projection, anchors, MOST_REGIONS) for name, vectors in blocks.items()}
     columns = min(3, len(blocks))
     rows = -(-len(blocks) // columns)
     figure = new_figure(DOUBLE, 2.7 + rows * 2.1 + 1.0)
-    above, below, under = figure.subfigures(3, 1, height_ratios=[2.7, rows * 2.1, 1.0])
+    above, below, under = subfigures(figure, 3, 1, height_ratios=[2.7, rows * 2.1, 1.0])
     map_axes, embedding_axes = above.subplots(1, 2)
-    _draw_map(map_axes, context, anchors)
+    draw_locations(map_axes, context.map, anchors, LETTERS, ANCHOR_COLOURS)
+    map_axes.set_title("anchor regions")
     _draw_points(embedding_axes, context.projection, anchors)
     embedding_axes.set_title("the whole embedding")
     panels = below.subplots(rows, columns, squeeze=False).ravel()
-    for ax, (name, projection) in zip(panels, flat.items(), strict=False):
-        _draw_points(ax, projection, anchors)
+    for ax, (name, points) in zip(panels, flat.items(), strict=False):
+        _draw_points(ax, points, anchors)
         ax.set_title(f"{kind} {shorten(name, 24)} alone")
     for ax in panels[len(blocks) :]:
         ax.set_axis_off()
@@ -90,15 +90,6 @@ def blocks_of(context: FigureContext) -> tuple[str, dict[str, NDArray[np.float32
     kind = "view" if of_views else "modality"
     selected = of_views or {name: block for name, block in blocks.items() if name.split("/")[0] in recipe.modalities}
     return kind, dict(list(selected.items())[:MOST_BLOCKS])
-
-
-def _draw_map(ax: Any, context: FigureContext, anchors: Sequence[int]) -> None:
-    colours = np.tile(to_rgba(ABSENT), (len(context.map.centres), 1))
-    colours[list(anchors)] = [to_rgba(colour) for colour in ANCHOR_COLOURS]
-    context.map.fill(ax, colours, edge="white")
-    ax.set_title("anchor regions")
-    mark_points(ax, context.map.centres[list(anchors)], LETTERS, ANCHOR_COLOURS)
-    add_scale_bar(ax)
 
 
 def _draw_points(ax: Any, flat: Any, anchors: Sequence[int]) -> None:

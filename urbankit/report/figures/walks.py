@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from urbankit.report.figures.context import FigureContext
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.maps import add_scale_bar
-from urbankit.report.style import COLOURS, DOUBLE, INK, Drawing, hide_the_rest, name_panels, new_figure, save, shorten
+from urbankit.report.style import COLOURS, DOUBLE, INK, Drawing, hide_unused, name_panels, new_figure, save, shorten
 
 MOST_VIEWS = 6
 _LAND = "#efefef"
@@ -37,7 +37,7 @@ def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
     for ax, view in zip(axes, views, strict=False):
         _panel(ax, context, table[table["view"] == view], root)
         ax.set_title(f"view {shorten(view, 22)}")
-    hide_the_rest(axes, len(views))
+    hide_unused(axes, len(views))
     name_panels(axes[: len(views)])
     add_scale_bar(axes[0])
     _legend(figure)
@@ -59,8 +59,9 @@ def _panel(ax: Any, context: FigureContext, table: pd.DataFrame, root: str) -> N
         span = float(weight.max() - weight.min())
         strength = (weight - weight.min()) / span if span > 1e-9 else np.full(len(weight), 0.5)
         order = np.argsort(strength)
-        look = {"alpha": 0.1 + 0.6 * strength[order], "linewidths": 0.2 + 0.5 * strength[order], "zorder": 2}
-        lines = LineCollection(list(ends[order]), colors=_EDGE, **look)
+        alpha: Any = 0.1 + 0.6 * strength[order]  # an array, which the stubs of matplotlib do not know
+        widths = 0.2 + 0.5 * strength[order]
+        lines = LineCollection(list(ends[order]), colors=_EDGE, alpha=alpha, linewidths=widths, zorder=2)
         ax.add_collection(lines, autolim=False)
     at = _centres(context, nodes["region_id"])
     visits = nodes["visits"].to_numpy(np.float64)
@@ -94,7 +95,7 @@ def _centres(context: FigureContext, ids: pd.Series[str]) -> NDArray[np.float64]
 
 
 def _legend(figure: Any) -> None:
-    dot = {"linestyle": "", "markeredgecolor": "white", "markeredgewidth": 0.4}
+    dot: dict[str, Any] = {"linestyle": "", "markeredgecolor": "white", "markeredgewidth": 0.4}
     handles = [
         Line2D([], [], marker="*", color=_ROOT, markersize=8, label="root", **dot),
         Line2D([], [], marker="o", color=_NODE, markersize=_size(1) ** 0.5, label="visited once", **dot),

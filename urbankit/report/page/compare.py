@@ -85,7 +85,7 @@ def _about(contexts: dict[str, RunContext], missing: Missing) -> str:
 
 def _facts(name: str, run: Run, missing: Missing) -> tuple[Any, ...]:
     recipe = missing.attempt(f"{name}: no recipe", lambda: UncheckedRecipe.of(run), UncheckedRecipe(""))
-    manifest = missing.attempt(f"{name}: no manifest", lambda: run.manifest, {})
+    manifest: dict[str, Any] = missing.attempt(f"{name}: no manifest", lambda: run.manifest, {})
     seconds = sum((manifest.get("seconds") or {}).values())
     return (
         name,

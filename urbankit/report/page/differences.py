@@ -13,6 +13,8 @@ from urbankit.tables.html import html
 from urbankit.tables.results import SHOWN
 from urbankit.tables.table import FLOOR, Table, label
 
+_FLOORS = "Floors predict without representation learning."
+
 
 def side_by_side(tables: Iterable[Table]) -> list[dict[str, Any]]:
     """The tables of `compare_runs` as `comparison.html` shows them: one block a task, floors below a rule."""
@@ -20,7 +22,11 @@ def side_by_side(tables: Iterable[Table]) -> list[dict[str, Any]]:
         {
             "title": table.title,
             "blocks": [(one.columns[0].group, Markup(html(one))) for one in table.split_by_group()],
-            "notes": [f"{table.explanation} Best bold, second best underlined.", *table.notes],
+            "notes": [
+                f"{table.explanation} Best bold, second best underlined.",
+                *([_FLOORS] if table.floors else []),
+                *table.notes,
+            ],
         }
         for table in tables
     ]
@@ -34,25 +40,24 @@ def differences(reference: str, metrics: dict[str, pd.DataFrame]) -> Iterator[tu
     """
     values = {name: _values(records) for name, records in metrics.items()}
     base = values.pop(reference)
-    for task in dict.fromkeys(base.index.get_level_values("task")):
-        columns = [
-            (split, metric)
-            for split in dict.fromkeys(base.loc[task].index.get_level_values("split"))
-            for metric in SHOWN
-            if (task, split, metric) in base.index.droplevel("seed")
-        ]
-        head = [str(task), *(_heading(split, metric) for split, metric in columns)]
+    for task in dict.fromkeys(task for task, _, _ in base):
+        splits = dict.fromkeys(split for other, split, _ in base if other == task)
+        columns = [(split, metric) for split in splits for metric in SHOWN if (task, split, metric) in base]
+        head = [task, *(_heading(split, metric) for split, metric in columns)]
         rows = [
-            [name, *(_difference(run, base, (task, split, metric)) for split, metric in columns)]
+            [name, *(_difference(run.get(key), base[key]) for key in ((task, *column) for column in columns))]
             for name, run in values.items()
         ]
         yield head, rows
 
 
-def _values(records: pd.DataFrame) -> pd.Series[float]:
-    """Values of a run's method by task, split, metric and seed."""
+def _values(records: pd.DataFrame) -> dict[tuple[str, str, str], pd.Series[float]]:
+    """Values of a run's method by seed, for each task, split and metric."""
     methods = records[~records["model"].astype(str).str.startswith(FLOOR)]
-    return methods.set_index(["task", "split", "metric", "seed"])["value"].sort_index()
+    groups = methods.groupby(["task", "split", "metric"])
+    return {
+        (str(task), str(split), str(metric)): rows.set_index("seed")["value"] for (task, split, metric), rows in groups
+    }
 
 
 def _heading(split: str, metric: str) -> str:
@@ -60,10 +65,8 @@ def _heading(split: str, metric: str) -> str:
     return f"{label(split, metric)} {arrow} {split}"
 
 
-def _difference(one: pd.Series[float], other: pd.Series[float], key: tuple[str, str, str]) -> str:
-    if key not in one.index.droplevel("seed"):
-        return "–"
-    paired = (one.loc[key] - other.loc[key]).dropna()
+def _difference(one: pd.Series[float] | None, other: pd.Series[float]) -> str:
+    paired = (one - other).dropna() if one is not None else other[:0]
     if paired.empty:
         return "–"
     decimals = 3 if paired.abs().mean() < 10 else 1

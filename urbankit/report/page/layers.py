@@ -74,7 +74,7 @@ def task_layers(task: MapTask, predictions: pd.DataFrame | None, region_ids: NDA
     A residual is truth minus prediction, as in the figures: `less` names these two layers in this order.
     """
     group = f"{task.name} ({task.unit})" if task.unit else task.name
-    common = {"group": group, "task": task.name, "unit": task.unit}
+    common: Layer = {"group": group, "task": task.name, "unit": task.unit}
     if task.classes:
         common |= {"kind": "class", "classes": list(task.classes)}
     else:

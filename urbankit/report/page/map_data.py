@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import geopandas as gpd
@@ -10,7 +11,15 @@ import pandas as pd
 
 from urbankit.analysis.neighbours import nearest
 from urbankit.report.page.geometry import outlines
-from urbankit.report.page.layers import NO_CLASS, Layer, cluster_layers, coverage_layers, map_tasks, task_layers
+from urbankit.report.page.layers import (
+    NO_CLASS,
+    Layer,
+    MapTask,
+    cluster_layers,
+    coverage_layers,
+    map_tasks,
+    task_layers,
+)
 from urbankit.report.page.missing import Missing
 from urbankit.report.page.packing import pack_counts, pack_floats
 from urbankit.runs.context import RunContext
@@ -52,15 +61,17 @@ def _task_layers(context: RunContext, ids: np.ndarray, missing: Missing) -> list
     predictions = None
     if run.has("predictions.parquet"):
         predictions = missing.attempt("No predictions", lambda: run.predictions, None)
-    tasks = missing.attempt("No targets", lambda: map_tasks(context.tasks, predictions, ids), [])
+    tasks: list[MapTask] = missing.attempt("No targets", lambda: map_tasks(context.tasks, predictions, ids), [])
     layers: list[Layer] = []
     for task in tasks:
-        layers += missing.attempt(
-            f"No map of {task.name}", lambda task=task: list(task_layers(task, predictions, ids)), []
-        )
+        layers += missing.attempt(f"No map of {task.name}", partial(_layers_of, task, predictions, ids), [])
     if not tasks:
         missing.add("There are no targets to show: the run has no tasks, or has not come to them.")
     return layers
+
+
+def _layers_of(task: MapTask, predictions: pd.DataFrame | None, ids: np.ndarray) -> list[Layer]:
+    return list(task_layers(task, predictions, ids))
 
 
 def _vectors(context: RunContext, ids: np.ndarray) -> np.ndarray:

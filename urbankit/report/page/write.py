@@ -34,7 +34,7 @@ def write_report(context: RunContext, path: Path | None = None) -> Written:
     """
     run, city = context.run, context.city
     missing = Missing(context.missing)
-    manifest = missing.attempt("No manifest", lambda: run.manifest, {})
+    manifest: dict[str, Any] = missing.attempt("No manifest", lambda: run.manifest, {})
     recipe = missing.attempt("No recipe", lambda: UncheckedRecipe.of(run), UncheckedRecipe(""))
     name = str(recipe.get("name", run.path.resolve().name))
     city_name = manifest.get("city") or (city.name if city is not None else "an unknown city")
