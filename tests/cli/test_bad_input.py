@@ -42,7 +42,7 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
         with pytest.raises(SystemExit) as exited:
             main()
         stdout, stderr = capsys.readouterr()
-        assert "Traceback" not in stderr and "fault of urbankit" not in stderr, stderr
+        assert "Traceback" not in stderr and "bug in urbankit" not in stderr, stderr
         errors = [line.removeprefix("error: ") for line in stderr.splitlines() if line.startswith("error: ")]
         return Result(exited.value.code or 0, stdout, errors)
 

@@ -61,7 +61,7 @@ veiws: {}
         "bad.yaml:14: method.mode: should be 'mean' or 'root', not 'rooot'. Did you mean 'root'?",
         "bad.yaml:17: method.fusion.hidden: should be greater than 0, not 0",
         "bad.yaml:18: method.fusion.after.name: unknown fusion 'toy_sun'. Did you mean 'toy_sum'?",
-        "bad.yaml:19: method.stages.0.x: unknown key. It takes no parameters.",
+        "bad.yaml:19: method.stages[0].x: unknown key. It takes no parameters.",
         "bad.yaml:21: tasks.co.transform: should be 'none', 'standard', 'log' or 'soft-log', not 'logarithm'",
         "bad.yaml:21: tasks.co.head.name: unknown head 'toy_heed'. Did you mean 'toy_head'?",
         "bad.yaml:22: pretrain.lr: unknown key. Known: batch_size, epochs, gradient_clip, learning_rate,"
@@ -102,13 +102,13 @@ def test_mistakes_name_the_file_that_made_them(recipe_file) -> None:
         ("{name: toy_ring}", "{name: 3}", "toy.yaml:5: views.ring.name: should be a valid string, not 3"),
         ("views:", "views: 3\ntasks:", "toy.yaml:4: views: should be a mapping of keys to values, not 3"),
         ("{name: toy_contrast}", "{name: toy_contrast, alignments: [[rsi, text]]}",
-         "toy.yaml:6: method.alignments.0: the recipe has no modality 'text'"),
+         "toy.yaml:6: method.alignments[0]: the recipe has no modality 'text'"),
         ("{name: toy_contrast}", "{name: toy_contrast, fusion: toy_sum}",
          "toy.yaml:6: method.fusion: should name a component and its parameters, such as {name: toy_sum}"),
         ("{name: toy_contrast}", "{name: mvure}", "toy.yaml:6: method.name: unknown method 'mvure'"),
         ("views:", "finetune: {loss_weights: {c: 2}}\nviews:",
          "toy.yaml:4: finetune.loss_weights.c: the recipe has no task 'c'. Did you mean 'co'?"),
-        ("rsi:", "3:", "toy.yaml:3: modalities.3: should be a valid string"),
+        ("rsi:", "3:", "toy.yaml:3: modalities[3]: should be a valid string"),
     ],
 )  # fmt: skip
 def test_one_mistake(recipe_file, old: str, new: str, message: str) -> None:

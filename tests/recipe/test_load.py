@@ -67,7 +67,7 @@ def test_null_over_an_inherited_scalar_is_a_value(recipe_file) -> None:
 
 
 def test_null_that_removes_nothing_is_a_mistake(recipe_file) -> None:
-    with pytest.raises(UserError, match=r"toy.yaml:8: views.grid: null removes an inherited part, and there is none"):
+    with pytest.raises(UserError, match=r"toy.yaml:8: views.grid: null removes an inherited component, and none"):
         Recipe.load(recipe_file(base=RECIPE.replace("method:", "  # a comment\n\n  grid: null\nmethod:")))
 
 

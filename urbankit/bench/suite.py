@@ -7,12 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from urbankit.bench.schema import Suite
 from urbankit.config.tree import Node, merge
-from urbankit.config.validation import explain
-from urbankit.config.yaml import load_yaml
+from urbankit.config.validation import validate
+from urbankit.config.yaml import load_mapping
 from urbankit.evaluation.metrics import LABELS
 from urbankit.evaluation.splits import ALL
 from urbankit.recipe.check import check
@@ -78,11 +76,7 @@ def load_plan(
     problems = Problems()
     tree = _tree(source, sets, problems)
     name = Path(tree.file).stem if not isinstance(source, Mapping) else "suite"
-    try:
-        suite = Suite.model_validate(tree.plain())
-    except ValidationError as error:
-        problems.extend(explain(error, Suite, tree))
-        raise UserError(list(problems)) from None
+    suite = validate(Suite, tree, problems)
     problems.extend(_names_unknown(suite, tree))
     reader = _Recipes(suite, tree, data)
     chosen = list(only_cities)
@@ -115,12 +109,7 @@ def _tree(source: str | Path | Mapping[str, Any], sets: Iterable[str], problems:
     if isinstance(source, Mapping):
         tree = Node.of(dict(source), "suite", Path.cwd())
     else:
-        path = find_suite(source)
-        data, lines = load_yaml(path, problems)
-        if not isinstance(data, dict):
-            what = "is empty" if data is None else "is not a mapping of keys to values"
-            raise UserError(Problem(f"{what}; a suite has keys such as `runs`, `cities` and `tables`", path))
-        tree = Node.of(data, str(path), path.resolve().parent, lines)
+        tree = load_mapping(find_suite(source), "a suite has keys such as `runs`, `cities` and `tables`", problems)
     changed = _with_mappings(tree)
     for change in sets:
         try:
@@ -167,7 +156,7 @@ def _names_unknown(suite: Suite, tree: Node) -> Iterator[Problem]:
             yield from _twice(getattr(table, key), tree, (*here, key))
         if table.reference is not None and table.reference not in (table.rows or rows):
             message = f"is no row of the table: '{table.reference}'.{suggest(table.reference, table.rows or rows)}"
-            yield _at(tree, (*here, "reference"), message)
+            yield tree.problem_at((*here, "reference"), message)
 
 
 def _columns_unknown(suite: Suite, tree: Node, recipes: Iterable[Recipe]) -> Iterator[Problem]:
@@ -193,16 +182,12 @@ def _unknown(what: str, given: list[str] | None, known: list[str], tree: Node, p
     for index, name in enumerate(given or ()):
         if name not in known:
             known_ones = suggest(name, known) or " The suite names none."
-            yield _at(tree, (*path, index), f"there is no {what} '{name}'.{known_ones}")
+            yield tree.problem_at((*path, index), f"there is no {what} '{name}'.{known_ones}")
 
 
 def _twice(values: list[Any] | None, tree: Node, path: tuple) -> Iterator[Problem]:
     if values is not None and len(set(values)) < len(values):
-        yield _at(tree, path, f"has a value twice: {values}")
-
-
-def _at(tree: Node, path: tuple, message: str) -> Problem:
-    return tree.deepest(path)[0].problem(message, ".".join(map(str, path)))
+        yield tree.problem_at(path, f"has a value twice: {values}")
 
 
 def _completed(table: SuiteTable, suite: Suite) -> SuiteTable:
@@ -255,7 +240,8 @@ class _Recipes:
 
     def _laid_over(self, row: str, city: str, problems: Problems) -> Node:
         if "{city}" in self.suite.runs[row].recipe and city == OWN_CITY:
-            raise UserError(_at(self.tree, ("runs", row, "recipe"), "`{city}` needs a suite that names `cities`"))
+            message = "`{city}` needs a suite that names `cities`"
+            raise UserError(self.tree.problem_at(("runs", row, "recipe"), message))
         tree = self._read(self.source(row, city), ("runs", row, "recipe"), problems)
         if city in self.suite.cities and self.suite.cities[city].recipe is not None:
             there = self._read(str(self.suite.cities[city].recipe), ("cities", city, "recipe"), problems)
@@ -271,7 +257,7 @@ class _Recipes:
             return load(find(name, self.tree.deepest(path)[0].folder), (), problems)
         except UserError as error:
             if all(problem.file is None for problem in error.problems):  # it was not found
-                raise UserError([_at(self.tree, path, problem.message) for problem in error.problems]) from None
+                raise UserError([self.tree.problem_at(path, problem.message) for problem in error.problems]) from None
             raise
 
     def _changes(self, changes: Node, path: tuple) -> Node:
@@ -279,7 +265,8 @@ class _Recipes:
         tree = replace(changes, value={})
         for key, value in changes.value.items():
             if key == "seed":
-                raise UserError(_at(self.tree, (*path, key), "seeds of pre-training are those of the suite's `seeds`"))
+                message = "seeds of pre-training are those of the suite's `seeds`"
+                raise UserError(self.tree.problem_at((*path, key), message))
             for part in reversed(str(key).split(".")):
                 value = replace(value, value={part: value})
             tree = merge(tree, value)

@@ -7,45 +7,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
-    Discriminator,
     Field,
     Tag,
-    ValidationError,
     field_validator,
     model_validator,
 )
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
-from urbankit.city.spec_errors import problems_of
-from urbankit.config.yaml import load_yaml
-from urbankit.utils.errors import Problem, UserError
+from urbankit.config.validation import one_of, validate
+from urbankit.config.yaml import load_mapping
+from urbankit.utils.errors import Problems
 
 NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
-Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=64)]
+
+
+def _check_name(name: str) -> str:
+    if not re.match(NAME_PATTERN, name):
+        raise ValueError("a name is made of letters, digits, '_', '-' and '.', and does not begin with '-' or '.'")
+    return name
+
+
+Name = Annotated[str, Field(max_length=64), AfterValidator(_check_name)]
 
 
 class Spec(BaseModel):
     """A part of a city spec: unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
-
-
-def one_of(**tags: str) -> Discriminator:
-    """Chooses the member of a union by the key that marks it, so that errors are about one member only.
-
-    `tags` maps keys to the members' tags, which are their class names in angle brackets.
-    """
-
-    def choose(value: Any) -> str | None:
-        if isinstance(value, Spec):
-            return f"<{type(value).__name__}>"
-        return next((tag for key, tag in tags.items() if isinstance(value, dict) and key in value), None)
-
-    message = f"needs one of the keys {', '.join(tags)}"
-    return Discriminator(choose, custom_error_type="which", custom_error_message=message)
 
 
 class RegionFile(Spec):
@@ -293,13 +285,11 @@ class CitySpec(Spec):
 
 def load_city_spec(path: str | Path) -> CitySpec:
     """Read a city spec. Raises `UserError` with every mistake: file, line, key, the closest right name."""
-    data, lines = load_yaml(path)
-    if not isinstance(data, dict):
-        raise UserError(Problem("must be a mapping that starts with `name:` and `regions:`", path))
-    try:
-        return CitySpec.model_validate(data)
-    except ValidationError as error:
-        raise UserError(problems_of(error, lines, path, CitySpec)) from None
+    problems = Problems()
+    tree = load_mapping(path, "a city has keys such as `name`, `regions` and `targets`", problems)
+    spec = validate(CitySpec, tree, problems)
+    problems.raise_if_any()
+    return spec
 
 
 def _known_crs(crs: str | None) -> str | None:

@@ -1,67 +1,116 @@
-"""Says what pydantic found wrong in words about the recipe, with file, line, key and closest name."""
+"""Checks a tree against a pydantic model; every mistake is reported with file, line, key and the closest name."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Discriminator, ValidationError
+from pydantic_core import ErrorDetails
 
-from urbankit.config.tree import Node
+from urbankit.config.tree import Location, Node, dotted
 from urbankit.registry.component import Use
-from urbankit.utils.errors import Problem, suggest
+from urbankit.utils.errors import Problem, Problems, UserError, suggest
+
+M = TypeVar("M", bound=BaseModel)
 
 
-def explain(error: ValidationError, model: type[BaseModel], node: Node, path: tuple = ()) -> Iterator[Problem]:
-    """The problems of validating `node`, which stands at `path` of the recipe, as `model`."""
-    for fault in error.errors():
-        loc = tuple(part for part in fault["loc"] if part != "[key]")
-        place, reached = node.deepest(loc)
-        if fault["type"] == "missing":
-            reached = (*reached, loc[-1])
-        key = ".".join(map(str, (*path, *reached)))
-        yield place.problem(_message(fault, model, loc, place), key or None)
+def validate(model: type[M], node: Node, problems: Problems) -> M:
+    """Return `node` as `model`. Raises one `UserError` with its mistakes and `problems` if it is not valid."""
+    try:
+        return model.model_validate(node.plain())
+    except ValidationError as error:
+        problems.extend(problems_of(error, model, node))
+        raise UserError(problems.sorted()) from None
 
 
-def _message(fault: Any, model: type[BaseModel], loc: tuple, place: Node) -> str:
-    kind, given = fault["type"], fault["input"]
-    owner = _model_at(model, loc[:-1]) if loc else model
+def one_of(**tags: str) -> Discriminator:
+    """Return what chooses the member of a union by the key that marks it, so that errors are about one member only.
+
+    Args:
+        tags: The members' tags by the keys that mark them; a tag is the class name in angle brackets.
+    """
+
+    def choose(value: Any) -> str | None:
+        if isinstance(value, BaseModel):
+            return f"<{type(value).__name__}>"
+        return next((tag for key, tag in tags.items() if isinstance(value, dict) and key in value), None)
+
+    message = f"needs one of the keys {', '.join(tags)}"
+    return Discriminator(choose, custom_error_type="one_of", custom_error_message=message)
+
+
+def _is_tag(part: Any) -> bool:
+    """Whether a part of pydantic's location is a model that `one_of` chose, which is not in the file."""
+    return isinstance(part, str) and part.startswith("<") and part.endswith(">")
+
+
+def problems_of(
+    error: ValidationError, model: type[BaseModel], node: Node, location: Location = ()
+) -> Iterator[Problem]:
+    """Yield one problem a key from validating `node`, which is at `location` of its file, as `model`.
+
+    Pydantic reports one error for each member of a union; their messages are joined.
+    """
+    messages: dict[Problem, dict[str, None]] = {}
+    for mistake in error.errors():
+        path = tuple(part for part in mistake["loc"] if part != "[key]" and not _is_tag(part))
+        nearest, reached = node.deepest(path)
+        if mistake["type"] == "missing":
+            reached = (*reached, path[-1])
+        place = nearest.problem("", dotted((*location, *reached)) or None)
+        messages.setdefault(place, {})[_message(mistake, model)] = None
+    for place, texts in messages.items():
+        yield Problem(", or ".join(texts), place.file, place.line, place.key)
+
+
+def _message(mistake: ErrorDetails, model: type[BaseModel]) -> str:
+    kind, value, location = mistake["type"], mistake["input"], mistake["loc"]
+    owner = _model_at(model, location[:-1])
+    name = str(location[-1]) if location else ""
     if kind == "extra_forbidden":
-        known = list(owner.model_fields) if owner else []
-        return "unknown key." + (suggest(str(loc[-1]), known) or " It takes no parameters.")
+        return "unknown key." + (suggest(name, owner.model_fields if owner else ()) or " It takes no parameters.")
     if kind == "missing":
-        described = owner.model_fields[loc[-1]].description if owner and loc[-1] in owner.model_fields else None
-        return "is missing." + (f" {described}" if described else "")
+        description = owner.model_fields[name].description if owner and name in owner.model_fields else None
+        return "is missing." + (f" {description}" if description else "")
     if kind == "value_error":
-        return str(fault["ctx"]["error"])
+        return str(mistake["ctx"]["error"])
+    if kind == "one_of":
+        keys = ", ".join(map(str, value)) if isinstance(value, dict) else ""
+        return mistake["msg"] + (f"; it has {keys}" if keys else "")
     if kind in ("model_type", "dict_type", "model_attributes_type"):
-        return _not_a_mapping(given, _model_at(model, loc))
-    if kind == "string_pattern_mismatch" and fault["loc"][-1] == "[key]":
+        return _not_a_mapping(value, _model_at(model, location))
+    if kind == "string_pattern_mismatch" and name == "[key]":
         return "a name is made of letters, digits, _ and -, and begins with a letter"
-    message = fault["msg"].split(", unable to")[0].replace("Input should", "should")
-    near = ""
-    if kind == "literal_error" and isinstance(given, str):
-        near = suggest(given, [part.strip("'") for part in fault["ctx"]["expected"].replace(" or ", ", ").split(", ")])
-        near = near if "Did you mean" in near else ""
-    return f"{message}, not {_short(given)}{'.' if near else ''}{near}"
+    message = mistake["msg"].split(", unable to")[0].replace("Input should", "should")
+    hint = ""
+    if kind == "literal_error" and isinstance(value, str):
+        options = mistake["ctx"]["expected"].replace(" or ", ", ").split(", ")
+        hint = suggest(value, [option.strip("'") for option in options])
+        hint = f".{hint}" if "Did you mean" in hint else ""
+    return f"{message}, not {_short(value)}{hint}"
 
 
-def _not_a_mapping(given: Any, model: type[BaseModel] | None) -> str:
-    if given is None:
-        return "null removes an inherited part, and there is none of this name to remove"
+def _not_a_mapping(value: Any, model: type[BaseModel] | None) -> str:
+    if model is Use and value is None:
+        return "null removes an inherited component, and none of this name is inherited"
     if model is Use:
-        return f"should name a component and its parameters, such as {{name: {_short(given).strip(chr(39))}}}"
-    return f"should be a mapping of keys to values, not {_short(given)}"
+        return f"should name a component and its parameters, such as {{name: {_short(value).strip(chr(39))}}}"
+    return f"should be a mapping of keys to values, not {_short(value)}"
 
 
-def _model_at(model: type[BaseModel], loc: tuple) -> type[BaseModel] | None:
-    """The pydantic model that the value at `loc` should be, if it should be one."""
+def _short(value: Any) -> str:
+    text = "null" if value is None else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _model_at(model: type[BaseModel], location: Location) -> type[BaseModel] | None:
+    """Return the model that the value at `location` of `model` should be, if it should be one."""
     annotation: Any = model
-    for part in loc:
+    for part in location:
         annotation = _step(annotation, part)
-    found = [option for option in _options(annotation) if is_model(option)]
-    return found[0] if found else None
+    return next((option for option in _options(annotation) if is_model(option)), None)
 
 
 def is_model(annotation: Any) -> bool:
@@ -70,7 +119,10 @@ def is_model(annotation: Any) -> bool:
 
 
 def _step(annotation: Any, part: Any) -> Any:
+    """Return the type of the value that `part` of a location leads to, in a value of type `annotation`."""
     for option in _options(annotation):
+        if is_model(option) and part == f"<{option.__name__}>":
+            return option
         if is_model(option) and part in option.model_fields:
             return option.model_fields[part].annotation
         if get_origin(option) in (dict, list, tuple):
@@ -79,14 +131,9 @@ def _step(annotation: Any, part: Any) -> Any:
 
 
 def _options(annotation: Any) -> list[Any]:
-    """The types an annotation allows, out of `Annotated` and unions."""
+    """Return the types that an annotation allows, out of `Annotated` and unions."""
     if get_origin(annotation) is Annotated:
         return _options(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):
-        return [option for part in get_args(annotation) for option in _options(part)]
+        return [option for member in get_args(annotation) for option in _options(member)]
     return [annotation]
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

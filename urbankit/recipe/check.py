@@ -1,8 +1,8 @@
-"""Checks a recipe's tree against the schema and the components it names; each mistake with file and line."""
+"""Checks a recipe's tree against the schema and the components it names; each mistake has its file and line."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
@@ -10,8 +10,8 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from urbankit import registry
-from urbankit.config.tree import Node
-from urbankit.config.validation import explain, is_model
+from urbankit.config.tree import Location, Node, dotted, split_key
+from urbankit.config.validation import is_model, problems_of
 from urbankit.recipe.components import component_kind, may_be_path
 from urbankit.recipe.schema import RecipeSchema
 from urbankit.registry.component import Use
@@ -21,183 +21,167 @@ R = TypeVar("R", bound=RecipeSchema)
 
 
 def check(model: type[R], tree: Node, problems: Problems) -> R:
-    """The resolved recipe; raises one `UserError` with all mistakes, those already in `problems` first."""
+    """Return the resolved recipe. Raises one `UserError` with all mistakes, those already in `problems` included."""
     problems.extend(_mistakes(model, tree, ()))
-    if problems:
-        raise UserError(_by_place(problems))
-    recipe = _completed(model.model_validate(tree.plain()), tree, ())
-    problems.extend(_missing_files(recipe, tree))
-    problems.extend(_method_mistakes(recipe, tree))
-    problems.extend(_weights_of_no_task(recipe, tree))
-    problems.extend(_transfer_mistakes(recipe, tree))
+    problems.raise_if_any()
+    recipe = _resolved(model.model_validate(tree.plain()), tree, ())
+    for mistakes in (_city_mistakes, _method_mistakes, _loss_weight_mistakes, _transfer_mistakes):
+        problems.extend(mistakes(recipe, tree))
     problems.raise_if_any()
     return recipe
 
 
 def check_use(kind: str, node: Node) -> Use:
-    """The resolved component of `kind` that `node` names; raises one `UserError` with all mistakes."""
-    mistakes = list(_use_mistakes(kind, node, ()))
-    if mistakes:
-        raise UserError(_by_place(mistakes))
-    use: Use = _filled(Use.model_validate(node.plain()), kind, node, ())
-    return use
+    """Return the resolved component of `kind` that `node` names. Raises one `UserError` with all mistakes."""
+    problems = Problems()
+    problems.extend(_use_mistakes(kind, node, ()))
+    problems.raise_if_any()
+    return _resolved_use(Use.model_validate(node.plain()), kind, node, ())
 
 
-def _by_place(problems: Iterable[Problem]) -> list[Problem]:
-    """Problems as a user goes through them: file by file from the top, the command line last."""
-    found = list(problems)
-    files = list(dict.fromkeys(str(problem.file) for problem in found))
-    files.sort(key=lambda file: file.startswith("--set"))
-    return sorted(found, key=lambda problem: (files.index(str(problem.file)), problem.line or 0))
-
-
-def _mistakes(model: type[BaseModel], node: Node, path: tuple) -> Iterator[Problem]:
-    """What is wrong with `node` as `model`, and with every component named below it."""
+def _mistakes(model: type[BaseModel], node: Node, location: Location) -> Iterator[Problem]:
+    """Yield what is wrong with `node` as `model`, and with every component that it names."""
     try:
         model.model_validate(node.plain())
     except ValidationError as error:
-        yield from explain(error, model, node, path)
+        yield from problems_of(error, model, node, location)
+    yield from _field_mistakes(model, node, location)
+
+
+def _field_mistakes(model: type[BaseModel], node: Node, location: Location) -> Iterator[Problem]:
     for name, field in model.model_fields.items():
         child = node.child(name)
         if child is not None:
-            yield from _component_mistakes(field.annotation, component_kind(field), child, (*path, name))
+            yield from _component_mistakes(field.annotation, component_kind(field), child, (*location, name))
 
 
-def _component_mistakes(annotation: Any, kind: str | None, node: Node, path: tuple) -> Iterator[Problem]:
-    origin, inner = get_origin(annotation), get_args(annotation)
+def _component_mistakes(annotation: Any, kind: str | None, node: Node, location: Location) -> Iterator[Problem]:
+    """Yield what is wrong with the components in `node`, a value of type `annotation`."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        yield from _component_mistakes(inner[0], kind, node, path)
+        yield from _component_mistakes(arguments[0], kind, node, location)
     elif origin in (Union, UnionType):
-        for option in inner:
-            yield from _component_mistakes(option, kind, node, path)
+        for option in arguments:
+            yield from _component_mistakes(option, kind, node, location)
     elif origin is dict and isinstance(node.value, dict):
         for name, child in node.value.items():
-            yield from _component_mistakes(inner[1], kind, child, (*path, name))
+            yield from _component_mistakes(arguments[1], kind, child, (*location, name))
     elif origin in (list, tuple) and isinstance(node.value, list):
         for index, child in enumerate(node.value):
-            yield from _component_mistakes(inner[0], kind, child, (*path, index))
+            yield from _component_mistakes(arguments[0], kind, child, (*location, index))
     elif annotation is Use and kind is not None:
-        yield from _use_mistakes(kind, node, path)
+        yield from _use_mistakes(kind, node, location)
     elif is_model(annotation):
-        for name, field in annotation.model_fields.items():
-            child = node.child(name)
-            if child is not None:
-                yield from _component_mistakes(field.annotation, component_kind(field), child, (*path, name))
+        yield from _field_mistakes(annotation, node, location)
 
 
-def _use_mistakes(kind: str, node: Node, path: tuple) -> Iterator[Problem]:
+def _use_mistakes(kind: str, node: Node, location: Location) -> Iterator[Problem]:
     name = node.child("name")
     if name is None or not isinstance(name.value, str):
-        return  # the schema says so
+        return  # the schema reports it
     try:
-        found = registry.get(kind, name.value)
+        component = registry.get(kind, name.value)
     except UserError as error:
         for problem in error.problems:
-            yield name.problem(problem.message, _dotted((*path, "name")))
+            yield name.problem(problem.message, dotted((*location, "name")))
         return
     params = {key: child for key, child in node.value.items() if key != "name"}
-    yield from _mistakes(found.Params, Node(params, node.file, node.line, node.folder), path)
+    yield from _mistakes(component.Params, Node(params, node.file, node.line, node.folder), location)
 
 
-def _completed(model: Any, node: Node | None, path: tuple) -> Any:
-    """`model` with the defaults of its components written out and its paths absolute."""
-    filled = {}
+def _resolved(model: Any, node: Node | None, location: Location) -> Any:
+    """Return `model` with the defaults of its components written out and its paths absolute."""
+    values = {}
     for name, field in type(model).model_fields.items():
         child = node and node.child(name)
-        value = _filled(getattr(model, name), component_kind(field), child, (*path, name))
-        filled[name] = _local(value, child) if may_be_path(field) else value
-    return model.model_copy(update=filled)
+        value = _resolved_value(getattr(model, name), component_kind(field), child, (*location, name))
+        values[name] = _local_path(value, child) if may_be_path(field) else value
+    return model.model_copy(update=values)
 
 
-def _local(value: Any, node: Node | None) -> Any:
-    """The absolute path of what is there beside the recipe; a name of something elsewhere, as on a hub, stays."""
-    if not isinstance(value, str) or node is None:
-        return value
-    there = node.folder / Path(value).expanduser()
-    return str(there.resolve()) if there.exists() or value.startswith((".", "~")) else value
-
-
-def _filled(value: Any, kind: str | None, node: Node | None, path: tuple) -> Any:
+def _resolved_value(value: Any, kind: str | None, node: Node | None, location: Location) -> Any:
     if isinstance(value, Use) and kind is not None:
-        params = _completed(_params(kind, value, path), node, path)
-        return Use(name=value.name, **params.model_dump(mode="json"))
+        return _resolved_use(value, kind, node, location)
     if isinstance(value, BaseModel):
-        return _completed(value, node, path)
+        return _resolved(value, node, location)
     if isinstance(value, dict):
-        return {key: _filled(item, kind, node and node.child(key), (*path, key)) for key, item in value.items()}
+        return {
+            key: _resolved_value(item, kind, node and node.child(key), (*location, key)) for key, item in value.items()
+        }
     if isinstance(value, list | tuple):
-        items = (_filled(item, kind, node and node.child(i), (*path, i)) for i, item in enumerate(value))
+        items = (_resolved_value(item, kind, node and node.child(i), (*location, i)) for i, item in enumerate(value))
         return type(value)(items)
     if isinstance(value, Path) and node is not None:
         return (node.folder / value.expanduser()).resolve()
     return value
 
 
-def _params(kind: str, use: Use, path: tuple) -> BaseModel:
-    """The params of a use that may be a component's own default, whose mistakes no file holds."""
+def _resolved_use(use: Use, kind: str, node: Node | None, location: Location) -> Use:
+    params = _resolved(_params(kind, use, location), node, location)
+    return Use(name=use.name, **params.model_dump(mode="json"))
+
+
+def _params(kind: str, use: Use, location: Location) -> BaseModel:
+    """Return the parameters of a component, which may be another component's default that no file contains."""
     try:
         return registry.get(kind, use.name).Params(**use.params)
     except ValidationError as error:
-        faults = error.errors()
-        raise UserError([Problem(fault["msg"], key=_dotted((*path, *fault["loc"]))) for fault in faults]) from None
+        mistakes = error.errors()
+        problems = [Problem(mistake["msg"], key=dotted((*location, *mistake["loc"]))) for mistake in mistakes]
+        raise UserError(problems) from None
     except UserError as error:
-        raise UserError([Problem(problem.message, key=_dotted(path)) for problem in error.problems]) from None
+        raise UserError([Problem(problem.message, key=dotted(location)) for problem in error.problems]) from None
 
 
-def _missing_files(recipe: RecipeSchema, tree: Node) -> Iterator[Problem]:
-    for name, there in (("prepared", Path.is_dir), ("spec", Path.is_file), ("data", Path.is_dir)):
+def _local_path(value: Any, node: Node | None) -> Any:
+    """Return the absolute path of a file beside the recipe; a name that is no file there, as of a hub, stays."""
+    if not isinstance(value, str) or node is None:
+        return value
+    path = node.folder / Path(value).expanduser()
+    return str(path.resolve()) if path.exists() or value.startswith((".", "~")) else value
+
+
+def _city_mistakes(recipe: RecipeSchema, tree: Node) -> Iterator[Problem]:
+    for name, exists in (("prepared", Path.is_dir), ("spec", Path.is_file), ("data", Path.is_dir)):
         path = getattr(recipe.city, name)
-        if path is not None and not there(path):
+        if path is not None and not exists(path):
             kind = "file" if name == "spec" else "folder"
-            yield tree.deepest(("city", name))[0].problem(f"there is no {kind} '{path}'", f"city.{name}")
-
-
-def _weights_of_no_task(recipe: RecipeSchema, tree: Node) -> Iterator[Problem]:
-    for name in recipe.finetune.loss_weights:
-        if name not in recipe.tasks:
-            path = ("finetune", "loss_weights", name)
-            message = f"the recipe has no task '{name}'.{suggest(name, recipe.tasks)}"
-            yield tree.deepest(path)[0].problem(message, _dotted(path))
-
-
-def _transfer_mistakes(recipe: RecipeSchema, tree: Node) -> Iterator[Problem]:
-    """What is wrong with the section `transfer` in view of the rest of the recipe."""
-    wanted = recipe.transfer
-    if wanted is None:
-        return
-
-    def problem(message: str, *path: str) -> Problem:
-        return tree.deepest(path)[0].problem(message, _dotted(path))
-
-    if not (wanted.source / "manifest.json").is_file():
-        message = f"there is no run in '{wanted.source}'; name the folder that `urbankit run` wrote on the source city"
-        yield problem(message, "transfer", "from")
-    for name in wanted.modalities or ():
-        if name not in recipe.modalities:
-            yield problem(
-                f"the recipe has no modality '{name}'.{suggest(name, recipe.modalities)}", "transfer", "modalities"
-            )
-    finetune = recipe.finetune
-    frozen = finetune.paradigm == "linear_probe" or (finetune.paradigm == "finetune" and not finetune.update)
-    if wanted.graph == "keep" and "folds" in recipe.evaluation.splits:
-        message = "`folds` fits a probe to this city's labels, which `transfer.graph: keep` does not see: remove it"
-        yield problem(message, "evaluation", "splits")
-    if wanted.graph == "keep" and not frozen:
-        key = "update" if finetune.paradigm == "finetune" else "paradigm"
-        message = "`transfer.graph: keep` changes no weight: take finetune.paradigm finetune with `update: []`"
-        yield problem(f"{message}, or linear_probe", "finetune", key)
+            yield tree.problem_at(("city", name), f"there is no {kind} '{path}'")
 
 
 def _method_mistakes(recipe: RecipeSchema, tree: Node) -> Iterator[Problem]:
-    """What the method's class says about the recipe as a whole."""
-    found = registry.get("method", recipe.method.name)
-    if not hasattr(found, "check"):
+    """Yield what the method's class finds wrong with its parameters together with the modalities and views."""
+    method = registry.get("method", recipe.method.name)
+    if hasattr(method, "check"):
+        params = method.Params(**recipe.method.params)
+        for key, message in method.check(params, set(recipe.modalities), set(recipe.views)):
+            yield tree.problem_at(("method", *split_key(key)), message)
+
+
+def _loss_weight_mistakes(recipe: RecipeSchema, tree: Node) -> Iterator[Problem]:
+    for name in recipe.finetune.loss_weights:
+        if name not in recipe.tasks:
+            message = f"the recipe has no task '{name}'.{suggest(name, recipe.tasks)}"
+            yield tree.problem_at(("finetune", "loss_weights", name), message)
+
+
+def _transfer_mistakes(recipe: RecipeSchema, tree: Node) -> Iterator[Problem]:
+    """Yield what is wrong with the section `transfer` together with the rest of the recipe."""
+    transfer, finetune = recipe.transfer, recipe.finetune
+    if transfer is None:
         return
-    params = found.Params(**recipe.method.params)
-    for key, message in found.check(params, set(recipe.modalities), set(recipe.views)):
-        path = ("method", *(int(part) if part.isdigit() else part for part in key.split(".")))
-        yield tree.deepest(path)[0].problem(message, _dotted(path))
-
-
-def _dotted(path: tuple) -> str:
-    return ".".join(map(str, path))
+    if not (transfer.source / "manifest.json").is_file():
+        message = f"there is no run in '{transfer.source}'; name the folder of a run on the source city"
+        yield tree.problem_at(("transfer", "from"), message)
+    for name in transfer.modalities or ():
+        if name not in recipe.modalities:
+            message = f"the recipe has no modality '{name}'.{suggest(name, recipe.modalities)}"
+            yield tree.problem_at(("transfer", "modalities"), message)
+    if transfer.graph == "keep" and "folds" in recipe.evaluation.splits:
+        message = "`folds` fits a probe to this city's labels, which `transfer.graph: keep` does not use: remove it"
+        yield tree.problem_at(("evaluation", "splits"), message)
+    frozen = finetune.paradigm == "linear_probe" or (finetune.paradigm == "finetune" and not finetune.update)
+    if transfer.graph == "keep" and not frozen:
+        key = "update" if finetune.paradigm == "finetune" else "paradigm"
+        message = "`transfer.graph: keep` changes no weight: use finetune.paradigm finetune with `update: []`"
+        yield tree.problem_at(("finetune", key), f"{message}, or linear_probe")

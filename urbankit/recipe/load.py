@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from urbankit.config.tree import Node, merge
-from urbankit.config.yaml import load_yaml, parse_yaml
+from urbankit.config.yaml import load_mapping, parse_yaml
 from urbankit.recipe.find import find
 from urbankit.utils.errors import Problem, Problems, UserError
 
@@ -41,18 +41,14 @@ def change_tree(change: str) -> Node:
     keys = key.strip().split(".")
     if not equals or not all(keys):
         raise UserError(Problem("write it as key=value, such as --set method.dim=32", file))
-    value, _ = parse_yaml(text, file)
+    value = parse_yaml(text, file).plain()
     for part in reversed(keys):
         value = {part: value}
     return Node.of(value, file, Path.cwd())
 
 
 def _file(path: Path, chain: tuple[Path, ...], problems: Problems) -> Node:
-    data, lines = load_yaml(path, problems)
-    if not isinstance(data, dict):
-        what = "is empty" if data is None else "is not a mapping of keys to values"
-        raise UserError(Problem(f"{what}; a recipe has keys such as `city`, `modalities` and `method`", path))
-    tree = Node.of(data, str(path), path.resolve().parent, lines)
+    tree = load_mapping(path, "a recipe has keys such as `city`, `modalities` and `method`", problems)
     return _extended(tree, (*chain, path.resolve()), problems)
 
 

@@ -35,7 +35,7 @@ class Recipe(RecipeSchema):
     @classmethod
     def from_yaml(cls, text: str) -> Recipe:
         """A resolved recipe taken as it is: no component or file that it names need be here (any more)."""
-        return cls.model_validate(parse_yaml(text)[0])
+        return cls.model_validate(parse_yaml(text).plain())
 
     def to_yaml(self) -> str:
         """The recipe as YAML that `load` and `from_yaml` read back to the same recipe."""

@@ -1,4 +1,4 @@
-"""What urbankit says when something is wrong: every mistake at once, each with its place and its remedy."""
+"""Errors for users: every mistake at once, each with its file, line, key and remedy."""
 
 from __future__ import annotations
 
@@ -10,10 +10,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+FAILED, WRONG_INPUT, INTERRUPTED = 1, 2, 130
+"""Exit statuses of the command line."""
+
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake: where it stands (`file`, `line`, dotted `key`) and what is wrong and what to do (`message`)."""
+    """One mistake.
+
+    Attributes:
+        message: What is wrong and what to do.
+        file: The file that it is in.
+        line: Its line in the file, counted from 1.
+        key: The dotted key of the value: `tasks.co.head`.
+    """
 
     message: str
     file: str | Path | None = None
@@ -21,16 +31,20 @@ class Problem:
     key: str | None = None
 
     def __str__(self) -> str:
-        place = "" if self.file is None else str(self.file)
+        position = "" if self.file is None else str(self.file)
         if self.line is not None:
-            place += f":{self.line}"
-        return ": ".join(part for part in (place, self.key, self.message) if part)
+            position += f":{self.line}"
+        return ": ".join(part for part in (position, self.key, self.message) if part)
 
 
 class UrbankitError(Exception):
-    """An error with a message for the user; the command line prints it without a traceback."""
+    """An error with a message for the user; the command line prints it without a traceback.
 
-    exit_status = 1
+    Args:
+        problems: A message, or one or several problems.
+    """
+
+    exit_status = FAILED
 
     def __init__(self, problems: str | Problem | Iterable[Problem]) -> None:
         if isinstance(problems, str):
@@ -47,15 +61,15 @@ class UrbankitError(Exception):
 class UserError(UrbankitError):
     """The user's input is wrong (exit status 2)."""
 
-    exit_status = 2
+    exit_status = WRONG_INPUT
 
 
 class RunError(UrbankitError):
-    """The run failed for a reason outside the input, such as a full disk (exit status 1)."""
+    """The run failed for a reason other than the input, such as a full disk (exit status 1)."""
 
 
 class Diverged(RunError):
-    """Training came to a loss or embeddings that are not finite: the same recipe would again."""
+    """The loss or the embeddings became infinite or NaN in training; running the same recipe again does not help."""
 
 
 class Problems:
@@ -70,15 +84,23 @@ class Problems:
 
     def __init__(self, file: str | Path | None = None) -> None:
         self.file = file
-        self._found: list[Problem] = []
+        self._problems: list[Problem] = []
 
     def add(
         self, message: str, *, key: str | None = None, line: int | None = None, file: str | Path | None = None
     ) -> None:
-        self._found.append(Problem(message, self.file if file is None else file, line, key))
+        """Add a mistake in `file`, by default in the file of the collection."""
+        self._problems.append(Problem(message, self.file if file is None else file, line, key))
 
     def extend(self, problems: Iterable[Problem]) -> None:
-        self._found.extend(problems)
+        """Add several mistakes."""
+        self._problems.extend(problems)
+
+    def sorted(self) -> list[Problem]:
+        """Return the mistakes file by file from the first line to the last, those of the command line at the end."""
+        files = list(dict.fromkeys(str(problem.file) for problem in self._problems))
+        files.sort(key=lambda file: file.startswith("--"))
+        return sorted(self._problems, key=lambda problem: (files.index(str(problem.file)), problem.line or 0))
 
     @contextmanager
     def collect(self, key: str | None = None) -> Iterator[None]:
@@ -89,18 +111,19 @@ class Problems:
             self.extend(replace(problem, key=problem.key or key) for problem in error.problems)
 
     def raise_if_any(self) -> None:
-        if self._found:
-            raise UserError(self._found)
+        """Raise a `UserError` with all mistakes, if there are any."""
+        if self._problems:
+            raise UserError(self.sorted())
 
     def __bool__(self) -> bool:
-        return bool(self._found)
+        return bool(self._problems)
 
     def __iter__(self) -> Iterator[Problem]:
-        return iter(self._found)
+        return iter(self._problems)
 
 
 def unwritable(folder: Path, what: str, error: OSError) -> UrbankitError:
-    """What to raise where `folder`, that of `--out`, cannot be made or written."""
+    """Return the error to raise if the folder that `--out` names cannot be created or written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return RunError(f"{folder}: the disk is full; make room and run again.")
     if folder.exists() and not folder.is_dir():
@@ -108,23 +131,19 @@ def unwritable(folder: Path, what: str, error: OSError) -> UrbankitError:
     return UserError(f"{folder}: {what} cannot be written ({error.strerror or error}). Choose another --out.")
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
-    """`" Did you mean 'vit'?"` for a near miss, otherwise the known names, otherwise nothing."""
-    names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=2, cutoff=0.6)
-    if near:
-        return " Did you mean " + " or ".join(f"'{match}'" for match in near) + "?"
+def suggest(name: str, options: Iterable[str]) -> str:
+    """Return `" Did you mean 'vit'?"` if `name` is close to one of `options`, otherwise a list of all options."""
+    names = sorted(options)
+    closest = difflib.get_close_matches(name, names, n=2, cutoff=0.6)
+    if closest:
+        return " Did you mean " + " or ".join(f"'{match}'" for match in closest) + "?"
     return f" Known: {', '.join(names)}." if names else ""
 
 
-FAILED, WRONG_INPUT, INTERRUPTED = 1, 2, 130
-
+_AGAIN = "free some space and give the same command again, a run with --resume"
 REMEDIES = {
-    errno.ENOSPC: (FAILED, "the disk is full; free some space and give the same command again, a run with --resume"),
-    errno.EDQUOT: (
-        FAILED,
-        "the disk quota is used up; free some space and give the same command again, a run with --resume",
-    ),
+    errno.ENOSPC: (FAILED, f"the disk is full; {_AGAIN}"),
+    errno.EDQUOT: (FAILED, f"the disk quota is used up; {_AGAIN}"),
     errno.EACCES: (WRONG_INPUT, "no permission; choose another folder or change its permissions"),
     errno.EPERM: (WRONG_INPUT, "not permitted; choose another folder or change its permissions"),
     errno.EROFS: (WRONG_INPUT, "the file system is read-only; choose another folder"),
@@ -132,7 +151,7 @@ REMEDIES = {
 
 
 def explain(error: BaseException) -> tuple[int, list[str]]:
-    """The exit status and the lines that tell the user what `error` means."""
+    """Return the exit status of a command that `error` ended, and the lines that explain it to the user."""
     if isinstance(error, UrbankitError):
         return error.exit_status, [f"error: {problem}" for problem in error.problems]
     if isinstance(error, KeyboardInterrupt):
@@ -141,9 +160,9 @@ def explain(error: BaseException) -> tuple[int, list[str]]:
         return FAILED, ["error: out of memory; use smaller batches (pretrain.batch_size) or fewer regions"]
     if isinstance(error, OSError) and error.errno is not None:
         status, remedy = REMEDIES.get(error.errno, (FAILED, os.strerror(error.errno)))
-        place = f"{error.filename}: " if error.filename else ""
-        return status, [f"error: {place}{remedy}"]
+        file = f"{error.filename}: " if error.filename else ""
+        return status, [f"error: {file}{remedy}"]
     return FAILED, [
         f"error: {type(error).__name__}: {error}",
-        "This is a fault of urbankit or of a plugin. URBANKIT_DEBUG=1 shows where it happened.",
+        "This is a bug in urbankit or in a plugin. Set URBANKIT_DEBUG=1 to see where it happened.",
     ]

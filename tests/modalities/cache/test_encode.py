@@ -88,7 +88,7 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
         with pytest.raises(SystemExit) as exited:
             main()
         stdout, stderr = capsys.readouterr()
-        assert "Traceback" not in stderr and "fault of urbankit" not in stderr, stderr
+        assert "Traceback" not in stderr and "bug in urbankit" not in stderr, stderr
         return exited.value.code or 0, stdout, stderr
 
     return call
