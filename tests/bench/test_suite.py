@@ -100,7 +100,7 @@ MISTAKES = {
     "unknown key": ("runs: {a: cheap.yaml}\nseed: [1]\n", r"suite\.yaml:2: seed: unknown key\. Did you mean 'seeds'\?"),
     "no runs": ("seeds: [0]\n", r"suite\.yaml:1: runs: is missing"),
     "empty": ("", r"suite\.yaml: is empty; a suite has keys"),
-    "wrong type": ("runs: {a: cheap.yaml}\nseeds: [x]\n", r"suite\.yaml:2: seeds\.0: should be a valid integer"),
+    "wrong type": ("runs: {a: cheap.yaml}\nseeds: [x]\n", r"suite\.yaml:2: seeds\[0\]: should be a valid integer"),
     "row key": (
         "runs:\n  a:\n    recipe: cheap.yaml\n    sets: {}\n",
         r"suite\.yaml:4: runs\.a\.sets: unknown key\. Did you mean 'set'",
@@ -121,12 +121,12 @@ MISTAKES = {
     "seed twice": ("runs: {a: cheap.yaml}\nseeds: [1, 1]\n", r"suite\.yaml:2: seeds: has a value twice"),
     "city of a row": (
         "cities: {x: }\nruns: {a: {recipe: cheap.yaml, cities: [y]}}\n",
-        r"suite\.yaml:2: runs\.a\.cities\.0: there is no city 'y'\. Known: x",
+        r"suite\.yaml:2: runs\.a\.cities\[0\]: there is no city 'y'\. Known: x",
     ),
     "no cities": ('runs: {a: "{city}"}\n', r"suite\.yaml:1: runs\.a\.recipe: `\{city\}` needs a suite that names"),
     "row of a table": (
         "runs: {first: cheap.yaml}\ntables: {t: {rows: [frist]}}\n",
-        r"suite\.yaml:2: tables\.t\.rows\.0: there is no row 'frist'\. Did you mean 'first'\?",
+        r"suite\.yaml:2: tables\.t\.rows\[0\]: there is no row 'frist'\. Did you mean 'first'\?",
     ),
     "reference": (
         "runs: {a: cheap.yaml, b: cheap.yaml}\ntables: {t: {rows: [a], reference: b}}\n",
@@ -134,7 +134,7 @@ MISTAKES = {
     ),
     "task of a table": (
         "runs: {a: cheap.yaml}\ntables: {t: {tasks: [land_us]}}\n",
-        r"tables\.t\.tasks\.0: there is no task 'land_us'\. Did you mean 'land_use'\?",
+        r"tables\.t\.tasks\[0\]: there is no task 'land_us'\. Did you mean 'land_use'\?",
     ),
     "metric of a table": ("runs: {a: cheap.yaml}\ntables: {t: {metrics: [mea]}}\n", r"there is no metric 'mea'\. Did"),
     "split of a table": ("runs: {a: cheap.yaml}\ntables: {t: {splits: [spatial]}}\n", r"there is no split 'spatial'"),

@@ -65,7 +65,7 @@ tragets: {}
     found = {(p.line, p.key): p.message for p in caught.value.problems}
     assert "letters, digits" in found[1, "name"]
     assert "not a projected CRS" in found[2, "crs"]
-    assert found[3, "regions.id"].startswith("is missing. Column with")
+    assert found[3, "regions.id"].startswith("is missing. Column that identifies")
     assert "mosaic, files, points" in found[5, "images.rsi"]
     assert "'size'" in found[6, "images.svi.sizes"]
     assert "{region_id}" in found[7, "images.tiles.files"]

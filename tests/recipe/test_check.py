@@ -136,7 +136,7 @@ def test_components_are_found_wherever_they_stand(recipe_file) -> None:
         ("views.ring", "view", "toy_ring"),
         ("method", "method", "toy_contrast"),
         ("method.fusion", "fusion", "toy_sum"),
-        ("method.stages.0", "fusion", "toy_gate"),
-        ("method.stages.0.after", "fusion", "toy_sum"),
+        ("method.stages[0]", "fusion", "toy_gate"),
+        ("method.stages[0].after", "fusion", "toy_sum"),
         ("tasks.co.head", "head", "toy_head"),
     ]

@@ -212,7 +212,7 @@ def test_mistakes_in_a_recipe_are_said_together_before_anything_is_computed(monk
     with pytest.raises(UserError) as caught:
         check_report(report, make_city(9))
     text = str(caught.value)
-    for part in ("report.anchors.1", "twice", "no region 'nowhere'", "report.cases.0", "pip install urbankit[umap]"):
+    for part in ("report.anchors[1]", "twice", "no region 'nowhere'", "report.cases[0]", "pip install urbankit[umap]"):
         assert part in text
     check_report(Report(anchors=["r1", "r2", "r3"]), make_city(9))
 

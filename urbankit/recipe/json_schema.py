@@ -7,7 +7,6 @@ from typing import Any
 from urbankit import registry
 from urbankit.recipe.recipe import Recipe
 from urbankit.registry.component import Use
-from urbankit.registry.kinds import KINDS
 from urbankit.utils.errors import UserError
 
 USE = f"#/$defs/{Use.__name__}"
@@ -22,7 +21,7 @@ def recipe_schema() -> dict[str, Any]:
     schema = Recipe.model_json_schema()
     definitions = schema["$defs"]
     definitions.pop(Use.__name__, None)
-    for kind in KINDS:
+    for kind in registry.KINDS:
         definitions[kind] = _kind_schema(kind, definitions)
     extends = {"type": "string", "description": "The recipe to start from: a file, or the name of a shipped one."}
     schema["properties"] = {"extends": extends, **schema["properties"]}

@@ -17,7 +17,7 @@ def check_report(report: Report, city: City) -> None:
     for key in ("anchors", "cases"):
         requested = getattr(report, key) or []
         for index, region in enumerate(requested):
-            key_path = f"report.{key}.{index}"
+            key_path = f"report.{key}[{index}]"
             if region not in region_ids:
                 near = suggest(region, sorted(region_ids)[:10_000])
                 problems.add(f"the city '{city.name}' has no region '{region}'.{near}", key=key_path)

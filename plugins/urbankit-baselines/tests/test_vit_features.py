@@ -80,6 +80,6 @@ def test_what_recipe_or_city_lack_is_named(tiny_city):
     cls = registry.get("method", "vit")
     assert cls.check(cls.Params(), set(), set())[0][0] == "name"
     [(key, message)] = cls.check(cls.Params(features=["rsi", "sv"]), {"rsi", "svi"}, set())
-    assert key == "features.1" and "'svi'" in message
-    with pytest.raises(UserError, match=r"method.features.0: the city has no data for the modality 'aerial'"):
+    assert key == "features[1]" and "'svi'" in message
+    with pytest.raises(UserError, match=r"method.features\[0\]: the city has no data for the modality 'aerial'"):
         built(tiny_city, features=["aerial"])

@@ -73,4 +73,4 @@ class ViTFeatures(Method):
 
 
 def _named(features: list[str]) -> dict[str, str]:
-    return {f"features.{i}": name for i, name in enumerate(features)}
+    return {f"features[{i}]": name for i, name in enumerate(features)}

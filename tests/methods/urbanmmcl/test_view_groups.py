@@ -88,14 +88,14 @@ def test_views_the_city_lacks_are_left_out_of_their_group():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ("view_groups={flows: {views: [mornin]}}", r"view_groups.flows.views.0: .*no view 'mornin'.*'morning'"),
+        ("view_groups={flows: {views: [mornin]}}", r"view_groups.flows.views\[0\]: .*no view 'mornin'.*'morning'"),
         ("view_groups={poi: {views: [morning]}}", r"view_groups.poi: a view is called 'poi' already"),
-        ("view_groups={places: {views: [poi, poi]}}", r"places.views.1: 'poi' is twice in the group"),
-        ("view_groups={flows: {views: [night]}}", r"flows.views.0: 'night' is in the group 'mobility' already"),
+        ("view_groups={places: {views: [poi, poi]}}", r"places.views\[1\]: 'poi' is twice in the group"),
+        ("view_groups={flows: {views: [night]}}", r"flows.views\[0\]: 'night' is in the group 'mobility' already"),
         ("view_groups={flows: {views: []}}", r"view_groups.flows.views: .*at least 1"),
         ("view_groups={flows: {views: [poi], fusion: {name: attn}}}", r"flows.fusion.name: unknown fusion 'attn'"),
-        ("view_contrasts=[[poi, night]]", r"view_contrasts.0: 'night' is in a group; contrast the group"),
-        ("view_contrasts=[[poi, mobilty]]", r"view_contrasts.0: the recipe has no view 'mobilty'"),
+        ("view_contrasts=[[poi, night]]", r"view_contrasts\[0\]: 'night' is in a group; contrast the group"),
+        ("view_contrasts=[[poi, mobilty]]", r"view_contrasts\[0\]: the recipe has no view 'mobilty'"),
     ],
 )
 def test_mistakes_are_told_with_the_recipe(changes, message):
