@@ -98,7 +98,7 @@ def test_a_city_that_is_gone_is_not_prepared_for_an_answer(copied_run: Path, tmp
     context = RunContext.of(Run.open(copied_run), prepare=False)
     assert context.city is None and f"{tmp_path / 'gone'}: is not a prepared city" in " ".join(context.missing)
     assert RunContext.of(Run.open(copied_run)).city is not None
-    assert "The city cannot be had any more" in ask("clusters", copied_run, "-k", 2).stderr
+    assert "The city is not available any more" in ask("clusters", copied_run, "-k", 2).stderr
 
 
 def test_a_run_cut_short(copied_run: Path) -> None:

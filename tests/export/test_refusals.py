@@ -56,7 +56,7 @@ def test_a_file_of_someone_else_stays(make_run) -> None:
     assert "not as an export left it" in refusal(run, "csv")
 
 
-def test_a_damaged_record_vouches_for_nothing(make_run) -> None:
+def test_a_damaged_record_allows_no_replacement(make_run) -> None:
     run = make_run()
     run.export("csv")
     for text in ("{", "[]", '{"embeddings.csv": 3}'):

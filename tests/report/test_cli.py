@@ -27,7 +27,7 @@ def test_a_run_whose_city_is_gone_a_folder_that_is_none_and_a_comparison(make_ru
     one = urbankit("report", run.path, cwd=tmp_path)
     assert one.returncode == 0, one.stderr
     assert "missing: The run did not end well (status: interrupted)" in one.stdout
-    assert "missing: The city cannot be had any more" in one.stdout and "Traceback" not in one.stderr
+    assert "missing: The city is not available any more" in one.stdout and "Traceback" not in one.stderr
     assert f"The page is {run.path / 'report.html'}" in one.stdout and (run.path / "report.html").is_file()
 
     none = urbankit("report", tmp_path, cwd=tmp_path)

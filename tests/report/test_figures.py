@@ -115,7 +115,7 @@ def test_a_city_that_is_gone_leaves_what_the_run_wrote(tmp_path: Path) -> None:
     whole.city, whole.tasks = None, []
     figures = draw_all(whole)
     assert names(figures) == ["embeddings", "clusters", "walks", "losses-pretrain", "losses-finetune"]
-    assert "No maps of coverage: the run's city cannot be had any more." in figures.left_out
+    assert "No maps of coverage: the run's city is not available any more." in figures.left_out
 
 
 def test_a_figure_that_fails_takes_nothing_with_it_and_old_ones_go(tmp_path: Path, monkeypatch) -> None:

@@ -187,7 +187,9 @@ def test_many_points_are_simplified_further(monkeypatch) -> None:
 
 def test_targets_are_taken_from_predictions_where_the_city_is_gone(make_run) -> None:
     run, _ = make_run()
-    context = RunContext(run, None, run.embeddings[["region_id", "geometry"]], [], ["The city cannot be had any more."])
+    context = RunContext(
+        run, None, run.embeddings[["region_id", "geometry"]], [], ["The city is not available any more."]
+    )
     ids = context.regions["region_id"].to_numpy()
     density, use = map_tasks([], run.predictions, ids)
     assert density.name == "density" and use.classes == (EVIL, "park")
@@ -291,7 +293,7 @@ def test_runs_that_cannot_be_compared_are_named(make_run, tmp_path: Path) -> Non
 
 
 def two_runs(make_run: Any, tmp_path: Path) -> tuple[Path, Path]:
-    """Two runs whose city cannot be had any more, the second with an R² that is higher by a half."""
+    """Two runs whose city is not available any more, the second with an R² that is higher by a half."""
     run, _ = make_run()
     facts = {"city": "small", "city_hash": "abc", "seed": 0, "city_folder": str(tmp_path / "gone")}
     write_json(run.path / "manifest.json", read_json(run.path / "manifest.json") | facts)

@@ -51,7 +51,7 @@ def test_a_city_that_is_gone_is_prepared_anew_where_it_can_be(copied_run: Path) 
     context = RunContext.of(Run.open(copied_run))
     assert context.city is None
     assert len(context.regions) == manifest["regions"]
-    assert "cannot be had any more" in context.missing[0]
+    assert "is not available any more" in context.missing[0]
 
 
 def test_a_run_is_read_without_the_city_file_and_plugins_that_it_names(copied_run: Path, finished_run: Run) -> None:

@@ -28,7 +28,7 @@ MAX_BYTES = 4_000_000_000
 """Of all bands before compression, which is what a reader has to hold."""
 
 CELLS_A_SIDE = 4
-"""Cells that a median region is wide, where no resolution is asked for."""
+"""The width of a median region in cells at the default resolution."""
 
 TILE = 256
 
@@ -135,7 +135,7 @@ class Grid:
 
 
 def _resolution(table: ExportTable, resolution: float | None) -> tuple[float, list[str]]:
-    """Metres of a cell, and a note of where they are from unless they were asked for."""
+    """The side of a cell in metres, and a note if it is the default."""
     if resolution is not None:
         return resolution, []
     side = side_m(table.frame.geometry)

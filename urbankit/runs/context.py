@@ -1,4 +1,4 @@
-"""What a report is of: a run, and as much of its city as can still be had."""
+"""A run with as much of its city as is still available, for reports and analyses."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ from urbankit.utils.progress import Progress
 class RunContext:
     """A run with its city, regions and tasks.
 
-    `city` is None where the run's city cannot be had any more, or has changed since; `regions` then are those that the
-    run wrote with its embeddings, and None where it wrote none. `tasks` need the city. `missing` says in sentences what
-    is not there, and why.
+    Attributes:
+        run: The run.
+        city: None if the city is not available any more, or has changed since the run.
+        regions: The regions of the city; without the city those of `embeddings.parquet`, or None.
+        tasks: The tasks with their labels; empty without the city.
+        missing: Sentences on what is missing, and why.
     """
 
     run: Run
@@ -33,9 +36,9 @@ class RunContext:
     def of(
         cls, run: Run, city: City | None = None, progress: Progress | None = None, *, prepare: bool = True
     ) -> RunContext:
-        """The context of `run`. Without `city`, the city is looked up by `find_city`.
+        """Return the context of `run`. Without `city`, `find_city` looks it up.
 
-        Never an error of the run or the city: what cannot be read is named in `missing`.
+        Errors of the run or the city are not raised: `missing` names what cannot be read.
         """
         context = cls(run, city)
         status = run.manifest.get("status", "unknown")
@@ -52,7 +55,7 @@ class RunContext:
         try:
             city = find_city(self.run, progress, prepare=prepare)
         except (UserError, RunError) as error:
-            self.missing.append(f"The city cannot be had any more: {error}")
+            self.missing.append(f"The city is not available any more: {error}")
             return
         if city.content_hash == self.run.manifest.get("city_hash"):
             self.city = city
@@ -79,7 +82,7 @@ class RunContext:
 def find_city(run: Run, progress: Progress | None = None, *, prepare: bool = True) -> City:
     """The city of a run: the folder it was read from, or where that is gone prepared anew as the recipe says.
 
-    Without `prepare`, which may take minutes, only the folder. Raises `UserError` where it cannot be had.
+    Without `prepare`, which may take minutes, only the folder. Raises UserError if it is not available.
     """
     folder = run.manifest.get("city_folder")
     if folder:

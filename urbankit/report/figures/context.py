@@ -41,7 +41,7 @@ class FigureContext:
     @property
     def city(self) -> City:
         if self.run_context.city is None:
-            raise NotPossible("the run's city cannot be had any more")
+            raise NotPossible("the run's city is not available any more")
         return self.run_context.city
 
     @cached_property
