@@ -27,7 +27,7 @@ from PIL import Image
 from urbankit import City
 from urbankit.captioning.captioners.vlm import VLM
 from urbankit.captioning.run import _Job
-from urbankit.captioning.sources import CaptionSources, find_sources
+from urbankit.captioning.sources import CaptionItems, find_items
 from urbankit.utils.progress import Progress
 
 
@@ -46,7 +46,7 @@ def main() -> None:
         model = options.model or random_blip2(folder / "blip2", options.width)
         params = VLM.Params(model=str(model), batch_size=options.batch, max_tokens=options.tokens)
         captioner = VLM(params, city)
-        subjects = find_sources(captioner, city, "svi", folder / "sources")
+        subjects = find_items(captioner, city, "svi", folder / "sources")
         if options.wait is not None:
             captioner._model.generate = partial(wait, options.wait)
         load, bare = alone(captioner, subjects)
@@ -61,7 +61,7 @@ def main() -> None:
     print(f"the whole job  {whole:8.2f} images/s, {whole / bare:.1%} of it")
 
 
-def alone(captioner: VLM, subjects: CaptionSources) -> tuple[float, float]:
+def alone(captioner: VLM, subjects: CaptionItems) -> tuple[float, float]:
     """Images a second of loading and of `generate`, after a first batch that is not counted."""
     from urbankit.captioning.captioners.base import Batch
 

@@ -94,7 +94,7 @@ def test_a_file_and_its_json(cli, tmp_path: Path) -> None:
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     out, _ = cli("caption-check", file)
     assert "svi.jsonl: 3 captions" in out
-    assert "c.jpg: nothing is said" in out
+    assert "c.jpg: no words" in out
     found = json.loads(cli("caption-check", file, "--json")[0])["svi.jsonl"]
     assert found["counts"] == {"empty": 1, "repeated": 2, "truncated": 0, "contradicting": 0}
     assert [(one["id"], list(one["flags"])) for one in found["flagged"]] == [

@@ -33,7 +33,7 @@ def test_killed_in_the_middle_it_goes_on_and_ends_the_same(cli, city: City, blip
     with partial.open("ab") as stream:
         stream.write(b'[{"caption": "half a b')
     _, said = cli(*command, "--out", tmp_path / "cut")
-    assert f"svi: {2 * (lines - 1)} of 34 are there already; going on" in said
+    assert f"svi: {2 * (lines - 1)} of 34 exist already; continuing" in said
     cli(*command, "--out", tmp_path / "whole")
     for name in ("svi.jsonl", "svi.json"):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

@@ -52,5 +52,5 @@ def test_damage_in_the_middle_is_not_passed_over(tmp_path: Path) -> None:
         log.append([{"caption": "b"}])
     content = (tmp_path / "log").read_bytes()
     (tmp_path / "log").write_bytes(content.replace(b': "a"', b': "a'))
-    with pytest.raises(UserError, match=r"log:2: is damaged; remove it to begin anew"):
+    with pytest.raises(UserError, match=r"log:2: is damaged; remove it to start again"):
         CaptionLog(tmp_path / "log", SETTINGS)

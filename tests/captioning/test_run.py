@@ -184,7 +184,7 @@ def test_a_kill_between_the_files_is_gone_on_from(city: City, tmp_path: Path, mo
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("urbankit.captioning.output.write_json", killed)
+        patch.setattr("urbankit.captioning.files.write_json", killed)
         made(city, tmp_path, modalities=["svi"])
     assert {path.suffix for path in tmp_path.glob("svi.*")} == {".jsonl", ".parquet"}
     CALLS.clear()
@@ -283,7 +283,7 @@ def test_tokens_may_be_counted_by_numpy(city: City, tmp_path: Path) -> None:
 
 
 def test_a_captioner_without_a_word_is_stopped_soon(city, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job, "SILENT_AFTER", 8)
+    monkeypatch.setattr(job, "EMPTY_AFTER", 8)
     BREAK["returns"] = lambda batch: [Caption(" ")] * len(batch)
     with pytest.raises(UserError, match="returned no word for any of the first 8 of svi; or choose another captioner"):
         made(city, tmp_path, modalities=["svi"])

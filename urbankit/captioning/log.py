@@ -1,4 +1,4 @@
-"""Captions as they are made: a file that only grows, a line a batch, so that a kill costs the batch at hand alone."""
+"""The log of captions in the making: one line a batch, so that an interruption loses only the current batch."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ Record = dict[str, Any]
 
 
 class CaptionLog:
-    """The records of finished batches in `path`, after a first line that says by which settings they were made.
+    """The records of finished batches in the file `path`; its first line holds the settings that they were made with.
 
-    A batch is one line, on disk before the next is begun. Opening cuts off a last line that a kill left unfinished.
-    Raises `UserError` where the file was made by other settings than `settings`, or is damaged.
+    A batch is one line, on disk before the next batch starts. Opening removes an unfinished last line. Raises
+    `UserError` if the file was made with other settings than `settings`, or is damaged.
     """
 
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
         self.path = path
         self.records: list[Record] = []
-        whole, lines = self._read()
+        length, lines = self._read()
         self._stream = path.open("r+b" if path.exists() else "x+b")
-        self._stream.truncate(whole)
-        self._stream.seek(whole)
+        self._stream.truncate(length)
+        self._stream.seek(length)
         if not lines:
             self._append(settings)
             _sync_folder(path.parent)
@@ -35,7 +35,7 @@ class CaptionLog:
             self.records += line
 
     def append(self, records: list[Record]) -> None:
-        """Keep the records of one batch; they are on disk when this returns."""
+        """Append the records of one batch; they are on disk when this returns."""
         self._append(records)
         self.records += records
 
@@ -58,44 +58,41 @@ class CaptionLog:
         os.fsync(self._stream.fileno())
 
     def _read(self) -> tuple[int, list[Any]]:
-        """The bytes of whole lines at the start of the file, and what the lines hold."""
-        try:
-            content = self.path.read_bytes()
-        except FileNotFoundError:
-            return 0, []
-        whole, lines = 0, []
-        for raw in content.splitlines(keepends=True):
-            end = whole + len(raw)
+        """The length in bytes of the complete lines at the start of the file, and the values of these lines."""
+        content = self.path.read_bytes() if self.path.exists() else b""
+        length, values = 0, []
+        for line in content.splitlines(keepends=True):
             try:
-                if not raw.endswith(b"\n"):
+                if not line.endswith(b"\n"):
                     break
-                lines.append(json.loads(raw))
+                values.append(json.loads(line))
             except ValueError:
-                if end < len(content):
-                    problem = Problem("is damaged; remove it to begin anew", self.path, line=len(lines) + 1)
+                if length + len(line) < len(content):
+                    problem = Problem("is damaged; remove it to start again", self.path, line=len(values) + 1)
                     raise UserError(problem) from None
                 break
-            whole = end
-        return whole, lines
+            length += len(line)
+        return length, values
 
 
-def check_settings(found: Any, wanted: dict[str, Any], path: Path) -> None:
-    """Raise `UserError` where captions were made by other settings than those `wanted`, naming each that differs."""
-    found = json.loads(json.dumps(found)) if isinstance(found, dict) else {}
-    differ = [key for key in sorted({*found, *wanted}) if found.get(key) != json.loads(json.dumps(wanted.get(key)))]
+def check_settings(recorded: Any, settings: dict[str, Any], path: Path) -> None:
+    """Raise `UserError` if `recorded` settings of captions differ from `settings`, with each that differs."""
+    old = json.loads(json.dumps(recorded)) if isinstance(recorded, dict) else {}
+    new = json.loads(json.dumps(settings))
+    differ = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
     if differ:
-        what = "; ".join(f"{key} {_shown(found.get(key))}, not {_shown(wanted.get(key))}" for key in differ)
-        message = f"has captions made by other settings: {what}. Give those, another --out, or remove the file"
+        changes = "; ".join(f"{key} {_shorten(old.get(key))}, not {_shorten(new.get(key))}" for key in differ)
+        message = f"has captions made with other settings: {changes}. Use those, another --out, or remove the file"
         raise UserError(Problem(message, path))
 
 
-def _shown(value: Any) -> str:
+def _shorten(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 100 else f"{text[:100]}…"
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a new file's name last; not every system lets a folder be opened."""
+    """Write a new file's name to disk, if the system lets a folder be opened."""
     try:
         handle = os.open(folder, os.O_RDONLY)
     except OSError:

@@ -1,8 +1,7 @@
-"""What is described: the images of a modality, or the regions of a city, and how their pixels are read."""
+"""What captions describe: the images of a modality or the regions of a city, and how their pixels are read."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,35 +15,41 @@ from urbankit.city.image_source import ImageSource
 from urbankit.city.io.patches import cut_patches, mosaic_bands
 from urbankit.city.io.pictures import read_picture
 from urbankit.city.prepare.attach import DESCRIBED_LAYERS
-from urbankit.city.prepare.images import patch_extent_m
+from urbankit.city.prepare.images import mosaic_files, patch_extent_m
 from urbankit.city.spec import MosaicImages
-from urbankit.utils.errors import Problem, UserError, suggest
+from urbankit.utils.errors import Problem, Problems, UserError, suggest
 from urbankit.utils.files import hash_json
-from urbankit.utils.paths import resolve_inside
+from urbankit.utils.paths import data_paths
 
-# Models take pictures of 224 to about 1000 pixels; their processors shrink what is larger.
+# Models take pictures of 224 to about 1000 pixels; their processors shrink larger ones.
 PICTURE_SIDE, PATCH_SIDE, SMALL_SIDE = 1024, 448, 224
-DESCRIBED = ("rsi", "svi")
+REGION_MODALITIES = ("rsi", "svi")
 """Modalities that regions can be described for without images."""
 
-Pixels = list["np.ndarray | Problem"]
+Pixels = list[np.ndarray | Problem]
+Reader = Callable[[Sequence[int]], Pixels]
 
 
 @dataclass
-class CaptionSources:
-    """All that is described in one modality, each once, in the order of the city.
+class CaptionItems:
+    """The n images or regions of one modality to describe, each once, in the order of the city.
 
-    `regions` int64[n], for an image in several the first; `images` are their n ids, None where regions themselves are
-    described. `read` gives, for places [k] among them, uint8[h, w, 3] each, or the problem with it. `source` tells them
-    from those of other cities, and from other pixels of theirs; `dropped` counts what is not described, by reason.
-    `one_reader` where `read` takes all processors by itself, so that one thread at a time is to call it.
+    Attributes:
+        modality: The image source, or the modality that captions of regions are filed under.
+        regions: int64[n]; of an image in several regions, the first.
+        images: The n image ids, None if regions themselves are described.
+        read: Returns for rows [k] a picture uint8[h, w, 3] each, or the problem with it.
+        identity: Changes with the city and with the pixels that are read.
+        dropped: The numbers of images or regions that are not described, by reason.
+        note: A hint for the user.
+        one_reader: Whether `read` uses all processors, so that only one thread should call it.
     """
 
     modality: str
     regions: np.ndarray
     images: list[str] | None
-    read: Callable[[Sequence[int]], Pixels]
-    source: dict[str, Any]
+    read: Reader
+    identity: dict[str, Any]
     dropped: dict[str, int] = field(default_factory=dict)
     note: str | None = None
     one_reader: bool = False
@@ -53,11 +58,11 @@ class CaptionSources:
         return len(self.regions)
 
 
-def choose_modalities(captioner: Captioner, city: City, asked: list[str] | None) -> list[str]:
-    """The modalities to describe: those `asked` for, or all that there are.
+def choose_modalities(captioner: Captioner, city: City, requested: list[str] | None) -> list[str]:
+    """The modalities to describe: those that are requested, or all.
 
-    By images all image sources; by regions, sources with one image a region, or `rsi` where there is none. Raises
-    `UserError` for a name that the city lacks, and for a city without images.
+    A captioner that reads images describes all image sources; one of regions those with one image a region, or `rsi`
+    if there is none. Raises `UserError` for a name that the city lacks, and for a city without images.
     """
     sources = city.image_sources
     if captioner.reads_images and not sources:
@@ -66,120 +71,102 @@ def choose_modalities(captioner: Captioner, city: City, asked: list[str] | None)
             "their counts and tables: --captioner template"
         )
         raise UserError(Problem(message, city.path))
-    known = sources if captioner.reads_images else list(dict.fromkeys([*sources, *DESCRIBED]))
-    if asked is None:
+    if requested is None:
         specs = city.manifest["spec"]["images"]
-        whole = [name for name in sources if "points" not in specs[name]]
-        return sources if captioner.reads_images else whole or ["rsi"]
-    strangers = [name for name in asked if name not in known]
-    if strangers:
-        raise UserError(
-            [
-                Problem(f"the city '{city.name}' has no image source '{name}'.{suggest(name, known)}", city.path)
-                for name in strangers
-            ]
-        )
-    return list(dict.fromkeys(asked))
+        one_a_region = [name for name in sources if "points" not in specs[name]]
+        return sources if captioner.reads_images else one_a_region or ["rsi"]
+    available = sources if captioner.reads_images else list(dict.fromkeys([*sources, *REGION_MODALITIES]))
+    problems = Problems(city.path)
+    for name in requested:
+        if name not in available:
+            problems.add(f"the city '{city.name}' has no image source '{name}'.{suggest(name, available)}")
+    problems.raise_if_any()
+    return list(dict.fromkeys(requested))
 
 
-def find_sources(
+def find_items(
     captioner: Captioner, city: City, modality: str, data: Path | None = None, bands: Sequence[int] | None = None
-) -> CaptionSources:
-    """What `captioner` describes of `modality`.
+) -> CaptionItems:
+    """The images or regions of `modality` that `captioner` describes.
 
-    `data` is the folder of the city's sources: its pictures and mosaics are then read anew, larger than the city keeps
-    them. `bands` are red, green and blue, counted from 1, of images that are not of three bands in this order.
-    Raises `UserError` where there is no such folder, and for bands that are not there or must be named.
+    Args:
+        captioner: Reads images, or describes regions.
+        city: The prepared city.
+        modality: One of `choose_modalities`.
+        data: The folder of the city's sources, to read pictures and mosaics larger than the city stores them.
+        bands: Red, green and blue, counted from 1, of images that are not of three bands in this order.
+
+    Raises:
+        UserError: If the folder does not exist, and for bands that do not exist or must be named.
     """
+    described = captioner.describes()
     if not captioner.reads_images:
-        return _regions(captioner, city, modality)
+        dropped = {} if described.all() else {"of which the captioner knows nothing": int((~described).sum())}
+        regions = {"regions": hash_json(city.layer_hashes(*DESCRIBED_LAYERS))}
+        return CaptionItems(modality, np.flatnonzero(described), None, lambda rows: [], regions, dropped)
     source = city.images(modality)
     colours = _colours(source, bands)
     # An image that lies in several regions has a row in each.
     rows = np.sort(np.unique(np.array(source.image_ids, dtype=object).astype(str), return_index=True)[1])
-    told = captioner.describes()[source.region[rows]]
-    dropped = {"in a region that the captioner knows nothing of": int((~told).sum())} if not told.all() else {}
-    rows = rows[told]
+    valid = described[source.region[rows]]
+    dropped = {} if valid.all() else {"in a region that the captioner knows nothing of": int((~valid).sum())}
+    rows = rows[valid]
     spec = city.manifest["spec"]["images"][modality]
     note = None
     if data is None:
-        read = _prepared(source, rows, colours)
+        read = _prepared_reader(source, rows, colours)
         if min(source.size) < SMALL_SIDE:
-            note = f"{modality}: described from {source.size[1]} x {source.size[0]} pixels, as the city keeps them; "
-            note += "give the folder of its sources by --data to read them larger"
+            note = (
+                f"{modality}: described from {source.size[1]} x {source.size[0]} pixels, as the city stores them; "
+                "give the folder of its sources with --data to read them larger"
+            )
     elif not data.is_dir():
         raise UserError(Problem("there is no such folder; give the one that the city was prepared from", data))
     elif "mosaic" in spec:
-        read = _patches(city, source, rows, colours, spec, data)
+        read = _patch_reader(city, source, rows, colours, spec, data)
     else:
-        read = _pictures(source, rows, data)
+        read = _picture_reader(source, rows, data)
     identity = {
         "images": source.content_hash,
         "pixels": "prepared" if data is None else "sources",
         "bands": None if bands is None else list(bands),
     }
-    return CaptionSources(
-        modality,
-        source.region[rows],
-        [source.image_ids[row] for row in rows],
-        read,
-        identity,
-        dropped,
-        note,
-        one_reader=data is not None and "mosaic" in spec,
-    )
+    images = [source.image_ids[row] for row in rows]
+    one_reader = data is not None and "mosaic" in spec
+    return CaptionItems(modality, source.region[rows], images, read, identity, dropped, note, one_reader)
 
 
-def _regions(captioner: Captioner, city: City, modality: str) -> CaptionSources:
-    told = captioner.describes()
-    known = city.layer_hashes(*DESCRIBED_LAYERS)
-    dropped = {"of which the captioner knows nothing": int((~told).sum())} if not told.all() else {}
-    return CaptionSources(
-        modality, np.flatnonzero(told), None, lambda places: [], {"regions": hash_json(known)}, dropped
-    )
+def _prepared_reader(source: ImageSource, rows: np.ndarray, colours: list[int]) -> Reader:
+    return lambda chosen: list(_rgb(source.read(rows[list(chosen)]), source, colours))
 
 
-def _prepared(source: ImageSource, rows: np.ndarray, colours: list[int]) -> Callable[[Sequence[int]], Pixels]:
-    def read(places: Sequence[int]) -> Pixels:
-        return list(_rgb(source.read(rows[list(places)]), source, colours))
-
-    return read
-
-
-def _pictures(source: ImageSource, rows: np.ndarray, data: Path) -> Callable[[Sequence[int]], Pixels]:
-    root = os.path.realpath(data)
-
+def _picture_reader(source: ImageSource, rows: np.ndarray, data: Path) -> Reader:
     def read_one(row: int) -> np.ndarray | Problem:
-        path = resolve_inside(data, source.files[row])
-        if path is None or os.path.commonpath([root, os.path.realpath(path)]) != root:
-            return Problem(f"the path '{source.files[row]}' leaves the folder {data}")
         try:
-            return read_picture(path, PICTURE_SIDE)
+            return read_picture(data_paths(data, [source.files[row]])[0], PICTURE_SIDE)
         except UserError as error:
             return error.problems[0]
 
-    return lambda places: [read_one(row) for row in rows[list(places)].tolist()]
+    return lambda chosen: [read_one(row) for row in rows[list(chosen)].tolist()]
 
 
-def _patches(
+def _patch_reader(
     city: City, source: ImageSource, rows: np.ndarray, colours: list[int], spec: dict[str, Any], data: Path
-) -> Callable[[Sequence[int]], Pixels]:
+) -> Reader:
     images = MosaicImages(**spec)
-    names = [images.mosaic] if isinstance(images.mosaic, str) else list(images.mosaic)
-    paths: list[Path] = []
-    for name in names:
-        path = resolve_inside(data, name)
-        if path is None or not path.is_file():
+    names = mosaic_files(images)
+    paths = data_paths(data, names)
+    for name, path in zip(names, paths, strict=True):
+        if not path.is_file():
             raise UserError(Problem(f"there is no '{name}'; give the folder of the city's sources", data))
-        paths.append(path)
     bands = mosaic_bands(paths, images.bands)
     extent_m = patch_extent_m(images, city.regions)
     height, width = images.height_width
     scale = max(1.0, PATCH_SIDE / max(height, width))
     size = (round(scale * height), round(scale * width))
 
-    def read(places: Sequence[int]) -> Pixels:
-        centres = city.xy[source.region[rows[list(places)]]]
+    def read(chosen: Sequence[int]) -> Pixels:
+        centres = city.xy[source.region[rows[list(chosen)]]]
         batches = cut_patches(bands, centres, city.regions.crs, extent_m, size)
         return [picture for batch in batches for picture in _rgb(batch, source, colours)]
 
@@ -189,25 +176,24 @@ def _patches(
 def _colours(source: ImageSource, bands: Sequence[int] | None) -> list[int]:
     """The bands of red, green and blue, counted from 0; one band is grey."""
     if bands is not None:
-        wrong = [band for band in bands if not 1 <= band <= source.bands]
-        if len(bands) not in (1, 3) or wrong:
+        if len(bands) not in (1, 3) or not all(1 <= band <= source.bands for band in bands):
             message = f"must be one or three of 1 to {source.bands}, the bands of '{source.name}'"
-            raise UserError(Problem(f"--bands {','.join(map(str, bands))}: {message}"))
+            raise UserError(f"--bands {','.join(map(str, bands))}: {message}")
         return [band - 1 for band in bands] * (3 if len(bands) == 1 else 1)
     if source.bands not in (1, 3):
         message = (
             f"images of '{source.name}' have {source.bands} bands ({', '.join(source.band_names)}), of which none is "
-            "known to be red, green or blue; say which by --bands RED,GREEN,BLUE, counted from 1"
+            "known to be red, green or blue; name them with --bands RED,GREEN,BLUE, counted from 1"
         )
-        raise UserError(Problem(message))
+        raise UserError(message)
     return [0, 0, 0] if source.bands == 1 else [0, 1, 2]
 
 
 def _rgb(pixels: np.ndarray, source: ImageSource, colours: list[int]) -> np.ndarray:
     """uint8[n, h, w, 3] of [n, bands, h, w]; missing pixels are black.
 
-    Bytes are colours as they are; other numbers are stretched from two standard deviations below a band's mean over
-    the city to two above it.
+    Bytes are used as they are; other values are scaled so that the band's mean over the city, minus and plus two
+    standard deviations, becomes 0 and 255.
     """
     chosen = pixels[:, colours].transpose(0, 2, 3, 1)
     if source.dtype != "uint8":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from urbankit.captioning.output import CaptionFiles
+    from urbankit.captioning.files import CaptionFiles
     from urbankit.city.city import City
 
 

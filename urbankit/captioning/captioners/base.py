@@ -1,4 +1,4 @@
-"""What a captioner is: it writes one text about each image, or about each region, of a prepared city."""
+"""The base of captioners, which write one text about each image or region of a prepared city."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from urbankit.registry.component import Component, P
 
 @dataclass(frozen=True)
 class Batch:
-    """What is to be described: n images of one modality, or n regions.
+    """n images of one modality, or n regions, to describe.
 
-    `start` is the place of the first of them among all that are described; `regions` int64[n] are rows of
-    `city.regions`; `pixels` are n pictures uint8[h, w, 3] of RGB, of any sizes, and none for a captioner that reads no
-    images. A picture that could not be read is left out.
+    Attributes:
+        modality: The image source, or the modality that captions of regions are filed under.
+        start: The index of the first among all that are described.
+        regions: int64[n], rows of `city.regions`.
+        pixels: n pictures uint8[h, w, 3] of RGB, of any sizes; empty for a captioner that reads no images. A picture
+            that cannot be read is left out of the batch.
     """
 
     modality: str
@@ -32,54 +35,68 @@ class Batch:
 
 @dataclass(frozen=True)
 class Caption:
-    """A text, and how many tokens of the model's own it has, the end not counted; None where nobody counts."""
+    """A text, and its number of tokens of the model without the end token; None if the captioner counts none."""
 
     text: str
     tokens: int | None = None
 
 
 class Captioner(Component[P], ABC):
-    """Writes captions, the same ones every time.
+    """Writes captions, the same every time for the same input and parameters.
 
-    `caption` is all that a captioner must have. Nothing heavy belongs into `__init__`: it runs before the settings are
-    compared with those of captions that are there already, and a model is loaded only when `caption` needs it.
+    Only `caption` must be implemented. `__init__` should stay light: it runs before the settings are compared with
+    those of existing captions. Load a model when `caption` first needs it.
+
+    Attributes:
+        reads_images: False for a captioner that describes regions by other data of the city.
+        no_effect: Parameters that do not change captions, so that an interrupted job may continue with other values.
+        model: Recorded as the model of a caption; None records the captioner's name.
+        revision: Recorded as the model's revision.
+        batch_size: Images or regions in one call of `caption`.
+        params: The validated parameters.
+        city: The city to describe.
     """
 
     reads_images: ClassVar[bool] = True
-    """False for a captioner that describes regions by what else the city knows of them."""
-
     no_effect: ClassVar[frozenset[str]] = frozenset({"batch_size", "device"})
-    """Parameters that do not decide what a caption says, so that they may change between a kill and its resumption."""
-
     model: str | None = None
-    """What is recorded as the model of a caption; None records the captioner's name."""
-
     revision: str | None = None
-    """What is recorded as the model's revision."""
-
     batch_size: int = 256
-    """Images or regions in one call of `caption`."""
 
     def __init__(self, params: P, city: City) -> None:
+        """Check that the captioner can describe the city. Raises `UserError` if it cannot."""
         self.params, self.city = params, city
 
     def prompt(self, modality: str) -> str | None:
-        """What the model is asked about an image of `modality`; None for a captioner that is asked nothing."""
+        """Return what the model is asked about an image of `modality`; None for a captioner without prompts."""
         return None
 
     def settings(self, modality: str) -> dict[str, Any]:
-        """All that decides what a caption of `modality` says, in JSON values; captions of other settings never mix."""
+        """Return all settings that captions of `modality` depend on, as JSON values.
+
+        Captions with different settings are never mixed.
+        """
         params = self.params.model_dump(mode="json", exclude=set(self.no_effect))
         return {"model": self.model, "revision": self.revision, "prompt": self.prompt(modality), **params}
 
     def describes(self) -> np.ndarray:
-        """bool[N]: the regions that the captioner knows enough of to say something; the others get no caption."""
+        """Return bool[N]: the regions with enough data for a caption; the others get none."""
         return np.ones(self.city.n_regions, bool)
 
     def load(self, batch: Batch) -> Any:
-        """What `caption` takes, made in a thread while the batch before is captioned: decoding is done, resize here."""
+        """Return the input of `caption`, computed in a thread while the previous batch is captioned.
+
+        The pictures are decoded already; resize them here.
+        """
         return batch
 
     @abstractmethod
     def caption(self, batch: Any) -> list[Caption]:
-        """One caption each, in order, for what `load` made of a batch; one without a word where there is none."""
+        """Describe a batch.
+
+        Args:
+            batch: What `load` returned.
+
+        Returns:
+            One caption each, in the order of the batch; its text may be empty.
+        """

@@ -40,9 +40,9 @@ FORMS = {"blip-2": "Question: {prompt} Answer:"}
 class VLM(Captioner):
     """BLIP-2, or any other model that transformers loads by `AutoModelForImageTextToText` and `AutoProcessor`.
 
-    The prompt is put into the checkpoint's own chat template where it has one, else into `form`. Of what the model
-    generates the caption is the text after the prompt. The most likely token is taken at each step, so that the same
-    images give the same captions; with a `temperature` tokens are drawn, the same ones for the same `seed`.
+    The prompt is put into the checkpoint's chat template if it has one, else into `form`. The caption is the generated
+    text after the prompt. The most likely token is taken at each step, so that the same images give the same captions;
+    with a `temperature` tokens are drawn, the same ones for the same `seed`.
     """
 
     no_effect = frozenset({"batch_size", "device", "prompts"})
@@ -56,25 +56,24 @@ class VLM(Captioner):
         revision: str | None = Field(None, description="Branch, tag or commit on the hub; null takes its main branch.")
         prompts: dict[str, str] = Field(
             PROMPTS,
-            description=f"What the model is asked, by modality; others are asked '{ANY_IMAGE}' An empty prompt asks "
-            "nothing.",
+            description=f"Prompts by modality; for others '{ANY_IMAGE}' An empty prompt asks nothing.",
             json_schema_extra={"source": "figure 2: one prompt for satellite images, one for street views"},
         )
         form: str | None = Field(
             None,
-            description="How a prompt is put to a model without a chat template, with {prompt} in it; null takes "
-            f"'{FORMS['blip-2']}' for BLIP-2 and the prompt as it is for others.",
+            description="The text around a prompt for a model without a chat template, with {prompt} in it; null takes "
+            f"'{FORMS['blip-2']}' for BLIP-2 and the bare prompt for others.",
         )
         max_tokens: int = Field(
             77,
             ge=1,
             le=1024,
-            description="Longest caption in tokens of the model's own tokenizer, its end not counted.",
+            description="Longest caption in tokens of the model's tokenizer, without the end token.",
             json_schema_extra={"source": "section 4.2.3"},
         )
         beams: int = Field(1, ge=1, le=64, description="Beams of the search; 1 takes the most likely token each time.")
-        repetition_penalty: float = Field(1.0, gt=0, description="Above 1, tokens that were said are less likely.")
-        temperature: float = Field(0.0, ge=0, description="Above 0, tokens are drawn, the more freely the higher.")
+        repetition_penalty: float = Field(1.0, gt=0, description="Above 1, repeated tokens are less likely.")
+        temperature: float = Field(0.0, ge=0, description="Above 0, tokens are drawn, the more evenly the higher.")
         seed: int = Field(0, ge=0, description="Seed of the draws.")
         batch_size: int = Field(
             16, ge=1, description="Images in one call of the model; with a temperature, other sizes draw other tokens."
@@ -102,31 +101,31 @@ class VLM(Captioner):
         self.batch_size = params.batch_size
         self.folder = checkpoint_folder(params.model, "model", params.revision)
         self.kind = _checked_kind(self.folder)
-        known = provenance(params.model, self.folder)
-        self.model, self.revision = params.model, known["commit"] or f"sha256:{known['weights']}"
-        # A commit says what a folder was downloaded from, not that it was left as it was.
-        self._hashes = {"weights": known["weights"], "files": _hash_beside(self.folder)}
+        origin = provenance(params.model, self.folder)
+        self.model, self.revision = params.model, origin["commit"] or f"sha256:{origin['weights']}"
+        # The commit alone does not show that a file was changed after its download.
+        self._hashes = {"weights": origin["weights"], "files": _hash_beside(self.folder)}
 
     def prompt(self, modality: str) -> str:
         return (PROMPTS | self.params.prompts).get(modality, ANY_IMAGE)
 
     def settings(self, modality: str) -> dict[str, Any]:
-        # After the parameters, so that what was resolved stands: commit and precision.
-        own = {"revision": self.revision, "precision": self.precision, **self._hashes}
-        if self.params.temperature:  # draws are seeded a batch, so that other batches have others
-            own["batch_size"] = self.batch_size
-        return super().settings(modality) | own
+        # These replace the parameters of the same name: revision and precision are resolved.
+        resolved: dict[str, Any] = {"revision": self.revision, "precision": self.precision, **self._hashes}
+        if self.params.temperature:  # draws are seeded by batch
+            resolved["batch_size"] = self.batch_size
+        return super().settings(modality) | resolved
 
     def load(self, batch: Batch) -> tuple[int, Any]:
         """The batch's first row, which seeds its draws, and the model's inputs on the CPU."""
         pictures = [Image.fromarray(pixels) for pixels in batch.pixels]
-        texts = [self._asked(self.prompt(batch.modality))] * len(batch)
+        texts = [self._prompt_text(self.prompt(batch.modality))] * len(batch)
         return batch.start, self._processor(images=pictures, text=texts, padding=True, return_tensors="pt")
 
     @torch.inference_mode()
     def caption(self, batch: tuple[int, Any]) -> list[Caption]:
         start, inputs = batch
-        params: VLM.Params = self.params
+        params = self.params
         dtype = torch.float32 if self.precision == "fp32" else torch.bfloat16
         inputs = inputs.to(self.device, dtype)
         drawn = {"temperature": params.temperature} if params.temperature else {}
@@ -137,17 +136,17 @@ class VLM(Captioner):
                 repetition_penalty=params.repetition_penalty, pad_token_id=self._processor.tokenizer.pad_token_id,
                 **drawn,
             )  # fmt: skip
-        said = _after_prompt(out, inputs.get("input_ids"))
-        texts = self._processor.batch_decode(said, skip_special_tokens=True)
-        special = torch.tensor(self._processor.tokenizer.all_special_ids, device=said.device)
-        counts = (~torch.isin(said, special)).sum(dim=1).tolist()
+        tokens = _after_prompt(out, inputs.get("input_ids"))
+        texts = self._processor.batch_decode(tokens, skip_special_tokens=True)
+        special = torch.tensor(self._processor.tokenizer.all_special_ids, device=tokens.device)
+        counts = (~torch.isin(tokens, special)).sum(dim=1).tolist()
         return [Caption(" ".join(text.split()), count) for text, count in zip(texts, counts, strict=True)]
 
     @cached_property
     def _processor(self) -> Any:
         processor = load_processor(self.folder, "model")
         tokenizer = processor.tokenizer
-        # What is generated follows the prompt, so padding goes before it.
+        # Generated tokens follow the prompt, so padding goes before it.
         tokenizer.padding_side = "left"
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
@@ -166,7 +165,7 @@ class VLM(Captioner):
         options["dtype"] = torch.float32 if self.precision == "fp32" else torch.bfloat16
         return load_model(AutoModelForImageTextToText, self.folder, "model", **options).to(self.device)
 
-    def _asked(self, prompt: str) -> str:
+    def _prompt_text(self, prompt: str) -> str:
         """The text that goes into the model: the prompt in the chat template of the checkpoint, or in `form`."""
         if getattr(self._processor, "chat_template", None):
             content = [{"type": "image"}, *([{"type": "text", "text": prompt}] if prompt else [])]
@@ -176,21 +175,21 @@ class VLM(Captioner):
         return form.replace("{prompt}", prompt) if prompt else ""
 
 
-def _precision(asked: str, device: torch.device) -> str:
-    if asked == "auto":
+def _precision(requested: str, device: torch.device) -> str:
+    if requested == "auto":
         return "bf16" if has_bf16(device) else "fp32"
-    if asked == "int8":
+    if requested == "int8":
         missing = [name for name in ("bitsandbytes", "accelerate") if find_spec(name) is None]
         if device.type != "cuda":
             raise UserError(Problem("int8 needs a CUDA device; use bf16 or fp32", key="precision"))
         if missing:
             message = f"int8 needs {' and '.join(missing)}: pip install {' '.join(missing)}, or use bf16"
             raise UserError(Problem(message, key="precision"))
-    return asked
+    return requested
 
 
 def _hash_beside(folder: Path) -> str:
-    """A hash of what lies beside the weights: configurations, processor, tokenizer and chat template."""
+    """A hash of the other files of a checkpoint: configurations, processor, tokenizer and chat template."""
     files = {path for pattern in BESIDE for path in folder.glob(pattern) if path.is_file()}
     return hash_json({path.name: hash_file(path) for path in files})
 
@@ -208,8 +207,10 @@ def _checked_kind(folder: Any) -> str:
 
 
 def _after_prompt(out: Tensor, prompt: Tensor | None) -> Tensor:
-    """The tokens [n, t] that were generated: decoders repeat the prompt before them, BLIP without its last token."""
-    for length in (prompt.shape[1], prompt.shape[1] - 1) if prompt is not None else ():
+    """The generated tokens [n, t]: decoders repeat the prompt before them, BLIP without its last token."""
+    if prompt is None:
+        return out
+    for length in (prompt.shape[1], prompt.shape[1] - 1):
         if 0 < length <= out.shape[1] and torch.equal(out[:, :length], prompt[:, :length]):
             return out[:, length:]
     return out

@@ -1,4 +1,4 @@
-"""What looks wrong with captions: empty, repeated, cut off, contradicting. Rules over words, no model."""
+"""Checks of captions by rules over words: empty, repeated, truncated, contradicting."""
 
 from __future__ import annotations
 
@@ -20,17 +20,19 @@ FLAGS = {
 
 @dataclass
 class CaptionCheck:
-    """What was found: `flags` has, for each caption that has any, its row and what is wrong with it and why."""
+    """The result of a check: `flags` maps the row of a caption to its flags, each with an explanation."""
 
     ids: list[str]
     texts: list[str]
     flags: dict[int, dict[str, str]] = field(default_factory=dict)
 
     def counts(self) -> dict[str, int]:
-        found = Counter(flag for flags in self.flags.values() for flag in flags)
-        return {flag: found[flag] for flag in FLAGS}
+        """The number of captions with each flag."""
+        counts = Counter(flag for flags in self.flags.values() for flag in flags)
+        return {flag: counts[flag] for flag in FLAGS}
 
     def to_json(self) -> dict[str, Any]:
+        """The counts and all flagged captions."""
         flagged = [
             {"id": self.ids[row], "caption": self.texts[row], "flags": flags}
             for row, flags in sorted(self.flags.items())
@@ -38,7 +40,7 @@ class CaptionCheck:
         return {"captions": len(self.texts), "counts": self.counts(), "flagged": flagged}
 
     def rows(self) -> Iterator[tuple[str, str, str, str]]:
-        """For a table: flag, how many captions have it, what it means, an example."""
+        """For a table: flag, number of captions, meaning, an example."""
         for flag, count in self.counts().items():
             row = next((row for row, flags in sorted(self.flags.items()) if flag in flags), None)
             example = "" if row is None else f"{self.ids[row]}: {self.flags[row][flag]}"
@@ -52,65 +54,65 @@ def check_captions(
     tokens: Sequence[int | None] | None = None,
     max_tokens: int = MAX_TOKENS,
 ) -> CaptionCheck:
-    """Check captions; those with one id describe one image.
+    """Check captions; those with the same id describe the same image.
 
-    - empty: nothing, or only signs.
-    - repeated: another id has the same text, but for case, spaces and the final sign.
-    - truncated: the last sign ends no sentence, and the caption has all `max_tokens` by `tokens` or, where its tokens
-      are not known, at least half as many words: an English word is mostly one token or two.
+    - empty: no letter or digit.
+    - repeated: another id has the same text, apart from case, spaces and final punctuation.
+    - truncated: the text does not end like a sentence, and it has all `max_tokens` by `tokens` or, if its tokens are
+      unknown, at least half as many words (most English words are one or two tokens).
     - contradicting: see `claims`.
     """
-    words = [text or "" for text in texts]
-    check = CaptionCheck(list(ids), words)
-    holders: dict[str, set[str]] = defaultdict(set)
-    normal = [_normal(text) for text in words]
+    captions = [text or "" for text in texts]
+    check = CaptionCheck(list(ids), captions)
+    ids_by_text: dict[str, set[str]] = defaultdict(set)
+    normal = [_normal(text) for text in captions]
     for text, name in zip(normal, ids, strict=True):
-        holders[text].add(name)
-    said: dict[str, dict[str, dict[bool, str]]] = defaultdict(lambda: defaultdict(dict))
-    counts = tokens if tokens is not None else [None] * len(words)
-    for row, (text, name, count) in enumerate(zip(words, ids, counts, strict=True)):
+        ids_by_text[text].add(name)
+    earlier: dict[str, dict[str, dict[bool, str]]] = defaultdict(lambda: defaultdict(dict))
+    counts = tokens if tokens is not None else [None] * len(captions)
+    for row, (text, name, count) in enumerate(zip(captions, ids, counts, strict=True)):
         if not normal[row]:
-            _flag(check, row, "empty", "nothing is said")
+            _flag(check, row, "empty", "no words")
             continue
-        others = len(holders[normal[row]]) - 1
+        others = len(ids_by_text[normal[row]]) - 1
         if others:
             _flag(check, row, "repeated", f"{others:,} more: {_short(text)}")
         if _is_cut(text, count, max_tokens):
             _flag(check, row, "truncated", f"… {_short(text, end=True)}")
-        for subject, stance, quote in claims(text):
-            denied = said[name][subject].get(not stance)
-            if denied is not None:
-                _flag(check, row, "contradicting", f"'{quote}' against '{denied}'")
-            said[name][subject].setdefault(stance, quote)
+        for topic, holds, quote in claims(text):
+            opposite = earlier[name][topic].get(not holds)
+            if opposite is not None:
+                _flag(check, row, "contradicting", f"'{quote}' against '{opposite}'")
+            earlier[name][topic].setdefault(holds, quote)
     return check
 
 
 @lru_cache(maxsize=1 << 16)
 def claims(text: str) -> tuple[tuple[str, bool, str], ...]:
-    """What a caption claims: `(subject, holds, words)`.
+    """The claims of a caption: `(topic, holds, words)`.
 
-    Claims are that a thing is there ("several cars", "there are trees") or is not ("no cars", "without any trees"), and
-    on which side of a pair an area is ("densely populated", "sparsely populated"). The rules read words, not sentences:
-    they know the things of `THINGS` alone, and take "no cars on the road" and "cars in the yard" for a contradiction.
-    So that a caption may compare parts of a picture, a sentence with a word of `CONTRAST` claims nothing of pairs.
+    A claim is that an object is present ("several cars", "there are trees") or absent ("no cars", "without any trees"),
+    or on which side of a pair an area is ("densely populated", "sparsely populated"). The rules look at words, not
+    grammar: they know only the objects of `OBJECTS`, and treat "no cars on the road" and "several cars in the yard" as
+    a contradiction. A sentence with a word of `CONTRAST` makes no claim about pairs, since it may compare areas.
     """
-    found = []
+    result: list[tuple[str, bool, str]] = []
     for sentence in re.split(r"[.!?;]\s*", text.lower()):
         absent = []
         for match in _ABSENT.finditer(sentence):
             absent.append(match.span())
-            found += [(thing, False, match[0]) for thing in _things(match["things"])]
+            result += [(name, False, match[0]) for name in _objects(match["objects"])]
         for match in _PRESENT.finditer(sentence):
             if not any(start < match.end() and match.start() < end for start, end in absent):
-                found += [(thing, True, match[0]) for thing in _things(match["thing"])]
+                result += [(name, True, match[0]) for name in _objects(match["object"])]
         if not _CONTRAST.search(sentence):
-            for subject, (holds, fails) in _PAIRS.items():
-                found += [(subject, True, match[0]) for match in holds.finditer(sentence)]
-                found += [(subject, False, match[0]) for match in fails.finditer(sentence)]
-    return tuple(found)
+            for topic, (high, low) in _PAIRS.items():
+                result += [(topic, True, match[0]) for match in high.finditer(sentence)]
+                result += [(topic, False, match[0]) for match in low.finditer(sentence)]
+    return tuple(result)
 
 
-THINGS = {
+OBJECTS = {
     "trees": "trees?",
     "vegetation": "vegetation|greenery|plants",
     "buildings": "buildings?|houses?",
@@ -123,15 +125,15 @@ CONTRAST = r"while|whereas|but|however|mix|mixture|both|other|others|some|parts?
 _QUANTITY = (
     r"many|several|some|numerous|multiple|various|plenty of|(?:a )?lots? of|a few|lined with|full of|dotted with"
 )
-_ANY_THING = "|".join(f"(?:{words})" for words in THINGS.values())
+_ANY_OBJECT = "|".join(f"(?:{words})" for words in OBJECTS.values())
 _ABSENT = re.compile(
     r"\b(?:no|without(?: any)?|lacks?(?: any)?|lacking|absence of|devoid of|free of|not any)\s+"
     rf"(?:(?!and\b|but\b|with\b|{_QUANTITY})\w+\s+){{0,2}}?"
-    rf"(?P<things>(?:{_ANY_THING})(?:(?:,| or|, or)\s+(?:{_ANY_THING}))*)\b"
+    rf"(?P<objects>(?:{_ANY_OBJECT})(?:(?:,| or|, or)\s+(?:{_ANY_OBJECT}))*)\b"
 )
 _PRESENT = re.compile(
     rf"\b(?:{_QUANTITY}|there (?:is|are)(?: a| an)?)\s+(?:(?!no\b|without\b|not\b|few\b)\w+\s+){{0,2}}?"
-    rf"(?P<thing>{_ANY_THING})\b"
+    rf"(?P<object>{_ANY_OBJECT})\b"
 )
 _CONTRAST = re.compile(rf"\b(?:{CONTRAST})\b")
 _BUILT = r"(?:populated|built|packed|inhabited|developed)"
@@ -146,16 +148,16 @@ _PAIRS = {
         re.compile(r"\b(?:empty|deserted|quiet) (?:street|road|city street)\b"),
     ),
 }
-_THING = {thing: re.compile(rf"\b(?:{words})\b") for thing, words in THINGS.items()}
+_OBJECTS = {name: re.compile(rf"\b(?:{words})\b") for name, words in OBJECTS.items()}
 _ENDS = re.compile(r"[.!?。！？…][\"'”’)\]]*$")
 
 
-def _things(text: str) -> list[str]:
-    return [thing for thing, words in _THING.items() if words.search(text)]
+def _objects(text: str) -> list[str]:
+    return [name for name, words in _OBJECTS.items() if words.search(text)]
 
 
 def _normal(text: str) -> str:
-    """Without case, outer and doubled spaces and the final sign; empty where there is no letter or digit."""
+    """Lower case, single spaces, no final punctuation; empty if there is no letter or digit."""
     plain = " ".join(text.casefold().split()).rstrip(" .!?")
     return plain if re.search(r"\w", plain) else ""
 
@@ -166,8 +168,8 @@ def _is_cut(text: str, tokens: int | None, limit: int) -> bool:
     return tokens >= limit if tokens is not None else len(text.split()) >= limit / 2
 
 
-def _flag(check: CaptionCheck, row: int, flag: str, why: str) -> None:
-    check.flags.setdefault(row, {}).setdefault(flag, why)
+def _flag(check: CaptionCheck, row: int, flag: str, explanation: str) -> None:
+    check.flags.setdefault(row, {}).setdefault(flag, explanation)
 
 
 def _short(text: str, end: bool = False) -> str:
