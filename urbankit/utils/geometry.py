@@ -1,4 +1,4 @@
-"""Where regions are and how large they are, whatever their geometry and CRS."""
+"""Positions and sizes of regions of any geometry and CRS."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ def lonlat(geometry: gpd.GeoSeries) -> NDArray[np.float64]:
 
 
 def side_m(geometry: gpd.GeoSeries) -> float:
-    """How large a region is in metres: the side of a square of the median area, of points the median distance to the
-    nearest other one. NaN where neither says anything, as of a single point.
+    """The size of a region in metres: the side of a square of the median area.
+
+    For points it is the median distance to the nearest other point; NaN for a single point.
     """
     plane = in_plane(geometry)
     metres = 1.0 if plane.crs is None else unit(plane.crs)
@@ -34,10 +35,10 @@ def side_m(geometry: gpd.GeoSeries) -> float:
 
 
 def unit(crs: CRS) -> float:
-    """What one unit of `crs` is: metres of a projected CRS, radians of a geographic one."""
+    """The length of one unit of `crs`: in metres for a projected CRS, in radians for a geographic one."""
     return float(crs.axis_info[0].unit_conversion_factor)
 
 
 def in_plane(geometry: gpd.GeoSeries) -> gpd.GeoSeries:
-    """The geometry in a projected CRS: its own, or of one in degrees an equal-area one of the whole Earth."""
+    """The geometry in a projected CRS: unchanged, or from degrees into a global equal-area CRS."""
     return geometry.to_crs("EPSG:6933") if geometry.crs is not None and geometry.crs.is_geographic else geometry

@@ -1,4 +1,4 @@
-"""Work done ahead in threads, so that reading and computing overlap; results come in order and never pile up."""
+"""Work done ahead in threads, so that reading and computing overlap; results come in order, a few at a time."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Result = TypeVar("Result")
 def prefetch(
     function: Callable[[Item], Result], items: Iterable[Item], depth: int = 1, pool: ThreadPoolExecutor | None = None
 ) -> Iterator[Result]:
-    """`map(function, items)`, in order, where the next `depth` results are computed in a thread meanwhile.
+    """`map(function, items)`, in order, while threads compute the next `depth` results.
 
-    `pool` has the threads; the default is the pool of `background`. An error of `function` is raised where its result
-    is due.
+    `pool` has the threads; the default is that of `in_background`. An error of `function` is raised in place of its
+    result.
 
-    >>> list(ahead(lambda x: x * x, [1, 2, 3]))
+    >>> list(prefetch(lambda x: x * x, [1, 2, 3]))
     [1, 4, 9]
     """
     pool = _threads() if pool is None else pool
@@ -42,10 +42,9 @@ def prefetch(
 def thread_map(
     function: Callable[[Item], Result], items: Iterable[Item], depth: int, ignored: type[Warning]
 ) -> Iterator[Result]:
-    """`ahead` with one thread a processor, for work that releases the interpreter lock: decoding, warping, reading.
+    """`prefetch` with one thread a processor, for work that releases the interpreter lock: decoding, warping, reading.
 
-    `ignored` warnings are silenced around all threads, because filters belong to the process and a thread that sets its
-    own undoes another's.
+    `ignored` warnings are silenced around all threads: filters belong to the process, so threads must not set them.
     """
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
         warnings.simplefilter("ignore", ignored)

@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from urbankit.datasets.synthetic.air import air
-from urbankit.datasets.synthetic.story import BUILDING_M, tell
+from urbankit.datasets.synthetic.model import BUILDING_M, draw_model
 from urbankit.evaluation.raw_features import build_raw_features
 from urbankit.evaluation.splits import make_split
 from urbankit.registry.component import Use
@@ -35,13 +35,13 @@ def raw(town) -> np.ndarray:
 @pytest.fixture(scope="module")
 def latent(town) -> tuple[np.ndarray, np.ndarray]:
     """The latent state of the regions themselves, and what the trips and the wind carry to them."""
-    story = tell(town.n_regions, seed=7)
-    floor_area = story.mixture * (BUILDING_M / story.spacing_m) ** 2 * story.storeys
+    model = draw_model(town.n_regions, seed=7)
+    floor_area = model.mixture * (BUILDING_M / model.spacing_m) ** 2 * model.storeys
     own = np.column_stack(
-        [story.mixture, story.compactness, story.stature, story.greenness, story.heaviness, np.log(floor_area)]
+        [model.mixture, model.compactness, model.stature, model.greenness, model.heaviness, np.log(floor_area)]
     )
-    carried = np.column_stack([np.log(story.residents), *air(story, seed=7).causes.values()])
-    return own[story.lattice.city], carried[story.lattice.city]
+    carried = np.column_stack([np.log(model.residents), *air(model, seed=7).causes.values()])
+    return own[model.lattice.city], carried[model.lattice.city]
 
 
 def forest_r2(x: np.ndarray, y: np.ndarray, xy: np.ndarray, protocol: str = "random") -> float:
@@ -78,10 +78,10 @@ def test_prepare_finds_nothing_wrong(town):
     assert all(not source.dropped for source in town.report.sources)
 
 
-def test_raster_targets_are_the_storys(town):
-    story = tell(town.n_regions, seed=7)
-    city, weather = story.lattice.city, air(story, seed=7)
-    for name, truth in (("co", weather.co), ("pm25", weather.pm25), ("population_density", story.residents)):
+def test_raster_targets_match_the_model(town):
+    model = draw_model(town.n_regions, seed=7)
+    city, weather = model.lattice.city, air(model, seed=7)
+    for name, truth in (("co", weather.co), ("pm25", weather.pm25), ("population_density", model.residents)):
         assert np.corrcoef(town.target(name).values, truth[city])[0, 1] > 0.96, name
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from urbankit.datasets.synthetic import write_demo
 from urbankit.datasets.synthetic.lattice import CRS
-from urbankit.datasets.synthetic.story import CLASSES, tell
+from urbankit.datasets.synthetic.model import CLASSES, draw_model
 from urbankit.utils.errors import UserError
 
 
@@ -77,25 +77,25 @@ def test_regions_tile_without_overlap(small_sources):
 
 @pytest.mark.parametrize("regions", [4, 100, 1000])
 def test_any_size(regions):
-    story = tell(regions, seed=1)
-    assert len(story.lattice.city) == len(np.unique(story.lattice.city)) == regions
-    inside = story.lattice.city
-    row, column = np.divmod(inside, story.lattice.width)
+    model = draw_model(regions, seed=1)
+    assert len(model.lattice.city) == len(np.unique(model.lattice.city)) == regions
+    inside = model.lattice.city
+    row, column = np.divmod(inside, model.lattice.width)
     assert row.min() > 0 and column.min() > 0
-    assert row.max() < story.lattice.height - 1 and column.max() < story.lattice.width - 1
-    np.testing.assert_allclose(story.mixture.sum(axis=1), 1)
-    assert np.isfinite(story.residents).all() and np.isfinite(story.travel.data).all()
+    assert row.max() < model.lattice.height - 1 and column.max() < model.lattice.width - 1
+    np.testing.assert_allclose(model.mixture.sum(axis=1), 1)
+    assert np.isfinite(model.residents).all() and np.isfinite(model.travel.data).all()
     if regions >= 100:
-        shares = np.bincount(story.land_use[inside], minlength=len(CLASSES)) / regions
+        shares = np.bincount(model.land_use[inside], minlength=len(CLASSES)) / regions
         assert shares.min() > 0.03
 
 
 def test_the_census_adds_up(small_sources):
-    """population.tif holds the residents of the story, whatever region its cells lie in."""
-    story = tell(36, seed=3)
+    """population.tif holds the residents of the model, whatever region its cells lie in."""
+    model = draw_model(36, seed=3)
     with rasterio.open(small_sources / "population.tif") as raster:
         people = np.nansum(raster.read(1, out_dtype="float64"))
-    assert people == pytest.approx((story.residents * story.lattice.area_km2).sum(), rel=1e-4)
+    assert people == pytest.approx((model.residents * model.lattice.area_km2).sum(), rel=1e-4)
 
 
 def test_refuses_what_it_cannot_write(tmp_path):

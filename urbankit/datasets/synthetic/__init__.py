@@ -1,4 +1,4 @@
-"""The synthetic city: a generative story written as raw sources, to be prepared like any other city."""
+"""The synthetic city: a generative model whose observations are written as source files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The air over the city: carbon monoxide and fine particles, and what they come from."""
+"""Air quality of the synthetic city: carbon monoxide, fine particles, and their causes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from urbankit.datasets.synthetic.story import BUILDING_M, INDUSTRIAL, PARK, Story, neighbours
+from urbankit.datasets.synthetic.model import BUILDING_M, INDUSTRIAL, PARK, CityModel, neighbours
 
 _CAR_REACH_KM = 1.1
 _PLUME_KM = 1.6
@@ -22,24 +22,24 @@ class Air:
     pm25: np.ndarray
     """µg/m³"""
     causes: dict[str, np.ndarray]
-    """The terms that the two are made of, each of variance 1 over the city."""
+    """The terms of both concentrations, each of variance 1 over the city."""
 
 
-def air(story: Story, seed: int) -> Air:
+def air(model: CityModel, seed: int) -> Air:
     """CO and PM2.5 of every cell (docs/demo.md, "Air")."""
     rng = np.random.default_rng([seed, 5])
-    cells, city = story.lattice.cells, story.lattice.city
-    km = story.lattice.centres / 1000
-    both_ways = sp.csr_array(story.travel + story.travel.T)
+    cells, city = model.lattice.cells, model.lattice.city
+    km = model.lattice.centres / 1000
+    both_ways = sp.csr_array(model.travel + model.travel.T)
     trips = both_ways.sum(axis=1)
     exchange = sp.csr_array(sp.diags_array(1 / np.maximum(trips, 1e-9)) @ both_ways)
 
-    works = story.mixture[:, INDUSTRIAL] * (BUILDING_M[INDUSTRIAL] / story.spacing_m[:, INDUSTRIAL]) ** 2
-    stack = works * story.heaviness**1.5
-    freight = works * (1.1 - story.heaviness) ** 2
+    works = model.mixture[:, INDUSTRIAL] * (BUILDING_M[INDUSTRIAL] / model.spacing_m[:, INDUSTRIAL]) ** 2
+    stack = works * model.heaviness**1.5
+    freight = works * (1.1 - model.heaviness) ** 2
     cars = trips * np.exp(0.1 * rng.standard_normal(cells))
-    built = (story.mixture * story.storeys / story.spacing_m).sum(axis=1)
-    leaves = story.mixture[:, PARK] + 0.4 * story.greenness
+    built = (model.mixture * model.storeys / model.spacing_m).sum(axis=1)
+    leaves = model.mixture[:, PARK] + 0.4 * model.greenness
 
     def scaled(value: np.ndarray) -> np.ndarray:
         return (value - value[city].mean()) / max(value[city].std(), 1e-12)

@@ -1,14 +1,14 @@
-"""What a vision-language model might say of the pictures: templates with variety, omissions, vagueness and errors."""
+"""Captions as a vision-language model might write them: templates with variety, omissions, vagueness and errors."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from urbankit.datasets.synthetic.story import COMMERCIAL, INDUSTRIAL, LOW_RISE, TOWERS, Story
+from urbankit.datasets.synthetic.model import COMMERCIAL, INDUSTRIAL, LOW_RISE, TOWERS, CityModel
 from urbankit.datasets.synthetic.street import Scenes
 
 WRONG, VAGUE = 0.16, 0.18
-"""Shares of captions that describe another picture, and that say nothing particular."""
+"""Shares of captions that describe another picture, and of vague ones."""
 
 _ABOVE_OPENING = (
     "The image is a satellite view of {}",
@@ -115,93 +115,93 @@ _STREET_WEATHER = (
 _Words = tuple[tuple[str, ...], ...]
 
 
-def satellite_captions(story: Story, seed: int) -> list[str]:
+def satellite_captions(model: CityModel, seed: int) -> list[str]:
     """One caption a region, in the order of `Lattice.city`."""
     rng = np.random.default_rng([seed, 7])
-    cell = _mistaken(story.lattice.city, rng)
-    built = story.mixture[cell][:, : INDUSTRIAL + 1].sum(axis=1) > 0.5
-    tall = story.mixture[cell, TOWERS] + story.mixture[cell, COMMERCIAL] > 0.35
-    km = (story.lattice.centres[cell] - story.lattice.centre) / 1000
+    cell = _with_errors(model.lattice.city, rng)
+    built = model.mixture[cell][:, : INDUSTRIAL + 1].sum(axis=1) > 0.5
+    tall = model.mixture[cell, TOWERS] + model.mixture[cell, COMMERCIAL] > 0.35
+    km = (model.lattice.centres[cell] - model.lattice.centre) / 1000
     details = [
-        (0.60, built, _ABOVE_PACKED, _thirds(story.compactness[cell], 0.22, rng)),
-        (0.55, tall, _ABOVE_TALL, _thirds(story.stature[cell], 0.22, rng)),
-        (0.40, built, _ABOVE_GREEN, _thirds(story.greenness[cell], 0.25, rng)),
-        (0.65, story.mixture[cell, INDUSTRIAL] > 0.3, _ABOVE_INDUSTRY, _thirds(story.heaviness[cell], 0.25, rng)),
-        (0.80, story.river.distance_km(*km.T) < 0.4, (_RIVER,), np.zeros(len(cell), np.int64)),
+        (0.60, built, _ABOVE_PACKED, _level(model.compactness[cell], 0.22, rng)),
+        (0.55, tall, _ABOVE_TALL, _level(model.stature[cell], 0.22, rng)),
+        (0.40, built, _ABOVE_GREEN, _level(model.greenness[cell], 0.25, rng)),
+        (0.65, model.mixture[cell, INDUSTRIAL] > 0.3, _ABOVE_INDUSTRY, _level(model.heaviness[cell], 0.25, rng)),
+        (0.80, model.river.distance_km(*km.T) < 0.4, (_RIVER,), np.zeros(len(cell), np.int64)),
         (0.55, np.ones(len(cell), bool), _ABOVE_ROADS, rng.integers(0, 2, len(cell))),
     ]
-    use = _glance(story.mixture[cell], 0.28, rng)
-    return _speak(_ABOVE_OPENING, _ABOVE_VAGUE, _ABOVE_USE, use, details, rng)
+    use = _main_use(model.mixture[cell], 0.28, rng)
+    return _compose(_ABOVE_OPENING, _ABOVE_VAGUE, _ABOVE_USE, use, details, rng)
 
 
 def street_view_captions(scenes: Scenes, seed: int) -> list[str]:
     """One caption an image, in the order of `scenes`."""
     rng = np.random.default_rng([seed, 8])
-    row = _mistaken(np.arange(len(scenes)), rng)
+    row = _with_errors(np.arange(len(scenes)), rng)
     use = scenes.use[row]
     built = np.isin(use, (TOWERS, LOW_RISE, COMMERCIAL))
     height = np.clip(np.log(scenes.storeys[row] / 2.5) / np.log(10), 0, 1)
     everywhere = np.ones(len(row), bool)
     details = [
-        (0.60, built, _STREET_TALL, _thirds(height, 0.15, rng)),
-        (0.45, everywhere, _STREET_BUSY, _thirds(scenes.bustle[row], 0.2, rng)),
-        (0.35, built, _STREET_GREEN, _thirds(scenes.trees[row], 0.2, rng)),
-        (0.65, use == INDUSTRIAL, _STREET_INDUSTRY, _thirds(scenes.heavy[row], 0.2, rng)),
+        (0.60, built, _STREET_TALL, _level(height, 0.15, rng)),
+        (0.45, everywhere, _STREET_BUSY, _level(scenes.bustle[row], 0.2, rng)),
+        (0.35, built, _STREET_GREEN, _level(scenes.trees[row], 0.2, rng)),
+        (0.65, use == INDUSTRIAL, _STREET_INDUSTRY, _level(scenes.heavy[row], 0.2, rng)),
         (0.45, everywhere, _STREET_WEATHER, rng.integers(0, 2, len(row))),
     ]
-    slip = rng.random(len(row)) < 0.06
-    use = np.where(slip, rng.integers(0, 6, len(row)), use)
-    return _speak(_STREET_OPENING, _STREET_VAGUE, _STREET_USE, use, details, rng)
+    error = rng.random(len(row)) < 0.06
+    use = np.where(error, rng.integers(0, 6, len(row)), use)
+    return _compose(_STREET_OPENING, _STREET_VAGUE, _STREET_USE, use, details, rng)
 
 
-def _mistaken(index: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _with_errors(index: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """`index`, where a share `WRONG` of the entries is replaced by another entry."""
     wrong = rng.random(len(index)) < WRONG
     return np.where(wrong, index[rng.integers(0, max(len(index), 1), len(index))], index) if len(index) else index
 
 
-def _thirds(value: np.ndarray, blur: float, rng: np.random.Generator) -> np.ndarray:
-    """0, 1 or 2: a quantity in 0..1 as somebody would judge it by eye."""
+def _level(value: np.ndarray, blur: float, rng: np.random.Generator) -> np.ndarray:
+    """0, 1 or 2: a quantity in 0..1, judged with noise."""
     return np.digitize(value + blur * rng.standard_normal(len(value)), [1 / 3, 2 / 3])
 
 
-def _glance(mixture: np.ndarray, blur: float, rng: np.random.Generator) -> np.ndarray:
-    """The land use that a short look takes for the main one."""
+def _main_use(mixture: np.ndarray, blur: float, rng: np.random.Generator) -> np.ndarray:
+    """The main land use, judged with noise."""
     return (mixture + blur * rng.standard_normal(mixture.shape)).argmax(axis=1)
 
 
-def _speak(
+def _compose(
     openings: tuple[str, ...], vague: tuple[str, ...], uses: _Words, use: np.ndarray,
     details: list[tuple[float, np.ndarray, _Words, np.ndarray]], rng: np.random.Generator,
 ) -> list[str]:  # fmt: skip
-    """Sentences of an opening with the land use and the details that apply and are not left out.
+    """Captions of an opening with the land use, and of the details that apply and are not left out at random.
 
-    A detail is (how often it is told, bool[n] where it applies, words by level, int[n] level).
+    A detail is (probability, bool[n] where it applies, words by level, int[n] level).
     """
     n = len(use)
-    opening, silent, vague_pick = (
+    opening, is_vague, vague_pick = (
         rng.integers(0, len(openings), n),
         rng.random(n) < VAGUE,
         rng.integers(0, len(vague), n),
     )
     word = (rng.random(n) * [len(uses[k]) for k in use]).astype(int) if n else use
-    told = [(rng.random(n) < often) & applies for often, applies, _, _ in details]
+    mentioned = [(rng.random(n) < probability) & applies for probability, applies, _, _ in details]
     which = rng.random((len(details), n))
     captions = []
     for i in range(n):
-        if silent[i]:
+        if is_vague[i]:
             captions.append(vague[vague_pick[i]])
             continue
-        said = [openings[opening[i]].format(uses[use[i]][word[i]])]
-        for (_, _, words, level), told_here, pick in zip(details, told, which, strict=True):
-            if told_here[i]:
+        phrases = [openings[opening[i]].format(uses[use[i]][word[i]])]
+        for (_, _, words, level), mask, pick in zip(details, mentioned, which, strict=True):
+            if mask[i]:
                 options = words[level[i]]
-                said.append(options[int(pick[i] * len(options))])
-        captions.append(_sentences(said))
+                phrases.append(options[int(pick[i] * len(options))])
+        captions.append(_sentences(phrases))
     return captions
 
 
-def _sentences(said: list[str]) -> str:
+def _sentences(phrases: list[str]) -> str:
     """Two phrases a sentence: `["a park", "few trees", "a river"]` gives `A park, few trees. A river.`."""
-    pairs = [", ".join(said[k : k + 2]) for k in range(0, len(said), 2)]
+    pairs = [", ".join(phrases[k : k + 2]) for k in range(0, len(phrases), 2)]
     return " ".join(pair[0].upper() + pair[1:] + "." for pair in pairs)

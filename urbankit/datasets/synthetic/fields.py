@@ -1,4 +1,4 @@
-"""Randomness with a place: smooth fields over the plane, and repeatable noise on integer lattices."""
+"""Random fields: smooth ones over the plane, and repeatable noise on integer lattices."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ def smooth_field(xy: np.ndarray, rng: np.random.Generator, length: float, waves:
     phase = rng.uniform(0, 2 * np.pi, waves)
     field = np.empty(len(xy))
     for start in range(0, len(xy), 1 << 14):
-        part = slice(start, start + (1 << 14))
-        field[part] = np.cos(xy[part] @ frequency + phase).sum(axis=1)
+        rows = slice(start, start + (1 << 14))
+        field[rows] = np.cos(xy[rows] @ frequency + phase).sum(axis=1)
     return field * np.sqrt(2 / waves)
 
 
 def lattice_noise(column: np.ndarray, row: np.ndarray, salt: np.ndarray | int) -> np.ndarray:
     """Uniform noise in [0, 1) that is a fixed function of integers (column, row, salt); float32 of their shape.
 
-    Integer mixing as in "murmur3"'s finaliser, so that any part of a picture can be drawn on its own.
+    Integer mixing as in "murmur3"'s finaliser, so that any part of a picture can be drawn separately.
     """
     key = column.astype(np.int32).view(np.uint32) * np.uint32(0x8DA6B343)
     key = key ^ row.astype(np.int32).view(np.uint32) * np.uint32(0xD8163841)

@@ -1,4 +1,4 @@
-"""Where the synthetic city lies: irregular four-sided regions of about 1 km that tile the plane."""
+"""The regions of the synthetic city: irregular quadrilaterals of about 1 km that tile the plane."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import shapely
 from urbankit.datasets.synthetic.fields import smooth_field
 
 CRS = "EPSG:32631"
-"""UTM 31N. The city stands in the empty Sahara, so that no map takes it for a real one."""
+"""UTM 31N. The city lies in the empty Sahara, so that it is not mistaken for a real one."""
 SPACING = 960.0
 """Metres between neighbouring regions: 64 pixels of 15 m."""
 _CENTRE = (500_000.0, 2_500_000.0)
@@ -19,9 +19,9 @@ _JITTER = 0.16
 
 @dataclass(frozen=True)
 class Lattice:
-    """A rectangle of `height × width` cells; those in `city` are the regions, the others their hinterland.
+    """A rectangle of `height × width` cells; those in `city` are the regions, the others surround them.
 
-    Cell c stands in row c // width (rows run north to south) and column c % width.
+    Cell c lies in row c // width (rows run north to south) and column c % width.
     """
 
     width: int
@@ -79,7 +79,7 @@ class Lattice:
 
 
 def build_lattice(regions: int, rng: np.random.Generator) -> Lattice:
-    """`regions` cells with an irregular outline, inside a rectangle with at least one cell of hinterland around."""
+    """`regions` cells with an irregular outline, inside a rectangle with a margin of at least one cell."""
     width = int(np.ceil(1.08 * np.sqrt(regions))) + 2
     height = int(np.ceil(1.08 * 1.08 * regions / (width - 2))) + 2
     row, column = np.divmod(np.arange(width * height), width)

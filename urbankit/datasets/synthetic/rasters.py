@@ -1,4 +1,4 @@
-"""The targets as a data centre would publish them: rasters in longitude and latitude, and a land-use survey."""
+"""The targets of the synthetic city: rasters in longitude and latitude, and a land-use survey."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rasterio.transform import from_origin
 
 from urbankit.datasets.synthetic.air import Air
 from urbankit.datasets.synthetic.lattice import CRS
-from urbankit.datasets.synthetic.story import CLASSES, Story
+from urbankit.datasets.synthetic.model import CLASSES, CityModel
 
 _FINE = 1 / 1920
 """Degrees; the step at which regions are turned into raster cells (about 55 m)."""
@@ -24,30 +24,29 @@ AIR_CELL, POPULATION_CELL = 8 * _FINE, 4 * _FINE
 _POINTS_PER_REGION = 75
 
 
-def write_rasters(folder: Path, story: Story, air: Air, seed: int) -> None:
+def write_rasters(folder: Path, model: CityModel, air: Air, seed: int) -> None:
     """Write co.tif (mg/m³), pm25.tif (µg/m³) and population.tif (people per cell), EPSG:4326, nodata NaN."""
     rng = np.random.default_rng([seed, 9])
-    cell, west, north = _fine_cells(story)
-    known = cell >= 0
-    spread = np.exp(0.5 * rng.standard_normal(cell.shape)) * known
-    total = np.bincount(cell[known], spread[known], minlength=story.lattice.cells)
-    people = story.residents * story.lattice.area_km2 / np.maximum(total, 1e-12)
+    cell, west, north = _fine_cells(model)
+    valid = cell >= 0
+    weight = np.exp(0.5 * rng.standard_normal(cell.shape)) * valid
+    total = np.bincount(cell[valid], weight[valid], minlength=model.lattice.cells)
+    people = model.residents * model.lattice.area_km2 / np.maximum(total, 1e-12)
     for name, values in (("co.tif", air.co), ("pm25.tif", air.pm25)):
-        _write(
-            folder / name, _blocks(np.where(known, values[cell], np.nan), AIR_CELL, np.nanmean), west, north, AIR_CELL
-        )
-    counted = _blocks(np.where(known, people[cell] * spread, np.nan), POPULATION_CELL, np.nansum)
-    _write(folder / "population.tif", counted, west, north, POPULATION_CELL)
+        mean = _blocks(np.where(valid, values[cell], np.nan), AIR_CELL, np.nanmean)
+        _write(folder / name, mean, west, north, AIR_CELL)
+    residents = _blocks(np.where(valid, people[cell] * weight, np.nan), POPULATION_CELL, np.nansum)
+    _write(folder / "population.tif", residents, west, north, POPULATION_CELL)
 
 
-def land_use_points(story: Story, seed: int) -> pd.DataFrame:
+def land_use_points(model: CityModel, seed: int) -> pd.DataFrame:
     """A survey: labelled points (lon, lat, land_use) all over the regions, one in twenty labelled at random."""
     rng = np.random.default_rng([seed, 10])
-    cell = np.repeat(story.lattice.city, _POINTS_PER_REGION)
-    odds = story.mixture[cell].cumsum(axis=1)
+    cell = np.repeat(model.lattice.city, _POINTS_PER_REGION)
+    odds = model.mixture[cell].cumsum(axis=1)
     use = np.minimum((rng.random(len(cell))[:, None] > odds).sum(axis=1), len(CLASSES) - 1)
     use = np.where(rng.random(len(cell)) < 0.05, rng.integers(0, len(CLASSES), len(cell)), use)
-    lon, lat = to_lonlat(story.lattice.points_in(cell, rng))
+    lon, lat = to_lonlat(model.lattice.points_in(cell, rng))
     frame = pd.DataFrame({"lon": lon.round(6), "lat": lat.round(6), "land_use": np.array(CLASSES)[use]})
     return frame.iloc[rng.permutation(len(frame))].reset_index(drop=True)
 
@@ -57,14 +56,14 @@ def to_lonlat(xy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return Transformer.from_crs(CRS, "EPSG:4326", always_xy=True).transform(xy[:, 0], xy[:, 1])
 
 
-def _fine_cells(story: Story) -> tuple[np.ndarray, float, float]:
+def _fine_cells(model: CityModel) -> tuple[np.ndarray, float, float]:
     """The lattice cell under every fine step, -1 outside, with the western and northern edge in degrees."""
-    lattice = story.lattice
+    lattice = model.lattice
     lon, lat = (degrees.reshape(-1, 4) for degrees in to_lonlat(lattice.quads.reshape(-1, 2)))
     west, south = (np.floor(d.min() / AIR_CELL) * AIR_CELL for d in (lon, lat))
     east, north = (np.ceil(d.max() / AIR_CELL) * AIR_CELL for d in (lon, lat))
     shape = round((north - south) / _FINE), round((east - west) / _FINE)
-    polygons = shapely.polygons(np.stack([lon, lat], axis=-1))
+    polygons = np.asarray(shapely.polygons(np.stack([lon, lat], axis=-1)))
     cell = rasterize(
         zip(polygons, np.arange(lattice.cells), strict=True), out_shape=shape, fill=-1, dtype="int32",
         transform=from_origin(west, north, _FINE, _FINE),
@@ -73,7 +72,7 @@ def _fine_cells(story: Story) -> tuple[np.ndarray, float, float]:
 
 
 def _blocks(fine: np.ndarray, size: float, statistic: Callable[..., np.ndarray]) -> np.ndarray:
-    """float32: the statistic of the known fine steps of every raster cell, NaN where none is known."""
+    """float32: the statistic of the valid fine steps in every raster cell, NaN if none is valid."""
     step = round(size / _FINE)
     blocks = fine.reshape(fine.shape[0] // step, step, fine.shape[1] // step, step)
     empty = np.isnan(blocks).all(axis=(1, 3))

@@ -1,4 +1,4 @@
-"""The city from above: every pixel of the mosaic is drawn from the rules of the region it lies in."""
+"""Satellite image of the synthetic city: every pixel is drawn by the rules of the region it lies in."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scipy.ndimage import binary_dilation
 
 from urbankit.datasets.synthetic.fields import lattice_noise, value_noise
 from urbankit.datasets.synthetic.lattice import CRS, SPACING
-from urbankit.datasets.synthetic.story import BUILDING_M, FARMLAND, INDUSTRIAL, LOW_RISE, PARK, TOWERS, Story
+from urbankit.datasets.synthetic.model import BUILDING_M, FARMLAND, INDUSTRIAL, LOW_RISE, PARK, TOWERS, CityModel
 from urbankit.utils.progress import Stage
 
 PIXELS = 64
@@ -27,7 +27,7 @@ _SHADOW_PER_STOREY_M = 3.6
 _SHADOW = 8
 """Pixels of the longest shadow."""
 
-# Roofs: what a region builds with. Classes share them, so that colour alone does not tell the class.
+# Roof colours. Classes share them, so that colour alone does not reveal the class.
 _ROOFS = np.array(
     [
         [176, 168, 158], [196, 186, 170], [158, 104, 84], [126, 130, 136], [108, 136, 168], [204, 204, 202],
@@ -53,13 +53,13 @@ _WATER = np.array([58, 82, 92], dtype=np.float32)
 _DRY = np.array([150, 138, 108], dtype=np.float32)
 
 
-def write_mosaic(path: Path, story: Story, seed: int, stage: Stage | None = None) -> None:
-    """Write the RGB mosaic (uint8, 15 m) of the city and one cell of hinterland around it; 0 is nodata.
+def write_mosaic(path: Path, model: CityModel, seed: int, stage: Stage | None = None) -> None:
+    """Write the RGB mosaic (uint8, 15 m) of the city and one cell around it; 0 is nodata.
 
     Drawn strip by strip: memory does not grow with the city.
     """
-    lattice, style = story.lattice, Style(story, seed)
-    shown = _city_and_rim(story).reshape(lattice.height, lattice.width)
+    lattice, style = model.lattice, Style(model, seed)
+    shown = _city_and_rim(model).reshape(lattice.height, lattice.width)
     with rasterio.open(
         path, "w", driver="GTiff", width=lattice.width * PIXELS, height=lattice.height * PIXELS, count=3,
         dtype="uint8", crs=CRS, transform=from_origin(*lattice.north_west, PIXEL_M, PIXEL_M), nodata=0, tiled=True,
@@ -71,7 +71,7 @@ def write_mosaic(path: Path, story: Story, seed: int, stage: Stage | None = None
                 columns = start + np.flatnonzero(shown[row, start : start + _STRIP])
                 if len(columns):
                     first, count = int(columns[0]), int(columns[-1] - columns[0]) + 1
-                    cell = cell_raster(story, row, first, count)
+                    cell = cell_raster(model, row, first, count)
                     picture = style.draw(first * PIXELS, row * PIXELS, cell)
                     picture = np.where(shown.ravel()[cell], picture.transpose(2, 0, 1), np.uint8(0))
                     picture = picture[:, _SHADOW:, :-_SHADOW]
@@ -80,20 +80,20 @@ def write_mosaic(path: Path, story: Story, seed: int, stage: Stage | None = None
                 stage.advance()
 
 
-def _city_and_rim(story: Story) -> np.ndarray:
+def _city_and_rim(model: CityModel) -> np.ndarray:
     """bool[cells]: the regions and the cells that touch them."""
-    city = np.zeros(story.lattice.cells, bool)
-    city[story.lattice.city] = True
-    shape = story.lattice.height, story.lattice.width
+    city = np.zeros(model.lattice.cells, bool)
+    city[model.lattice.city] = True
+    shape = model.lattice.height, model.lattice.width
     return binary_dilation(city.reshape(shape), np.ones((3, 3))).ravel()
 
 
-def cell_raster(story: Story, row: int, column: int, columns: int) -> np.ndarray:
+def cell_raster(model: CityModel, row: int, column: int, columns: int) -> np.ndarray:
     """int64[64 + 8, 64 · columns + 8]: the cell under every pixel of a strip one lattice row high.
 
     The strip has 8 pixels more to the north and the east, where shadows come from.
     """
-    lattice = story.lattice
+    lattice = model.lattice
     rows = np.arange(max(row - 2, 0), min(row + 2, lattice.height))
     around = np.arange(max(column - 1, 0), min(column + columns + 2, lattice.width))
     cells = (rows[:, None] * lattice.width + around).ravel()
@@ -108,12 +108,12 @@ def cell_raster(story: Story, row: int, column: int, columns: int) -> np.ndarray
 class Style:
     """How every cell looks from above: its street grid, roofs, season and the light of its acquisition."""
 
-    def __init__(self, story: Story, seed: int) -> None:
-        rng, cells = np.random.default_rng([seed, 4]), story.lattice.cells
-        self.story = story
-        self.shares = story.mixture.cumsum(axis=1).T[:-1]
-        self.spacing = story.spacing_m.astype(np.float32)
-        self.storeys = story.storeys.astype(np.float32)
+    def __init__(self, model: CityModel, seed: int) -> None:
+        rng, cells = np.random.default_rng([seed, 4]), model.lattice.cells
+        self.model = model
+        self.shares = model.mixture.cumsum(axis=1).T[:-1]
+        self.spacing = model.spacing_m.astype(np.float32)
+        self.storeys = model.storeys.astype(np.float32)
         angle = rng.uniform(0, np.pi / 2, cells)
         self.cos, self.sin = np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
         self.block_m = rng.uniform(150, 230, cells).astype(np.float32)
@@ -124,7 +124,7 @@ class Style:
         roof = np.minimum((drawn[..., None] > odds[None, :, None, :]).sum(axis=-1), len(_ROOFS) - 1)
         self.roof = _ROOFS[roof] * np.exp(0.10 * rng.standard_normal((cells, 6, 1, 1))).astype(np.float32)
         lawn = np.array([0.5, 0.2, 0.1, 0.1, 0.9, 0.9]) + rng.normal(0, 0.15, (cells, 6))
-        self.lawn = np.clip(lawn + 0.3 * (story.greenness[:, None] - 0.5), 0, 1).astype(np.float32)
+        self.lawn = np.clip(lawn + 0.3 * (model.greenness[:, None] - 0.5), 0, 1).astype(np.float32)
         self.paved = (_PAVED * np.exp(0.10 * rng.standard_normal((cells, 1)))).astype(np.float32)
         self.dryness = rng.beta(0.9, 0.9, cells).astype(np.float32)
         light = 0.13 * rng.standard_normal((cells, 1)) + 0.025 * rng.standard_normal((cells, 3)) - 0.05
@@ -136,7 +136,7 @@ class Style:
 
         The first 8 rows and the last 8 columns lack a part of their shadows.
         """
-        west, north = self.story.lattice.north_west
+        west, north = self.model.lattice.north_west
         x = west + (column + np.arange(cell.shape[1]) + 0.5) * PIXEL_M + np.zeros(cell.shape)
         y = north - (row - _SHADOW + np.arange(cell.shape[0])[:, None] + 0.5) * PIXEL_M + np.zeros(cell.shape)
         u, v = self._street_axes(x, y, cell)
@@ -154,7 +154,7 @@ class Style:
 
     def _street_axes(self, x: np.ndarray, y: np.ndarray, cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Metres along the two directions of the region's street grid."""
-        centre = self.story.lattice.centre
+        centre = self.model.lattice.centre
         cos, sin = self.cos[cell], self.sin[cell]
         x, y = (x - centre[0]).astype(np.float32), (y - centre[1]).astype(np.float32)
         return cos * x + sin * y, cos * y - sin * x
@@ -166,8 +166,8 @@ class Style:
         """
         side = self.block_m[cell]
         column, row = np.floor(u / side), np.floor(v / side)
-        place = (self.start[cell] + 0.7548776662 * column + 0.5698402910 * row) % 1
-        use = sum((place >= share[cell]).astype(np.int64) for share in self.shares)
+        position = (self.start[cell] + 0.7548776662 * column + 0.5698402910 * row) % 1
+        use = sum((position >= share[cell]).astype(np.int64) for share in self.shares)
         kerb = np.minimum(_to_edge(u, column, side), _to_edge(v, row, side))
         width = np.where(use == FARMLAND, 1.0, np.where(use == PARK, 3.5, np.where(row % 3 == 0, 11.0, 7.0)))
         return use, _soft(width - kerb)
@@ -202,7 +202,7 @@ class Style:
         colour = self.paved[cell] + (lawn - self.paved[cell]) * self.lawn[cell, use][..., None]
 
         canopy = value_noise(x / 34, y / 34, 11) * 0.55 + value_noise(x / 90, y / 90, 12) * 0.45
-        wooded = np.array([0.18, 0.10, 0.02, 0.0, 0.52, 0.05])[use] + 0.22 * self.story.greenness[cell]
+        wooded = np.array([0.18, 0.10, 0.02, 0.0, 0.52, 0.05])[use] + 0.22 * self.model.greenness[cell]
         trees = np.clip((canopy - (0.86 - 0.62 * wooded)) * 12, 0, 1).astype(np.float32)
         dapple = 0.82 + 0.36 * lattice_noise(np.floor(x / 17), np.floor(y / 17), 13)
 
@@ -221,18 +221,18 @@ class Style:
     def _tanks(
         self, colour: np.ndarray, u: np.ndarray, v: np.ndarray, cell: np.ndarray, use: np.ndarray, road: np.ndarray
     ) -> np.ndarray:
-        """Round storage tanks, pale with a dark rim, the more the heavier the industry."""
+        """Round storage tanks, pale with a dark rim, more of them in heavier industry."""
         column, row = np.floor(u / 62), np.floor(v / 62)
         radius = np.hypot(u - (column + 0.5) * 62, v - (row + 0.5) * 62)
-        there = lattice_noise(column, row, cell + 5_000_011) < 0.75 * self.story.heaviness[cell] ** 1.5
-        there &= (use == INDUSTRIAL) & (road < 0.1)
-        disc, rim = _soft(21 - radius) * there, _soft(30 - radius) * there
+        present = lattice_noise(column, row, cell + 5_000_011) < 0.75 * self.model.heaviness[cell] ** 1.5
+        present &= (use == INDUSTRIAL) & (road < 0.1)
+        disc, rim = _soft(21 - radius) * present, _soft(30 - radius) * present
         colour += (np.float32(60) - colour) * rim[..., None]
         return colour + (np.float32(208) - colour) * disc[..., None]
 
     def _river(self, colour: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        centre = self.story.lattice.centre
-        metres = 1000 * self.story.river.distance_km((x - centre[0]) / 1000, (y - centre[1]) / 1000)
+        centre = self.model.lattice.centre
+        metres = 1000 * self.model.river.distance_km((x - centre[0]) / 1000, (y - centre[1]) / 1000)
         ripple = value_noise(x / 40, y / 40, 15)[..., None] * 10
         water = _soft(95 - metres)[..., None]
         bank = _soft(125 - metres)[..., None]

@@ -1,4 +1,4 @@
-"""The city from the street: scenes with a horizon, two rows of facades, trees, people, cars and shops."""
+"""Street views of the synthetic city: a horizon, two rows of facades, trees, people, cars and shops."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 from PIL import Image
 
 from urbankit.datasets.synthetic.fields import lattice_noise
-from urbankit.datasets.synthetic.story import FARMLAND, INDUSTRIAL, LOW_RISE, PARK, Story
+from urbankit.datasets.synthetic.model import FARMLAND, INDUSTRIAL, LOW_RISE, PARK, CityModel
 from urbankit.utils.progress import Stage
 
 HEIGHT, WIDTH = 64, 96
 _FOCAL, _CAMERA_M = 62.0, 2.2
 _LARGEST_BATCH = 64
 _MISSING = np.array([0.12, 0.14, 0.10, 0.20, 0.32, 0.40])
-"""The share of regions without any street view, by land use: the car does not go everywhere."""
-_SEEN = np.array([1.0, 1.0, 1.0, 0.8, 0.6, 0.6])
+"""The share of regions without any street view, by land use."""
+_STREET_SHARE = np.array([1.0, 1.0, 1.0, 0.8, 0.6, 0.6])
 """How much of a class's land lies along a street."""
 
 # Facades, as sRGB. Classes share them.
@@ -51,7 +51,7 @@ _SKIN = np.array([182, 142, 116], dtype=np.float32)
 
 @dataclass(frozen=True)
 class Scenes:
-    """What every street view shows; one row an image, sorted by region."""
+    """The content of every street view; one row an image, sorted by region."""
 
     region: np.ndarray
     """int64[M], position in `Lattice.city`."""
@@ -77,33 +77,33 @@ class Scenes:
         return len(self.region)
 
 
-def scenes(story: Story, seed: int) -> Scenes:
+def scenes(model: CityModel, seed: int) -> Scenes:
     """Where street views were taken (0 to 4 a region, about a fifth of the regions without) and what they show."""
     rng = np.random.default_rng([seed, 6])
-    city, n = story.lattice.city, len(story.lattice.city)
+    city, n = model.lattice.city, len(model.lattice.city)
     number = rng.choice([1, 2, 3, 4], n, p=[0.25, 0.30, 0.27, 0.18])
-    number[rng.random(n) < _MISSING[story.land_use[city]]] = 0
+    number[rng.random(n) < _MISSING[model.land_use[city]]] = 0
     region = np.repeat(np.arange(n), number)
     cell = city[region]
-    odds = (story.mixture[cell] * _SEEN).cumsum(axis=1)
+    odds = (model.mixture[cell] * _STREET_SHARE).cumsum(axis=1)
     use = (rng.random(len(cell)) * odds[:, -1])[:, None] > odds
     use = np.minimum(use.sum(axis=1), 5)
 
-    spread = rng.normal(0, 1, (5, len(cell)))
-    storeys = np.maximum(story.storeys[cell, use] * np.exp(0.22 * spread[0]), 1)
+    noise = rng.normal(0, 1, (5, len(cell)))
+    storeys = np.maximum(model.storeys[cell, use] * np.exp(0.22 * noise[0]), 1)
     gap = (
         np.array([0.75, 0.5, 0.45, 0.5, 0.95, 0.9])[use]
-        - np.array([0.5, 0.45, 0.4, 0.4, 0, 0])[use] * (story.compactness[cell])
+        - np.array([0.5, 0.45, 0.4, 0.4, 0, 0])[use] * (model.compactness[cell])
     )
-    trees = story.greenness[cell] * np.array([0.8, 0.45, 0.35, 0.25, 0.6, 0.4])[use] + 0.5 * (use == PARK)
-    busy = np.log1p((story.residents[cell] + 1.5 * story.jobs[cell]) / 6000) / 3
+    trees = model.greenness[cell] * np.array([0.8, 0.45, 0.35, 0.25, 0.6, 0.4])[use] + 0.5 * (use == PARK)
+    busy = np.log1p((model.residents[cell] + 1.5 * model.jobs[cell]) / 6000) / 3
     bustle = busy * np.array([0.8, 1.0, 1.3, 0.5, 0.5, 0.2])[use]
     shops = np.array([0.25, 0.45, 0.85, 0.05, 0.0, 0.0])[use] * (0.5 + busy)
     return Scenes(
-        region, story.lattice.points_in(cell, rng), use, storeys,
-        np.clip(gap + 0.08 * spread[1], 0.05, 0.97), np.clip(trees + 0.1 * spread[2], 0, 1),
-        np.clip(bustle + 0.1 * spread[3], 0, 1), np.clip(shops + 0.1 * spread[4], 0, 1),
-        np.where(use == INDUSTRIAL, story.heaviness[cell], 0.0), seed,
+        region, model.lattice.points_in(cell, rng), use, storeys,
+        np.clip(gap + 0.08 * noise[1], 0.05, 0.97), np.clip(trees + 0.1 * noise[2], 0, 1),
+        np.clip(bustle + 0.1 * noise[3], 0, 1), np.clip(shops + 0.1 * noise[4], 0, 1),
+        np.where(use == INDUSTRIAL, model.heaviness[cell], 0.0), seed,
     )  # fmt: skip
 
 
@@ -117,8 +117,10 @@ class _Street:
 
     def __init__(self, scenes: Scenes, rows: np.ndarray) -> None:
         self._rows, self._seed = rows, scenes.seed
-        for name in ("storeys", "gap", "trees", "bustle", "shops", "heavy"):
-            setattr(self, name, getattr(scenes, name)[rows].astype(np.float32)[:, None, None])
+        self.storeys, self.gap, self.trees, self.bustle, self.shops, self.heavy = (
+            values[rows].astype(np.float32)[:, None, None]
+            for values in (scenes.storeys, scenes.gap, scenes.trees, scenes.bustle, scenes.shops, scenes.heavy)
+        )
         self.use = scenes.use[rows][:, None, None]
         self.horizon = 37 + 6 * self._chance(1)
         self.vanish = 48 + 14 * (self._chance(2) - 0.5)
@@ -197,17 +199,17 @@ class _Street:
         height = self.storeys * 3.1 * (0.75 + 0.5 * lattice_noise(house, self._rows[:, None, None], self._seed + 5))
         stands = lattice_noise(house, self._rows[:, None, None], self._seed + 6) > self.gap - 0.15
         stands = stands & (along > 0.15 * self.gap) & (depth < 160)
-        there = stands & (above > 0) & (above < height)
+        facade = stands & (above > 0) & (above < height)
 
         sunlit = np.where(side == 1, np.float32(1.12), np.float32(0.82))[..., None]
         fog = np.clip(depth / 260, 0, 0.6)[..., None]
         wall = self._wall(house, 7) * sunlit
         wall += (205 - wall) * fog
-        colour = _over(colour, wall, there)
+        colour = _over(colour, wall, facade)
         storey = above % 3.1
         pane = (self.use != INDUSTRIAL) & (depth % 3.4 > 1.2) & (depth < 70)
-        colour = _over(colour, wall * 0.58, there & pane & (storey > 1.1) & (storey < 2.5) & (above > 3))
-        colour = _over(colour, wall * 0.9, there & (self.use == INDUSTRIAL) & (depth % 3 < 1) & (depth < 60))
+        colour = _over(colour, wall * 0.58, facade & pane & (storey > 1.1) & (storey < 2.5) & (above > 3))
+        colour = _over(colour, wall * 0.9, facade & (self.use == INDUSTRIAL) & (depth % 3 < 1) & (depth < 60))
         shop = lattice_noise(np.floor(depth / 6) * 2 + side, self._rows[:, None, None], self._seed + 8)
         sign = _SIGNS[(shop * 997 % len(_SIGNS)).astype(np.int64)]
         open_ = stands & (shop < self.shops)
@@ -227,45 +229,45 @@ class _Street:
         for slot in range(7, -1, -1):
             depth = 7 + 6.5 * slot + 4 * self._chance(20 + slot)
             for side in (-1, 1):
-                there = self._chance(40 + 2 * slot + (side > 0)) < self.trees * 1.15
-                shown, across, high = self._stand(there, depth, side * (self.road_m + 1.6))
+                present = self._chance(40 + 2 * slot + (side > 0)) < self.trees * 1.15
+                shown, across, high = self._stand(present, depth, side * (self.road_m + 1.6))
                 crown = (high - 4.6 - 1.5 * self._chance(60 + slot)[shown]) / 2.1
                 shade = 0.8 + 0.35 * np.clip(crown + 0.5, 0, 1)
-                part = _over(colour[shown], _TRUNK, (np.abs(across) < 0.18) & (high < 5) & (high > 0))
+                picture = _over(colour[shown], _TRUNK, (np.abs(across) < 0.18) & (high < 5) & (high > 0))
                 inside = (across / 2.1) ** 2 + (crown * 0.85) ** 2 < 1
-                colour[shown] = _over(part, leaf[shown] * shade[..., None], inside)
+                colour[shown] = _over(picture, leaf[shown] * shade[..., None], inside)
         return colour
 
     def _cars(self, colour: np.ndarray) -> np.ndarray:
         for slot in range(4, -1, -1):
             depth = 8 + 8 * slot + 5 * self._chance(80 + slot)
-            there = (self._chance(100 + slot) < self.bustle * 1.1) & (self.use != PARK)
+            present = (self._chance(100 + slot) < self.bustle * 1.1) & (self.use != PARK)
             lane = np.where(self._chance(90 + slot) > 0.5, np.float32(0.5), np.float32(-0.5)) * self.road_m
-            shown, across, high = self._stand(there, depth, lane)
+            shown, across, high = self._stand(present, depth, lane)
             truck = ((self.use == INDUSTRIAL) & (self._chance(110 + slot) < 0.7))[shown]
             body = (np.abs(across) < np.where(truck, 1.25, 0.9)) & (high > 0.3) & (high < np.where(truck, 3.4, 1.45))
             paint = 50 + 190 * self._chance(120 + slot)[shown][..., None] * np.array([1, 0.95, 0.9], np.float32)
-            part = _over(colour[shown], paint, body)
-            colour[shown] = _over(part, np.float32(46), body & (high > 0.95) & (high < 1.3) & ~truck)
+            picture = _over(colour[shown], paint, body)
+            colour[shown] = _over(picture, np.float32(46), body & (high > 0.95) & (high < 1.3) & ~truck)
         return colour
 
     def _people(self, colour: np.ndarray) -> np.ndarray:
         for slot in range(9, -1, -1):
             depth = 5 + 2.2 * slot + 2 * self._chance(130 + slot)
-            there = self._chance(160 + slot) < self.bustle * np.where(self.use == INDUSTRIAL, 0.4, 1.0)
+            present = self._chance(160 + slot) < self.bustle * np.where(self.use == INDUSTRIAL, 0.4, 1.0)
             side = np.where(self._chance(140 + slot) > 0.5, np.float32(1), np.float32(-1))
             lateral = side * (self.road_m + 0.6 + 1.6 * self._chance(150 + slot))
-            shown, across, high = self._stand(there, depth, lateral)
+            shown, across, high = self._stand(present, depth, lateral)
             cloth = 40 + 170 * np.stack([self._chance(170 + slot + 20 * c)[shown] for c in range(3)], axis=-1)
-            part = _over(colour[shown], cloth, (np.abs(across) < 0.26) & (high > 0) & (high < 1.45))
-            colour[shown] = _over(part, _SKIN, (np.abs(across) < 0.15) & (high >= 1.45) & (high < 1.75))
+            picture = _over(colour[shown], cloth, (np.abs(across) < 0.26) & (high > 0) & (high < 1.45))
+            colour[shown] = _over(picture, _SKIN, (np.abs(across) < 0.15) & (high >= 1.45) & (high < 1.75))
         return colour
 
     def _stand(
-        self, there: np.ndarray, depth: np.ndarray, lateral: np.ndarray
+        self, present: np.ndarray, depth: np.ndarray, lateral: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The pictures that show a thing, and every pixel's metres beside its middle and above its foot."""
-        shown = np.flatnonzero(there)
+        shown = np.flatnonzero(present)
         per_pixel = depth[shown] / _FOCAL
         return shown, self.right[shown] * per_pixel - lateral[shown], self.up[shown] * per_pixel + _CAMERA_M
 

@@ -1,4 +1,4 @@
-"""The synthetic city on disk, as raw sources for `urbankit prepare`."""
+"""Write the source files of a synthetic city, for `urbankit prepare`."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from urbankit.datasets.synthetic.activity import points_of_interest, trips
 from urbankit.datasets.synthetic.air import air
 from urbankit.datasets.synthetic.captions import satellite_captions, street_view_captions
 from urbankit.datasets.synthetic.lattice import CRS
+from urbankit.datasets.synthetic.model import CityModel, draw_model
 from urbankit.datasets.synthetic.rasters import land_use_points, to_lonlat, write_rasters
 from urbankit.datasets.synthetic.satellite import write_mosaic
-from urbankit.datasets.synthetic.story import Story, tell
 from urbankit.datasets.synthetic.street import scenes, write_street_views
 from urbankit.utils.errors import UserError
 from urbankit.utils.progress import Progress
@@ -70,7 +70,7 @@ def write_demo(folder: str | Path, regions: int = 400, seed: int = 0, progress: 
     except OSError as error:
         raise UserError(f"cannot write to {folder.parent}: {error.strerror}; choose another folder") from error
     try:
-        _write_sources(temporary, tell(regions, seed), seed, progress)
+        _write_sources(temporary, draw_model(regions, seed), seed, progress)
         if folder.exists():
             folder.rmdir()
         temporary.rename(folder)
@@ -88,25 +88,25 @@ def _check(folder: Path, regions: int, seed: int) -> None:
         raise UserError(f"{folder} exists and is not an empty folder; name another or remove it")
 
 
-def _write_sources(folder: Path, story: Story, seed: int, progress: Progress) -> None:
-    _write_regions(folder / "regions.gpkg", story)
-    with progress.stage("demo satellite", story.lattice.height) as stage:
-        write_mosaic(folder / "satellite.tif", story, seed, stage)
-    _write_satellite_captions(folder, story, seed)
-    _write_street_views(folder, story, seed, progress)
-    _write_points(folder / "pois.csv", points_of_interest(story, seed))
+def _write_sources(folder: Path, model: CityModel, seed: int, progress: Progress) -> None:
+    _write_regions(folder / "regions.gpkg", model)
+    with progress.stage("demo satellite", model.lattice.height) as stage:
+        write_mosaic(folder / "satellite.tif", model, seed, stage)
+    _write_satellite_captions(folder, model, seed)
+    _write_street_views(folder, model, seed, progress)
+    _write_points(folder / "pois.csv", points_of_interest(model, seed))
     with progress.stage("demo trips"):
-        _write_trips(folder / "trips.parquet", trips(story, seed))
-    write_rasters(folder, story, air(story, seed), seed)
-    land_use_points(story, seed).to_parquet(folder / "land_use_points.parquet", index=False)
-    regions = len(story.lattice.city)
+        _write_trips(folder / "trips.parquet", trips(model, seed))
+    write_rasters(folder, model, air(model, seed), seed)
+    land_use_points(model, seed).to_parquet(folder / "land_use_points.parquet", index=False)
+    regions = len(model.lattice.city)
     text = _CITY.format(name=f"demo-{regions}-{seed}", regions=regions, seed=seed, crs=CRS)
     (folder / "city.yaml").write_text(text, encoding="utf-8")
 
 
-def region_ids(story: Story) -> list[str]:
+def region_ids(model: CityModel) -> list[str]:
     """`r0001`, `r0002`, … in the order of `Lattice.city`."""
-    n = len(story.lattice.city)
+    n = len(model.lattice.city)
     digits = max(4, len(str(n)))
     return [f"r{number:0{digits}d}" for number in range(1, n + 1)]
 
@@ -118,9 +118,9 @@ def _nth(group: np.ndarray) -> np.ndarray:
     return index - np.maximum.accumulate(np.where(first, index, 0))
 
 
-def _write_regions(path: Path, story: Story) -> None:
-    polygons = story.lattice.polygons(story.lattice.city)
-    frame = gpd.GeoDataFrame({"region_id": region_ids(story)}, geometry=polygons, crs=CRS)
+def _write_regions(path: Path, model: CityModel) -> None:
+    polygons = model.lattice.polygons(model.lattice.city)
+    frame = gpd.GeoDataFrame({"region_id": region_ids(model)}, geometry=polygons, crs=CRS)
     # A GeoPackage notes when it was written; the date is pinned so that a seed gives the same bytes.
     before = pyogrio.get_gdal_config_option("OGR_CURRENT_DATE")
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "2024-01-01T00:00:00.000Z"})
@@ -130,20 +130,22 @@ def _write_regions(path: Path, story: Story) -> None:
         pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": before})
 
 
-def _write_satellite_captions(folder: Path, story: Story, seed: int) -> None:
-    told = zip(region_ids(story), satellite_captions(story, seed), strict=True)
-    _write_lines(folder / "satellite_captions.jsonl", [{"region_id": region, "text": text} for region, text in told])
+def _write_satellite_captions(folder: Path, model: CityModel, seed: int) -> None:
+    captions = zip(region_ids(model), satellite_captions(model, seed), strict=True)
+    _write_lines(
+        folder / "satellite_captions.jsonl", [{"region_id": region, "text": text} for region, text in captions]
+    )
 
 
-def _write_street_views(folder: Path, story: Story, seed: int, progress: Progress) -> None:
-    views, ids = scenes(story, seed), region_ids(story)
+def _write_street_views(folder: Path, model: CityModel, seed: int, progress: Progress) -> None:
+    views, ids = scenes(model, seed), region_ids(model)
     images = [f"street_views/{ids[region]}_{k}.jpg" for region, k in zip(views.region, _nth(views.region), strict=True)]
     with progress.stage("demo street views", len(images)) as stage:
         write_street_views(folder, images, views, stage)
     lon, lat = to_lonlat(views.xy)
     _write_csv(folder / "street_views.csv", pd.DataFrame({"image": images, "lon": lon.round(6), "lat": lat.round(6)}))
-    told = zip(images, street_view_captions(views, seed), strict=True)
-    _write_lines(folder / "street_view_captions.jsonl", [{"image": image, "text": text} for image, text in told])
+    captions = zip(images, street_view_captions(views, seed), strict=True)
+    _write_lines(folder / "street_view_captions.jsonl", [{"image": image, "text": text} for image, text in captions])
 
 
 def _write_points(path: Path, points: pd.DataFrame) -> None:

@@ -1,4 +1,4 @@
-"""The generative story: what every region of the synthetic city is, before anybody observes it (docs/demo.md)."""
+"""The generative model of the synthetic city: the latent state of every cell (docs/demo.md)."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class River:
 
 
 @dataclass(frozen=True)
-class Story:
-    """The latent state. Every array has one row a cell of the lattice, hinterland included."""
+class CityModel:
+    """The latent state of the city. Every array has one row a cell of the lattice, also of cells outside the city."""
 
     lattice: Lattice
     river: River
@@ -72,15 +72,15 @@ class Story:
         return self.mixture.argmax(axis=1)
 
 
-def tell(regions: int, seed: int) -> Story:
+def draw_model(regions: int, seed: int) -> CityModel:
     """Draw the latent state of a city of this many regions; the same seed gives the same city."""
     rng = np.random.default_rng([seed, 0])
     lattice = build_lattice(regions, rng)
     km = (lattice.centres - lattice.centre) / 1000
     river = River(np.stack([rng.uniform(0.4, 1.6, 3), rng.uniform(7, 24, 3), rng.uniform(0, 2 * np.pi, 3)], axis=1))
 
-    def latent(smooth: float, length: float, own: float, trend: np.ndarray | float = 0.0) -> np.ndarray:
-        value = trend + smooth * smooth_field(km, rng, length) + own * rng.standard_normal(len(km))
+    def latent(smooth: float, length: float, noise: float, trend: np.ndarray | float = 0.0) -> np.ndarray:
+        value = trend + smooth * smooth_field(km, rng, length) + noise * rng.standard_normal(len(km))
         return 1 / (1 + np.exp(-1.5 * value))
 
     centrality = _centrality(km, max(1, round(regions / 60)), rng)
@@ -97,7 +97,7 @@ def tell(regions: int, seed: int) -> Story:
     residents = floor_m2 @ _RESIDENTS_PER_M2 * np.exp(0.12 * rng.standard_normal(len(km)))
     jobs = floor_m2 @ _JOBS_PER_M2 * np.exp(0.25 * rng.standard_normal(len(km)))
     travel = _gravity(km, residents, jobs, regions, rng)
-    return Story(
+    return CityModel(
         lattice, river, mixture, compactness, stature, greenness, heaviness, spacing, storeys, residents, jobs, travel
     )
 
@@ -153,15 +153,15 @@ def _direction(rng: np.random.Generator) -> np.ndarray:
 def _gravity(
     km: np.ndarray, residents: np.ndarray, jobs: np.ndarray, regions: int, rng: np.random.Generator
 ) -> sp.csr_array:
-    """Production-constrained gravity law: residents choose jobs, less willingly the dearer the way.
+    """Production-constrained gravity law: residents choose jobs, and rarely those at a high travel cost.
 
-    Ways along the corridor that both cells live by (an expressway or metro line) are cheap.
+    Travel within the corridor of both cells (an expressway or metro line) is cheap.
     """
     corridor = _corridors(km, max(2, round(regions / 12)), rng)
     i, j, distance = neighbours(km, _REACH_KM)
-    other = corridor[i] != corridor[j]
-    along = _same(corridor)
-    i, j = np.concatenate([i[other], along[0]]), np.concatenate([j[other], along[1]])
+    between = corridor[i] != corridor[j]
+    within = _same(corridor)
+    i, j = np.concatenate([i[between], within[0]]), np.concatenate([j[between], within[1]])
     distance = np.hypot(*(km[i] - km[j]).T)
     cost = np.where(corridor[i] == corridor[j], 0.12 * distance / _COMMUTE_KM, 1 + distance / _COMMUTE_KM)
     pull = jobs[j] ** 0.8 * np.exp(-cost + 0.5 * rng.standard_normal(len(i)))
@@ -178,7 +178,7 @@ def _same(group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _corridors(km: np.ndarray, lines: int, rng: np.random.Generator) -> np.ndarray:
-    """int64[cells]: the corridor that a cell lives by, one of the straight lines that pass near it."""
+    """int64[cells]: the corridor of a cell, one of the straight lines that pass near it."""
     best, corridor = np.full(len(km), np.inf), np.zeros(len(km), dtype=np.int64)
     for line in range(lines):
         through, along = km[rng.integers(len(km))], _direction(rng)
