@@ -55,7 +55,7 @@ class Grid(Spec):
     """A square grid aligned to multiples of its size in the projected CRS."""
 
     size_m: float = Field(gt=0, description="Side of a cell in metres.")
-    covering: str = Field(description="Raster (cells over a valid value are kept) or polygons (cells that intersect).")
+    covering: str = Field(description="Raster (cells over a valid value) or polygons (cells that intersect).")
 
 
 class GridRegions(Spec):
@@ -68,11 +68,11 @@ class H3(Spec):
     """H3 cells."""
 
     resolution: int = Field(ge=0, le=15, description="H3 resolution; 8 is about 0.7 km².")
-    covering: str = Field(description="Raster (cells over a valid value are kept) or polygons (cells that intersect).")
+    covering: str = Field(description="Raster (cells over a valid value) or polygons (cells that intersect).")
 
 
 class H3Regions(Spec):
-    """Regions that are H3 cells; ids are the cells' own."""
+    """Regions that are H3 cells; ids are those of H3."""
 
     h3: H3 = Field(description="The cells.")
 
@@ -82,7 +82,7 @@ Size = Side | tuple[Side, Side]
 
 
 class _Images(Spec):
-    if TYPE_CHECKING:  # declared by each kind, in its own place and with its own default
+    if TYPE_CHECKING:  # each kind declares it with its own default
         size: Size
 
     @property
@@ -103,7 +103,7 @@ class MosaicImages(_Images):
         description="GeoTIFF or several, in any CRS; their bands are stacked in this order.",
     )
     bands: list[Annotated[int, Field(ge=1)]] | None = Field(
-        None, min_length=1, description="Bands to take, counted from 1 over the whole stack; null takes all."
+        None, min_length=1, description="Bands to use, counted from 1 over the stack of all files; null uses all."
     )
     extent_m: float | None = Field(
         None,

@@ -1,4 +1,4 @@
-"""Values that look wrong: one value repeated in many regions, and values that dwarf all others."""
+"""Suspicious values: one value repeated in many regions, and extreme values."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ GAP, GAP_SHARE = 5.0, 0.01
 def constant_runs(values: np.ndarray) -> list[tuple[float, int]]:
     """`(value, count)` of every value that at least 3 % of the regions (and 10 of them) share exactly.
 
-    `values`: float64[N], NaN missing. Numbers with 20 distinct values or fewer are codes or ratings, where that is
-    no surprise.
+    `values`: float64[N], NaN missing. Values with 20 distinct numbers or fewer are codes or ratings, and are not
+    checked.
     """
     finite = values[np.isfinite(values)]
-    found, counts = np.unique(finite, return_counts=True)
-    if len(found) <= RUN_DISTINCT:
-        return [(float(found[0]), int(counts[0]))] if len(found) == 1 and len(finite) > 1 else []
-    often = np.flatnonzero((counts >= RUN_COUNT) & (counts >= RUN_SHARE * len(finite)))
-    return [(float(found[i]), int(counts[i])) for i in often[np.argsort(-counts[often], kind="stable")]]
+    distinct, counts = np.unique(finite, return_counts=True)
+    if len(distinct) <= RUN_DISTINCT:
+        return [(float(distinct[0]), int(counts[0]))] if len(distinct) == 1 and len(finite) > 1 else []
+    frequent = np.flatnonzero((counts >= RUN_COUNT) & (counts >= RUN_SHARE * len(finite)))
+    return [(float(distinct[i]), int(counts[i])) for i in frequent[np.argsort(-counts[frequent], kind="stable")]]
 
 
 def outliers(values: np.ndarray) -> tuple[np.ndarray, float] | None:
-    """The values that dwarf the rest: positions, largest first, and the largest value of the rest.
+    """Extreme values: their positions, largest first, and the largest of the other values.
 
     The largest gap among the top 1 % (3 values at least) counts when it is fivefold or more. `values`: float64[N].
     """
@@ -49,9 +49,9 @@ def suspicious_values(values: np.ndarray, names: Sequence[str]) -> list[str]:
         f"exactly {format_number(value)} in {count} of {int(np.isfinite(values).sum())} regions: a constant run"
         for value, count in constant_runs(values)
     ]
-    found = outliers(values)
-    if found is not None:
-        who, rest = found
-        shown = list_some((f"{names[i]} ({format_number(values[i])})" for i in who), 3)
+    extremes = outliers(values)
+    if extremes is not None:
+        rows, rest = extremes
+        shown = list_some((f"{names[i]} ({format_number(values[i])})" for i in rows), 3)
         notes.append(f"extreme: {shown}, against {format_number(rest)} for the next; consider a log transform")
     return notes
