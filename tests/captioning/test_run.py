@@ -124,7 +124,7 @@ def test_an_image_in_two_regions_is_described_once(tmp_path: Path) -> None:
     ]
 
 
-def test_a_failure_keeps_what_was_finished_and_the_same_call_goes_on(city: City, tmp_path: Path) -> None:
+def test_a_failure_keeps_finished_captions_and_the_same_call_continues(city: City, tmp_path: Path) -> None:
     made(city, tmp_path / "whole", modalities=["svi"])
     CALLS.clear()
     BREAK["after"] = 3
@@ -141,7 +141,7 @@ def test_a_failure_keeps_what_was_finished_and_the_same_call_goes_on(city: City,
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
-def test_what_is_finished_is_not_made_again(city: City, tmp_path: Path) -> None:
+def test_finished_captions_are_not_made_again(city: City, tmp_path: Path) -> None:
     first = made(city, tmp_path, modalities=["svi"])
     CALLS.clear()
     assert made(city, tmp_path, modalities=["svi"]) == first
@@ -149,9 +149,9 @@ def test_what_is_finished_is_not_made_again(city: City, tmp_path: Path) -> None:
     assert not CALLS
 
 
-def test_smaller_batches_may_go_on(city: City, tmp_path: Path) -> None:
+def test_an_interrupted_job_continues_with_smaller_batches(city: City, tmp_path: Path) -> None:
     BREAK.update(after=2, error=MemoryError())
-    with pytest.raises(RunError, match=r"out of memory; give a smaller --set batch_size"):
+    with pytest.raises(RunError, match=r"out of memory; .*smaller --set batch_size"):
         made(city, tmp_path, modalities=["svi"])
     BREAK.clear()
     made(city, tmp_path, modalities=["svi"], settings={"batch_size": 3})
@@ -171,7 +171,7 @@ def test_other_settings_are_refused_unfinished_and_finished(city: City, tmp_path
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet", "json"])
-def test_a_file_of_the_user_is_not_written_over(city: City, tmp_path: Path, suffix: str) -> None:
+def test_a_file_of_the_user_is_not_overwritten(city: City, tmp_path: Path, suffix: str) -> None:
     own = tmp_path / f"svi.{suffix}"
     own.write_text('{"image": "1.png", "caption": "mine"}\n')
     with pytest.raises(UserError, match=rf"svi\.{suffix}: .*choose another --out"):
@@ -179,7 +179,9 @@ def test_a_file_of_the_user_is_not_written_over(city: City, tmp_path: Path, suff
     assert "mine" in own.read_text() and not CALLS
 
 
-def test_a_kill_between_the_files_is_gone_on_from(city: City, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_interrupted_between_the_files_continues(
+    city: City, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def killed(*_: Any) -> None:
         raise KeyboardInterrupt
 
@@ -206,8 +208,8 @@ def test_a_picture_that_cannot_be_read_is_skipped_and_counted(sources: Path, cit
     assert {len(batch) for batch in CALLS} == {4, 3, 2}
 
 
-def test_sources_are_read_larger_than_the_city_keeps_them(sources: Path, city: City, tmp_path: Path) -> None:
-    assert "from 96 x 64 pixels, as the city keeps them" in made(city, tmp_path / "kept", modalities=["svi"])[0].note
+def test_sources_are_read_larger_than_the_city_stores_them(sources: Path, city: City, tmp_path: Path) -> None:
+    assert "from 96 x 64 pixels, as the city stores them" in made(city, tmp_path / "kept", modalities=["svi"])[0].note
     CALLS.clear()
     rsi, svi = made(city, tmp_path / "read", data=sources)
     assert rsi.note is None and svi.note is None
@@ -325,7 +327,7 @@ def test_bands_of_other_images(city: City, tmp_path: Path, monkeypatch: pytest.M
 
     from urbankit.captioning.sources import _colours
 
-    with pytest.raises(UserError, match=r"have 4 bands \(b1, b2, b3, b4\).*say which by --bands RED,GREEN,BLUE"):
+    with pytest.raises(UserError, match=r"have 4 bands \(b1, b2, b3, b4\).*name them with --bands RED,GREEN,BLUE"):
         _colours(Multispectral(), None)
     assert _colours(Multispectral(), [3, 2, 1]) == [2, 1, 0]
 
@@ -426,7 +428,7 @@ def test_what_changed_in_the_city_while_it_was_described(copied: City, sources: 
     spec["images"]["svi"]["size"] = 32
     (folder / "city.yaml").write_text(yaml.safe_dump(spec))
     again = City.prepare(folder / "city.yaml", out=copied.path)
-    with pytest.raises(UserError, match="was prepared anew from other sources while captions of 'svi' were made"):
+    with pytest.raises(UserError, match="was prepared from other sources while captions of 'svi' were made"):
         attach_captions(copied, "svi", captions, tmp_path / "out")
     assert City.open(copied.path).content_hash == again.content_hash
 
