@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,8 +8,13 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from urbankit.evaluation.raw_features import build_raw_features, principal_components
+from urbankit import hookimpl, registry
+from urbankit.city.raw_features import RawFeatures, RawSource, principal_components
+from urbankit.evaluation.raw_features import build_raw_features, unread_inputs
+from urbankit.modalities.base import ModalityEncoder
+from urbankit.modalities.features import FeatureEncoder
 from urbankit.registry.component import Use
+from urbankit.views.base import View
 
 
 class SmallCity:
@@ -142,3 +148,65 @@ def test_captions_of_one_source_are_those_the_recipe_reads_and_bring_no_images()
     assert not any("band" in name for name in build_raw_features(city, one).names)
     both = recipe({"text": {"name": "text"}, "words": {"name": "words", "source": "svi"}})
     assert {name.split()[0] for name in build_raw_features(city, both).names if "caption" in name} == {"rsi", "svi"}
+
+
+class Heights(FeatureEncoder):
+    """Storeys of a region's buildings: an encoder of numbers, which says nothing of floors."""
+
+    @classmethod
+    def requires(cls, params, city, modality):
+        return None if city.tables else "the city has no tables"
+
+    def features(self, city):
+        return np.array([[3.0], [5.0], [40.0]]), np.array([0, 0, 7])
+
+
+class Sounds(ModalityEncoder):
+    """Recordings: an encoder with weights of its own, which does not say what floors can read."""
+
+    def observations(self, of=None): ...
+    def load(self, rows, of=None): ...
+    def forward(self, batch): ...
+
+
+class Tram(View):
+    """Stops of a region: a view that says what it reads."""
+
+    def build(self, city): ...
+
+    def raw_features(self, city, name):
+        def stops() -> RawFeatures:
+            return RawFeatures(np.arange(12.0)[:, None], (f"{name} stops",))
+
+        return [RawSource("tram stops", stops)]
+
+
+@pytest.fixture
+def plugin(monkeypatch):
+    module = SimpleNamespace(Heights=Heights, Sounds=Sounds, Tram=Tram)
+    monkeypatch.setitem(sys.modules, "floors_plugin", module)
+
+    def encoders(register):
+        register("heights", "floors_plugin:Heights")
+        register("sounds", "floors_plugin:Sounds")
+
+    views = hookimpl(lambda register: register("tram", "floors_plugin:Tram"))
+    registry.add_plugin(
+        SimpleNamespace(register_modality_encoders=hookimpl(encoders), register_views=views), "floors_plugin"
+    )
+    yield
+    registry.reload()
+
+
+def test_the_inputs_of_a_plugins_encoder_and_view_are_among_the_raw_features(plugin) -> None:
+    used = recipe({"storeys": {"name": "heights"}}, {"tram": {"name": "tram"}, "again": {"name": "tram"}})
+    raw = build_raw_features(SmallCity(), used)
+    assert raw.names == ("x", "y", "log area", "storeys feature 1", "tram stops")
+    assert column(raw, "storeys feature 1")[[0, 7]].tolist() == [4.0, 40.0]
+    assert np.isnan(column(raw, "storeys feature 1")).sum() == 10
+
+
+def test_inputs_that_no_floor_reads_are_named(plugin) -> None:
+    used = recipe({"noise": {"name": "sounds"}, "storeys": {"name": "heights"}}, {"tram": {"name": "tram"}})
+    assert unread_inputs(SmallCity(), used) == ["modality noise"]
+    assert build_raw_features(SmallCity(), recipe({"noise": {"name": "sounds"}})).names == ("x", "y", "log area")

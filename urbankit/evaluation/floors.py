@@ -18,8 +18,8 @@ from sklearn.linear_model import Ridge, RidgeClassifier
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.utils.class_weight import compute_sample_weight
 
+from urbankit.city.raw_features import RawFeatures
 from urbankit.evaluation.metrics import score
-from urbankit.evaluation.raw_features import RawFeatures
 from urbankit.evaluation.splits import Split
 from urbankit.evaluation.tasks import Scored, TaskData
 from urbankit.evaluation.transforms import LOGARITHMS, TargetTransform

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.linear_model import Ridge, RidgeCV
 
+from urbankit.city.raw_features import RawFeatures
 from urbankit.evaluation.floors import ALPHAS, Candidate, Case, Inputs, location, mean, regression_forest
 from urbankit.evaluation.metrics import clustering, regression
-from urbankit.evaluation.raw_features import RawFeatures
 from urbankit.evaluation.splits import FOLDS, Split
 from urbankit.evaluation.tasks import Scored, TaskData
 from urbankit.recipe.schema import Folds

@@ -42,6 +42,14 @@ class MethodInputs:
         """The encoder of a modality, projecting to the shared space of width `dim`."""
         return registry.create("modality_encoder", self.modalities[modality], self.city, modality, dim)
 
+    def describing(self, by: str) -> list[str]:
+        """The modalities that describe others' observations by `text` or `location`, as their encoders say."""
+        return [
+            name
+            for name, use in self.modalities.items()
+            if registry.get("modality_encoder", use.name).describes_by == by
+        ]
+
     def graph(self, view: str) -> Graph:
         """A view's adjacency as a graph of torch tensors."""
         return Graph.from_scipy(self.views[view].adjacency)

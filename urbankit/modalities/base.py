@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from typing_extensions import TypeVar
 
 from urbankit.city.city import City
+from urbankit.city.raw_features import RawSource
 from urbankit.registry.component import Component, Params
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.files import hash_json
@@ -74,6 +75,12 @@ class ModalityEncoder(nn.Module, Component[E], ABC):
     """Buffers that mean something in the city alone that they were computed in, such as its centre."""
     training_only: ClassVar[tuple[str, ...]] = ("trainable", "augment", "dropout")
     """Parameters on which the outputs of a frozen backbone do not depend, or only through its weights."""
+    describes_by: ClassVar[Literal["text", "location"] | None] = None
+    """How its observations describe those of other modalities: by captions, or by where they were made. A method may
+    align every other modality with such a modality (paper, eq. 14); None for observations of their own."""
+    free_in_transfer: ClassVar[frozenset[str]] = frozenset({"source", "trainable", "augment", "dropout"})
+    """Parameters that may differ from those of the run that weights are taken from: where the city has what the encoder
+    reads, and how it is trained."""
     notes: Sequence[str] = ()
     """What a run should note of what the encoder found in the city."""
 
@@ -94,6 +101,24 @@ class ModalityEncoder(nn.Module, Component[E], ABC):
     @classmethod
     def untransferable(cls, params: Any) -> str | None:
         """Why weights trained on one city mean nothing in another, or None where they do."""
+        return None
+
+    @classmethod
+    def raw_features(cls, params: Any, city: City, modality: str) -> list[RawSource] | None:
+        """Return what the floors read of this modality: its numbers before any learning.
+
+        `urbankit.city.raw_features` has the sources of a city (`images`, `captions`, `table` and so on), and a
+        `RawSource` of one's own computes any other numbers.
+
+        Args:
+            params: the encoder's validated `Params`.
+            city: a city that `requires` has nothing against.
+            modality: the modality's name in the recipe.
+
+        Returns:
+            The sources; an empty list if the encoder reads nothing but places and areas, which the floors always have.
+            None if it does not say: then the run notes that its floors lack what the encoder reads.
+        """
         return None
 
     def connect(self, width: int, projection: nn.Module | None = None) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from urbankit.city.city import City
+from urbankit.city.raw_features import RawSource
 from urbankit.modalities.features import FeatureEncoder
 from urbankit.modalities.standardise import Statistics
 
@@ -18,6 +21,10 @@ class Coordinates(FeatureEncoder):
     """
 
     relative = True
+
+    @classmethod
+    def raw_features(cls, params: Any, city: City, modality: str) -> list[RawSource]:
+        return []  # the floors have the coordinates of every region
 
     def features(self, city: City) -> tuple[np.ndarray, np.ndarray]:
         return city.xy, np.arange(city.n_regions)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from typing_extensions import TypeVar
 
 from urbankit.city.city import City
+from urbankit.city.raw_features import RawFeatures, RawSource
 from urbankit.modalities.base import EncoderParams, ModalityEncoder, hash_arrays
 from urbankit.modalities.standardise import Statistics
 
@@ -61,6 +62,18 @@ class FeatureEncoder(ModalityEncoder[F]):
                 nn.Linear(features, params.hidden), nn.GELU(), nn.Linear(params.hidden, params.hidden)
             )
         self.connect(params.hidden or features)
+
+    @classmethod
+    def raw_features(cls, params: Any, city: City, modality: str) -> list[RawSource]:
+        """Return the features themselves, averaged by region, as what the floors read."""
+
+        def read() -> RawFeatures:
+            features, region = cls(params, city, modality, 1).features(city)
+            return RawFeatures.by_region(
+                city, features, region, [f"{modality} feature {i + 1}" for i in range(features.shape[1])]
+            )
+
+        return [RawSource(f"modality {modality}", read)]
 
     @abstractmethod
     def features(self, city: City) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ from scipy import sparse
 from sklearn.decomposition import TruncatedSVD
 
 from urbankit.city.city import City
+from urbankit.city.raw_features import RawSource, flows
 from urbankit.modalities.count_transform import DESCRIPTION, CountTransform, transform_counts
 from urbankit.modalities.features import FeatureEncoder, FeatureParams
 
@@ -39,6 +40,10 @@ class FlowProfile(FeatureEncoder):
         if params.components:
             return "principal components are of one city's flows; `components: 0` keeps the totals alone"
         return None
+
+    @classmethod
+    def raw_features(cls, params: Any, city: City, modality: str) -> list[RawSource]:
+        return [*flows(city), *super().raw_features(params, city, modality)]
 
     def features(self, city: City) -> tuple[np.ndarray, np.ndarray]:
         flows = sparse.csr_array(city.flows())

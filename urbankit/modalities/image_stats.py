@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 
 from urbankit.city.city import City, ImageSource
+from urbankit.city.raw_features import RawSource, images
 from urbankit.modalities.cache.store import FeatureStore
 from urbankit.modalities.features import FeatureEncoder, FeatureParams
 from urbankit.utils.errors import suggest
@@ -34,6 +35,11 @@ class ImageStats(FeatureEncoder):
         name = params.source or modality
         known = city.image_sources
         return None if name in known else f"the city has no image source '{name}'.{suggest(name, known)}"
+
+    @classmethod
+    def raw_features(cls, params: Any, city: City, modality: str) -> list[RawSource]:
+        statistics = images(city, params.source or modality)
+        return [*statistics, *super().raw_features(params, city, modality)]
 
     def features(self, city: City) -> tuple[np.ndarray, np.ndarray]:
         images = city.images(self.params.source or self.modality)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from urbankit.city.city import City
+from urbankit.city.raw_features import RawSource
 from urbankit.modalities.base import hash_arrays
 from urbankit.modalities.pretrained.backbone import CheckpointEncoder, CheckpointParams
 
@@ -29,11 +32,17 @@ class LocationEncoder(CheckpointEncoder):
 
     Params = LocationParams
     params: LocationParams
+    describes_by = "location"
+    free_in_transfer = CheckpointEncoder.free_in_transfer | {"sources"}
 
     def __init__(self, params: LocationParams, city: City, modality: str, dim: int) -> None:
         super().__init__(params, city, modality, dim)
         self._centroids = np.array(city.lonlat, dtype=np.float64)
         self._points = {name: _points(city, name) for name in city.image_sources}
+
+    @classmethod
+    def raw_features(cls, params: Any, city: City, modality: str) -> list[RawSource]:
+        return []  # the floors have the coordinates of every region
 
     def observations(self, of: str | None = None) -> np.ndarray:
         points = self._described(of)

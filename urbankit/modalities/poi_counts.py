@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from urbankit.city.city import City
+from urbankit.city.raw_features import RawSource, points_of_interest
 from urbankit.modalities.count_transform import DESCRIPTION, CountTransform, transform_counts
 from urbankit.modalities.features import FeatureEncoder, FeatureParams
 
@@ -23,6 +24,11 @@ class PoiCounts(FeatureEncoder):
     @classmethod
     def requires(cls, params: Any, city: City, modality: str) -> str | None:
         return "the city has no points of interest" if city.poi_counts() is None else None
+
+    @classmethod
+    def raw_features(cls, params: Any, city: City, modality: str) -> list[RawSource]:
+        own = [] if params.form == "log" else super().raw_features(params, city, modality)
+        return [*points_of_interest(city), *own]
 
     def features(self, city: City) -> tuple[np.ndarray, np.ndarray]:
         counts, _ = city.poi_counts()

@@ -49,6 +49,7 @@ class Precomputed(FeatureEncoder):
         )
 
     params: Params
+    free_in_transfer = FeatureEncoder.free_in_transfer | {"file", "region"}
 
     @classmethod
     def reads(cls, params: Any, city: City) -> Sequence[Path]:

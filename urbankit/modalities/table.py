@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from urbankit.city.city import City
+from urbankit.city.raw_features import RawSource, table
 from urbankit.modalities.features import FeatureEncoder, FeatureParams
 from urbankit.utils.errors import Problems, suggest
 
@@ -20,11 +21,16 @@ class Table(FeatureEncoder):
         columns: list[str] | None = Field(None, min_length=1, description="Its columns; the default is all.")
 
     params: Params
+    free_in_transfer = FeatureEncoder.free_in_transfer | {"table"}
 
     @classmethod
     def requires(cls, params: Any, city: City, modality: str) -> str | None:
         name = params.table or modality
         return None if name in city.tables else f"the city has no table '{name}'.{suggest(name, city.tables)}"
+
+    @classmethod
+    def raw_features(cls, params: Any, city: City, modality: str) -> list[RawSource]:
+        return table(city, params.table or modality)
 
     def features(self, city: City) -> tuple[np.ndarray, np.ndarray]:
         values, columns = city.table(self.params.table or self.modality)

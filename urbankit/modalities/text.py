@@ -14,6 +14,7 @@ from torch.nn import functional
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from urbankit.city.city import City
+from urbankit.city.raw_features import RawSource, captions
 from urbankit.modalities.base import Tokens, hash_arrays
 from urbankit.modalities.pretrained import tokenizer as tokens
 from urbankit.modalities.pretrained.backbone import TransformerEncoder, TransformerParams
@@ -72,6 +73,8 @@ class Text(TransformerEncoder):
             return self
 
     params: Params
+    describes_by = "text"
+    free_in_transfer = TransformerEncoder.free_in_transfer | {"captions"}
 
     def __init__(self, params: Text.Params, city: City, modality: str, dim: int) -> None:
         super().__init__(params, city, modality, dim)
@@ -105,6 +108,10 @@ class Text(TransformerEncoder):
         if params.source is not None and params.source not in known:
             return f"the city has no captions of '{params.source}'.{suggest(params.source, known)}"
         return None if known else "the city has no captions"
+
+    @classmethod
+    def raw_features(cls, params: Any, city: City, modality: str) -> list[RawSource]:
+        return captions(city, params.source)
 
     def observations(self, of: str | None = None) -> np.ndarray:
         return self._captions["region"].to_numpy(np.int64)[self._described(of)]

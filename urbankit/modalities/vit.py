@@ -12,6 +12,7 @@ from torch.nn import functional
 from transformers import ViTConfig, ViTModel
 
 from urbankit.city.city import City
+from urbankit.city.raw_features import RawSource, images
 from urbankit.modalities.augment import Style, augment
 from urbankit.modalities.base import Tokens
 from urbankit.modalities.pretrained.backbone import TransformerEncoder, TransformerParams
@@ -126,6 +127,10 @@ class ViT(TransformerEncoder):
     def requires(cls, params: Any, city: City, modality: str) -> str | None:
         name, known = params.source or modality, city.image_sources
         return None if name in known else f"the city has no image source '{name}'.{suggest(name, known)}"
+
+    @classmethod
+    def raw_features(cls, params: Any, city: City, modality: str) -> list[RawSource]:
+        return images(city, params.source or modality)
 
     def observations(self, of: str | None = None) -> np.ndarray:
         return np.asarray(self.images.region)

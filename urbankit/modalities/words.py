@@ -10,6 +10,7 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from urbankit.city.city import City
+from urbankit.city.raw_features import RawSource, captions
 from urbankit.modalities.features import FeatureEncoder, FeatureParams
 from urbankit.utils.errors import Problem, UserError
 
@@ -35,6 +36,10 @@ class Words(FeatureEncoder):
     @classmethod
     def untransferable(cls, params: Any) -> str | None:
         return "its components are of one city's captions; `text` carries its tokenizer along"
+
+    @classmethod
+    def raw_features(cls, params: Any, city: City, modality: str) -> list[RawSource]:
+        return captions(city, params.source)
 
     def features(self, city: City) -> tuple[np.ndarray, np.ndarray]:
         sources = city.caption_sources if self.params.source is None else [self.params.source]

@@ -11,7 +11,7 @@ from urbankit.city.prepare.prepare import prepare
 from urbankit.datasets.synthetic import write_demo
 from urbankit.evaluation.floors import evaluate_floors
 from urbankit.evaluation.folds import evaluate_fold_floors
-from urbankit.evaluation.raw_features import build_raw_features
+from urbankit.evaluation.raw_features import build_raw_features, unread_inputs
 from urbankit.evaluation.splits import PROTOCOLS, Split, make_split
 from urbankit.evaluation.tasks import Scored, TaskData, load_task
 from urbankit.methods.base import MethodInputs
@@ -58,7 +58,7 @@ def prepare_city(recipe: Recipe, progress: Progress | None = None) -> City:
 
 
 def method_inputs(recipe: Recipe, city: City) -> tuple[MethodInputs, list[str]]:
-    """The modalities and views of the recipe that the city has, and a note for each that it lacks."""
+    """The modalities and views of the recipe that the city has, and notes on those that it or the floors lack."""
     modalities, views, notes = {}, {}, []
     for name, use in recipe.modalities.items():
         encoder = registry.get("modality_encoder", use.name)
@@ -74,6 +74,8 @@ def method_inputs(recipe: Recipe, city: City) -> tuple[MethodInputs, list[str]]:
             views[name] = view.build(city)
         else:
             notes.append(f"view {name} is left out: {reason}")
+    if recipe.evaluation.floors:
+        notes += [f"the floors do not read what {name} reads" for name in unread_inputs(city, recipe)]
     if recipe.modalities and not modalities:
         message = "the city has none of the recipe's modalities; name one that it has, or `location`, which all have"
         raise UserError([Problem(message, city.path, key="modalities"), *(Problem(note) for note in notes)])

@@ -11,6 +11,7 @@ import scipy.sparse
 from pydantic import Field, model_validator
 
 from urbankit.city.city import City
+from urbankit.city.raw_features import RawSource
 from urbankit.registry import component
 from urbankit.registry.component import Component, P
 from urbankit.utils.errors import UserError
@@ -61,6 +62,22 @@ class View(Component[P], ABC):
     @abstractmethod
     def build(self, city: City) -> ViewGraph:
         """The view over the regions of `city`, which `requires` has nothing against."""
+
+    def raw_features(self, city: City, name: str) -> list[RawSource] | None:
+        """Return what the floors read of this view: numbers of each region before any learning.
+
+        `urbankit.city.raw_features` has the sources of a city (`flows`, `points_of_interest` and so on), and a
+        `RawSource` of one's own computes any other numbers.
+
+        Args:
+            city: a city that `requires` has nothing against.
+            name: the view's name in the recipe.
+
+        Returns:
+            The sources; an empty list if the view reads nothing but places and areas, which the floors always have.
+            None if it does not say: then the run notes that its floors lack what the view reads.
+        """
+        return None
 
     def requires(self, city: City) -> str | None:
         """Why the view cannot be built of `city`, or None if it can."""

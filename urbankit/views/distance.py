@@ -8,6 +8,7 @@ from pydantic import Field
 from scipy.spatial import cKDTree
 
 from urbankit.city.city import City
+from urbankit.city.raw_features import RawSource
 from urbankit.utils.errors import UserError
 from urbankit.views.base import DEFAULT_TOP_K, PairParams, View, ViewGraph, place_order, symmetric_union
 
@@ -36,6 +37,9 @@ class DistanceView(View):
             return super().limits + (("radius_km",) if self.radius_km is not None else ())
 
     params: Params
+
+    def raw_features(self, city: City, name: str) -> list[RawSource]:
+        return []  # the floors have the coordinates of every region
 
     def build(self, city: City) -> ViewGraph:
         km = np.asarray(city.xy, dtype=np.float64) / 1000

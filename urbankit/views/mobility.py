@@ -6,6 +6,8 @@ import numpy as np
 import scipy.sparse
 from pydantic import Field
 
+from urbankit.city.city import City
+from urbankit.city.raw_features import RawSource, flows
 from urbankit.registry import component
 from urbankit.views.base import FlowView, ViewGraph
 
@@ -28,6 +30,9 @@ class MobilityView(FlowView):
         )
 
     params: Params
+
+    def raw_features(self, city: City, name: str) -> list[RawSource]:
+        return flows(city)
 
     def of_flows(self, flows: scipy.sparse.csr_array) -> ViewGraph:
         logs = scipy.sparse.csr_array(flows, dtype=np.float64, copy=True)

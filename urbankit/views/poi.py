@@ -9,6 +9,7 @@ import scipy.sparse
 from pydantic import Field
 
 from urbankit.city.city import City
+from urbankit.city.raw_features import RawSource, points_of_interest
 from urbankit.views.base import PairParams, View, ViewGraph, place_order
 from urbankit.views.similarity import cosine_similarity
 
@@ -32,6 +33,9 @@ class PoiView(View):
 
     def requires(self, city: City) -> str | None:
         return None if city.poi_counts() is not None else "the city has no points of interest"
+
+    def raw_features(self, city: City, name: str) -> list[RawSource]:
+        return points_of_interest(city)
 
     def build(self, city: City) -> ViewGraph:
         counts = city.poi_counts()

@@ -9,6 +9,7 @@ import scipy.sparse
 from pydantic import Field, model_validator
 
 import urbankit
+from urbankit.city.raw_features import RawFeatures, RawSource
 from urbankit.views.base import View, ViewGraph, place_order
 
 if TYPE_CHECKING:
@@ -56,14 +57,22 @@ class Contiguity(View):
 
     params: Params
 
-    params: Params
-
     def build(self, city: City) -> ViewGraph:
         polygons = city.regions.geometry
         adjacency = self._borders(polygons)
         if self.params.islands == "nearest" and len(polygons) > 1:
             adjacency = _with_islands(adjacency, polygons, place_order(city))
         return ViewGraph(adjacency, np.diff(adjacency.indptr) > 0)
+
+    def raw_features(self, city: City, name: str) -> list[RawSource]:
+        """The number of a region's neighbours, and the sum of their weights, such as the length of all borders."""
+
+        def read() -> RawFeatures:
+            adjacency = self.build(city).adjacency
+            values = np.column_stack([np.diff(adjacency.indptr), adjacency.sum(axis=1)]).astype(np.float64)
+            return RawFeatures(values, (f"{name} neighbours", f"{name} weight"))
+
+        return [RawSource(f"view {name}", read)]
 
     def _borders(self, polygons: gpd.GeoSeries) -> scipy.sparse.csr_array:
         """Weights float64 [N, N] of the regions that border on each other."""

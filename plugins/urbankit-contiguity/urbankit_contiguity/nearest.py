@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import scipy.sparse
 from pydantic import Field
+from scipy.spatial import cKDTree
 
 import urbankit
+from urbankit.city.raw_features import RawFeatures, RawSource
 from urbankit.views.base import View, ViewGraph, place_order
 
 if TYPE_CHECKING:
@@ -37,8 +39,6 @@ class Nearest(View):
 
     params: Params
 
-    params: Params
-
     def build(self, city: City) -> ViewGraph:
         order = place_order(city)
         adjacency = self._directed(np.asarray(city.xy, dtype=np.float64)[order] / 1000)
@@ -47,6 +47,17 @@ class Nearest(View):
         elif self.params.pairs == "mutual":
             adjacency = adjacency.minimum(adjacency.T).tocsr()
         return ViewGraph(adjacency, np.ones(city.n_regions, dtype=bool)).placed(order)
+
+    def raw_features(self, city: City, name: str) -> list[RawSource]:
+        """The mean distance in km to the k nearest regions: how densely the city is divided around a region."""
+
+        def read() -> RawFeatures:
+            km = np.asarray(city.xy, dtype=np.float64) / 1000
+            distance, _ = cKDTree(km).query(km, k=min(self.params.k + 1, len(km)))
+            mean = distance.reshape(len(km), -1)[:, 1:].mean(axis=1) if len(km) > 1 else np.full(len(km), np.nan)
+            return RawFeatures(mean[:, None], (f"{name} mean km",))
+
+        return [RawSource(f"view {name}", read)]
 
     def _directed(self, km: np.ndarray) -> scipy.sparse.csr_array:
         """Weights float64 [N, N] from each region to its nearest, of centroids `km` [N, 2]."""

@@ -75,8 +75,6 @@ class Raster(FeatureEncoder):
 
     params: Params
 
-    params: Params
-
     @classmethod
     def reads(cls, params: Any, city: City) -> list[Path]:
         return raster_files(_path(params.file, city))

@@ -12,7 +12,7 @@ import pytest
 from helpers.transfer_runs import completed, keys_on
 
 from urbankit import City
-from urbankit.evaluation.raw_features import RawFeatures
+from urbankit.city.raw_features import RawFeatures
 from urbankit.evaluation.splits import make_split
 from urbankit.pipeline.transfer.floors import _shared
 from urbankit.runs.folder import Run

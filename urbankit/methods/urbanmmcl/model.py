@@ -36,7 +36,7 @@ class UrbanMMCL(Method[Params]):
         p = params
         alignments = modality_alignments(inputs, p.alignments)
         self.channels = Channels(inputs, p.dim, alignments, p.features, p.max_observations)
-        self.caption_weights = caption_weights(self.channels.alignments, p.caption_weights)
+        self.caption_weights = caption_weights(self.channels, p.caption_weights)
         self.fusion = registry.create("fusion", p.fusion, [p.dim] * len(self.channels.features), p.dim)
         width = self.fusion.out_dim
         self.graph_encoders, self.subgraph_encoders = view_encoders(p, inputs, width)

@@ -161,8 +161,10 @@ class Channels(nn.Module):
         return f"{modality}/{anchor}" if self.encoders[modality].describes(anchor) else modality
 
     def _default_features(self) -> list[str]:
-        names = [name for name in self.encoders if name != "text"] or list(self.encoders)
-        points = [self._described("location", name) for name in names] if "location" in self.encoders else []
+        by = {name: encoder.describes_by for name, encoder in self.encoders.items()}
+        names = [name for name in by if by[name] != "text"] or list(by)
+        locations = [name for name in by if by[name] == "location"]
+        points = [self._described(location, name) for name in names for location in locations]
         return list(dict.fromkeys([*names, *points]))
 
     def _available(self, features: list[str]) -> list[str]:
@@ -178,17 +180,18 @@ def modality_alignments(inputs: MethodInputs, pairs: list[Pair] | None) -> list[
     modalities = inputs.modalities
     if pairs is not None:
         return [pair for pair in pairs if set(pair) <= set(modalities)]
-    observed = [name for name in modalities if name not in ("text", "location")]
-    return [(name, other) for name in observed for other in ("text", "location") if other in modalities]
+    describing = [*inputs.describing("text"), *inputs.describing("location")]
+    observed = [name for name in modalities if name not in describing]
+    return [(name, other) for name in observed for other in describing]
 
 
-def caption_weights(alignments: list[Pair], use: Use) -> NamedModules:
+def caption_weights(channels: Channels, use: Use) -> NamedModules:
     """A pair weight for each alignment with text, by the name of the alignment; beyond the paper."""
     return NamedModules(
         {
-            alignment_name(first, second): registry.create("pair_weight", use)
-            for first, second in alignments
-            if "text" in (modality_of(first), modality_of(second))
+            alignment_name(*pair): registry.create("pair_weight", use)
+            for pair in channels.alignments
+            if any(channels.encoders[modality_of(channel)].describes_by == "text" for channel in pair)
         }
     )
 

@@ -90,6 +90,7 @@ class TransformerEncoder(CheckpointEncoder):
 
     Params = TransformerParams
     params: TransformerParams
+    free_in_transfer = CheckpointEncoder.free_in_transfer | {"last_n"}
     model: nn.Module
 
     def computed_by(self) -> dict[str, Any]:

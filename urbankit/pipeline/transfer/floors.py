@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import cast
 
 import numpy as np
 
 from urbankit.city.city import City
+from urbankit.city.raw_features import RawFeatures
 from urbankit.evaluation.floors import evaluate_floors
-from urbankit.evaluation.raw_features import RawFeatures, build_raw_features
+from urbankit.evaluation.raw_features import build_raw_features
 from urbankit.evaluation.splits import ALL, Split
 from urbankit.evaluation.tasks import Scored, TaskData
 from urbankit.pipeline.transfer.zero_shot import Splits, ZeroShot
 from urbankit.recipe.recipe import Recipe
 from urbankit.utils.progress import Progress
-
-# What describes one city alone: where a region lies, and components of its flows.
-BOUND = re.compile(r"x|y|flow (out|in) component \d+")
 
 
 def carried_floors(
@@ -59,7 +56,7 @@ def _shared(source: RawFeatures, own: RawFeatures) -> RawFeatures:
     Values beyond all of the source's are cut to its range. A ridge runs away otherwise: the cells of Singapore's grid
     are of one area but for 0.03 %, and on New York's tracts its R² of population density was -4 million.
     """
-    names = [name for name in own.names if name in source.names and not BOUND.fullmatch(name)]
+    names = [name for name in own.names if name in source.names and name not in own.bound]
     theirs, ours = (one.values[:, [one.names.index(name) for name in names]] for one in (source, own))
     ours = np.clip(ours, np.fmin.reduce(theirs, axis=0), np.fmax.reduce(theirs, axis=0))
     return RawFeatures(np.vstack([theirs, ours]), tuple(names))

@@ -14,9 +14,6 @@ from urbankit.pipeline.transfer.source import KEY, Source
 from urbankit.recipe.recipe import Recipe
 from urbankit.utils.errors import Problem, Problems, UserError
 
-# Parameters of encoders that may differ: where a city keeps what they read, and how training treats them.
-FREE = {"source", "sources", "captions", "table", "file", "region", "trainable", "last_n", "augment", "dropout"}
-
 
 def transfer_weights(method: Method, inputs: MethodInputs, recipe: Recipe, source: Source) -> list[str]:
     """Load the weights of `source` that `recipe.transfer` wants into `method`; returns what there is to note.
@@ -71,10 +68,10 @@ def _check_encoder(recipe: Recipe, source: Source, name: str, there: dict[str, T
         raise ValueError("the run has no such modality")
     if other.name != here.name:
         raise ValueError(f"it is encoded by {other.name} there and by {here.name} here")
-    unlike = [f"{key} {a} there and {b} here" for key, a, b in _differing(other.params, here.params, FREE)]
-    if unlike:
-        raise ValueError(f"its parameters differ: {', '.join(unlike)}")
     encoder = registry.get("modality_encoder", here.name)
+    differing = _differing(other.params, here.params, encoder.free_in_transfer)
+    if unlike := [f"{key} {a} there and {b} here" for key, a, b in differing]:
+        raise ValueError(f"its parameters differ: {', '.join(unlike)}")
     reason = encoder.untransferable(encoder.Params(**here.params))
     if reason is not None:
         raise ValueError(reason)
@@ -110,7 +107,7 @@ def _view_notes(recipe: Recipe, source: Source, names: list[str]) -> Iterator[st
         there, here = source.recipe.views.get(name), recipe.views.get(name)
         if there is None or here is None or there.name != here.name:
             continue
-        for key, a, b in _differing(there.params, here.params, FREE):
+        for key, a, b in _differing(there.params, here.params):
             yield f"transfer: view {name}: {key} is {a} in the run and {b} here"
 
 
