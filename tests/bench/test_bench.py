@@ -237,8 +237,8 @@ def test_a_folder_has_one_bench_at_a_time(finished, workplace, monkeypatch, tmp_
     from urbankit.bench import run
     from urbankit.utils.files import file_lock
 
-    monkeypatch.setattr(run, "TURN", 0.0)
-    with file_lock(tmp_path / "out" / ".lock"), pytest.raises(UserError, match="another bench is at work here"):
+    monkeypatch.setattr(run, "LOCK_TIMEOUT", 0.0)
+    with file_lock(tmp_path / "out" / ".lock"), pytest.raises(UserError, match="another bench uses this folder"):
         run_suite(workplace / "sound.yaml", tmp_path / "out", progress=QUIET)
 
 
@@ -301,8 +301,8 @@ def test_a_run_that_is_transferred_from_is_known_by_its_content(finished, workpl
 
     def key(folder: Path) -> str:
         recipe = {"recipe": str(workplace / "cheap.yaml"), "set": {"transfer": {"from": str(folder)}}}
-        (cell,) = load_plan({"runs": {"it": recipe}}).cells
-        return Store(tmp_path / "out").run(cell, "city", testing.tiny_city()).key
+        (suite_run,) = load_plan({"runs": {"it": recipe}}).runs
+        return Store(tmp_path / "out").run(suite_run, "city", testing.tiny_city()).key
 
     shutil.copytree(source, tmp_path / "moved")
     assert key(source) == key(tmp_path / "moved")

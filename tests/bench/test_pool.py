@@ -13,7 +13,7 @@ import pytest
 
 from urbankit.bench import pool as workers
 from urbankit.bench import worker
-from urbankit.bench.pool import Job, Outcome, work
+from urbankit.bench.pool import Job, Outcome, run_jobs
 from urbankit.utils.errors import Diverged, RunError, UserError
 
 
@@ -27,7 +27,7 @@ def outcomes(jobs: list[Job], monkeypatch, program: str) -> list[Outcome]:
     real = subprocess.Popen
     command = [sys.executable, "-c", f"import os, sys\nfor job in sys.stdin:\n    {program}"]
     monkeypatch.setattr(workers.subprocess, "Popen", lambda _, **keys: real(command, **keys))
-    return list(work(jobs, 2))
+    return list(run_jobs(jobs, 2))
 
 
 def test_a_process_that_cannot_be_started(jobs, monkeypatch):
@@ -35,7 +35,7 @@ def test_a_process_that_cannot_be_started(jobs, monkeypatch):
         raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 
     monkeypatch.setattr(workers.subprocess, "Popen", popen)
-    ended = list(work(jobs, 2))
+    ended = list(run_jobs(jobs, 2))
     assert {outcome.job for outcome in ended} == set(jobs)
     assert all(outcome.died and outcome.resumable and "Cannot allocate" in outcome.errors[0] for outcome in ended)
 
@@ -52,7 +52,7 @@ def test_a_reply_that_a_kill_cut_short(jobs, monkeypatch, number, name):
 
 
 def test_a_process_that_goes_on_after_nonsense_is_ended(jobs, monkeypatch):
-    monkeypatch.setattr(workers, "DYING", 0.1)
+    monkeypatch.setattr(workers, "EXIT_TIMEOUT", 0.1)
     ended = outcomes(jobs, monkeypatch, "print('nonsense', flush=True)")
     assert len(ended) == 3 and all(outcome.died for outcome in ended)
 

@@ -30,11 +30,11 @@ def test_cells_are_rows_by_cities_by_seeds_first_seeds_first(suite_file):
             """
         )
     )
-    places = [(cell.row, cell.city, cell.seed) for cell in plan.cells]
+    places = [(run.row, run.city, run.seed) for run in plan.runs]
     assert places == [("one", "a", 3), ("one", "b", 3), ("two", "b", 7), ("one", "a", 4), ("one", "b", 4)]
-    assert [cell.recipe.seed for cell in plan.cells] == [3, 3, 7, 4, 4]
-    assert [cell.recipe.evaluation.blocks for cell in plan.cells] == [5, 10, 10, 5, 10]
-    assert all(cell.recipe.evaluation.floors == [] for cell in plan.cells)
+    assert [run.recipe.seed for run in plan.runs] == [3, 3, 7, 4, 4]
+    assert [run.recipe.evaluation.blocks for run in plan.runs] == [5, 10, 10, 5, 10]
+    assert all(run.recipe.evaluation.floors == [] for run in plan.runs)
     # The floors are those of the reference, the last row, which runs on one city.
     assert {place: recipe.evaluation.floors for place, recipe in plan.floors.items()} == {
         ("two", "b"): ["mean", "location"]
@@ -55,7 +55,7 @@ def test_changes_are_laid_over_in_order(suite_file):
         ),
         sets=["overrides.pretrain.epochs=1", "runs.plain.set.finetune.epochs=7"],
     )
-    own, plain = (cell.recipe for cell in plan.cells)
+    own, plain = (run.recipe for run in plan.runs)
     assert (own.method.params["dim"], plain.method.params["dim"]) == (32, 24)
     assert (own.pretrain.epochs, own.finetune.epochs, plain.finetune.epochs) == (1, 5, 7)
     assert list(own.tasks) == ["land_use"]
@@ -74,8 +74,8 @@ def test_a_city_may_bring_its_recipe(suite_file, tmp_path: Path, tiny_city):
             """
         )
     )
-    assert [sorted(cell.recipe.tasks) for cell in plan.cells] == [["land_use", "pm25"]] * 2
-    assert [cell.source for cell in plan.cells] == ["cheap.yaml", "elsewhere.yaml"]
+    assert [sorted(run.recipe.tasks) for run in plan.runs] == [["land_use", "pm25"]] * 2
+    assert [run.source for run in plan.runs] == ["cheap.yaml", "elsewhere.yaml"]
 
 
 def test_data_folders(suite_file, tmp_path: Path, tiny_city):
@@ -91,7 +91,7 @@ def test_data_folders(suite_file, tmp_path: Path, tiny_city):
         """
     )
     plan = load_plan(path, data=tmp_path / "data", only_cities=["a", "b"])
-    assert [cell.recipe.city.data for cell in plan.cells] == [tmp_path / "data" / "a", tmp_path / "own"]
+    assert [run.recipe.city.data for run in plan.runs] == [tmp_path / "data" / "a", tmp_path / "own"]
     with pytest.raises(UserError, match=r"--data .*city\.data: there is no folder '.*/data/c'"):
         load_plan(path, data=tmp_path / "data")
 

@@ -171,7 +171,7 @@ def test_run_ends_with_the_table_and_where_the_files_are(cli, recipe_file, monke
     finished = types.SimpleNamespace(has=lambda name: name == "metrics.parquet", table=lambda: "the results table")
     monkeypatch.setattr(sys.modules["urbankit.pipeline.run"], "run", lambda recipe, **options: finished)
     lines = cli("run", recipe_file(), "--out", "runs/x").stdout.splitlines()
-    assert lines == ["the results table", "Everything is in runs/x; begin with runs/x/report.html"]
+    assert lines == ["the results table", "The run is in runs/x; start with runs/x/report.html"]
 
 
 def test_dry_run_prints_the_resolved_recipe_and_the_plan(cli, recipe_file, pipeline) -> None:

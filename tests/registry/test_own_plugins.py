@@ -81,14 +81,14 @@ def test_doctor_shows_the_choice_and_that_all_is_sound(installed):
         "plugins" in line and "urbankit-raster 0.1.0" in line and "URBANKIT_PLUGINS=raster" in line for line in lines
     )
     assert any("plugin contiguity" in line and "left out" in line for line in lines)
-    assert any("components" in line and "all sound" in line for line in lines)
+    assert any("components" in line and "without faults" in line for line in lines)
 
 
 def test_new_york_with_both_is_a_suite(installed):
     """Its recipes and rows, without the data, so that no city is checked."""
     code = (
         "from urbankit.bench.suite import load_plan\nplan = load_plan('plugins')\n"
-        "print(*sorted({cell.row for cell in plan.cells}), sep='|')\n"
+        "print(*sorted({run.row for run in plan.runs}), sep='|')\n"
     )
     done = subprocess.run([sys.executable, "-c", code], env=installed, capture_output=True, text=True)
     assert done.stdout.strip() == "+ both|+ contiguity|+ raster|UrbanMMCL", done.stderr

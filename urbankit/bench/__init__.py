@@ -1,4 +1,4 @@
-"""Suites: many runs as one experiment, resumable, ending in tables.
+"""Suites: many runs as one experiment, with tables of the results.
 
 >>> from urbankit.bench import run_suite
 >>> bench = run_suite("paper-tables", jobs=2)

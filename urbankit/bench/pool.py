@@ -1,4 +1,4 @@
-"""Worker processes: several jobs at a time, and one that dies takes nothing with it but its job."""
+"""Worker processes for several jobs at a time; a process that dies fails only its own job."""
 
 from __future__ import annotations
 
@@ -17,17 +17,24 @@ from pathlib import Path
 from typing import IO, Any
 
 GRACE = 60.0
-"""Seconds that an interrupted job has to finish its epoch and save it."""
+"""Seconds that an interrupted job has to finish and save its epoch."""
 
-DYING = 10.0
-"""Seconds that a process without a sound reply has to be gone by itself."""
+EXIT_TIMEOUT = 10.0
+"""Seconds that a process without a valid reply has to exit."""
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker is asked: `kind` is `run` or `floors`, `recipe` YAML, `out` where to, `log` for what it prints."""
+    """What a worker process computes.
+
+    Attributes:
+        kind: `run` or `floors`.
+        recipe: The resolved recipe as YAML.
+        out: The run folder, or the Parquet file of floors.
+        log: The file for what the job prints.
+    """
 
     kind: str
     recipe: str
@@ -35,13 +42,22 @@ class Job:
     log: Path
 
     def line(self) -> str:
+        """The job as a line of JSON."""
         return json.dumps({"kind": self.kind, "recipe": self.recipe, "out": str(self.out), "log": str(self.log)}) + "\n"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended: no `errors` where well. `died` where its process did, `interrupted` where it was stopped; not
-    `resumable` where the job's own words are at fault, so that going on would end in the same."""
+    """How a job ended.
+
+    Attributes:
+        job: The job.
+        seconds: How long it took.
+        errors: What went wrong; empty if nothing did.
+        died: Whether its process died.
+        interrupted: Whether it was stopped.
+        resumable: Whether it can be resumed; not if its recipe is the reason of the error.
+    """
 
     job: Job
     seconds: float
@@ -51,17 +67,17 @@ class Outcome:
     resumable: bool = True
 
 
-def work(jobs: Sequence[Job], at_once: int, inherited: Iterable[IO[str]] = ()) -> Iterator[Outcome]:
-    """Do the jobs in order, `at_once` at a time; outcomes come as jobs end.
+def run_jobs(jobs: Sequence[Job], at_once: int, inherited: Iterable[IO[str]] = ()) -> Iterator[Outcome]:
+    """Run the jobs in order, `at_once` at a time, and yield outcomes as jobs end.
 
-    Workers keep the files of `inherited` open. When the iteration is left, by Ctrl-C for one, workers end the epoch
-    they are in, save it and stop.
+    Worker processes keep the files of `inherited` open. If the iteration is left, for example by Ctrl-C, the workers
+    finish their epoch, save it and stop.
     """
-    waiting: queue.Queue[Job] = queue.Queue()
+    queued: queue.Queue[Job] = queue.Queue()
     for job in jobs:
-        waiting.put(job)
+        queued.put(job)
     ended: queue.Queue[Outcome] = queue.Queue()
-    workers = [_Worker(waiting, ended, _threads(at_once), inherited) for _ in range(min(at_once, len(jobs)))]
+    workers = [_Worker(queued, ended, _threads(at_once), inherited) for _ in range(min(at_once, len(jobs)))]
     try:
         for worker in workers:
             worker.start()
@@ -70,7 +86,7 @@ def work(jobs: Sequence[Job], at_once: int, inherited: Iterable[IO[str]] = ()) -
     finally:
         with suppress(queue.Empty):
             while True:
-                waiting.get_nowait()
+                queued.get_nowait()
         for worker in workers:
             worker.stop()
         for worker in workers:
@@ -78,78 +94,79 @@ def work(jobs: Sequence[Job], at_once: int, inherited: Iterable[IO[str]] = ()) -
 
 
 def cores() -> int:
-    """The processors that this process may use."""
+    """The number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _threads(at_once: int) -> dict[str, str]:
-    """An equal share of the processors for each worker, where the user has not said otherwise."""
+    """Environment variables that give each worker an equal share of the processors, unless the user has set them."""
     share = str(max(1, cores() // at_once))
     return {name: os.environ.get(name, share) for name in THREADS}
 
 
 class _Worker(threading.Thread):
-    """A thread that hands jobs to a process, and starts another when that has died."""
+    """A thread that sends jobs to a process, and starts another process if that has died."""
 
     def __init__(
         self,
-        waiting: queue.Queue[Job],
+        queued: queue.Queue[Job],
         ended: queue.Queue[Outcome],
         environment: dict[str, str],
         inherited: Iterable[IO[str]],
     ) -> None:
         super().__init__(daemon=True)
-        self._waiting, self._ended = waiting, ended
+        self._queued, self._ended = queued, ended
         self._environment = os.environ | environment
         self._inherited = tuple(stream.fileno() for stream in inherited)
         self._process: subprocess.Popen[str] | None = None
         self._stopping = False
 
     def run(self) -> None:
+        """Run jobs until none is left or `stop` is called."""
         with suppress(queue.Empty):
             while not self._stopping:
-                self._ended.put(self._do(self._waiting.get_nowait()))
+                self._ended.put(self._run_job(self._queued.get_nowait()))
         if self._process is not None and self._process.stdin is not None:
             with suppress(BrokenPipeError):
                 self._process.stdin.close()
             self._process.wait()
 
     def stop(self) -> None:
-        """Ask the job under way to save and stop."""
+        """Ask the running job to save and stop."""
         self._stopping = True
         if self._process is not None:
             self._process.terminate()
 
     def wait(self) -> None:
-        """Wait until it has stopped; a job that does not stop in time is killed."""
+        """Wait until the thread has ended; a job that does not stop in time is killed."""
         self.join(GRACE)
         if self.is_alive() and self._process is not None:
             self._process.kill()
             self.join()
 
-    def _do(self, job: Job) -> Outcome:
-        """The outcome of a job, whatever happens to its process: the bench waits for one of every job."""
+    def _run_job(self, job: Job) -> Outcome:
+        """The outcome of a job, also if its process dies: the bench waits for an outcome of every job."""
         started = time.monotonic()
         try:
-            answer = self._answer(job)
+            reply = self._send(job)
         except Exception as error:
-            errors = [f"its process could not be started or spoken to: {error}"]
+            errors = [f"its process could not be started or reached: {error}"]
             return Outcome(job, time.monotonic() - started, errors, True, self._stopping)
         seconds = time.monotonic() - started
-        if isinstance(answer, int):
-            return Outcome(job, seconds, [_death(answer), *_last_lines(job.log)], True, self._stopping)
-        return Outcome(job, seconds, answer["error"], False, answer["interrupted"], answer["resumable"])
+        if isinstance(reply, int):
+            return Outcome(job, seconds, [_describe_status(reply), *_last_lines(job.log)], True, self._stopping)
+        return Outcome(job, seconds, reply["error"], False, reply["interrupted"], reply["resumable"])
 
-    def _answer(self, job: Job) -> dict[str, Any] | int:
-        """What the process says of the job, or the status it ended with."""
+    def _send(self, job: Job) -> dict[str, Any] | int:
+        """The reply of the process, or its exit status if it has ended without one."""
         process = self._process = self._running()
         assert process.stdin is not None and process.stdout is not None
         try:
             process.stdin.write(job.line())
             process.stdin.flush()
             return json.loads(process.stdout.readline())
-        except (BrokenPipeError, ValueError):  # no reply, or one that a kill cut short
-            return _status(process)
+        except (BrokenPipeError, ValueError):  # no reply, or an incomplete one
+            return _exit_status(process)
 
     def _running(self) -> subprocess.Popen[str]:
         if self._process is not None and self._process.poll() is None:
@@ -162,20 +179,20 @@ class _Worker(threading.Thread):
             encoding="utf-8",
             env=self._environment,
             pass_fds=self._inherited if os.name == "posix" else (),
-            start_new_session=True,  # Ctrl-C reaches the bench alone, which tells its workers
+            start_new_session=True,  # Ctrl-C reaches only the bench, which stops its workers
         )
 
 
-def _status(process: subprocess.Popen[str]) -> int:
-    """What the process ended with; one that goes on after a broken reply is ended."""
+def _exit_status(process: subprocess.Popen[str]) -> int:
+    """The exit status of the process; it is killed if it does not exit by itself."""
     try:
-        return process.wait(DYING)
+        return process.wait(EXIT_TIMEOUT)
     except subprocess.TimeoutExpired:
         process.kill()
         return process.wait()
 
 
-def _death(status: int) -> str:
+def _describe_status(status: int) -> str:
     if status >= 0:
         return f"its process ended with status {status}"
     try:

@@ -1,4 +1,4 @@
-"""Runs a suite: what is missing and nothing else, one failure stopping none of the rest, into results and tables."""
+"""Runs the missing runs of a suite, and writes results and tables. A run that fails does not stop the others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import IO, Any
 import pandas as pd
 
 from urbankit.bench.figures import draw_tables
-from urbankit.bench.pool import Job, Outcome, work
+from urbankit.bench.pool import Job, Outcome, run_jobs
 from urbankit.bench.store import Store, StoredRun, has_runs
 from urbankit.bench.suite import Plan, SuiteRun, load_plan
 from urbankit.city.city import City
@@ -30,19 +30,28 @@ from urbankit.utils.files import atomic_path, file_lock, read_json, write_json, 
 from urbankit.utils.progress import Progress
 
 WRITE_EVERY = 30.0
-"""Seconds between tables of what is finished so far, at least;"""
+"""The minimum of seconds between two writings of the tables of what is finished."""
 
 WRITE_SHARE = 0.02
-"""and of the time that passes, the share that writing them may take."""
+"""The maximum share of the time that writing them may take."""
 
-TURN = 15.0
-"""Seconds to wait for a folder in which another bench is at work: one that was killed may still be ending."""
+LOCK_TIMEOUT = 15.0
+"""Seconds to wait for a folder that another bench uses: a bench that was killed may still be ending."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A run, or the floors, that did not end well. It goes on from where it was if `resumable`, as where its process
-    died or the disk was full; else it begins anew."""
+    """A run, or the floors of a row, that failed.
+
+    Attributes:
+        row: The row.
+        city: The city.
+        seed: The seed of pre-training; None for floors.
+        key: The key in the store.
+        resumable: Whether it is resumed by the next bench, for example after a full disk; else it starts again.
+        errors: The messages.
+        log: The file with what it printed.
+    """
 
     row: str
     city: str
@@ -59,7 +68,14 @@ class Failure:
 
 @dataclass(frozen=True)
 class Bench:
-    """What a suite has come to: `results` as `results.parquet` has them, the `tables` of each name, and `failures`."""
+    """The state of a suite.
+
+    Attributes:
+        out: The folder of the bench.
+        results: The records in `results.parquet`.
+        tables: The tables, by the names in the suite.
+        failures: The runs that failed this time.
+    """
 
     out: Path
     results: pd.DataFrame
@@ -78,21 +94,33 @@ def run_suite(
     cities: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Bench:
-    """Run what is missing of a suite in folder `out` (default `runs/<suite>`), and write results and tables there.
+    """Run what is missing of a suite, and write results and tables.
 
-    `suite`, `sets`, `data` and `cities` are as `load_plan` takes them. `jobs` runs are done at a time, each with its
-    share of the processors. `rows` and `cities` restrict what is run, not what is shown. Raises `UserError` for
-    mistakes, before anything is run; a run that fails is among the `failures` of what is returned.
+    Args:
+        suite: A suite file, the name of a shipped suite, a mapping with the keys of a suite, or a plan.
+        out: The folder of the bench; by default `runs/SUITE`.
+        sets: Changes of the suite, such as `"seeds=[0]"`.
+        data: A folder with one folder of sources a city.
+        jobs: How many runs at a time; they share the processors.
+        rows: Run only these rows; tables show all.
+        cities: Run only on these cities; tables show all.
+        progress: Where progress is shown; by default the bench shows its own.
+
+    Returns:
+        Results and tables of everything that is finished. A run that fails is among its `failures`.
+
+    Raises:
+        UserError: If the suite, a recipe or a city is wrong; nothing is run then.
     """
     plan = suite if isinstance(suite, Plan) else load_plan(suite, sets, None if data is None else Path(data), cities)
     folder = Path(out) if out is not None else Path("runs") / plan.name
-    plan.only(rows)  # says what is wrong with them
-    with nullcontext(progress) if progress is not None else Progress() as shown, _turn(folder) as lock:
-        prepared = _prepared(plan, folder, shown)
-        plan = _restricted(plan, prepared)
+    plan.select(rows)  # raises for unknown rows
+    with nullcontext(progress) if progress is not None else Progress() as shown, _locked(folder) as lock:
+        prepared = _prepare_cities(plan, folder, shown)
+        plan = _restrict(plan, prepared)
         bench = _Bench(plan, folder, prepared, shown)
         try:
-            bench.run(plan.only(rows), jobs, lock)
+            bench.run(plan.select(rows), jobs, lock)
         finally:
             finished = bench.write()
         _draw(finished, shown)
@@ -100,28 +128,28 @@ def run_suite(
 
 
 def _draw(finished: Bench, progress: Progress) -> None:
-    """The tables as figures, once all is finished; their captions are in `figures/captions.json`."""
+    """Draw the tables as figures, with captions in `figures/captions.json`."""
     folder = finished.out / "figures"
     try:
         drawn = draw_tables(finished.tables, folder)
-        found = [{"file": drawing.png.name, "caption": drawing.caption} for drawing in drawn]
-        write_json(folder / "captions.json", {"drawn": found, "left_out": []})
-    except Exception as error:  # numbers and tables are written; a picture is not worth losing the exit status
+        captions = [{"file": drawing.png.name, "caption": drawing.caption} for drawing in drawn]
+        write_json(folder / "captions.json", {"drawn": captions, "left_out": []})
+    except Exception as error:  # numbers and tables are written: a figure must not change the exit status
         progress.say(f"figures were not drawn: {type(error).__name__}: {error}")
 
 
 @contextmanager
-def _turn(folder: Path) -> Iterator[IO[str]]:
-    """The bench's folder for this process, and its workers, alone."""
-    deadline = time.monotonic() + TURN
-    with ExitStack() as held:
+def _locked(folder: Path) -> Iterator[IO[str]]:
+    """Lock the folder of the bench for this process and its workers."""
+    deadline = time.monotonic() + LOCK_TIMEOUT
+    with ExitStack() as stack:
         while True:
             try:
-                lock = held.enter_context(file_lock(folder / ".lock", wait=False))
+                lock = stack.enter_context(file_lock(folder / ".lock", wait=False))
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    message = f"{folder}: another bench is at work here. Wait for it, or choose another --out."
+                    message = f"{folder}: another bench uses this folder. Wait for it, or choose another --out."
                     raise UserError(message) from None
                 time.sleep(0.2)
             except OSError as error:
@@ -129,37 +157,37 @@ def _turn(folder: Path) -> Iterator[IO[str]]:
         yield lock
 
 
-def _prepared(plan: Plan, out: Path, progress: Progress) -> dict[tuple[str, str], City]:
-    """The city of every row and city of the suite, each prepared once, one after another.
+def _prepare_cities(plan: Plan, out: Path, progress: Progress) -> dict[tuple[str, str], City]:
+    """The city of every row and city of the suite; each city is prepared once.
 
-    Of cities that are not to be run on, only those are wanted that have runs to show, and need not be here any more.
+    Cities that are not run on are only needed for runs that tables show, and may be missing.
     """
     problems, cities = Problems(), {}
-    shown = {cell.city for cell in plan.cells if plan.runs_on(cell.city) or has_runs(out, cell.city)}
-    cells = [cell for cell in plan.cells if cell.city in shown]
-    wanted = {cell.recipe.city.model_dump_json(): cell for cell in sorted(cells, key=lambda c: plan.runs_on(c.city))}
-    for city, cell in wanted.items():
+    names = {run.city for run in plan.runs if plan.runs_on(run.city) or has_runs(out, run.city)}
+    runs = [run for run in plan.runs if run.city in names]
+    by_city = {run.recipe.city.model_dump_json(): run for run in sorted(runs, key=lambda run: plan.runs_on(run.city))}
+    for city, run in by_city.items():
         try:
-            cities[city] = prepare_city(cell.recipe, progress)
+            cities[city] = prepare_city(run.recipe, progress)
         except UserError as error:
-            if plan.runs_on(cell.city):
+            if plan.runs_on(run.city):
                 problems.extend(error.problems)
     problems.raise_if_any()
-    found = {(cell.row, cell.city): cities.get(cell.recipe.city.model_dump_json()) for cell in cells}
-    return {place: city for place, city in found.items() if city is not None}
+    available = {(run.row, run.city): cities.get(run.recipe.city.model_dump_json()) for run in runs}
+    return {key: city for key, city in available.items() if city is not None}
 
 
-def _restricted(plan: Plan, cities: Mapping[tuple[str, str], City]) -> Plan:
-    """The plan of the rows and cities that are here."""
-    cells = tuple(cell for cell in plan.cells if (cell.row, cell.city) in cities)
-    return replace(plan, cells=cells, floors={place: plan.floors[place] for place in plan.floors if place in cities})
+def _restrict(plan: Plan, cities: Mapping[tuple[str, str], City]) -> Plan:
+    """The plan of the rows and cities that are available."""
+    runs = tuple(run for run in plan.runs if (run.row, run.city) in cities)
+    return replace(plan, runs=runs, floors={key: recipe for key, recipe in plan.floors.items() if key in cities})
 
 
 @dataclass
-class _Work:
-    """One thing to compute: the cells that want it, of which the first speaks for it."""
+class _Computation:
+    """A run, or the floors of a row, and where it is stored. Runs with the same content share one."""
 
-    kept: StoredRun
+    stored: StoredRun
     kind: str
     recipe: Recipe
     row: str
@@ -168,7 +196,8 @@ class _Work:
 
     @property
     def done(self) -> bool:
-        return self.kept.folder.is_file() if self.kind == "floors" else self.kept.done
+        """Whether it is finished."""
+        return self.stored.folder.is_file() if self.kind == "floors" else self.stored.done
 
     def __str__(self) -> str:
         return f"{self.row} · {self.city} · {'floors' if self.seed is None else f'seed {self.seed}'}"
@@ -181,143 +210,145 @@ class _Bench:
         self.plan, self.out, self.cities, self.progress = plan, out, cities, progress
         store = Store(out)
         self.runs = self._runs(store)
-        self.floors = {place: self._floors(store, place, recipe) for place, recipe in plan.floors.items()}
-        self.elsewhere, self.before = self._failed_before()
-        self._say_left_out()
+        self.floors = {key: self._floors(store, key, recipe) for key, recipe in plan.floors.items()}
+        self.other_failures, self.earlier_failures = self._read_failures()
+        self._note_missing_cities()
         self.failures: dict[str, Failure] = {}
         self.succeeded: set[str] = set()
-        self._read: dict[str, pd.DataFrame] = {}
+        self._finished: dict[str, pd.DataFrame] = {}
 
-    def run(self, chosen: Sequence[SuiteRun], at_once: int, lock: IO[str]) -> None:
-        """Do what the chosen cells, and their floors, lack."""
-        todo = self._todo(chosen)
-        wanted = {self.runs[cell].kept.key for cell in chosen}
-        self.progress.say(f"{len(todo)} to do of {len(wanted)} runs and {len(self.floors)} floors in {self.out}")
-        for work_ in todo.values():
-            if work_.kind == "run":
-                before = self.before.get(work_.kept.key)
-                work_.kept.clear_unless_resumable(work_.recipe, before is not None and not before.resumable)
-            work_.kept.log.parent.mkdir(parents=True, exist_ok=True)
-        jobs = {Job(w.kind, w.recipe.to_yaml(), w.kept.folder, w.kept.log): w for w in todo.values()}
+    def run(self, selected: Sequence[SuiteRun], at_once: int, lock: IO[str]) -> None:
+        """Compute the selected runs, and their floors, that are not finished."""
+        todo = self._todo(selected)
+        n_runs = len({self.runs[run].stored.key for run in selected})
+        self.progress.say(f"{len(todo)} to do of {n_runs} runs and {len(self.floors)} floors in {self.out}")
+        for one in todo.values():
+            if one.kind == "run":
+                earlier = self.earlier_failures.get(one.stored.key)
+                one.stored.clear_unless_resumable(one.recipe, earlier is not None and not earlier.resumable)
+            one.stored.log.parent.mkdir(parents=True, exist_ok=True)
+        jobs = {Job(one.kind, one.recipe.to_yaml(), one.stored.folder, one.stored.log): one for one in todo.values()}
         clock, due = _Clock(len(jobs), at_once), time.monotonic() + WRITE_EVERY
-        for outcome in work(list(jobs), at_once, [lock]):
+        for outcome in run_jobs(list(jobs), at_once, [lock]):
             self._ended(jobs[outcome.job], outcome, clock)
-            began = time.monotonic()
-            if began > due:
+            started = time.monotonic()
+            if started > due:
                 self.write()
                 ended = time.monotonic()
-                due = ended + max(WRITE_EVERY, (ended - began) / WRITE_SHARE)
+                due = ended + max(WRITE_EVERY, (ended - started) / WRITE_SHARE)
 
     def write(self) -> Bench:
-        """Results, failures and tables of what is finished."""
-        found = pd.concat(list(self._results()) or [results([], run_seed=None)], ignore_index=True)
+        """Write results, failures and tables of everything that is finished."""
+        records = pd.concat(list(self._results()) or [results([], run_seed=None)], ignore_index=True)
         with atomic_path(self.out / "results.parquet") as temporary:
-            found.to_parquet(temporary, index=False)
-        failed = {key: failure for key, failure in (self.before | self.failures).items() if key not in self.succeeded}
-        told = [*self.elsewhere, *failed.values()]
-        write_json(self.out / "failures.json", [asdict(failure) for failure in told])
-        grounds = {ground.key: ground for ground in map(self._ground, self.plan.cells)}
+            records.to_parquet(temporary, index=False)
+        failed = {
+            key: failure
+            for key, failure in (self.earlier_failures | self.failures).items()
+            if key not in self.succeeded
+        }
+        failures = [*self.other_failures, *failed.values()]
+        write_json(self.out / "failures.json", [asdict(failure) for failure in failures])
+        grounds = {ground.key: ground for ground in map(self._ground, self.plan.runs)}
         missing: dict[tuple[str, str], int] = {}
-        for cell, work_ in self.runs.items():
-            if work_.kept.key not in self._read:
-                missing[cell.row, work_.city] = missing.get((cell.row, work_.city), 0) + 1
+        for run, one in self.runs.items():
+            if one.stored.key not in self._finished:
+                missing[run.row, one.city] = missing.get((run.row, one.city), 0) + 1
         suite, tables = self.plan.suite, {}
         for name, table in suite.tables.items():
             title = table.title or name
-            tables[name] = build_tables(found, grounds, table, title=title, labels=suite.labels, missing=missing)
+            tables[name] = build_tables(records, grounds, table, title=title, labels=suite.labels, missing=missing)
             write_text(self.out / "tables" / f"{name}.md", markdown(tables[name]) or "No run is finished.\n")
             write_text(self.out / "tables" / f"{name}.tex", latex(tables[name]))
-        return Bench(self.out, found, tables, list(self.failures.values()))
+        return Bench(self.out, records, tables, list(self.failures.values()))
 
-    def _say_left_out(self) -> None:
-        """Cities with runs of which nothing can be shown, since their sources are not here."""
-        here = {cell.city for cell in self.plan.cells}
+    def _note_missing_cities(self) -> None:
+        """Say which cities have runs that no table can show, because their sources are missing."""
+        available = {run.city for run in self.plan.runs}
         for city in self.plan.suite.cities:
-            if city not in here and has_runs(self.out, city):
-                self.progress.say(f"{city}: its sources are not here, so that its runs stay and are in no table now")
+            if city not in available and has_runs(self.out, city):
+                self.progress.say(f"{city}: its sources are missing. Its runs are kept, but no table shows them now.")
 
-    def _runs(self, store: Store) -> dict[SuiteRun, _Work]:
-        runs: dict[SuiteRun, _Work] = {}
+    def _runs(self, store: Store) -> dict[SuiteRun, _Computation]:
+        runs: dict[SuiteRun, _Computation] = {}
         problems: dict[Problem, None] = {}
-        for cell in self.plan.cells:
+        for run in self.plan.runs:
+            city = self.cities[run.row, run.city]
+            name = run.city or city.name
             try:
-                runs[cell] = self._run(store, cell)
+                runs[run] = _Computation(store.run(run, name, city), "run", run.recipe, run.row, name, run.seed)
             except UserError as error:
                 problems |= dict.fromkeys(error.problems)
         if problems:
             raise UserError(problems)
         return runs
 
-    def _run(self, store: Store, cell: SuiteRun) -> _Work:
-        city = self.cities[cell.row, cell.city]
-        name = cell.city or city.name
-        return _Work(store.run(cell, name, city), "run", cell.recipe, cell.row, name, cell.seed)
+    def _floors(self, store: Store, key: tuple[str, str], recipe: Recipe) -> _Computation:
+        row, city = key[0], self.cities[key]
+        name = key[1] or city.name
+        return _Computation(store.floors(recipe, row, name, city), "floors", recipe, row, name, None)
 
-    def _floors(self, store: Store, place: tuple[str, str], recipe: Recipe) -> _Work:
-        row, city = place[0], self.cities[place]
-        name = place[1] or city.name
-        return _Work(store.floors(recipe, row, name, city), "floors", recipe, row, name, None)
+    def _ground(self, run: SuiteRun) -> Ground:
+        return Ground.of(run.recipe, self.cities[run.row, run.city].content_hash)
 
-    def _ground(self, cell: SuiteRun) -> Ground:
-        return Ground.of(cell.recipe, self.cities[cell.row, cell.city].content_hash)
-
-    def _failed_before(self) -> tuple[list[Failure], dict[str, Failure]]:
-        """What failed when this suite was run last and was not run since: on cities left out now, and on the others."""
-        wanted = {work_.kept.key for work_ in (*self.runs.values(), *self.floors.values()) if not work_.done}
+    def _read_failures(self) -> tuple[list[Failure], dict[str, Failure]]:
+        """Failures of earlier benches that are not finished since: on cities left out now, and by key on the others."""
         try:
-            found = [Failure(**entry) for entry in read_json(self.out / "failures.json")]
+            failures = [Failure(**entry) for entry in read_json(self.out / "failures.json")]
         except (OSError, ValueError, TypeError):
             return [], {}
-        here = {cell.city for cell in self.plan.cells}
-        elsewhere = [failure for failure in found if failure.city in self.plan.suite.cities.keys() - here]
-        return elsewhere, {failure.key: failure for failure in found if failure.key in wanted}
+        unfinished = {one.stored.key for one in (*self.runs.values(), *self.floors.values()) if not one.done}
+        left_out = self.plan.suite.cities.keys() - {run.city for run in self.plan.runs}
+        others = [failure for failure in failures if failure.city in left_out]
+        return others, {failure.key: failure for failure in failures if failure.key in unfinished}
 
-    def _todo(self, chosen: Sequence[SuiteRun]) -> dict[str, _Work]:
-        """What is not done, by key: every row's first seed, then floors, then the other seeds."""
-        seeds: dict[tuple[str, str], int] = {}
-        first: list[_Work] = []
-        later: list[_Work] = []
-        for cell in chosen:
-            place = (cell.row, cell.city)
-            (first if seeds.setdefault(place, cell.seed) == cell.seed else later).append(self.runs[cell])
-        floors = [work_ for place, work_ in self.floors.items() if place in seeds]
-        todo: dict[str, _Work] = {}
-        for work_ in [*first, *floors, *later]:
-            if work_.kept.key not in todo and not work_.done:
-                todo[work_.kept.key] = work_
+    def _todo(self, selected: Sequence[SuiteRun]) -> dict[str, _Computation]:
+        """What is not finished, by key: every row's first seed, then floors, then the other seeds."""
+        first_seeds: dict[tuple[str, str], int] = {}
+        first: list[_Computation] = []
+        later: list[_Computation] = []
+        for run in selected:
+            is_first = first_seeds.setdefault((run.row, run.city), run.seed) == run.seed
+            (first if is_first else later).append(self.runs[run])
+        floors = [one for key, one in self.floors.items() if key in first_seeds]
+        todo: dict[str, _Computation] = {}
+        for one in [*first, *floors, *later]:
+            if one.stored.key not in todo and not one.done:
+                todo[one.stored.key] = one
         return todo
 
-    def _ended(self, work_: _Work, outcome: Outcome, clock: _Clock) -> None:
-        place = clock.tick(outcome.seconds)
+    def _ended(self, one: _Computation, outcome: Outcome, clock: _Clock) -> None:
+        count, stored = clock.tick(outcome.seconds), one.stored
         if outcome.errors:
-            kept = work_.kept
             failure = Failure(
-                work_.row, work_.city, work_.seed, kept.key, outcome.resumable, outcome.errors, str(kept.log)
+                one.row, one.city, one.seed, stored.key, outcome.resumable, outcome.errors, str(stored.log)
             )
-            self.failures[kept.key] = failure
-            self.progress.say(f"{place} FAILED {failure}")
+            self.failures[stored.key] = failure
+            self.progress.say(f"{count} FAILED {failure}")
         else:
-            self.succeeded.add(work_.kept.key)
-            self.progress.say(f"{place} {work_}: {outcome.seconds:.0f} s{clock.left()}")
+            self.succeeded.add(stored.key)
+            self.progress.say(f"{count} {one}: {outcome.seconds:.0f} s{clock.left()}")
 
     def _results(self) -> Iterator[pd.DataFrame]:
-        for cell, work_ in self.runs.items():
-            key = work_.kept.key
-            if key not in self._read and work_.done:
-                self._read[key] = run_results(Run.open(work_.kept.folder))
-            if key in self._read:
-                facts = {"row": cell.row, "recipe": cell.source, "city": work_.city, "ground": self._ground(cell).key}
-                yield self._read[key].assign(suite=self.plan.name, **facts)
-        for (row, city), work_ in self.floors.items():
-            if work_.done:
-                cell = next(cell for cell in self.plan.cells if (cell.row, cell.city) == (row, city))
-                facts = {"row": row, "recipe": cell.source, "city": work_.city, "ground": self._ground(cell).key}
-                yield results(pd.read_parquet(work_.kept.folder), run_seed=None, suite=self.plan.name, **facts)
+        for run, one in self.runs.items():
+            key = one.stored.key
+            if key not in self._finished and one.done:
+                self._finished[key] = run_results(Run.open(one.stored.folder))
+            if key in self._finished:
+                yield self._finished[key].assign(**self._facts(run, one))
+        for (row, city), one in self.floors.items():
+            if one.done:
+                run = next(run for run in self.plan.runs if (run.row, run.city) == (row, city))
+                yield results(pd.read_parquet(one.stored.folder), run_seed=None, **self._facts(run, one))
+
+    def _facts(self, run: SuiteRun, one: _Computation) -> dict[str, str]:
+        ground = self._ground(run).key
+        return {"suite": self.plan.name, "row": run.row, "recipe": run.source, "city": one.city, "ground": ground}
 
 
 @dataclass
 class _Clock:
-    """How many of the jobs have ended, and when the rest will have."""
+    """Counts the jobs that have ended, and estimates the time of the rest."""
 
     total: int
     at_once: int
@@ -325,12 +356,13 @@ class _Clock:
     seconds: list[float] = field(default_factory=list)
 
     def tick(self, seconds: float) -> str:
+        """Count a job: `[3/10]`."""
         self.ended += 1
         self.seconds.append(seconds)
         return f"[{self.ended}/{self.total}]"
 
     def left(self) -> str:
-        """As long as the mean so far for each of the rest."""
+        """The time left, from the mean time of the jobs so far."""
         rest = self.total - self.ended
         if not rest:
             return ""

@@ -1,4 +1,4 @@
-"""What a suite may say: every key with its type, default and meaning."""
+"""The keys of a suite, with types, defaults and descriptions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urbankit.recipe.schema import Name
 from urbankit.registry.component import Params
 from urbankit.tables.spec import SuiteTable
 
-# Row names are shown in tables; anything goes that fits there.
+# Row names are only shown in tables, so that they may hold any characters.
 RowName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80)]
 Changes = dict[str, Any]
 
@@ -27,10 +27,10 @@ class Suite(Params):
         " `evaluation.seeds` of the recipes.",
     )
     cities: dict[Name, SuiteCity] = Field(
-        default_factory=dict, description="Cities by name; none leaves each recipe its own."
+        default_factory=dict, description="Cities by name; without any, each recipe runs on its own city."
     )
     overrides: Changes = Field(
-        default_factory=dict, description="Changes laid over every recipe: {pretrain.epochs: 10, views: {poi: null}}."
+        default_factory=dict, description="Changes of every recipe: {pretrain.epochs: 10, views: {poi: null}}."
     )
     runs: dict[RowName, SuiteRow] = Field(
         min_length=1, description="Rows of the tables, by the name they are shown with: a recipe, or a mapping."
@@ -40,7 +40,7 @@ class Suite(Params):
         description="Tables by file name; default one, `results`, of everything.",
     )
     labels: dict[str, str] = Field(
-        default_factory=dict, description="How tasks and cities are called in tables: {pm25: PM2.5}."
+        default_factory=dict, description="Labels of tasks and cities in tables: {pm25: PM2.5}."
     )
 
 
@@ -48,10 +48,10 @@ class SuiteCity(Params):
     """One city of a suite, and what it changes in every recipe that runs on it."""
 
     recipe: str | None = Field(
-        None, description="A recipe whose `city` and `tasks` take the place of those of every row: new-york."
+        None, description="A recipe whose `city` and `tasks` replace those of every row: new-york."
     )
     data: Path | None = Field(None, description="Folder of the city's sources: `city.data`. See also `--data`.")
-    set: Changes = Field(default_factory=dict, description="Changes laid over every recipe on this city.")
+    set: Changes = Field(default_factory=dict, description="Changes of every recipe on this city.")
 
 
 class SuiteRow(Params):

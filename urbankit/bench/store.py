@@ -1,4 +1,4 @@
-"""Where a suite's runs are kept: folders that are found by the content of what they computed."""
+"""The folder of a bench: runs are found by a content hash of everything that their numbers depend on."""
 
 from __future__ import annotations
 
@@ -26,12 +26,18 @@ from urbankit.utils.hashes import cached_hash
 from urbankit.utils.version import __version__
 
 IRRELEVANT = {"name", "description", "report", "city"}
-"""Keys of a recipe that change no number; of the city it is the content that counts."""
+"""Keys of a recipe that change no number; the city enters the hash by its content."""
 
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A cell's run: its `key` is a hash of all that its numbers depend on, and the last part of its folder's name."""
+    """Where a run, or the floors of a row, are stored.
+
+    Attributes:
+        key: The hash of everything that the numbers depend on; the name of the folder ends in it.
+        folder: The run folder, or the Parquet file of floors.
+        log: The file for what the job prints.
+    """
 
     key: str
     folder: Path
@@ -39,13 +45,14 @@ class StoredRun:
 
     @property
     def done(self) -> bool:
+        """Whether the run is finished."""
         try:
             return Run.open(self.folder).status == "done"
         except UserError:
             return False
 
     def clear_unless_resumable(self, recipe: Recipe, failed: bool) -> None:
-        """Remove a run that cannot go on: one that failed by its own fault, or was of other words."""
+        """Remove a run that cannot be resumed: it failed because of its recipe, or its recipe was another one."""
         try:
             resumable = not failed and Run.open(self.folder).manifest.get("recipe_hash") == recipe_hash(recipe)
         except UserError:
@@ -55,10 +62,9 @@ class StoredRun:
 
 
 class Store:
-    """The folder of a bench: `runs/`, `floors/` and `logs/`, each entry ending in its key.
+    """The folder of a bench: `runs/`, `floors/` and `logs/`; the name of each entry ends in its key.
 
-    What a row is called is for people: a row that is renamed finds its runs, and rows of one
-    content share them.
+    The names of rows are only labels: a renamed row still has its runs, and rows with the same content share them.
     """
 
     def __init__(self, out: Path) -> None:
@@ -67,35 +73,35 @@ class Store:
         self._sources: dict[Path, dict[str, Any]] = {}
         self._folders = {path.name.rsplit("-", 1)[-1]: path for path in sorted(out.glob("runs/*-*")) if path.is_dir()}
 
-    def run(self, cell: SuiteRun, name: str, city: City) -> StoredRun:
-        """The run of a cell on a city of this content; `UserError` where a run that it transfers from is no good."""
-        recipe = cell.recipe.model_dump(mode="json", exclude=IRRELEVANT)
-        if cell.recipe.transfer is not None:
-            recipe["transfer"]["from"] = self._source(cell.recipe.transfer.source)
-        key = _key({"recipe": recipe, **self._read(cell.recipe, city)})
-        label = "-".join([slug(cell.row), slug(name), f"seed{cell.seed}", key])
+    def run(self, run: SuiteRun, name: str, city: City) -> StoredRun:
+        """Where a run on `city` is stored; raises `UserError` if a run that it transfers from is unusable."""
+        recipe = run.recipe.model_dump(mode="json", exclude=IRRELEVANT)
+        if run.recipe.transfer is not None:
+            recipe["transfer"]["from"] = self._source(run.recipe.transfer.source)
+        key = _key({"recipe": recipe, **self._content(run.recipe, city)})
+        label = "-".join([slug(run.row), slug(name), f"seed{run.seed}", key])
         folder = self._folders.setdefault(key, self.out / "runs" / label)
         return StoredRun(key, folder, self.out / "logs" / f"{folder.name}.log")
 
     def floors(self, recipe: Recipe, row: str, name: str, city: City) -> StoredRun:
-        """The floors of a recipe, a Parquet file: they depend on inputs, tasks and splits alone."""
-        seen = recipe.model_dump(mode="json", include={"modalities", "views", "tasks", "evaluation"})
-        key = _key({"floors": seen, **self._read(recipe, city)})
+        """Where the floors of a recipe are stored, one Parquet file; they depend on data, tasks and splits alone."""
+        content = recipe.model_dump(mode="json", include={"modalities", "views", "tasks", "evaluation"})
+        key = _key({"floors": content, **self._content(recipe, city)})
         label = "-".join([slug(row), slug(name), key])
-        found = next(iter(sorted(self.out.glob(f"floors/*-{key}.parquet"))), self.out / "floors" / f"{label}.parquet")
-        return StoredRun(key, found, self.out / "logs" / f"floors-{label}.log")
+        files = sorted(self.out.glob(f"floors/*-{key}.parquet")) or [self.out / "floors" / f"{label}.parquet"]
+        return StoredRun(key, files[0], self.out / "logs" / f"floors-{label}.log")
 
-    def _read(self, recipe: Recipe, city: City) -> dict[str, Any]:
-        """What a recipe is computed from and by: content of its city, and of files beside it where it reads any."""
+    def _content(self, recipe: Recipe, city: City) -> dict[str, Any]:
+        """The content of the city and of files that components read beside it, and the versions of the code."""
         try:
             files: Any = {key: [*read.values()] for key, read in files_read(recipe, city, self._hash).items()}
-        except (UserError, OSError) as error:  # which the run will tell of
+        except (UserError, OSError) as error:  # the run itself reports it
             files = str(error)
         facts = {"city": city.content_hash, "versions": _versions(recipe)}
         return facts | ({"files": files} if files else {})
 
     def _source(self, folder: Path) -> dict[str, Any]:
-        """What a run hands on, by content: it may be moved, and its folder may come to hold another run."""
+        """The content of a run that weights are loaded from: its folder may be moved or later hold another run."""
         if folder not in self._sources:
             facts = Source(folder).facts()
             self._sources[folder] = {name: facts[name] for name in ("recipe_hash", "city_hash", "checkpoint")}
@@ -103,12 +109,12 @@ class Store:
 
 
 def has_runs(out: Path, city: str) -> bool:
-    """Whether there are runs on a city in the folder of a bench."""
+    """Whether the folder of a bench has runs on a city."""
     return any(out.glob(f"runs/*-{slug(city)}-seed*"))
 
 
 def slug(name: str) -> str:
-    """A name as part of a file's name: `w/o text` becomes `w-o-text`, `α = 0.2` becomes `alpha-0.2`."""
+    """A name as part of a file name: `w/o text` becomes `w-o-text`, `α = 0.2` becomes `alpha-0.2`."""
     letters = (
         unicodedata.name(c).split()[-1].lower() if "GREEK" in unicodedata.name(c, "") else c
         for c in unicodedata.normalize("NFKD", name)
@@ -117,7 +123,7 @@ def slug(name: str) -> str:
 
 
 def _versions(recipe: Recipe) -> Mapping[str, Any]:
-    """Versions of urbankit and of the distributions that bring the recipe's components."""
+    """Versions of urbankit and of the distributions of the components in the recipe."""
     origins = {(entry.kind, entry.name): (entry.distribution, entry.version) for entry in registry.entries()}
     return {"urbankit": __version__, **dict(origins[used.kind, used.use.name] for used in components(recipe))}
 

@@ -1,4 +1,4 @@
-"""Reads a suite, checks it with every recipe that it names, and makes of it the list of runs."""
+"""Reads a suite, checks it and every recipe that it names, and lists its runs."""
 
 from __future__ import annotations
 
@@ -22,13 +22,20 @@ from urbankit.tables.table import TRAINING, TRAINING_LABELS
 from urbankit.utils.errors import Problem, Problems, UserError, suggest
 
 OWN_CITY = ""
-"""The city of a cell where the suite names none: that of the recipe."""
+"""The city of a run if the suite names none: the city of the recipe."""
 
 
 @dataclass(frozen=True, eq=False)
 class SuiteRun:
-    """One run of a suite: a row on a city from one seed. `recipe` is resolved and without floors, which do not depend
-    on seeds and are computed apart; `source` is the recipe as the suite names it."""
+    """One run of a suite.
+
+    Attributes:
+        row: The row of the tables.
+        city: The name of the city in the suite; empty for the city of the recipe.
+        seed: The seed of pre-training.
+        source: The recipe, as the suite names it.
+        recipe: The resolved recipe, without floors: these do not depend on the seed and are computed once.
+    """
 
     row: str
     city: str
@@ -42,22 +49,30 @@ class SuiteRun:
 
 @dataclass(frozen=True)
 class Plan:
-    """A checked suite: its `cells`, the recipes that the floors of (row, city) are read from, and the `cities` to run
-    on, all where there are none."""
+    """A checked suite.
+
+    Attributes:
+        name: The name of the suite.
+        suite: Its keys.
+        runs: Its runs.
+        floors: The recipes whose floors are computed, by row and city.
+        cities: The cities to run on; all if empty.
+    """
 
     name: str
     suite: Suite
-    cells: tuple[SuiteRun, ...]
+    runs: tuple[SuiteRun, ...]
     floors: Mapping[tuple[str, str], Recipe]
     cities: tuple[str, ...] = ()
 
-    def only(self, rows: Iterable[str]) -> tuple[SuiteRun, ...]:
-        """The cells to run, of some rows; of all where none is named. Raises `UserError` for unknown rows."""
-        chosen = list(rows)
-        _raise_for_unknown("row", chosen, list(self.suite.runs), self.name)
-        return tuple(cell for cell in self.cells if (not chosen or cell.row in chosen) and self.runs_on(cell.city))
+    def select(self, rows: Iterable[str]) -> tuple[SuiteRun, ...]:
+        """The runs of some rows, or of all if none is named; raises `UserError` for unknown rows."""
+        names = list(rows)
+        _raise_for_unknown("row", names, list(self.suite.runs), self.name)
+        return tuple(run for run in self.runs if (not names or run.row in names) and self.runs_on(run.city))
 
     def runs_on(self, city: str) -> bool:
+        """Whether the city is to be run on."""
         return not self.cities or city in self.cities
 
 
@@ -67,11 +82,16 @@ def load_plan(
     data: Path | None = None,
     only_cities: Iterable[str] = (),
 ) -> Plan:
-    """The plan of a suite: a file, the name of a shipped suite, or a mapping with a suite's keys.
+    """Load and check a suite, and the recipe of every row and city to run on.
 
-    `sets` are changes of the suite such as `"seeds=[0]"`; `data` is a folder that holds one folder of sources a city;
-    `only_cities` runs on these alone; others have cells where their recipes are sound, for what is finished of them.
-    Every recipe of every row and city to run on is loaded and checked here; raises one `UserError` with all mistakes.
+    Args:
+        source: A suite file, the name of a shipped suite, or a mapping with the keys of a suite.
+        sets: Changes of the suite, such as `"seeds=[0]"`.
+        data: A folder with one folder of sources a city.
+        only_cities: Run only on these cities. Others have runs for what is finished, if their recipes are valid.
+
+    Raises:
+        UserError: With all mistakes of the suite and the recipes.
     """
     problems = Problems()
     tree = _tree(source, sets, problems)
@@ -81,7 +101,7 @@ def load_plan(
     reader = _Recipes(suite, tree, data)
     chosen = list(only_cities)
     _raise_for_unknown("city", chosen, list(suite.cities), name)
-    others = _Recipes(suite, tree, data)  # of cities that need not be here: their mistakes are no matter
+    others = _Recipes(suite, tree, data)  # of cities that are not run on: their mistakes do not matter
     recipes = {
         (row, city): (reader if not chosen or city in chosen else others).recipe(row, city)
         for row in suite.runs
@@ -89,23 +109,23 @@ def load_plan(
     }
     problems.extend(reader.mistakes)
     problems.raise_if_any()
-    found = {place: recipe for place, recipe in recipes.items() if recipe is not None}
-    problems.extend(_columns_unknown(suite, tree, found.values()))
+    valid = {key: recipe for key, recipe in recipes.items() if recipe is not None}
+    problems.extend(_columns_unknown(suite, tree, valid.values()))
     problems.raise_if_any()
     suite = suite.model_copy(update={"tables": {n: _completed(table, suite) for n, table in suite.tables.items()}})
-    return Plan(name, suite, tuple(_cells(suite, found, reader)), _floors(suite, found), tuple(chosen))
+    return Plan(name, suite, tuple(_runs(suite, valid, reader)), _floors(suite, valid), tuple(chosen))
 
 
-def _raise_for_unknown(what: str, names: Iterable[str], known: list[str], suite: str) -> None:
+def _raise_for_unknown(what: str, names: Iterable[str], available: list[str], suite: str) -> None:
     problems = Problems(f"suite {suite}")
     for name in names:
-        if name not in known:
-            problems.add(f"there is no {what} '{name}'.{suggest(name, known)}")
+        if name not in available:
+            problems.add(f"there is no {what} '{name}'.{suggest(name, available)}")
     problems.raise_if_any()
 
 
 def _tree(source: str | Path | Mapping[str, Any], sets: Iterable[str], problems: Problems) -> Node:
-    """The suite's tree with changes laid on, in which every row is a mapping."""
+    """The tree of the suite with its changes, in which every row is a mapping."""
     if isinstance(source, Mapping):
         tree = Node.of(dict(source), "suite", Path.cwd())
     else:
@@ -120,7 +140,7 @@ def _tree(source: str | Path | Mapping[str, Any], sets: Iterable[str], problems:
 
 
 def _with_mappings(tree: Node) -> Node:
-    """A row that is the name of a recipe alone, written out; a city or table without keys, too."""
+    """Write rows that are only the name of a recipe as mappings, and cities and tables without keys as empty ones."""
     children = dict(tree.value)
     for section in ("runs", "cities", "tables"):
         named = children.get(section)
@@ -142,7 +162,7 @@ def _cities(suite: Suite, row: str) -> list[str]:
 
 
 def _names_unknown(suite: Suite, tree: Node) -> Iterator[Problem]:
-    """Rows and cities that are named and not there, and lists that say a thing twice."""
+    """Names of rows and cities that the suite does not define, and lists with duplicates."""
     rows, cities = list(suite.runs), list(suite.cities)
     for row, spec in suite.runs.items():
         yield from _unknown("city", spec.cities, cities, tree, ("runs", row, "cities"))
@@ -160,7 +180,7 @@ def _names_unknown(suite: Suite, tree: Node) -> Iterator[Problem]:
 
 
 def _columns_unknown(suite: Suite, tree: Node, recipes: Iterable[Recipe]) -> Iterator[Problem]:
-    """Tasks, splits and metrics of tables that no recipe yields."""
+    """Tasks, splits and metrics of tables that no recipe has."""
     recipes = list(recipes)
     known: dict[str, list[str]] = {
         "tasks": [*dict.fromkeys(task for recipe in recipes for task in recipe.tasks), TRAINING],
@@ -173,7 +193,7 @@ def _columns_unknown(suite: Suite, tree: Node, recipes: Iterable[Recipe]) -> Ite
 
 
 def _splits(recipe: Recipe) -> list[str]:
-    """The protocols that the recipe's results stand under."""
+    """The split protocols in the results of the recipe."""
     zero_shot = recipe.transfer is not None and recipe.transfer.graph == "keep"
     return [*recipe.evaluation.splits, *([ALL] if zero_shot else [])]
 
@@ -195,8 +215,8 @@ def _completed(table: SuiteTable, suite: Suite) -> SuiteTable:
     return table.model_copy(update={"rows": rows, "reference": table.reference or rows[-1]})
 
 
-def _cells(suite: Suite, recipes: Mapping[tuple[str, str], Recipe], reader: _Recipes) -> Iterator[SuiteRun]:
-    """Every row from its first seed, then from its second: a bench that is cut short has something of every row."""
+def _runs(suite: Suite, recipes: Mapping[tuple[str, str], Recipe], reader: _Recipes) -> Iterator[SuiteRun]:
+    """Every row with its first seed, then with its second: an interrupted bench has results of every row."""
     seeds = {row: spec.seeds or suite.seeds for row, spec in suite.runs.items()}
     for turn in range(max(map(len, seeds.values()))):
         for (row, city), recipe in recipes.items():
@@ -209,14 +229,14 @@ def _cells(suite: Suite, recipes: Mapping[tuple[str, str], Recipe], reader: _Rec
 def _floors(suite: Suite, recipes: Mapping[tuple[str, str], Recipe]) -> dict[tuple[str, str], Recipe]:
     references = {table.reference for table in suite.tables.values() if table.floors}
     return {
-        place: recipe
-        for place, recipe in recipes.items()
-        if place[0] in references and recipe.tasks and recipe.evaluation.floors
+        (row, city): recipe
+        for (row, city), recipe in recipes.items()
+        if row in references and recipe.tasks and recipe.evaluation.floors
     }
 
 
 class _Recipes:
-    """Lays the suite's changes over the recipes of its rows, and collects mistakes, each once."""
+    """Applies the changes of the suite to the recipes of its rows, and collects mistakes without duplicates."""
 
     def __init__(self, suite: Suite, tree: Node, data: Path | None) -> None:
         self.suite, self.tree, self.data = suite, tree, data
@@ -230,15 +250,15 @@ class _Recipes:
         return self.suite.runs[row].recipe.replace("{city}", city)
 
     def recipe(self, row: str, city: str) -> Recipe | None:
-        """The resolved recipe of a row on a city; None where something is wrong with it."""
+        """The resolved recipe of a row on a city; None if it has mistakes."""
         problems = Problems()
         try:
-            return check(Recipe, self._laid_over(row, city, problems), problems)
+            return check(Recipe, self._with_changes(row, city, problems), problems)
         except UserError as error:
             self._mistakes |= dict.fromkeys(error.problems)
             return None
 
-    def _laid_over(self, row: str, city: str, problems: Problems) -> Node:
+    def _with_changes(self, row: str, city: str, problems: Problems) -> Node:
         if "{city}" in self.suite.runs[row].recipe and city == OWN_CITY:
             message = "`{city}` needs a suite that names `cities`"
             raise UserError(self.tree.problem_at(("runs", row, "recipe"), message))
@@ -261,7 +281,7 @@ class _Recipes:
             raise
 
     def _changes(self, changes: Node, path: tuple) -> Node:
-        """A mapping of changes whose dotted keys are written out: `pretrain.epochs: 3` as `pretrain: {epochs: 3}`."""
+        """A mapping of changes with nested instead of dotted keys: `pretrain: {epochs: 3}` for `pretrain.epochs: 3`."""
         tree = replace(changes, value={})
         for key, value in changes.value.items():
             if key == "seed":
@@ -273,7 +293,7 @@ class _Recipes:
         return tree
 
     def _with_data(self, tree: Node, city: str) -> Node:
-        """The folder of the city's sources: the suite's own, else `--data` with the city's name."""
+        """Set the folder of the sources of the city: `data` in the suite, else its folder in `--data`."""
         own, reached = self.tree.deepest(("cities", city, "data"))
         if len(reached) == 3:
             return merge(tree, replace(own, value={"city": replace(own, value={"data": own})}))

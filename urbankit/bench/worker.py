@@ -1,7 +1,7 @@
-"""The process that runs cells one after another, so that imports are paid once; see `urbankit.bench.pool`.
+"""The worker process: it runs jobs one after another, so that imports happen once; see `urbankit.bench.pool`.
 
-Jobs come as JSON lines on standard input, replies go as JSON lines to standard output. What a job prints goes to its
-log. The process ends when its input does, so that none outlives the bench that started it.
+Jobs arrive as JSON lines on standard input, replies leave as JSON lines on standard output. What a job prints goes to
+its log. The process ends when its input ends, so that it does not outlive the bench that started it.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ from urbankit.utils.progress import Progress
 
 
 def main() -> None:
-    """Do jobs until there are no more."""
+    """Run jobs until the input ends."""
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as replies:
         for job in _jobs():
             with Path(job["log"]).open("a", encoding="utf-8") as log:
-                print(json.dumps(_done(job, log)), file=replies, flush=True)
+                print(json.dumps(_run_job(job, log)), file=replies, flush=True)
 
 
 def _jobs() -> Iterator[dict[str, Any]]:
-    """Jobs as they come. A thread reads them, to see the end of the input also while a job is being done."""
-    waiting: queue.Queue[dict[str, Any]] = queue.Queue()
+    """Yield jobs as they arrive. A thread reads them, to notice the end of the input also while a job is running."""
+    queued: queue.Queue[dict[str, Any]] = queue.Queue()
 
     def read() -> None:
         for line in sys.stdin:
-            waiting.put(json.loads(line))
+            queued.put(json.loads(line))
         os._exit(0)
 
     threading.Thread(target=read, daemon=True).start()
     while True:
-        yield waiting.get()
+        yield queued.get()
 
 
-def _done(job: dict[str, Any], log: IO[str]) -> dict[str, Any]:
+def _run_job(job: dict[str, Any], log: IO[str]) -> dict[str, Any]:
     for stream in (1, 2):
         os.dup2(log.fileno(), stream)
     try:
@@ -70,17 +70,17 @@ def _reply(errors: list[str], *, interrupted: bool = False, resumable: bool = Tr
 
 
 def run(recipe: Recipe, out: Path) -> None:
-    """A run of the recipe in folder `out`; goes on with what is there."""
+    """Run the recipe in folder `out`, or resume the run in it."""
     pipeline.run(recipe, out, resume=True, progress=Progress())
 
 
 def floors(recipe: Recipe, out: Path) -> None:
-    """The metric records of the recipe's floors, as the Parquet file `out`."""
+    """Write the metric records of the floors of the recipe to the Parquet file `out`."""
     city = data.prepare_city(recipe)
     tasks, splits = data.load_tasks(recipe, city), data.make_splits(recipe, city)
-    found = data.run_floors(recipe, city, tasks, splits, Progress())
+    scored = data.run_floors(recipe, city, tasks, splits, Progress())
     with atomic_path(out) as temporary:
-        pd.DataFrame(found.records).to_parquet(temporary, index=False)
+        pd.DataFrame(scored.records).to_parquet(temporary, index=False)
 
 
 JOBS: dict[str, Callable[[Recipe, Path], None]] = {"run": run, "floors": floors}

@@ -16,23 +16,17 @@ def bench(
         str, typer.Argument(metavar="SUITE", help="A suite file, or the name of a shipped suite: paper-tables.")
     ],
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder to write; default runs/SUITE.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, which share the processors.")] = 1,
-    only: Annotated[
-        list[str] | None, typer.Option(metavar="ROW", help="Run this row alone; may be given many times.")
-    ] = None,
-    city: Annotated[
-        list[str] | None, typer.Option(metavar="CITY", help="Run on this city alone; may be given many times.")
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder that holds one folder of sources a city, by its name.")
-    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Number of runs at a time; they share the processors.")] = 1,
+    only: Annotated[list[str] | None, typer.Option(metavar="ROW", help="Run only this row. Repeatable.")] = None,
+    city: Annotated[list[str] | None, typer.Option(metavar="CITY", help="Run only on this city. Repeatable.")] = None,
+    data: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder with one folder of sources a city.")] = None,
     sets: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="A.B=C", help="Change one value of the suite; may be given many times."),
+        typer.Option("--set", metavar="A.B=C", help="Change one value of the suite. Repeatable."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, print the runs, then stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, print the runs and stop.")] = False,
 ) -> None:
-    """Run a suite, recipes × cities × seeds, and make its tables; the same command again goes on with what is missing.
+    """Run a suite (recipes × cities × seeds) and write its tables. The same command again runs only what is missing.
 
     [bold]urbankit bench paper-tables --jobs 2[/bold]
 
@@ -59,14 +53,14 @@ def bench(
 
 
 def _show(plan: Plan, only: list[str], folder: Path) -> None:
-    """Print what would be run."""
+    """Print the runs and tables of a suite."""
     from urbankit.cli.output import console, print_table
 
-    cells = plan.only(only)
+    runs = plan.select(only)
     rows: dict[tuple[str, str], list[int]] = {}
-    for cell in cells:
-        rows.setdefault((cell.row, cell.city), []).append(cell.seed)
-    recipes = {(cell.row, cell.city): cell for cell in cells}
+    for run in runs:
+        rows.setdefault((run.row, run.city), []).append(run.seed)
+    recipes = {(run.row, run.city): run for run in runs}
     print_table(
         f"runs of {plan.name}",
         ("row", "city", "recipe", "method", "seeds"),
@@ -80,4 +74,4 @@ def _show(plan: Plan, only: list[str], folder: Path) -> None:
         ("name", "rows", "reference"),
         [(name, str(len(table.rows or [])), table.reference or "") for name, table in plan.suite.tables.items()],
     )
-    console().print(f"{len(cells)} runs into {folder}; what is there already is kept", markup=False)
+    console().print(f"{len(runs)} runs into {folder}; finished runs are kept", markup=False)

@@ -15,25 +15,29 @@ if TYPE_CHECKING:
 
 def caption(
     city: Annotated[Path, typer.Argument(metavar="CITY", help="A prepared city, or the CITY.yaml to prepare first.")],
-    captioner: Annotated[str, typer.Option(help="What writes: template, vlm (BLIP-2), or a plugin's.")] = "template",
+    captioner: Annotated[
+        str, typer.Option(help="The captioner: template, vlm (BLIP-2), or one of a plugin.")
+    ] = "template",
     modality: Annotated[
         list[str] | None, typer.Option(help="Image source to describe, such as rsi or svi; default all. Repeatable.")
     ] = None,
     sets: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="A.B=C", help="One parameter of the captioner; may be given many times."),
+        typer.Option("--set", metavar="A.B=C", help="One parameter of the captioner. Repeatable."),
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder to write; default captions/NAME.")] = None,
     data: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder of the city's sources, to read its images larger than it keeps them."),
+        typer.Option(metavar="DIR", help="Folder of the sources of the city, to read images in their original size."),
     ] = None,
     bands: Annotated[
-        str | None, typer.Option(metavar="R,G,B", help="Bands that are red, green and blue, counted from 1.")
+        str | None, typer.Option(metavar="R,G,B", help="The red, green and blue band, counted from 1.")
     ] = None,
     attach: Annotated[bool, typer.Option("--attach", help="Add the captions to the prepared city.")] = False,
 ) -> None:
-    """Describe a city's images, or its regions by what the city knows of them. A kill loses nothing: give it again.
+    """Write captions of the images or the regions of a city.
+
+    An interrupted job continues if the same command is run again.
 
     [bold]urbankit caption cities/new-york --attach[/bold]
 
@@ -53,11 +57,11 @@ def caption(
         )
     for captions in made:
         _show(captions)
-    told = _city_yaml(made, data)
+    message = _city_yaml(made, data)
     if attach:
         names = " and ".join(captions.modality for captions in made)
-        told = f"The city in {opened.path} has captions of {names} now, until it is prepared again"
-    console().print(told, markup=False, soft_wrap=True)
+        message = f"The city in {opened.path} now has captions of {names}, until it is prepared again"
+    console().print(message, markup=False, soft_wrap=True)
 
 
 def _bands(text: str | None) -> list[int] | None:
@@ -72,7 +76,7 @@ def _bands(text: str | None) -> list[int] | None:
 
 
 def _open(city: Path, data: Path | None, progress: Any) -> tuple[City, Path | None]:
-    """The prepared city, and the folder of its sources where that is known."""
+    """The prepared city, and the folder of its sources if it is known."""
     from urbankit.city.city import City
     from urbankit.city.prepare.prepare import prepare
 

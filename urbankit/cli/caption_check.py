@@ -20,12 +20,14 @@ def caption_check(
     ] = None,
     image: Annotated[
         str | None,
-        typer.Option(metavar="COLUMN", help="Column that says what is described; default image, else region_id."),
+        typer.Option(
+            metavar="COLUMN", help="Column with the id of the described image; default image, else region_id."
+        ),
     ] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="The token limit that captions were made with.")] = 77,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with every caption that is flagged.")] = False,
 ) -> None:
-    """Flag and count captions that are empty, repeated, truncated or contradicting.
+    """Count and list captions that are empty, repeated, truncated or contradictory.
 
     [bold]urbankit caption-check captions/my-city/rsi.jsonl[/bold]
     """
@@ -59,8 +61,9 @@ def _of_city(folder: Path, max_tokens: int) -> dict[str, CaptionCheck]:
             ids = [names[row] for row in table["image"]]
         else:  # captions of one region may be of several images
             ids = [f"{city.region_ids[region]} (row {row})" for row, region in enumerate(table["region"], start=1)]
-        once = dict.fromkeys(zip(ids, table["text"], strict=True))
-        checks[source] = check_captions([said for _, said in once], [name for name, _ in once], None, max_tokens)
+        captions = dict.fromkeys(zip(ids, table["text"], strict=True))
+        texts, names = [text for _, text in captions], [name for name, _ in captions]
+        checks[source] = check_captions(texts, names, None, max_tokens)
     return checks
 
 
@@ -74,8 +77,8 @@ def _of_file(path: Path, text: str | None, image: str | None, max_tokens: int) -
     columns = frame.columns
     text = text or ("text" if "caption" not in columns else "caption")
     check_columns(path, {"text": text} | ({"image": image} if image else {}), columns, "caption-check")
-    known = [name for name in ("image", "region_id") if name in columns and frame[name].null_count() == 0]
-    identity = image or next(iter(known), None)
+    id_columns = [name for name in ("image", "region_id") if name in columns and frame[name].null_count() == 0]
+    identity = image or next(iter(id_columns), None)
     ids = [f"row {row}" for row in range(1, len(frame) + 1)]
     if identity:
         ids = frame[identity].cast(pl.String).fill_null("").to_list()

@@ -10,40 +10,40 @@ import typer
 
 def clusters(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    k: Annotated[int, typer.Option("-k", min=1, metavar="N", help="How many clusters.")],
+    k: Annotated[int, typer.Option("-k", min=1, metavar="N", help="Number of clusters.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the cluster of every region as CSV too.")
+        Path | None, typer.Option(metavar="FILE", help="Also write the cluster of every region as CSV.")
     ] = None,
 ) -> None:
-    """The regions in groups of like ones: sizes, targets, and typical regions of each.
+    """Cluster the regions by their embeddings: sizes, targets and typical regions of each cluster.
 
     [bold]urbankit clusters runs/ny -k 5 --out clusters.csv[/bold]
     """
-    from urbankit.analysis import queries as answers
+    from urbankit.analysis import queries
     from urbankit.cli.output import figure, plain_json, print_json, print_table, units, warn, with_units
     from urbankit.runs.context import RunContext
     from urbankit.runs.folder import Run
     from urbankit.utils.files import atomic_path
 
     opened = Run.open(run)
-    opened.vectors  # noqa: B018  a run without embeddings says so before its city is looked for
+    opened.vectors  # noqa: B018  an error for a run without embeddings, before its city is opened
     context = RunContext.of(opened, prepare=False)
-    found = answers.clusters(context, k)
+    result = queries.clusters(context, k)
     if out is not None:
         with atomic_path(out) as temporary:
-            found.regions.to_csv(temporary, index=False, encoding="utf-8", lineterminator="\n")
+            result.regions.to_csv(temporary, index=False, encoding="utf-8", lineterminator="\n")
     if as_json:
-        members = found.regions.groupby("cluster")["region_id"].apply(list)
-        rows = [{**plain_json(row), "regions": members[row["cluster"]]} for row in found.summary.to_dict("records")]
+        members = result.regions.groupby("cluster")["region_id"].apply(list)
+        rows = [{**plain_json(row), "regions": members[row["cluster"]]} for row in result.summary.to_dict("records")]
         print_json({"k": k, "clusters": rows, "units": units(context), "missing": context.missing})
         return
-    table = found.summary.assign(examples=[", ".join(ids) for ids in found.summary["examples"]])
+    table = result.summary.assign(examples=[", ".join(ids) for ids in result.summary["examples"]])
     print_table(
         "",
         with_units(table.columns, context),
         [[figure(value) for value in row] for row in table.itertuples(index=False)],
     )
     if len(table) < k:
-        warn([f"Only {len(table)} clusters: regions with equal embeddings are not parted."])
+        warn([f"Only {len(table)} clusters: regions with equal embeddings stay together."])
     warn(context.missing)

@@ -13,13 +13,15 @@ def compare(
     names: Annotated[
         list[str] | None,
         typer.Option(
-            "--name", metavar="NAME", help="What a run is called, once a run; runs of one name are seeds of one row."
+            "--name",
+            metavar="NAME",
+            help="The name of a run, one for each; runs with the same name are seeds of one row.",
         ),
     ] = None,
-    markdown: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the tables as Markdown too.")] = None,
-    latex: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the tables as LaTeX too.")] = None,
+    markdown: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the tables as Markdown.")] = None,
+    latex: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the tables as LaTeX.")] = None,
 ) -> None:
-    """Compare any runs: mean ± deviation, the best and second best, improvement, significance.
+    """Compare runs: mean ± standard deviation, best and second best, improvement, significance.
 
     [bold]urbankit compare runs/no-text runs/urbanmmcl --name "w/o text" --name UrbanMMCL --latex table.tex[/bold]
     """

@@ -9,11 +9,11 @@ import typer
 
 
 def demo(
-    regions: Annotated[int, typer.Option(min=1, help="How many regions.")] = 400,
-    seed: Annotated[int, typer.Option(min=0, help="Which city of this size.")] = 7,
+    regions: Annotated[int, typer.Option(min=1, help="Number of regions.")] = 400,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the city.")] = 7,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write the sources to.")] = Path("demo"),
 ) -> None:
-    """Write the synthetic city as raw sources, with the city.yaml that prepares them.
+    """Write the sources of the synthetic city, with the city.yaml to prepare them.
 
     [bold]urbankit demo --regions 900 --out demo && urbankit prepare demo/city.yaml[/bold]
     """

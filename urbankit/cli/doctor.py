@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def doctor() -> None:
-    """Show what urbankit runs on: versions, processor, graph engine, cache folder and plugins.
+    """Show versions, processor, graph engine, cache folder and plugins.
 
     [bold]urbankit doctor[/bold]
     """
@@ -37,18 +37,18 @@ def doctor() -> None:
 
 
 def _plugins() -> list[tuple[str, str]]:
-    """The plugins chosen, those that failed, and what is wrong with any component."""
+    """Selected plugins, plugins that failed to load, and faults of components."""
     from urbankit import registry
     from urbankit.registry.discovery import CHOICE, choice
 
     chosen, left_out, faults = choice(), registry.left_out_plugins(), registry.faults()
     origins = dict.fromkeys(entry.origin for entry in registry.entries())
-    sound = "all sound" if not faults else f"{len(faults)} with a fault"
+    state = "without faults" if not faults else f"{len(faults)} with a fault"
     return [
         ("plugins", ", ".join(origins) + ("" if chosen is None else f"; {CHOICE}={','.join(chosen)}")),
         *((f"plugin {p.name}", f"left out ({p.origin})") for p in left_out),
         *((f"plugin {p.name}", f"failed to load: {p.failure} ({p.origin})") for p in registry.failed_plugins()),
-        ("components", f"{len(registry.entries())} registered, {sound}"),
+        ("components", f"{len(registry.entries())} registered, {state}"),
         *(("fault", fault) for fault in faults),
     ]
 
@@ -70,7 +70,7 @@ def _compute() -> list[tuple[str, str]]:
 
 
 def _engine(device: torch.device) -> str:
-    """The engine that `engine: auto` chooses, and why dgl is not it where it is not."""
+    """The engine that `engine: auto` selects, and why it is not dgl."""
     from urbankit.graph.engine import select_engine, why_not_dgl
 
     reason = why_not_dgl(device.type)
@@ -78,10 +78,10 @@ def _engine(device: torch.device) -> str:
 
 
 def _folder(folder: Path) -> str:
-    """A folder's path, size and whether it can be written."""
+    """The path of a folder, its size, and whether it is writable."""
     if not folder.exists():
         parent = next(parent for parent in folder.parents if parent.exists())
-        return f"{folder}, not there yet{'' if os.access(parent, os.W_OK) else f'; {parent} is not writable'}"
+        return f"{folder}, does not exist yet{'' if os.access(parent, os.W_OK) else f'; {parent} is not writable'}"
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     writable = "writable" if os.access(folder, os.W_OK) else "NOT writable; set URBANKIT_CACHE"
     return f"{folder}, {size / 2**20:.1f} MiB, {writable}"

@@ -29,26 +29,34 @@ def encode(
         typer.Option(
             "--set",
             metavar="A=B",
-            help="A parameter of --encoder, or a value of --recipe (A.B=C); may be given many times.",
+            help="A parameter of --encoder, or a value of --recipe (A.B=C). Repeatable.",
         ),
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option(metavar="RECIPE", help="Take encoder, device and precision from this recipe.")
+        str | None, typer.Option(metavar="RECIPE", help="Use the encoder, device and precision of this recipe.")
     ] = None,
     of: Annotated[
-        str | None, typer.Option(metavar="MODALITY", help="What the observations describe: captions of svi.")
+        str | None,
+        typer.Option(
+            metavar="MODALITY",
+            help="The modality that the observations describe, such as svi for captions of street views.",
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder to write; default features/CITY-MODALITY-KEY.")
     ] = None,
-    form: Annotated[Literal["parquet", "safetensors"], typer.Option("--format", help="Form of the files.")] = "parquet",
-    rows: Annotated[int, typer.Option(min=1, help="Observations a file; a kill loses one file at most.")] = 4096,
-    device: Annotated[Auto | None, typer.Option(help="Where to compute; default auto.")] = None,
-    precision: Annotated[Precision | None, typer.Option(help="What to compute in; default auto.")] = None,
+    form: Annotated[
+        Literal["parquet", "safetensors"], typer.Option("--format", help="Format of the files.")
+    ] = "parquet",
+    rows: Annotated[
+        int, typer.Option(min=1, help="Observations in each file; an interruption loses one file at most.")
+    ] = 4096,
+    device: Annotated[Auto | None, typer.Option(help="Device to compute on; default auto.")] = None,
+    precision: Annotated[Precision | None, typer.Option(help="Precision to compute in; default auto.")] = None,
 ) -> None:
-    """Compute a modality's features once: a vector an observation in files, and means that later runs find.
+    """Compute the features of a modality once: one vector an observation in files, and means that later runs reuse.
 
-    Given again after an interruption, it goes on where it was.
+    An interrupted job continues if the same command is run again.
 
     [bold]urbankit encode cities/mine --modality rsi --encoder vit --set pretrained=openai/clip-vit-base-patch32[/bold]
 
@@ -74,7 +82,7 @@ def encode(
     elif encoder is not None and loaded is None:
         use = component_use("modality_encoder", "--encoder", encoder, sets or [])
     else:
-        raise UserError("say how to encode: either by --encoder and its --set, or by --recipe")
+        raise UserError("give either --encoder with its --set, or --recipe")
     chosen = pick_device(device or (loaded.device if loaded else "auto"))
     dtype = encoder_precision(chosen, precision or (loaded.precision if loaded else "auto"))
     with Progress() as progress:
@@ -94,7 +102,7 @@ def encode(
         folder = encode_observations(pool, opened, out, form=form, rows=rows, precision=dtype, progress=progress)
     console().print(
         f"{len(pool.region)} observations of {int(pool.present.sum())} of {opened.n_regions} regions, {built.width} "
-        f"numbers each, are in {folder}; runs with this encoder find them",
+        f"numbers each, are in {folder}; runs with this encoder reuse them",
         markup=False,
         soft_wrap=True,
     )

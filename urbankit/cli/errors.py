@@ -1,4 +1,4 @@
-"""What the command line says when something goes wrong: one message on stderr, an exit status, no traceback."""
+"""Errors of the command line: one message on standard error and an exit status, without a traceback."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from urbankit.utils.errors import explain
 
 
 class Group(TyperGroup):
-    """The commands, with every exception turned into a message. `URBANKIT_DEBUG=1` lets tracebacks through."""
+    """The commands; each exception becomes a message. With `URBANKIT_DEBUG=1` tracebacks are shown."""
 
     def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
         try:
             return super().invoke(ctx)
         except (Exception, KeyboardInterrupt) as error:
@@ -28,5 +29,5 @@ class Group(TyperGroup):
 
 
 def _is_typer_own(error: BaseException) -> bool:
-    """Usage errors, exits and closed pipes, which typer itself turns into a message and a status."""
+    """Whether typer itself handles the error: usage errors, exits and closed pipes."""
     return isinstance(error, typer.Exit | typer.Abort | BrokenPipeError) or hasattr(error, "format_message")

@@ -12,21 +12,29 @@ def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     to: Annotated[
         list[str],
-        typer.Option(metavar="FORMAT", help="gpkg, geoparquet, csv, npy or geotiff; may be given many times."),
+        typer.Option(metavar="FORMAT", help="gpkg, geoparquet, csv, npy or geotiff. Repeatable."),
     ],
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder to write; default RUN/export.")] = None,
     what: Annotated[
         str | None,
-        typer.Option(metavar="WHAT", help="embeddings, predictions, or both with a comma; default all that there is."),
+        typer.Option(
+            metavar="WHAT", help="embeddings, predictions, or embeddings,predictions; default all that the run has."
+        ),
     ] = None,
     resolution: Annotated[
         float | None,
-        typer.Option(metavar="METRES", help="Side of a raster's cells; default a quarter of a median region's."),
+        typer.Option(
+            metavar="METRES", help="Side of the pixels of a raster; default a quarter of the side of a median region."
+        ),
     ] = None,
-    crs: Annotated[str | None, typer.Option(metavar="CRS", help="Such as EPSG:4326; default the run's own.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that no export wrote.")] = False,
+    crs: Annotated[
+        str | None, typer.Option(metavar="CRS", help="The CRS to write, such as EPSG:4326; default that of the run.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also replace files that no export has written, or that have changed since.")
+    ] = False,
 ) -> None:
-    """Write a run's embeddings and predictions for other tools: GIS, pandas, R, NumPy, raster benchmarks.
+    """Write the embeddings and predictions of a run for other tools: GIS, pandas, R, NumPy.
 
     [bold]urbankit export runs/ny --to gpkg --to csv[/bold]
 

@@ -11,7 +11,7 @@ def list_components(
     kind: Annotated[str | None, typer.Option(help="Only components of this kind, such as `view`.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List every component a recipe can name, and the plugins that failed to load or are left out.
+    """List the components that a recipe can name, and the plugins that failed to load or are left out.
 
     [bold]urbankit list-components --kind view[/bold]
     """
@@ -44,7 +44,7 @@ def list_components(
 def _described(entry: Any) -> dict[str, Any]:
     from urbankit import registry
 
-    rivals = [other for other in registry.entries(entry.kind) if other.name == entry.name and other is not entry]
+    conflicts = [other for other in registry.entries(entry.kind) if other.name == entry.name and other is not entry]
     return {
         "kind": entry.kind,
         "name": entry.name,
@@ -53,7 +53,7 @@ def _described(entry: Any) -> dict[str, Any]:
         "version": entry.version,
         "plugin": entry.plugin,
         "target": entry.target,
-        "conflicts_with": [rival.origin for rival in rivals],
+        "conflicts_with": [other.origin for other in conflicts],
     }
 
 

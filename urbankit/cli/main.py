@@ -1,4 +1,4 @@
-"""`urbankit`: the commands, put together. Nothing heavy is imported before a command runs."""
+"""The command line `urbankit`. Heavy libraries are imported when a command runs, not before."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def main() -> None:
     app(prog_name="urbankit")
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(requested: bool) -> None:
+    if requested:
         typer.echo(f"urbankit {__version__}")
         raise typer.Exit
 
@@ -74,12 +74,12 @@ def urbankit(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
     no_plugins: Annotated[
-        bool, typer.Option("--no-plugins", help="Load the built-in components alone; see also URBANKIT_PLUGINS.")
+        bool, typer.Option("--no-plugins", help="Use only the built-in components; see also URBANKIT_PLUGINS.")
     ] = False,
 ) -> None:
     """Region embeddings of a city from imagery, text, points of interest and region graphs.
 
-    [bold]urbankit run urbanmmcl[/bold] trains on a synthetic city with nothing to download.
+    [bold]urbankit run urbanmmcl[/bold] trains on a synthetic city, without any download.
     """
     if no_plugins:
         from urbankit import registry

@@ -11,30 +11,37 @@ import typer
 def neighbours(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     region: Annotated[str, typer.Argument(metavar="REGION", help="The id of a region.")],
-    k: Annotated[int, typer.Option("-k", min=1, metavar="K", help="How many.")] = 5,
+    k: Annotated[int, typer.Option("-k", min=1, metavar="K", help="Number of neighbours.")] = 5,
     view: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Compare only the embedding's part of this view or modality: poi."),
+        typer.Option(metavar="NAME", help="Compare only the block of this view or modality: poi."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """The regions most like one region, with how far away they are and their targets.
+    """List the regions most similar to a region, with distances and targets.
 
     [bold]urbankit neighbours runs/ny 36061000700 -k 10[/bold]
     """
-    from urbankit.analysis import queries as answers
+    from urbankit.analysis import queries
     from urbankit.cli.output import figure, plain_json, print_json, print_table, units, warn, with_units
     from urbankit.runs.context import RunContext
     from urbankit.runs.folder import Run
 
     opened = Run.open(run)
-    opened.vectors  # noqa: B018  a run without embeddings says so before its city is looked for
+    opened.vectors  # noqa: B018  an error for a run without embeddings, before its city is opened
     context = RunContext.of(opened, prepare=False)
-    table = answers.neighbours(context, region, k, view)
+    table = queries.neighbours(context, region, k, view)
     if as_json:
         rows = [plain_json(row) for row in table.to_dict("records")]
-        found = {"region": rows[0], "view": view, "neighbours": rows[1:]}
-        print_json({**found, "units": units(context), "missing": context.missing})
+        print_json(
+            {
+                "region": rows[0],
+                "view": view,
+                "neighbours": rows[1:],
+                "units": units(context),
+                "missing": context.missing,
+            }
+        )
         return
     title = f"like {table['region_id'][0]}" + (f" in {view}" if view else "")
     cells = [[figure(value) for value in row] for row in table.itertuples(index=False)]

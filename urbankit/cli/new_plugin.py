@@ -12,18 +12,18 @@ from urbankit.registry.kinds import KINDS
 
 def new_plugin(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="What the component is called; the package urbankit-NAME.")
+        str, typer.Argument(metavar="NAME", help="The name of the component; the package is urbankit-NAME.")
     ],
     kind: Annotated[
         str,
         typer.Option(
             metavar="KIND",
-            help=f"What it is: {', '.join(kind.template for kind in KINDS.values())}.",
+            help=f"The kind of component: {', '.join(kind.template for kind in KINDS.values())}.",
         ),
     ],
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder to write; default urbankit-NAME.")] = None,
 ) -> None:
-    """Write a package with one component, its tests and a recipe that uses it, ready to install and to change.
+    """Write a plugin package with one component, its tests and a recipe that uses it.
 
     [bold]urbankit new-plugin metro --kind view && pip install -e urbankit-metro[/bold]
     """

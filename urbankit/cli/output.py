@@ -1,4 +1,4 @@
-"""How commands print: rich tables on a terminal, unbroken lines in a pipe, JSON where asked."""
+"""Printing: rich tables on a terminal, unbroken lines in a pipe, JSON."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 
 
 def console() -> Console:
-    """Standard output. In a pipe lines are wide, so that a table's rows stay whole for `grep`."""
+    """Standard output. In a pipe lines are wide, so that each row of a table is one line."""
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else 240, highlight=False)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table; `title` may be empty."""
     from rich.table import Table
     from rich.text import Text
 
@@ -33,16 +34,17 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
 
 
 def print_json(value: Any) -> None:
+    """Print a value as JSON."""
     print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
 def plain_json(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """A row of a table as JSON has it: what is missing is null."""
+    """A row of a table for JSON; missing values are null."""
     return {str(name): None if value is None or value != value else value for name, value in row.items()}
 
 
 def figure(value: Any) -> str:
-    """A cell of a table: numbers to four digits, what is missing as a dash, no character that moves the cursor."""
+    """A value as a cell: numbers with four digits, a dash for a missing value, control characters escaped."""
     if value is None or value != value:
         return "–"
     if isinstance(value, float):
@@ -56,12 +58,12 @@ def units(context: RunContext) -> dict[str, str]:
 
 
 def with_units(columns: Iterable[str], context: RunContext) -> list[str]:
-    """Names of columns, those of targets with their unit."""
-    known = units(context)
-    return [f"{name} ({known[name]})" if name in known else str(name) for name in columns]
+    """Names of columns, with units for targets."""
+    by_target = units(context)
+    return [f"{name} ({by_target[name]})" if name in by_target else str(name) for name in columns]
 
 
 def warn(sentences: Iterable[str]) -> None:
-    """Say on standard error what an answer lacks."""
+    """Print sentences about missing data to standard error."""
     for sentence in sentences:
         print(sentence, file=sys.stderr)

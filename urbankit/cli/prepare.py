@@ -9,13 +9,13 @@ import typer
 
 
 def prepare(
-    spec: Annotated[Path, typer.Argument(metavar="CITY.yaml", help="The city's sources and targets.")],
+    spec: Annotated[Path, typer.Argument(metavar="CITY.yaml", help="The city file, which names sources and targets.")],
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of the sources; default the folder of CITY.yaml.")
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder to write; default cities/NAME.")] = None,
 ) -> None:
-    """Align a city's sources to its regions and report what matched, what is missing and what looks wrong.
+    """Align the sources of a city to its regions, and report matches, gaps and suspicious values.
 
     [bold]urbankit prepare cities/new-york.yaml --data DATA/new-york[/bold]
     """

@@ -17,21 +17,21 @@ def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="One run folder, or several to compare.")],
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Page to write; default RUN/report.html, of several runs compare.html."),
+        typer.Option(metavar="FILE", help="Page to write; default RUN/report.html, or compare.html for several runs."),
     ] = None,
     names: Annotated[
         list[str] | None,
-        typer.Option("--name", metavar="NAME", help="What a run is called, once a run; default its folder."),
+        typer.Option("--name", metavar="NAME", help="The name of a run, one for each; default the name of its folder."),
     ] = None,
     beside: Annotated[
         list[Path] | None,
-        typer.Option(metavar="RUN", help="A run on the same city, such as an ablation, to stand in the case study."),
+        typer.Option(metavar="RUN", help="A run on the same city, such as an ablation, to show in the case study."),
     ] = None,
     figures: Annotated[
-        bool, typer.Option("--figures/--no-figures", help="Draw the figures of one run anew as well.")
+        bool, typer.Option("--figures/--no-figures", help="Also draw the figures of the run again.")
     ] = True,
 ) -> None:
-    """Make the report of a run anew, with its figures and its model card, or a page that compares several.
+    """Write the report of a run again, with its figures and model card, or a page that compares several runs.
 
     [bold]urbankit report runs/new-york[/bold]
 
@@ -43,9 +43,9 @@ def report(
     from urbankit.utils.errors import UserError
 
     if len(runs) == 1 and names:
-        raise UserError("--name is for a page that compares several runs; one run is called what its recipe says")
+        raise UserError("--name is for a page that compares several runs; one run has the name of its recipe")
     if beside and (len(runs) > 1 or not figures):
-        raise UserError("--beside is for the figures of one run; name one run, and leave --no-figures out")
+        raise UserError("--beside is for the figures of one run; give one run, and no --no-figures")
     written = _one(runs[0], out, figures, beside or []) if len(runs) == 1 else _several(runs, names or [], out)
     for sentence in written.missing:
         console().print(f"missing: {sentence}", markup=False, soft_wrap=True)
@@ -69,7 +69,7 @@ def _one(path: Path, out: Path | None, figures: bool, beside: list[Path]) -> Wri
 
 
 def _draw(context: RunContext, others: list[Run]) -> None:
-    """Draw the figures anew; those of an earlier drawing stay where the city, which most of them need, is gone."""
+    """Draw the figures again. Without the city, which most figures need, earlier figures are kept."""
     from urbankit.report import draw_all
 
     if context.city is None and (context.run.path / "figures" / "captions.json").is_file():

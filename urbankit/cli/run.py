@@ -15,7 +15,7 @@ RecipeName = Annotated[
 ]
 Changes = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="A.B=C", help="Change one value of the recipe; may be given many times."),
+    typer.Option("--set", metavar="A.B=C", help="Change one value of the recipe. Repeatable."),
 ]
 
 
@@ -23,12 +23,14 @@ def run(
     recipe: RecipeName,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder to write; default runs/NAME.")] = None,
     sets: Changes = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the interrupted run in --out.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the resolved recipe and what it would compute, then stop.")
+        bool, typer.Option("--dry-run", help="Print the resolved recipe and the planned stages, and stop.")
     ] = False,
 ) -> None:
-    """Run a recipe: prepare the city, pre-train, fine-tune, evaluate, report.
+    """Run a recipe: prepare the city, pre-train, embed, fine-tune, score and report.
+
+    An interrupted run can be resumed with --resume.
 
     [bold]urbankit run urbanmmcl[/bold]
 
@@ -48,11 +50,11 @@ def run(
     finished = run_recipe(loaded, out=folder, resume=resume, progress=Progress())
     if finished.has("metrics.parquet"):
         console().print(finished.table())
-    console().print(f"Everything is in {folder}; begin with {folder / 'report.html'}", markup=False, soft_wrap=True)
+    console().print(f"The run is in {folder}; start with {folder / 'report.html'}", markup=False, soft_wrap=True)
 
 
 def _plan(recipe: Recipe, folder: Path) -> None:
-    """Print the resolved recipe, its components with where they come from, and what a run computes."""
+    """Print the resolved recipe, its components with their distributions, and the planned stages."""
     from urbankit import registry
     from urbankit.cli.output import console, print_table
     from urbankit.recipe.components import components
@@ -64,18 +66,18 @@ def _plan(recipe: Recipe, folder: Path) -> None:
         ("key", "kind", "name", "from"),
         [(used.key, used.kind, used.use.name, origins[used.kind, used.use.name]) for used in components(recipe)],
     )
-    print_table("what will be computed", ("", ""), _steps(recipe, folder))
+    print_table("stages", ("", ""), _steps(recipe, folder))
 
 
 def _steps(recipe: Recipe, folder: Path) -> list[tuple[str, str]]:
-    city, pretrain, judged = recipe.city, recipe.pretrain, recipe.evaluation
+    city, pretrain, evaluation = recipe.city, recipe.pretrain, recipe.evaluation
     if city.demo:
         source = f"the synthetic city of {city.demo.regions} regions, seed {city.demo.seed}"
     else:
         source = f"prepared, in {city.prepared}" if city.prepared else f"prepared from {city.spec}"
-    kept = recipe.transfer is not None and recipe.transfer.graph == "keep"
-    splits = [split for split in judged.splits if split != "folds"]
-    probe = judged.folds if "folds" in judged.splits else None
+    zero_shot = recipe.transfer is not None and recipe.transfer.graph == "keep"
+    splits = [split for split in evaluation.splits if split != "folds"]
+    probe = evaluation.folds if "folds" in evaluation.splits else None
     tasks = [f"{name} ({task.head.name})" for name, task in recipe.tasks.items()]
     return [
         ("city", source),
@@ -83,23 +85,23 @@ def _steps(recipe: Recipe, folder: Path) -> list[tuple[str, str]]:
         ("views", ", ".join(recipe.views) or "none"),
         (
             "transfer",
-            f"{'all weights' if kept else 'encoders'} of {recipe.transfer.source}" if recipe.transfer else "none",
+            f"{'all weights' if zero_shot else 'encoders'} of {recipe.transfer.source}" if recipe.transfer else "none",
         ),
         (
             "pre-training",
-            "none: every weight is taken over"
-            if kept
+            "none: all weights are loaded"
+            if zero_shot
             else f"{recipe.method.name}, at most {pretrain.epochs} epochs, batches of {pretrain.batch_size}",
         ),
         ("tasks", ", ".join(tasks) or "none: embeddings only"),
         (
             "fine-tuning",
-            f"{recipe.finetune.paradigm}, {len(splits)} splits ({', '.join(splits)}) × {len(judged.seeds)} seeds"
-            f" = {len(splits) * len(judged.seeds)} trainings, at most {recipe.finetune.epochs} epochs each"
+            f"{recipe.finetune.paradigm}, {len(splits)} splits ({', '.join(splits)}) × {len(evaluation.seeds)} seeds"
+            f" = {len(splits) * len(evaluation.seeds)} trainings, at most {recipe.finetune.epochs} epochs each"
             if tasks and splits
             else "none",
         ),
         ("probe", f"ridge, α = {probe.alpha:g}, {probe.number} folds; k-means for classes" if probe else "none"),
-        ("floors", ", ".join(judged.floors) or "none"),
+        ("floors", ", ".join(evaluation.floors) or "none"),
         ("output", f"{folder}{' (exists)' if folder.exists() else ''}"),
     ]

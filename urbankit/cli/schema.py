@@ -8,9 +8,9 @@ import typer
 
 
 def schema(
-    city: Annotated[bool, typer.Option("--city", help="The schema of city.yaml instead of a recipe's.")] = False,
+    city: Annotated[bool, typer.Option("--city", help="Print the schema of city.yaml instead.")] = False,
 ) -> None:
-    """Print the JSON Schema of recipes, with the installed components, for an editor to complete and check.
+    """Print the JSON Schema of recipes, with the installed components, for completion and checks in editors.
 
     [bold]urbankit schema > recipe.schema.json[/bold]
     """

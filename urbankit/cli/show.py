@@ -9,10 +9,10 @@ import typer
 
 def show(
     kind: Annotated[str, typer.Argument(help="Kind of component, such as `view` or `method`.")],
-    name: Annotated[str, typer.Argument(help="Name as `urbankit list-components` has it.")],
+    name: Annotated[str, typer.Argument(help="Name of the component; see `urbankit list-components`.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show a component's parameters: type, default, bounds, meaning and source.
+    """Show the parameters of a component: type, default, bounds, description and source.
 
     [bold]urbankit show method urbanmmcl[/bold]
     """

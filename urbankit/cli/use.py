@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 
 def component_use(kind: str, option: str, name: str, sets: list[str]) -> Use:
-    """The component of `kind` whose `name` the `option` gives, with the parameters that `sets` give, each as `A.B=C`.
+    """The component `name` of a kind, with parameters of `sets`, each `A.B=C`; `option` is named in error messages.
 
-    Raises one `UserError` for an unknown name, what is no `A=B`, and parameters that the component does not take.
+    Raises one `UserError` for an unknown name, a change that is not `A=B`, and unknown parameters.
     """
     from urbankit.config.tree import Node, merge
     from urbankit.recipe.check import check_use
