@@ -13,13 +13,13 @@ from urbankit.recipe.recipe import Recipe
 from urbankit.tables.comparison import build_tables
 from urbankit.tables.latex import escape_latex, latex
 from urbankit.tables.markdown import markdown
-from urbankit.tables.records import Ground, results
+from urbankit.tables.records import EvaluationSetup, results
 from urbankit.tables.significance import corrected_t, holm
 from urbankit.tables.spec import SuiteTable
 from urbankit.tables.table import Table
 
-GROUND = Ground("city", (0.6, 0.2, 0.2), 10, 10, (), ())
-OTHER = Ground("city changed", (0.6, 0.2, 0.2), 10, 10, (), ())
+GROUND = EvaluationSetup("city", (0.6, 0.2, 0.2), 10, 10, (), ())
+OTHER = EvaluationSetup("city changed", (0.6, 0.2, 0.2), 10, 10, (), ())
 
 # R² and MAE of each row by (seed of pre-training, seed of the split).
 SPLITS = range(5)
@@ -31,7 +31,9 @@ R2 = {
 FLOORS = {"floor:mean": 0.0, "floor:raw-forest": 0.7}
 
 
-def row_results(row: str, values: dict[tuple[int, int], float], ground: Ground = GROUND, split: str = "random"):
+def row_results(
+    row: str, values: dict[tuple[int, int], float], ground: EvaluationSetup = GROUND, split: str = "random"
+):
     tables = []
     for run in sorted({run for run, _ in values}):
         records = [
@@ -44,7 +46,7 @@ def row_results(row: str, values: dict[tuple[int, int], float], ground: Ground =
     return pd.concat(tables)
 
 
-def floor_results(row: str, ground: Ground = GROUND):
+def floor_results(row: str, ground: EvaluationSetup = GROUND):
     records = [
         {"task": "co", "model": floor, "split": "random", "seed": seed, "metric": metric, "value": of(value)}
         for floor, value in FLOORS.items()
@@ -167,7 +169,9 @@ def test_seeds_of_k_means_do_not_make_a_difference_significant():
 def test_ground_knows_the_folds(cheap_recipe):
     """5 folds and 10 are not compared."""
     grounds = [
-        Ground.of(Recipe.load({"name": "r", **cheap_recipe}, [f"evaluation.folds.number={number}"]), "city").key
+        EvaluationSetup.of(
+            Recipe.load({"name": "r", **cheap_recipe}, [f"evaluation.folds.number={number}"]), "city"
+        ).key
         for number in (5, 5, 10)
     ]
     assert grounds[0] == grounds[1] != grounds[2]

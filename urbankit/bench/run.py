@@ -23,7 +23,7 @@ from urbankit.runs.records import run_results
 from urbankit.tables.comparison import build_tables
 from urbankit.tables.latex import latex
 from urbankit.tables.markdown import markdown
-from urbankit.tables.records import Ground, results
+from urbankit.tables.records import EvaluationSetup, results
 from urbankit.tables.table import Table
 from urbankit.utils.errors import Problem, Problems, UserError, unwritable
 from urbankit.utils.files import atomic_path, file_lock, read_json, write_json, write_text
@@ -288,8 +288,8 @@ class _Bench:
         name = key[1] or city.name
         return _Computation(store.floors(recipe, row, name, city), "floors", recipe, row, name, None)
 
-    def _ground(self, run: SuiteRun) -> Ground:
-        return Ground.of(run.recipe, self.cities[run.row, run.city].content_hash)
+    def _ground(self, run: SuiteRun) -> EvaluationSetup:
+        return EvaluationSetup.of(run.recipe, self.cities[run.row, run.city].content_hash)
 
     def _read_failures(self) -> tuple[list[Failure], dict[str, Failure]]:
         """Failures of earlier benches that are not finished since: on cities left out now, and by key on the others."""

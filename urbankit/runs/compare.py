@@ -1,4 +1,4 @@
-"""Any runs side by side, in the same tables as a suite's."""
+"""Comparison of finished runs, in the tables of a suite."""
 
 from __future__ import annotations
 
@@ -10,48 +10,54 @@ import pandas as pd
 from urbankit.runs.folder import Run, folder_names
 from urbankit.runs.records import run_results
 from urbankit.tables.comparison import build_tables
-from urbankit.tables.records import Ground, is_floor
+from urbankit.tables.records import EvaluationSetup, is_floor
 from urbankit.tables.spec import SuiteTable
 from urbankit.tables.table import Table
 from urbankit.utils.errors import Problem, Problems, UserError
 
 
 def compare_runs(runs: Sequence[str | Path], names: Sequence[str] = ()) -> list[Table]:
-    """Tables of finished runs, one for every city and split protocol; the last run is the reference.
+    """Build tables of finished runs, one for every city and split protocol.
 
-    `names` are what they are called, by default the names of their folders. Runs of one name are one row: its seeds of
-    pre-training. Runs that share city and splits are paired by seeds; others come in tables of their own. Raises
-    `UserError` for a folder that is no finished run, and for two runs of one name and seed.
+    Runs with the same city and splits are paired by seeds; others come in separate tables.
+
+    Args:
+        runs: Run folders; the last is the reference.
+        names: The names of the runs, by default those of their folders. Runs with the same name are one row, with
+            several seeds of pre-training.
+
+    Raises:
+        UserError: If a folder is not a finished run, or two runs have the same name and seed.
     """
     if names and len(names) != len(runs):
         raise UserError(f"there are {len(runs)} runs and {len(names)} names; give one name a run")
     opened = _finished(runs)
-    called = list(names) or folder_names([run.path for run in opened])
+    rows = list(names) or folder_names([run.path for run in opened])
     problems = Problems()
-    grounds: dict[str, Ground] = {}
-    members: dict[tuple[str, str], dict[int, Path]] = {}
+    setups: dict[str, EvaluationSetup] = {}
+    seeds_of: dict[tuple[str, str], dict[int, Path]] = {}
     tables = []
-    for run, name in zip(opened, called, strict=True):
+    for run, name in zip(opened, rows, strict=True):
         recipe = run.recipe
-        ground = Ground.of(recipe, run.manifest["city_hash"])
-        grounds[ground.key] = ground
-        row, seed = members.setdefault((name, ground.key), {}), run.manifest["seed"]
-        if seed in row:
+        setup = EvaluationSetup.of(recipe, run.manifest["city_hash"])
+        setups[setup.key] = setup
+        seeds, seed = seeds_of.setdefault((name, setup.key), {}), run.manifest["seed"]
+        if seed in seeds:
             problems.add(
-                f"has the name '{name}' and seed {seed}, as {row[seed]}; give them names of their own by --name",
+                f"has the name '{name}' and seed {seed}, as {seeds[seed]}; give them different names by --name",
                 file=run.path,
             )
-        found = run_results(run, suite="", row=name, recipe=recipe.name, city=run.manifest["city"], ground=ground.key)
-        # Floors do not depend on the seed of pre-training: those of a row's first run stand for all.
-        tables.append(found[~is_floor(found)] if row else found)
-        row[seed] = run.path
+        records = run_results(run, suite="", row=name, recipe=recipe.name, city=run.manifest["city"], ground=setup.key)
+        # Floors do not depend on the seed of pre-training: only those of the first run of a row are used.
+        tables.append(records[~is_floor(records)] if seeds else records)
+        seeds[seed] = run.path
     problems.raise_if_any()
-    rows = list(dict.fromkeys(called))
-    return build_tables(pd.concat(tables, ignore_index=True), grounds, SuiteTable(rows=rows, reference=rows[-1]))
+    rows = list(dict.fromkeys(rows))
+    return build_tables(pd.concat(tables, ignore_index=True), setups, SuiteTable(rows=rows, reference=rows[-1]))
 
 
 def _finished(runs: Sequence[str | Path]) -> list[Run]:
-    """The runs opened; raises one `UserError` with all that have no numbers to compare."""
+    """Open the runs; raises one `UserError` for all that have no metrics to compare."""
     problems, opened = Problems(), []
     for path in runs:
         try:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from urbankit.evaluation.splits import protocol_label
-from urbankit.tables.records import Ground, is_floor
+from urbankit.tables.records import EvaluationSetup, is_floor
 from urbankit.tables.significance import FEWEST, LEVEL, compare, holm
 from urbankit.tables.spec import SuiteTable
 from urbankit.tables.table import FLOOR, TRAINING, Cell, Column, Row, Table, rank_rows
@@ -22,7 +22,7 @@ EXPLANATION = "Mean ± sample standard deviation over pairs of seeds."
 
 def build_tables(
     results: pd.DataFrame,
-    grounds: Mapping[str, Ground],
+    grounds: Mapping[str, EvaluationSetup],
     table: SuiteTable,
     *,
     title: str = "",

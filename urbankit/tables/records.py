@@ -19,11 +19,16 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Ground:
-    """What a run's numbers were measured on: numbers of two runs are compared where this is the same.
+class EvaluationSetup:
+    """What the numbers of a run were measured on; only runs with the same setup are compared.
 
-    `shares` are those of the training, validation and test part; `folds` is the probe of that protocol; `tasks` are the
-    (name, target, scale) of tasks that do not predict the target of their own name in its own unit.
+    Attributes:
+        city: The content hash of the city.
+        shares: The shares of training, validation and test regions.
+        blocks: The number of blocks along a side of the grid of the spatial split.
+        min_class_size: The minimum size of a class.
+        folds: The parameters of the protocol `folds`.
+        tasks: (name, target, scale) of tasks whose target has another name or scale.
     """
 
     city: str
@@ -34,20 +39,25 @@ class Ground:
     tasks: tuple[tuple[str, str, str], ...]
 
     @classmethod
-    def of(cls, recipe: Recipe, city_hash: str) -> Ground:
-        judged = recipe.evaluation
-        named = ((name, task.target or name, task.scale) for name, task in sorted(recipe.tasks.items()))
-        tasks = tuple(task for task in named if (task[1], task[2]) != (task[0], "own"))
-        folds = tuple(judged.folds.model_dump().items())
-        return cls(city_hash, judged.fractions, judged.blocks, judged.min_class_size, folds, tasks)
+    def of(cls, recipe: Recipe, city_hash: str) -> EvaluationSetup:
+        """The setup of a run of `recipe` on the city with this content hash."""
+        evaluation = recipe.evaluation
+        targets = ((name, task.target or name, task.scale) for name, task in sorted(recipe.tasks.items()))
+        tasks = tuple(task for task in targets if (task[1], task[2]) != (task[0], "own"))
+        folds = tuple(evaluation.folds.model_dump().items())
+        return cls(city_hash, evaluation.fractions, evaluation.blocks, evaluation.min_class_size, folds, tasks)
 
     @property
     def key(self) -> str:
+        """A hash of the setup: the column `ground` of results."""
         return hash_json(asdict(self))[:12]
 
     def test_to_train(self, split: str) -> float | None:
-        """Size of the test part over that of the training part; None for a protocol that is no resampling: `folds`,
-        whose seeds are those of k-means, and `all`, which scores the same regions for every seed."""
+        """The number of test regions divided by that of training regions.
+
+        None for protocols whose seeds draw no splits: `folds`, whose seeds are those of k-means, and `all`, which
+        scores the same regions for every seed.
+        """
         return self.shares[2] / self.shares[0] if split in PROTOCOLS else None
 
 

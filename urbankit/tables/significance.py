@@ -16,7 +16,7 @@ FEWEST = 3
 LEVEL = 0.05
 
 ROUNDING = 1e-9
-"""Differences that spread by less than this share of their mean are equal but for rounding."""
+"""Differences with a standard deviation below this share of their mean are equal up to rounding."""
 
 
 class Test(NamedTuple):
@@ -47,7 +47,7 @@ def compare(one: pd.DataFrame, other: pd.DataFrame, test_to_train: float | None)
     by_run = _by_run(a, b)
     if len(by_run):
         return corrected_t(by_run, 0.0)
-    return Test("t", 0, _known_mean(a.value) - _known_mean(b.value), math.nan)
+    return Test("t", 0, _nanmean(a.value) - _nanmean(b.value), math.nan)
 
 
 def corrected_t(differences: NDArray[np.float64], test_to_train: float) -> Test:
@@ -55,8 +55,8 @@ def corrected_t(differences: NDArray[np.float64], test_to_train: float) -> Test:
 
     Training parts of n random splits overlap, so the plain t-test takes their differences for more independent than
     they are. Its variance s²/n becomes s²·(1/n + `test_to_train`), the ratio of the sizes of test and training part;
-    n - 1 degrees of freedom. With a ratio of 0 it is the plain paired t-test. Differences that are all the same have
-    no spread to judge them by and are not tested; where all are 0, p is 1.
+    n - 1 degrees of freedom. With a ratio of 0 it is the plain paired t-test. Differences that are all equal are not
+    tested, because they have no variance; if all are 0, p is 1.
     """
     n, mean = len(differences), _mean(differences)
     name = "corrected t" if test_to_train else "t"
@@ -64,10 +64,10 @@ def corrected_t(differences: NDArray[np.float64], test_to_train: float) -> Test:
         return Test(name, n, mean, math.nan)
     if not differences.any():
         return Test(name, n, mean, 1.0)
-    spread = float(np.std(differences, ddof=1))
-    if spread <= ROUNDING * abs(mean):
+    std = float(np.std(differences, ddof=1))
+    if std <= ROUNDING * abs(mean):
         return Test(name, n, mean, math.nan)
-    error = spread * math.sqrt(1 / n + test_to_train)
+    error = std * math.sqrt(1 / n + test_to_train)
     return Test(name, n, mean, float(2 * stats.t.sf(abs(mean) / error, n - 1)))
 
 
@@ -93,39 +93,39 @@ class _Sample(NamedTuple):
         return cls(*(table[name].to_numpy(np.float64, na_value=np.nan) for name in cls._fields))
 
     def of_runs(self, run_seeds: NDArray[np.float64]) -> _Sample:
-        kept = np.isin(self.run_seed, run_seeds)
-        return _Sample(*(column[kept] for column in self))
+        selected = np.isin(self.run_seed, run_seeds)
+        return _Sample(*(column[selected] for column in self))
 
     def by(self, key: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The values of `key` that are there, ascending, and the mean of the known values with each."""
-        there = ~np.isnan(key)
-        keys, place = np.unique(key[there], return_inverse=True)
-        values = self.value[there]
-        known = ~np.isnan(values)
+        """The values of `key` without NaN, ascending, and the mean of the values with each, ignoring NaN."""
+        valid = ~np.isnan(key)
+        keys, index = np.unique(key[valid], return_inverse=True)
+        values = self.value[valid]
+        defined = ~np.isnan(values)
         with np.errstate(invalid="ignore"):
-            means = np.bincount(place, np.where(known, values, 0.0)) / np.bincount(place, known)
+            means = np.bincount(index, np.where(defined, values, 0.0)) / np.bincount(index, defined)
         return keys, means
 
 
 def _by_run(one: _Sample, other: _Sample) -> NDArray[np.float64]:
     """Differences by seed of pre-training; of a row that has none (a floor) the mean counts for every one."""
-    theirs = other.by(other.run_seed)
-    if not len(theirs[0]) and len(other.value):
-        differences = one.by(one.run_seed)[1] - _known_mean(other.value)
+    by_seed = other.by(other.run_seed)
+    if not len(by_seed[0]) and len(other.value):
+        differences = one.by(one.run_seed)[1] - _nanmean(other.value)
         return differences[~np.isnan(differences)]
-    return _differences(one.by(one.run_seed), theirs)
+    return _differences(one.by(one.run_seed), by_seed)
 
 
 def _differences(
     one: tuple[NDArray[np.float64], NDArray[np.float64]], other: tuple[NDArray[np.float64], NDArray[np.float64]]
 ) -> NDArray[np.float64]:
     """Differences of the means where both have one."""
-    _, mine, theirs = np.intersect1d(one[0], other[0], assume_unique=True, return_indices=True)
-    differences = one[1][mine] - other[1][theirs]
+    _, in_one, in_other = np.intersect1d(one[0], other[0], assume_unique=True, return_indices=True)
+    differences = one[1][in_one] - other[1][in_other]
     return differences[~np.isnan(differences)]
 
 
-def _known_mean(values: NDArray[np.float64]) -> float:
+def _nanmean(values: NDArray[np.float64]) -> float:
     return _mean(values[~np.isnan(values)])
 
 

@@ -1,4 +1,4 @@
-"""What a comparison table shows."""
+"""The keys of a comparison table in a suite."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class SuiteTable(Params):
     rows: list[str] | None = Field(None, min_length=1, description="Rows in their order; default all of `runs`.")
     reference: str | None = Field(
         None,
-        description="The row that improvements and significance are of, and whose floors are shown; default the last.",
+        description="The row that others are compared with, and whose floors are shown; default the last.",
     )
     cities: list[str] | None = Field(None, min_length=1, description="Cities, one block each; default all.")
     splits: list[str] | None = Field(None, min_length=1, description="Split protocols, one block each; default all.")
@@ -27,4 +27,4 @@ class SuiteTable(Params):
         description="Metrics in their order, of the tasks that have them; default mae, mse, r2,"
         " macro_f1 and macro_recall, or all of a task that has none of these.",
     )
-    floors: bool = Field(True, description="Whether the floors stand below the rows.")
+    floors: bool = Field(True, description="Whether floors are shown below the rows.")

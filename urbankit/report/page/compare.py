@@ -16,7 +16,7 @@ from urbankit.report.page.render import render
 from urbankit.runs.compare import compare_runs
 from urbankit.runs.context import RunContext
 from urbankit.runs.folder import Run, folder_names
-from urbankit.tables.records import Ground
+from urbankit.tables.records import EvaluationSetup
 from urbankit.utils.errors import UserError
 
 _FACTS = ("run", "what for", "city", "method", "modalities", "views", "seed", "status", "time")
@@ -129,8 +129,8 @@ def _same_ground(measured: dict[str, Run], missing: Missing) -> tuple[str, dict[
     return reference, {name: measured[name].metrics for name in grounds if ground and grounds[name] == ground}
 
 
-def _ground(run: Run) -> Ground:
-    return Ground.of(run.recipe, run.manifest["city_hash"])
+def _ground(run: Run) -> EvaluationSetup:
+    return EvaluationSetup.of(run.recipe, run.manifest["city_hash"])
 
 
 def _map(contexts: dict[str, RunContext], missing: Missing) -> dict[str, Any] | None:
