@@ -19,7 +19,7 @@ from urbankit.utils.files import atomic_path, write_json
 
 
 def write_metrics(folder: str | Path, records: Sequence[Mapping[str, Any]]) -> None:
-    """`metrics.parquet` and `metrics.json` of metric records. A metric that is not defined is NaN, in JSON null."""
+    """Write metric records to `metrics.parquet` and `metrics.json`. An undefined metric is NaN, in JSON null."""
     table = pd.DataFrame(list(records), columns=list(METRIC_COLUMNS))
     table = table.astype({"seed": "int64", "value": "float64"})
     _write_table(Path(folder) / "metrics.parquet", table)
@@ -28,19 +28,19 @@ def write_metrics(folder: str | Path, records: Sequence[Mapping[str, Any]]) -> N
 
 
 def write_history(folder: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """`history.parquet` of training: rows of `stage, epoch, part, name, value`."""
+    """Write losses to `history.parquet`: rows of `stage, epoch, part, name, value`."""
     _write_table(Path(folder) / "history.parquet", pd.DataFrame(list(rows), columns=list(HISTORY_COLUMNS)))
 
 
 def write_block_weights(folder: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """`block_weights.parquet` of the heads that weigh the parts of the embedding; nothing where none does."""
+    """Write `block_weights.parquet` of heads that weigh the blocks of the embedding; no file without rows."""
     if rows:
         table = pd.DataFrame(list(rows), columns=list(BLOCK_WEIGHT_COLUMNS))
         _write_table(Path(folder) / "block_weights.parquet", table)
 
 
 def write_walks(folder: str | Path, table: pd.DataFrame) -> None:
-    """`walks.parquet`, a table as `sample_walks` makes it; nothing where it has no row."""
+    """Write `walks.parquet`, a table of `sample_walks`; no file without rows."""
     if len(table):
         _write_table(Path(folder) / "walks.parquet", table)
 
@@ -48,11 +48,10 @@ def write_walks(folder: str | Path, table: pd.DataFrame) -> None:
 def write_predictions(
     folder: str | Path, city: City, predictions: pd.DataFrame, floors: pd.DataFrame | None = None
 ) -> None:
-    """`predictions.parquet` of the method, and `floor_predictions.parquet` of the floors.
+    """Write `predictions.parquet` of the method, and `floor_predictions.parquet` of the floors.
 
-    Both come as `TaskData.predictions` makes them. `truth` and `prediction` are numbers in the target's own units,
-    NaN where a region has no label; of a classification they are positions among its classes, whose names stand in
-    `truth_class` and `prediction_class`.
+    Both are tables of `TaskData.predictions`. For regression, `truth` and `prediction` are in the units of the target,
+    NaN without a label. For classification they are class indices; `truth_class` and `prediction_class` are the names.
     """
     _write_table(Path(folder) / "predictions.parquet", _with_ids(predictions, city, PREDICTION_COLUMNS))
     if floors is not None:
@@ -68,7 +67,7 @@ def _with_ids(predictions: pd.DataFrame, city: City, columns: Sequence[str]) -> 
 
 
 def write_embeddings(folder: str | Path, city: City, embeddings: NDArray[np.float32]) -> None:
-    """`embeddings.parquet`, GeoParquet: `region_id, geometry, embedding`, a fixed-size list of float32, of [N, dim]."""
+    """Write embeddings [N, dim] to the GeoParquet file `embeddings.parquet`, as fixed-size lists of float32."""
     buffer = io.BytesIO()
     city.regions[["region_id", "geometry"]].to_parquet(buffer, index=False)
     table = pq.read_table(buffer)

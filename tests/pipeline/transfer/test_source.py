@@ -97,7 +97,7 @@ def manifest_says(key: str, value: Any):
             manifest_says("status", "running"),
             r"transfer\.from: the run is not finished \(its status: running\).*--resume",
         ),
-        (lambda f: (f / "checkpoints/best.safetensors").unlink(), r"transfer\.from: .*it pre-trained no weights"),
+        (lambda f: (f / "checkpoints/best.safetensors").unlink(), r"transfer\.from: .*it has no pre-trained weights"),
         (lambda f: (f / "checkpoints/best.safetensors").write_bytes(b"x" * 99), r"transfer\.from: .*cannot be read"),
         (manifest_says("city_hash", "0"), r"transfer\.from: its city, .*, has changed since"),
         (lambda f: (f / "embeddings.parquet").write_bytes(b"x" * 99), "embeddings.parquet: cannot be read"),

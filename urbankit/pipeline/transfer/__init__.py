@@ -1,1 +1,1 @@
-"""Cross-city transfer: what a run on one city hands on to a run on another."""
+"""Transfer between cities: weights and labels of a run on one city for a run on another."""

@@ -1,4 +1,4 @@
-"""The run that hands its weights on."""
+"""The source of a transfer: the run whose weights are loaded."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ KEY = "transfer.from"
 
 
 class Source:
-    """A finished run with its pre-trained weights, its city, and the embeddings it made of it.
+    """A finished run with its pre-trained weights, its city and its embeddings.
 
-    Raises `UserError` for a folder that is no run, one that is not finished, was not pre-trained, or is damaged.
+    Raises `UserError` if the folder is not a run, or the run is not finished, not pre-trained or damaged.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -33,37 +33,39 @@ class Source:
             raise self.wrong(f"the run is not finished (its status: {self.run.status}); resume it with --resume")
         if not self._best.is_file():
             raise self.wrong(
-                "it pre-trained no weights (pretrain.epochs: 0, or transfer.graph: keep); take a run that did"
+                "it has no pre-trained weights (pretrain.epochs: 0, or transfer.graph: keep); use another run"
             )
 
     @property
     def manifest(self) -> dict[str, Any]:
+        """The manifest of the run."""
         return self.run.manifest
 
     @cached_property
     def recipe(self) -> Recipe:
+        """The recipe of the run."""
         return self.run.recipe
 
     @cached_property
     def state(self) -> dict[str, Tensor]:
-        """The state of the method as pre-training left it."""
+        """The state of the method after pre-training."""
         try:
             return checkpoint.load(self._best)[0]
         except UserError as error:
-            raise self.wrong(f"its weights cannot be read ({error}); run its recipe anew in another folder") from None
+            raise self.wrong(f"its weights cannot be read ({error}); run its recipe again in another folder") from None
 
     def facts(self) -> dict[str, Any]:
-        """What the manifest of a run that takes the weights over says of them."""
-        known = {key: self.manifest.get(key) for key in ("recipe", "recipe_hash", "city", "city_hash")}
-        return {"run": str(self.run.path), **known, "checkpoint": hash_file(self._best)}
+        """What the manifest of the run that loads the weights records of them: folder, recipe, city, checkpoint."""
+        recorded = {key: self.manifest.get(key) for key in ("recipe", "recipe_hash", "city", "city_hash")}
+        return {"run": str(self.run.path), **recorded, "checkpoint": hash_file(self._best)}
 
     def city(self, progress: Progress | None = None) -> City:
-        """The source city, as the run saw it."""
+        """The city of the run; raises `UserError` if it has changed since."""
         city = prepare_city(self.recipe, progress)
         if city.content_hash != self.manifest.get("city_hash"):
-            raise self.wrong(f"its city, {city.name}, has changed since; run its recipe anew in another folder")
+            raise self.wrong(f"its city, {city.name}, has changed since; run its recipe again in another folder")
         return city
 
     def wrong(self, message: str) -> UserError:
-        """What to say of a run that cannot be used."""
+        """The error for a run that cannot be used."""
         return UserError(Problem(message, self.run.path, key=KEY))
