@@ -75,12 +75,12 @@ def test_only_faults_of_the_job_itself_are_not_resumable(error, resumable, monke
 
     monkeypatch.setitem(worker.JOBS, "run", fail)
     monkeypatch.setattr(worker.Recipe, "from_yaml", lambda _: None)
-    kept = [os.dup(stream) for stream in (1, 2)]
+    streams = [os.dup(stream) for stream in (1, 2)]
     try:
         with (tmp_path / "log").open("w") as log:
-            reply = worker._done({"kind": "run", "recipe": "", "out": str(tmp_path)}, log)
+            reply = worker._run_job({"kind": "run", "recipe": "", "out": str(tmp_path)}, log)
     finally:
-        for stream, copy in zip((1, 2), kept, strict=True):
+        for stream, copy in zip((1, 2), streams, strict=True):
             os.dup2(copy, stream)
             os.close(copy)
     assert reply["resumable"] == resumable and reply["error"]

@@ -166,7 +166,7 @@ def test_all_mistakes_at_once_and_each_once(suite_file):
 def test_unknown_rows_cities_and_suites(suite_file):
     path = suite_file("cities: {here: }\nruns: {first: cheap.yaml}\n")
     with pytest.raises(UserError, match=r"suite suite: there is no row 'fist'. Did you mean 'first'"):
-        load_plan(path).only(["fist"])
+        load_plan(path).select(["fist"])
     with pytest.raises(UserError, match=r"there is no city 'hree'. Did you mean 'here'"):
         load_plan(path, only_cities=["hree"])
     with pytest.raises(UserError, match=r"no shipped suite 'paper-table'. Did you mean 'paper-tables'"):
