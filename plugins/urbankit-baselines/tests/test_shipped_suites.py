@@ -12,4 +12,4 @@ from urbankit.recipe.find import shipped_suites
 @pytest.mark.parametrize("name", [name for name in shipped_suites() if name != "plugins"])
 def test_shipped_suites_are_valid(name: str) -> None:
     plan = load_plan(name)
-    assert plan.suite.description and plan.cells
+    assert plan.suite.description and plan.runs
