@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from urbankit.training import checkpoint
-from urbankit.training.loop import Loop, load_trained_state
+from urbankit.training.checkpoint import load_trained_state
+from urbankit.training.loop import Loop
 from urbankit.training.optimizer import build_optimizer
 from urbankit.utils.errors import RunError, UserError
 

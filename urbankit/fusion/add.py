@@ -1,4 +1,4 @@
-"""Element-wise addition, the fusion that the paper finds best (sections 4.2.3 and 5.2)."""
+"""Element-wise addition, the best fusion of the paper (sections 4.2.3 and 5.2)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from urbankit.utils.errors import UserError
 
 
 class Add(Fusion):
-    """The sum of the vectors that are present. Vectors of several widths are a `UserError`."""
+    """The sum of the present vectors. Raises `UserError` for vectors of different widths."""
 
     class Params(component.Params):
         rescale: bool = Field(

@@ -15,10 +15,10 @@ from urbankit.utils.errors import UserError
 
 
 class Attention(Fusion):
-    """The mean of the vectors that are present, weighted by how well each answers a learned query.
+    """The mean of the present vectors, weighted by their agreement with a learned query.
 
-    `out = Σₖ aₖ xₖ` with `aₖ = softmaxₖ( qᵀ tanh(W xₖ + bₖ) )` over the present vectors, W being shared and
-    every vector having a bias bₖ of its own; zeros where none is present. Vectors of several widths are a `UserError`.
+    `out = Σₖ aₖ xₖ` with `aₖ = softmaxₖ( qᵀ tanh(W xₖ + bₖ) )` over the present vectors; W is shared and bₖ
+    belongs to the vector. The result is 0 if none is present. Raises `UserError` for vectors of different widths.
 
     Source: semantic-level attention of HAN (Wang et al. 2019, equations 7 to 9), with weights for each region rather
     than for all together, and a bias for each vector rather than one.
@@ -45,12 +45,12 @@ class Attention(Fusion):
         return (self._weights(x, mask).unsqueeze(2) * x).sum(dim=1)
 
     def weights(self, vectors: Sequence[Tensor], present: Sequence[Tensor]) -> Tensor:
-        """The aₖ [B, K] of each region: zero for an absent vector, and they sum to 1 where any is present."""
+        """Return the aₖ [B, K] of each region: 0 for an absent vector, with the sum 1 if any is present."""
         return self._weights(*_stacked(vectors, present))
 
     def _weights(self, x: Tensor, mask: Tensor) -> Tensor:
         scores = torch.tanh(self.key(x) + self.bias) @ self.query
-        # The lowest number rather than -inf: a row without any present vector has no NaN, nor has its gradient.
+        # Not -inf, by which a row without any present vector would have NaN values and gradients.
         return scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(dim=1) * mask
 
 

@@ -1,4 +1,4 @@
-"""What a fusion is: several vectors of one region, some of them absent, joined into one."""
+"""The base of fusions, which join several vectors of a region into one."""
 
 from __future__ import annotations
 
@@ -11,10 +11,15 @@ from urbankit.registry.component import Component, P
 
 
 class Fusion(Component[P], nn.Module, ABC):
-    """Joins the vectors of a region.
+    """Joins the vectors of a region, some of which may be absent.
 
-    `dims` are the widths of the vectors, in order; `dim` is the width asked for. `out_dim` is the width delivered,
-    which a fusion that cannot choose (`add`, `concat`) derives from `dims`.
+    Args:
+        params: the component's validated `Params`.
+        dims: widths of the vectors, in order.
+        dim: requested width of the result.
+
+    Attributes:
+        out_dim: width of the result; a fusion that cannot choose it derives it from `dims`.
     """
 
     out_dim: int
@@ -24,12 +29,21 @@ class Fusion(Component[P], nn.Module, ABC):
         self.params, self.dims, self.dim = params, list(dims), dim
 
     def blocks(self, inner: Sequence[Sequence[int]]) -> list[int]:
-        """Widths of the parts of the result that can be told apart, given those of each of the vectors."""
+        """Return the widths of the parts of the result that stay separate; by default the result is one part.
+
+        Args:
+            inner: for each vector the widths of its own parts.
+        """
         return [self.out_dim]
 
     @abstractmethod
     def forward(self, vectors: Sequence[Tensor], present: Sequence[Tensor]) -> Tensor:
-        """Join `vectors` (each [B, dims[i]]) of which only the rows in `present` (each bool [B]) are there.
+        """Join the vectors of B regions.
 
-        Returns [B, out_dim]. What an absent row holds has no influence on the result.
+        Args:
+            vectors: [B, dims[i]] each.
+            present: which rows of each vector are present, bool [B] each. Absent rows do not influence the result.
+
+        Returns:
+            [B, out_dim].
         """

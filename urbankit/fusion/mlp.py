@@ -13,7 +13,7 @@ from urbankit.registry import component
 
 
 class MLP(Fusion):
-    """A two-layer perceptron over the concatenated vectors and one flag a vector that says whether it is present."""
+    """A two-layer perceptron on the concatenated vectors and, for each vector, a flag whether it is present."""
 
     class Params(component.Params):
         hidden: int = Field(128, ge=1, description="Width of the hidden layer.")

@@ -1,4 +1,4 @@
-"""What a graph encoder is: a view and node features in, node embeddings out."""
+"""The base of graph encoders, which compute node embeddings from a view and node features."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ from urbankit.registry.component import Component, P
 
 @dataclass(frozen=True)
 class Encoded:
-    """Node embeddings `z` [n, out_dim]; of a variational encoder also the mean and log standard deviation."""
+    """The nodes of a graph, encoded.
+
+    Attributes:
+        z: node embeddings [n, out_dim].
+        mu: their mean [n, out_dim], of a variational encoder.
+        log_sigma: the logarithm of their standard deviation [n, out_dim], of a variational encoder.
+    """
 
     z: Tensor
     mu: Tensor | None = None
@@ -26,9 +32,15 @@ class Encoded:
 
 
 class GraphEncoder(Component[P], nn.Module, ABC):
-    """Encodes the nodes of a graph. `in_dim` is the width of the node features, `out_dim` that of the embeddings.
+    """Encodes the nodes of a graph.
 
-    `engine` computes the message passing: `auto`, `dgl` or `torch`.
+    Args:
+        params: the component's validated `Params`.
+        in_dim: width of the node features.
+        engine: what computes the message passing: `auto`, `dgl` or `torch`.
+
+    Attributes:
+        out_dim: width of the node embeddings; set it in `__init__`.
     """
 
     out_dim: int
@@ -39,12 +51,21 @@ class GraphEncoder(Component[P], nn.Module, ABC):
 
     @abstractmethod
     def forward(self, graph: Graph, x: Tensor, generator: torch.Generator | None = None) -> Encoded:
-        """Encode node features `x` [n, in_dim]. Random draws happen in training mode only, from `generator`."""
+        """Encode the nodes of `graph`.
+
+        Args:
+            graph: the view, of n nodes.
+            x: node features [n, in_dim].
+            generator: source of random numbers, which are drawn in training mode only; None for torch's global one.
+        """
 
     def forward_nodes(self, graph: Graph, x: Tensor, nodes: Tensor) -> Tensor:
-        """Embeddings [M, out_dim] of a graph of M nodes of which the m-th has the features `x[nodes[m]]`.
+        """Return the embeddings [M, out_dim] of a graph whose node m has the features `x[nodes[m]]`.
 
-        `x` is [N, in_dim], `nodes` int64 [M]; a node of `x` may occur many times.
+        Args:
+            graph: a graph of M nodes.
+            x: features [N, in_dim].
+            nodes: rows of `x`, int64 [M]; a row may occur many times.
         """
         return self(graph, x.index_select(0, nodes)).z
 
@@ -62,11 +83,20 @@ class GraphEncoder(Component[P], nn.Module, ABC):
         return readout(self.forward_nodes(subgraphs.graph, x, subgraphs.node), subgraphs, how)
 
     def losses(self, graph: Graph, encoded: Encoded, rows: Tensor) -> dict[str, Tensor]:
-        """What the encoder itself learns from, for the nodes in `rows` (int64 [B]), by name; nothing by default."""
+        """Return the losses of the encoder itself by name; none by default.
+
+        Args:
+            graph: the view.
+            encoded: what `forward` returned.
+            rows: the nodes whose losses count, int64 [B].
+        """
         return {}
 
     def edge_weight(self, graph: Graph, encoded: Encoded, src: Tensor, dst: Tensor) -> Tensor:
-        """The weight [E] of the pairs (`src`, `dst`), int64 [E] each: by default the view's own A_ij, 0 for no edge."""
+        """Return the weights [E] of the pairs (`src`, `dst`), int64 [E] each.
+
+        By default these are the view's weights A_ij, 0 for a pair without an edge.
+        """
         if src is graph.src and dst is graph.dst:
             return graph.weight
         with_zero = torch.cat([graph.weight, graph.weight.new_zeros(1)])
@@ -84,16 +114,16 @@ class GraphConvolution(nn.Module):
         self.normalisation, self.engine = normalisation, engine
 
     def forward(self, graph: Graph, x: Tensor) -> Tensor:
-        """Node features `x` [n, in_dim] to [n, out_dim]."""
+        """Return `Â X W + b` [n, out_dim] of node features `x` [n, in_dim]."""
         return self.gather(graph, self.linear(x))
 
     def gather(self, graph: Graph, x: Tensor) -> Tensor:
-        """`Â x + b` of features [n, out_dim] that went through `linear` already."""
+        """Return `Â x + b` [n, out_dim] of `x = X W` [n, out_dim], which `linear` computed."""
         normalised, self_weight = normalise(graph, self.normalisation)
         return propagate(normalised, x, self_weight, self.engine).add_(self.bias)
 
     def transposed(self, graph: Graph, shares: Tensor) -> Tensor:
-        """`Âᵀ shares` [n]: what every node counts in a sum over the rows of `Â X` weighted by `shares` [n]."""
+        """Return `Âᵀ shares` [n]: the weight of each node in a sum over the rows of `Â X` weighted by `shares` [n]."""
         normalised, self_weight = normalise(graph, self.normalisation)
         messages = shares.take(graph.src) * normalised.weight
         return (shares * self_weight).scatter_add(0, graph.dst, messages)
@@ -112,5 +142,5 @@ _MODULES: dict[Activation, type[nn.Module]] = {
 
 
 def activation(name: Activation) -> nn.Module:
-    """The module of an activation."""
+    """Return the module of an activation."""
     return _MODULES[name]()

@@ -22,11 +22,16 @@ ENGINES = ("auto", "dgl", "torch")
 
 
 def propagate(graph: Graph, x: Tensor, self_weight: Tensor | None = None, engine: str = "auto") -> Tensor:
-    """One step of message passing, `out_i = s_i x_i + Σⱼ A_ij x_j`: `A X` of eq. 17 and 23.
+    """Return one step of message passing, `out_i = s_i x_i + Σⱼ A_ij x_j`: `A X` of eq. 17 and 23.
 
-    `x` is [n, d], `self_weight` the s_i [n], none by default. Returns a new float32 [n, d]; gradients reach `x`, the
-    weights of the graph and `self_weight`. Under `auto` a graph so dense that a matrix product is cheaper is multiplied
-    as one, whichever engine is there. The engines agree to 1e-5.
+    Args:
+        graph: the weights A_ij.
+        x: node vectors [n, d].
+        self_weight: the s_i [n]; None for 0.
+        engine: `auto`, `dgl` or `torch`. `auto` computes a dense graph as a matrix product, with any engine installed.
+
+    Returns:
+        A new float32 [n, d]; gradients reach `x`, `graph.weight` and `self_weight`. The engines agree to 1e-5.
     """
     with torch.autocast(x.device.type, enabled=False):
         x = x.float()
@@ -37,7 +42,7 @@ def propagate(graph: Graph, x: Tensor, self_weight: Tensor | None = None, engine
 
 
 def edge_dot(graph: Graph, a: Tensor, b: Tensor, engine: str = "auto") -> Tensor:
-    """`a_i · b_j` on every edge (i, j): [E] float32, of `a` and `b` [n, d]; gradients reach both."""
+    """Return `a_i · b_j` on every edge (i, j), float32 [E], of `a` and `b` [n, d]; gradients reach both."""
     with torch.autocast(a.device.type, enabled=False):
         a, b = a.float(), b.float()
         if _by_dgl(graph, engine):
@@ -46,9 +51,9 @@ def edge_dot(graph: Graph, a: Tensor, b: Tensor, engine: str = "auto") -> Tensor
 
 
 def select_engine(engine: str = "auto", device: torch.device | str = "cpu") -> Engine:
-    """The engine that serves tensors on `device`: for `auto` DGL where it is installed and can, torch otherwise.
+    """Return the engine for tensors on `device`: for `auto` DGL if it is installed and has kernels, else torch.
 
-    Raises `UserError` for an unknown engine, and for `dgl` where it cannot serve; the message says why.
+    Raises `UserError` for an unknown engine, and for `dgl` if it cannot be used; the message has the reason.
     """
     if engine not in ENGINES:
         raise UserError(f"unknown graph engine '{engine}'; choose one of {', '.join(ENGINES)}")
@@ -64,7 +69,7 @@ def select_engine(engine: str = "auto", device: torch.device | str = "cpu") -> E
 
 @cache
 def why_not_dgl(device_type: str = "cpu") -> str | None:
-    """Why DGL cannot compute on a kind of device (`cpu`, `cuda`), or None if it can."""
+    """Return why DGL cannot compute on a kind of device (`cpu`, `cuda`), or None if it can."""
     try:
         dgl = _dgl()
     except ImportError as error:
@@ -81,7 +86,7 @@ def why_not_dgl(device_type: str = "cpu") -> str | None:
 
 
 def dgl_version() -> str | None:
-    """The version of DGL in use, None where it does not serve the processor."""
+    """Return the version of DGL, None if it cannot compute on the CPU."""
     return _dgl().__version__ if why_not_dgl() is None else None
 
 
@@ -92,27 +97,27 @@ def _by_dgl(graph: Graph, engine: str) -> bool:
 
 
 def _dgl_graph(graph: Graph) -> Any:
-    """The DGL graph whose node i hears from node j for every edge (i, j), built once for a set of edges.
+    """Return the DGL graph in which node i receives from node j for every edge (i, j); one for a set of edges.
 
-    DGL sends along edges: its source is our `dst`. Our rows are its columns, so that it has nothing to sort.
+    DGL sends along edges, from our `dst` to our `src`. Our rows are its columns, so that nothing is sorted.
     """
     none = torch.empty(0, dtype=torch.int64, device=graph.device)
-    return graph.keep("dgl", lambda: _dgl().graph(("csc", (graph.indptr, graph.dst, none)), num_nodes=graph.n))
+    return graph.cached("dgl", lambda: _dgl().graph(("csc", (graph.indptr, graph.dst, none)), num_nodes=graph.n))
 
 
 @cache
 def _dgl() -> ModuleType:
-    """dgl, imported without its questions: it prints, warns and writes `~/.dgl` when no backend is chosen."""
-    before = os.environ.get("DGLBACKEND")
+    """Import dgl quietly: without a chosen backend it prints, warns and writes `~/.dgl`."""
+    backend = os.environ.get("DGLBACKEND")
     os.environ["DGLBACKEND"] = "pytorch"
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
-            import dgl
+            import dgl  # an optional package
             import dgl.ops
     finally:
-        if before is None:
+        if backend is None:
             del os.environ["DGLBACKEND"]
         else:
-            os.environ["DGLBACKEND"] = before
+            os.environ["DGLBACKEND"] = backend
     return cast("ModuleType", dgl)

@@ -1,4 +1,4 @@
-"""The whole view as everybody's subgraphs: the ablation without random walks."""
+"""The whole view as the subgraph of every region: the ablation without random walks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urbankit.graph.subgraph import Subgraphs, SubgraphSampler
 
 
 class FullGraph(SubgraphSampler):
-    """All roots share the whole view with its (learned) weights; a root's readout is its own row."""
+    """All roots share the whole view with its (learned) weights; the readout of a root is its row."""
 
     def sample(
         self, graph: Graph, weight: Tensor, roots: Tensor, generator: torch.Generator | None = None

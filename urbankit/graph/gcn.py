@@ -14,12 +14,13 @@ from urbankit.graph.graph import Graph
 from urbankit.graph.normalise import DESCRIPTION, Normalisation
 from urbankit.graph.subgraph import Readout, Subgraphs, mean_shares, pool, root_shares
 from urbankit.registry import component
+from urbankit.utils.torch_modules import ModuleList
 
 _SHARES = {"mean": mean_shares, "root": root_shares}
 
 
 class GCN(GraphEncoder):
-    """Layers of `Â X W + b` with an activation between them. Learns no edge weights: it keeps those of the view."""
+    """Layers of `Â X W + b` with an activation between them. It learns no edge weights."""
 
     class Params(component.Params):
         hidden: list[int] = Field(
@@ -43,7 +44,9 @@ class GCN(GraphEncoder):
         super().__init__(params, in_dim, engine)
         widths = [in_dim, *params.hidden, params.out]
         self.out_dim = params.out
-        self.layers = nn.ModuleList(GraphConvolution(i, o, params.normalise, engine) for i, o in pairwise(widths))
+        self.layers: ModuleList[GraphConvolution] = ModuleList(
+            GraphConvolution(i, o, params.normalise, engine) for i, o in pairwise(widths)
+        )
         self.between = nn.Sequential(activation(params.activation), nn.Dropout(params.dropout))
 
     def forward(self, graph: Graph, x: Tensor, generator: torch.Generator | None = None) -> Encoded:
@@ -70,8 +73,8 @@ class GCN(GraphEncoder):
         return F.embedding(nodes, self.layers[0].linear(x))
 
     def _hidden(self, graph: Graph, x: Tensor) -> Tensor:
-        """All that comes after the first linear layer and before the last."""
-        for i, layer in enumerate(self.layers[:-1]):
+        """The features [n, hidden] after the hidden layers, from those after the first linear layer."""
+        for i, layer in enumerate(list(self.layers)[:-1]):
             x = self.between(layer.gather(graph, x if i == 0 else layer.linear(x)))
         return x
 

@@ -1,4 +1,4 @@
-"""A view as torch tensors."""
+"""A view as a graph of torch tensors."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ class Graph:
     """A weighted directed graph: `weight[e]` is A_ij for i = `src[e]`, j = `dst[e]`.
 
     A node gathers along its row: `out_i = Σⱼ A_ij x_j`. Edges are unique and sorted by (src, dst). `src` and `dst` are
-    int64 [E], `weight` is float [E] and may carry gradients. The graph may consist of many small ones side by side:
-    then each has `width` nodes, one after the other, and no edge crosses from one to another.
+    int64 [E], `weight` is float [E] and may carry gradients. The graph may consist of many small graphs of `width`
+    nodes each, one after the other, without an edge between two of them.
     """
 
     def __init__(self, n: int, src: Tensor, dst: Tensor, weight: Tensor, width: int | None = None) -> None:
         self.n, self.src, self.dst, self.weight = n, src, dst, weight
         self.width = n if width is None else width
-        self._kept: dict[str, Any] = {}
-        self._kept_own: dict[str, Any] = {}
+        self._cache: dict[str, Any] = {}
+        self._cache_of_weights: dict[str, Any] = {}
 
     @classmethod
     def from_scipy(cls, adjacency: scipy.sparse.sparray) -> Graph:
-        """The graph of a square scipy matrix; entries of zero are no edges."""
+        """Return the graph of a square scipy matrix; zeros are no edges. Raises `ValueError` if it is not square."""
         csr = adjacency.tocsr(copy=True)
         if csr.shape[0] != csr.shape[1]:
             raise ValueError(f"an adjacency matrix is square, this one is {csr.shape[0]} × {csr.shape[1]}")
@@ -42,15 +42,16 @@ class Graph:
         return cls(csr.shape[0], src, dst, torch.as_tensor(coo.data).to(torch.float32))
 
     @classmethod
-    def side_by_side(cls, count: int, width: int, cells: Tensor, weight: Tensor) -> Graph:
-        """`count` graphs of `width` nodes each, from their adjacency matrices one after the other.
+    def side_by_side(cls, count: int, width: int, positions: Tensor, weight: Tensor) -> Graph:
+        """Return `count` graphs of `width` nodes each as one graph.
 
-        `cells` (int64 [E], ascending) are the positions of the edges in those matrices [count, width, width].
+        `positions` (int64 [E], ascending) are those of the edges in the flattened adjacency matrices [count, width,
+        width].
         """
-        src = cells // width
-        column = cells - src * width
+        src = positions // width
+        column = positions - src * width
         graph = cls(count * width, src, src - src % width + column, weight, width)
-        graph._kept["cells"] = cells
+        graph._cache["positions"] = positions
         return graph
 
     def __repr__(self) -> str:
@@ -67,30 +68,30 @@ class Graph:
     @property
     def indptr(self) -> Tensor:
         """int64 [n + 1]: the edges of node i are `indptr[i]` to `indptr[i + 1]`."""
-        return self.keep("indptr", lambda: _row_starts(self.src, self.n))
+        return self.cached("indptr", lambda: _row_starts(self.src, self.n))
 
     @property
-    def cells(self) -> Tensor:
-        """int64 [E]: where each edge stands in the adjacency matrices [n_blocks, width, width]."""
-        return self.keep("cells", lambda: self.src * self.width + self.dst % self.width)
+    def positions(self) -> Tensor:
+        """int64 [E]: the position of each edge in the flattened adjacency matrices [n_blocks, width, width]."""
+        return self.cached("positions", lambda: self.src * self.width + self.dst % self.width)
 
     @property
     def n_blocks(self) -> int:
-        """How many graphs stand side by side."""
+        """How many graphs of `width` nodes the graph consists of."""
         return self.n // self.width if self.width else 0
 
     def to(self, device: torch.device | str) -> Graph:
-        """This graph on a device; itself if it is there already."""
+        """Return the graph on a device; itself if it is on that device already."""
         if torch.device(device) == self.device:
             return self
         return Graph(self.n, self.src.to(device), self.dst.to(device), self.weight.to(device), self.width)
 
     def with_weight(self, weight: Tensor) -> Graph:
-        """The same edges with other weights (float [E]); gradients flow into them."""
+        """Return the same edges with other weights (float [E]); gradients flow into them."""
         if weight.shape != self.src.shape:
             raise ValueError(f"{tuple(weight.shape)} weights for {self.n_edges} edges")
         graph = Graph(self.n, self.src, self.dst, weight, self.width)
-        graph._kept = self._kept
+        graph._cache = self._cache
         return graph
 
     def dense(self) -> Tensor:
@@ -99,7 +100,7 @@ class Graph:
         return self.weight.new_zeros(self.n * self.n).scatter(0, pairs, self.weight).view(self.n, self.n)
 
     def edge_ids(self, i: Tensor, j: Tensor) -> Tensor:
-        """The index (integer) of the edge from `i` to `j`, -1 where there is none; their shapes broadcast.
+        """Return the index (integer) of the edge from `i` to `j`, -1 if there is none; their shapes broadcast.
 
         A node index of `n` stands for no node.
         """
@@ -108,24 +109,24 @@ class Graph:
         if self.n_edges == 0:
             return torch.full_like(pairs, -1)
         if self.n <= TABLE_LIMIT:
-            return self.keep("table", self._table).take(pairs)
-        keys = self.keep("keys", lambda: self.src * side + self.dst)
-        found = torch.searchsorted(keys, pairs).clamp_(max=self.n_edges - 1)
-        return found.masked_fill_(keys.take(found) != pairs, -1)
+            return self.cached("table", self._table).take(pairs)
+        keys = self.cached("keys", lambda: self.src * side + self.dst)
+        index = torch.searchsorted(keys, pairs).clamp_(max=self.n_edges - 1)
+        return index.masked_fill_(keys.take(index) != pairs, -1)
 
-    def keep(self, name: str, make: Callable[[], T]) -> T:
-        """What `make` returns, computed once for this graph and all that share its edges. It must not use weights."""
-        if name not in self._kept:
-            self._kept[name] = make()
-        return self._kept[name]
+    def cached(self, name: str, make: Callable[[], T]) -> T:
+        """Return what `make` returns, computed once for all graphs with these edges; `make` must not use weights."""
+        if name not in self._cache:
+            self._cache[name] = make()
+        return self._cache[name]
 
-    def keep_own(self, name: str, make: Callable[[], T]) -> T:
-        """Like `keep`, for what depends on the weights: computed anew while gradients flow through them."""
+    def cached_with_weights(self, name: str, make: Callable[[], T]) -> T:
+        """Like `cached`, for what depends on the weights: computed anew while gradients flow through them."""
         if self.weight.requires_grad:
             return make()
-        if name not in self._kept_own:
-            self._kept_own[name] = make()
-        return self._kept_own[name]
+        if name not in self._cache_of_weights:
+            self._cache_of_weights[name] = make()
+        return self._cache_of_weights[name]
 
     def _table(self) -> Tensor:
         side = self.n + 1

@@ -1,4 +1,4 @@
-"""Scales of a view's weights: normalised, self-loops included, or brought to the range of 0 to 1."""
+"""Scaling of a view's weights: normalised with self-loops, or to the range of 0 to 1."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ DESCRIPTION = (
 
 
 def normalise(graph: Graph, how: Normalisation = "symmetric") -> tuple[Graph, Tensor]:
-    """The graph with normalised weights, and the weight of each node's self-loop [n]; gradients flow into both.
+    """Return the graph with normalised weights, and the weight of each node's self-loop [n]; both carry gradients.
 
-    The self-loops of A + I are kept apart from the edges, so that no graph needs another set of edges. A node without
-    edges keeps its own vector. For directed views D are the row sums on both sides: the eigenvalues then are those of
+    The self-loops of A + I are separate from the edges, so that the graph keeps its set of edges. A node without
+    edges keeps its vector. For directed views D are the row sums on both sides: the eigenvalues then are those of
     the random walk D^-1 (A + I), none above 1.
     """
-    return graph.keep_own(f"normalised {how}", lambda: _normalised(graph, how))
+    return graph.cached_with_weights(f"normalised {how}", lambda: _normalised(graph, how))
 
 
 def scaled(graph: Graph) -> Graph:
-    """The graph with its weights divided by their 99th percentile and cut at 1."""
+    """Return the graph with its weights divided by their 99th percentile and clipped to 1."""
     if not graph.n_edges:
         return graph
     rank = max(1, round(0.99 * graph.n_edges))

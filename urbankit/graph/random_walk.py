@@ -14,7 +14,7 @@ from urbankit.registry import component
 class RandomWalk(SubgraphSampler):
     """One walk from every root; the regions it visits and all edges of the view between them are the subgraph.
 
-    Walks are drawn anew at every call, for all roots at once. A region visited twice leaves an unused node.
+    Every call draws new walks. A region visited twice leaves an unused node.
     """
 
     class Params(component.Params):
@@ -31,8 +31,8 @@ class RandomWalk(SubgraphSampler):
         visited = walk(graph, weight, roots, self.params.length, generator)
         width = visited.shape[1]
         repeated = (visited.unsqueeze(2) == visited.unsqueeze(1)).tril_(-1).any(dim=2)
-        cells, edges = _edges_between(graph, visited.masked_fill(repeated, graph.n))
-        local = Graph.side_by_side(len(roots), width, cells, weight.index_select(0, edges))
+        positions, edges = _edges_between(graph, visited.masked_fill(repeated, graph.n))
+        local = Graph.side_by_side(len(roots), width, positions, weight.index_select(0, edges))
         root = torch.arange(len(roots), device=roots.device) * width
         return Subgraphs(local, visited.flatten(), ~repeated.flatten(), root)
 
@@ -63,10 +63,10 @@ def walk(graph: Graph, weight: Tensor, roots: Tensor, length: int, generator: to
 
 
 def _edges_between(graph: Graph, nodes: Tensor) -> tuple[Tensor, Tensor]:
-    """The edges of the view between the `nodes` [B, L] of each row, where `graph.n` stands for no node.
+    """Return the edges of the view between the `nodes` [B, L] of each row, where `graph.n` stands for no node.
 
-    Where they stand in the matrices [B, L, L], and their index in the view: int64 [E'] each.
+    Returns their positions in the flattened matrices [B, L, L], and their index in the view: int64 [E'] each.
     """
-    found = graph.edge_ids(nodes.unsqueeze(2), nodes.unsqueeze(1)).flatten()
-    cells = (found >= 0).nonzero().squeeze(1)
-    return cells, found.take(cells).to(torch.int64)
+    edges = graph.edge_ids(nodes.unsqueeze(2), nodes.unsqueeze(1)).flatten()
+    positions = (edges >= 0).nonzero().squeeze(1)
+    return positions, edges.take(positions).to(torch.int64)

@@ -1,4 +1,4 @@
-"""What a subgraph component is: it draws the subgraphs of regions; and the readout of what was drawn."""
+"""The base of subgraph samplers, and the readout of the sampled subgraphs (eq. 24)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ Readout = Literal["mean", "root", "mean+root"]
 
 @dataclass(frozen=True)
 class Subgraphs:
-    """The subgraphs of B roots, side by side in one graph of M nodes.
+    """The subgraphs of B roots as one graph of M nodes.
 
-    Node m stands for region `node[m]` (int64 [M]); `root` (int64 [B]) are the nodes of the roots themselves. All
-    subgraphs have the same number of nodes, `graph.width`: those not `used` (bool [M]) fill up, have no edges and
-    count for nothing. Where `shared` all roots have the whole graph. Gradients flow through the weights of `graph`.
+    Attributes:
+        graph: the subgraphs one after the other, each of `graph.width` nodes; its weights carry gradients.
+        node: the region of each node, int64 [M].
+        used: which nodes belong to a subgraph, bool [M]; the others only fill it up to the common width.
+        root: the node of each root, int64 [B].
+        shared: whether all roots share the whole graph.
     """
 
     graph: Graph
@@ -32,12 +35,16 @@ class Subgraphs:
 
     @property
     def n(self) -> int:
-        """How many roots there are."""
+        """The number of roots."""
         return len(self.root)
 
 
 class SubgraphSampler(Component[P], ABC):
-    """Draws the graph around each region."""
+    """Samples the subgraph around each region.
+
+    Args:
+        params: the component's validated `Params`.
+    """
 
     def __init__(self, params: P) -> None:
         self.params = params
@@ -46,9 +53,13 @@ class SubgraphSampler(Component[P], ABC):
     def sample(
         self, graph: Graph, weight: Tensor, roots: Tensor, generator: torch.Generator | None = None
     ) -> Subgraphs:
-        """The subgraphs around `roots` (int64 [B]) in a view with (learned) weights [E] on the view's edges.
+        """Return the subgraphs around `roots`.
 
-        Random draws come from `generator`, torch's global one by default.
+        Args:
+            graph: the view.
+            weight: (learned) weights of the view's edges, [E].
+            roots: region indices, int64 [B].
+            generator: source of random numbers; None for torch's global generator.
         """
 
 
@@ -61,25 +72,25 @@ def readout(h: Tensor, subgraphs: Subgraphs, how: Readout = "mean") -> Tensor:
         how: `mean` over the nodes of a root's subgraph, `root` for the root's row alone, `mean+root` for both. If all
             roots share one graph, the root's row replaces the mean, which would be the same for all roots.
     """
-    own = h.index_select(0, subgraphs.root)
+    root = h.index_select(0, subgraphs.root)
     if how == "root":
-        return own
-    mean = own if subgraphs.shared else pool(h, mean_shares(subgraphs), subgraphs)
-    return mean if how == "mean" else torch.cat([mean, own], dim=1)
+        return root
+    mean = root if subgraphs.shared else pool(h, mean_shares(subgraphs), subgraphs)
+    return mean if how == "mean" else torch.cat([mean, root], dim=1)
 
 
 def pool(h: Tensor, shares: Tensor, subgraphs: Subgraphs) -> Tensor:
-    """The sum [B, d] of the vectors `h` [M, d] of each subgraph's nodes, weighted by `shares` [M]."""
+    """Return the sum [B, d] of the vectors `h` [M, d] of each subgraph's nodes, weighted by `shares` [M]."""
     by_root = subgraphs.n, subgraphs.graph.width
     return torch.bmm(shares.view(*by_root, 1).mT, h.view(*by_root, h.shape[1])).squeeze(1)
 
 
 def mean_shares(subgraphs: Subgraphs) -> Tensor:
-    """The shares [M] with which `pool` takes the mean over each subgraph."""
+    """Return the weights [M] with which `pool` computes the mean over each subgraph."""
     used = subgraphs.used.view(subgraphs.n, subgraphs.graph.width).float()
     return (used / used.sum(dim=1, keepdim=True)).flatten()
 
 
 def root_shares(subgraphs: Subgraphs) -> Tensor:
-    """The shares [M] with which `pool` takes each root alone."""
+    """Return the weights [M] with which `pool` returns the vector of each root."""
     return torch.zeros(len(subgraphs.node), device=subgraphs.node.device).index_fill(0, subgraphs.root, 1.0)

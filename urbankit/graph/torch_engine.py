@@ -1,7 +1,7 @@
 """Message passing in plain torch: dense products where a graph is nearly dense, sparse ones elsewhere.
 
-Autograd over gathered messages would keep E × d numbers a layer. These products keep only their inputs: the gradient of
-one sparse product is two others.
+Autograd over gathered messages would store E × d numbers a layer. These products store only their arguments, since the
+gradient of a sparse product is two other sparse products.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from torch.autograd.function import once_differentiable
 
 from urbankit.graph.graph import Graph
 
-# A dense product is cheaper while it has at most so many cells an edge (957 nodes, d = 128, one core: equal at 5).
-CELLS_PER_EDGE = 8
+# A dense product is cheaper while it has at most so many entries an edge (957 nodes, d = 128, one core: equal at 5).
+ENTRIES_PER_EDGE = 8
 
 
 def propagate(graph: Graph, x: Tensor, self_weight: Tensor | None = None) -> Tensor:
@@ -40,17 +40,17 @@ def edge_dot(graph: Graph, a: Tensor, b: Tensor) -> Tensor:
     if not nearly_dense(graph):
         return _EdgeDot.apply(graph, a, b)
     products = torch.bmm(_by_block(graph, a), _by_block(graph, b).mT)
-    return products.flatten().gather(0, graph.cells)
+    return products.flatten().gather(0, graph.positions)
 
 
 def blocks(graph: Graph) -> Tensor:
-    """The adjacency matrices [n_blocks, width, width] of the small graphs side by side; one matrix of any other."""
-    return graph.keep_own("blocks", lambda: _blocks(graph))
+    """Return the adjacency matrices [n_blocks, width, width] of the small graphs that the graph consists of."""
+    return graph.cached_with_weights("blocks", lambda: _blocks(graph))
 
 
 def nearly_dense(graph: Graph) -> bool:
-    """Whether the graph, or the small ones it consists of, are so full that dense products are the cheaper ones."""
-    return graph.n * graph.width <= CELLS_PER_EDGE * graph.n_edges
+    """Whether so many pairs of nodes have an edge that dense products are cheaper than sparse ones."""
+    return graph.n * graph.width <= ENTRIES_PER_EDGE * graph.n_edges
 
 
 class _Propagate(torch.autograd.Function):
@@ -64,11 +64,11 @@ class _Propagate(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor | None, Tensor | None]:
         weight, x = ctx.saved_tensors
-        _, wants_weight, wants_x = ctx.needs_input_grad
+        _, weight_needs_grad, x_needs_grad = ctx.needs_input_grad
         return (
             None,
-            _dots(ctx.graph, grad, x) if wants_weight else None,
-            _matmul_transposed(ctx.graph, weight, grad) if wants_x else None,
+            _dots(ctx.graph, grad, x) if weight_needs_grad else None,
+            _matmul_transposed(ctx.graph, weight, grad) if x_needs_grad else None,
         )
 
 
@@ -83,11 +83,11 @@ class _EdgeDot(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor | None, Tensor | None]:
         a, b = ctx.saved_tensors
-        _, wants_a, wants_b = ctx.needs_input_grad
+        _, a_needs_grad, b_needs_grad = ctx.needs_input_grad
         return (
             None,
-            _matmul(ctx.graph, grad, b) if wants_a else None,
-            _matmul_transposed(ctx.graph, grad, a) if wants_b else None,
+            _matmul(ctx.graph, grad, b) if a_needs_grad else None,
+            _matmul_transposed(ctx.graph, grad, a) if b_needs_grad else None,
         )
 
 
@@ -96,7 +96,7 @@ def _matmul(graph: Graph, weight: Tensor, x: Tensor) -> Tensor:
 
 
 def _matmul_transposed(graph: Graph, weight: Tensor, x: Tensor) -> Tensor:
-    indptr, src, order = graph.keep("transposed", lambda: _transposed(graph))
+    indptr, src, order = graph.cached("transposed", lambda: _transposed(graph))
     return _csr(indptr, src, weight.take(order), graph.n) @ x
 
 
@@ -119,7 +119,7 @@ def _transposed(graph: Graph) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _blocks(graph: Graph) -> Tensor:
-    flat = graph.weight.new_zeros(graph.n * graph.width).scatter(0, graph.cells, graph.weight)
+    flat = graph.weight.new_zeros(graph.n * graph.width).scatter(0, graph.positions, graph.weight)
     return flat.view(graph.n_blocks, graph.width, graph.width)
 
 

@@ -21,9 +21,9 @@ LOG_SIGMA = (-8.0, 4.0)
 
 
 class VGAE(GraphEncoder):
-    """Draws node embeddings from Gaussians that a one-layer GCN gives, and learns the weights of the edges.
+    """Samples node embeddings from Gaussians that a one-layer GCN computes, and learns the weights of the edges.
 
-    The decoder is `Ã_ij = Softplus(z_i · z_j)`. Outside training `z` is the mean.
+    The decoder is `Ã_ij = Softplus(zᵢᵀ zⱼ)`. Outside training `z` is the mean.
     """
 
     class Params(component.Params):
@@ -53,7 +53,7 @@ class VGAE(GraphEncoder):
     def __init__(self, params: Params, in_dim: int, engine: str = "auto") -> None:
         super().__init__(params, in_dim, engine)
         self.out_dim = params.latent
-        # GCN_μ and GCN_σ see the same messages, so they are one convolution of both widths.
+        # GCN_μ and GCN_σ have the same messages, so they are one convolution of both widths.
         self.convolution = GraphConvolution(in_dim, 2 * params.latent, params.normalise, engine)
         self.activation = activation(params.activation)
 
@@ -67,7 +67,7 @@ class VGAE(GraphEncoder):
         mu, log_sigma = self.activation(mu), log_sigma.clamp(*LOG_SIGMA)
         if not self.training:
             return Encoded(mu, mu, log_sigma)
-        # Drawn where the generator lives, so that a seed gives the same numbers on every device.
+        # Drawn on the generator's device, so that a seed gives the same numbers on every device.
         epsilon = torch.randn(mu.shape, generator=generator, device=generator.device if generator else "cpu")
         return Encoded(mu + log_sigma.exp() * epsilon.to(mu.device), mu, log_sigma)  # eq. 18
 
@@ -77,10 +77,12 @@ class VGAE(GraphEncoder):
         Eq. 20: `L_recon = 1/N² Σᵢ Σⱼ (A_ij - Ã_ij)²`, here the exact mean over i in `rows` and all j.
         Eq. 21: `L_KL = -1/2 Σᵢ Σⱼ (1 + log σ_ij² - μ_ij² - σ_ij²)`, here N/B times the sum over i in `rows`.
         """
-        params: VGAE.Params = self.params
-        n = graph.n
+        params, n = self.params, graph.n
+        assert encoded.mu is not None and encoded.log_sigma is not None
         reconstruction = squared_error(graph, encoded.z, rows)  # eq. 20
-        weight = {"balanced": n**-2, "literal": 1.0}.get(params.kl_weight, params.kl_weight)
+        weight = params.kl_weight
+        if isinstance(weight, str):
+            weight = n**-2 if weight == "balanced" else 1.0
         kl = n / max(len(rows), 1) * divergence(encoded.mu[rows], encoded.log_sigma[rows]).sum()  # eq. 21
         return {"reconstruction": params.reconstruction_weight * reconstruction, "kl": weight * kl}
 

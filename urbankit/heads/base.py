@@ -1,4 +1,4 @@
-"""What a head is: a task's predictor on top of the region embedding."""
+"""The base of heads, which predict a task from the region embedding."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from urbankit.registry.component import Component, P
 
 
 class Head(Component[P], nn.Module, ABC):
-    """Maps embeddings [B, in_dim] to [B, out_dim]: one number (regression) or one logit a class (classification)."""
+    """Predicts a task: one number for a regression, one logit for each class of a classification.
+
+    Args:
+        params: the component's validated `Params`.
+        in_dim: width of the embedding.
+        out_dim: width of the output.
+    """
 
     def __init__(self, params: P, in_dim: int, out_dim: int) -> None:
         nn.Module.__init__(self)
@@ -19,25 +25,29 @@ class Head(Component[P], nn.Module, ABC):
 
     @abstractmethod
     def forward(self, embedding: Tensor) -> Tensor:
-        """Predictions [B, out_dim] of `embedding` [B, in_dim]."""
+        """Return the outputs [B, out_dim] for `embedding` [B, in_dim]."""
 
     def divide(self, blocks: Sequence[int]) -> None:
-        """Called once before training with the widths of the parts of the embedding, in order; ignored by default.
+        """Set the parts of the embedding; called once before training, and ignored by default.
 
-        Fitted heads are told when they are fitted.
+        Args:
+            blocks: widths of the parts, in order; their sum is `in_dim`.
         """
 
     def block_weights(self) -> Tensor | None:
-        """How much the head leans on each part of the embedding, float [blocks]; None where it does not say."""
+        """Return the weight of each part of the embedding, float [blocks]; None for a head without such weights."""
         return None
 
 
 class FittedHead(Head[P]):
-    """A head that is fitted to the pre-trained embedding as a whole, rather than by gradient steps with the method."""
+    """A head that is fitted to the pre-trained embedding at once, without gradient steps."""
 
     @abstractmethod
     def fit(self, embedding: Tensor, labels: Tensor, blocks: Sequence[int]) -> None:
-        """Fit to `embedding` [n, in_dim] and `labels` [n]: float in the learned form, or int64 class numbers.
+        """Fit the head.
 
-        `blocks` are the widths of the parts of the embedding, in order.
+        Args:
+            embedding: training regions, [n, in_dim].
+            labels: transformed targets, float [n], or class numbers, int64 [n].
+            blocks: widths of the parts of the embedding, in order.
         """

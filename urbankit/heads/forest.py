@@ -17,13 +17,13 @@ from urbankit.registry import component
 
 
 class Forest(FittedHead):
-    """A random forest; of classes the outputs are logarithms of the trees' mean probabilities."""
+    """A random forest; the logits of classes are the logarithms of the trees' mean probabilities."""
 
     class Params(component.Params):
         trees: int = Field(300, ge=1, description="Number of trees.")
         min_leaf: int = Field(5, ge=1, description="Fewest training regions in a leaf.")
         class_weight: Literal["balanced", "none"] = Field(
-            "balanced", description="Whether every class counts alike, or every region."
+            "balanced", description="`balanced` gives every class the same weight, `none` every region."
         )
 
     params: Params
@@ -41,13 +41,13 @@ class Forest(FittedHead):
         else:
             weight = None if p.class_weight == "none" else p.class_weight
             self.model = RandomForestClassifier(class_weight=weight, **common)
-        # Threads that grow a forest race for the list of warning filters and may leave it empty for good.
+        # The threads that grow a forest share the list of warning filters and may leave it empty.
         with warnings.catch_warnings():
             self.model.fit(embedding.cpu().numpy(), labels.cpu().numpy())
 
     def forward(self, embedding: Tensor) -> Tensor:
         x = embedding.cpu().numpy()
-        # Threads would add up the trees' predictions in any order, so not to the same last bit.
+        # Threads would add the trees' predictions in any order, which changes the last bits.
         with joblib.parallel_config(backend="sequential"):
             if not hasattr(self.model, "classes_"):
                 return torch.as_tensor(self.model.predict(x), device=embedding.device).unsqueeze(1)

@@ -1,4 +1,4 @@
-"""A Gaussian process on the embedding, with a length scale for each of its parts."""
+"""A Gaussian process on the embedding with a length scale for each part of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from urbankit.heads.base import FittedHead
 from urbankit.registry import component
 from urbankit.utils.errors import RunError
 
-# Where the search of the kernel's parameters (all logarithms) starts, and the centre of their Gaussian prior.
+# Initial logarithms of the kernel's parameters, and the mean of their Gaussian prior.
 START = {"signal": 0.0, "length": 0.5, "linear": -2.0, "noise": -2.0}
 PRIOR_WEIGHT = 0.05
 JITTER = 1e-4
@@ -25,23 +25,27 @@ class GP(FittedHead):
 
     The kernel is `s · Matérn₃⸝₂(√Σ_b |z_b - z'_b|² / l_b²)`, with `linear` plus `Σ_b c_b ⟨z_b, z'_b⟩`, b running over
     the blocks of the embedding (a modality, a view). Its parameters maximise the marginal likelihood of the training
-    labels, with a weak prior, so that a block that says nothing about the task gets a long length scale. Predictions
+    labels, with a weak prior, so that a block without information about the task gets a long length scale. Predictions
     are posterior means.
     """
 
     class Params(component.Params):
         linear: bool = Field(
             False,
-            description="Whether the kernel has linear terms. With them a trend, in the coordinates for one, runs on "
-            "beyond the training regions; without them predictions return to the mean there.",
+            description="Whether the kernel has linear terms. With them a trend, such as one in the coordinates, "
+            "continues beyond the training regions; without them predictions return to the mean.",
         )
         steps: int = Field(60, ge=1, description="Steps of Adam on the marginal likelihood.")
         learning_rate: float = Field(0.1, gt=0, description="Learning rate of these steps.")
         search_points: int = Field(
-            1000, ge=2, description="Training regions that the kernel's parameters are found on, a random choice."
+            1000,
+            ge=2,
+            description="Number of training regions, drawn at random, that the kernel's parameters are fitted to.",
         )
         max_points: int = Field(
-            5000, ge=2, description="Training regions predicted from, a random choice (cost grows with the cube)."
+            5000,
+            ge=2,
+            description="Number of training regions, drawn at random, that predictions use (cost grows with the cube).",
         )
 
     params: Params
@@ -83,13 +87,13 @@ class GP(FittedHead):
         self.theta = {name: value.detach() for name, value in self.theta.items()}
 
     def _gram(self, points: list[Tensor]) -> Tensor:
-        """The kernel [n, m] of `points` with the fitted ones, a few rows at a time: blocks times n times m is large."""
+        """The kernel [n, m] of `points` with the fitted ones, in blocks of rows, since [blocks, n, m] is large."""
         starts = range(0, len(points[0]), ROWS_AT_ONCE)
         rows = ([block[start : start + ROWS_AT_ONCE] for block in points] for start in starts)
         return torch.cat([self._kernel(*self._products(part, self.points)) for part in rows])
 
     def _products(self, a: list[Tensor], b: list[Tensor]) -> tuple[Tensor, Tensor | None]:
-        """Squared distances and, where the kernel has linear terms, inner products by block: [blocks, n, m] each."""
+        """Squared distances and, if the kernel has linear terms, inner products by block: [blocks, n, m] each."""
         pairs = list(zip(a, b, strict=True))
         squared = torch.stack([torch.cdist(x, y).square() for x, y in pairs])
         return squared, torch.stack([x @ y.T for x, y in pairs]) if self.params.linear else None

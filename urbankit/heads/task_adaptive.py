@@ -1,4 +1,4 @@
-"""A head that learns which parts of the embedding its task needs; beyond the UrbanMMCL paper, after its section 5.4."""
+"""A head that learns weights of the embedding's parts; beyond the UrbanMMCL paper, after its section 5.4."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from urbankit.registry.component import Use, uses
 class TaskAdaptive(Head):
     """Multiplies every block of the embedding (a modality, a view) by a learned weight before an inner head.
 
-    `w = B softmax(g / T)` for B blocks, g starting at zero: weights are 1 at first and 1 on average ever after, so that
-    a task can lean on a block only at the expense of others. They belong to the task, not to the region.
+    `w = B softmax(g / T)` for B blocks, g starting at zero: weights are 1 at first and always 1 on average. A task has
+    the same weights for all regions.
     """
 
     class Params(component.Params):
@@ -34,12 +34,13 @@ class TaskAdaptive(Head):
         def _trained(cls, head: Use) -> Use:
             if head.name in registry.names("head") and issubclass(registry.get("head", head.name), FittedHead):
                 raise ValueError(
-                    f"'{head.name}' is fitted to the embedding as a whole and passes no gradient on to the weights; "
+                    f"'{head.name}' is fitted to the embedding and passes no gradient to the weights; "
                     "use a head that is trained by gradient steps, such as mlp"
                 )
             return head
 
     params: Params
+    block: Tensor
 
     def __init__(self, params: Params, in_dim: int, out_dim: int) -> None:
         super().__init__(params, in_dim, out_dim)

@@ -1,4 +1,4 @@
-"""Pairs that agree less than others count less; beyond the UrbanMMCL paper, after its section 5.4."""
+"""Pair weights by the agreement of image and text; beyond the UrbanMMCL paper, after its section 5.4."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from urbankit.registry import component
 
 
 class Agreement(PairWeight):
-    """Weights by how much closer the two of a pair are to one another than to those of the other pairs.
+    """Weights each pair by how much closer its two vectors are to each other than to the vectors of other pairs.
 
     With s_ij the cosine of aᵢ and bⱼ, the margin of pair i is `mᵢ = s_ii - Σⱼ (s_ij + s_ji) / 2B`, standardised over
-    the B pairs of a mini-batch `zᵢ = (mᵢ - mean) / deviation`. The weight is
+    the B pairs of a mini-batch `zᵢ = (mᵢ - mean) / std`. The weight is
 
         wᵢ = 1 + r (B σ(κ zᵢ) / Σⱼ σ(κ zⱼ) - 1)
 
     with the logistic function σ, κ the `sharpness`, and r rising from 0 to 1 over the first `warmup` training steps:
-    before anything is learned agreement is chance. The mean of the weights is 1, and no gradient flows through them.
+    before anything is learned, agreement is chance. The mean of the weights is 1, and no gradient flows through them.
     """
 
     class Params(component.Params):
         sharpness: float = Field(2.0, gt=0, description="κ: how fast a weight falls with the pair's margin.")
         warmup: int = Field(
-            100, ge=0, description="Training steps over which weights go from alike to those of the formula."
+            100, ge=0, description="Training steps over which weights go from 1 to those of the formula."
         )
 
     params: Params
@@ -35,12 +35,12 @@ class Agreement(PairWeight):
 
     def __init__(self, params: Params) -> None:
         super().__init__(params)
-        # Saved with the weights, so that a training that is resumed goes on where it was.
+        # Saved with the weights, so that a resumed training continues the warm-up.
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        params: Agreement.Params = self.params
+        params = self.params
         share = (self.steps / params.warmup).clamp(max=1.0) if params.warmup else 1.0
         if self.training:
             self.steps += 1

@@ -1,4 +1,4 @@
-"""What a method is: a pre-training procedure that yields region embeddings."""
+"""The base of methods, pre-training procedures that compute region embeddings."""
 
 from __future__ import annotations
 
@@ -21,11 +21,14 @@ from urbankit.views.base import ViewGraph
 
 @dataclass(frozen=True)
 class MethodInputs:
-    """What a method builds itself from: the city, the recipe's modalities and the views built of the city.
+    """The data that a method is built from.
 
-    `modalities` and `views` hold only what the city can serve; what a recipe names and the city lacks is left out
-    before (and reported). `engine` runs the graph layers; `precision` is what encoders compute in under autocast, None
-    for that of their weights.
+    Attributes:
+        city: the prepared city.
+        modalities: the recipe's modality encoders by modality, without those for which the city lacks data.
+        views: the views by name, without those for which the city lacks data.
+        engine: what computes the graph layers.
+        precision: the type that encoders compute in under autocast; None for the type of their weights.
     """
 
     city: City
@@ -39,7 +42,7 @@ class MethodInputs:
         return self.city.n_regions
 
     def encoder(self, modality: str, dim: int) -> ModalityEncoder:
-        """The encoder of a modality, projecting to the shared space of width `dim`."""
+        """Return a new encoder of a modality, which projects to a shared space of width `dim`."""
         return registry.create("modality_encoder", self.modalities[modality], self.city, modality, dim)
 
     def describing(self, by: str) -> list[str]:
@@ -51,30 +54,36 @@ class MethodInputs:
         ]
 
     def graph(self, view: str) -> Graph:
-        """A view's adjacency as a graph of torch tensors."""
+        """Return the adjacency of a view as a graph of torch tensors."""
         return Graph.from_scipy(self.views[view].adjacency)
 
 
 class Method(Component[P], nn.Module, ABC):
-    """A pre-training procedure. `dim` is the width of the region embedding.
+    """A pre-training procedure: a module that maps region indices to embeddings.
 
-    `blocks` are the widths of the parts that the embedding consists of, side by side; empty where it is one whole.
-    `block_names` say what each of them is.
+    A method loads the observations of the given regions itself. It draws random numbers (walks, observations,
+    augmentation) from torch's global generator, which the training loop seeds for every epoch, so that a resumed
+    training continues exactly.
 
-    A method is a module over region indices: it loads the observations of the regions it is asked for. Its random
-    choices (walks, observations, augmentation) come from torch's global generator, which the training loop seeds anew
-    for every epoch, so that a resumed training continues exactly.
+    Args:
+        params: the component's validated `Params`.
+        inputs: the city, its modalities and views.
+
+    Attributes:
+        dim: width of the region embedding; set it in `__init__`.
+        blocks: widths of the parts of the embedding, in order; empty for an embedding without parts.
+        block_names: names of these parts.
     """
 
     dim: int
     blocks: Sequence[int] = ()
     block_names: Sequence[str] = ()
     pretrains: ClassVar[bool] = True
-    """False for a method without pre-training, whose `loss` says so as a `UserError`."""
+    """False for a method without pre-training, whose `loss` raises `UserError`."""
     inductive: ClassVar[bool] = False
-    """Whether the weights can embed the regions of a city that they were not trained on (`transfer.graph: keep`)."""
+    """Whether the weights can embed regions of a city that they were not trained on (`transfer.graph: keep`)."""
     region_state: ClassVar[tuple[str, ...]] = ()
-    """Buffers that hold something of each region; `prepare` fills them, and another city does not take them over."""
+    """Buffers with values of each region; `prepare` fills them, and they are not transferred to another city."""
 
     def __init__(self, params: P, inputs: MethodInputs) -> None:
         nn.Module.__init__(self)
@@ -82,30 +91,37 @@ class Method(Component[P], nn.Module, ABC):
 
     @abstractmethod
     def loss(self, regions: Tensor) -> dict[str, Tensor]:
-        """Losses of a mini-batch of region indices (int64 [B]): `total`, which is minimised, and its parts."""
+        """Return the losses of a mini-batch.
+
+        Args:
+            regions: region indices, int64 [B].
+
+        Returns:
+            Scalars by name: `total`, which is minimised, and the terms to report.
+        """
 
     @abstractmethod
     def forward(self, regions: Tensor) -> Tensor:
-        """Embeddings [B, dim] of region indices int64 [B]."""
+        """Return the embeddings [B, dim] of region indices int64 [B]."""
 
     @abstractmethod
     def parts(self) -> dict[str, list[nn.Parameter]]:
-        """Every trainable parameter once, by the part it belongs to: the names of learning rates and updates."""
+        """Return every trainable parameter once, by the part of the method to which recipes give learning rates."""
 
     def prepare(self) -> None:
-        """Called before pre-training, and after it with the kept state: fill buffers, keep what will not change."""
+        """Fill buffers and caches; called before pre-training, and after it with the best state."""
 
     def sample_subgraphs(self, regions: Tensor) -> dict[str, Subgraphs]:
-        """For figures alone: what the method draws around `regions` (int64 [B]) in each view; none by default."""
+        """Return by view the subgraphs sampled around `regions` (int64 [B]), for figures; none by default."""
         return {}
 
     def prefetch(self, regions: Tensor) -> None:
-        """Called in training with the next mini-batch while the present one computes: start reading it."""
+        """Start reading the next mini-batch (int64 [B]); called in training while the present one is computed."""
 
     def freeze(self, updated: set[str]) -> None:
-        """Called before fine-tuning: only the parts in `updated` change from here on.
+        """Freeze all parts except those in `updated`; called before fine-tuning.
 
-        A method may keep the outputs of parts that stay as they are. The default stops their gradients.
+        A method may cache what its frozen parts compute.
         """
         for part, parameters in self.parts().items():
             for parameter in parameters if part not in updated else ():
@@ -113,12 +129,21 @@ class Method(Component[P], nn.Module, ABC):
 
     @classmethod
     def check(cls, params: Any, modalities: set[str], views: set[str]) -> list[tuple[str, str]]:
-        """Mistakes that only the whole recipe shows, as (key below `method`, message); none by default."""
+        """Return the mistakes that only the whole recipe shows; none by default.
+
+        Args:
+            params: the method's validated `Params`.
+            modalities: names of the recipe's modalities.
+            views: names of the recipe's views.
+
+        Returns:
+            (key below `method`, message) of each mistake.
+        """
         return []
 
 
 def named_blocks(parts: Iterable[str], blocks: Sequence[int], whole: str) -> list[str]:
-    """Names of the `blocks` of a fusion of `parts`: theirs where it keeps them apart, else that of the `whole`."""
+    """Return names of the `blocks` of a fusion of `parts`: those of the parts if they stay separate, else `whole`."""
     names = list(parts)
     if len(names) == len(blocks):
         return names

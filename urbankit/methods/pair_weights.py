@@ -1,4 +1,4 @@
-"""What a pair weight is: how much each matched pair of a contrast counts."""
+"""The base of pair weights: how much each matched pair of a contrast counts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from urbankit.registry.component import Component, P
 
 
 class PairWeight(Component[P], nn.Module, ABC):
-    """Weighs the pairs of one alignment, such as images and their captions. An alignment has one of its own."""
+    """Weights the pairs of one alignment, such as images and their captions. Every alignment has its own instance.
+
+    Args:
+        params: the component's validated `Params`.
+    """
 
     def __init__(self, params: P) -> None:
         nn.Module.__init__(self)
@@ -18,11 +22,19 @@ class PairWeight(Component[P], nn.Module, ABC):
 
     @abstractmethod
     def forward(self, a: Tensor, b: Tensor) -> Tensor | None:
-        """Weights [B] of mean 1 and without gradient for the rows of `a` and `b` [B, d]; None where all count 1."""
+        """Return the weights of the pairs of a mini-batch.
+
+        Args:
+            a: vectors [B, d].
+            b: vectors [B, d]; row i matches row i of `a`.
+
+        Returns:
+            Weights [B] of mean 1 without gradient, or None for 1 each.
+        """
 
 
 class Uniform(PairWeight):
-    """No weights."""
+    """All pairs have the weight 1."""
 
     def forward(self, a: Tensor, b: Tensor) -> None:
         return None

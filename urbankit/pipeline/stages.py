@@ -48,10 +48,11 @@ from urbankit.runs.context import RunContext
 from urbankit.runs.data import Splits, load_tasks, make_splits, method_inputs, prepare_city, run_floors
 from urbankit.runs.folder import Run
 from urbankit.runs.manifest import Manifest
+from urbankit.training.checkpoint import load_trained_state, trained_state
 from urbankit.training.finetune import Finetuned, check_parts, updated_parts
 from urbankit.training.finetune import finetune as train_heads
-from urbankit.training.loop import epoch_seed, load_trained_state, trained_state
 from urbankit.training.pretrain import pretrain as train_method
+from urbankit.training.seeds import epoch_seed
 from urbankit.utils.device import pick_device
 from urbankit.utils.errors import Diverged
 from urbankit.utils.progress import Progress
@@ -279,8 +280,8 @@ def finetune(state: RunState, embeddings: Tensor) -> Predictions:
                 last = path.with_suffix(".last.safetensors")
                 with state.progress.stage(name, total=settings.epochs) as shown:
                     result = train_heads(
-                        method, embeddings, tasks, heads, split, settings, seed, name=name, last=last, shown=shown,
-                        described=None if zero_shot is None else zero_shot.n_source,
+                        method, embeddings, tasks, heads, split, settings, seed, name=name, last=last, progress=shown,
+                        reference_rows=None if zero_shot is None else zero_shot.n_source,
                     )  # fmt: skip
                 result.save(path)
                 last.unlink(missing_ok=True)

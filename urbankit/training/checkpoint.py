@@ -1,4 +1,4 @@
-"""Checkpoints as safetensors and JSON: no pickle, whole or not at all."""
+"""Checkpoints as safetensors and JSON, written atomically and without pickle."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.files import atomic_path
@@ -17,13 +17,13 @@ from urbankit.utils.files import atomic_path
 
 def save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
     """Write named tensors and JSON facts as one safetensors file, atomically."""
-    own = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+    copies = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
     with atomic_path(path) as temporary:
-        save_file(own, temporary, metadata={"urbankit": json.dumps(facts)})
+        save_file(copies, temporary, metadata={"urbankit": json.dumps(facts)})
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and facts that `save` wrote. Raises `UserError` where the file is not such a checkpoint."""
+    """Return the tensors and facts that `save` wrote. Raises `UserError` if the file is not such a checkpoint."""
     try:
         with safe_open(path, framework="pt") as stream:
             facts = json.loads((stream.metadata() or {})["urbankit"])
@@ -35,13 +35,24 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def damaged(path: Path, reason: object) -> UserError:
-    """What to say of a checkpoint that cannot be used."""
+    """The error of a checkpoint that cannot be used."""
     message = f"is not a checkpoint of this stage, or damaged ({reason}); remove it, and --resume trains it anew"
     return UserError(Problem(message, path))
 
 
+def trained_state(model: nn.Module) -> dict[str, Tensor]:
+    """Return copies of the trainable parameters and of the persistent buffers."""
+    frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
+    return {name: value.detach().clone() for name, value in model.state_dict().items() if name not in frozen}
+
+
+def load_trained_state(model: nn.Module, state: dict[str, Tensor]) -> None:
+    """Load what `trained_state` returned."""
+    model.load_state_dict(state, strict=False)
+
+
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's state as named tensors, `optimizer/<parameter>/<name>`."""
+    """Return the optimiser's state as named tensors, `optimizer/<parameter>/<name>`."""
     return {
         f"optimizer/{index}/{name}": torch.as_tensor(value)
         for index, state in optimizer.state_dict()["state"].items()
@@ -50,10 +61,14 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` took; the groups are those the optimiser was built with."""
+    """Load what `optimizer_tensors` returned; the parameter groups stay as the optimiser was built."""
     state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        if key.startswith("optimizer/"):
-            _, index, name = key.split("/")
-            state.setdefault(int(index), {})[name] = value
+    for key, value in with_prefix("optimizer/", tensors).items():
+        index, name = key.split("/")
+        state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with `prefix`, without the prefix."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -1,4 +1,4 @@
-"""A running average of the weights, which predicts more steadily than the last step's."""
+"""A running average of the weights, which predicts more steadily than the weights of the last step."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ class WeightAverage:
 
     The first updates keep less, (1 + t) / (10 + t), so that the initial weights are soon forgotten. With `decay` 0 the
     average is the weights themselves.
+
+    `torch.optim.swa_utils.AveragedModel` is not used: it copies the whole model, also frozen encoders and graphs, and
+    its first update takes the weights as they are instead of averaging them with the initial ones.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -25,15 +28,15 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the present weights."""
-        keep = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        """Update the average with the present weights."""
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         for name, average in self.state.items():
-            average.lerp_(self._weights[name], 1 - keep)
+            average.lerp_(self._weights[name], 1 - decay)
         self.updates += 1
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """The model with the averaged weights in the block, its own again after."""
+        """Give the model the averaged weights within the block and its own weights after it."""
         self._exchange()
         try:
             yield
@@ -41,7 +44,7 @@ class WeightAverage:
             self._exchange()
 
     def restore(self, state: dict[str, Tensor], updates: int) -> None:
-        """Go on from a saved `state` after that many updates."""
+        """Load a saved `state` that was reached after `updates` updates."""
         self.updates = updates
         for name, average in self.state.items():
             average.copy_(state[name])
@@ -50,6 +53,6 @@ class WeightAverage:
     def _exchange(self) -> None:
         for name, average in self.state.items():
             weights = self._weights[name]
-            own = weights.detach().clone()
+            current = weights.detach().clone()
             weights.copy_(average)
-            average.copy_(own)
+            average.copy_(current)

@@ -1,4 +1,4 @@
-"""Fine-tuning: heads for all tasks on top of a pre-trained method, on the labels of the training part alone."""
+"""Fine-tuning: trains heads for all tasks on a pre-trained method, on the labels of the training part alone."""
 
 from __future__ import annotations
 
@@ -19,20 +19,24 @@ from urbankit.methods.base import Method
 from urbankit.recipe.training_schema import Finetune
 from urbankit.registry.component import Use
 from urbankit.training import checkpoint
-from urbankit.training.loop import Loop, Losses, Mean, epoch_seed, load_trained_state
+from urbankit.training.loop import Loop
+from urbankit.training.losses import Losses, MeanLosses
 from urbankit.training.optimizer import build_optimizer
 from urbankit.training.predictor import Labels, Predictor
+from urbankit.training.seeds import epoch_seed
 from urbankit.utils.errors import Problems, suggest
 from urbankit.utils.progress import Stage
 
 
 @dataclass(frozen=True)
 class Finetuned:
-    """Predictions of every task for all regions, and what `Training.record` says of the heads that were trained.
+    """The result of fine-tuning.
 
-    Regression: float64 [N] in the target's own units; classification: class numbers int64 [N]. `record` is empty where
-    all heads are fitted. `block_weights` has, by task, those of a head that weighs the parts of the embedding, one a
-    part.
+    Attributes:
+        predictions: by task, for all regions: float64 [N] in the target's units, or class numbers int64 [N].
+        record: `Training.record` of the trained heads; empty if all heads are fitted.
+        history: losses by epoch.
+        block_weights: by task, the weight of each part of the embedding, for heads that have such weights.
     """
 
     predictions: dict[str, np.ndarray]
@@ -41,14 +45,14 @@ class Finetuned:
     block_weights: dict[str, list[float]] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
-        """Write to one safetensors file."""
+        """Write the result to one safetensors file."""
         tensors = {name: torch.as_tensor(values) for name, values in self.predictions.items()}
         facts = {"record": self.record, "history": self.history, "block_weights": self.block_weights}
         checkpoint.save(path, tensors, facts)
 
     @classmethod
     def load(cls, path: Path) -> Finetuned:
-        """Read what `save` wrote."""
+        """Read the result that `save` wrote. Raises `UserError` for any other file."""
         tensors, facts = checkpoint.load(path)
         try:
             predictions = {k: v.numpy() for k, v in tensors.items()}
@@ -59,16 +63,16 @@ class Finetuned:
 
 def updated_parts(method: Method, settings: Finetune) -> set[str]:
     """The parts of the method that the paradigm changes: none when probing, all end to end, else `update`."""
-    everything = set(method.parts())
+    parts = set(method.parts())
     if settings.paradigm == "linear_probe":
         return set()
     if settings.paradigm == "end_to_end" or "all" in settings.update:
-        return everything
-    return everything & set(settings.update)
+        return parts
+    return parts & set(settings.update)
 
 
 def check_parts(method: Method, settings: Finetune) -> None:
-    """Raise `UserError` for parts that `settings` name and neither the method nor the heads are."""
+    """Raise `UserError` if `settings` name a part that the method does not have."""
     parts, problems = method.parts(), Problems()
     for part in settings.update:
         if part not in (*parts, "all"):
@@ -91,16 +95,26 @@ def finetune(
     *,
     name: str,
     last: Path | None = None,
-    shown: Stage | None = None,
-    described: int | None = None,
+    progress: Stage | None = None,
+    reference_rows: int | None = None,
 ) -> Finetuned:
-    """Train fresh heads, and the unfrozen parts of `method`, on the training part of `split`, all tasks together.
+    """Train new heads, and the unfrozen parts of `method`, on the training part of `split`, all tasks together.
 
-    The labels of the validation part decide, task by task, which epoch's state predicts, and when to stop; those of
-    the test part are not looked at. Heads of the fitted kind (`gp`, `forest`) are fitted to the training part of the
-    pre-trained embedding instead. `method` holds its pre-trained state and is frozen as far as `settings` say;
-    `embeddings` [N, dim] are its embeddings in that state; what heads see is standardised by the mean and spread of
-    their first `described` rows, by default all.
+    The labels of the validation part decide for each task which epoch's state predicts, and when to stop; those of the
+    test part are not used. A `FittedHead` is fitted to the training part of the pre-trained embeddings instead.
+
+    Args:
+        method: the method in its pre-trained state, frozen as `settings` say.
+        embeddings: its embeddings in that state, [N, dim].
+        tasks: the labels by task.
+        heads: the recipe's head by task.
+        split: training, validation and test regions.
+        settings: the recipe's section `finetune`.
+        seed: seed of the training.
+        name: name of the stage in the history, in messages and in the checkpoint.
+        last: the checkpoint file; None writes none.
+        progress: shows the epochs.
+        reference_rows: how many rows of `embeddings`, from the first, standardise the input of the heads; None for all.
     """
     torch.manual_seed(epoch_seed(seed, name, -1))
     labels = {task: Labels(data, split, settings.class_balance, embeddings.device) for task, data in tasks.items()}
@@ -115,10 +129,10 @@ def finetune(
     for head in trained.values():
         head.divide(blocks)
     frozen = not updated_parts(method, settings) or not trained
-    model = Predictor(method, trained, embeddings, frozen, described).to(embeddings.device)
+    model = Predictor(method, trained, embeddings, frozen, reference_rows).to(embeddings.device)
     result = Finetuned({})
     if trained:
-        result = _train(model, {task: labels[task] for task in trained}, settings, seed, name, last, shown)
+        result = _train(model, {task: labels[task] for task in trained}, settings, seed, name, last, progress)
     z = model.standardised(embeddings)
     for task, head in fitted.items():
         result.predictions[task] = _fit(head, labels[task], z, blocks)
@@ -140,7 +154,7 @@ def _train(
     seed: int,
     name: str,
     last: Path | None,
-    shown: Stage | None,
+    progress: Stage | None,
 ) -> Finetuned:
     """Train the heads, and the method as far as it is not frozen, by gradient steps on the tasks' summed losses."""
     parts = model.parts()
@@ -148,27 +162,28 @@ def _train(
         parts,
         optimizer=settings.optimizer,
         learning_rate=settings.learning_rate,
-        # Parts that are named but stay as they are have no rate.
+        # The recipe may give rates of parts that this paradigm does not update.
         learning_rates={part: rate for part, rate in settings.learning_rates.items() if part in parts},
         weight_decay=settings.weight_decay,
         key="finetune",
     )
     device, n = model.shift.device, len(next(iter(labels.values())).y)
-    regions = {part: _any(labels, part) for part in ("train", "validation")}
+    batch_size = settings.batch_size or n
+    regions = {part: _labelled(labels, part) for part in ("train", "validation")}
 
     def losses_of(batch: Tensor, part: str) -> dict[str, Tensor]:
         outputs = model(batch)
-        there = {task: one.parts[part][batch] for task, one in labels.items()}
+        masks = {task: task_labels.parts[part][batch] for task, task_labels in labels.items()}
         losses = {
-            task: labels[task].loss(outputs[task][rows], batch[rows]) for task, rows in there.items() if rows.any()
+            task: labels[task].loss(outputs[task][mask], batch[mask]) for task, mask in masks.items() if mask.any()
         }
-        total = sum(settings.loss_weights.get(task, 1.0) * value for task, value in losses.items())
-        return losses | {"total": total}
+        weighted = [settings.loss_weights.get(task, 1.0) * value for task, value in losses.items()]
+        return losses | {"total": sum(weighted[1:], weighted[0])}
 
     def train_epoch() -> Losses:
-        mean = Mean()
+        mean = MeanLosses()
         shuffled = regions["train"][torch.randperm(len(regions["train"])).to(device)]
-        for batch in shuffled.split(settings.batch_size or n):
+        for batch in shuffled.split(batch_size):
             losses = losses_of(batch.sort().values, "train")
             optimizer.zero_grad(set_to_none=True)
             losses["total"].backward()
@@ -177,8 +192,8 @@ def _train(
         return mean.values()
 
     def validate() -> Losses:
-        mean = Mean()
-        for batch in regions["validation"].split(settings.batch_size or n):
+        mean = MeanLosses()
+        for batch in regions["validation"].split(batch_size):
             mean.add(losses_of(batch, "validation"), len(batch))
         return mean.values()
 
@@ -194,21 +209,21 @@ def _train(
         average=settings.average,
         last=last,
     )
-    training = loop.run(train_epoch, validate, shown)
+    training = loop.run(train_epoch, validate, progress)
     predictions, block_weights = {}, {}
-    for task, one in labels.items():
-        load_trained_state(model, training.best[task].state)
+    for task, task_labels in labels.items():
+        checkpoint.load_trained_state(model, training.best[task].state)
         model.eval()
         torch.manual_seed(epoch_seed(seed, f"{name} prediction", 0))
         weights = model.heads[task].block_weights()
         if weights is not None:
             block_weights[task] = weights.tolist()
         with torch.no_grad():
-            chunks = torch.arange(n, device=device).split(settings.batch_size or n)
-            predictions[task] = one.predict(torch.cat([model(chunk)[task] for chunk in chunks]))
+            chunks = torch.arange(n, device=device).split(batch_size)
+            predictions[task] = task_labels.predict(torch.cat([model(chunk)[task] for chunk in chunks]))
     return Finetuned(predictions, training.record(), training.history, block_weights)
 
 
-def _any(labels: Mapping[str, Labels], part: str) -> Tensor:
-    """Regions, int64, with a label of any task in the part."""
-    return torch.stack([one.parts[part] for one in labels.values()]).any(dim=0).nonzero().squeeze(1)
+def _labelled(labels: Mapping[str, Labels], part: str) -> Tensor:
+    """The regions, int64, that have a label of any task in the part."""
+    return torch.stack([task_labels.parts[part] for task_labels in labels.values()]).any(dim=0).nonzero().squeeze(1)

@@ -1,6 +1,8 @@
-"""What fine-tuning trains: a method with the heads of all tasks, and the labels that it may see."""
+"""The model that fine-tuning trains, a method with the heads of all tasks, and the labels of each task."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -10,50 +12,70 @@ from torch.nn import functional as F
 from urbankit.evaluation.splits import Split
 from urbankit.evaluation.tasks import TaskData
 from urbankit.evaluation.transforms import TargetTransform
+from urbankit.heads.base import Head
 from urbankit.methods.base import Method
-from urbankit.utils.torch_modules import NamedModules
+from urbankit.utils.torch_modules import NamedModules, mean_and_std
 
 
 class Predictor(nn.Module):
     """A method and the heads of all tasks.
 
-    `embeddings` [N, dim] are the pre-trained ones: mean and spread of their first `described` rows (default all)
-    standardise what heads see, and where nothing of the method is updated (`frozen`) they are what heads see.
+    Args:
+        method: the pre-trained method.
+        heads: the trained heads by task.
+        embeddings: the pre-trained embeddings, [N, dim]. Their mean and standard deviation standardise the input of the
+            heads.
+        frozen: whether nothing of the method is updated; `embeddings` are then the input of the heads.
+        reference_rows: how many rows of `embeddings`, from the first, give mean and standard deviation; None for all.
     """
+
+    shift: Tensor
+    scale: Tensor
+    embeddings: Tensor | None
 
     def __init__(
         self,
         method: Method,
-        heads: dict[str, nn.Module],
+        heads: Mapping[str, Head],
         embeddings: Tensor,
         frozen: bool,
-        described: int | None = None,
+        reference_rows: int | None = None,
     ) -> None:
         super().__init__()
         self.method = None if frozen else method
-        self.heads = NamedModules(heads)
-        self.register_buffer("shift", embeddings[:described].mean(dim=0), persistent=False)
-        self.register_buffer("scale", embeddings[:described].std(dim=0).clamp(min=1e-6), persistent=False)
+        self.heads: NamedModules[Head] = NamedModules(heads)
+        mean, std = mean_and_std(embeddings[:reference_rows])
+        self.register_buffer("shift", mean, persistent=False)
+        self.register_buffer("scale", std, persistent=False)
         self.register_buffer("embeddings", embeddings if frozen else None, persistent=False)
 
     def forward(self, regions: Tensor) -> dict[str, Tensor]:
-        """Outputs [B, n_outputs] of every task for region indices int64 [B]."""
-        z = self.embeddings[regions] if self.method is None else self.method(regions)
+        """Return the outputs [B, n_outputs] of every task for region indices int64 [B]."""
+        if self.embeddings is not None:
+            z = self.embeddings[regions]
+        else:
+            assert self.method is not None
+            z = self.method(regions)
         z = self.standardised(z)
-        return {name: head(z) for name, head in self.heads.items()}
+        return {task: head(z) for task, head in self.heads.items()}
 
     def standardised(self, z: Tensor) -> Tensor:
-        """Embeddings [B, dim] as heads see them."""
+        """Return embeddings [B, dim] as the heads get them."""
         return (z.float() - self.shift) / self.scale
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
-        """Every trainable parameter by its part: those of the method, and `heads`."""
+        """Return the trainable parameters by part: those of the method, and `heads`."""
         parts = {} if self.method is None else self.method.parts()
         return parts | {"heads": list(self.heads.parameters())}
 
 
 class Labels:
-    """One task's labels in the form they are learned in, and which of them each part may see."""
+    """The labels of one task in the form they are learned in.
+
+    Attributes:
+        y: the transformed target, float32 [N], or class numbers, int64 [N].
+        parts: the labelled regions of the `train` and the `validation` part, bool [N] each.
+    """
 
     def __init__(self, data: TaskData, split: Split, balance: float, device: torch.device) -> None:
         self.data = data
@@ -71,9 +93,9 @@ class Labels:
             self.y = torch.as_tensor(self.transform.transform(data.y), dtype=torch.float32, device=device)
 
     def loss(self, outputs: Tensor, regions: Tensor) -> Tensor:
-        """Mean loss of `outputs` [B, n_outputs] for labelled `regions` int64 [B].
+        """Return the mean loss of `outputs` [B, n_outputs] for labelled `regions` int64 [B].
 
-        Classes without a training region count for nothing: where there is no other the loss is zero.
+        Classes without a training region have the weight 0; the loss is zero if there are no others.
         """
         y = self.y[regions]
         if self.data.kind == "regression":
@@ -83,14 +105,14 @@ class Labels:
         return F.cross_entropy(outputs, y, weight=self.class_weights)
 
     def predict(self, outputs: Tensor) -> np.ndarray:
-        """What `outputs` [N, n_outputs] say: float64 [N] in the target's own units, or class numbers int64 [N]."""
+        """Return predictions from `outputs` [N, n_outputs]: float64 [N] in the target's units, or int64 [N]."""
         if self.data.kind == "classification":
             return outputs.argmax(dim=1).cpu().numpy()
         return self.transform.inverse(outputs.squeeze(1).double().cpu().numpy())
 
 
 def _class_weights(counts: np.ndarray, balance: float, device: torch.device) -> Tensor:
-    """Weights proportional to (training members of the class) ** -balance, with mean 1 over the members."""
+    """Weights proportional to `n_c ** -balance` for n_c training regions of class c, with mean 1 over the regions."""
     weights = np.where(counts > 0, np.maximum(counts, 1.0) ** -balance, 0.0)
     weights *= counts.sum() / (weights * counts).sum()
     return torch.as_tensor(weights, dtype=torch.float32, device=device)

@@ -1,4 +1,4 @@
-"""Pre-training: a method's own losses over mini-batches of regions, without any label."""
+"""Pre-training: minimises the losses of a method over mini-batches of regions, without any label."""
 
 from __future__ import annotations
 
@@ -9,23 +9,33 @@ import torch
 from urbankit.methods.base import Method
 from urbankit.recipe.training_schema import Pretrain
 from urbankit.training import checkpoint
-from urbankit.training.loop import Loop, Losses, Mean, Training, epoch_seed, load_trained_state
+from urbankit.training.loop import Loop, Training
+from urbankit.training.losses import Losses, MeanLosses
 from urbankit.training.optimizer import build_optimizer
+from urbankit.training.seeds import epoch_seed
 from urbankit.utils.progress import Progress
 
 
 def pretrain(
     method: Method, settings: Pretrain, n_regions: int, seed: int, folder: Path | None, progress: Progress
 ) -> Training:
-    """Train `method` on `n_regions` regions and leave the kept state in it.
+    """Train `method` and leave its best state in it.
 
-    A share of the regions (`validation_share`) is held out of the mini-batches; the loss over them decides when to stop
-    and which state to keep. Checkpoints go to `folder` as `last` and `best`.
+    A share of the regions (`settings.validation_share`) is held out of the mini-batches; the loss over them decides
+    when to stop and which state is best.
+
+    Args:
+        method: the method, on the device that it trains on.
+        settings: the recipe's section `pretrain`.
+        n_regions: regions of the city.
+        seed: seed of the training.
+        folder: where the checkpoints `last` and `best` are written; None writes none.
+        progress: shows the epochs.
     """
     device = next(method.parameters()).device
     order = torch.randperm(n_regions, generator=torch.Generator().manual_seed(epoch_seed(seed, "held out", 0)))
-    n_held = min(round(settings.validation_share * n_regions), n_regions - 1)
-    held_out, trained_on = order[:n_held].sort().values.to(device), order[n_held:].sort().values
+    n_validation = min(round(settings.validation_share * n_regions), n_regions - 1)
+    held_out, trained_on = order[:n_validation].sort().values.to(device), order[n_validation:].sort().values
     optimizer = build_optimizer(
         method.parts(),
         optimizer=settings.optimizer,
@@ -36,7 +46,7 @@ def pretrain(
     )
 
     def train_epoch() -> Losses:
-        mean = Mean()
+        mean = MeanLosses()
         shuffled = trained_on[torch.randperm(len(trained_on))]
         batches = [batch.sort().values.to(device) for batch in shuffled.split(settings.batch_size)]
         method.prefetch(batches[0])
@@ -53,8 +63,8 @@ def pretrain(
         return mean.values()
 
     def validate() -> Losses:
-        mean = Mean()
-        for batch in held_out.split(settings.batch_size) if n_held else ():
+        mean = MeanLosses()
+        for batch in held_out.split(settings.batch_size) if n_validation else ():
             mean.add(method.loss(batch), len(batch))
         return mean.values()
 
@@ -63,16 +73,16 @@ def pretrain(
         method,
         optimizer,
         settings.epochs,
-        settings.patience if n_held else 0,
+        settings.patience if n_validation else 0,
         seed,
         schedule=settings.schedule,
         last=folder and folder / "last.safetensors",
     )
     method.prepare()
-    with progress.stage("pretrain", total=settings.epochs) as shown:
-        training = loop.run(train_epoch, validate, shown)
+    with progress.stage("pretrain", total=settings.epochs) as stage:
+        training = loop.run(train_epoch, validate, stage)
     best = training.best["total"]
-    load_trained_state(method, best.state)
+    checkpoint.load_trained_state(method, best.state)
     method.prepare()
     method.eval()
     if folder is not None:

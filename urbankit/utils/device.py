@@ -1,4 +1,4 @@
-"""Where a training computes, and in which precision."""
+"""The device and the precision of a training."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from urbankit.utils.errors import UserError
 
 
 def pick_device(device: Literal["auto", "cpu", "cuda"]) -> torch.device:
-    """The device a recipe's `device` asks for. Raises `UserError` for `cuda` where there is none."""
+    """Return the device of a recipe's `device`. Raises `UserError` for `cuda` without a CUDA device."""
     if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("device: cuda was asked for, but torch finds no CUDA device. Use device: auto or cpu.")
+        raise UserError("device is cuda, but torch finds no CUDA device. Use device: auto or cpu.")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(device)
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 is faster on the device: a GPU that has it, or a processor with AMX tiles.
+    """Return whether bfloat16 is faster on the device: on a GPU that has it, or a CPU with AMX tiles.
 
-    A processor with AVX-512 bf16 alone computes in it too, but casting costs more than it saves: small transformers
-    took 1.9 times as long as in float32.
+    On a CPU with AVX-512 bf16 alone casting costs more than it saves: small transformers took 1.9 times as long as in
+    float32.
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
@@ -30,7 +30,7 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def encoder_precision(device: torch.device, precision: Literal["auto", "fp32", "bf16"]) -> torch.dtype | None:
-    """What encoders compute in under autocast; None is the precision of their weights.
+    """Return the type that encoders compute in under autocast; None for the type of their weights.
 
     Graph layers and losses always compute in float32.
     """

@@ -1,4 +1,4 @@
-"""What a view is: a weighted graph over the regions of a city."""
+"""The base of views, weighted graphs over the regions of a city."""
 
 from __future__ import annotations
 
@@ -22,9 +22,14 @@ DEFAULT_TOP_K = 25
 
 @dataclass(frozen=True)
 class ViewGraph:
-    """The weights A_ij between regions (float32 CSR [N, N], finite, none negative) and who has the data (bool [N]).
+    """A view of a city.
 
-    A region that is not `present` has no edges. Raises `ValueError` where this does not hold.
+    Attributes:
+        adjacency: the weights A_ij between regions, float32 CSR [N, N], finite and not negative.
+        present: which regions have the data of the view, bool [N]; the others have no edges.
+
+    Raises:
+        ValueError: the arrays are not as described.
     """
 
     adjacency: scipy.sparse.csr_array
@@ -45,7 +50,7 @@ class ViewGraph:
         object.__setattr__(self, "present", present)
 
     def placed(self, order: np.ndarray) -> ViewGraph:
-        """The view in which region `order[i]` is what region i is in this one."""
+        """Return the view whose region `order[i]` is region i of this one, for a permutation `order` int64 [N]."""
         back = np.argsort(order)
         return ViewGraph(self.adjacency[back][:, back], self.present[back])
 
@@ -54,14 +59,25 @@ class ViewGraph:
 
 
 class View(Component[P], ABC):
-    """Builds a view of a city."""
+    """Builds a view of a city.
+
+    Args:
+        params: the component's validated `Params`.
+    """
 
     def __init__(self, params: P) -> None:
         self.params = params
 
     @abstractmethod
     def build(self, city: City) -> ViewGraph:
-        """The view over the regions of `city`, which `requires` has nothing against."""
+        """Build the view.
+
+        Args:
+            city: the prepared city, for which `requires` returned None.
+
+        Returns:
+            The view over its N regions, in the order of the city's table of regions.
+        """
 
     def raw_features(self, city: City, name: str) -> list[RawSource] | None:
         """Return what the floors read of this view: numbers of each region before any learning.
@@ -80,15 +96,15 @@ class View(Component[P], ABC):
         return None
 
     def requires(self, city: City) -> str | None:
-        """Why the view cannot be built of `city`, or None if it can."""
+        """Return why the view cannot be built from `city`, or None if it can."""
         return None
 
 
 class FlowView(View[P]):
-    """Builds a view of the flows between regions: give `of_flows`, which sees them in `place_order`."""
+    """Builds a view from the flows between regions: implement `of_flows`, which gets the regions in `place_order`."""
 
     def flows(self, city: City) -> scipy.sparse.csr_array | None:
-        """The flows [N, N] that the view is made of, row = origin; None without any."""
+        """Return the flows [N, N] that the view is built from, row = origin; None if there are none."""
         return city.flows()
 
     def requires(self, city: City) -> str | None:
@@ -103,11 +119,11 @@ class FlowView(View[P]):
 
     @abstractmethod
     def of_flows(self, flows: scipy.sparse.csr_array) -> ViewGraph:
-        """The view over the regions that `flows` [N, N] are between."""
+        """Return the view over the N regions of `flows` [N, N]."""
 
 
 class PairParams(component.Params):
-    """Parameters of a view that has a weight for every pair of regions: which pairs to keep."""
+    """Parameters of a view with a weight for every pair of regions, which say which pairs have an edge."""
 
     form: Literal["auto", "dense", "sparse"] = Field(
         "auto",
@@ -126,7 +142,7 @@ class PairParams(component.Params):
 
     @property
     def limits(self) -> tuple[str, ...]:
-        """The parameters given that ask for a sparse form."""
+        """The parameters of the recipe that need the sparse form."""
         return ("top_k",) if self.top_k is not None else ()
 
     @model_validator(mode="after")
@@ -136,7 +152,7 @@ class PairParams(component.Params):
         return self
 
     def keeps_every_pair(self, n: int) -> bool:
-        """Whether `n` regions get the dense form; raises `UserError` if it is asked for beyond `dense_limit`."""
+        """Return whether `n` regions get the dense form. Raises `UserError` for `dense` beyond `dense_limit`."""
         if self.form == "auto":
             return n <= self.dense_limit and not self.limits
         if self.form == "dense" and n > self.dense_limit:
@@ -147,22 +163,22 @@ class PairParams(component.Params):
         return self.form == "dense"
 
     def kept(self, n: int) -> int | None:
-        """How many of its strongest pairs each of `n` regions keeps, where `top_k` alone limits them; None keeps all.
+        """Return how many of its strongest pairs each of `n` regions keeps if only `top_k` limits them; None for all.
 
-        Raises as `keeps_every_pair`.
+        Raises `UserError` if `dense` is given beyond `dense_limit`.
         """
         return None if self.keeps_every_pair(n) else self.top_k or DEFAULT_TOP_K
 
 
 def place_order(city: City) -> np.ndarray:
-    """The regions from south to north, then west to east by their centroids, by id where those coincide; int64 [N].
+    """Return the regions by the northing, then the easting of their centroids, then their id; int64 [N].
 
-    It is the same order of places however the city's table of regions is sorted. What chooses among equals, such as
-    the k nearest on a grid, sees the regions in it, so that the choice is of places too.
+    The order does not depend on the city's table of regions. A view that chooses among equals, such as the k nearest
+    on a grid, uses it so that the choice does not depend on the table either.
     """
     return np.lexsort((city.region_ids, *city.xy.T))
 
 
 def symmetric_union(adjacency: scipy.sparse.csr_array) -> scipy.sparse.csr_array:
-    """The pairs that either side has kept, with the weight that both give it."""
+    """Return a symmetric matrix of the pairs that either region has kept; both give a pair the same weight."""
     return adjacency.maximum(adjacency.T).tocsr()

@@ -1,4 +1,4 @@
-"""View of regions near one another, section 3.4.1 of the UrbanMMCL paper."""
+"""The view of the distance between regions, section 3.4.1 of the UrbanMMCL paper."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class DistanceView(View):
         nearest_km: float = Field(
             0.01,
             gt=0,
-            description="Distances below this count as this: centroids may coincide, and 1/0 is no weight.",
+            description="Shorter distances count as this one, since centroids may coincide.",
         )
 
         @property
@@ -50,12 +50,12 @@ class DistanceView(View):
         else:
             order = place_order(city)
             i, j = (order[ends] for ends in self._near(km[order]))
-        apart = np.maximum(np.hypot(*(km[i] - km[j]).T), self.params.nearest_km)
-        weights = scipy.sparse.csr_array((apart**-self.params.power, (i, j)), shape=(n, n))
+        distance = np.maximum(np.hypot(*(km[i] - km[j]).T), self.params.nearest_km)
+        weights = scipy.sparse.csr_array((distance**-self.params.power, (i, j)), shape=(n, n))
         return ViewGraph(symmetric_union(weights), np.ones(n, dtype=bool))
 
     def _near(self, km: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The pairs that the sparse form keeps, some of them once for both directions."""
+        """The pairs (i, j) of the sparse form, int64 [E] each; some pairs occur in both directions."""
         n, radius, k = len(km), self.params.radius_km, self.params.top_k
         tree = cKDTree(km)
         if k is None and radius is not None:
@@ -68,12 +68,12 @@ class DistanceView(View):
             pairs = tree.query_pairs(radius, output_type="ndarray")
             return pairs[:, 0], pairs[:, 1]
         k = min(k or DEFAULT_TOP_K, n - 1)
-        # A region finds itself, unless more than k others share its centroid.
+        # A region is its own nearest neighbour, unless more than k others share its centroid.
         limit = np.inf if radius is None else np.nextafter(radius, np.inf)
-        _, found = tree.query(km, k=k + 1, distance_upper_bound=limit)
-        found = found.reshape(n, k + 1)
-        own = found == np.arange(n)[:, None]
-        own[~own.any(axis=1), -1] = True
-        i = np.broadcast_to(np.arange(n)[:, None], found.shape)
-        keep = ~own & (found < n)
-        return i[keep], found[keep]
+        _, neighbours = tree.query(km, k=k + 1, distance_upper_bound=limit)
+        neighbours = neighbours.reshape(n, k + 1)
+        i = np.broadcast_to(np.arange(n)[:, None], neighbours.shape)
+        itself = neighbours == i
+        itself[~itself.any(axis=1), -1] = True
+        keep = ~itself & (neighbours < n)
+        return i[keep], neighbours[keep]

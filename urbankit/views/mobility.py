@@ -1,4 +1,4 @@
-"""View of regions that people move between, section 3.4.1 of the UrbanMMCL paper."""
+"""The view of mobility between regions, section 3.4.1 of the UrbanMMCL paper."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from urbankit.views.base import FlowView, ViewGraph
 class MobilityView(FlowView):
     """Flows from origin i to destination j, `a_ij = log(1 + m_ij) / Σₖ log(1 + m_ik)`; directed.
 
-    Observed pairs only, so its size is that of the flow table. Regions that no flow leaves or reaches are absent.
+    Only observed pairs have an edge. Regions without any flow from or to them are absent.
     """
 
     class Params(component.Params):
         top_k: int | None = Field(
             None,
             ge=1,
-            description="Keep the so many strongest flows out of each region; default all. Weights stay as they are,"
+            description="Keep only this many of the strongest flows from each region; default all. Weights remain"
             " shares of all flows of the region.",
         )
         self_flows: bool = Field(
@@ -51,9 +51,9 @@ class MobilityView(FlowView):
 
 
 def _strongest(matrix: scipy.sparse.csr_array, k: int) -> scipy.sparse.csr_array:
-    """The k largest entries of each row; of equal ones those of the first columns."""
+    """Return the k largest entries of each row; of equal ones those of the first columns."""
     coo = matrix.tocoo()
     order = np.lexsort((coo.col, -coo.data, coo.row))
     rank = np.arange(matrix.nnz) - np.repeat(matrix.indptr[:-1], np.diff(matrix.indptr))
-    kept = order[rank < k]
-    return scipy.sparse.csr_array((coo.data[kept], (coo.row[kept], coo.col[kept])), shape=matrix.shape)
+    top = order[rank < k]
+    return scipy.sparse.csr_array((coo.data[top], (coo.row[top], coo.col[top])), shape=matrix.shape)

@@ -1,4 +1,4 @@
-"""View of regions alike in their points of interest, section 3.4.1 of the UrbanMMCL paper."""
+"""The view of similarity in points of interest, section 3.4.1 of the UrbanMMCL paper."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from urbankit.views.similarity import cosine_similarity
 class PoiView(View):
     """Cosine similarity of the counts of points of interest by category, `a_ij = sim(p_i, p_j)`.
 
-    The diagonal, always 1, is left out: graph encoders add self-loops. Regions without a point of interest have no
-    direction to compare; they are absent.
+    The diagonal is left out, since graph encoders add self-loops. Regions without points of interest are absent.
     """
 
     class Params(PairParams):
@@ -47,12 +46,12 @@ class PoiView(View):
 
 
 def _compared(counts: scipy.sparse.csr_array, how: str) -> tuple[np.ndarray, np.ndarray]:
-    """What is compared, float64 [N, C], and who has something to compare (bool [N])."""
-    counts = np.asarray(counts.todense(), dtype=np.float64)
-    present = counts.any(axis=1)
+    """Return the values that are compared, float64 [N, C], and which regions have any (bool [N])."""
+    values: np.ndarray = np.asarray(counts.todense(), dtype=np.float64)
+    present = np.count_nonzero(values, axis=1) > 0
     if how == "log":
-        counts = np.log1p(counts)
+        values = np.log1p(values)
     elif how == "tf_idf":
-        having = (counts > 0).sum(axis=0)
-        counts = counts * np.log(len(counts) / np.maximum(having, 1))
-    return counts, present
+        frequency = (values > 0).sum(axis=0)
+        values = values * np.log(len(values) / np.maximum(frequency, 1))
+    return values, present

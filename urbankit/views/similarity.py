@@ -1,4 +1,4 @@
-"""Cosine similarity of the regions' rows of counts: of all pairs, or of the strongest."""
+"""Cosine similarity of rows of counts: of all pairs, or of the strongest pairs."""
 
 from __future__ import annotations
 
@@ -12,29 +12,32 @@ BLOCK = 1 << 23
 
 
 def cosine_similarity(rows: np.ndarray | scipy.sparse.csr_array, k: int | None = None) -> scipy.sparse.csr_array:
-    """Similarities float32 [N, N] of `rows` [N, C], none of whose numbers is negative; the diagonal is left out.
+    """Return the cosine similarities of all pairs of rows, without the diagonal.
 
-    With `k` only pairs among the k strongest of either region are kept; of equals the first k. A row of zeros has no
-    direction, it is like no other.
+    Rows are compared in blocks: the time grows with N², the memory with the number of pairs in the result.
 
-    Every pair is looked at, a block of rows at a time. The time goes with N² whatever is kept; the memory with `rows`
-    and what is kept: at most 2 k N pairs, or without `k` all that are not zero, up to N². Callers limit N then.
+    Args:
+        rows: values of at least 0, [N, C]. The similarity of a row of zeros is 0.
+        k: keep only pairs among the k strongest of either row, of equal ones the first k; None for all.
+
+    Returns:
+        float32 [N, N].
     """
     unit = _unit(rows)
-    others = unit.T.tocsr() if scipy.sparse.issparse(unit) else unit.T
+    others = unit.T.tocsr() if isinstance(unit, scipy.sparse.csr_array) else unit.T
     n = unit.shape[0]
     step = max(1, BLOCK // max(n, 1))
     blocks = []
     for start in range(0, n, step):
         similar = unit[start : start + step] @ others
         similar = np.minimum(similar.toarray() if scipy.sparse.issparse(similar) else similar, 1)
-        own = np.arange(len(similar))
-        similar[own, start + own] = 0
+        diagonal = np.arange(len(similar))
+        similar[diagonal, start + diagonal] = 0
         if k is not None and k < n - 1:
             similar *= _top(similar, k)
         blocks.append(scipy.sparse.csr_array(similar))
-    kept = scipy.sparse.vstack(blocks, format="csr") if blocks else scipy.sparse.csr_array((n, n), dtype=np.float32)
-    return symmetric_union(kept)
+    pairs = scipy.sparse.vstack(blocks, format="csr") if blocks else scipy.sparse.csr_array((n, n), dtype=np.float32)
+    return symmetric_union(pairs)
 
 
 def _unit(rows: np.ndarray | scipy.sparse.csr_array) -> np.ndarray | scipy.sparse.csr_array:
@@ -49,8 +52,8 @@ def _unit(rows: np.ndarray | scipy.sparse.csr_array) -> np.ndarray | scipy.spars
 
 
 def _top(values: np.ndarray, k: int) -> np.ndarray:
-    """Which k values of each row are its largest (bool, like `values`); of equal ones the first."""
+    """Which values (bool, like `values`) are the k largest of their row; of equal ones the first."""
     threshold = -np.partition(-values, k - 1, axis=1)[:, k - 1 : k]
     above, equal = values > threshold, values == threshold
-    room = k - above.sum(axis=1, keepdims=True)
-    return above | (equal & (np.cumsum(equal, axis=1, dtype=np.int32) <= room))
+    remaining = k - above.sum(axis=1, keepdims=True)
+    return above | (equal & (np.cumsum(equal, axis=1, dtype=np.int32) <= remaining))

@@ -1,4 +1,4 @@
-"""View of regions that people move between at certain hours; beyond the UrbanMMCL paper, after its section 5.4."""
+"""The view of mobility at certain hours; beyond the UrbanMMCL paper, after its section 5.4."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Weekday = Annotated[int, Field(ge=0, le=6)]
 class TemporalView(MobilityView):
     """The mobility view of the flows at certain hours of the day or days of the week, summed over the time recorded.
 
-    One view a slice of time; `view_groups` of the method `urbanmmcl` joins several into one by a learned attention.
+    Each view is one slice of time; a method's `view_groups` joins several views into one.
     """
 
     class Params(MobilityView.Params):

@@ -7,18 +7,19 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from urbankit.utils.torch_modules import NamedModules
+from urbankit.utils.torch_modules import NamedModules, mean_and_std
 
 
 def pretext_heads(
     dims: Mapping[str, int], projection: int, masked: bool, width: int
-) -> tuple[NamedModules, NamedModules]:
+) -> tuple[NamedModules[nn.Module], NamedModules[nn.Module]]:
     """The modules that only pre-training uses, by joined view of width `dims[view]`.
 
     The projection heads (SimCLR) have the width `projection`, 0 for none. The decoders of masked node features give
     [B, width]; without `masked` there are none.
     """
-    projection_heads, decoders = NamedModules(), NamedModules()
+    projection_heads: NamedModules[nn.Module] = NamedModules()
+    decoders: NamedModules[nn.Module] = NamedModules()
     for view, dim in dims.items():
         if projection:
             projection_heads[view] = nn.Sequential(
@@ -35,7 +36,7 @@ def draw_mask(n: int, share: float, device: torch.device) -> Tensor:
 
 
 def masked_losses(
-    decoders: NamedModules, embeddings: Mapping[str, Tensor], features: Tensor, mask: Tensor
+    decoders: NamedModules[nn.Module], embeddings: Mapping[str, Tensor], features: Tensor, mask: Tensor
 ) -> dict[str, Tensor]:
     """The mean squared error of each view's embeddings in predicting the masked node features (after GraphMAE).
 
@@ -51,7 +52,8 @@ def masked_losses(
     """
     if len(features) < 2 or not mask.any():
         return {}
-    target = ((features - features.mean(dim=0)) / features.std(dim=0).clamp(min=1e-6)).detach()[mask]
+    mean, std = mean_and_std(features)
+    target = ((features - mean) / std).detach()[mask]
     return {
         f"{view} masked": (decoder(embeddings[view][mask]) - target).square().mean()
         for view, decoder in decoders.items()

@@ -12,6 +12,7 @@ from urbankit import registry
 from urbankit.fusion.base import Fusion
 from urbankit.methods.base import MethodInputs
 from urbankit.methods.losses import two_way_info_nce
+from urbankit.methods.pair_weights import PairWeight
 from urbankit.methods.urbanmmcl.params import Pair
 from urbankit.modalities.base import ModalityEncoder
 from urbankit.modalities.pooling import RegionEncoder
@@ -34,7 +35,7 @@ class MultimodalContrast:
     """
 
     channels: Channels
-    caption_weights: NamedModules
+    caption_weights: NamedModules[PairWeight]
     fusion: Fusion
     temperature: float
 
@@ -100,7 +101,9 @@ class Channels(nn.Module):
     ) -> None:
         super().__init__()
         self.max_observations, self.precision = max_observations, inputs.precision
-        self.encoders = NamedModules({name: inputs.encoder(name, dim) for name in inputs.modalities})
+        self.encoders: NamedModules[ModalityEncoder] = NamedModules(
+            {name: inputs.encoder(name, dim) for name in inputs.modalities}
+        )
         pairs = [(first, self._described(second, first)) for first, second in alignments]
         self.features = self._default_features() if features is None else self._available(features)
         if not self.features:
@@ -185,7 +188,7 @@ def modality_alignments(inputs: MethodInputs, pairs: list[Pair] | None) -> list[
     return [(name, other) for name in observed for other in describing]
 
 
-def caption_weights(channels: Channels, use: Use) -> NamedModules:
+def caption_weights(channels: Channels, use: Use) -> NamedModules[PairWeight]:
     """A pair weight for each alignment with text, by the name of the alignment; beyond the paper."""
     return NamedModules(
         {

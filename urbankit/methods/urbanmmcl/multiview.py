@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from urbankit import registry
-from urbankit.graph.base import Encoded
+from urbankit.graph.base import Encoded, GraphEncoder
 from urbankit.graph.graph import Graph
 from urbankit.graph.normalise import scaled
 from urbankit.graph.subgraph import Readout, Subgraphs, SubgraphSampler
@@ -42,12 +42,12 @@ class MultiviewContrast:
 
     graphs: dict[str, Graph]
     present: dict[str, Tensor]
-    graph_encoders: NamedModules
+    graph_encoders: NamedModules[GraphEncoder]
     subgraph: SubgraphSampler
-    subgraph_encoders: NamedModules
+    subgraph_encoders: NamedModules[GraphEncoder]
     readout: Readout
     groups: ViewGroups
-    projection_heads: NamedModules
+    projection_heads: NamedModules[nn.Module]
     contrasts: list[Pair] | None
     temperature: float
 
@@ -97,7 +97,8 @@ class MultiviewContrast:
             encodings: as `embeddings` returns them, by view.
             regions: region indices, int64 [B].
         """
-        losses, present = {}, self._present(regions)
+        losses: dict[str, Tensor] = {}
+        present = self._present(regions)
         if self.projection_heads:
             embeddings = {view: self.projection_heads[view](s) for view, s in embeddings.items()}
         for view, encoded in encodings.items():
@@ -132,9 +133,12 @@ def view_graphs(inputs: MethodInputs, view_scale: str) -> dict[str, Graph]:
     return {view: scaled(graph) for view, graph in graphs.items()} if view_scale == "unit" else graphs
 
 
-def view_encoders(params: Params, inputs: MethodInputs, width: int) -> tuple[NamedModules, NamedModules]:
+def view_encoders(
+    params: Params, inputs: MethodInputs, width: int
+) -> tuple[NamedModules[GraphEncoder], NamedModules[GraphEncoder]]:
     """The graph encoder and the subgraph encoder of each view, for node features [N, width]."""
-    graph_encoders, subgraph_encoders = NamedModules(), NamedModules()
+    graph_encoders: NamedModules[GraphEncoder] = NamedModules()
+    subgraph_encoders: NamedModules[GraphEncoder] = NamedModules()
     for view in inputs.views:
         graph_encoders[view] = registry.create("graph_encoder", params.graph_encoder, width, inputs.engine)
         subgraph_encoders[view] = registry.create("graph_encoder", params.subgraph_encoder, width, inputs.engine)

@@ -1,4 +1,4 @@
-"""Groups of views that stand as one view: joined before the views are contrasted; beyond the UrbanMMCL paper."""
+"""Groups of views that are joined into one view before views are contrasted; beyond the UrbanMMCL paper."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from urbankit import registry
+from urbankit.fusion.base import Fusion
 from urbankit.registry.component import Name, Params, Use, uses
 from urbankit.utils.errors import suggest
 from urbankit.utils.torch_modules import NamedModules
@@ -22,12 +23,16 @@ class ViewGroup(Params):
 
 
 class ViewGroups(nn.Module):
-    """Joins the embeddings of the views of each group into one; a view in no group stands for itself.
+    """Joins the embeddings of the views of each group into one; a view in no group stays as it is.
 
-    The argument `dims` has the widths of the views that there are, in order; `dim` is the width asked of the fusions.
-    The attribute `members` has the views behind each of the joined ones, a group standing where the first of its views
-    stood, and the attribute `dims` their widths. Of a group only those views count that there are; without any it is
-    left out.
+    Args:
+        groups: the groups by name. Views that the city lacks are left out of their group, and empty groups are dropped.
+        dims: widths of the views' embeddings, in order.
+        dim: requested width of the fusions.
+
+    Attributes:
+        members: the views of each joined view; a group has the position of its first view.
+        dims: widths of the joined views.
     """
 
     def __init__(self, groups: Mapping[str, ViewGroup], dims: Mapping[str, int], dim: int) -> None:
@@ -36,16 +41,21 @@ class ViewGroups(nn.Module):
         self.members: dict[str, list[str]] = {}
         for view in dims:
             self.members.setdefault(group_of.get(view, view), []).append(view)
-        self.fusions = NamedModules()
+        self.fusions: NamedModules[Fusion] = NamedModules()
         self.dims = {name: dims[views[0]] for name, views in self.members.items()}
         for name in groups:
             if name in self.members:
                 widths = [dims[view] for view in self.members[name]]
-                self.fusions[name] = registry.create("fusion", groups[name].fusion, widths, dim)
-                self.dims[name] = self.fusions[name].out_dim
+                fusion: Fusion = registry.create("fusion", groups[name].fusion, widths, dim)
+                self.fusions[name], self.dims[name] = fusion, fusion.out_dim
 
     def forward(self, embeddings: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Embeddings [B, d] of the joined views, of those of all views and where (bool [B]) each is present."""
+        """Return the embeddings of the joined views.
+
+        Args:
+            embeddings: by view, [B, d].
+            present: by view, which regions it has, bool [B].
+        """
         return {
             name: self.fusions[name]([embeddings[view] for view in views], [present[view] for view in views])
             if name in self.fusions
@@ -54,13 +64,13 @@ class ViewGroups(nn.Module):
         }
 
     def present(self, present: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Where (bool [B]) each of the joined views is present: where any of its views is."""
+        """Return which regions (bool [B]) each joined view has: those that any of its views has."""
         return {name: torch.stack([present[view] for view in views]).any(dim=0) for name, views in self.members.items()}
 
 
 def group_mistakes(groups: Mapping[str, ViewGroup], views: set[str]) -> Iterator[tuple[str, str]]:
-    """Mistakes of `groups` in a recipe with these views, as (key, message)."""
-    seen: dict[str, str] = {}
+    """Yield the mistakes of `groups` in a recipe with these views, as (key, message)."""
+    group_of: dict[str, str] = {}
     for name, group in groups.items():
         if name in views:
             yield name, f"a view is called '{name}' already; give the group another name"
@@ -68,12 +78,12 @@ def group_mistakes(groups: Mapping[str, ViewGroup], views: set[str]) -> Iterator
             key = f"{name}.views.{index}"
             if view not in views:
                 yield key, f"the recipe has no view '{view}'.{suggest(view, views)}"
-            elif view in seen:
-                where = "twice in the group" if seen[view] == name else f"in the group '{seen[view]}' already"
+            elif view in group_of:
+                where = "twice in the group" if group_of[view] == name else f"in the group '{group_of[view]}' already"
                 yield key, f"'{view}' is {where}; a view is in one group, once"
-            seen.setdefault(view, name)
+            group_of.setdefault(view, name)
 
 
 def joined_names(groups: Mapping[str, ViewGroup], views: Iterable[str]) -> set[str]:
-    """What the joined views are called: the groups, and the views in none."""
+    """Return the names of the joined views: the groups, and the views in no group."""
     return set(groups) | set(views) - {view for group in groups.values() for view in group.views}
