@@ -14,7 +14,7 @@ from helpers.transfer_runs import completed, keys_on
 from urbankit import City
 from urbankit.city.raw_features import RawFeatures
 from urbankit.evaluation.splits import make_split
-from urbankit.pipeline.transfer.floors import _shared
+from urbankit.pipeline.transfer.floors import _shared_features
 from urbankit.runs.folder import Run
 
 
@@ -118,6 +118,6 @@ def test_permuting_the_regions_permutes_the_embeddings(keep, other_city, source,
 def test_raw_inputs_of_carried_floors_stay_within_the_sources_range():
     source = RawFeatures(np.array([[0.0, 1, 5], [9, 3, np.nan]]), ("x", "a", "b"))
     own = RawFeatures(np.array([[7.0, 2, 4], [np.nan, 0, 4]]), ("b", "a", "flow in component 1"))
-    shared = _shared(source, own)
+    shared = _shared_features(source, own)
     assert shared.names == ("b", "a")
     np.testing.assert_array_equal(shared.values, [[5, 1], [np.nan, 3], [5, 2], [np.nan, 1]])

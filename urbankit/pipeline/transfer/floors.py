@@ -1,4 +1,4 @@
-"""The floors of zero-shot predictions: what the source city's labels say without any learned representation."""
+"""The floors of a zero-shot transfer: predictions from labels of the source city, without representation learning."""
 
 from __future__ import annotations
 
@@ -19,58 +19,60 @@ from urbankit.utils.progress import Progress
 
 
 def carried_floors(
-    seen: ZeroShot, city: City, recipe: Recipe, splits: Splits, progress: Progress | None = None
+    zero_shot: ZeroShot, city: City, recipe: Recipe, splits: Splits, progress: Progress | None = None
 ) -> Scored:
-    """The recipe's floors but `location`, fitted to the labels that the heads see, and carried over to `city`.
+    """Score the floors of the recipe, except `location`, fitted to the labels of the source city.
 
-    Their raw inputs are those of the same name in both cities. They are scored on the test parts of `splits`, and on
-    all regions as `all`, under the names `floor:carried-NAME`.
+    They read the features that have the same name in both cities. They are scored on the test regions of `splits`, and
+    on all labelled regions as `all`, under the names `floor:carried-NAME`.
     """
     names = [name for name in recipe.evaluation.floors if name != "location"]
-    if not names or not seen.tasks:
+    if not names or not zero_shot.tasks:
         return Scored.joined([])
-    raw = _shared(build_raw_features(seen.city, recipe), build_raw_features(city, recipe))
-    tasks = {name: _both(task, seen.scored[name]) for name, task in seen.tasks.items()}
-    n, everywhere = seen.n_source, np.arange(city.n_regions)
-    both = {key: Split(one.train, one.validation, n + everywhere) for key, one in seen.splits.items()}
-    fitted = evaluate_floors(tasks, raw, np.vstack([seen.city.xy, city.xy]), both, names, progress).predictions
+    features = _shared_features(build_raw_features(zero_shot.city, recipe), build_raw_features(city, recipe))
+    tasks = {name: _with_both_labels(task, zero_shot.scored[name]) for name, task in zero_shot.tasks.items()}
+    n, all_regions = zero_shot.n_source, np.arange(city.n_regions)
+    both = {key: Split(split.train, split.validation, n + all_regions) for key, split in zero_shot.splits.items()}
+    xy = np.vstack([zero_shot.city.xy, city.xy])
+    fitted = evaluate_floors(tasks, features, xy, both, names, progress).predictions
     scored = []
     for key, rows in fitted.groupby(["task", "model", "split", "seed"], sort=False):
         name, floor, protocol, seed = cast(tuple[str, str, str, int], key)
-        task, model = seen.scored[name], floor.replace("floor:", "floor:carried-")
+        task, model = zero_shot.scored[name], floor.replace("floor:", "floor:carried-")
         predicted = np.zeros(city.n_regions, dtype=task.y.dtype)
         predicted[rows["region"].to_numpy() - n] = rows["prediction"].to_numpy()
-        parts = {protocol: splits[protocol, seed].of(task.labelled, name).test}
+        tested = {protocol: splits[protocol, seed].of(task.labelled, name).test}
         if protocol == recipe.evaluation.splits[0]:
-            parts[ALL] = np.flatnonzero(task.labelled)
-        for part, regions in parts.items():
-            records = task.records(model, part, seed, regions, predicted[regions])
-            table = task.predictions(model, part, seed, {"test": regions}, predicted[regions])
+            tested[ALL] = np.flatnonzero(task.labelled)
+        for split, regions in tested.items():
+            records = task.records(model, split, seed, regions, predicted[regions])
+            table = task.predictions(model, split, seed, {"test": regions}, predicted[regions])
             scored.append(Scored(records, table))
     return Scored.joined(scored)
 
 
-def _shared(source: RawFeatures, own: RawFeatures) -> RawFeatures:
-    """The rows of both, in the columns that both have and that do not describe one city alone.
+def _shared_features(source: RawFeatures, target: RawFeatures) -> RawFeatures:
+    """The rows of both cities, in the columns that both have and that have the same meaning in both.
 
-    Values beyond all of the source's are cut to its range. A ridge runs away otherwise: the cells of Singapore's grid
-    are of one area but for 0.03 %, and on New York's tracts its R² of population density was -4 million.
+    Values of the target city are clipped to the range of the source city. Without this, a ridge regression
+    extrapolates without bound: the areas of the cells of Singapore's grid differ by 0.03 % only, and its R² of
+    population density on New York's tracts was -4 million.
     """
-    names = [name for name in own.names if name in source.names and name not in own.bound]
-    theirs, ours = (one.values[:, [one.names.index(name) for name in names]] for one in (source, own))
-    ours = np.clip(ours, np.fmin.reduce(theirs, axis=0), np.fmax.reduce(theirs, axis=0))
-    return RawFeatures(np.vstack([theirs, ours]), tuple(names))
+    names = [name for name in target.names if name in source.names and name not in target.bound]
+    before, after = (one.values[:, [one.names.index(name) for name in names]] for one in (source, target))
+    after = np.clip(after, np.fmin.reduce(before, axis=0), np.fmax.reduce(before, axis=0))
+    return RawFeatures(np.vstack([before, after]), tuple(names))
 
 
-def _both(source: TaskData, scored: TaskData) -> TaskData:
-    """`scored` with the source's regions and labels before its own, in its codes of classes."""
+def _with_both_labels(source: TaskData, scored: TaskData) -> TaskData:
+    """`scored` with the regions and labels of the source city before its own, in its class indices."""
     n = len(source.y) - len(scored.y)
-    theirs = source.y[:n]
+    labels = source.y[:n]
     if source.classes:
         codes = np.array([*(scored.classes.index(name) for name in source.classes), -1], dtype=np.int64)
-        theirs = codes[theirs]
+        labels = codes[labels]
     return replace(
         scored,
-        y=np.concatenate([theirs, scored.y]),
+        y=np.concatenate([labels, scored.y]),
         labelled=np.concatenate([source.labelled[:n], scored.labelled]),
     )
