@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from urbankit import City
 from urbankit.city.prepare.caption_check import check_captions, claims
 
 
@@ -124,8 +125,6 @@ def test_a_city(cli, tiny_city, city) -> None:
 
 def test_prepare_reports_what_is_odd(sources: Path, tmp_path: Path) -> None:
     import shutil
-
-    from urbankit.city.city import City
 
     folder = shutil.copytree(sources, tmp_path / "sources")
     ids = [f"r{number:04d}" for number in range(1, 17)]
