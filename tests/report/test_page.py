@@ -196,7 +196,7 @@ def test_targets_are_taken_from_predictions_where_the_city_is_gone(make_run) -> 
     known = np.isfinite(density.truth)
     np.testing.assert_array_equal(density.truth[known], (100.0 * (np.arange(64) // 8) + 10)[known])
     written = write_report(context)
-    assert written.missing[0].startswith("The city cannot") and any("images" in text for text in written.missing)
+    assert written.missing[0].startswith("The city is not") and any("images" in text for text in written.missing)
     data = payload(written.path.read_text(), "map")
     groups = {layer["group"] for layer in data["runs"][0]["layers"]}
     assert groups == {"density", "use", "Clusters of the embeddings"}
