@@ -374,7 +374,7 @@ def test_an_error_while_loading_or_starting_is_told_like_any_other(city, tmp_pat
 
 
 def test_two_at_once_are_refused(city: City, tmp_path: Path) -> None:
-    from urbankit.utils.files import file_lock
+    from urbankit.utils.locks import file_lock
 
     with file_lock(tmp_path / ".lock"), pytest.raises(UserError, match="another process writes captions here"):
         made(city, tmp_path)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 GRACE = 60.0
 """Seconds that an interrupted job has to finish and save its epoch."""
@@ -67,7 +67,7 @@ class Outcome:
     resumable: bool = True
 
 
-def run_jobs(jobs: Sequence[Job], at_once: int, inherited: Iterable[IO[str]] = ()) -> Iterator[Outcome]:
+def run_jobs(jobs: Sequence[Job], at_once: int, inherited: Iterable[int] = ()) -> Iterator[Outcome]:
     """Run the jobs in order, `at_once` at a time, and yield outcomes as jobs end.
 
     Worker processes keep the files of `inherited` open. If the iteration is left, for example by Ctrl-C, the workers
@@ -112,12 +112,12 @@ class _Worker(threading.Thread):
         queued: queue.Queue[Job],
         ended: queue.Queue[Outcome],
         environment: dict[str, str],
-        inherited: Iterable[IO[str]],
+        inherited: Iterable[int],
     ) -> None:
         super().__init__(daemon=True)
         self._queued, self._ended = queued, ended
         self._environment = os.environ | environment
-        self._inherited = tuple(stream.fileno() for stream in inherited)
+        self._inherited = tuple(inherited)
         self._process: subprocess.Popen[str] | None = None
         self._stopping = False
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pandas as pd
 
@@ -26,7 +26,8 @@ from urbankit.tables.markdown import markdown
 from urbankit.tables.records import EvaluationSetup, results
 from urbankit.tables.table import Table
 from urbankit.utils.errors import Problem, Problems, UserError, unwritable
-from urbankit.utils.files import atomic_path, file_lock, read_json, write_json, write_text
+from urbankit.utils.files import atomic_path, read_json, write_json, write_text
+from urbankit.utils.locks import file_lock
 from urbankit.utils.progress import Progress
 
 WRITE_EVERY = 30.0
@@ -139,7 +140,7 @@ def _draw(finished: Bench, progress: Progress) -> None:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[IO[str]]:
+def _locked(folder: Path) -> Iterator[int]:
     """Lock the folder of the bench for this process and its workers."""
     deadline = time.monotonic() + LOCK_TIMEOUT
     with ExitStack() as stack:
@@ -217,7 +218,7 @@ class _Bench:
         self.succeeded: set[str] = set()
         self._finished: dict[str, pd.DataFrame] = {}
 
-    def run(self, selected: Sequence[SuiteRun], at_once: int, lock: IO[str]) -> None:
+    def run(self, selected: Sequence[SuiteRun], at_once: int, lock: int) -> None:
         """Compute the selected runs, and their floors, that are not finished."""
         todo = self._todo(selected)
         n_runs = len({self.runs[run].stored.key for run in selected})

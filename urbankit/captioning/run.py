@@ -22,7 +22,7 @@ from urbankit.city.prepare.attach import attach_captions, check_attachable
 from urbankit.city.spec import Captions
 from urbankit.registry.component import Use
 from urbankit.utils.errors import Problem, RunError, UserError, unwritable
-from urbankit.utils.files import file_lock
+from urbankit.utils.locks import file_lock
 from urbankit.utils.prefetch import prefetch
 from urbankit.utils.progress import Progress
 

@@ -18,7 +18,7 @@ from urbankit.export.record import Record
 from urbankit.export.tables import ExportTable, embeddings, predictions
 from urbankit.runs.folder import Run
 from urbankit.utils.errors import Problem, Problems, UserError, suggest, unwritable
-from urbankit.utils.files import file_lock
+from urbankit.utils.locks import file_lock
 
 WHAT: dict[str, Callable[[Run], ExportTable]] = {"embeddings": embeddings, "predictions": predictions}
 

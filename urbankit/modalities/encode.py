@@ -19,7 +19,8 @@ from urbankit.modalities.cache.files import Features, Form, read_features, write
 from urbankit.modalities.cache.store import FeatureStore
 from urbankit.modalities.pooling import RegionEncoder, shown
 from urbankit.utils.errors import Problem, UserError, unwritable
-from urbankit.utils.files import file_lock, read_json, write_json
+from urbankit.utils.files import read_json, write_json
+from urbankit.utils.locks import file_lock
 from urbankit.utils.prefetch import in_background
 from urbankit.utils.progress import Progress, Stage
 

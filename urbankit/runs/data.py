@@ -19,8 +19,9 @@ from urbankit.recipe.components import components
 from urbankit.recipe.recipe import Recipe
 from urbankit.utils.device import encoder_precision, pick_device
 from urbankit.utils.errors import Problem, Problems, UserError
-from urbankit.utils.files import cache_folder, file_lock, hash_json
+from urbankit.utils.files import cache_folder, hash_json
 from urbankit.utils.hashes import cached_hash
+from urbankit.utils.locks import file_lock
 from urbankit.utils.progress import Progress
 from urbankit.utils.version import __version__
 

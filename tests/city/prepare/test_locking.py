@@ -18,7 +18,7 @@ from urbankit.city.prepare.attach import attach_captions
 from urbankit.city.spec import Captions
 from urbankit.testing.city import GRID, N, write_grid
 from urbankit.utils.errors import UserError
-from urbankit.utils.files import file_lock
+from urbankit.utils.locks import file_lock
 
 SPEC = Captions(file="rsi.jsonl", region="region", text="text")
 

@@ -12,7 +12,8 @@ from urbankit.city.prepare.prepare import report_of
 from urbankit.city.report import SourceReport
 from urbankit.city.spec import Captions
 from urbankit.utils.errors import Problem, UserError
-from urbankit.utils.files import file_lock, hash_file, hash_json, write_json
+from urbankit.utils.files import hash_file, hash_json, write_json
+from urbankit.utils.locks import file_lock
 from urbankit.utils.parquet import write_table
 
 DESCRIBED_LAYERS = ("regions", "poi", "tables")

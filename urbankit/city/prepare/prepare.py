@@ -30,7 +30,8 @@ from urbankit.city.prepare.layers import Layer
 from urbankit.city.report import PrepareReport, SourceReport
 from urbankit.city.spec import CitySpec, load_city_spec
 from urbankit.utils.errors import Problem, Problems, RunError, UserError
-from urbankit.utils.files import file_lock, hash_file, hash_json, write_json
+from urbankit.utils.files import hash_file, hash_json, write_json
+from urbankit.utils.locks import file_lock
 from urbankit.utils.paths import data_paths, explain_missing
 from urbankit.utils.progress import Progress
 
