@@ -1,5 +1,5 @@
 """Getting results out of a run: the formats that other tools open."""
 
-from urbankit.export.export import FORMATS, Exported, export
+from urbankit.export.export import Exported, export
 
-__all__ = ["FORMATS", "Exported", "export"]
+__all__ = ["Exported", "export"]

@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
-from urbankit.export import csv_table, geopackage, geoparquet, geotiff, numpy_arrays
+from urbankit import registry
+from urbankit.export.base import Exporter
 from urbankit.export.record import Record
 from urbankit.export.tables import ExportTable, embeddings, predictions
+from urbankit.registry.component import Use
 from urbankit.runs.folder import Run
 from urbankit.utils.errors import Problem, Problems, UserError, suggest, unwritable
 from urbankit.utils.locks import file_lock
@@ -32,25 +34,6 @@ class Exported(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-class Format(NamedTuple):
-    """`files` are names with a field `{what}`; `write` writes them and returns notes.
-
-    The last argument of `write` is the side of a raster's cells in metres, None for one by the size of the regions.
-    """
-
-    files: tuple[str, ...]
-    write: Callable[[ExportTable, Sequence[Path], float | None], list[str]]
-
-
-FORMATS = {
-    "gpkg": Format(("{what}.gpkg",), geopackage.write),
-    "geoparquet": Format(("{what}.parquet",), geoparquet.write),
-    "csv": Format(("{what}.csv",), csv_table.write),
-    "npy": Format(("{what}.npy", "{what}.json"), numpy_arrays.write),
-    "geotiff": Format(("{what}.tif",), geotiff.write),
-}
-
-
 def export(
     run: Run,
     to: str | Sequence[str],
@@ -65,7 +48,7 @@ def export(
 
     Args:
         run: The run.
-        to: One or more of `gpkg`, `geoparquet`, `csv`, `npy` and `geotiff`.
+        to: One or more exporters: `gpkg`, `geoparquet`, `csv`, `npy`, `geotiff` or a plugin's.
         out: The folder to write; by default `export` in the run folder. Files are named `embeddings.gpkg`,
             `predictions.tif` and so on.
         what: One or both of `embeddings` and `predictions`; by default all that the run has.
@@ -82,18 +65,19 @@ def export(
     """
     names, selected = _formats(to), _what(run, what)
     target = _settings(crs, resolution, names)
+    exporters: list[Exporter] = [registry.create("exporter", Use(name=name), resolution) for name in names]
     folder = Path(out) if out is not None else run.path / "export"
     if (folder / "manifest.json").exists():
         raise UserError(Problem("is a run folder, whose files an export would replace; choose another --out", folder))
     with _unfinished(folder) as unfinished:
         record = Record(folder)
-        jobs = [(one, FORMATS[name]) for one in selected for name in names]
-        record.check([file.format(what=one) for one, format_ in jobs for file in format_.files], force=force)
+        files = [file.format(what=one) for one in selected for exporter in exporters for file in exporter.files]
+        record.check(files, force=force)
         written = []
         for one in selected:
             table = WHAT[one](run).to_crs(target)
-            for name in names:
-                written += _write(table, FORMATS[name], unfinished, record, resolution)
+            for exporter in exporters:
+                written += _write(table, exporter, unfinished, record)
     return written
 
 
@@ -118,12 +102,10 @@ def _unfinished(folder: Path) -> Iterator[Path]:
         raise unwritable(folder, "the export", error) from None
 
 
-def _write(
-    table: ExportTable, format_: Format, unfinished: Path, record: Record, resolution: float | None
-) -> list[Exported]:
-    temporaries = [unfinished / file.format(what=table.what) for file in format_.files]
+def _write(table: ExportTable, exporter: Exporter, unfinished: Path, record: Record) -> list[Exported]:
+    temporaries = [unfinished / file.format(what=table.what) for file in exporter.files]
     try:
-        notes = format_.write(table, temporaries, resolution)
+        notes = exporter.write(table, temporaries)
     except UserError as error:
         file = record.folder / temporaries[0].name
         raise UserError(replace(problem, file=file) for problem in error.problems) from None
@@ -132,7 +114,7 @@ def _write(
 
 
 def _formats(to: str | Sequence[str]) -> list[str]:
-    return _chosen(to, list(FORMATS), "a format", "--to")
+    return _chosen(to, registry.names("exporter"), "a format", "--to")
 
 
 def _what(run: Run, what: str | Sequence[str] | None) -> list[str]:
@@ -166,7 +148,7 @@ def _settings(crs: Any, resolution: float | None, formats: Sequence[str]) -> CRS
     if resolution is not None:
         if not (math.isfinite(resolution) and resolution > 0):
             problems.add(f"{resolution:g} is not a number of metres above 0", key="--resolution")
-        elif "geotiff" not in formats:
+        elif not any(registry.get("exporter", name).has_resolution for name in formats):
             problems.add("is of rasters; it goes with --to geotiff", key="--resolution")
     parsed = None
     if crs is not None:

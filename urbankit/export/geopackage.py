@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from urbankit.export.base import Exporter
 from urbankit.export.tables import ExportTable
 from urbankit.utils.errors import UserError
 from urbankit.utils.files import atomic_path
@@ -13,15 +14,20 @@ MOST_COLUMNS = 1998
 """SQLite holds 2,000 columns a table; a GeoPackage needs one for the key and one for the geometry."""
 
 
-def write(table: ExportTable, paths: Sequence[Path], resolution: float | None) -> list[str]:
-    """One layer, named after what it holds, with a field a column."""
-    [path] = paths
-    if len(table.columns) + 1 > MOST_COLUMNS:
-        raise UserError(
-            f"{len(table.columns):,} columns are more than a GeoPackage holds ({MOST_COLUMNS - 1:,}); "
-            "use --to geoparquet"
-        )
-    with atomic_path(path) as temporary:
-        temporary.unlink()  # GDAL creates a data set where there is no file, and refuses an empty one
-        table.frame.to_file(temporary, driver="GPKG", layer=table.what, engine="pyogrio")
-    return []
+class GeoPackage(Exporter):
+    """GeoPackage, for QGIS and every other GIS."""
+
+    files = ("{what}.gpkg",)
+
+    def write(self, table: ExportTable, paths: Sequence[Path]) -> list[str]:
+        """One layer, named after what it holds, with a field a column."""
+        [path] = paths
+        if len(table.columns) + 1 > MOST_COLUMNS:
+            raise UserError(
+                f"{len(table.columns):,} columns are more than a GeoPackage holds ({MOST_COLUMNS - 1:,}); "
+                "use --to geoparquet"
+            )
+        with atomic_path(path) as temporary:
+            temporary.unlink()  # GDAL creates a data set where there is no file, and refuses an empty one
+            table.frame.to_file(temporary, driver="GPKG", layer=table.what, engine="pyogrio")
+        return []

@@ -18,6 +18,7 @@ from rasterio.features import rasterize
 from rasterio.transform import from_origin
 from rasterio.windows import Window
 
+from urbankit.export.base import Exporter
 from urbankit.export.tables import ExportTable
 from urbankit.utils.errors import UserError
 from urbankit.utils.files import atomic_path
@@ -33,36 +34,45 @@ CELLS_A_SIDE = 4
 TILE = 256
 
 
-def write(table: ExportTable, paths: Sequence[Path], resolution: float | None) -> list[str]:
-    """Float32 bands, NaN outside regions; a cell has the values of the region that its centre lies in.
+class GeoTIFF(Exporter):
+    """A raster of one band a column."""
 
-    Tiled, compressed, with CRS, transform, a description a band, and tags that say the run. All rasters of a run of one
-    resolution and CRS have one grid, whose lines are at whole multiples of the cell. Raises `UserError` where it would
-    be larger than `MAX_BYTES`.
-    """
-    [path] = paths
-    shapes = table.frame.geometry
-    if shapes.crs is None:
-        raise UserError("the run's regions have no CRS, without which there is no raster")
-    metres, notes = _resolution(table, resolution)
-    grid = Grid.over(shapes, metres)
-    grid.check(len(table.columns), metres)
-    # The last row is of cells outside regions, which -1 finds.
-    values = np.vstack([table.numbers(), np.full((1, len(table.columns)), np.nan)]).astype(np.float32)
-    columns = np.ascontiguousarray(values.T)
-    has_cells: NDArray[np.bool_] = np.zeros(len(values), bool)
-    with atomic_path(path) as temporary, rasterio.open(temporary, "w", **grid.profile(len(table.columns))) as raster:
-        raster.update_tags(**_tags(table, metres))
-        for band, name in enumerate(table.columns, start=1):
-            raster.set_band_description(band, name)
-            if name in table.classes:
-                raster.update_tags(band, classes=json.dumps(table.classes[name], ensure_ascii=False))
-        for window, region in grid.strips(shapes):
-            has_cells[region] = True
-            for band, column in enumerate(columns, start=1):
-                raster.write(column[region], band, window=window)
-    size = f"{grid.width:,} × {grid.height:,} cells, {len(table.columns)} bands"
-    return [f"{size}, {grid.crs.to_string()}", *notes, *_without_cells(table, has_cells[:-1])]
+    files = ("{what}.tif",)
+    has_resolution = True
+
+    def write(self, table: ExportTable, paths: Sequence[Path]) -> list[str]:
+        """Float32 bands, NaN outside regions; a cell has the values of the region that its centre lies in.
+
+        Tiled, compressed, with CRS, transform, a description a band, and tags that say the run. All rasters of a run
+        of one resolution and CRS have one grid, whose lines are at whole multiples of the cell. Raises `UserError` if
+        it would be larger than `MAX_BYTES`.
+        """
+        [path] = paths
+        shapes = table.frame.geometry
+        if shapes.crs is None:
+            raise UserError("the run's regions have no CRS, without which there is no raster")
+        metres, notes = _resolution(table, self.resolution)
+        grid = Grid.over(shapes, metres)
+        grid.check(len(table.columns), metres)
+        # The last row is of cells outside regions, which -1 finds.
+        values = np.vstack([table.numbers(), np.full((1, len(table.columns)), np.nan)]).astype(np.float32)
+        columns = np.ascontiguousarray(values.T)
+        has_cells: NDArray[np.bool_] = np.zeros(len(values), bool)
+        with (
+            atomic_path(path) as temporary,
+            rasterio.open(temporary, "w", **grid.profile(len(table.columns))) as raster,
+        ):
+            raster.update_tags(**_tags(table, metres))
+            for band, name in enumerate(table.columns, start=1):
+                raster.set_band_description(band, name)
+                if name in table.classes:
+                    raster.update_tags(band, classes=json.dumps(table.classes[name], ensure_ascii=False))
+            for window, region in grid.strips(shapes):
+                has_cells[region] = True
+                for band, column in enumerate(columns, start=1):
+                    raster.write(column[region], band, window=window)
+        size = f"{grid.width:,} × {grid.height:,} cells, {len(table.columns)} bands"
+        return [f"{size}, {grid.crs.to_string()}", *notes, *_without_cells(table, has_cells[:-1])]
 
 
 @dataclass(frozen=True)

@@ -81,5 +81,30 @@ def register_heads(register: Register) -> None:
 
 
 @hookimpl
+def register_exporters(register: Register) -> None:
+    register("gpkg", "urbankit.export.geopackage:GeoPackage", "GeoPackage, for QGIS and every other GIS")
+    register("geoparquet", "urbankit.export.geoparquet:GeoParquet", "GeoParquet, for geopandas, DuckDB and QGIS")
+    register("csv", "urbankit.export.csv_table:CSV", "CSV with centroids, for spreadsheets and R")
+    register("npy", "urbankit.export.numpy_arrays:NumPy", "a NumPy matrix with the names of its rows and columns")
+    register("geotiff", "urbankit.export.geotiff:GeoTIFF", "a raster of one band a column")
+
+
+@hookimpl
+def register_figures(register: Register) -> None:
+    package = "urbankit.report.figures"
+    register("targets", f"{package}.targets:Targets", "maps of each target and its predictions")
+    register("scatter", f"{package}.scatter:Scatter", "predictions against the truth")
+    register("residuals", f"{package}.residuals:Residuals", "maps of the residuals")
+    register("confusion", f"{package}.classes:Confusion", "confusion matrices of classification tasks")
+    register("embeddings", f"{package}.embeddings:Embeddings", "the embeddings in two dimensions")
+    register("views", f"{package}.views:Views", "how the views compare")
+    register("clusters", f"{package}.clusters:Clusters", "maps and profiles of clusters of the embeddings")
+    register("cases", f"{package}.cases:Cases", "single regions, and how runs predict them")
+    register("walks", f"{package}.walks:Walks", "the walks around regions")
+    register("coverage", f"{package}.coverage:Coverage", "how many observations regions have")
+    register("curves", f"{package}.curves:Curves", "losses by epoch")
+
+
+@hookimpl
 def register_methods(register: Register) -> None:
     register("urbanmmcl", "urbankit.methods.urbanmmcl.model:UrbanMMCL", "multimodal and graph contrastive learning")

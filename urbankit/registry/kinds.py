@@ -138,6 +138,26 @@ _ROWS = (
         ending="Method",
         example="contrast of regions with their neighbours in every view",
     ),
+    Kind(
+        name="exporter",
+        base="urbankit.export.base.Exporter",
+        methods=("write",),
+        does="write embeddings and predictions in the format of another tool",
+        checks="urbankit.testing.exporters",
+        ending="Exporter",
+        example="one line of GeoJSON a region, for streaming tools",
+        command="urbankit export RUN --to {name}",
+    ),
+    Kind(
+        name="figure",
+        base="urbankit.report.figures.base.Figure",
+        methods=("draw",),
+        does="draw a finished run",
+        checks="urbankit.testing.figures",
+        ending="Figure",
+        example="histograms of the error of every task",
+        command="urbankit report RUN",
+    ),
 )
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _ROWS}

@@ -15,6 +15,7 @@ from urbankit.evaluation.metrics import HIGHER_IS_BETTER
 from urbankit.evaluation.out_of_sample import out_of_sample
 from urbankit.evaluation.splits import protocol_label
 from urbankit.evaluation.tasks import TaskData
+from urbankit.report.figures.base import Figure
 from urbankit.report.figures.context import FigureContext
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.figures.lookalikes import find_cases
@@ -223,3 +224,13 @@ def _legend(figure: Any, models: Sequence[str], bars: bool) -> None:
     if bars:
         colours = _colours(models)
         legend_below(figure, [Patch(color=colours[model], label=model) for model in models], width=DOUBLE - 2.5)
+
+
+class Cases(Figure):
+    """Single regions, and how runs predict them."""
+
+    title = "case study"
+    order = 80
+
+    def draw(self, context: FigureContext) -> Iterator[Drawing | NotPossible]:
+        return draw(context)

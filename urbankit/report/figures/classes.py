@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from urbankit.evaluation.splits import protocol_label
 from urbankit.evaluation.tasks import TaskData
+from urbankit.report.figures.base import Figure
 from urbankit.report.figures.context import FigureContext
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.maps import add_scale_bar
@@ -86,3 +87,13 @@ def _matrix(ax: Any, counts: NDArray[np.int64], task: TaskData) -> None:
         text = f"{percent:.0f}" + (f"\n({counts[row, column]:,})" if _few(task) else "")
         colour = "white" if percent > 55 else "black"
         ax.text(column, row, text, ha="center", va="center", fontsize=SMALL, color=colour, linespacing=0.95)
+
+
+class Confusion(Figure):
+    """Confusion matrices of classification tasks."""
+
+    title = "confusion matrices"
+    order = 40
+
+    def draw(self, context: FigureContext) -> Iterator[Drawing | NotPossible]:
+        return draw(context)

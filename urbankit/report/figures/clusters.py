@@ -10,6 +10,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import dendrogram
 
+from urbankit.report.figures.base import Figure
 from urbankit.report.figures.context import FigureContext
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.figures.mosaic import from_above, satellite_source, what_is_seen
@@ -112,3 +113,13 @@ def _draw_above(ax: Any, context: FigureContext) -> str:
 def _legend(figure: Any, palette: list[str]) -> None:
     handles = [Patch(color=colour, label=f"cluster {i + 1}") for i, colour in enumerate(palette)]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(6, len(palette)), columnspacing=1.0)
+
+
+class Clusters(Figure):
+    """Maps and profiles of clusters of the embeddings."""
+
+    title = "clusters"
+    order = 70
+
+    def draw(self, context: FigureContext) -> Iterator[Drawing | NotPossible]:
+        return draw(context)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from urbankit.analysis.coverage import observations
 from urbankit.city.city import City
+from urbankit.report.figures.base import Figure
 from urbankit.report.figures.context import FigureContext
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.maps import add_scale_bar
@@ -76,3 +77,13 @@ def _panel(ax: Any, context: FigureContext, number: NDArray[np.float64]) -> None
             bar.locator = MaxNLocator(4, integer=True)
             bar.update_ticks()
     context.map.fill(ax, rgba)
+
+
+class Coverage(Figure):
+    """Maps of how many observations regions have."""
+
+    title = "maps of coverage"
+    order = 100
+
+    def draw(self, context: FigureContext) -> Iterator[Drawing | NotPossible]:
+        return draw(context)

@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from urbankit.evaluation.splits import protocol_label
+from urbankit.report.figures.base import Figure
 from urbankit.report.figures.context import FigureContext
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.scale import legend_below
@@ -74,3 +75,13 @@ def _draw(groups: dict[str, pd.DataFrame], context: FigureContext, name: str, ca
     handles += [Line2D([], [], color=c, label=protocol_label(g)) for g, c in zip(groups, COLOURS, strict=False) if g]
     legend_below(figure, handles)
     return save(figure, context.folder, name, caption)
+
+
+class Curves(Figure):
+    """Losses of pre-training and fine-tuning by epoch."""
+
+    title = "loss curves"
+    order = 110
+
+    def draw(self, context: FigureContext) -> Iterator[Drawing | NotPossible]:
+        return draw(context)

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from urbankit.report.figures import (
-    cases,
-    classes,
-    clusters,
-    coverage,
-    curves,
-    embeddings,
-    residuals,
-    scatter,
-    targets,
-    views,
-    walks,
-)
+from urbankit import registry
+from urbankit.registry.component import Use
+from urbankit.report.figures.base import Figure
 from urbankit.report.figures.context import FigureContext
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.style import Drawing, style
@@ -62,36 +52,34 @@ def draw_all(run_context: RunContext, others: Sequence[Run] = ()) -> Figures:
     Returns:
         The drawn figures, and a sentence for each figure that is not possible for this run or that failed.
     """
-    kinds: dict[str, Callable[[FigureContext], Iterator[Drawing | NotPossible]]] = {
-        "maps of targets": targets.draw,
-        "prediction against truth": scatter.draw,
-        "maps of residuals": residuals.draw,
-        "confusion matrices": classes.draw,
-        "embeddings in two dimensions": embeddings.draw,
-        "analysis of views": views.draw,
-        "clusters": clusters.draw,
-        "case study": cases.draw,
-        "walks": walks.draw,
-        "maps of coverage": coverage.draw,
-        "loss curves": curves.draw,
-    }
     context = FigureContext(run_context, others)
     figures = Figures([], [])
     with style():
-        for what, draw in kinds.items():
+        for figure in _figures(figures.left_out):
             try:
-                for one in draw(context):
+                for one in figure.draw(context):
                     if isinstance(one, Drawing):
                         figures.drawn.append(one)
                     else:
-                        figures.left_out.append(f"No {what}: {one}.")
+                        figures.left_out.append(f"No {figure.title}: {one}.")
             except (NotPossible, UserError, RunError) as reason:
-                figures.left_out.append(f"No {what}: {str(reason).rstrip('.')}.")
+                figures.left_out.append(f"No {figure.title}: {str(reason).rstrip('.')}.")
             except Exception as error:  # a picture is not worth a run that took a day
-                figures.left_out.append(f"No {what}: drawing failed ({type(error).__name__}: {error}).")
+                figures.left_out.append(f"No {figure.title}: drawing failed ({type(error).__name__}: {error}).")
     _remove_stale(context.folder, {drawing.png.name for drawing in figures.drawn})
     figures.save(context.folder)
     return figures
+
+
+def _figures(left_out: list[str]) -> list[Figure]:
+    """Every registered figure, in their order; one that does not load is noted in `left_out`."""
+    figures: list[Figure] = []
+    for name in registry.names("figure"):
+        try:
+            figures.append(registry.create("figure", Use(name=name)))
+        except UserError as error:
+            left_out.append(f"No figure {name}: {str(error).rstrip('.')}.")
+    return sorted(figures, key=lambda figure: figure.order)
 
 
 def _remove_stale(folder: Path, drawn: set[str]) -> None:

@@ -10,6 +10,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from urbankit.evaluation.tasks import TaskData
+from urbankit.report.figures.base import Figure
 from urbankit.report.figures.context import FigureContext
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.scale import Scale, bar_below
@@ -83,3 +84,13 @@ def _legend(ax: Any, handles: list[Any]) -> None:
     location: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.09), "borderaxespad": 0.0}
     columns = 3 if max(map(len, labels)) < 11 else 2 if max(map(len, labels)) < 24 else 1
     ax.legend(handles=handles, labels=labels, ncols=columns, columnspacing=0.8, fontsize=SMALL, **location)
+
+
+class Embeddings(Figure):
+    """The embeddings in two dimensions, coloured by cluster and by target."""
+
+    title = "embeddings in two dimensions"
+    order = 50
+
+    def draw(self, context: FigureContext) -> Iterator[Drawing | NotPossible]:
+        return draw(context)

@@ -11,6 +11,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 from urbankit.evaluation.splits import protocol_label
 from urbankit.evaluation.tasks import TaskData
 from urbankit.evaluation.transforms import LOGARITHMS
+from urbankit.report.figures.base import Figure
 from urbankit.report.figures.context import FigureContext
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.scale import axis_label
@@ -112,3 +113,13 @@ def _score(context: FigureContext, task: TaskData, split: str) -> str:
     if not len(values) or np.isnan(values).any():
         return "R² not defined"
     return f"R² = {values.mean():.2f}" + (f" ± {values.std(ddof=1):.2f}" if len(values) > 1 else "")
+
+
+class Scatter(Figure):
+    """Predictions against the truth, a panel a task and split."""
+
+    title = "prediction against truth"
+    order = 20
+
+    def draw(self, context: FigureContext) -> Iterator[Drawing | NotPossible]:
+        return draw(context)

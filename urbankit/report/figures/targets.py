@@ -8,6 +8,7 @@ import numpy as np
 
 from urbankit.evaluation.splits import protocol_label
 from urbankit.evaluation.tasks import TaskData
+from urbankit.report.figures.base import Figure
 from urbankit.report.figures.context import FigureContext
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.maps import add_scale_bar
@@ -51,3 +52,13 @@ def _draw(context: FigureContext, task: TaskData) -> Drawing:
         f"{scale.label}: (a) the labels, and what was predicted where the label was never seen (median over the seeds "
         "in which a region was in the test part). Colours end at the 2nd and 98th percentile of the labels.",
     )
+
+
+class Targets(Figure):
+    """Maps of each target and of its predictions."""
+
+    title = "maps of targets"
+    order = 10
+
+    def draw(self, context: FigureContext) -> Iterator[Drawing | NotPossible]:
+        return draw(context)

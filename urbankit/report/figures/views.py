@@ -10,6 +10,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from urbankit.analysis.anchors import PAIRS, Relations, embedding_similarity
+from urbankit.report.figures.base import Figure
 from urbankit.report.figures.context import FigureContext
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.figures.projection import project
@@ -157,3 +158,13 @@ def _relations(context: FigureContext, anchors: Sequence[int]) -> dict[str, list
 def _similar(vectors: NDArray[np.float32], anchors: Sequence[int]) -> list[str]:
     similarity = embedding_similarity(vectors, anchors)
     return [signed(similarity[pair]) for pair in PAIRS]
+
+
+class Views(Figure):
+    """How the views compare, and what each connects."""
+
+    title = "analysis of views"
+    order = 60
+
+    def draw(self, context: FigureContext) -> Iterator[Drawing | NotPossible]:
+        return draw(context)

@@ -11,6 +11,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from urbankit.report.figures.base import Figure
 from urbankit.report.figures.context import FigureContext
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.maps import add_scale_bar
@@ -103,3 +104,13 @@ def _legend(figure: Any) -> None:
         Line2D([], [], color=_EDGE, linewidth=1.2, label="edge"),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=4, labelcolor=INK)
+
+
+class Walks(Figure):
+    """The walks around some regions."""
+
+    title = "walks"
+    order = 90
+
+    def draw(self, context: FigureContext) -> Iterator[Drawing | NotPossible]:
+        return draw(context)

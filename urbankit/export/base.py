@@ -1,0 +1,46 @@
+"""What an exporter is: it writes embeddings or predictions in the format of another tool."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from urbankit.export.tables import ExportTable
+from urbankit.registry.component import Component, P
+
+
+class Exporter(Component[P], ABC):
+    """Writes one format of `urbankit export --to NAME`.
+
+    Attributes:
+        files: names of the files it writes; `{what}` becomes `embeddings` or `predictions`.
+        has_resolution: whether it writes a raster, whose cells `--resolution` sets.
+        resolution: side of a raster's cells in metres; None for one that fits the regions.
+
+    Args:
+        params: the exporter's `Params`; `urbankit export` uses their defaults.
+        resolution: see above.
+    """
+
+    files: ClassVar[tuple[str, ...]]
+    has_resolution: ClassVar[bool] = False
+
+    def __init__(self, params: P, resolution: float | None = None) -> None:
+        self.params, self.resolution = params, resolution
+
+    @abstractmethod
+    def write(self, table: ExportTable, paths: Sequence[Path]) -> list[str]:
+        """Write the files.
+
+        Args:
+            table: what is written, one row a region: `frame` (GeoDataFrame), `columns`, `classes` and `numbers()`.
+            paths: where each of `files` is to be written, in their order.
+
+        Returns:
+            Notes that the command prints, such as the size of a raster.
+
+        Raises:
+            UserError: the format cannot hold the table.
+        """
