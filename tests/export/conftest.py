@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from helpers.small_run import predicted, squares
 
+from urbankit.api import Run
 from urbankit.recipe import Recipe
-from urbankit.runs.folder import Run
 from urbankit.runs.writers import write_embeddings, write_metrics
 from urbankit.utils.files import write_json, write_text
 
