@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from urbankit.analysis.scaling import centred_unit
 from urbankit.city.city import City
+from urbankit.utils.standardise import centred_unit
 
 MOST_CANDIDATES = 300
 """Regions among which anchors are looked for; the triples of them go with the cube of their number."""

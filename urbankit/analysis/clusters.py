@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import pdist
 from sklearn.metrics import pairwise_distances_argmin
 
-from urbankit.analysis.scaling import centred
+from urbankit.utils.standardise import centred
 
 MOST_LINKED = 4000
 """Regions that are linked; the linkage takes memory and time by their square (64 MB, about 1 s)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from urbankit.analysis.scaling import centred_unit
+from urbankit.utils.standardise import centred_unit
 
 _PAIRS = 4_000_000
 """Similarities held at once: 16 MB."""

@@ -26,6 +26,7 @@ from urbankit.evaluation.transforms import LOGARITHMS, TargetTransform
 from urbankit.utils.errors import UserError, suggest
 from urbankit.utils.files import atomic_path, cache_folder, hash_json
 from urbankit.utils.progress import Progress
+from urbankit.utils.standardise import standardised
 
 NEIGHBOURS = 5
 TREES = 100
@@ -86,9 +87,7 @@ class Inputs:
     def scaled(self) -> NDArray[np.float64]:
         """Raw inputs [N, F] without missing values, standardised by the training part."""
         filled = self.raw.filled(self.split.train)
-        train = filled[self.split.train]
-        spread = train.std(axis=0)
-        return (filled - train.mean(axis=0)) / np.where(spread > 1e-12, spread, 1)
+        return standardised(filled, filled[self.split.train])
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from urbankit.utils.standardise import nonzero_std
+
 LOGARITHMS = ("log", "soft-log")
 TRANSFORMS = ("none", "standard", *LOGARITHMS)
 
@@ -37,11 +39,11 @@ class TargetTransform:
             return cls(kind)
         train = np.asarray(train, dtype=np.float64)
         if kind == "standard":
-            return cls(kind, float(train.mean()), _spread(train))
+            return cls(kind, float(train.mean()), float(nonzero_std(train)))
         positive = train[train > 0]
         scale = float(np.median(positive)) / 20 if kind == "soft-log" and len(positive) else 1.0
         logs = np.log1p(train / scale)
-        return cls(kind, float(logs.mean()), _spread(logs), float(logs.max()) + 1, scale)
+        return cls(kind, float(logs.mean()), float(nonzero_std(logs)), float(logs.max()) + 1, scale)
 
     def transform(self, y: NDArray[np.float64]) -> NDArray[np.float64]:
         """Own units to the learned form, [n]; NaN stays NaN."""
@@ -54,8 +56,3 @@ class TargetTransform:
         """The learned form to own units, [n]."""
         values = np.asarray(z, dtype=np.float64) * self.std + self.mean
         return np.expm1(np.clip(values, 0, self.ceiling)) * self.scale if self.kind in LOGARITHMS else values
-
-
-def _spread(values: NDArray[np.float64]) -> float:
-    std = float(values.std())
-    return std if std > 1e-12 else 1.0

@@ -19,6 +19,7 @@ from urbankit.runs.data import Splits
 from urbankit.training.finetune import Finetuned
 from urbankit.utils.errors import Problem, Problems, UserError
 from urbankit.utils.progress import Progress
+from urbankit.utils.torch_modules import mean_and_std
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,8 @@ class ZeroShot:
         """The inputs of heads, [S + N, dim]: embeddings of the source city, then those of this city [N, dim]."""
         source = self.embeddings.to(embeddings.device)
         if self.statistics == "own":
-            std = embeddings.std(dim=0).clamp(min=1e-6)
-            embeddings = (embeddings - embeddings.mean(dim=0)) / std * source.std(dim=0) + source.mean(dim=0)
+            mean, std = mean_and_std(embeddings)
+            embeddings = (embeddings - mean) / std * source.std(dim=0) + source.mean(dim=0)
         return torch.cat([source, embeddings])
 
     def notes(self) -> list[str]:

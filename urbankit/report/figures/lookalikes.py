@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from scipy.stats import rankdata
 
-from urbankit.analysis.scaling import standardised
 from urbankit.evaluation.tasks import TaskData
 from urbankit.modalities.image_stats import all_image_stats
 from urbankit.report.figures.context import FigureContext
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.figures.mosaic import SATELLITE
+from urbankit.utils.standardise import standardised
 
 PAIRS = 2
 MOST_CANDIDATES = 3000
@@ -30,7 +30,7 @@ def find_cases(context: FigureContext, tasks: Sequence[TaskData]) -> tuple[list[
     looks, how = _looks(context)
     if not np.isfinite(looks).all(axis=1).any():
         raise NotPossible("no region has a usable image")
-    features = standardised(looks)
+    features = standardised(looks, least=1e-9)
     used: list[int] = []
     differing: list[str] = []
     for turn in range(PAIRS):

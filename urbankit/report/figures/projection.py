@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
-from urbankit.analysis.scaling import standardised
 from urbankit.report.check import NO_UMAP
 from urbankit.report.figures.errors import NotPossible
+from urbankit.utils.standardise import standardised
 
 MOST_REGIONS = 3000
 """Regions that are projected, drawn at random where there are more: t-SNE of so many takes about ten seconds."""
@@ -53,7 +53,7 @@ def project(
     if len(vectors) < 4:
         raise NotPossible(f"a projection needs four regions or more, the city has {len(vectors)}")
     rows = _sample(len(vectors), keep, most)
-    z = standardised(vectors[rows])
+    z = standardised(vectors[rows], least=1e-9)
     if kind == "umap":
         neighbours = min(NEIGHBOURS, len(rows) - 1)
         return Projection(_umap(z, neighbours), rows, len(vectors), "UMAP", f"UMAP ({neighbours} neighbours)")
