@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def similarity(a: Tensor, b: Tensor, temperature: float) -> Tensor:
+def similarity(a: Tensor, b: Tensor, temperature: float | Tensor) -> Tensor:
     """Return the cosine similarities [N, N] of all rows of `a` [N, d] with all rows of `b` [N, d], over τ."""
     return F.normalize(a.float(), dim=1) @ F.normalize(b.float(), dim=1).T / temperature
 
@@ -30,7 +30,7 @@ def info_nce(a: Tensor, b: Tensor, temperature: float) -> Tensor:
     return F.cross_entropy(similarity(a, b, temperature), torch.arange(len(a), device=a.device))
 
 
-def two_way_info_nce(a: Tensor, b: Tensor, temperature: float, weight: Tensor | None = None) -> Tensor:
+def two_way_info_nce(a: Tensor, b: Tensor, temperature: float | Tensor, weight: Tensor | None = None) -> Tensor:
     """Return the two-way InfoNCE (eq. 12 and 13): the sum, not the mean, of both directions.
 
     `L = -1/N (Σᵢ log( exp(sim(aᵢ, bᵢ)/τ) / Σⱼ exp(sim(aᵢ, bⱼ)/τ) )

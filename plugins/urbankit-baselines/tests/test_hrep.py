@@ -48,7 +48,7 @@ def test_flow_and_poi_losses_are_the_sums_of_the_paper(into):
     method = made(into_weights=into).eval()
     every = torch.arange(N)
     losses = method.loss(every)
-    o, d, p, _ = method.told().detach().double().numpy()
+    o, d, p, _ = method.by_relation().detach().double().numpy()
     views = made_views()
     m = views["flows"].adjacency.toarray().astype(float)
     m /= m.mean()
@@ -136,7 +136,7 @@ def test_a_loss_meets_the_relation_vector_it_is_told_by(told_by):
     method = made(told_by=told_by).eval()
     region, relation = method.encode()
     met = [2, 0, 3, 1] if told_by == "other" else [0, 1, 2, 3]
-    assert torch.equal(method.told(), torch.stack([region * relation[r] for r in met]))
+    assert torch.equal(method.by_relation(), torch.stack([region * relation[r] for r in met]))
 
 
 def test_triplets_draw_every_neighbour_and_every_stranger_alike():

@@ -137,7 +137,7 @@ def test_a_city_without_flows_or_points_of_interest_is_refused(recipe, tmp_path)
         spec.pop(name)
     written.write_text(yaml.safe_dump(spec))
     city = City.prepare(written, out=tmp_path / "prepared")
-    with pytest.raises(UserError, match=r"cannot do without .*flows, poi_similarity, which the city cannot serve"):
+    with pytest.raises(UserError, match=r"needs .*flows, poi_similarity, for which the city lacks the data"):
         run(Recipe.load(recipe, [f"city={{prepared: {city.path}}}", "tasks.land_use=null"]), tmp_path / "run")
 
 

@@ -23,6 +23,7 @@ import numpy as np
 import scipy.sparse
 import torch
 from pydantic import Field, model_validator
+from pydantic.config import JsonDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -30,10 +31,11 @@ from urbankit.graph.engine import propagate
 from urbankit.graph.graph import Graph
 from urbankit.graph.normalise import normalise
 from urbankit.methods.base import MethodInputs
+from urbankit.utils.torch_modules import ModuleList
 from urbankit_baselines.region_graphs import RegionGraphMethod
 from urbankit_baselines.triplets import Triplets
 
-SOURCE = {"source": "the authors' code"}
+SOURCE: JsonDict = {"source": "the authors' code"}
 
 # Whose vector the loss of each of HREP's `relations` meets in the authors' code.
 MET = ("poi", "outflow", "neighbours", "inflow")
@@ -105,6 +107,9 @@ class HREP(RegionGraphMethod):
             return self
 
     params: Params
+    region: Tensor
+    relation: Tensor
+    gathered: Tensor
 
     def __init__(self, params: Params, inputs: MethodInputs) -> None:
         super().__init__(params, inputs)
@@ -117,8 +122,8 @@ class HREP(RegionGraphMethod):
         order = tuple(self.relations.index(name) for name in NORMALISED)
         self.graph_embedding = RelationAwareGraphEmbedding(dim, params.layers, params.dropout, order, inputs.engine)
         # What the first layer gathers is the same in every step.
-        told = self.region.unsqueeze(1) * self.relation
-        self.register_buffer("gathered", self.graph_embedding.gather(self.graph, told))
+        product = self.region.unsqueeze(1) * self.relation
+        self.register_buffer("gathered", self.graph_embedding.gather(self.graph, product))
         self.attention = RelationAttention(dim, params.heads)
         self.shared = nn.Parameter(torch.full((count, 1), 1 - params.own_share))
         self.fusion = AttentiveFusion(dim)
@@ -133,8 +138,8 @@ class HREP(RegionGraphMethod):
         return self.encode()[0]
 
     def loss(self, regions: Tensor) -> dict[str, Tensor]:
-        """Flow, points of interest and neighbours, each told by `e_i ⊙ r`, the embedding in the light of a relation."""
-        outflow, inflow, poi, neighbours = self.told()
+        """Flow, points of interest and neighbours, each predicted from `e_i ⊙ r`, r of its relation."""
+        outflow, inflow, poi, neighbours = self.by_relation()
         into = self.flows if self.params.into_weights == "outflows" else self.flows.T
         losses = {
             "flow": self.flow_loss(outflow, inflow, into, regions),
@@ -142,9 +147,10 @@ class HREP(RegionGraphMethod):
             "neighbours": self.triplets.loss(neighbours, regions, self.params.margin),
         }
         weights = self.params.flow_weight, self.params.poi_weight, self.params.neighbour_weight
-        return {"total": sum(w * value for w, value in zip(weights, losses.values(), strict=True)), **losses}
+        weighted = [weight * value for weight, value in zip(weights, losses.values(), strict=True)]
+        return {"total": sum(weighted, torch.zeros(())), **losses}
 
-    def told(self) -> Tensor:
+    def by_relation(self) -> Tensor:
         """`e_i ⊙ r` [R, N, dim] for the loss of each of the `relations`."""
         region, relation = self.encode()
         if self.params.told_by == "other":
@@ -152,11 +158,11 @@ class HREP(RegionGraphMethod):
         return region * relation.unsqueeze(1)
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
-        embedding, told = self.graph_embedding.parameters_by_use()
+        embedding, pretext = self.graph_embedding.parameters_by_use()
         return {
             "graph_encoder": embedding,
             "fusion": [*self.attention.parameters(), self.shared, *self.fusion.parameters()],
-            "pretext": told,
+            "pretext": pretext,
         }
 
 
@@ -171,10 +177,13 @@ class RelationAwareGraphEmbedding(nn.Module):
         super().__init__()
         self.engine, self.dropout = engine, dropout
         # Normalisation takes away any bias but that of the last layer.
-        self.convolutions = nn.ModuleList(nn.Linear(dim, dim, bias=i == layers - 1) for i in range(layers))
+        self.convolutions: ModuleList[nn.Linear] = ModuleList(
+            nn.Linear(dim, dim, bias=i == layers - 1) for i in range(layers)
+        )
         for convolution in self.convolutions:
             nn.init.xavier_uniform_(convolution.weight)
-        nn.init.zeros_(self.convolutions[-1].bias)
+        last = self.convolutions[-1]
+        nn.init.zeros_(last.bias)
         self.norms = nn.ModuleList(RelationNorm(dim, order) for _ in range(layers - 1))
         self.relations = nn.ModuleList(nn.Linear(dim, dim) for _ in range(layers))
 
@@ -185,15 +194,15 @@ class RelationAwareGraphEmbedding(nn.Module):
         """
         h = region.unsqueeze(1)
         for i, (convolution, transform) in enumerate(zip(self.convolutions, self.relations, strict=True)):
-            told = convolution(self.gather(graph, h * relation) if i else gathered)
-            h = told if i == len(self.norms) else self._drop(h + F.leaky_relu(self.norms[i](told)))
+            message = convolution(self.gather(graph, h * relation) if i else gathered)
+            h = message if i == len(self.norms) else self._drop(h + F.leaky_relu(self.norms[i](message)))
             relation = transform(relation)
         return h, relation
 
     def gather(self, graph: Graph, x: Tensor) -> Tensor:
         """`Â_r x_r` [N, R, dim] of `x` [N, R, dim]; gathered before W, so that no gradient goes through the first."""
-        normalised, own = normalise(graph, "symmetric")
-        return propagate(normalised, x.flatten(0, 1), own, self.engine).view_as(x)
+        normalised, self_weight = normalise(graph, "symmetric")
+        return propagate(normalised, x.flatten(0, 1), self_weight, self.engine).view_as(x)
 
     def parameters_by_use(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """What the embedding depends on, and what only the losses see: the last map of the relations."""
@@ -216,6 +225,7 @@ class RelationNorm(nn.Module):
 
     running_mean: Tensor
     running_var: Tensor
+    parts: Tensor
 
     def __init__(self, dim: int, order: tuple[int, ...], momentum: float = 0.1) -> None:
         super().__init__()

@@ -17,6 +17,7 @@ from __future__ import annotations
 import scipy.sparse
 import torch
 from pydantic import Field
+from pydantic.config import JsonDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,7 +25,7 @@ from urbankit.graph.graph import Graph
 from urbankit.methods.base import MethodInputs
 from urbankit_baselines.region_graphs import RegionGraphMethod, side_by_side
 
-SOURCE = {"source": "the authors' code"}
+SOURCE: JsonDict = {"source": "the authors' code"}
 
 
 class MVURE(RegionGraphMethod):
@@ -80,6 +81,7 @@ class MVURE(RegionGraphMethod):
         )
 
     params: Params
+    features: Tensor
 
     def __init__(self, params: Params, inputs: MethodInputs) -> None:
         super().__init__(params, inputs)

@@ -90,7 +90,7 @@ class PGSimCLR(Method):
     def loss(self, regions: Tensor) -> dict[str, Tensor]:
         """The sum of both models' losses, which share no weight."""
         losses = {view: self._contrast(view, regions) for view in self.pools}
-        return {"total": sum(losses.values()), **losses}
+        return {"total": sum(losses.values(), torch.zeros(())), **losses}
 
     def forward(self, regions: Tensor) -> Tensor:
         encoded = [encode(pool, regions, self.inputs.precision) for pool in self.pools.values()]

@@ -41,7 +41,11 @@ class RegionGraphMethod(Method):
 
     relations: ClassVar[tuple[str, ...]] = ()
     graph: Graph
-    """The graphs to encode, side by side."""
+    """The graphs to encode, as one graph."""
+    flows: Tensor
+    has_poi: Tensor
+    compared: Tensor
+    similarity: Tensor
     targets: ClassVar[tuple[str, ...]] = ("flows", "poi_similarity")
 
     class Params(component.Params):
@@ -86,19 +90,19 @@ class RegionGraphMethod(Method):
         out = _rows(origin, regions) @ destination.T
         # Over all regions the products of the one sum are those of the other, transposed.
         back = out.T if len(regions) == len(out.T) else _rows(destination, regions) @ origin.T
-        told = F.cross_entropy(out, _rows(self.flows, regions), reduction="sum")
-        told = told + F.cross_entropy(back, _rows(into, regions), reduction="sum")
-        return told * (len(self.flows) / len(regions))
+        loss = F.cross_entropy(out, _rows(self.flows, regions), reduction="sum")
+        loss = loss + F.cross_entropy(back, _rows(into, regions), reduction="sum")
+        return loss * (len(self.flows) / len(regions))
 
     def poi_loss(self, z: Tensor, regions: Tensor) -> Tensor:
         """Mean of `(z_i · z_j - s_ij)²` for i in `regions` (int64 [B]) and all j that have points of interest.
 
         `z` is [N, dim]; `s_ij` is the similarity of points of interest.
         """
-        counted = regions[self.has_poi[regions]]
-        if not len(counted):
+        rows = regions[self.has_poi[regions]]
+        if not len(rows):
             return z.sum() * 0.0
-        return F.mse_loss(_rows(z, counted) @ _rows(z, self.compared).T, _rows(self.similarity, counted))
+        return F.mse_loss(_rows(z, rows) @ _rows(z, self.compared).T, _rows(self.similarity, rows))
 
     @classmethod
     def check(cls, params: Params, modalities: set[str], views: set[str]) -> list[tuple[str, str]]:
@@ -113,7 +117,7 @@ class RegionGraphMethod(Method):
         lacking = [name for name in (*self.relations, *self.targets) if name not in self.inputs.views]
         problems = []
         if lacking:
-            message = f"{type(self).__name__} cannot do without {', '.join(lacking)}, which the city cannot serve"
+            message = f"{type(self).__name__} needs {', '.join(lacking)}, for which the city lacks the data"
             problems.append(Problem(f"{message}; it needs flows between regions and points of interest", city.path))
         if city.n_regions > limit:
             message = f"{city.n_regions:,} regions, all pairs of them compared, are more than {limit:,}"
@@ -129,7 +133,7 @@ class RegionGraphMethod(Method):
 
 
 def _rows(x: Tensor, rows: Tensor) -> Tensor:
-    """The rows of `x`: itself where they are all of them, for then their order makes no difference to a sum."""
+    """Return the rows of `x`; `x` itself for all rows, whose order does not matter to a sum."""
     return x if len(rows) == len(x) else x.index_select(0, rows)
 
 

@@ -33,6 +33,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from pydantic import Field
+from pydantic.config import JsonDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -41,7 +42,7 @@ from urbankit.registry import component
 from urbankit.utils.errors import Problem, UserError
 from urbankit_baselines.remvc_features import changed, distribution, flow_profiles, noisy
 
-SOURCE = {"source": "authors' configuration"}
+SOURCE: JsonDict = {"source": "authors' configuration"}
 
 
 class ReMVC(Method):
@@ -82,6 +83,9 @@ class ReMVC(Method):
         )
 
     params: Params
+    counts: Tensor
+    has_poi: Tensor
+    has_flows: Tensor
 
     def __init__(self, params: Params, inputs: MethodInputs) -> None:
         super().__init__(params, inputs)
@@ -93,7 +97,7 @@ class ReMVC(Method):
         d = params.dim
         self.poi_encoder = _Layer(counts.shape[1], d)
         self.leaving_encoder, self.reaching_encoder = (_Layer(p.width, d) for p in (self.leaving, self.reaching))
-        self.pair_scorer = nn.Linear(2 * d, 1)
+        self.pair_scorer: nn.Module = nn.Linear(2 * d, 1)
         if params.scorer:
             self.pair_scorer = nn.Sequential(nn.Linear(2 * d, params.scorer), nn.ReLU(), nn.Linear(params.scorer, 1))
         self.dim, self.blocks = 2 * d, (d, d)
@@ -200,9 +204,10 @@ def _need(inputs: MethodInputs) -> np.ndarray:
     lacking = [("points of interest", "poi", counts), ("flows", "flows", inputs.city.flows())]
     problems = [
         Problem(f"the city has no {what}, which remvc learns from; name them in its city file as `{key}`", key="method")
-        for what, key, found in lacking
-        if found is None
+        for what, key, data in lacking
+        if data is None
     ]
     if problems:
         raise UserError(problems)
+    assert counts is not None
     return counts[0].toarray().round().astype(np.float32)

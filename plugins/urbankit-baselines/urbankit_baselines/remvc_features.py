@@ -52,6 +52,7 @@ def flow_profiles(city: City, hours: bool) -> tuple[FlowProfiles, FlowProfiles, 
     With `hours`, and where the city's flows have times, these are part of the profiles. The city must have flows.
     """
     flows = city.flows()
+    assert flows is not None
     times = city.flow_times() if hours else None
     leaving, reaching = (None, None) if times is None else (_by_hour(times, end, city.n_regions) for end in ENDS)
     present = (np.asarray(flows.sum(axis=0)) + np.asarray(flows.sum(axis=1))).ravel() > 0

@@ -15,40 +15,47 @@ class Triplets(nn.Module):
     Regions without a neighbour, or without a stranger, are no anchors.
     """
 
+    degree: Tensor
+    first_neighbour: Tensor
+    neighbours: Tensor
+    first_linked: Tensor
+    negatives_before: Tensor
+
     def __init__(self, adjacency: scipy.sparse.csr_array) -> None:
         super().__init__()
         self.n = adjacency.shape[0]
         degree = np.diff(adjacency.indptr)
-        known = scipy.sparse.csr_array(adjacency + scipy.sparse.eye_array(self.n))
-        known.sort_indices()
+        linked = scipy.sparse.csr_array(adjacency + scipy.sparse.eye_array(self.n))
+        linked.sort_indices()
         rows = np.repeat(np.arange(self.n), degree + 1)
-        # How many strangers of a row come before each of its known regions, the rows one after the other.
-        before = known.indices - (np.arange(len(rows)) - known.indptr[rows])
-        self._keep("degree", degree)
-        self._keep("first_neighbour", adjacency.indptr[:-1])
-        self._keep("neighbours", adjacency.indices)
-        self._keep("first_known", known.indptr[:-1])
-        self._keep("strangers_before", rows * self.n + before)
+        # How many negatives of a row precede each of its linked regions, row by row.
+        before = linked.indices - (np.arange(len(rows)) - linked.indptr[rows])
+        self._register("degree", degree)
+        self._register("first_neighbour", adjacency.indptr[:-1])
+        self._register("neighbours", adjacency.indices)
+        self._register("first_linked", linked.indptr[:-1])
+        self._register("negatives_before", rows * self.n + before)
 
     def draw(self, regions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Anchors among `regions` (int64 [B]), a neighbour and a stranger of each, all int64 [A]."""
+        """Return anchors among `regions` (int64 [B]), and a neighbour and a negative of each, all int64 [A]."""
         degree = self.degree[regions]
         anchors = regions[(degree > 0) & (degree < self.n - 1)]
         degree = self.degree[anchors]
         neighbour = self.neighbours[self.first_neighbour[anchors] + _below(degree)]
-        # The r-th stranger is r plus the number of known regions that have at most r strangers before them.
+        # The r-th negative is r plus the number of linked regions that at most r negatives precede.
         rank = _below(self.n - 1 - degree)
-        passed = torch.searchsorted(self.strangers_before, anchors * self.n + rank, right=True)
-        return anchors, neighbour, rank + passed - self.first_known[anchors]
+        passed = torch.searchsorted(self.negatives_before, anchors * self.n + rank, right=True)
+        return anchors, neighbour, rank + passed - self.first_linked[anchors]
 
     def loss(self, z: Tensor, regions: Tensor, margin: float) -> Tensor:
-        """Mean of `max(0, |z_i - z_neighbour| - |z_i - z_stranger| + margin)` over anchors; `z` is [N, d]."""
-        triplets = self.draw(regions)
-        if not len(triplets[0]):
+        """Return the mean of `max(0, |z_i - z_neighbour| - |z_i - z_negative| + margin)` over anchors; `z` [N, d]."""
+        anchors, neighbours, negatives = self.draw(regions)
+        if not len(anchors):
             return z.sum() * 0.0
-        return F.triplet_margin_loss(*(z.index_select(0, drawn) for drawn in triplets), margin=margin)
+        a, b, c = (z.index_select(0, rows) for rows in (anchors, neighbours, negatives))
+        return F.triplet_margin_loss(a, b, c, margin=margin)
 
-    def _keep(self, name: str, values: np.ndarray) -> None:
+    def _register(self, name: str, values: np.ndarray) -> None:
         self.register_buffer(name, torch.as_tensor(values, dtype=torch.int64), persistent=False)
 
 

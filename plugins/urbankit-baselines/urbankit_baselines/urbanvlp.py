@@ -134,7 +134,7 @@ class UrbanVLP(Method):
         return {"total": p.alpha * macro + p.beta * micro, "macro": macro, "micro": micro}
 
     def forward(self, regions: Tensor) -> Tensor:
-        return sum(self._unit(name, regions) for name in self.encoders)
+        return sum((self._unit(name, regions) for name in self.encoders), torch.zeros(()))
 
     def prepare(self) -> None:
         """Score the captions by the encoders as they come, before anything is trained."""
