@@ -1,18 +1,20 @@
-"""A plugin's exporter and figure, each defined in a test, registered, and used as a user would."""
+"""A plugin's exporter, figure and recipes, each defined in a test, registered, and used as a user would."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from helpers.figure_runs import make_city, run_context
 
-from urbankit import UserError, hookimpl, registry, testing
+from urbankit import Recipe, UserError, hookimpl, registry, testing
 from urbankit.export.base import Exporter
 from urbankit.export.export import export
+from urbankit.recipe.find import find
 from urbankit.report.figures import draw_all
 from urbankit.report.figures.base import Figure
 from urbankit.report.figures.errors import NotPossible
@@ -73,3 +75,43 @@ def test_a_figure_that_does_not_load_leaves_the_others_alone(plugin, tmp_path):
     plugin("figure", Unfinished)
     figures = draw_all(run_context(tmp_path / "run", make_city(9), {}))
     assert "lacks what every figure has: draw" in figures.left_out[0]
+
+
+@pytest.fixture
+def recipes(tmp_path: Path) -> Iterator[Callable[[str, str], Path]]:
+    """`recipes(plugin, name)` registers a plugin that ships a recipe of that name, and returns the file."""
+
+    def add(plugin: str, name: str) -> Path:
+        folder = tmp_path / plugin
+        folder.mkdir()
+        file = folder / f"{name}.yaml"
+        file.write_text("extends: urbanmmcl\ndescription: of a plugin\n")
+        hook = hookimpl(lambda register: register(folder))
+        registry.add_plugin(SimpleNamespace(register_recipes=hook), plugin)
+        return file
+
+    yield add
+    registry.reload()
+
+
+def test_a_recipe_of_a_plugin_is_found_by_its_name(recipes):
+    file = recipes("metro", "subway")
+    assert find("subway") == find("subway.yaml") == file
+    assert Recipe.load("subway").method.name == Recipe.load("urbanmmcl").method.name
+    with pytest.raises(UserError, match=r"Did you mean 'subway'\?.* Recipes of plugins: subway \(this process\)"):
+        find("subwy")
+
+
+def test_two_recipes_of_one_name_are_refused_with_both_files(recipes):
+    files = recipes("one", "twin"), recipes("two", "twin")
+    with pytest.raises(UserError, match="'twin' is shipped twice") as caught:
+        find("twin")
+    assert all(str(file) in str(caught.value) for file in files)
+
+
+def test_a_folder_of_recipes_that_is_missing_fails_the_plugin_alone(tmp_path):
+    hook = hookimpl(lambda register: register(tmp_path / "absent"))
+    registry.add_plugin(SimpleNamespace(register_recipes=hook), "broken")
+    [failed] = registry.failed_plugins()
+    assert "there is no folder of recipes" in failed.failure
+    registry.reload()

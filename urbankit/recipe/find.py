@@ -2,24 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
+from urbankit import registry
 from urbankit.utils.errors import UserError, suggest
 
 
 def find(name: str | Path, folder: str | Path = ".") -> Path:
-    """The recipe file `name` relative to `folder`, else the shipped one of that name (`ablations/no-views`).
+    """Return the recipe file `name` relative to `folder`, else the recipe of that name (`ablations/no-views`) that
+    urbankit or a plugin ships.
 
-    Raises `UserError` that lists the shipped recipes.
+    Raises `UserError` that lists the shipped recipes, or names both where two have the name.
     """
-    return _find("recipe", name, Path(folder), shipped())
+    path = _file(name, Path(folder))
+    if path is not None:
+        return path
+    recipes = [*((name, "urbankit", path) for name, path in shipped().items()), *of_plugins()]
+    matches = [(origin, path) for recipe, origin, path in recipes if recipe == _stem(name)]
+    if len(matches) > 1:
+        both = " and ".join(f"{origin} ({path})" for origin, path in matches)
+        raise UserError(f"recipe '{_stem(name)}' is shipped twice: by {both}. Give the file instead of the name.")
+    if matches:
+        return matches[0][1]
+    theirs = ", ".join(f"{recipe} ({origin})" for recipe, origin, _ in of_plugins())
+    more = f" Recipes of plugins: {theirs}." if theirs else ""
+    raise _missing("recipe", name, Path(folder), [recipe for recipe, _, _ in recipes], more)
 
 
 def find_suite(name: str | Path) -> Path:
     """The suite file `name`, else the shipped suite of that name. Raises `UserError` that lists the shipped suites."""
-    return _find("suite", name, Path(), shipped_suites())
+    suites = shipped_suites()
+    path = _file(name, Path()) or suites.get(_stem(name))
+    if path is None:
+        raise _missing("suite", name, Path(), list(suites))
+    return path
+
+
+def of_plugins() -> list[tuple[str, str, Path]]:
+    """The recipes that plugins ship: name, distribution and version, file."""
+    return [
+        (path.relative_to(folder).with_suffix("").as_posix(), origin, path)
+        for origin, folder in registry.recipe_folders()
+        for path in sorted(folder.rglob("*.yaml"))
+    ]
 
 
 def shipped() -> dict[str, Path]:
@@ -44,18 +71,19 @@ def shipped_folder() -> Path:
     return packed if packed.is_dir() else package.parent / "recipes"
 
 
-def _find(what: str, name: str | Path, folder: Path, shipped: Mapping[str, Path]) -> Path:
+def _file(name: str | Path, folder: Path) -> Path | None:
     path = Path(folder, Path(name).expanduser())
-    if path.is_file():
-        return path
-    shipped_path = shipped.get(Path(name).with_suffix("").as_posix() if _is_yaml(name) else str(name))
-    if shipped_path is not None:
-        return shipped_path
-    hint = suggest(str(name), shipped).replace(" Known:", f" Shipped {what}s:")
+    return path if path.is_file() else None
+
+
+def _missing(what: str, name: str | Path, folder: Path, known: Sequence[str], more: str = "") -> UserError:
+    path = Path(folder, Path(name).expanduser())
+    hint = suggest(str(name), known).replace(" Known:", f" Shipped {what}s:") + more
     if path.is_dir():
-        raise UserError(f"'{name}' is a folder; name a {what} file in it.{hint}")
-    raise UserError(f"there is no {what} file '{path}' and no shipped {what} '{name}'.{hint}")
+        return UserError(f"'{name}' is a folder; name a {what} file in it.{hint}")
+    return UserError(f"there is no {what} file '{path}' and no shipped {what} '{name}'.{hint}")
 
 
-def _is_yaml(name: str | Path) -> bool:
-    return Path(name).suffix in (".yaml", ".yml")
+def _stem(name: str | Path) -> str:
+    """The name of a shipped recipe, which may be given with its suffix."""
+    return Path(name).with_suffix("").as_posix() if Path(name).suffix in (".yaml", ".yml") else str(name)

@@ -18,6 +18,7 @@ from urbankit.registry.registry import (
     get,
     left_out_plugins,
     names,
+    recipe_folders,
     reload,
 )
 
@@ -36,5 +37,6 @@ __all__ = [
     "known_package",
     "left_out_plugins",
     "names",
+    "recipe_folders",
     "reload",
 ]

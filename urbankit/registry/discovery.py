@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
+from pathlib import Path
 
 import pluggy
 
@@ -28,12 +29,16 @@ CHOICE = "URBANKIT_PLUGINS"
 
 @dataclass(frozen=True)
 class Plugin:
-    """A plugin and what it registered; or why it could not be loaded (`failure`); or that the user `left_out` it."""
+    """A plugin with the components and folders of recipes that it registered.
+
+    `failure` says why it could not be loaded; one that is `left_out` by the user was not loaded.
+    """
 
     name: str
     distribution: str
     version: str
     entries: tuple[Entry, ...] = ()
+    recipes: tuple[Path, ...] = ()
     failure: str | None = None
     left_out: bool = False
 
@@ -77,6 +82,7 @@ def load_none() -> None:
 def load(plugin: object, name: str, distribution: str = THIS_PROCESS, version: str = "") -> Plugin:
     """Ask one plugin for its components. Nothing of a plugin that raises is kept."""
     found: list[Entry] = []
+    folders: list[Path] = []
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(specifications())
     try:
@@ -85,12 +91,13 @@ def load(plugin: object, name: str, distribution: str = THIS_PROCESS, version: s
         for kind in KINDS.values():
             hook = getattr(manager.hook, kind.hook)
             hook(register=partial(_register, found, kind.name, name, distribution, version))
+        manager.hook.register_recipes(register=partial(_register_recipes, folders))
     except (Exception, SystemExit) as error:
         return Plugin(name, distribution, version, failure=_reason(error))
-    if not found:
+    if not (found or folders):
         failure = "it registers nothing; its functions `register_KINDs` are to be marked with @urbankit.hookimpl"
         return Plugin(name, distribution, version, failure=failure)
-    return Plugin(name, distribution, version, tuple(found))
+    return Plugin(name, distribution, version, tuple(found), tuple(folders))
 
 
 def _discovered(point: metadata.EntryPoint) -> Plugin:
@@ -135,6 +142,12 @@ def _origin(point: metadata.EntryPoint) -> tuple[str, str]:
     if point.dist is not None:
         return point.dist.metadata["Name"], point.dist.version
     return "urbankit", __version__
+
+
+def _register_recipes(folders: list[Path], folder: str | Path) -> None:
+    if not Path(folder).is_dir():
+        raise ValueError(f"there is no folder of recipes '{folder}'")
+    folders.append(Path(folder))
 
 
 def _register(

@@ -16,12 +16,14 @@ and in the plugin's pyproject.toml:
 
 Every kind in `urbankit/registry/kinds.py` has a hook, `register_KINDs`: `register_modality_encoders`, `register_views`
 and so on. The class derives from its kind's base and has a `Params` (a `urbankit.Params`) that documents itself.
+A plugin that ships recipes names their folder in `register_recipes`; `urbankit run NAME` then finds them by name.
 A notebook or test adds a plugin without installing it: `urbankit.registry.add_plugin(plugin, "mine")`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 import pluggy
@@ -38,9 +40,24 @@ class Register(Protocol):
     def __call__(self, name: str, target: str, description: str = "") -> None: ...
 
 
+class RegisterRecipes(Protocol):
+    """Name a folder of the plugin's package; every `NAME.yaml` in it, or below it, is a recipe."""
+
+    def __call__(self, folder: str | Path) -> None: ...
+
+
 def specifications() -> type:
-    """Return a class of every hook that a plugin may implement: `register_KINDs(register)` for each kind."""
-    return type("Hooks", (), {kind.hook: staticmethod(_specification(kind)) for kind in KINDS.values()})
+    """Return a class of every hook that a plugin may implement.
+
+    They are `register_KINDs(register)` for each kind, and `register_recipes(register)`.
+    """
+    hooks = {kind.hook: staticmethod(_specification(kind)) for kind in KINDS.values()}
+    return type("Hooks", (), {**hooks, "register_recipes": staticmethod(register_recipes)})
+
+
+@hookspec
+def register_recipes(register: RegisterRecipes) -> None:
+    """Register folders of recipes for `urbankit run NAME`: `register(Path(__file__).parent / "recipes")`."""
 
 
 def _specification(kind: Kind) -> Callable[[Register], None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from urbankit.registry.discovery import Plugin, discover, load
@@ -50,6 +51,11 @@ def failed_plugins() -> list[Plugin]:
 def left_out_plugins() -> list[Plugin]:
     """The installed plugins that `URBANKIT_PLUGINS` or `--no-plugins` leaves out, which nothing was loaded of."""
     return _registry().left_out()
+
+
+def recipe_folders() -> list[tuple[str, Path]]:
+    """The folders of recipes that plugins register, each with the name and version of its distribution."""
+    return _registry().recipe_folders()
 
 
 def faults() -> list[str]:
@@ -109,6 +115,9 @@ class Registry:
             raise UserError(f"unknown kind '{kind}'.{suggest(kind, KINDS)}")
         chosen = (entry for found in self._entries.values() for entry in found if kind in (None, entry.kind))
         return sorted(chosen, key=lambda entry: (list(KINDS).index(entry.kind), entry.name, entry.origin))
+
+    def recipe_folders(self) -> list[tuple[str, Path]]:
+        return [(plugin.origin, folder) for plugin in self._plugins for folder in plugin.recipes]
 
     def failed(self) -> list[Plugin]:
         return [plugin for plugin in self._plugins if plugin.failure is not None]
