@@ -7,7 +7,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import yaml
@@ -15,6 +15,7 @@ from helpers import toys
 from helpers.toys import RECIPE
 
 from urbankit import Recipe, Run, registry, run
+from urbankit.cli.main import main
 from urbankit.registry import discovery as plugin
 from urbankit.testing.fixtures import demo_city as tiny_city
 from urbankit.testing.fixtures import private_cache
@@ -48,19 +49,29 @@ def copied_run(finished_run: Run, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished_run.path, tmp_path / "run"))
 
 
-@pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[str, str]]:
-    """Runs the command line in this process, checks its exit status and gives standard output and error."""
-    from urbankit.cli.main import main
+class Result(NamedTuple):
+    """What a command printed."""
 
-    def run(*args: object, status: int = 0) -> tuple[str, str]:
+    stdout: str
+    stderr: str
+
+    @property
+    def errors(self) -> list[str]:
+        return [line.removeprefix("error: ") for line in self.stderr.splitlines() if line.startswith("error: ")]
+
+
+@pytest.fixture
+def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Run the command line in this process and check its exit status."""
+
+    def run(*args: object, status: int = 0) -> Result:
         monkeypatch.setattr(sys, "argv", ["urbankit", *map(str, args)])
         with pytest.raises(SystemExit) as exited:
             main()
-        out, err = capfd.readouterr()
-        assert (exited.value.code or 0) == status, (out, err)
-        assert "Traceback" not in err
-        return out, err
+        result = Result(*capfd.readouterr())
+        assert (exited.value.code or 0) == status, result
+        assert "Traceback" not in result.stderr and (status == 1 or "bug in urbankit" not in result.stderr), result
+        return result
 
     return run
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +15,9 @@ from urbankit.runs.context import RunContext
 from urbankit.utils.files import read_json, write_json
 
 
-def ask(*args: object, status: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([sys.executable, "-m", "urbankit", *map(str, args)], capture_output=True, text=True)
-    assert done.returncode == status, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
-
-
-def test_neighbours_as_json(finished_run: Run) -> None:
+def test_neighbours_as_json(cli, finished_run: Run) -> None:
     ids = finished_run.embeddings["region_id"].tolist()
-    answer = json.loads(ask("neighbours", finished_run.path, ids[3], "-k", 4, "--json").stdout)
+    answer = json.loads(cli("neighbours", finished_run.path, ids[3], "-k", 4, "--json").stdout)
     assert answer["region"]["region_id"] == ids[3] and answer["region"]["distance_km"] == 0
     z = finished_run.vectors - finished_run.vectors.mean(axis=0)
     z /= np.linalg.norm(z, axis=1, keepdims=True)
@@ -42,31 +33,31 @@ def test_neighbours_as_json(finished_run: Run) -> None:
     assert answer["missing"] == [] and answer["units"]
 
 
-def test_neighbours_in_the_terminal(finished_run: Run) -> None:
+def test_neighbours_in_the_terminal(cli, finished_run: Run) -> None:
     region = finished_run.embeddings["region_id"][0]
-    shown = ask("neighbours", finished_run.path, region, "-k", 2)
+    shown = cli("neighbours", finished_run.path, region, "-k", 2)
     assert f"like {region}" in shown.stdout and "similarity" in shown.stdout and shown.stderr == ""
 
 
-def test_neighbours_of_one_view(finished_run: Run) -> None:
+def test_neighbours_of_one_view(cli, finished_run: Run) -> None:
     region = finished_run.embeddings["region_id"][0]
-    answer = json.loads(ask("neighbours", finished_run.path, region, "--view", "poi", "-k", 1, "--json").stdout)
+    answer = json.loads(cli("neighbours", finished_run.path, region, "--view", "poi", "-k", 1, "--json").stdout)
     z = finished_run.blocks()["poi"] - finished_run.blocks()["poi"].mean(axis=0)
     z /= np.linalg.norm(z, axis=1, keepdims=True).clip(1e-12)
     similarity = z @ z[0]
     similarity[0] = -2
     assert answer["neighbours"][0]["similarity"] == pytest.approx(similarity.max(), abs=1e-5)
-    assert "Did you mean 'poi'?" in ask("neighbours", finished_run.path, region, "--view", "pio", status=2).stderr
+    assert "Did you mean 'poi'?" in cli("neighbours", finished_run.path, region, "--view", "pio", status=2).stderr
 
 
-def test_an_unknown_region(finished_run: Run) -> None:
-    said = ask("neighbours", finished_run.path, "nowhere", status=2)
+def test_an_unknown_region(cli, finished_run: Run) -> None:
+    said = cli("neighbours", finished_run.path, "nowhere", status=2)
     assert "no region of 30 has the id 'nowhere' (closest: " in said.stderr and said.stdout == ""
 
 
-def test_clusters(finished_run: Run, tmp_path: Path) -> None:
+def test_clusters(cli, finished_run: Run, tmp_path: Path) -> None:
     out = tmp_path / "clusters.csv"
-    answer = json.loads(ask("clusters", finished_run.path, "-k", 3, "--json", "--out", out).stdout)
+    answer = json.loads(cli("clusters", finished_run.path, "-k", 3, "--json", "--out", out).stdout)
     of = pd.read_csv(out, dtype={"region_id": str})
     assert of["region_id"].tolist() == finished_run.embeddings["region_id"].tolist()
     sizes = [one["size"] for one in answer["clusters"]]
@@ -77,36 +68,36 @@ def test_clusters(finished_run: Run, tmp_path: Path) -> None:
         far = np.linalg.norm(finished_run.vectors[rows] - finished_run.vectors[rows].mean(axis=0), axis=1)
         assert one["examples"][0] == one["regions"][int(far.argmin())]
         assert 0 < one["land_use share"] <= 1 and isinstance(one["land_use"], str)
-    shown = ask("clusters", finished_run.path, "-k", 3).stdout
+    shown = cli("clusters", finished_run.path, "-k", 3).stdout
     assert "examples" in shown and "land_use share" in shown
-    assert "choose -k from 1 to 30" in ask("clusters", finished_run.path, "-k", 31, status=2).stderr
+    assert "choose -k from 1 to 30" in cli("clusters", finished_run.path, "-k", 31, status=2).stderr
 
 
-def test_without_its_city_a_run_answers_with_what_it_wrote(copied_run: Path) -> None:
+def test_without_its_city_a_run_answers_with_what_it_wrote(cli, copied_run: Path) -> None:
     write_json(copied_run / "manifest.json", read_json(copied_run / "manifest.json") | {"city_hash": "another"})
     region = Run.open(copied_run).embeddings["region_id"][0]
-    shown = ask("neighbours", copied_run, region)
+    shown = cli("neighbours", copied_run, region)
     assert "The city has changed since the run" in shown.stderr and "population_density" in shown.stdout
-    answer = json.loads(ask("clusters", copied_run, "-k", 2, "--json").stdout)
+    answer = json.loads(cli("clusters", copied_run, "-k", 2, "--json").stdout)
     assert len(answer["clusters"]) == 2 and answer["missing"]
 
 
-def test_a_city_that_is_gone_is_not_prepared_for_an_answer(copied_run: Path, tmp_path: Path) -> None:
+def test_a_city_that_is_gone_is_not_prepared_for_an_answer(cli, copied_run: Path, tmp_path: Path) -> None:
     """Which would take minutes of a large one; a report does it."""
     gone = {"city_folder": str(tmp_path / "gone")}
     write_json(copied_run / "manifest.json", read_json(copied_run / "manifest.json") | gone)
     context = RunContext.of(Run.open(copied_run), prepare=False)
     assert context.city is None and f"{tmp_path / 'gone'}: is not a prepared city" in " ".join(context.missing)
     assert RunContext.of(Run.open(copied_run)).city is not None
-    assert "The city is not available any more" in ask("clusters", copied_run, "-k", 2).stderr
+    assert "The city is not available any more" in cli("clusters", copied_run, "-k", 2).stderr
 
 
-def test_a_run_cut_short(copied_run: Path) -> None:
+def test_a_run_cut_short(cli, copied_run: Path) -> None:
     for name in ("predictions.parquet", "metrics.parquet", "recipe.yaml"):
         (copied_run / name).unlink()
     write_json(copied_run / "manifest.json", read_json(copied_run / "manifest.json") | {"status": "interrupted"})
-    answer = json.loads(ask("neighbours", copied_run, Run.open(copied_run).embeddings["region_id"][0], "--json").stdout)
+    answer = json.loads(cli("neighbours", copied_run, Run.open(copied_run).embeddings["region_id"][0], "--json").stdout)
     assert len(answer["neighbours"]) == 5 and "status: interrupted" in " ".join(answer["missing"])
     (copied_run / "embeddings.parquet").unlink()
-    assert "has not written embeddings.parquet" in ask("neighbours", copied_run, "x", status=2).stderr
-    assert "has not written embeddings.parquet" in ask("clusters", copied_run, "-k", 2, status=2).stderr
+    assert "has not written embeddings.parquet" in cli("neighbours", copied_run, "x", status=2).stderr
+    assert "has not written embeddings.parquet" in cli("clusters", copied_run, "-k", 2, status=2).stderr

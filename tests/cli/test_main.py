@@ -10,37 +10,14 @@ import sys
 import types
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import yaml
 
 from urbankit import RunError, UserError, registry
-from urbankit.cli.main import main
 from urbankit.utils.version import __version__
 
 pytestmark = pytest.mark.usefixtures("fresh_registry")
-
-
-class Result(NamedTuple):
-    stdout: str
-    stderr: str
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """Runs the command line in this process and checks its exit status."""
-
-    def run(*args: str | Path, status: int = 0) -> Result:
-        monkeypatch.setattr(sys, "argv", ["urbankit", *map(str, args)])
-        with pytest.raises(SystemExit) as exited:
-            main()
-        result = Result(*capsys.readouterr())
-        assert (exited.value.code or 0) == status, result
-        assert "Traceback" not in result.stderr
-        return result
-
-    return run
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import rasterio
 from helpers.small_run import ODD, squares
 from rasterio.features import rasterize
 
+from urbankit import Run
 from urbankit.export import geotiff
-from urbankit.runs.folder import Run
 
 
 def expected_density(run: Run, split: str = "random") -> pd.DataFrame:

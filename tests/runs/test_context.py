@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -54,16 +52,14 @@ def test_a_city_that_is_gone_is_prepared_anew_where_it_can_be(copied_run: Path) 
     assert "is not available any more" in context.missing[0]
 
 
-def test_a_run_is_read_without_the_city_file_and_plugins_that_it_names(copied_run: Path, finished_run: Run) -> None:
+def test_a_run_is_read_without_the_city_file_and_plugins_it_names(cli, copied_run: Path, finished_run: Run) -> None:
     recipe = yaml.safe_load((copied_run / "recipe.yaml").read_text())
     recipe |= {"city": {"spec": str(copied_run / "gone.yaml")}, "transfer": {"from": str(copied_run / "gone")}}
     recipe["method"] = {"name": "a-plugins-own", "width": 3}
     (copied_run / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     context = RunContext.of(Run.open(copied_run))
     assert context.missing == [] and len(context.tasks) == len(finished_run.recipe.tasks)
-    command = [sys.executable, "-m", "urbankit", "report", str(copied_run), "--no-figures"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    cli("report", copied_run, "--no-figures")
 
 
 def test_a_recipe_of_another_version_is_told_as_such(copied_run: Path) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +52,8 @@ def test_it_does_not_resume_on_another_source(new, copied, tmp_path):
         completed(new, tmp_path / "run", resume=True)
 
 
-def test_a_shipped_recipe_says_what_to_give():
-    command = [sys.executable, "-m", "urbankit", "validate", "transfer/singapore-zero-shot"]
-    result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode == 2
+def test_a_shipped_recipe_says_what_to_give(cli):
+    result = cli("validate", "transfer/singapore-zero-shot", status=2)
     assert "transfer.from: is missing" in result.stderr and "--set transfer.from=runs/NAME" in result.stderr
 
 
