@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.figure_runs import AWKWARD, make_city, run_context, write_run
+from helpers.report_runs import AWKWARD, make_city, run_context, write_run
 from PIL import Image
 
 from urbankit.evaluation.tasks import make_task

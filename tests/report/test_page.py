@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import shapely
-from helpers.report_runs import context_of, furnished, image_source
+from helpers.report_runs import EVIL, context_of, furnished, image_source
 from shapely.geometry import MultiPolygon, Point, Polygon, box
 
 from urbankit.report.figures import Figures
@@ -29,9 +29,6 @@ from urbankit.runs.context import RunContext
 from urbankit.runs.folder import Run
 from urbankit.utils.errors import UserError
 from urbankit.utils.files import read_json, write_json, write_text
-
-EVIL = "<script>alert(1)</script>"
-"""What the fixtures write into names and notes."""
 
 
 def test_the_page_needs_nothing_beside_it_and_runs_nothing_but_its_own_script(make_run) -> None:

@@ -1,5 +1,5 @@
 """The runs that reports are tested on."""
 
-from helpers.report_city import make_run
+from helpers.report_runs import make_run
 
 __all__ = ["make_run"]
