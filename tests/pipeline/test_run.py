@@ -29,9 +29,14 @@ def completed(recipe: dict, out: Path, **arguments):
     return run(Recipe.load(recipe), out, progress=QUIET, **arguments)
 
 
-def test_a_run_leaves_the_files_of_the_contract(tiny_recipe, tiny_city, tmp_path):
-    result = completed(tiny_recipe, tmp_path / "run")
-    folder = tmp_path / "run"
+@pytest.fixture(scope="module")
+def tiny_run(recipe_on, tiny_city, tmp_path_factory) -> Run:
+    """A run of the tiny recipe; to be read, not changed."""
+    return completed(recipe_on(tiny_city), tmp_path_factory.mktemp("tiny") / "run")
+
+
+def test_a_run_leaves_the_files_of_the_contract(tiny_recipe, tiny_city, tiny_run):
+    folder = tiny_run.path
     for name in (
         "recipe.yaml", "manifest.json", "metrics.parquet", "metrics.json", "embeddings.parquet", "predictions.parquet",
         "checkpoints/last.safetensors", "checkpoints/best.safetensors", "report.html",
@@ -46,7 +51,7 @@ def test_a_run_leaves_the_files_of_the_contract(tiny_recipe, tiny_city, tmp_path
     assert training["pretrain"]["epochs"] == 3 and training["pretrain"]["seconds_per_epoch"] > 0
     assert set(training["finetune random 0"]["best_epoch"]) == set(tiny_recipe["tasks"])
 
-    embeddings = result.embeddings
+    embeddings = tiny_run.embeddings
     assert list(embeddings["region_id"]) == tiny_city.region_ids and embeddings.crs is not None
     assert np.isfinite(np.stack(embeddings["embedding"])).all()
 
@@ -82,37 +87,43 @@ def test_folds_probe_the_written_embedding_and_train_nothing(tiny_recipe, tiny_c
     assert "land_use was clustered, not predicted" in page
 
 
-def test_the_same_recipe_gives_the_same_bits(tiny_recipe, tmp_path):
-    for name in ("one", "two"):
-        completed(tiny_recipe, tmp_path / name)
+def assert_same_results(one: Path, other: Path) -> None:
     for file in ("embeddings.parquet", "predictions.parquet", "metrics.parquet"):
-        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
+        assert (one / file).read_bytes() == (other / file).read_bytes(), file
 
 
-def test_another_seed_gives_other_embeddings(tiny_recipe, tmp_path):
-    tiny_recipe["tasks"] = {}
-    one = completed(tiny_recipe, tmp_path / "one").embeddings
-    two = completed(tiny_recipe | {"seed": 1}, tmp_path / "two").embeddings
-    assert not np.allclose(np.stack(one["embedding"]), np.stack(two["embedding"]))
+def test_the_same_recipe_gives_the_same_bits(tiny_recipe, tiny_run, tmp_path):
+    completed(tiny_recipe, tmp_path / "again")
+    assert_same_results(tmp_path / "again", tiny_run.path)
 
 
-@pytest.mark.parametrize("after", ["pretrain", "embed", "finetune"])
-def test_a_killed_run_resumes_to_the_same_bits(after, tiny_recipe, tmp_path):
-    """SIGKILL as soon as the stage's first file is there; then `--resume`."""
-    tiny_recipe["pretrain"]["epochs"] = tiny_recipe["finetune"]["epochs"] = 6
-    recipe = tmp_path / "tiny.yaml"
-    recipe.write_text(yaml.safe_dump(tiny_recipe))
-    completed(recipe_keys(recipe), tmp_path / "whole")
-    awaited = {
-        "pretrain": "checkpoints/last.safetensors",
-        "embed": "embeddings.parquet",
-        "finetune": "checkpoints/finetune/random-0.safetensors",
-    }[after]
+def test_another_seed_gives_other_embeddings(tiny_recipe, tiny_run, tmp_path):
+    other = completed(tiny_recipe | {"seed": 1, "tasks": {}}, tmp_path / "other")
+    assert not np.allclose(tiny_run.vectors, other.vectors)
+
+
+@pytest.fixture(scope="module")
+def longer_run(recipe_on, tiny_city, tmp_path_factory) -> Path:
+    """The folder of a longer run, `uninterrupted`, and its recipe, `tiny.yaml`."""
+    folder, keys = tmp_path_factory.mktemp("longer"), recipe_on(tiny_city)
+    keys["pretrain"]["epochs"] = keys["finetune"]["epochs"] = 6
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(keys))
+    completed(keys, folder / "uninterrupted")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "awaited",
+    ["checkpoints/last.safetensors", "embeddings.parquet", "checkpoints/finetune/random-0.safetensors"],
+    ids=["pretrain", "embed", "finetune"],
+)
+def test_a_killed_run_resumes_to_the_same_bits(awaited, longer_run, tmp_path):
+    """SIGKILL as soon as the stage's first file exists; then `--resume`."""
     cut = tmp_path / "cut"
     code = (
         "import urbankit.training.loop as loop; loop.Loop.save_every = 0.0\nfrom urbankit.cli.main import main; main()"
     )
-    command = [sys.executable, "-c", code, "run", str(recipe), "--out", str(cut)]
+    command = [sys.executable, "-c", code, "run", str(longer_run / "tiny.yaml"), "--out", str(cut)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not (cut / awaited).exists() and process.poll() is None and time.monotonic() < deadline:
@@ -121,12 +132,7 @@ def test_a_killed_run_resumes_to_the_same_bits(after, tiny_recipe, tmp_path):
     process.wait()
     resumed = subprocess.run([*command, "--resume"], capture_output=True, text=True)
     assert resumed.returncode == 0, resumed.stderr
-    for file in ("embeddings.parquet", "predictions.parquet", "metrics.parquet"):
-        assert (cut / file).read_bytes() == (tmp_path / "whole" / file).read_bytes(), file
-
-
-def recipe_keys(path: Path) -> dict:
-    return yaml.safe_load(path.read_text())
+    assert_same_results(cut, longer_run / "uninterrupted")
 
 
 def test_a_folder_that_holds_something_is_not_overwritten(tiny_recipe, tmp_path):
@@ -136,18 +142,16 @@ def test_a_folder_that_holds_something_is_not_overwritten(tiny_recipe, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
-def test_resume_refuses_another_recipe(tiny_recipe, tmp_path):
-    tiny_recipe["tasks"] = {}
-    completed(tiny_recipe, tmp_path / "run")
+def test_resume_refuses_another_recipe(tiny_recipe, tiny_run, tmp_path):
+    shutil.copytree(tiny_run.path, tmp_path / "run")
     with pytest.raises(UserError, match="differs"):
         completed(tiny_recipe | {"seed": 5}, tmp_path / "run", resume=True)
 
 
-def test_a_finished_run_resumes_without_training_again(tiny_recipe, tmp_path):
-    completed(tiny_recipe, tmp_path / "run")
-    before = (tmp_path / "run" / "metrics.parquet").read_bytes()
+def test_a_finished_run_resumes_without_training_again(tiny_recipe, tiny_run, tmp_path):
+    shutil.copytree(tiny_run.path, tmp_path / "run")
     completed(tiny_recipe, tmp_path / "run", resume=True)
-    assert (tmp_path / "run" / "metrics.parquet").read_bytes() == before
+    assert_same_results(tmp_path / "run", tiny_run.path)
 
 
 @pytest.mark.parametrize("paradigm", ["linear_probe", "end_to_end", "finetune"])

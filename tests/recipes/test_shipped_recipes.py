@@ -32,7 +32,7 @@ OWN = [name for name in shipped() if not name.startswith(("baselines/", "plugins
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_it_runs_to_the_end(name, tiny_city, tmp_path):
+def test_a_shipped_recipe_runs_to_the_end(name, tiny_city, tmp_path):
     changes = [
         f"city={{prepared: {tiny_city.path}}}",
         "pretrain.epochs=1",
@@ -42,6 +42,7 @@ def test_it_runs_to_the_end(name, tiny_city, tmp_path):
         *OTHERWISE.get(name, []),
     ]
     recipe = Recipe.load(name, changes)
+    assert recipe.name == name.split("/")[-1] and recipe.description
     result = run(recipe, tmp_path / "run", progress=Progress(quiet=True))
     scores = result.metrics.query("model == 'urbanmmcl'")
     assert set(scores["task"]) == set(recipe.tasks)
