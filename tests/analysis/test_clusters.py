@@ -1,7 +1,5 @@
 """Ward's hierarchy, against scikit-learn."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from sklearn.cluster import AgglomerativeClustering

@@ -1,7 +1,5 @@
 """How many observations the regions have."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import numpy as np

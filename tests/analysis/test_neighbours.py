@@ -1,7 +1,5 @@
 """The nearest regions, against a loop."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

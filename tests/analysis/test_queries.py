@@ -1,7 +1,5 @@
 """`urbankit neighbours` and `urbankit clusters`, on a finished run and on what is left of one."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Whole suites: what they leave, what is run again and what not, and that nothing stops them for good."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Worker processes that fail in every way: each job has an outcome, and the bench never waits for one that is dead."""
 
-from __future__ import annotations
-
 import errno
 import os
 import signal

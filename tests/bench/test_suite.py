@@ -1,7 +1,5 @@
 """Suites as they are written: what they mean, and every mistake told with its place before anything runs."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """A synthetic city of 16 regions without captions, and small checkpoints, made once for all tests."""
 
-from __future__ import annotations
-
 import re
 import shutil
 from pathlib import Path

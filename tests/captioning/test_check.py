@@ -1,7 +1,5 @@
 """The caption check: each flag, what it must not flag, and what it says of files and cities."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

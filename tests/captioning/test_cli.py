@@ -1,7 +1,5 @@
 """`urbankit caption` as a user gives it: killed in the middle, and from captions to a run."""
 
-from __future__ import annotations
-
 import json
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """The file that captions are kept in while they are made: whole batches, or none of them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

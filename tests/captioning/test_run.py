@@ -1,7 +1,5 @@
 """Captions of a city: what is described, resumed, skipped, refused and recorded, with captioners of a few lines."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

@@ -1,7 +1,5 @@
 """A city of nine square regions of 1 km, with every kind of source, small enough to check by hand."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

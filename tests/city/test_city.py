@@ -1,7 +1,5 @@
 """From all kinds of sources to a city and back: what is prepared is what was given."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import geopandas as gpd

@@ -1,7 +1,5 @@
 """The city spec: what it accepts, and every mistake in one message with its line and key."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Wrong input through the command line: status 2, one clear message, and nothing left behind."""
 
-from __future__ import annotations
-
 import errno
 import os
 import re

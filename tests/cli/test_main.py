@@ -1,7 +1,5 @@
 """The command line: what it prints, and one clear message with the right exit status for everything that goes wrong."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os

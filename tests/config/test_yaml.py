@@ -1,7 +1,5 @@
 """YAML with the line of every value, and one clear message for what is not YAML."""
 
-from __future__ import annotations
-
 import datetime
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The commands, scripts and YAML of the README and the docs are run."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

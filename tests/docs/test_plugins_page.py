@@ -1,7 +1,5 @@
 """docs/plugins.md, done as it says: every command in order, every block of Python as a script."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """The site of the docs: it builds without a warning and holds the public names, the components and the results."""
 
-from __future__ import annotations
-
 import csv
 import os
 import re

@@ -1,7 +1,5 @@
 """Tasks and inputs of a small made-up city in which everything follows from the inputs."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import numpy as np

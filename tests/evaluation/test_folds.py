@@ -1,7 +1,5 @@
 """The folds protocol against scikit-learn done by hand."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """One value a region out of the test parts of several seeds."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest

@@ -1,7 +1,5 @@
 """The fixture of runs to export."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace

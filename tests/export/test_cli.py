@@ -1,7 +1,5 @@
 """`urbankit export` and the answers on regions with awkward names, as commands."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

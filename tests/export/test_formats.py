@@ -1,7 +1,5 @@
 """Each format read again by a reader that is not urbankit's, and compared with the run."""
 
-from __future__ import annotations
-
 import json
 import warnings
 

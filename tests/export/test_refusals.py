@@ -1,7 +1,5 @@
 """What an export says where it cannot be, and what it never does."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

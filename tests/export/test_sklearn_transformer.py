@@ -1,7 +1,5 @@
 """`UrbanEmbedding` as scikit-learn uses it."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

@@ -1,7 +1,5 @@
 """Fusions: what they compute, and that an absent vector has no influence."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

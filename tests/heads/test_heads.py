@@ -1,7 +1,5 @@
 """Heads: shapes, and the numbers of the linear one."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

@@ -1,7 +1,5 @@
 """Small checkpoints of every family, in the layout of the Hugging Face hub."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Random graphs that the tests of this folder share."""
 
-from __future__ import annotations
-
 import numpy as np
 import scipy.sparse
 import torch

@@ -3,8 +3,6 @@
 Runs take one epoch on 36 regions. Suites and runs on real cities only run with `--dry-run`.
 """
 
-from __future__ import annotations
-
 import sys
 
 QUICK = [

@@ -1,7 +1,5 @@
 """A city in memory with awkward names, and the folder of a run on it, written by the run folder's own writers."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """Nine square regions of 1 km, and the folder of sources that a test fills."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

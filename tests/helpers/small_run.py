@@ -1,7 +1,5 @@
 """What small runs to export are made of: regions with awkward names, with a regression and a classification."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import geopandas as gpd

@@ -1,7 +1,5 @@
 """Vision-language models of a few thousand weights, written to disk in the layout of the Hugging Face hub."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Small components that register like anybody's, so that the core is tested without the real ones."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Runs between two small cities."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The contrastive losses against the paper's sums, written out as loops."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

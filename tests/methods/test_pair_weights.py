@@ -1,7 +1,5 @@
 """Pair weights: the formula of agreement, its warm-up, and that wrong pairs count less."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

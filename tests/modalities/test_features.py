@@ -1,7 +1,5 @@
 """Encoders of numbers, against numpy and scikit-learn."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

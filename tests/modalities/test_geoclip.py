@@ -1,7 +1,5 @@
 """Locations: the projection against PROJ, the features against their formula, GeoCLIP's weights in its own layers."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Encoders of numbers that read the tiny city: shape, coordinates, words and totals of flows."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The mean over a region's observations: against a loop, with masks, gradients, draws, prefetching and keeping."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """Features from files: tables, rasters and encoded files give their numbers; every mistake in them is told at once."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

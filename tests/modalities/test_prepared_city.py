@@ -1,7 +1,5 @@
 """Every encoder on a city that was prepared from files, not on one in memory."""
 
-from __future__ import annotations
-
 import geopandas as gpd
 import numpy as np
 import pandas as pd

@@ -1,7 +1,5 @@
 """SatCLIP: harmonics against scipy, and against the formulas its code writes out; its weights in its own layers."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 

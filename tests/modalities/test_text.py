@@ -1,7 +1,5 @@
 """Captions: tokens, the state of the last token against transformers, channels, and the saved tokenizer."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Encoders take the state of another city's over, where it can be made to fit."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """The vision transformer: against transformers itself, over bands, sizes, missing pixels, and with bad checkpoints."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`urbankit new-plugin`: for every kind a package that installs, passes its own tests, is listed, checked and run."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """A whole run: what it leaves behind, that it can be stopped anywhere, and that mistakes leave nothing."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

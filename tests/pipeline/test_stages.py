@@ -1,7 +1,5 @@
 """The stages of a run, called one after another from Python."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

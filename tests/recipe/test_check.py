@@ -1,7 +1,5 @@
 """Every mistake of a recipe is in one message, with its file, line and key."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The JSON Schema that editors check recipes with agrees with what urbankit accepts."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import jsonschema

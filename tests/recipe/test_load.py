@@ -1,7 +1,5 @@
 """How a recipe comes together: files, `extends`, `--set`, paths, shipped names."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Every shipped recipe from end to end, on the tiny city with short trainings."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

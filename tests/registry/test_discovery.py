@@ -1,7 +1,5 @@
 """Plugins: what an author writes, and what happens when one is broken. The first test is a whole plugin to copy."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """A kind is one row: what is made from it."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterator
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """The plugins in plugins/ as a user installs them: listed, checked, chosen by URBANKIT_PLUGINS or left out."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """What the registry says about names it has, has not and cannot load."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """`report.html` in headless Chromium; skipped where there is none."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The model card: Hugging Face reads its front matter, nothing in it is markup of the data, and it is honest."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """`urbankit report` as a user calls it."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What `report.html` and the comparison hold, read back from the file itself."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

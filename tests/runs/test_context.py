@@ -1,7 +1,5 @@
 """What a report finds of its run and of the run's city."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Files that components read beside the city: a run records their content, and a bench knows its runs by it."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The tables against numbers worked out by hand, and their Markdown and LaTeX."""
 
-from __future__ import annotations
-
 import math
 import re
 

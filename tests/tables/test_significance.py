@@ -1,7 +1,5 @@
 """Paired tests against numbers worked out by hand or by another way."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

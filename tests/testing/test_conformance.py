@@ -1,7 +1,5 @@
 """What `urbankit.testing` says of components that break a promise: whose, what is expected, what to change."""
 
-from __future__ import annotations
-
 import importlib
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """Every component of urbankit is held to the checks that the author of a plugin calls."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Fine-tuning: what it may see, what it may change, and settings that name what is not there."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """The training loop: what it keeps, when it stops, and that a resumed training ends in the same bits."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Hashes of files that are read: always SHA-256, of a large file without reading it where it is known."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import time

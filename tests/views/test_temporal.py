@@ -1,7 +1,5 @@
 """The temporal view: which flows are in its time, and what it says of a city without times."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import numpy as np

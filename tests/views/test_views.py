@@ -1,7 +1,5 @@
 """Views against loops over all pairs, on random cities."""
 
-from __future__ import annotations
-
 import math
 from types import SimpleNamespace
 

@@ -1,7 +1,5 @@
 """Captions of counts and tables: every word checked by hand on five regions."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 from typing import Any
 

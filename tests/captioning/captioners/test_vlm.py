@@ -1,7 +1,5 @@
 """Captions by vision-language models: token for token those of transformers called directly, and every mistake."""
 
-from __future__ import annotations
-
 import shutil
 import time
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Decoding pictures: geometry, colours, and what a picture that cannot be used says."""
 
-from __future__ import annotations
-
 import struct
 import time
 import zlib

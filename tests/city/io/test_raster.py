@@ -1,7 +1,5 @@
 """Zonal statistics against brute force, and what rasters that cannot be used say."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Image sources: where patches lie, which region an image belongs to, what is stored and read back."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Processes that change one city take turns: those that prepare it, and those that attach captions to it."""
 
-from __future__ import annotations
-
 import json
 import threading
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Prepare redoes only what changed, survives being killed, and leaves nothing half-written."""
 
-from __future__ import annotations
-
 import json
 import os
 from pathlib import Path

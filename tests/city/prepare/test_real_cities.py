@@ -1,7 +1,5 @@
 """The shipped city specs on real files: the facts that are known about them, and the traps in them reported."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Regions from polygons, grids and H3, and what can be wrong with them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import geopandas as gpd

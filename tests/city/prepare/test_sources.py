@@ -1,7 +1,5 @@
 """Tables, points, captions, flows and targets: what they give, and every mistake in them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import geopandas as gpd

@@ -1,7 +1,5 @@
 """The synthetic city is neither easy nor hopeless: floors see a part, the latent state and the graph the rest."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Pictures show what the model says: structure, not colour."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The model against an independent reading of its equations in docs/demo.md."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """The synthetic city as files: whole, deterministic, of any size."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import geopandas as gpd

@@ -1,7 +1,5 @@
 """UrbanMMCL on the tiny city: its sums, its masks, and that every part learns."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """Groups of views: how they stand in the losses and in Z*, and what may be wrong with them."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """Features written once through the command line: killed and gone on with, and found again by a run."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Where weights come from: folders, the hub and its revisions, files of tensors; and what is said when they cannot."""
 
-from __future__ import annotations
-
 import json
 import time
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Every family of checkpoints, written by transformers and loaded from disk: the bits of a direct call."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Which weights training changes: the last layers, or adapters; what is frozen, saved and kept of each."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A finished run on one small city, and recipes that take its weights to another."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

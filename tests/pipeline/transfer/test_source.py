@@ -1,7 +1,5 @@
 """A run that takes weights over: what it leaves, how it goes on, and what its recipe may have wrong."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

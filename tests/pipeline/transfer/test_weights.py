@@ -1,7 +1,5 @@
 """What a run on another city takes over of the weights, what begins anew, and what does not fit."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Predictions for a city without its labels: what they see, and the floors beside them."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 
