@@ -177,7 +177,7 @@ def raising(error: BaseException) -> Callable[..., None]:
         (FileNotFoundError(errno.ENOENT, "No such file", "a.tif"), 1, "error: a.tif: No such file or directory"),
         (MemoryError(), 1, "error: out of memory"),
         (KeyboardInterrupt(), 130, "interrupted; give the same command again to go on, a run with --resume"),
-        (ZeroDivisionError("division by zero"), 1, "error: ZeroDivisionError: division by zero\nThis is a fault of"),
+        (ZeroDivisionError("division by zero"), 1, "error: ZeroDivisionError: division by zero\nThis is a bug in"),
     ],
 )
 def test_errors_of_a_run(cli, recipe_file, pipeline, monkeypatch, error, status: int, message: str) -> None:
