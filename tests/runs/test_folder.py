@@ -28,7 +28,7 @@ def test_embeddings_are_geoparquet_with_a_fixed_size_list(make_run) -> None:
     run, city = make_run()
     path = run.path / "embeddings.parquet"
     schema = pq.read_schema(path)
-    assert schema.field("embedding").type == pa.list_(pa.float32(), 5)
+    assert schema.field("embedding").type == pa.list_(pa.float32(), 12)
     geo = json.loads(schema.metadata[b"geo"])
     assert geo["version"].startswith("1.") and geo["primary_column"] == "geometry"
     frame = gpd.read_parquet(path)
