@@ -105,7 +105,7 @@ def longer_run(recipe_on, tiny_city, tmp_path_factory) -> Path:
     """The folder of a longer run, `uninterrupted`, and its recipe, `tiny.yaml`."""
     folder, keys = tmp_path_factory.mktemp("longer"), recipe_on(tiny_city)
     keys["pretrain"]["epochs"] = keys["finetune"]["epochs"] = 6
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(keys))
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(keys, sort_keys=False))
     completed(keys, folder / "uninterrupted")
     return folder
 
