@@ -15,6 +15,9 @@ from typing import Any
 
 import platformdirs
 
+PARTIAL = ".urbankit-partial-"
+"""Prefix of files that are not written to the end; a process that was killed leaves them behind."""
+
 FULL = 1 << 16
 """A disk with fewer free bytes is full: libraries write larger blocks."""
 
@@ -27,7 +30,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{PARTIAL}{path.stem}-", suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     temporary.chmod(0o666 & ~_UMASK)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from urbankit.city.city import City
-from urbankit.city.manifest import LOCK, MANIFEST, REPORT, hash_entries, sort_entries
+from urbankit.city.manifest import LOCK, MANIFEST, REPORT, file_checks, hash_entries, sort_entries
 from urbankit.city.prepare.captions import build_captions
 from urbankit.city.prepare.context import Context
 from urbankit.city.prepare.prepare import report_of
@@ -15,6 +15,7 @@ from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.files import hash_file, hash_json, write_json
 from urbankit.utils.locks import file_lock
 from urbankit.utils.parquet import write_table
+from urbankit.utils.removal import remove_files
 
 DESCRIBED_LAYERS = ("regions", "poi", "tables")
 """Kinds of layers that captions of regions describe."""
@@ -78,11 +79,10 @@ def _attach(city: City, source: str, spec: Captions, folder: Path) -> City:
     name = f"captions/{source}.{digest[:16]}.parquet"
     temporary.replace(city.path / name)
     entry = {"inputs": hash_json({"attached": digest}), "hash": digest, "files": [name], "report": vars(report)}
+    entry["checks"] = file_checks(city.path, [name])
     updated = sort_entries(entries | {report.key: entry | {"attached": True}})
     manifest = city.manifest | {"content_hash": hash_entries(updated), "parts": updated}
     report_of(city.path, manifest).write(city.path / REPORT)
     write_json(city.path / MANIFEST, manifest)
-    for old in entries.get(report.key, {"files": []})["files"]:
-        if old != name:
-            (city.path / old).unlink(missing_ok=True)
+    remove_files(city.path, set(entries.get(report.key, {"files": []})["files"]) - {name})
     return City.open(city.path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -20,7 +19,9 @@ from urbankit.city.manifest import (
     MANIFEST,
     REPORT,
     Entry,
+    file_checks,
     hash_entries,
+    is_intact,
     read_manifest,
     sort_entries,
 )
@@ -30,10 +31,12 @@ from urbankit.city.prepare.layers import Layer
 from urbankit.city.report import PrepareReport, SourceReport
 from urbankit.city.spec import CitySpec, load_city_spec
 from urbankit.utils.errors import Problem, Problems, RunError, UserError
-from urbankit.utils.files import hash_file, hash_json, write_json
+from urbankit.utils.files import PARTIAL, hash_json, write_json
 from urbankit.utils.locks import file_lock
 from urbankit.utils.paths import data_paths, explain_missing
 from urbankit.utils.progress import Progress
+from urbankit.utils.removal import remove_files, remove_partial_files
+from urbankit.utils.text import list_some
 
 
 def prepare(
@@ -101,9 +104,17 @@ class _Preparation:
             if not self.written:
                 write_json(self.context.out / MANIFEST, self.before)
         else:
-            shutil.rmtree(self.context.out)
-            if self.existed:
-                self.context.out.mkdir()
+            written = [name for entry in (self.valid | self.done).values() for name in entry["files"]]
+            images = [f"images/{name}/{file}" for name in self.spec.images for file in self._image_files(name)]
+            remove_partial_files(self.context.out)
+            remove_files(self.context.out, [*written, *images, REPORT, MANIFEST, LOCK])
+            if not self.existed and not any(self.context.out.iterdir()):
+                self.context.out.rmdir()
+
+    def _image_files(self, name: str) -> list[str]:
+        """The names of the shards and the index that have been written of an image source."""
+        folder = self.context.out / "images" / name
+        return [path.name for pattern in ("shard-*.npy", "index.parquet") for path in folder.glob(pattern)]
 
     def _build(self) -> None:
         regions = layers.regions_layer(self.spec, self.context)
@@ -129,7 +140,7 @@ class _Preparation:
     def _add(self, layer: Layer) -> None:
         """Reuse an unchanged layer, else build it. Images are written at once, all others by `_finish`."""
         old = self.valid.get(layer.key)
-        if old and old["inputs"] == layer.inputs and all((self.context.out / name).is_file() for name in old["files"]):
+        if old and old["inputs"] == layer.inputs and is_intact(self.context.out, old):
             self.done[layer.key] = old
             return
         report, writes_itself = SourceReport(layer.key), layer.key.startswith("images.")
@@ -152,10 +163,12 @@ class _Preparation:
             self._invalidate(layer)
             built.write(self.context.out)
             files = [*built.tables, *built.files]
+            checks = file_checks(self.context.out, files)
             self.done[layer.key] = {
                 "inputs": layer.inputs,
-                "hash": built.digest or hash_json([hash_file(self.context.out / name) for name in files]),
+                "hash": built.digest or hash_json([checks[name]["sha256"] for name in files]),
                 "files": files,
+                "checks": checks,
                 "report": vars(report),
                 **built.entry,
             }
@@ -203,13 +216,8 @@ class _Preparation:
             {name for entry in entries.values() for name in entry["files"]}
             for entries in (self.done, self.before.get("parts", {}))
         )
-        for name in old - current:
-            (out / name).unlink(missing_ok=True)
-            if not any((out / name).parent.iterdir()):
-                (out / name).parent.rmdir()
-        for partial in out.rglob(".*"):
-            if partial.name != LOCK:
-                partial.unlink()
+        remove_files(out, old - current)
+        remove_partial_files(out)
 
 
 def report_of(folder: Path, manifest: dict[str, Any]) -> PrepareReport:
@@ -240,8 +248,11 @@ def _check_folder(out: Path, name: str) -> dict[str, Any] | None:
     if out.exists() and not out.is_dir():
         raise UserError(Problem("exists and is no folder; choose another --out", out))
     manifest = read_manifest(out) if (out / MANIFEST).is_file() else None
-    if manifest is None and out.is_dir() and any(not entry.name.startswith(".") for entry in out.iterdir()):
-        raise UserError(Problem("exists and is no prepared city; choose another --out or empty it", out))
+    if manifest is None and out.is_dir():
+        foreign = sorted(path.name for path in out.iterdir() if path.name != LOCK and not path.name.startswith(PARTIAL))
+        if foreign:
+            message = f"exists and is no prepared city (it holds {list_some(foreign, 3)}); choose another --out"
+            raise UserError(Problem(message, out))
     if manifest is not None and manifest.get("name") != name:
         raise UserError(Problem(f"holds the city '{manifest.get('name')}', not '{name}'; choose another --out", out))
     nearest = next(folder for folder in [out, *out.absolute().parents] if folder.is_dir())
