@@ -1,4 +1,4 @@
-"""What a recipe may say: every key with its type, default and meaning."""
+"""The keys of a recipe with their types, defaults and meanings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from urbankit.registry.component import Name, Params, Use, uses
 class RecipeSchema(Params):
     """A recipe: which city, which components with which parameters, how to train and how to evaluate.
 
-    `urbankit.Recipe` adds how one is read and checked.
+    `urbankit.Recipe` adds reading and checking.
     """
 
     name: str = Field(min_length=1, description="Name of the run folder; default the file's name. Not inherited.")
@@ -41,7 +41,7 @@ class RecipeSchema(Params):
     pretrain: Pretrain = Field(default_factory=Pretrain, description=Pretrain.__doc__)
     finetune: Finetune = Field(default_factory=Finetune, description=Finetune.__doc__)
     transfer: Transfer | None = Field(
-        None, description="What a finished run on another city hands on to this one; null starts from nothing."
+        None, description="What is taken over from a finished run on another city; null takes nothing."
     )
     evaluation: Evaluation = Field(default_factory=lambda: Evaluation(), description="Splits, seeds and floors.")
     report: Report = Field(default_factory=lambda: Report(), description="What is drawn at the end.")

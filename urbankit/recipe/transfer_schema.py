@@ -1,4 +1,4 @@
-"""The section of a recipe that says what a run on another city hands on: `transfer`."""
+"""The section `transfer` of a recipe: what is taken over from a run on another city."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field, create_model, model_validator
 
 from urbankit.registry.component import Params
 
-# `from` is a word of Python, so that no class body can declare it.
+# `from` is a keyword of Python, so no class body can declare it.
 _FROM: dict[str, Any] = {
     "from": (
         Path,
@@ -20,30 +20,30 @@ _From = create_model("_From", __base__=Params, **_FROM)
 
 
 class Transfer(_From):  # type: ignore[valid-type,misc]
-    """What a finished run on another city, the source, hands on to this one."""
+    """What this run takes over from a finished run on another city, the source."""
 
     graph: Literal["new", "keep"] = Field(
         "new",
-        description="`new` takes the encoders with their projections over and begins everything else anew: the run then"
-        " pre-trains and fine-tunes as its recipe says. `keep` takes every weight over and trains nothing on this city,"
-        " whose labels only score: heads are fitted to embeddings and labels of the source city.",
+        description="`new` takes over the encoders with their projections and initialises everything else; the run then"
+        " pre-trains and fine-tunes as its recipe says. `keep` takes over every weight and trains nothing on this city,"
+        " whose labels are only used for scores: heads are fitted to embeddings and labels of the source city.",
         json_schema_extra={"source": "new: section 4.3.3; keep: not in the paper, whose section 5.4 asks for it"},
     )
     modalities: list[str] | None = Field(
         None,
-        description="Modalities whose encoders are taken over, the others beginning anew; default all that the run has."
+        description="Modalities whose encoders are taken over; the others are initialised. Default: all of the run."
         " `graph: keep` takes them all.",
     )
     statistics: Literal["source", "own"] = Field(
         "source",
-        description="Whose means and spreads standardise the inputs (pixels, features) and, with `graph: keep`, the"
-        " embeddings that heads see. `source`: a value means in this city what it meant there. `own`: each city is"
-        " measured against itself, which makes up for a shift of the whole and loses it.",
+        description="Whose means and standard deviations standardise the inputs (pixels, features) and, with"
+        " `graph: keep`, the embeddings that heads read. `source` keeps values comparable with the source city. `own`"
+        " standardises each city by itself, which removes any constant difference between the two.",
     )
 
     @property
     def source(self) -> Path:
-        """The folder that `from` names."""
+        """The folder of the run on the source city, the key `from`."""
         return Path(getattr(self, "from"))
 
     @model_validator(mode="after")

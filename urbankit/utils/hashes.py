@@ -22,7 +22,7 @@ AT_ONCE = 4
 
 
 def cached_hash(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, in hex, of a large file without reading it where it is known already.
+    """Return the SHA-256 of a file in hex; that of a large file is remembered, so that it is read once.
 
     The hub names a large file by its SHA-256, and downloads keep that name: in the hub's cache as the name of the file,
     and beside a folder made by `hf download --local-dir`, where it counts for files not modified since. Of any other
@@ -37,7 +37,7 @@ def cached_hash(path: str | Path) -> str:
 
 
 def cached_hashes(paths: Sequence[Path]) -> list[str]:
-    """As `known_hash`, of several files at a time."""
+    """As `cached_hash`, of several files at a time."""
     with ThreadPoolExecutor(AT_ONCE) as threads:
         return list(threads.map(cached_hash, paths))
 
