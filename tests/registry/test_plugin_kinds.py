@@ -1,4 +1,4 @@
-"""A plugin's exporter, figure and recipes, each defined in a test, registered, and used as a user would."""
+"""A plugin's split, exporter, figure and recipes, each defined in a test, registered, and used as a user would."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from helpers.figure_runs import make_city, run_context
 
 from urbankit import Recipe, UserError, hookimpl, registry, testing
+from urbankit.evaluation.splits import Split, SplitProtocol, strictest
 from urbankit.export.base import Exporter
 from urbankit.export.export import export
 from urbankit.recipe.find import find
 from urbankit.report.figures import draw_all
 from urbankit.report.figures.base import Figure
 from urbankit.report.figures.errors import NotPossible
+from urbankit.runs.data import make_splits
 
 
 @pytest.fixture
@@ -75,6 +78,34 @@ def test_a_figure_that_does_not_load_leaves_the_others_alone(plugin, tmp_path):
     plugin("figure", Unfinished)
     figures = draw_all(run_context(tmp_path / "run", make_city(9), {}))
     assert "lacks what every figure has: draw" in figures.left_out[0]
+
+
+class EastWest(SplitProtocol):
+    """The west of the city for training, the middle for validation, the east for testing."""
+
+    strictness = 2
+
+    def split(self, xy, seed, fractions, blocks):
+        order = np.argsort(xy[:, 0], kind="stable")
+        train, validation = (np.cumsum(fractions)[:2] * len(xy)).astype(int)
+        return Split(*(np.sort(part) for part in np.split(order, [train, validation])))
+
+
+def test_a_split_of_a_plugin_is_named_in_a_recipe_and_divides_its_city(plugin):
+    plugin("split", EastWest)
+    testing.check_component("split", "mine")
+    recipe = Recipe.load("urbanmmcl", ["evaluation.splits=[random, mine]", "evaluation.seeds=[4]"])
+    city = testing.tiny_city()
+    splits = make_splits(recipe, city)
+    assert list(splits) == [("random", 4), ("mine", 4)]
+    split = splits["mine", 4]
+    assert city.xy[split.train, 0].max() <= city.xy[split.test, 0].min()
+    assert strictest(["spatial", "mine", "random"]) == "mine"
+
+
+def test_an_unknown_split_is_refused_with_the_closest_name():
+    with pytest.raises(UserError, match=r"evaluation.splits.* unknown split 'spatal'\. Did you mean 'spatial'\?"):
+        Recipe.load("urbanmmcl", ["evaluation.splits=[spatal]"])
 
 
 @pytest.fixture

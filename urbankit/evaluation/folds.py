@@ -23,13 +23,25 @@ from sklearn.linear_model import Ridge, RidgeCV
 from urbankit.city.raw_features import RawFeatures
 from urbankit.evaluation.floors import ALPHAS, Candidate, Case, Inputs, location, mean, regression_forest
 from urbankit.evaluation.metrics import clustering, regression
-from urbankit.evaluation.splits import FOLDS, Split
+from urbankit.evaluation.splits import FOLDS, Split, SplitProtocol
 from urbankit.evaluation.tasks import Scored, TaskData
 from urbankit.recipe.schema import Folds
-from urbankit.utils.errors import Problems
+from urbankit.utils.errors import Problems, UserError
 
 Predict = Callable[[Split], NDArray[np.float64]]
 """Predictions for the test part of a split, from the labels of its training part."""
+
+
+class FoldsProtocol(SplitProtocol):
+    """A fixed probe on the frozen embedding, over folds in the regions' order; it has no validation part.
+
+    Its settings are those of `evaluation.folds`.
+    """
+
+    sampled = False
+
+    def split(self, xy: NDArray[np.float64], seed: int, fractions: Sequence[float], blocks: int) -> Split:
+        raise UserError("the protocol folds has no validation part, which training needs: use random or spatial")
 
 
 def evaluate_folds(

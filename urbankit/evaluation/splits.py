@@ -1,19 +1,20 @@
-"""The two split protocols with a validation part: `random` over regions, and `spatial`, whole blocks of a grid.
-
-The third protocol, `folds`, has none and is of `urbankit.evaluation.folds`.
-"""
+"""Split protocols with a validation part: `random` over regions, `spatial`, whole blocks of a grid, and those of
+plugins. The protocol `folds` has no validation part; see `urbankit.evaluation.folds`."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from urbankit import registry
+from urbankit.registry.component import Component, P, Use
 from urbankit.utils.errors import UserError
 
-PROTOCOLS = ("random", "spatial")
 FOLDS = "folds"
 ALL = "all"
 """Every labelled region as one test part, of a city whose labels were not seen; see `urbankit.pipeline.transfer`."""
@@ -60,6 +61,65 @@ def protocol_label(protocol: str) -> str:
     return {FOLDS: FOLDS, ALL: "all regions"}.get(protocol, f"{protocol} split")
 
 
+class SplitProtocol(Component[P], ABC):
+    """Divides the regions of a city into a training, a validation and a test part (`evaluation.splits`).
+
+    Attributes:
+        sampled: whether a seed draws the parts. Results over seeds are then a sample of splits.
+        strictness: reports show predictions of the strictest protocol of a run; how far its test regions are from those
+            that a model was trained on. `random` has 0, `spatial` 1.
+    """
+
+    sampled: ClassVar[bool] = True
+    strictness: ClassVar[int] = 0
+
+    def __init__(self, params: P) -> None:
+        self.params = params
+
+    @abstractmethod
+    def split(self, xy: NDArray[np.float64], seed: int, fractions: Sequence[float], blocks: int) -> Split:
+        """Return the split of one seed.
+
+        Args:
+            xy: centres of the regions in the city's projected CRS, in metres, [N, 2].
+            seed: decides every random choice.
+            fractions: shares of the regions in the three parts, which sum to 1 (`evaluation.fractions`).
+            blocks: blocks along each side of a grid over the city (`evaluation.blocks`).
+
+        Raises:
+            UserError: the city cannot be divided so.
+        """
+
+
+class RandomSplit(SplitProtocol):
+    """Regions drawn at random, the protocol of the UrbanMMCL paper."""
+
+    def split(self, xy: NDArray[np.float64], seed: int, fractions: Sequence[float], blocks: int) -> Split:
+        return random_split(len(xy), seed, fractions)
+
+
+class SpatialSplit(SplitProtocol):
+    """Whole blocks of a grid over the city, so that most neighbours of a test region are test regions too."""
+
+    strictness = 1
+
+    def split(self, xy: NDArray[np.float64], seed: int, fractions: Sequence[float], blocks: int) -> Split:
+        return spatial_split(xy, seed, blocks, fractions)
+
+
+def is_sampled(protocol: str) -> bool:
+    """Whether seeds draw the test regions of a protocol: not of `folds`, of `all`, or of one that is not installed."""
+    return protocol in registry.names("split") and registry.get("split", protocol).sampled
+
+
+def strictest(protocols: Sequence[str]) -> str:
+    """The strictest of some protocols; `all`, which is of another city, comes after those that are sampled."""
+    sampled = [protocol for protocol in protocols if is_sampled(protocol)]
+    if sampled:
+        return max(sampled, key=lambda protocol: registry.get("split", protocol).strictness)
+    return ALL if ALL in protocols else protocols[0]
+
+
 def make_split(
     protocol: str,
     xy: NDArray[np.float64],
@@ -68,12 +128,8 @@ def make_split(
     fractions: Sequence[float] = FRACTIONS,
     blocks: int = BLOCKS,
 ) -> Split:
-    """The split of `protocol` (`random` or `spatial`) of the regions centred at `xy` (metres, [N, 2])."""
-    if protocol == "random":
-        return random_split(len(xy), seed, fractions)
-    if protocol == "spatial":
-        return spatial_split(xy, seed, blocks, fractions)
-    raise UserError(f"unknown split protocol '{protocol}'; known: {', '.join(PROTOCOLS)}")
+    """The split by `protocol`, such as `random`, of the regions centred at `xy` (metres, [N, 2])."""
+    return registry.create("split", Use(name=protocol)).split(xy, seed, fractions, blocks)
 
 
 def random_split(n: int, seed: int, fractions: Sequence[float] = FRACTIONS) -> Split:

@@ -55,6 +55,9 @@ def _opened(schema: Any, kind: str | None = None) -> Any:
         return [_opened(item, kind) for item in schema]
     if not isinstance(schema, dict):
         return schema
+    if names := schema.get("component_names"):
+        schema = {key: value for key, value in schema.items() if key != "component_names"}
+        schema["items"] = {"type": "string", "enum": registry.names(names)}
     kind = schema.get("component_kind", kind)
     if str(schema.get("$ref", "")).split("/")[-1].split(".")[-1] == Use.__name__ and kind:
         return {**{key: schema[key] for key in ("description",) if key in schema}, "$ref": f"#/$defs/{kind}"}

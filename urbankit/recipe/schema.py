@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from urbankit import registry
 from urbankit.recipe.training_schema import Finetune, Pretrain
 from urbankit.recipe.transfer_schema import Transfer
 from urbankit.registry.component import Name, Params, Use, uses
+from urbankit.utils.errors import suggest
 
 
 class RecipeSchema(Params):
@@ -99,12 +101,20 @@ class Task(Params):
     head: Use = uses("head", "mlp", "The predictor on top of the region embedding.")
 
 
+def _known_split(name: str) -> str:
+    names = registry.names("split")
+    if name not in names:
+        raise ValueError(f"unknown split '{name}'.{suggest(name, names)}")
+    return name
+
+
 class Evaluation(Params):
     """How predictions are judged."""
 
-    splits: list[Literal["random", "spatial", "folds"]] = Field(
+    splits: list[Annotated[str, AfterValidator(_known_split)]] = Field(
         ["random", "spatial"],
         min_length=1,
+        json_schema_extra={"component_names": "split"},
         description="Split protocols, reported side by side. `folds` is that of the region-graph papers: a fixed probe"
         " on the frozen embedding, without fine-tuning or a validation part.",
     )

@@ -81,6 +81,13 @@ def register_heads(register: Register) -> None:
 
 
 @hookimpl
+def register_splits(register: Register) -> None:
+    register("random", "urbankit.evaluation.splits:RandomSplit", "regions drawn at random")
+    register("spatial", "urbankit.evaluation.splits:SpatialSplit", "whole blocks of a grid over the city")
+    register("folds", "urbankit.evaluation.folds:FoldsProtocol", "a fixed probe over folds in the regions' order")
+
+
+@hookimpl
 def register_exporters(register: Register) -> None:
     register("gpkg", "urbankit.export.geopackage:GeoPackage", "GeoPackage, for QGIS and every other GIS")
     register("geoparquet", "urbankit.export.geoparquet:GeoParquet", "GeoParquet, for geopandas, DuckDB and QGIS")

@@ -139,6 +139,16 @@ _ROWS = (
         example="contrast of regions with their neighbours in every view",
     ),
     Kind(
+        name="split",
+        base="urbankit.evaluation.splits.SplitProtocol",
+        methods=("split",),
+        does="divide the regions into a training, a validation and a test part",
+        checks="urbankit.testing.splits",
+        ending="Split",
+        example="the west of the city for training, the east for testing",
+        command="urbankit run urbanmmcl --set evaluation.splits=[random,{name}]",
+    ),
+    Kind(
         name="exporter",
         base="urbankit.export.base.Exporter",
         methods=("write",),

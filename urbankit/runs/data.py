@@ -12,7 +12,7 @@ from urbankit.datasets.synthetic import write_demo
 from urbankit.evaluation.floors import evaluate_floors
 from urbankit.evaluation.folds import evaluate_fold_floors
 from urbankit.evaluation.raw_features import build_raw_features, unread_inputs
-from urbankit.evaluation.splits import PROTOCOLS, Split, make_split
+from urbankit.evaluation.splits import Split, is_sampled, make_split
 from urbankit.evaluation.tasks import Scored, TaskData, load_task
 from urbankit.methods.base import MethodInputs
 from urbankit.recipe.components import components
@@ -123,7 +123,7 @@ def make_splits(recipe: Recipe, city: City) -> Splits:
     return {
         (protocol, seed): make_split(protocol, city.xy, seed, fractions=settings.fractions, blocks=settings.blocks)
         for protocol in settings.splits
-        if protocol in PROTOCOLS
+        if is_sampled(protocol)
         for seed in settings.seeds
     }
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from urbankit.evaluation.splits import PROTOCOLS
+from urbankit.evaluation.splits import is_sampled
 from urbankit.recipe.recipe import Recipe
 from urbankit.tables.table import FLOOR
 from urbankit.utils.files import hash_json
@@ -58,7 +58,7 @@ class EvaluationSetup:
         None for protocols whose seeds draw no splits: `folds`, whose seeds are those of k-means, and `all`, which
         scores the same regions for every seed.
         """
-        return self.shares[2] / self.shares[0] if split in PROTOCOLS else None
+        return self.shares[2] / self.shares[0] if is_sampled(split) else None
 
 
 def results(records: pd.DataFrame | Sequence[Mapping[str, Any]], *, run_seed: int | None, **facts: Any) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 from rich.console import Console, ConsoleOptions, RenderResult
 
-from urbankit.evaluation.splits import PROTOCOLS, protocol_label
+from urbankit.evaluation.splits import is_sampled, protocol_label
 from urbankit.tables.html import html
 from urbankit.tables.markdown import markdown
 from urbankit.tables.table import FLOOR, Cell, Column, Row, Table, label, rank_rows
@@ -114,7 +114,7 @@ def _compare_with_floors(records: pd.DataFrame, columns: tuple[Column, ...]) -> 
             difference = (by_model[method] - by_model[best]).dropna()
             if difference.empty:
                 continue
-            sampled = split in PROTOCOLS  # in other protocols seeds draw no regions, so that they are no sample
+            sampled = is_sampled(split)  # in other protocols seeds draw no regions, so that they are no sample
             std = f" ± {difference.std(ddof=1):.3f}" if sampled and len(difference) > 1 else ""
             n, wins = len(difference), int((difference > 0).sum())
             count = f"; above it on {wins} of {n} {'seed' if n == 1 else 'seeds'}" if sampled else ""

@@ -14,7 +14,7 @@ from urbankit.analysis.anchors import find_anchors
 from urbankit.analysis.clusters import Hierarchy
 from urbankit.city.city import City
 from urbankit.evaluation.out_of_sample import out_of_sample, unseen
-from urbankit.evaluation.splits import ALL, PROTOCOLS
+from urbankit.evaluation.splits import strictest
 from urbankit.evaluation.tasks import TaskData
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.figures.projection import Projection, project
@@ -127,8 +127,7 @@ class FigureContext:
 
     def strictest(self, task: TaskData) -> str:
         """The strictest protocol of the task: `spatial` if the run has it."""
-        protocols = self.protocols(task)
-        return next(split for split in (*reversed(PROTOCOLS), ALL, *protocols) if split in protocols)
+        return strictest(self.protocols(task))
 
     def tested(self, task: TaskData, protocol: str) -> pd.DataFrame:
         """The out-of-sample predictions of one task and protocol whose truth is known."""
