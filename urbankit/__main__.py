@@ -1,4 +1,4 @@
-"""`python -m urbankit`"""
+"""The command `python -m urbankit`."""
 
 from urbankit.cli.main import main
 

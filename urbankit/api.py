@@ -14,7 +14,7 @@ from urbankit.utils.progress import Progress
 
 
 class City(city.City):
-    __doc__ = city.City.__doc__
+    """A prepared city: `City.prepare` makes one, `City.open` reads one; all else is on `urbankit.city.city.City`."""
 
     @classmethod
     def prepare(
@@ -44,7 +44,7 @@ class City(city.City):
 
 
 class Run(folder.Run):
-    __doc__ = folder.Run.__doc__
+    """A finished run: `Run.open` reads one, `Run.export` writes it for other tools; see `urbankit.runs.folder.Run`."""
 
     export = export
 

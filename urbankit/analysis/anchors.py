@@ -21,7 +21,8 @@ PAIRS = ((0, 1), (0, 2), (1, 2))
 @dataclass(frozen=True)
 class Relations:
     """How a few regions [n] are related: `distance_km`, cosine similarity `poi` of counts of points of interest, and
-    `flow` in both directions together, each [n, n]; None where the city has no such data."""
+    `flow` in both directions together, each [n, n]; None where the city has no such data.
+    """
 
     distance_km: NDArray[np.float64]
     poi: NDArray[np.float64] | None

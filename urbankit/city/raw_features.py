@@ -66,7 +66,8 @@ class RawFeatures:
 
     def filled(self, train: NDArray[np.int64]) -> NDArray[np.float64]:
         """Replace missing values by the median of the `train` regions, and add a 0/1 column for every set of columns
-        that are missing together. A column without any value among `train` becomes 0."""
+        that are missing together. A column without any value among `train` becomes 0.
+        """
         missing = np.isnan(self.values)
         train_values = self.values[train]
         median = np.zeros(train_values.shape[1])

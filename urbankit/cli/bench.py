@@ -1,4 +1,4 @@
-"""`urbankit bench`"""
+"""The command `urbankit bench`."""
 
 from __future__ import annotations
 

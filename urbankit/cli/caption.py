@@ -1,4 +1,4 @@
-"""`urbankit caption`"""
+"""The command `urbankit caption`."""
 
 from __future__ import annotations
 

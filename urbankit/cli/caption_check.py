@@ -1,4 +1,4 @@
-"""`urbankit caption-check`"""
+"""The command `urbankit caption-check`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`urbankit clusters`"""
+"""The command `urbankit clusters`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`urbankit compare`"""
+"""The command `urbankit compare`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`urbankit demo`"""
+"""The command `urbankit demo`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`urbankit doctor`"""
+"""The command `urbankit doctor`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`urbankit encode`"""
+"""The command `urbankit encode`."""
 
 from __future__ import annotations
 

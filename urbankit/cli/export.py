@@ -1,4 +1,4 @@
-"""`urbankit export`"""
+"""The command `urbankit export`."""
 
 from __future__ import annotations
 

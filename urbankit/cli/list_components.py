@@ -1,4 +1,4 @@
-"""`urbankit list-components`"""
+"""The command `urbankit list-components`."""
 
 from __future__ import annotations
 

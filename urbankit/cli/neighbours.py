@@ -1,4 +1,4 @@
-"""`urbankit neighbours`"""
+"""The command `urbankit neighbours`."""
 
 from __future__ import annotations
 

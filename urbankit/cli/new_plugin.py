@@ -1,4 +1,4 @@
-"""`urbankit new-plugin`"""
+"""The command `urbankit new-plugin`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`urbankit prepare`"""
+"""The command `urbankit prepare`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`urbankit report`"""
+"""The command `urbankit report`."""
 
 from __future__ import annotations
 

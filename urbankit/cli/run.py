@@ -1,4 +1,4 @@
-"""`urbankit run`"""
+"""The command `urbankit run`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`urbankit schema`"""
+"""The command `urbankit schema`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`urbankit show`"""
+"""The command `urbankit show`."""
 
 from __future__ import annotations
 

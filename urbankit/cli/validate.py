@@ -1,4 +1,4 @@
-"""`urbankit validate`"""
+"""The command `urbankit validate`."""
 
 from __future__ import annotations
 

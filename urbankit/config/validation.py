@@ -114,7 +114,8 @@ def _model_at(model: type[BaseModel], location: Location) -> type[BaseModel] | N
 
 
 def is_model(annotation: Any) -> bool:
-    """Whether a type is a pydantic model. (In Python 3.10 `dict[str, int]` counts as a class, hence the origin.)"""
+    """Whether a type is a pydantic model."""
+    # In Python 3.10 `dict[str, int]` counts as a class, hence the origin.
     return get_origin(annotation) is None and isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 

@@ -1,5 +1,6 @@
 """Split protocols with a validation part: `random` over regions, `spatial`, whole blocks of a grid, and those of
-plugins. The protocol `folds` has no validation part; see `urbankit.evaluation.folds`."""
+plugins. The protocol `folds` has no validation part; see `urbankit.evaluation.folds`.
+"""
 
 from __future__ import annotations
 

@@ -113,8 +113,8 @@ def _dgl() -> ModuleType:
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
-            import dgl  # an optional package
-            import dgl.ops
+            import dgl  # noqa: PLC0415 - optional
+            import dgl.ops  # noqa: PLC0415 - optional
     finally:
         if backend is None:
             del os.environ["DGLBACKEND"]

@@ -39,6 +39,7 @@ class MethodInputs:
 
     @property
     def n_regions(self) -> int:
+        """The number of regions, N."""
         return self.city.n_regions
 
     def encoder(self, modality: str, dim: int) -> ModalityEncoder:

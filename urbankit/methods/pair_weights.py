@@ -37,4 +37,5 @@ class Uniform(PairWeight):
     """All pairs have the weight 1."""
 
     def forward(self, a: Tensor, b: Tensor) -> None:
+        """Return None: all pairs count 1."""
         return None

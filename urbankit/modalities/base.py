@@ -221,6 +221,7 @@ class ModalityEncoder(nn.Module, Component[E], ABC):
 
     @property
     def device(self) -> torch.device:
+        """The device of its parameters and buffers; the CPU if it has none."""
         return next((t.device for t in (*self.parameters(), *self.buffers())), torch.device("cpu"))
 
     def weights_hash(self) -> str:

@@ -111,7 +111,8 @@ class FeatureEncoder(ModalityEncoder[F]):
         self, state: dict[str, Tensor], statistics: Literal["source", "own"]
     ) -> tuple[dict[str, Tensor], list[str]]:
         """As in the base. Features find each other by name: weights of those that the other city lacks are 0, and
-        those that this city lacks are left aside, as if they were at their mean."""
+        those that this city lacks are left aside, as if they were at their mean.
+        """
         if "_extra_state" not in state:
             raise ValueError("its weights lack the statistics of its features, as an earlier urbankit left them")
         there, own = _statistics(state["_extra_state"]), self._statistics

@@ -50,6 +50,7 @@ class Use(BaseModel):
 
     @property
     def params(self) -> dict[str, Any]:
+        """The parameters beside the name."""
         return dict(self.model_extra or {})
 
 
@@ -72,7 +73,9 @@ class SourceFolder(Protocol):
 
     path: Path
 
-    def source(self, name: str) -> Path: ...
+    def source(self, name: str) -> Path:
+        """The file `name` in the folder of the sources."""
+        ...
 
 
 P = TypeVar("P", bound=Params, default=Params)

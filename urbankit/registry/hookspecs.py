@@ -37,13 +37,15 @@ hookimpl = pluggy.HookimplMarker("urbankit")
 class Register(Protocol):
     """Name a component: `target` is `"module:Class"`, `description` is what `list-components` shows."""
 
-    def __call__(self, name: str, target: str, description: str = "") -> None: ...
+    def __call__(self, name: str, target: str, description: str = "") -> None:  # noqa: D102
+        ...
 
 
 class RegisterRecipes(Protocol):
     """Name a folder of the plugin's package; every `NAME.yaml` in it, or below it, is a recipe."""
 
-    def __call__(self, folder: str | Path) -> None: ...
+    def __call__(self, folder: str | Path) -> None:  # noqa: D102
+        ...
 
 
 def specifications() -> type:

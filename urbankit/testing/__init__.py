@@ -48,8 +48,14 @@ def check_component(kind: str, name: str, params: Mapping[str, Any] | None = Non
 
 
 def check_modality(name: str, modality: str | None = None, **params: Any) -> None:
-    """Check a modality encoder. `modality` is the name that the recipe gives it, where that says what it reads: `rsi`,
-    `svi` (images), `text`, `location`, `census` (a table). The default is the first that the tiny city can serve."""
+    """Check a modality encoder.
+
+    Args:
+        name: The encoder's name.
+        modality: The name that a recipe gives it, if that decides what it reads: `rsi` or `svi` (images), `text`,
+            `location`, `census` (a table). Default: the first that the tiny city has.
+        **params: Its parameters.
+    """
     __tracebackhide__ = True
     check_component("modality_encoder", name, params, modality=modality)
 

@@ -162,7 +162,8 @@ def _text(number: int) -> str:
 
 def _regions(moved: np.ndarray, apart: np.ndarray) -> gpd.GeoDataFrame:
     """Four-sided regions that share their corners, which are `moved` by so much [5, 6, 2] of a side, the last one
-    `apart` from its place by so many metres [2]."""
+    `apart` from its place by so many metres [2].
+    """
     x, y = np.meshgrid(np.arange(COLUMNS + 1), np.arange(ROWS + 1))
     corners = np.stack([x, y], axis=2) + moved
     corners = np.array([WEST, SOUTH]) + SIDE * corners

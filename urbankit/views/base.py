@@ -108,9 +108,11 @@ class FlowView(View[P]):
         return city.flows()
 
     def requires(self, city: City) -> str | None:
+        """Return why the city lacks the flows; None if it has them."""
         return None if self.flows(city) is not None else "the city has no flows"
 
     def build(self, city: City) -> ViewGraph:
+        """Build the view from the flows; see `View.build`."""
         flows = self.flows(city)
         if flows is None:
             raise ValueError(self.requires(city))

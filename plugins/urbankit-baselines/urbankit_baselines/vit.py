@@ -1,5 +1,6 @@
 """ViT (Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021) as the UrbanMMCL paper's section 4.2.1 uses it:
-"concatenating extracted features from different modalities for final embeddings", without pre-training of its own."""
+"concatenating extracted features from different modalities for final embeddings", without pre-training of its own.
+"""
 
 from __future__ import annotations
 

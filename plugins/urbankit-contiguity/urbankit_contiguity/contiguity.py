@@ -76,7 +76,7 @@ class Contiguity(View):
 
     def _borders(self, polygons: gpd.GeoSeries) -> scipy.sparse.csr_array:
         """Weights float64 [N, N] of the regions that border on each other."""
-        from libpysal.graph import Graph
+        from libpysal.graph import Graph  # noqa: PLC0415 - slow to import
 
         n = len(polygons)
         if n < 2:
@@ -99,7 +99,8 @@ def _with_islands(
     adjacency: scipy.sparse.csr_array, polygons: gpd.GeoSeries, order: np.ndarray
 ) -> scipy.sparse.csr_array:
     """The adjacency with an edge, both ways, from each region that has none to the nearest other, of several equally
-    near the first in `order`."""
+    near the first in `order`.
+    """
     islands = np.flatnonzero(np.diff(adjacency.indptr) == 0)
     if not len(islands):
         return adjacency

@@ -61,7 +61,7 @@ class Nearest(View):
 
     def _directed(self, km: np.ndarray) -> scipy.sparse.csr_array:
         """Weights float64 [N, N] from each region to its nearest, of centroids `km` [N, 2]."""
-        from libpysal.graph import Graph
+        from libpysal.graph import Graph  # noqa: PLC0415 - slow to import
 
         n, k = len(km), min(self.params.k, len(km) - 1)
         if k < 1:

@@ -12,7 +12,7 @@ from urbankit.city.prepare.prepare import report_of
 from urbankit.city.report import SourceReport
 from urbankit.city.spec import Captions
 from urbankit.utils.errors import Problem, UserError
-from urbankit.utils.files import hash_file, hash_json, write_json
+from urbankit.utils.files import PARTIAL, hash_file, hash_json, write_json
 from urbankit.utils.locks import file_lock
 from urbankit.utils.parquet import write_table
 from urbankit.utils.removal import remove_files
@@ -73,7 +73,7 @@ def _attach(city: City, source: str, spec: Captions, folder: Path) -> City:
     report = SourceReport(f"captions.{source}")
     [table] = build_captions(spec, context, report).tables.values()
     # The file is named by its content, so that the manifest stays valid for the old file until it names the new one.
-    temporary = city.path / "captions" / f".{source}.parquet"
+    temporary = city.path / "captions" / f"{PARTIAL}{source}.parquet"
     write_table(table, temporary)
     digest = hash_json([hash_file(temporary)])
     name = f"captions/{source}.{digest[:16]}.parquet"

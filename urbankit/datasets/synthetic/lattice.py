@@ -67,7 +67,7 @@ class Lattice:
         return west, north - self.height * SPACING, west + self.width * SPACING, north
 
     def polygons(self, cells: np.ndarray) -> np.ndarray:
-        """shapely polygons of these cells."""
+        """Shapely polygons of these cells."""
         return shapely.polygons(self.quads[cells])
 
     def points_in(self, cells: np.ndarray, rng: np.random.Generator) -> np.ndarray:

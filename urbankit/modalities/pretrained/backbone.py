@@ -127,7 +127,7 @@ def add_adapters(model: nn.Module, settings: LoRA, key: str) -> None:
     Raises `UserError` where peft is not installed or the model has no layer of the wanted names.
     """
     try:
-        from peft import LoraConfig, inject_adapter_in_model
+        from peft import LoraConfig, inject_adapter_in_model  # noqa: PLC0415 - optional
     except ImportError:
         message = "lora needs the package peft: pip install 'urbankit[lora]'"
         raise UserError(Problem(message, key=f"{key}.trainable")) from None

@@ -217,7 +217,8 @@ def _first_kind(files: Sequence[str]) -> list[str]:
 
 def _check_layout(files: Sequence[str], name: str, key: str, folder: Path | None = None) -> list[str]:
     """Patterns of the files that are read. Raises `UserError` where they are not a transformers checkpoint, or, where
-    they are in `folder`, not all shards of one."""
+    they are in `folder`, not all shards of one.
+    """
     if "config.json" not in files:
         raise UserError(Problem(f"'{name}' has no config.json, so it is not a transformers checkpoint", key=key))
     weights = _first_kind(files)

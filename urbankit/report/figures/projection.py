@@ -73,7 +73,7 @@ def _umap(z: NDArray[np.float64], neighbours: int) -> NDArray[np.float64]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # numba's and scikit-learn's, which are of no use to who runs this
-            from umap import UMAP
+            from umap import UMAP  # noqa: PLC0415 - optional
 
             init = "spectral" if len(z) > neighbours + 2 and z.any() else "random"
             points = UMAP(n_neighbors=neighbours, init=init, random_state=0, n_jobs=1).fit_transform(z)
