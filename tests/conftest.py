@@ -18,10 +18,10 @@ from urbankit import Recipe, Run, registry, run
 from urbankit.cli.main import main
 from urbankit.registry import discovery as plugin
 from urbankit.testing.fixtures import demo_city as tiny_city
-from urbankit.testing.fixtures import private_cache
+from urbankit.testing.fixtures import private_cache, session_cache
 from urbankit.testing.fixtures import real_data as shared_data
 
-__all__ = ["private_cache", "shared_data", "tiny_city"]
+__all__ = ["private_cache", "session_cache", "shared_data", "tiny_city"]
 
 # Beside the checkout, where nothing else is named; tests that need it are skipped where it is absent.
 os.environ.setdefault("URBANKIT_TEST_DATA", str(Path(__file__).parents[2] / "shared" / "data"))

@@ -1,8 +1,9 @@
-"""Fixtures for pytest. In a conftest.py: `from urbankit.testing.fixtures import private_cache, tiny_city`."""
+"""Pytest fixtures: `from urbankit.testing.fixtures import private_cache, session_cache, tiny_city` in conftest.py."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,14 @@ def real_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("real-city data is not here")
     return Path(folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Fixtures of modules and sessions, which come before `private_cache`, do not use the user's cache folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("URBANKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(autouse=True)

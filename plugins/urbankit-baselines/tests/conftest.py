@@ -11,11 +11,11 @@ import torch
 from urbankit.methods.base import Method
 from urbankit.recipe.training_schema import Pretrain
 from urbankit.testing.fixtures import demo_city as tiny_city
-from urbankit.testing.fixtures import private_cache
+from urbankit.testing.fixtures import private_cache, session_cache
 from urbankit.training.pretrain import pretrain
 from urbankit.utils.progress import Progress
 
-__all__ = ["private_cache", "tiny_city"]
+__all__ = ["private_cache", "session_cache", "tiny_city"]
 
 
 @pytest.fixture

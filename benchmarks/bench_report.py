@@ -1,4 +1,4 @@
-"""The report of a large city in a browser: `python tests/benchmarks/bench_report.py [--regions 10000] [--keep DIR]`
+"""The report of a large city in a browser: `python benchmarks/bench_report.py [--regions 10000] [--keep DIR]`
 
 Fabricates a run on a lattice of regions whose borders wind (28 points a region), with four targets under two splits,
 one image a region and two or three street views. Prints the seconds to build its page, the page's size, the seconds
@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import shapely
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from helpers.browser import Browser, chromium
 
 from urbankit.city.report import PrepareReport

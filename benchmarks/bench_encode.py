@@ -1,6 +1,6 @@
 """Frozen encoding: how near reading, resizing and pooling let it come to the bare model's forward speed.
 
-    python tests/benchmarks/bench_encode.py [--images 1024] [--side 256] [--device cpu] [--precision fp32]
+    python benchmarks/bench_encode.py [--images 1024] [--side 256] [--device cpu] [--precision fp32]
 
 Images lie in shards as `prepare` leaves them, at another size than the model's. A ViT-B/32 of 224 pixels (of random
 weights, as speed does not depend on them) computes their vectors: on batches in memory that have its size already, and

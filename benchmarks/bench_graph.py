@@ -1,4 +1,4 @@
-"""Time and memory of the graph part, run by hand: `python tests/benchmarks/bench_graph.py --help`.
+"""Time and memory of the graph part, run by hand: `python benchmarks/bench_graph.py --help`.
 
 One epoch is what pre-training does for all regions at once: for each of three views VGAE, its losses, a walk a region,
 GCN 128 → 64 on the subgraphs and readout; then the contrast of each pair of views, gradients and an Adam step.

@@ -1,4 +1,4 @@
-"""Do captions of the wrong region count less? `python tests/benchmarks/bench_captions.py [OUT]`
+"""Do captions of the wrong region count less? `python benchmarks/bench_captions.py [OUT]`
 
 A share of the synthetic city's captions is dealt out anew among the regions (or images) that had them. Printed are, for
 the recipe as it is and with captions weighed by agreement, the scores, and how well the weights tell the wrong captions

@@ -1,4 +1,4 @@
-"""Captioning beside the model alone: `python tests/benchmarks/bench_captioning.py [--model NAME] [--images 128]`
+"""Captioning beside the model alone: `python benchmarks/bench_captioning.py [--model NAME] [--images 128]`
 
 Prints images a second of loading alone (JPEG files of 640 x 640 pixels decoded, and the processor), of transformers'
 `generate` alone on batches that are in memory already, and of the whole job, which does both and has every batch on
@@ -112,7 +112,7 @@ def pictures(folder: Path, number: int) -> City:
 
 
 def random_blip2(folder: Path, width: int) -> Path:
-    sys.path.insert(0, str(Path(__file__).parents[1]))
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     from helpers.tiny_vlm import write_blip2
 
     return write_blip2(folder, width=width, layers=4, side=224, ends=False)

@@ -1,6 +1,6 @@
 """Images: how fast sources are prepared, and how fast training reads them beside the model's own speed.
 
-    python tests/benchmarks/bench_images.py [--pictures 10000] [--patches 5000] [--side 64]
+    python benchmarks/bench_images.py [--pictures 10000] [--patches 5000] [--side 64]
 
 Prints images a second: pictures decoded into shards, patches cut from an RGB mosaic in another CRS, random batches of
 64 read from the shards, one training step of the small ViT on a batch that is in memory already, and the same
