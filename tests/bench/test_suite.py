@@ -16,7 +16,7 @@ def told(suite_file, text: str, **arguments: Any) -> list[str]:
     return [str(problem).replace(str(suite_file("").parent) + "/", "") for problem in error.value.problems]
 
 
-def test_cells_are_rows_by_cities_by_seeds_first_seeds_first(suite_file):
+def test_runs_are_rows_by_cities_by_seeds_and_the_first_seeds_come_first(suite_file):
     plan = load_plan(
         suite_file(
             """

@@ -26,24 +26,24 @@ def test_standardised_is_scikit_learns_where_all_is_known() -> None:
     np.testing.assert_allclose(standardised(values), StandardScaler().fit_transform(values), atol=1e-4)
 
 
-def test_missing_values_are_the_mean_and_flagged() -> None:
+def test_missing_values_are_the_mean_and_flagged_and_a_constant_column_stays_constant() -> None:
     values = np.array([[1.0, 2.0, 7.0], [np.nan, 4.0, 7.0], [3.0, np.inf, 7.0], [5.0, 6.0, 7.0]])
     one, two = 2 / np.std([1, 3, 5]), 2 / np.std([2, 4, 6])
     expected = np.array([[-one, -two, 0, 0, 0], [0, 0, 0, 1, 0], [0, 0, 0, 0, 1], [one, two, 0, 0, 0]])
     np.testing.assert_allclose(standardised(values), expected, atol=1e-6)
-
-
-def test_a_constant_column_with_rounding_stays_constant() -> None:
     assert not standardised(np.array([[0.1 + 0.2], [0.3], [0.3]])).any()
 
 
-def test_poi_counts(city: FakeCity) -> None:
+def test_poi_counts_are_standardised_logs_and_their_own_only_token(city: FakeCity) -> None:
     encoder = PoiCounts(PoiCounts.Params(), city, "poi", 4)
     present = np.flatnonzero(city.poi_present)
     np.testing.assert_array_equal(encoder.observations(), present)
     logs = np.log1p(city.poi_counts()[0].toarray()[present])
     np.testing.assert_allclose(rows(encoder), StandardScaler().fit_transform(logs), atol=1e-5)
     assert encoder.frozen and encoder.width == 5
+    batch = encoder.load(np.arange(3))
+    found = encoder.tokens(batch)
+    assert torch.equal(found.tokens[:, 0], encoder(batch)) and found.present.all() and found.tokens.shape[1] == 1
 
 
 @pytest.mark.parametrize(("form", "formed"), [("root", np.sqrt), ("count", np.asarray)])
@@ -94,7 +94,7 @@ def test_flow_profile_at_size_stays_sparse() -> None:
     assert flow_profile(flows, 8).shape == (20_000, 13)
 
 
-def test_table(city: FakeCity) -> None:
+def test_a_table_gives_its_columns_with_a_flag_for_missing_values(city: FakeCity) -> None:
     encoder = Table(Table.Params(), city, "census", 4)
     np.testing.assert_array_equal(encoder.observations(), np.delete(np.arange(12), 9))
     assert encoder.width == 4
@@ -162,10 +162,3 @@ def test_a_feature_encoder_of_ones_own(city: FakeCity) -> None:
     encoder = Corner(Corner.Params(), city, "corner", 4)
     np.testing.assert_array_equal(encoder.observations(), [0, 4, 7])
     np.testing.assert_allclose(rows(encoder), standardised(city.lonlat[[0, 4, 7]]))
-
-
-def test_numbers_are_their_own_only_token(city: FakeCity) -> None:
-    encoder = PoiCounts(PoiCounts.Params(), city, "poi_counts", 4)
-    batch = encoder.load(np.arange(3))
-    found = encoder.tokens(batch)
-    assert torch.equal(found.tokens[:, 0], encoder(batch)) and found.present.all() and found.tokens.shape[1] == 1

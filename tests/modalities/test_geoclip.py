@@ -44,7 +44,7 @@ def test_local_scale_centres_and_scales_the_city(city: FakeCity) -> None:
     assert seen.square().mean().item() == pytest.approx(1)
 
 
-def test_a_city_of_one_place_is_finite(city: FakeCity) -> None:
+def test_regions_at_one_location_give_finite_vectors(city: FakeCity) -> None:
     city.lonlat[:] = city.lonlat[0]
     encoder = GeoCLIP(GeoCLIP.Params(), city, "location", 8)
     assert encoder(encoder.load(np.arange(12))).isfinite().all()
@@ -93,29 +93,23 @@ class Published(nn.Module):
         return total
 
 
-@pytest.mark.parametrize("prefix", ["", "location_encoder."])
-def test_published_weights_give_published_vectors(city: FakeCity, tmp_path: Path, prefix: str) -> None:
+@pytest.mark.parametrize("form", ["safetensors", "safetensors with a prefix", "state dict"])
+def test_published_weights_give_published_vectors(city: FakeCity, tmp_path: Path, form: str) -> None:
     model = Published(6, 10, 5)
-    weights = {prefix + name: tensor for name, tensor in model.state_dict().items()}
-    save_file(weights | {"logit_scale": torch.ones(1)}, tmp_path / "geoclip.safetensors")
-    params = GeoCLIP.Params(scale="global", pretrained=str(tmp_path / "geoclip.safetensors"))
-    encoder = GeoCLIP(params, city, "location", 8)
+    path = tmp_path / ("geoclip.pth" if form == "state dict" else "geoclip.safetensors")
+    if form == "state dict":
+        torch.save(model.state_dict(), path)
+    else:
+        prefix = "location_encoder." if "prefix" in form else ""
+        weights = {prefix + name: tensor for name, tensor in model.state_dict().items()}
+        save_file(weights | {"logit_scale": torch.ones(1)}, path)
+    encoder = GeoCLIP(GeoCLIP.Params(scale="global", pretrained=str(path)), city, "location", 8)
     batch = encoder.load(np.arange(12))
     assert encoder.width == 5
     torch.testing.assert_close(encoder(batch), model(batch), atol=1e-4, rtol=1e-4)
 
 
-def test_a_state_dict_gives_the_same_vectors(city: FakeCity, tmp_path: Path) -> None:
-    """GeoCLIP's own package has its weights in this form."""
-    model = Published(6, 10, 5)
-    torch.save(model.state_dict(), tmp_path / "location_encoder_weights.pth")
-    params = GeoCLIP.Params(scale="global", pretrained=str(tmp_path / "location_encoder_weights.pth"))
-    encoder = GeoCLIP(params, city, "location", 8)
-    batch = encoder.load(np.arange(12))
-    torch.testing.assert_close(encoder(batch), model(batch), atol=1e-4, rtol=1e-4)
-
-
-def test_global_scale_hardly_tells_a_citys_regions_apart(city: FakeCity) -> None:
+def test_vectors_of_one_city_differ_little_on_the_global_scale(city: FakeCity) -> None:
     apart = {}
     for scale in ("local", "global"):
         encoder = GeoCLIP(GeoCLIP.Params(scale=scale, sigmas=[1.0]), city, "location", 8)
@@ -130,7 +124,7 @@ def refusal(city: FakeCity, path: Path) -> str:
     return str(caught.value)
 
 
-def test_bad_weights(city: FakeCity, tmp_path: Path) -> None:
+def test_files_that_are_not_geoclips_weights_are_refused(city: FakeCity, tmp_path: Path) -> None:
     assert "not found" in refusal(city, tmp_path / "absent.safetensors")
     (tmp_path / "weights.pth").write_bytes(b"pickle")
     assert "safetensors" in refusal(city, tmp_path / "weights.pth")

@@ -1,4 +1,4 @@
-"""The mean over a region's observations: against a loop, with masks, gradients, draws, prefetching and keeping."""
+"""The mean over a region's observations: masks, gradients, draws, prefetching and stored features."""
 
 import numpy as np
 import pytest
@@ -45,6 +45,7 @@ class RowNumbers(ModalityEncoder):
 def test_mean_over_all_observations_equals_a_loop(city: FakeCity) -> None:
     encoder = svi(city)
     pooled = RegionEncoder(encoder)
+    assert not pooled.present.all()
     regions = torch.tensor([5, 0, 11, 5, 2])
     with torch.no_grad():
         vectors, mask = pooled.encode(regions)
@@ -55,16 +56,12 @@ def test_mean_over_all_observations_equals_a_loop(city: FakeCity) -> None:
             torch.testing.assert_close(vectors[i], expected, atol=1e-5, rtol=1e-5)
 
 
-def test_some_regions_lack_observations(city: FakeCity) -> None:
-    assert not RegionEncoder(svi(city)).present.all()
-
-
-def test_no_observation_at_all(city: FakeCity) -> None:
+def test_a_modality_without_observations_gives_zeros_and_a_false_mask(city: FakeCity) -> None:
     vectors, mask = RegionEncoder(RowNumbers(np.zeros(0, np.int64), city)).encode(torch.tensor([1, 4]), 3)
     assert vectors.tolist() == [[0.0], [0.0]] and mask.tolist() == [False, False]
 
 
-def test_draw_is_without_replacement_and_bounded(city: FakeCity) -> None:
+def test_a_draw_is_without_replacement_and_a_region_with_few_observations_gives_all(city: FakeCity) -> None:
     region = np.repeat(np.arange(12), 7)
     encoder = RowNumbers(region, city)
     pooled = RegionEncoder(encoder)
@@ -72,9 +69,13 @@ def test_draw_is_without_replacement_and_bounded(city: FakeCity) -> None:
     rows = encoder.loaded[-1]
     assert len(np.unique(rows)) == len(rows) == 36
     assert (np.bincount(region[rows]) == 3).all()
+    encoder = RowNumbers(np.array([0, 0, 1, 1, 1, 1, 4]), city)
+    vectors, _ = RegionEncoder(encoder).encode(torch.tensor([0, 4, 1]), 3, torch.Generator().manual_seed(0))
+    assert vectors[:2].tolist() == [[0.5], [6.0]]
+    assert len(encoder.loaded[-1]) == 6
 
 
-def test_every_observation_is_as_likely(city: FakeCity) -> None:
+def test_every_observation_is_drawn_with_the_same_probability(city: FakeCity) -> None:
     encoder = RowNumbers(np.repeat([2, 3], [5, 3]), city)
     pooled, generator = RegionEncoder(encoder), torch.Generator().manual_seed(0)
     for _ in range(2000):
@@ -83,14 +84,7 @@ def test_every_observation_is_as_likely(city: FakeCity) -> None:
     np.testing.assert_allclose(share, [0.4] * 5 + [2 / 3] * 3, atol=0.04)
 
 
-def test_a_region_with_few_observations_gives_all(city: FakeCity) -> None:
-    encoder = RowNumbers(np.array([0, 0, 1, 1, 1, 1, 4]), city)
-    vectors, _ = RegionEncoder(encoder).encode(torch.tensor([0, 4, 1]), 3, torch.Generator().manual_seed(0))
-    assert vectors[:2].tolist() == [[0.5], [6.0]]
-    assert len(encoder.loaded[-1]) == 6
-
-
-def test_same_generator_same_result_and_one_number_a_batch(city: FakeCity) -> None:
+def test_the_same_generator_gives_the_same_batch_and_advances_by_one_number(city: FakeCity) -> None:
     pooled = RegionEncoder(svi(city, augment="street"))
     one, two = torch.Generator().manual_seed(3), torch.Generator().manual_seed(3)
     regions = torch.arange(12)
@@ -117,7 +111,7 @@ def test_prefetching_changes_nothing(city: FakeCity) -> None:
     assert all(torch.equal(a, b) for a, b in zip(epoch(False), epoch(True), strict=True))
 
 
-def test_a_failing_read_is_raised_where_it_is_due(city: FakeCity, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_while_prefetching_is_raised_by_encode(city: FakeCity, monkeypatch: pytest.MonkeyPatch) -> None:
     pooled = RegionEncoder(svi(city))
 
     def fail(rows: np.ndarray) -> np.ndarray:
@@ -130,7 +124,7 @@ def test_a_failing_read_is_raised_where_it_is_due(city: FakeCity, monkeypatch: p
         pooled.encode(regions)
 
 
-def test_ahead_keeps_the_order_and_reads_only_one_step_ahead() -> None:
+def test_prefetch_keeps_the_order_and_reads_one_step_ahead() -> None:
     started = []
     results = prefetch(lambda i: started.append(i) or i * i, range(20))
     assert next(results) == 0
@@ -170,7 +164,7 @@ def test_a_region_without_observations_gets_no_gradient(city: FakeCity) -> None:
     assert not mask.any() and not vectors.any() and not vectors.requires_grad
 
 
-def test_keep_equals_encode_and_serves_from_then_on(city: FakeCity) -> None:
+def test_keep_equals_encode_and_later_calls_read_nothing(city: FakeCity) -> None:
     encoder = svi(city, trainable="projection")
     pooled = RegionEncoder(encoder)
     direct, mask = pooled.encode(torch.arange(12))
@@ -209,16 +203,15 @@ def test_kept_features_come_from_the_store_for_the_same_content_only(city: FakeC
     assert reads() > 0
 
 
-def test_a_damaged_entry_is_computed_again(city: FakeCity) -> None:
+def test_a_damaged_entry_of_the_store_is_computed_again_and_an_unwritable_store_only_warns(
+    city: FakeCity, tmp_path
+) -> None:
     encoder = svi(city, trainable="none")
     features, _ = RegionEncoder(encoder).keep()
     (entry,) = FeatureStore().folder.rglob("*.safetensors")
     entry.write_bytes(entry.read_bytes()[:-7])
     again, _ = RegionEncoder(encoder).keep()
     assert torch.equal(features, again)
-
-
-def test_a_store_that_cannot_be_written_only_warns(city: FakeCity, tmp_path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.warns(UserWarning, match="not kept"):
         RegionEncoder(svi(city, trainable="none")).keep(store=FeatureStore(tmp_path / "file"))
@@ -265,32 +258,6 @@ def test_autocast_is_safe_and_close(city: FakeCity, kind, modality, params, of) 
         projected = pooled.encoder.project(rough)
     assert rough.dtype == torch.float32 and projected.shape == (12, 8)
     torch.testing.assert_close(rough, exact, atol=0.06, rtol=0.06)
-
-
-@pytest.mark.parametrize(("kind", "modality", "params", "of"), ALL)
-def test_weights_survive_a_safetensors_file(city: FakeCity, kind, modality, params, of, tmp_path) -> None:
-    from safetensors.torch import load_file, save_file
-
-    encoder = kind(kind.Params(**params), city, modality, 8)
-    save_file({k: v.contiguous() for k, v in encoder.state_dict().items()}, tmp_path / "encoder.safetensors")
-    torch.manual_seed(9)
-    other = kind(kind.Params(**params), city, modality, 8)
-    other.load_state_dict(load_file(tmp_path / "encoder.safetensors"))
-    assert torch.equal(RegionEncoder(encoder, of).keep()[0], RegionEncoder(other, of).keep()[0])
-    assert encoder.weights_hash() == other.weights_hash()
-
-
-@pytest.mark.parametrize(("kind", "modality", "params", "of"), ALL)
-def test_parts_and_trainable(city: FakeCity, kind, modality, params, of) -> None:
-    for trainable in ("all", "projection", "none"):
-        encoder = kind(kind.Params(**params, trainable=trainable), city, modality, 8)
-        parts = encoder.parts()
-        assert bool(parts["projection"]) == (trainable != "none")
-        if trainable != "all":
-            assert encoder.frozen and not parts["backbone"]
-        assert sum(map(len, parts.values())) == sum(p.requires_grad for p in encoder.parameters())
-        vectors, _ = RegionEncoder(encoder, of).encode(torch.arange(12))
-        assert vectors.shape == (12, encoder.width) and encoder.project(vectors).shape == (12, 8)
 
 
 def test_a_frozen_backbone_has_no_dropout(city: FakeCity) -> None:

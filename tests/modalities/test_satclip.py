@@ -114,7 +114,7 @@ def refusal(city: FakeCity, path: Path) -> str:
     return str(caught.value)
 
 
-def test_bad_weights(city: FakeCity, tmp_path: Path) -> None:
+def test_files_that_are_not_satclips_weights_are_refused(city: FakeCity, tmp_path: Path) -> None:
     save_file({"a": torch.ones(1)}, tmp_path / "other.safetensors")
     assert "not the weights of SatCLIP" in refusal(city, tmp_path / "other.safetensors")
     partly = {k: v for k, v in Published(16, 10, 5).state_dict().items() if "layers.1.bias" not in k}

@@ -49,7 +49,7 @@ def normalised(pixels: np.ndarray) -> Tensor:
     return (torch.tensor(pixels).float() / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
 
 
-def test_clip_checkpoint_equals_a_direct_call(city: FakeCity, clip: Path) -> None:
+def test_clip_checkpoint_equals_a_direct_call_and_another_dim_gets_a_new_projection(city: FakeCity, clip: Path) -> None:
     pixels = colour()
     encoder, vectors = encode(with_images(city, pixels), pretrained=str(clip))
     model = CLIPModel.from_pretrained(clip).eval()
@@ -58,9 +58,6 @@ def test_clip_checkpoint_equals_a_direct_call(city: FakeCity, clip: Path) -> Non
         torch.testing.assert_close(vectors, direct, atol=1e-6, rtol=1e-5)
         torch.testing.assert_close(encoder.project(vectors), model.visual_projection(direct), atol=1e-6, rtol=1e-5)
     assert encoder.width == 16
-
-
-def test_another_dim_gets_a_new_projection(city: FakeCity, clip: Path) -> None:
     encoder, vectors = encode(with_images(city, colour()), dim=12, pretrained=str(clip))
     assert encoder.project(vectors).shape == (3, 12)
 
@@ -164,12 +161,9 @@ def test_attention_is_the_fused_one(city: FakeCity, clip: Path) -> None:
         assert encode(city, **params)[0].model.config._attn_implementation == "sdpa"
 
 
-def test_unknown_source_names_the_closest(city: FakeCity) -> None:
+def test_unknown_sources_and_heads_that_do_not_divide_the_width_are_refused(city: FakeCity) -> None:
     with pytest.raises(UserError, match=r"modalities\.sv: .*'sv'.*'svi'"):
         ViT(ViT.Params(), city, "sv", 8)
-
-
-def test_heads_must_divide_the_width() -> None:
     with pytest.raises(ValueError, match="not a multiple"):
         ViT.Params(hidden_size=30, heads=4)
 
@@ -235,15 +229,12 @@ def test_augmented_pixels_are_the_images_own(city: FakeCity) -> None:
     assert augment(images, "none", torch.Generator()) is images
 
 
-def test_without_crops_overhead_gives_the_eight_symmetries() -> None:
+def test_without_crops_overhead_gives_the_eight_symmetries_and_street_only_mirrors() -> None:
     image = torch.arange(25.0).view(1, 1, 5, 5)
     seen = augment(image.expand(200, 1, 5, 5), "overhead", torch.Generator().manual_seed(0), smallest=1.0)
     turns = [torch.rot90(image[0], k, (1, 2)) for k in range(4)]
     expected = {tuple(t.flatten().tolist()) for turn in turns for t in (turn, turn.flip(2))}
     assert {tuple(one.flatten().tolist()) for one in seen} == expected
-
-
-def test_without_crops_street_only_mirrors() -> None:
     image = torch.arange(12.0).view(1, 1, 3, 4)
     seen = augment(image.expand(50, 1, 3, 4), "street", torch.Generator().manual_seed(0), smallest=1.0)
     expected = {tuple(t.flatten().tolist()) for t in (image, image.flip(3))}

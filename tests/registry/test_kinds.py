@@ -9,7 +9,6 @@ from pydantic import Field
 
 import urbankit
 from urbankit import Use, hookimpl, registry
-from urbankit.cli.main import main
 from urbankit.registry.kinds import Kind
 
 
@@ -65,11 +64,8 @@ def test_a_class_without_the_methods_of_its_kind_is_refused(ranker, monkeypatch)
         (["show", "ranker", "largest"], "Regions to return."),
     ],
 )
-def test_the_command_line_shows_a_new_kind(ranker, monkeypatch, capsys, arguments, line):
-    monkeypatch.setattr(sys, "argv", ["urbankit", *arguments])
-    with pytest.raises(SystemExit):
-        main()
-    assert line in capsys.readouterr().out
+def test_the_command_line_shows_a_new_kind(ranker, cli, arguments, line):
+    assert line in cli(*arguments).stdout
 
 
 def test_every_known_package_that_is_installed_registers_what_is_known_of_it():

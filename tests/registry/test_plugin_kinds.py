@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers.figure_runs import make_city, run_context
+from helpers.report_runs import make_city, run_context
 
 from urbankit import Recipe, UserError, hookimpl, registry, testing
 from urbankit.evaluation.splits import Split, SplitProtocol, strictest

@@ -49,7 +49,7 @@ def small(tiny_recipe: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
 def keys(recipe: dict[str, Any], folder: Path) -> tuple[str, str]:
     """Those of the run and of the floors in a bench."""
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    (cell,) = load_plan({"seeds": [0], "runs": {"it": str(folder / "recipe.yaml")}}).cells
+    (cell,) = load_plan({"seeds": [0], "runs": {"it": str(folder / "recipe.yaml")}}).runs
     store, city = Store(folder / "bench"), testing.tiny_city()
     return store.run(cell, "tiny", city).key, store.floors(cell.recipe, "it", "tiny", city).key
 
@@ -105,7 +105,7 @@ def test_a_bench_hashes_a_file_once(small, tmp_path, monkeypatch):
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(small))
     plan = load_plan({"seeds": [0, 1, 2], "runs": {"it": str(tmp_path / "recipe.yaml")}})
     store = Store(tmp_path / "bench")
-    assert len({store.run(cell, "tiny", testing.tiny_city()).key for cell in plan.cells}) == 3
+    assert len({store.run(cell, "tiny", testing.tiny_city()).key for cell in plan.runs}) == 3
     assert read == [tmp_path / "table.csv"]
 
 

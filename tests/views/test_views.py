@@ -213,23 +213,6 @@ class TestForms:
 @pytest.mark.parametrize("view", [PoiView, MobilityView, DistanceView])
 class TestAll:
     @pytest.mark.parametrize("params", [{}, {"top_k": 3}])
-    def test_renaming_the_regions_renames_the_view(self, view, params):
-        made, order = city(), np.random.default_rng(3).permutation(30)
-        made.counts += np.random.default_rng(1).uniform(0, 0.01, made.counts.shape) * (made.counts > 0)
-        made.od *= np.random.default_rng(2).uniform(1, 1.01, made.od.shape)
-        moved = SimpleNamespace(
-            xy=made.xy[order],
-            region_ids=[made.region_ids[i] for i in order],
-            poi_counts=lambda: (scipy.sparse.csr_array(made.counts[order]), list("abcdef")),
-            flows=lambda: scipy.sparse.csr_array(made.od[order][:, order]),
-        )
-        made.poi_counts = lambda: (scipy.sparse.csr_array(made.counts), list("abcdef"))
-        made.flows = lambda: scipy.sparse.csr_array(made.od)
-        first, second = build(view, made, **params), build(view, moved, **params)
-        np.testing.assert_allclose(second.adjacency.toarray(), first.adjacency.toarray()[order][:, order], atol=1e-6)
-        assert (second.present == first.present[order]).all()
-
-    @pytest.mark.parametrize("params", [{}, {"top_k": 3}])
     def test_a_city_of_one_region(self, view, params):
         made = SimpleNamespace(
             xy=np.zeros((1, 2)),

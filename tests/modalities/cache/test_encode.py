@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import geopandas as gpd
@@ -19,7 +18,6 @@ from PIL import Image
 from shapely import box
 
 from urbankit import City
-from urbankit.cli.main import main
 from urbankit.modalities.cache.files import read_features, write_features
 from urbankit.modalities.cache.store import FeatureStore
 from urbankit.modalities.encode import encode
@@ -77,21 +75,6 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
-    """Runs the command line in this process: status, standard output, errors."""
-
-    def call(*args: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["urbankit", *map(str, args)])
-        with pytest.raises(SystemExit) as exited:
-            main()
-        stdout, stderr = capsys.readouterr()
-        assert "Traceback" not in stderr and "bug in urbankit" not in stderr, stderr
-        return exited.value.code or 0, stdout, stderr
-
-    return call
-
-
 def command(views: City, clip: Path, out: Path) -> list[str]:
     sets = [f"pretrained={clip}", f"image_size={IMAGE_SIZE}"]
     words = ["encode", str(views.path), "--modality", "svi", "--encoder", "vit", "--rows", "128", "--out", str(out)]
@@ -102,7 +85,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != ".lock"}
 
 
-def test_killed_and_gone_on_with(views: City, clip: Path, tmp_path: Path, cli) -> None:
+def test_a_killed_encode_resumes_to_the_same_bytes(views: City, clip: Path, tmp_path: Path, cli) -> None:
     """`kill -9` after the first file; then the same command computes the others alone, to the same bytes."""
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     process = subprocess.Popen(
@@ -119,16 +102,16 @@ def test_killed_and_gone_on_with(views: City, clip: Path, tmp_path: Path, cli) -
     done = {path: path.stat().st_mtime_ns for path in killed.glob("features-*.parquet")}
     assert 0 < len(done) < 4 and not json.loads((killed / "manifest.json").read_text())["complete"]
 
-    assert cli(*command(views, clip, killed))[0] == 0
+    cli(*command(views, clip, killed))
     assert all(path.stat().st_mtime_ns == before for path, before in done.items())
     shutil.rmtree(FeatureStore().folder)
-    status, stdout, stderr = cli(*command(views, clip, whole))
-    assert status == 0 and "400 observations of 11 of 12 regions, 16 numbers each" in stdout
-    assert "encode svi done" in stderr
+    result = cli(*command(views, clip, whole))
+    assert "400 observations of 11 of 12 regions, 16 numbers each" in result.stdout
+    assert "encode svi done" in result.stderr
     assert files(killed) == files(whole) and len(files(whole)) == 5
 
 
-def test_what_is_written(views: City, clip: Path, tmp_path: Path) -> None:
+def test_encode_writes_vectors_ids_and_the_checkpoint(views: City, clip: Path, tmp_path: Path) -> None:
     encoder = ViT(ViT.Params(pretrained=str(clip), revision="aaaaaaaa", trainable="none"), views, "svi", 8)
     direct, mask = RegionEncoder(encoder).encode(torch.arange(12))
     for form in ("parquet", "safetensors"):
@@ -166,26 +149,26 @@ def recipe(views: City, folder: Path, **modalities: dict) -> Path:
     return path
 
 
-def test_a_run_finds_them_and_says_what_it_loaded(
+def test_a_run_reuses_encoded_features_and_records_the_checkpoint(
     views: City, clip: Path, tmp_path: Path, cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vit = {"name": "vit", "pretrained": str(clip), "trainable": "projection", "augment": "street"}
     path = recipe(views, tmp_path, svi=vit)
     out = tmp_path / "features"
-    assert cli("encode", "--recipe", path, "--modality", "svi", "--out", out)[0] == 0
+    cli("encode", "--recipe", path, "--modality", "svi", "--out", out)
 
     def no_more(*_: object) -> None:
         raise AssertionError("images were encoded again")
 
     with monkeypatch.context() as patched:
         patched.setattr(ViT, "forward", no_more)
-        assert cli("run", path, "--out", tmp_path / "run")[0] == 0
+        cli("run", path, "--out", tmp_path / "run")
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     loaded = manifest["pretrained"]["svi"]
     assert loaded["commit"] == "a" * 40 and loaded["name"] == str(clip) and len(loaded["weights"]) == 64
 
     table = {"name": "precomputed", "file": "features"}  # relative to the recipe
-    assert cli("run", recipe(views, tmp_path, svi=table), "--out", tmp_path / "again")[0] == 0
+    cli("run", recipe(views, tmp_path, svi=table), "--out", tmp_path / "again")
     manifest = json.loads((tmp_path / "again" / "manifest.json").read_text())
     assert manifest["notes"] == ["modality svi: 1 of 12 regions have no vector and count as absent"]
 
@@ -193,14 +176,13 @@ def test_a_run_finds_them_and_says_what_it_loaded(
 def test_resuming_with_other_weights_is_refused(views: City, clip: Path, tmp_path: Path, cli) -> None:
     shutil.copytree(clip, tmp_path / "clip")
     path = recipe(views, tmp_path, svi={"name": "vit", "pretrained": "clip", "trainable": "projection"})
-    assert cli("run", path, "--out", tmp_path / "run")[0] == 0
+    cli("run", path, "--out", tmp_path / "run")
     from safetensors.torch import load_file, save_file
 
     weights = load_file(tmp_path / "clip" / "model.safetensors")
     changed = {name: value * 2 for name, value in weights.items()}
     save_file(changed, tmp_path / "clip" / "model.safetensors", metadata={"format": "pt"})
-    status, _, stderr = cli("run", path, "--out", tmp_path / "run", "--resume")
-    assert status == 2
+    stderr = cli("run", path, "--out", tmp_path / "run", "--resume", status=2).stderr
     assert "changed since this run started: modalities.svi" in stderr and "clip/model.safetensors" in stderr
 
 
@@ -220,15 +202,16 @@ def test_resuming_with_other_weights_is_refused(views: City, clip: Path, tmp_pat
         ),
     ],
 )
-def test_what_cannot_be_encoded(views: City, cli, words: list[str], says: str, tmp_path, monkeypatch) -> None:
+def test_wrong_options_of_encode_are_refused(
+    views: City, cli, words: list[str], says: str, tmp_path, monkeypatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    status, _, stderr = cli("encode", views.path, *words)
-    assert status == 2 and says in stderr
+    assert says in cli("encode", views.path, *words, status=2).stderr
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("form", ["parquet", "safetensors"])
-def test_files_of_something_else_are_written_anew(views: City, clip: Path, tmp_path: Path, form: str) -> None:
+def test_files_of_other_features_are_written_again(views: City, clip: Path, tmp_path: Path, form: str) -> None:
     pool = RegionEncoder(ViT(ViT.Params(pretrained=str(clip), trainable="none"), views, "svi", 8))
     folder = encode(pool, views, tmp_path / "out", form=form, rows=256)
     before = files(folder)
@@ -245,23 +228,23 @@ def test_files_of_something_else_are_written_anew(views: City, clip: Path, tmp_p
         assert files(folder) == before
 
 
-def test_a_damaged_manifest(views: City, clip: Path, tmp_path: Path) -> None:
+def test_a_damaged_manifest_is_refused(views: City, clip: Path, tmp_path: Path) -> None:
     pool = RegionEncoder(ViT(ViT.Params(pretrained=str(clip), trainable="none"), views, "svi", 8))
     (tmp_path / "manifest.json").write_text("[]")
     with pytest.raises(UserError, match=r"manifest\.json: is damaged"):
         encode(pool, views, tmp_path)
 
 
-def test_a_folder_with_other_features(views: City, clip: Path, tmp_path: Path, cli) -> None:
+def test_a_folder_with_other_features_is_refused(views: City, clip: Path, tmp_path: Path, cli) -> None:
     words = ["encode", views.path, "--modality", "svi", "--encoder", "vit", "--out", tmp_path / "out"]
-    assert cli(*words, "--set", f"pretrained={clip}")[0] == 0
-    status, _, stderr = cli(*words, "--set", "patch_size=8")
-    assert status == 2 and "holds features of another city, encoder, checkpoint or precision" in stderr
+    cli(*words, "--set", f"pretrained={clip}")
+    stderr = cli(*words, "--set", "patch_size=8", status=2).stderr
+    assert "holds features of another city, encoder, checkpoint or precision" in stderr
     assert "random weights" in stderr
     before = files(tmp_path / "out")
-    status, _, stderr = cli(*words, "--set", f"pretrained={clip}", "--rows", "512")
-    assert status == 2 and "was begun with --rows 4096" in stderr and files(tmp_path / "out") == before
+    stderr = cli(*words, "--set", f"pretrained={clip}", "--rows", "512", status=2).stderr
+    assert "was begun with --rows 4096" in stderr and files(tmp_path / "out") == before
     (tmp_path / "out" / "features-00000.parquet").write_bytes(b"cut")
     shutil.rmtree(FeatureStore().folder)
-    status, _, stderr = cli(*words, "--set", f"pretrained={clip}")
-    assert status == 2 and "features-00000.parquet: cannot be read" in stderr
+    stderr = cli(*words, "--set", f"pretrained={clip}", status=2).stderr
+    assert "features-00000.parquet: cannot be read" in stderr
