@@ -1,6 +1,7 @@
 """The caption check: each flag, what it must not flag, and what it says of files and cities."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,15 +15,9 @@ def flags(*texts: str | None, ids: list[str] | None = None, **options) -> list[s
     return [set(check.flags.get(row, {})) for row in range(len(texts))]
 
 
-def test_empty() -> None:
+def test_empty_and_repeated_captions_are_flagged() -> None:
     assert flags("", None, " . ", "A road.", "道路") == [{"empty"}, {"empty"}, {"empty"}, set(), set()]
-
-
-def test_repeated_but_for_case_spaces_and_the_final_sign() -> None:
     assert flags("A road.", " a  ROAD", "A river.") == [{"repeated"}, {"repeated"}, set()]
-
-
-def test_two_equal_captions_of_one_image_are_no_repetition() -> None:
     assert flags("A road.", "A road.", ids=["a", "a"]) == [set(), set()]
 
 
@@ -51,7 +46,7 @@ def test_truncated_by_tokens_or_else_by_words() -> None:
         "The busy street is lit. The street view shows an empty street.",
     ],
 )
-def test_contradicting(text: str) -> None:
+def test_contradictions_are_flagged(text: str) -> None:
     assert flags(text) == [{"contradicting"}]
 
 
@@ -66,24 +61,21 @@ def test_contradicting(text: str) -> None:
         "A road with no trees and many cars.",
     ],
 )
-def test_not_contradicting(text: str) -> None:
+def test_consistent_captions_are_not_flagged(text: str) -> None:
     assert flags(text) == [set()]
 
 
-def test_what_is_claimed() -> None:
+def test_claims_are_read_and_captions_of_one_image_that_disagree_are_flagged() -> None:
     assert claims("No cars or people. There are many green trees.") == (
         ("vehicles", False, "no cars or people"),
         ("people", False, "no cars or people"),
         ("trees", True, "there are many green trees"),
     )
-
-
-def test_captions_of_one_image_that_disagree() -> None:
     texts = ["There are several cars.", "A street without cars.", "A street without cars"]
     assert flags(*texts, ids=["a", "a", "b"]) == [set(), {"contradicting", "repeated"}, {"repeated"}]
 
 
-def test_a_file_and_its_json(cli, tmp_path: Path) -> None:
+def test_a_file_of_captions_is_checked_as_text_and_json(cli, tmp_path: Path) -> None:
     rows = [
         {"image": "a.jpg", "caption": "Several cars.", "tokens": 4},
         {"image": "b.jpg", "caption": "several cars", "tokens": 3},
@@ -103,7 +95,7 @@ def test_a_file_and_its_json(cli, tmp_path: Path) -> None:
     ]
 
 
-def test_a_file_of_somebody_elses(cli, tmp_path: Path) -> None:
+def test_a_file_with_other_column_names_is_checked(cli, tmp_path: Path) -> None:
     file = tmp_path / "mine.csv"
     file.write_text("tile,says\n1,a road\n2,\n")
     assert json.loads(cli("caption-check", file, "--text", "says", "--json")[0])["mine.csv"]["counts"]["empty"] == 1
@@ -114,7 +106,7 @@ def test_a_file_of_somebody_elses(cli, tmp_path: Path) -> None:
     assert "file not found" in cli("caption-check", tmp_path / "none.jsonl", status=2)[1]
 
 
-def test_a_city(cli, tiny_city, city) -> None:
+def test_captions_of_a_city_are_checked(cli, tiny_city, city) -> None:
     found = json.loads(cli("caption-check", tiny_city.path, "--json")[0])
     assert set(found) == {"rsi", "svi"}
     assert found["rsi"]["captions"] == 49
@@ -122,8 +114,6 @@ def test_a_city(cli, tiny_city, city) -> None:
 
 
 def test_prepare_reports_what_is_odd(sources: Path, tmp_path: Path) -> None:
-    import shutil
-
     folder = shutil.copytree(sources, tmp_path / "sources")
     ids = [f"r{number:04d}" for number in range(1, 17)]
     texts = ["There are no trees. Many trees line the road.", "word " * 50, *["A road."] * 14]

@@ -1,6 +1,7 @@
 """`urbankit caption` as a user gives it: killed in the middle, and from captions to a run."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -69,8 +70,6 @@ def test_attached_captions_are_read_by_a_run(cli, copied: City, blip2: Path, tmp
 
 
 def test_the_lines_for_city_yaml_are_right(cli, sources: Path, tmp_path: Path, monkeypatch) -> None:
-    import shutil
-
     monkeypatch.chdir(tmp_path)
     folder = shutil.copytree(sources, tmp_path / "sources")
     out, _ = cli("caption", folder / "city.yaml", "--out", folder / "made")
@@ -100,15 +99,14 @@ def test_default_is_the_template_and_its_check_is_shown(cli, city: City, tmp_pat
         (["--captioner", "vlm", "--set", "max_tokens=0"], "max_tokens: should be greater than or equal to 1, not 0"),
     ],
 )
-def test_mistakes(cli, city: City, tmp_path: Path, options: list[str], message: str) -> None:
+def test_wrong_options_of_caption_are_refused(
+    cli, city: City, tmp_path: Path, options: list[str], message: str
+) -> None:
     assert message in cli("caption", city.path, "--out", tmp_path, *options, status=2)[1]
 
 
-def test_no_city(cli, tmp_path: Path) -> None:
+def test_a_missing_city_and_an_output_that_is_a_file_are_refused(cli, tmp_path: Path, city: City) -> None:
     assert "is not a prepared city" in cli("caption", tmp_path, status=2)[1]
-
-
-def test_out_is_a_file(cli, city: City, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert "Choose another --out" in cli("caption", city.path, "--out", tmp_path / "file", status=2)[1]
 

@@ -6,13 +6,18 @@ import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import geopandas as gpd
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 import yaml
+from PIL import Image
 from pydantic import Field
+from shapely.geometry import box
 
 from urbankit import City, Params, RunError, Use, UserError, hookimpl, registry
 from urbankit.captioning import run as job
@@ -21,6 +26,7 @@ from urbankit.captioning.captioners.base import Batch, Caption, Captioner
 from urbankit.captioning.run import caption_city
 from urbankit.city.prepare.attach import attach_captions
 from urbankit.city.spec import Captions
+from urbankit.utils.locks import file_lock
 
 CALLS: list[Batch] = []
 BREAK: dict[str, Any] = {}
@@ -71,7 +77,7 @@ def rows(out: Path, modality: str = "svi") -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / f"{modality}.jsonl").read_text().splitlines()]
 
 
-def test_every_image_of_every_modality_once(city: City, tmp_path: Path) -> None:
+def test_every_image_of_every_modality_is_described_once(city: City, tmp_path: Path) -> None:
     files = made(city, tmp_path)
     assert [(one.modality, one.made, one.key) for one in files] == [("rsi", 16, "image"), ("svi", 34, "image")]
     source = city.images("svi")
@@ -87,11 +93,6 @@ def test_every_image_of_every_modality_once(city: City, tmp_path: Path) -> None:
 
 
 def test_an_image_in_two_regions_is_described_once(tmp_path: Path) -> None:
-    import geopandas as gpd
-    import pandas as pd
-    from PIL import Image
-    from shapely.geometry import box
-
     folder = tmp_path / "sources"
     folder.mkdir()
     squares = [box(500_000, 4_500_000, 501_000, 4_501_000), box(500_900, 4_500_000, 502_000, 4_501_000)]
@@ -127,7 +128,7 @@ def test_a_failure_keeps_finished_captions_and_the_same_call_continues(city: Cit
     CALLS.clear()
     BREAK["after"] = 3
     with pytest.raises(
-        RunError, match=r"'brightness' \(this process\) failed on svi 13 to 16 of 34: RuntimeError: the c"
+        RunError, match=r"'brightness' \(this process\) failed on svi 13 to 16 of 34: RuntimeError: the"
     ):
         made(city, tmp_path / "cut", modalities=["svi"])
     BREAK.clear()
@@ -156,7 +157,7 @@ def test_an_interrupted_job_continues_with_smaller_batches(city: City, tmp_path:
     assert len(rows(tmp_path)) == 34
 
 
-def test_other_settings_are_refused_unfinished_and_finished(city: City, tmp_path: Path) -> None:
+def test_resuming_with_other_settings_is_refused(city: City, tmp_path: Path) -> None:
     BREAK["after"] = 2
     with pytest.raises(RunError):
         made(city, tmp_path, modalities=["svi"])
@@ -177,7 +178,7 @@ def test_a_file_of_the_user_is_not_overwritten(city: City, tmp_path: Path, suffi
     assert "mine" in own.read_text() and not CALLS
 
 
-def test_a_job_interrupted_between_the_files_continues(
+def test_a_job_interrupted_between_its_files_continues(
     city: City, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(*_: Any) -> None:
@@ -213,9 +214,7 @@ def test_sources_are_read_larger_than_the_city_stores_them(sources: Path, city: 
     assert rsi.note is None and svi.note is None
     shapes = {batch.modality: batch.pixels[0].shape for batch in CALLS}
     assert shapes["rsi"] == (448, 448, 3)
-    from PIL import Image
-
-    assert shapes["svi"] == (*Image.open(sources / svi_name(city)).size[::-1], 3)
+    assert shapes["svi"] == (*Image.open(sources / city.images("svi").image_ids[0]).size[::-1], 3)
     # The same ground, so about the same mean.
     small, large = city.images("rsi").read(np.array([0])), next(b for b in CALLS if b.modality == "rsi").pixels[0]
     assert abs(small.mean() - large.mean()) < 2
@@ -235,11 +234,7 @@ def test_a_mosaic_is_cut_by_one_thread_that_starts_others(
     assert len(threads) == 4 and len(set(threads)) == 1
 
 
-def svi_name(city: City) -> str:
-    return city.images("svi").image_ids[0]
-
-
-def test_the_wrong_folder_of_sources(city: City, tmp_path: Path) -> None:
+def test_a_wrong_folder_of_sources_is_refused(city: City, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no such folder; give the one that the city was prepared from"):
         made(city, tmp_path / "out", data=tmp_path / "none")
     (tmp_path / "empty").mkdir()
@@ -268,7 +263,7 @@ def test_the_wrong_folder_of_sources(city: City, tmp_path: Path) -> None:
         (lambda batch: [Caption("a road", -1)] * 4, "returned -1 as the number of tokens of a caption"),
     ],
 )
-def test_what_is_no_caption_names_the_culprit_and_the_remedy(city, tmp_path: Path, returns, fault: str) -> None:
+def test_wrong_captions_are_refused_with_the_captioner_and_the_fix(city, tmp_path: Path, returns, fault: str) -> None:
     BREAK["returns"] = returns
     with pytest.raises(UserError) as caught:
         made(city, tmp_path, modalities=["svi"])
@@ -276,13 +271,15 @@ def test_what_is_no_caption_names_the_culprit_and_the_remedy(city, tmp_path: Pat
     assert "`caption` must return a list with one Caption(text)" in str(caught.value)
 
 
-def test_tokens_may_be_counted_by_numpy(city: City, tmp_path: Path) -> None:
+def test_token_counts_may_be_numpy_integers(city: City, tmp_path: Path) -> None:
     BREAK["returns"] = lambda batch: [Caption("a road", np.int64(2))] * len(batch)
     made(city, tmp_path, modalities=["svi"])
     assert rows(tmp_path)[0]["tokens"] == 2
 
 
-def test_a_captioner_without_a_word_is_stopped_soon(city, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_captioner_that_returns_no_words_is_stopped_early(
+    city, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(job, "EMPTY_AFTER", 8)
     BREAK["returns"] = lambda batch: [Caption(" ")] * len(batch)
     with pytest.raises(UserError, match="returned no word for any of the first 8 of svi; or choose another captioner"):
@@ -292,7 +289,7 @@ def test_a_captioner_without_a_word_is_stopped_soon(city, tmp_path: Path, monkey
     made(city, tmp_path, modalities=["svi"])  # nothing is left that stands in the way
 
 
-def test_names_that_are_not_there(city: City, tmp_path: Path) -> None:
+def test_unknown_modalities_captioners_and_settings_are_refused(city: City, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no image source 'svj'\. Did you mean 'svi'"):
         made(city, tmp_path, modalities=["svj"])
     with pytest.raises(UserError, match="unknown captioner 'brightnes'"):
@@ -301,7 +298,7 @@ def test_names_that_are_not_there(city: City, tmp_path: Path) -> None:
         made(city, tmp_path, settings={"words": 3})
 
 
-def test_a_city_without_images(sources: Path, tmp_path: Path) -> None:
+def test_a_city_without_images_needs_the_template_captioner(sources: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(sources, tmp_path / "sources")
     spec = yaml.safe_load((folder / "city.yaml").read_text())
     del spec["images"]
@@ -313,7 +310,9 @@ def test_a_city_without_images(sources: Path, tmp_path: Path) -> None:
     assert (files.modality, files.key, files.made) == ("rsi", "region_id", 16)
 
 
-def test_bands_of_other_images(city: City, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bands_can_be_chosen_for_images_that_are_not_rgb(
+    city: City, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made(city, tmp_path / "bgr", modalities=["rsi"], bands=[3, 2, 1])
     right = city.images("rsi").read(np.array([0]))[0].transpose(1, 2, 0)
     assert np.array_equal(CALLS[0].pixels[0], right[..., ::-1])
@@ -323,21 +322,15 @@ def test_bands_of_other_images(city: City, tmp_path: Path, monkeypatch: pytest.M
     class Multispectral:
         name, bands, band_names = "rsi", 4, ["b1", "b2", "b3", "b4"]
 
-    from urbankit.captioning.sources import _colours
-
     with pytest.raises(UserError, match=r"have 4 bands \(b1, b2, b3, b4\).*name them with --bands RED,GREEN,BLUE"):
-        _colours(Multispectral(), None)
-    assert _colours(Multispectral(), [3, 2, 1]) == [2, 1, 0]
+        caption_sources._colours(Multispectral(), None)
+    assert caption_sources._colours(Multispectral(), [3, 2, 1]) == [2, 1, 0]
 
 
-def test_numbers_become_colours() -> None:
-    from types import SimpleNamespace
-
-    from urbankit.captioning.sources import _rgb
-
+def test_float_pixels_are_scaled_to_colours() -> None:
     source = SimpleNamespace(dtype="float32", band_mean=np.array([10.0]), band_std=np.array([5.0]))
     pixels = np.array([0, 10, 20, 99, np.nan], np.float32).reshape(1, 1, 1, 5)
-    assert _rgb(pixels, source, [0, 0, 0])[0, 0, :, 1].tolist() == [0, 128, 255, 255, 0]
+    assert caption_sources._rgb(pixels, source, [0, 0, 0])[0, 0, :, 1].tolist() == [0, 128, 255, 255, 0]
 
 
 def test_the_next_batches_are_loaded_while_one_is_captioned(city, tmp_path: Path, monkeypatch) -> None:
@@ -359,7 +352,7 @@ def test_the_next_batches_are_loaded_while_one_is_captioned(city, tmp_path: Path
     assert all(early)
 
 
-def test_an_error_while_loading_or_starting_is_told_like_any_other(city, tmp_path: Path, monkeypatch) -> None:
+def test_errors_while_loading_or_starting_name_the_captioner(city, tmp_path: Path, monkeypatch) -> None:
     def fails(self: Any, *args: Any) -> None:
         raise KeyError("lens")
 
@@ -371,14 +364,12 @@ def test_an_error_while_loading_or_starting_is_told_like_any_other(city, tmp_pat
         made(city, tmp_path, modalities=["svi"])
 
 
-def test_two_at_once_are_refused(city: City, tmp_path: Path) -> None:
-    from urbankit.utils.locks import file_lock
-
+def test_two_caption_jobs_in_one_folder_are_refused(city: City, tmp_path: Path) -> None:
     with file_lock(tmp_path / ".lock"), pytest.raises(UserError, match="another process writes captions here"):
         made(city, tmp_path)
 
 
-def test_attached_captions_are_the_citys(copied: City, sources: Path, tmp_path: Path) -> None:
+def test_attached_captions_become_captions_of_the_city(copied: City, sources: Path, tmp_path: Path) -> None:
     made(copied, tmp_path / "out", attach=True)
     again = City.open(copied.path)
     assert again.caption_sources == ["rsi", "svi"]
@@ -415,7 +406,9 @@ def test_a_disk_that_fills_up_while_attaching_leaves_the_city_as_it_was(
     assert len(list((copied.path / "captions").glob("*.parquet"))) == 2
 
 
-def test_what_changed_in_the_city_while_it_was_described(copied: City, sources: Path, tmp_path: Path) -> None:
+def test_captions_of_a_city_that_changed_meanwhile_are_not_attached(
+    copied: City, sources: Path, tmp_path: Path
+) -> None:
     captions = Captions(file="svi.jsonl", image="image", text="caption")
     made(copied, tmp_path / "out")
     made(copied, tmp_path / "out", modalities=["rsi"], attach=True)
@@ -437,7 +430,7 @@ def test_captions_of_city_yaml_are_not_replaced(tiny_city: City, tmp_path: Path)
     assert not CALLS
 
 
-def test_the_captioner_of_the_docs(city: City, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_captioner_in_the_docs_works(city: City, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = Path(__file__).parents[2] / "docs" / "captions.md"
     [code] = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     (tmp_path / "of_the_docs.py").write_text(code)

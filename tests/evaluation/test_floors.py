@@ -7,7 +7,7 @@ from sklearn.linear_model import Ridge
 from urbankit.evaluation import floors as module
 from urbankit.evaluation.floors import ALPHAS, FLOORS, evaluate_floors
 from urbankit.evaluation.raw_features import RawFeatures
-from urbankit.evaluation.splits import make_split
+from urbankit.evaluation.splits import Split, make_split
 from urbankit.evaluation.tasks import make_task
 from urbankit.utils.errors import UserError
 
@@ -102,8 +102,6 @@ def test_a_training_part_of_one_class(few_trees: None) -> None:
     rng = np.random.default_rng(0)
     xy = np.column_stack([np.arange(60.0), np.zeros(60)])
     task = make_task("c", "classification", np.array(["a"] * 40 + ["b"] * 20, dtype=object))
-    from urbankit.evaluation.splits import Split
-
     split = Split(np.arange(36), np.arange(36, 48), np.arange(48, 60))
     raw = RawFeatures(rng.normal(size=(60, 3)), tuple("abc"))
     results = evaluate_floors({"c": task}, raw, xy, {("spatial", 0): split}, list(FLOORS))
@@ -121,11 +119,8 @@ def test_a_logarithm_is_the_floors_own_choice(few_trees: None) -> None:
     assert r2["straight"] > 0.999 and r2["exponential"] > 0.99
 
 
-def test_an_unknown_floor(small: SimpleNamespace) -> None:
+def test_unknown_floors_are_refused_and_a_run_without_tasks_has_none(small: SimpleNamespace) -> None:
     with pytest.raises(UserError, match=r"unknown floor 'raw-forrest'. Did you mean 'raw-forest'"):
         evaluate_floors(small.tasks, small.raw, small.xy, splits_of(small), ["raw-forrest"])
-
-
-def test_a_run_without_tasks_has_no_floors(small: SimpleNamespace) -> None:
     results = evaluate_floors({}, small.raw, small.xy, splits_of(small), list(FLOORS))
     assert results.records == [] and results.predictions.empty

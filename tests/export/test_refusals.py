@@ -1,7 +1,6 @@
 """What an export says where it cannot be, and what it never does."""
 
 import json
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,7 +24,7 @@ def refusal(run: Run, *args: object, **options: object) -> str:
     return str(caught.value)
 
 
-def test_every_mistake_of_a_call_is_said(make_run) -> None:
+def test_wrong_arguments_are_refused(make_run) -> None:
     run = make_run()
     message = refusal(run, ["gpgk", "shapefile"])
     assert "Did you mean 'gpkg'?" in message and "'shapefile'" in message
@@ -38,7 +37,7 @@ def test_every_mistake_of_a_call_is_said(make_run) -> None:
     assert not (run.path / "export").exists()
 
 
-def test_a_file_of_someone_else_stays(make_run) -> None:
+def test_files_that_an_export_did_not_write_are_kept_without_force(make_run) -> None:
     run = make_run()
     target = run.path / "export" / "embeddings.csv"
     target.parent.mkdir()
@@ -62,19 +61,16 @@ def test_a_damaged_record_allows_no_replacement(make_run) -> None:
         assert "not as an export left it" in refusal(run, "csv")
 
 
-def test_a_run_folder_is_never_exported_into(make_run) -> None:
+def test_a_run_folder_and_a_file_are_refused_as_output_folder(make_run, tmp_path: Path) -> None:
     run = make_run()
     before = (run.path / "embeddings.parquet").read_bytes()
     assert "is a run folder" in refusal(run, "geoparquet", out=run.path, force=True)
     assert (run.path / "embeddings.parquet").read_bytes() == before
-
-
-def test_out_that_is_a_file(make_run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert "is a file, not a folder" in refusal(make_run(), "csv", out=tmp_path / "file")
+    assert "is a file, not a folder" in refusal(run, "csv", out=tmp_path / "file")
 
 
-def test_a_run_that_failed_gives_what_it_has(make_run) -> None:
+def test_a_failed_run_exports_what_it_has(make_run) -> None:
     run = make_run(tasks=(), status="failed")
     assert [one.path.name for one in run.export("csv")] == ["embeddings.csv"]
     assert "has not written predictions.parquet (its status: failed)" in refusal(run, "csv", what="predictions")
@@ -82,14 +78,14 @@ def test_a_run_that_failed_gives_what_it_has(make_run) -> None:
     assert "has not written embeddings.parquet" in refusal(Run.open(run.path), "csv")
 
 
-def test_a_run_without_a_task(make_run) -> None:
+def test_a_run_without_tasks_exports_embeddings_only(make_run) -> None:
     run = make_run(tasks=())
     pd.DataFrame(columns=["region_id", "task"]).to_parquet(run.path / "predictions.parquet")
     assert "no task that predicts" in refusal(run, "csv", what="predictions")
     assert len(run.export("csv")) == 1
 
 
-def test_a_run_of_another_version(make_run) -> None:
+def test_tables_of_another_version_are_refused(make_run) -> None:
     run = make_run()
     table = pd.read_parquet(run.path / "predictions.parquet").rename(columns={"prediction": "predicted"})
     table.to_parquet(run.path / "predictions.parquet")
@@ -107,13 +103,17 @@ def test_a_recipe_that_this_version_cannot_read_does_not_matter(make_run) -> Non
     assert len(Run.open(run.path).export(["csv", "geotiff"])) == 4
 
 
-def test_a_damaged_table(make_run) -> None:
+def test_a_damaged_table_and_ids_that_occur_twice_are_refused(make_run) -> None:
     run = make_run()
     (run.path / "embeddings.parquet").write_bytes(b"PAR1 no")
     assert "cannot be read" in refusal(run, "csv")
+    run = make_run(squares(["a", "b", "a", "c"]), tasks=())
+    assert "more than once: 'a'" in refusal(run, "csv")
 
 
-def test_a_raster_has_a_bound_and_the_way_below_it(make_run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_raster_that_is_too_large_is_refused_with_a_resolution_that_fits(
+    make_run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = make_run()
     monkeypatch.setattr(geotiff, "MAX_BYTES", 100_000)
     message = refusal(run, "geotiff", what="embeddings", resolution=20.0)
@@ -138,32 +138,23 @@ def test_regions_without_a_crs(make_run) -> None:
     assert table["lon"].isna().all() and table["e0"].notna().all()
 
 
-def test_more_dimensions_than_a_geopackage_holds(make_run) -> None:
+def test_a_geopackage_has_a_maximum_number_of_dimensions(make_run) -> None:
     run = make_run(dim=2000, tasks=())
-    assert "2,000 columns are more than a GeoPackage holds" in refusal(run, "gpkg")
+    path = run.path / "export" / "embeddings.gpkg"
+    assert f"{path}: 2,000 columns are more than a GeoPackage holds" in refusal(run, "gpkg")
+    assert not path.parent.exists(), "a failed export makes no folder"
     assert len(run.export("geoparquet")) == 1
-
-
-def test_as_many_dimensions_as_a_geopackage_holds(make_run) -> None:
-    run = make_run(dim=1997, tasks=())
+    run = make_run(dim=1997, tasks=(), name="fits")
     assert gpd.read_file(run.export("gpkg")[0].path).shape == (12, 1999)
 
 
-def test_tasks_whose_names_differ_by_case(make_run) -> None:
+def test_column_names_are_distinct_whatever_their_case(make_run) -> None:
     run = make_run(tasks=("density", "Density"))
     table = gpd.read_file(run.export("gpkg", what="predictions")[0].path)
     assert {"density_truth", "Density_truth_2"} <= set(table.columns)
-
-
-def test_names_of_columns() -> None:
     assert dimension_names(3) == ["e0", "e1", "e2"] and dimension_names(11)[-1] == "e10"
     assert dimension_names(11)[0] == "e00" and dimension_names(0) == []
     assert distinct(["a", "A", "a", "FID", "lon"]) == ["a", "A_2", "a_3", "FID_2", "lon_2"]
-
-
-def test_ids_that_occur_twice_are_named(make_run) -> None:
-    run = make_run(squares(["a", "b", "a", "c"]), tasks=())
-    assert "more than once: 'a'" in refusal(run, "csv")
 
 
 def test_no_file_is_left_half_written(make_run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,7 +175,7 @@ def test_no_file_is_left_half_written(make_run, monkeypatch: pytest.MonkeyPatch)
     ]  # fmt: skip
 
 
-def test_a_kill_leaves_an_export_that_goes_on(make_run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_export_can_be_repeated_without_force(make_run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed between the note of a file and the file, and while files are written: no --force, and nothing is left."""
     run = make_run()
     run.export("csv", what="embeddings")
@@ -210,12 +201,6 @@ def test_a_kill_leaves_an_export_that_goes_on(make_run, monkeypatch: pytest.Monk
     assert "not as an export left it" in refusal(run, "csv")
 
 
-def test_an_export_that_fails_makes_no_folder(make_run) -> None:
-    run = make_run(dim=2000, tasks=())
-    assert f"{run.path / 'export' / 'embeddings.gpkg'}: 2,000 columns" in refusal(run, "gpkg")
-    assert not (run.path / "export").exists()
-
-
 @pytest.mark.parametrize(
     ("error", "free", "full"),
     [
@@ -236,9 +221,8 @@ def test_a_full_disk_is_said_whichever_library_writes(make_run, monkeypatch, err
         run.export("npy", what="embeddings")
 
 
-def test_the_record_says_where_files_are_from(make_run) -> None:
+def test_the_record_names_the_city_and_run(make_run) -> None:
     run = make_run()
     run.export("csv")
     record = json.loads((run.path / "export" / "exports.json").read_text())
     assert record["embeddings.csv"]["city"] == "small & odd" and record["embeddings.csv"]["run"] == "run"
-    shutil.rmtree(run.path / "export")

@@ -9,20 +9,8 @@ import pandas as pd
 from scipy import sparse
 
 WORDS = [
-    "dense",
-    "block",
-    "of",
-    "towers",
-    "green",
-    "park",
-    "wide",
-    "road",
-    "low",
-    "houses",
-    "water",
-    "harbour",
-    "trees",
-]
+    "dense", "block", "of", "towers", "green", "park", "wide", "road", "low", "houses", "water", "harbour", "trees",
+]  # fmt: skip
 
 
 class FakeImages:

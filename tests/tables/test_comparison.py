@@ -101,7 +101,7 @@ def test_a_reference_that_loses_has_a_negative_improvement():
     assert found.rows[0].cells[1].mark == "‡"
 
 
-def test_a_share_of_a_negative_score_says_nothing():
+def test_no_improvement_is_given_over_a_negative_score():
     negative = {place: -0.1 for place in R2["Ours"]}
     (found,) = built(row_results("poor", negative), row_results("Ours", R2["Ours"]), metrics=["r2"])
     assert math.isnan(found.improvements[0][1][0])
@@ -120,12 +120,14 @@ def test_significance_is_paired_corrected_and_adjusted(table):
     assert "n = 5" in table.notes[-1] and "Nadeau & Bengio 2003" in table.notes[-1]
 
 
-def test_too_few_splits_are_said_to_be():
+def test_too_few_paired_values_are_not_tested():
     two = {place: value for place, value in R2["Ours"].items() if place[1] < 2}
     worse = {place: value - 0.1 for place, value in two.items()}
     (found,) = built(row_results("a", worse), row_results("b", two))
     assert found.notes[-1] == "Significance was not tested: 2 paired values are too few."
     assert "†" not in markdown([found])
+    (found,) = built(*(row_results(row, R2[row], split="folds") for row in ("w/o text", "Ours")))
+    assert found.notes[-1] == "Significance was not tested: 2 paired values are too few."
 
 
 def test_a_metric_that_is_not_defined_somewhere_has_no_mean():
@@ -135,7 +137,7 @@ def test_a_metric_that_is_not_defined_somewhere_has_no_mean():
     assert found.rows[1].cells[1].rank == 1
 
 
-def test_other_ground_stands_apart():
+def test_results_of_another_evaluation_setup_are_in_a_separate_table():
     tables = built(row_results("a", R2["w/o text"]), row_results("b", R2["Ours"], OTHER))
     assert [[line.label for line in one.rows] for one in tables] == [["a"], ["b"]]
     assert all(any("a separate table" in note for note in one.notes) for one in tables)
@@ -159,12 +161,7 @@ def test_headings_say_which_r2_and_which_protocol():
         assert found.title == titles[split] and found.columns[0].heading == headings[split]
 
 
-def test_seeds_of_k_means_do_not_make_a_difference_significant():
-    (found,) = built(*(row_results(row, R2[row], split="folds") for row in ("w/o text", "Ours")))
-    assert found.notes[-1] == "Significance was not tested: 2 paired values are too few."
-
-
-def test_ground_knows_the_folds(cheap_recipe):
+def test_results_of_different_fold_numbers_are_not_compared(cheap_recipe):
     """5 folds and 10 are not compared."""
     grounds = [
         EvaluationSetup.of(

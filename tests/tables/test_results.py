@@ -62,10 +62,13 @@ def test_notes_compare_each_method_with_the_best_floor_of_each_split() -> None:
     )
 
 
-def test_a_metric_that_is_undefined_on_one_seed_is_not_averaged_over_the_others() -> None:
+def test_a_metric_undefined_on_one_seed_has_no_mean_and_a_run_without_tasks_no_table() -> None:
     table = ResultsTable(metrics(co={("urbanmmcl", "random", "r2"): [0.5, np.nan]}))
     cell = cells(table, 0, "urbanmmcl")["random", "r2"]
     assert str(cell) == "n/a" and cell.rank == 0
+    table = ResultsTable(pd.DataFrame(columns=["task", "model", "split", "seed", "metric", "value"]))
+    assert table.tables == []
+    assert table.markdown().strip() == ""
 
 
 def test_large_numbers_are_shown_with_fewer_decimals() -> None:
@@ -88,12 +91,6 @@ def test_a_narrow_terminal_gets_one_grid_a_split() -> None:
         ResultsTable(EXAMPLE).print(console)
         assert console.export_text().count("floor: raw-forest") == grids
     assert "macro-F1" in str(ResultsTable(EXAMPLE))
-
-
-def test_a_run_without_tasks_has_an_empty_table() -> None:
-    table = ResultsTable(pd.DataFrame(columns=["task", "model", "split", "seed", "metric", "value"]))
-    assert table.tables == []
-    assert table.markdown().strip() == ""
 
 
 def test_a_protocol_has_columns_for_its_metrics_and_headings_say_which_r2() -> None:

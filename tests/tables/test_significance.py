@@ -58,10 +58,12 @@ def test_runs_that_share_a_split_are_one_observation():
     assert test == corrected_t(np.array([0.5, 1.5, 2.5]), 1 / 3)
 
 
-def test_only_seeds_that_both_have_count():
+def test_only_common_seeds_are_compared():
     one = values({(0, 0): 1, (0, 1): 2, (0, 2): 4, (1, 0): 100, (1, 1): 100, (1, 2): 100})
     other = values({(0, 0): 0, (0, 1): 0, (0, 2): 0, (0, 3): 50})
     assert compare(one, other, 1 / 3) == corrected_t(np.array([1.0, 2, 4]), 1 / 3)
+    test = compare(values({(0, 0): 2.0}), values({(1, 0): 0.5}), None)
+    assert (test.n, test.difference) == (0, 1.5) and math.isnan(test.p)
 
 
 def test_floors_have_no_seed_of_pre_training():
@@ -78,7 +80,7 @@ def test_on_one_split_seeds_of_pre_training_are_the_sample():
     assert compare(one, values({(None, 0): 0.5}), 1 / 3).p == pytest.approx(expected)
 
 
-def test_seeds_that_draw_no_regions_are_averaged():
+def test_seeds_of_k_means_are_averaged_and_few_runs_are_not_tested():
     """Of `folds` the seed is k-means' own: 5 of them are no sample; 4 seeds of pre-training are."""
     own = [0.5, 1.5, 2.5, 3.5]
     one = values({(run, seed): 1.0 + run + 0.1 * (seed - 2) for run in range(4) for seed in range(5)})
@@ -87,14 +89,6 @@ def test_seeds_that_draw_no_regions_are_averaged():
     assert (test.name, test.n) == ("t", 4) and test.p == pytest.approx(stats.ttest_1samp(own, 0).pvalue)
     floor = values({(None, seed): 0.5 for seed in range(5)})
     assert compare(one, floor, None).p == pytest.approx(test.p)
-
-
-def test_few_runs_are_not_tested_whatever_their_seeds_of_k_means():
     one, other = (values({(run, seed): at + seed for run in (0, 1) for seed in range(5)}) for at in (2.0, 1.0))
     test = compare(one, other, None)
     assert (test.n, test.difference) == (2, 1.0) and math.isnan(test.p)
-
-
-def test_rows_without_a_seed_in_common_have_a_difference_alone():
-    test = compare(values({(0, 0): 2.0}), values({(1, 0): 0.5}), None)
-    assert (test.n, test.difference) == (0, 1.5) and math.isnan(test.p)

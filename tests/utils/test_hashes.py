@@ -40,7 +40,7 @@ def test_a_large_file_is_read_once_until_it_changes(tmp_path):
     assert cached_hash(path) == second != first and len(READ) == 2
 
 
-def test_another_file_in_its_place_is_another(tmp_path):
+def test_a_replaced_file_is_hashed_again(tmp_path):
     path, other = tmp_path / "weights.safetensors", tmp_path / "others"
     written(path, "weights of a model")
     cached_hash(path)
@@ -49,31 +49,26 @@ def test_another_file_in_its_place_is_another(tmp_path):
     assert cached_hash(path) == second
 
 
-def test_what_changed_just_now_is_not_kept(tmp_path, monkeypatch):
+def test_small_and_recently_changed_files_are_read_each_time(tmp_path, monkeypatch):
+    digest = written(tmp_path / "a", "small")
+    assert [cached_hash(tmp_path / "a") for _ in range(2)] == [digest] * 2 and len(READ) == 2
+    READ.clear()
     monkeypatch.setattr(hashes, "SETTLED", 60.0)
     path = tmp_path / "weights.safetensors"
     written(path, "weights of a model")
     assert cached_hash(path) == cached_hash(path) and len(READ) == 2
 
 
-def test_small_files_are_read_each_time(tmp_path):
-    digest = written(tmp_path / "a", "small")
-    assert [cached_hash(tmp_path / "a") for _ in range(2)] == [digest] * 2 and len(READ) == 2
-
-
-def test_a_cache_that_cannot_be_written_is_no_fault(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("URBANKIT_CACHE", str(tmp_path / "file"))
-    digest = written(tmp_path / "a", "weights of a model")
-    assert cached_hash(tmp_path / "a") == digest
-
-
-def test_a_damaged_note_is_made_anew(tmp_path):
+def test_the_cache_may_be_damaged_or_not_writable(tmp_path, monkeypatch):
     digest = written(tmp_path / "a", "weights of a model")
     cached_hash(tmp_path / "a")
     (note,) = (Path(os.environ["URBANKIT_CACHE"]) / "hashes").iterdir()
     note.write_text("[]")
     assert cached_hash(tmp_path / "a") == cached_hash(tmp_path / "a") == digest and len(READ) == 2
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("URBANKIT_CACHE", str(tmp_path / "file"))
+    digest = written(tmp_path / "a", "weights of a model")
+    assert cached_hash(tmp_path / "a") == digest
 
 
 def test_the_cache_of_the_hub_names_a_file_by_its_hash(tmp_path):
@@ -98,13 +93,13 @@ def test_a_download_is_known_until_it_is_modified(tmp_path):
 
 
 @pytest.mark.parametrize("note", ["", "c\nd\n1e12", f"{'c' * 40}\n{'d' * 40}\n1e12\n", f"c\n{'d' * 64}\nyesterday\n"])
-def test_a_note_of_something_else_is_not_believed(tmp_path, note):
+def test_a_download_note_without_a_hash_is_ignored(tmp_path, note):
     path = tmp_path / "model.safetensors"
     digest = written(path, "weights of a model")
     written(tmp_path / ".cache" / "huggingface" / "download" / "model.safetensors.metadata", note)
     assert cached_hash(path) == digest
 
 
-def test_several_at_a_time_are_in_their_order(tmp_path):
+def test_hashes_of_several_files_keep_their_order(tmp_path):
     digests = [written(tmp_path / name, f"shard {name} of a model") for name in "abcdefg"]
     assert cached_hashes([tmp_path / name for name in "abcdefg"]) == digests

@@ -33,7 +33,7 @@ def said(city: Any, **params: Any) -> list[str]:
     return [one.text for one in template.caption(Batch("rsi", 0, regions, []))]
 
 
-def test_every_word() -> None:
+def test_captions_of_counts_and_tables_word_by_word() -> None:
     # Points per km² of the counted regions are 9.75, 1, 0 and 24: by rank 5/8, 3/8, 1/8 and 7/8. Incomes rank 1/6, 3/6
     # and 5/6; shares are all equal, so that they rank 1/2 and are neither high nor low.
     assert said(small()) == [
@@ -62,12 +62,9 @@ def test_few_points_for_a_city() -> None:
     assert "for this city" not in texts[1] + texts[2]
 
 
-def test_what_was_not_counted_is_not_told_to_be_empty() -> None:
+def test_a_region_without_data_gets_no_caption_and_uncounted_points_are_not_mentioned() -> None:
     tables = {"census": (np.array([[1.0], [2.0], [3.0], [4.0], [5.0]]), ["rent"])}
     assert said(small(tables=tables))[4] == "An area of 1,230 km². High rent (5)."
-
-
-def test_a_region_without_data_gets_no_caption() -> None:
     template = Template(Template.Params(), small())
     assert template.describes().tolist() == [True, True, True, True, False]
     assert Template(Template.Params(columns=0), small(counts=None)).describes().sum() == 0
@@ -82,7 +79,7 @@ def test_equal_names_of_two_tables_are_told_apart() -> None:
     ].endswith("Low rent (0).")
 
 
-def test_nothing_to_say() -> None:
+def test_a_city_without_counts_and_tables_and_an_unknown_table_are_refused() -> None:
     with pytest.raises(UserError, match=r"neither points of interest nor tables.*--captioner vlm"):
         said(small(counts=None, tables={}))
     with pytest.raises(UserError, match=r"no table 'cnsus'\. Did you mean 'census'\?"):

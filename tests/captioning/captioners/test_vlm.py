@@ -1,5 +1,6 @@
 """Captions by vision-language models: token for token those of transformers called directly, and every mistake."""
 
+import hashlib
 import shutil
 import time
 from pathlib import Path
@@ -77,9 +78,7 @@ def test_draws_are_those_of_the_seed_and_the_place(city, blip2: Path, pixels) ->
     assert drawn(1, 0) != drawn(1, 6)
 
 
-def test_what_is_recorded(city, blip2: Path, tmp_path: Path) -> None:
-    import hashlib
-
+def test_settings_record_the_model_its_weights_and_for_draws_the_batch_size(city, blip2: Path, tmp_path: Path) -> None:
     captioner = VLM(VLM.Params(model=str(blip2)), city)
     digest = hashlib.sha256((blip2 / "model.safetensors").read_bytes()).hexdigest()
     settings = captioner.settings("rsi")
@@ -88,9 +87,6 @@ def test_what_is_recorded(city, blip2: Path, tmp_path: Path) -> None:
     assert settings["precision"] in ("fp32", "bf16")
     assert settings["weights"] == digest
     assert not {"batch_size", "device", "prompts"} & set(settings)
-
-
-def test_batches_are_a_setting_of_draws(city, blip2: Path) -> None:
     captioner = VLM(VLM.Params(model=str(blip2), temperature=0.7, batch_size=3), city)
     assert captioner.settings("svi")["batch_size"] == 3
 
@@ -146,12 +142,9 @@ def test_a_name_without_network_fails_in_seconds(city, monkeypatch: pytest.Monke
     assert time.monotonic() - start < 10
 
 
-def test_int8_says_what_it_needs(city, blip2: Path) -> None:
+def test_a_form_without_its_prompt_and_int8_without_its_library_are_refused(city, blip2: Path) -> None:
     with pytest.raises(UserError, match=r"int8 needs (a CUDA device|bitsandbytes)"):
         VLM(VLM.Params(model=str(blip2), precision="int8"), city)
-
-
-def test_a_form_without_its_prompt() -> None:
     with pytest.raises(ValidationError, match=r"must contain \{prompt\}"):
         VLM.Params(form="Describe this.")
 
