@@ -114,7 +114,7 @@ MISTAKES = {
     ),
     "seed": (
         "runs:\n  a:\n    recipe: cheap.yaml\n    set: {seed: 3}\n",
-        r"suite\.yaml:4: runs\.a\.set\.seed: seeds of pre-training are those of the suite's `seeds`",
+        r"suite\.yaml:4: runs\.a\.set\.seed: set the seeds of pre-training with the key `seeds`",
     ),
     "seed twice": ("runs: {a: cheap.yaml}\nseeds: [1, 1]\n", r"suite\.yaml:2: seeds: has a value twice"),
     "city of a row": (

@@ -42,7 +42,7 @@ def test_files_that_an_export_did_not_write_are_kept_without_force(make_run) -> 
     target = run.path / "export" / "embeddings.csv"
     target.parent.mkdir()
     target.write_text("mine")
-    assert "not as an export left it" in refusal(run, ["gpkg", "csv"])
+    assert "no export wrote it or it has changed since" in refusal(run, ["gpkg", "csv"])
     assert target.read_text() == "mine" and not target.with_suffix(".gpkg").exists(), "nothing is written then"
     run.export("csv", force=True)
     first = target.read_text()
@@ -50,7 +50,7 @@ def test_files_that_an_export_did_not_write_are_kept_without_force(make_run) -> 
     run.export("csv")  # its own
     assert target.read_text() == first
     target.write_text(first + "edited")
-    assert "not as an export left it" in refusal(run, "csv")
+    assert "no export wrote it or it has changed since" in refusal(run, "csv")
 
 
 def test_a_damaged_record_allows_no_replacement(make_run) -> None:
@@ -58,7 +58,7 @@ def test_a_damaged_record_allows_no_replacement(make_run) -> None:
     run.export("csv")
     for text in ("{", "[]", '{"embeddings.csv": 3}'):
         (run.path / "export" / "exports.json").write_text(text)
-        assert "not as an export left it" in refusal(run, "csv")
+        assert "no export wrote it or it has changed since" in refusal(run, "csv")
 
 
 def test_a_run_folder_and_a_file_are_refused_as_output_folder(make_run, tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_an_interrupted_export_can_be_repeated_without_force(make_run, monkeypat
     run.export("csv", what="embeddings")
     assert sorted(path.name for path in folder.iterdir()) == ["embeddings.csv", "exports.json"]
     (folder / "embeddings.csv").write_text("mine")
-    assert "not as an export left it" in refusal(run, "csv")
+    assert "no export wrote it or it has changed since" in refusal(run, "csv")
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_mistakes_name_the_file_that_made_them(recipe_file) -> None:
             "{demo: {}, prepared: x}",
             "toy.yaml:1: city: give exactly one of demo, prepared and spec, not demo and prepared",
         ),
-        ("{demo: {regions: 30}}", "{demo: {}, data: x}", "toy.yaml:1: city: `data` goes with `spec`"),
+        ("{demo: {regions: 30}}", "{demo: {}, data: x}", "toy.yaml:1: city: `data` needs `spec`"),
         ("{demo: {regions: 30}}", "{prepared: gone}", "toy.yaml:1: city.prepared: there is no folder '"),
         ("{demo: {regions: 30}}", "{spec: gone.yaml}", "toy.yaml:1: city.spec: there is no file '"),
         ("{name: toy_ring}", "toy_ring", "toy.yaml:5: views.ring: should name a component and its parameters,"),

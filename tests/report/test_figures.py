@@ -164,7 +164,9 @@ def test_cases_and_anchors_that_were_asked_for(tmp_path: Path) -> None:
     settings = {"anchors": ["r3", "r1", "r2"], "cases": ["r5", "r6"]}
     one = run_context(tmp_path, make_city(40), BOTH, report=settings)
     captions = draw(one, "views", "cases")
-    assert "A r3, B r1, C r2; asked for" in captions["views"] and "A r5, B r6, as asked for" in captions["cases"]
+    assert (
+        "A r3, B r1, C r2; from the recipe" in captions["views"] and "A r5, B r6 (from the recipe)" in captions["cases"]
+    )
 
 
 def test_cases_beside_other_runs(tmp_path: Path) -> None:
@@ -193,7 +195,7 @@ def test_predictions_that_are_not_finite(tmp_path: Path) -> None:
 def test_cases_that_are_found_look_alike_and_differ(tmp_path: Path) -> None:
     context = FigureContext(run_context(tmp_path, make_city(100), {"density": "standard"}, blocks=False))
     rows, differing, how = find_cases(context, context.tasks)
-    assert len(set(rows)) == 4 and how == "their embeddings are alike" and differing == ["density"] * 2
+    assert len(set(rows)) == 4 and how == "their embeddings are similar" and differing == ["density"] * 2
     y = context.tasks[0].y
     assert y[rows[0]] < y[rows[1]] and y[rows[2]] < y[rows[3]]
     assert find_cases(context, context.tasks)[0] == rows

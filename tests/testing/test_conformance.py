@@ -185,47 +185,47 @@ class Hidden(Method):
 @pytest.mark.parametrize(
     ("kind", "cls", "expected"),
     [
-        ("view", InTableOrder, ["of regions in another order", "not from where they stand in the table"]),
+        ("view", InTableOrder, ["weights change with the order of the regions", "not from their row numbers"]),
         (
             "view",
             NearestInTableOrder,
-            ["of regions on a grid in another order", "urbankit.views.base.place_order(city)"],
+            ["on a grid, ", "weights change with the order of the regions", "urbankit.views.base.place_order(city)"],
         ),
         ("view", TooSmall, ["a view of 19 regions; expected the city's 20"]),
         ("view", Raises, ["it raises ZeroDivisionError: division by zero", "test_conformance.py:"]),
-        ("view", Random, ["two builds differ; draw random numbers from a generator of a fixed seed"]),
+        ("view", Random, ["two builds differ; draw random numbers from a generator with a fixed seed"]),
         (
             "view",
             Bare,
             ["no docstring", "'k' is described as 'Neighbours.'", "'k' is a number without bounds; give its"],
         ),
-        ("modality_encoder", Rows, ["of regions in another order the vectors are others"]),
-        ("modality_encoder", Unseeded, ["under one seed _extra_state of two new components differ"]),
+        ("modality_encoder", Rows, ["the vectors change with the order of the regions"]),
+        ("modality_encoder", Unseeded, ["_extra_state of two new components with one seed differ"]),
         ("graph_encoder", Detached, ["no gradient reaches its parameters; compute in torch, without detach()"]),
         ("fusion", Wide, ["a Tensor [5, 6]; expected [5, 12]", "masked_fill(~present"]),
         ("head", Idle, ["no gradient reaches spare.weight, spare.bias; use it in the output, freeze it"]),
         ("pair_weight", Heavy, ["the weights have a gradient", "the weights are 2 on average"]),
         ("subgraph", Nowhere, ["sample() gives Tensor; expected urbankit.graph.subgraph.Subgraphs"]),
-        ("method", Hidden, ["parts() leaves out table.weight, which then are never updated", "freeze() of all parts"]),
+        ("method", Hidden, ["parts() leaves out table.weight, which are then never updated", "freeze() of all parts"]),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )
-def test_a_broken_promise_is_named_with_its_remedy(faults, kind, cls, expected):
+def test_each_fault_is_reported_with_a_remedy(faults, kind, cls, expected):
     message = faults(kind, cls)
     for part in expected:
         assert part in message, message
 
 
-def test_all_faults_are_told_at_once(faults):
+def test_all_faults_are_in_one_error(faults):
     assert faults("fusion", Wide).count("\n  - ") >= 2
 
 
-def test_a_component_that_does_not_load_is_told_before_any_check():
+def test_unknown_component_raises_before_any_check():
     with pytest.raises(testing.ConformanceError, match=r"unknown view 'rign'.*"):
         testing.check_view("rign")
 
 
-def test_every_kind_has_checks_and_a_base_of_its_own():
+def test_every_kind_has_checks_and_a_base_class():
     for kind in registry.KINDS.values():
         module, _, name = kind.base.rpartition(".")
         assert isinstance(getattr(importlib.import_module(module), name), type)
@@ -235,8 +235,8 @@ def test_every_kind_has_checks_and_a_base_of_its_own():
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("import numpy\n", "registering urbankit-heavy imports numpy, so that `list-components` waits for them"),
-        ("", "module 'urbankit_heavy.view' does not import on its own: RuntimeError: not without its sibling"),
+        ("import numpy\n", "registering urbankit-heavy imports numpy, which slows down `list-components`"),
+        ("", "module 'urbankit_heavy.view' cannot be imported first: RuntimeError: not without its sibling"),
     ],
 )
 def test_what_an_installed_plugin_imports(tmp_path, code, message):

@@ -60,14 +60,14 @@ def draw_tables(tables: Mapping[str, Sequence[Table]], folder: Path) -> list[Dra
 
 
 def _main_columns(table: Table) -> dict[int, Column]:
-    """The place and column of the one metric of each task that is drawn."""
-    found: dict[str, tuple[int, Column]] = {}
-    for place, column in enumerate(table.columns):
+    """Return the metric that is drawn of each task, as index and column."""
+    selected: dict[str, tuple[int, Column]] = {}
+    for column_index, column in enumerate(table.columns):
         if column.task != TRAINING:
-            before = found.get(column.task)
+            before = selected.get(column.task)
             if before is None or _preference(column) < _preference(before[1]):
-                found[column.task] = place, column
-    return dict(list(found.values())[:MOST_TASKS])
+                selected[column.task] = column_index, column
+    return dict(list(selected.values())[:MOST_TASKS])
 
 
 def _preference(column: Column) -> int:
@@ -75,11 +75,11 @@ def _preference(column: Column) -> int:
 
 
 def _costs(table: Table) -> dict[int, Column]:
-    """The columns of what an epoch takes and how many there are, in this order; empty unless the table has both."""
-    places = {column.metric: place for place, column in enumerate(table.columns)}
-    if not all(metric in places for metric in COSTS):
+    """Return the columns of time per epoch and number of epochs by index; empty unless the table has both."""
+    indices = {column.metric: column_index for column_index, column in enumerate(table.columns)}
+    if not all(metric in indices for metric in COSTS):
         return {}
-    return {places[metric]: table.columns[places[metric]] for metric in COSTS}
+    return {indices[metric]: table.columns[indices[metric]] for metric in COSTS}
 
 
 def _draw_bars(blocks: Sequence[Table], title: str, folder: Path, name: str) -> Drawing:
@@ -91,9 +91,9 @@ def _draw_bars(blocks: Sequence[Table], title: str, folder: Path, name: str) -> 
     height = 0.13 * len(rows) * len(blocks) + 0.1 * len(rows) + 0.55
     figure = new_figure(DOUBLE if wide > 1 else SINGLE, max(deep * height, 1.3) + 0.3)
     axes = figure.subplots(deep, wide, squeeze=False, sharey=True).ravel()
-    for ax, (place, column) in zip(axes, columns.items(), strict=False):
+    for ax, (column_index, column) in zip(axes, columns.items(), strict=False):
         for index, table in enumerate(blocks):
-            _bars(ax, table, place, rows, index, len(blocks))
+            _bars(ax, table, column_index, rows, index, len(blocks))
         ax.set_title(f"{shorten(column.group, 22)}")
         ax.set_xlabel(f"{LABELS.get(column.metric, column.metric)} {'→' if column.higher else '←'}")
         _finish(ax, rows)
@@ -103,29 +103,29 @@ def _draw_bars(blocks: Sequence[Table], title: str, folder: Path, name: str) -> 
                 "seeds of pre-training and split. Arrows point to the better side."))  # fmt: skip
 
 
-def _bars(ax: Any, table: Table, place: int, rows: Sequence[str], index: int, count: int) -> None:
+def _bars(ax: Any, table: Table, column_index: int, rows: Sequence[str], index: int, count: int) -> None:
     by_label = {row.label: row for row in table.rows}
-    cells = [by_label[row].cells[place] if row in by_label else None for row in rows]
+    cells = [by_label[row].cells[column_index] if row in by_label else None for row in rows]
     thick = 0.8 / count
     at = np.arange(len(rows)) - 0.4 + thick * (index + 0.5)
     means = np.array([np.nan if cell is None else cell.mean for cell in cells])
     deviations = np.array([np.nan if cell is None else cell.std for cell in cells])
     ax.barh(at, np.nan_to_num(means), height=thick * 0.9, color=COLOURS[index % len(COLOURS)])
-    known = ~np.isnan(means)
+    finite = ~np.isnan(means)
     look = {"fmt": "none", "ecolor": INK, "elinewidth": 0.6, "capsize": 1.2, "capthick": 0.6}
-    ax.errorbar(means[known], at[known], xerr=np.nan_to_num(deviations[known]), **look)
-    floor = _best(table, place)
+    ax.errorbar(means[finite], at[finite], xerr=np.nan_to_num(deviations[finite]), **look)
+    floor = _best(table, column_index)
     if floor is not None:
         ax.axvline(floor, color=COLOURS[index % len(COLOURS)], linewidth=0.8, linestyle=(0, (3, 2)), zorder=0.5)
 
 
-def _best(table: Table, place: int) -> float | None:
-    """The mean of the best floor of a column."""
-    means = [row.cells[place].mean for row in table.floors]
-    known = [mean for mean in means if not np.isnan(mean)]
-    if not known:
+def _best(table: Table, column_index: int) -> float | None:
+    """Return the best mean of the floors in a column; None if there is none."""
+    means = [row.cells[column_index].mean for row in table.floors]
+    scores = [mean for mean in means if not np.isnan(mean)]
+    if not scores:
         return None
-    return max(known) if table.columns[place].higher else min(known)
+    return max(scores) if table.columns[column_index].higher else min(scores)
 
 
 def _finish(ax: Any, rows: Sequence[str]) -> None:
@@ -158,9 +158,9 @@ def _draw_paradigms(blocks: Sequence[Table], title: str, folder: Path, name: str
     for index, table in enumerate(blocks):
         columns = _main_columns(table)
         _averages(axes[0], table, columns, rows, index, len(blocks))
-        for ax, place in zip(axes[1:], _costs(table), strict=True):
-            _bars(ax, table, place, rows, index, len(blocks))
-            ax.set_xlabel(TRAINING_LABELS[table.columns[place].metric])
+        for ax, column_index in zip(axes[1:], _costs(table), strict=True):
+            _bars(ax, table, column_index, rows, index, len(blocks))
+            ax.set_xlabel(TRAINING_LABELS[table.columns[column_index].metric])
     scores = " or ".join(dict.fromkeys(LABELS.get(c.metric, c.metric) for c in _main_columns(blocks[0]).values()))
     axes[0].set_xlabel(f"{scores} →")
     for ax, what in zip(axes, ("accuracy", "time", "epochs to converge"), strict=True):
@@ -180,7 +180,7 @@ def _averages(
     for position, row in enumerate(rows):
         if row in by_label:
             at = position - 0.4 + thick * (index + 0.5)
-            cells: list[Cell] = [by_label[row].cells[place] for place in columns]
+            cells: list[Cell] = [by_label[row].cells[column_index] for column_index in columns]
             means = np.array([cell.mean for cell in cells])
             colour = COLOURS[index % len(COLOURS)]
             average = 0.0 if np.isnan(means).all() else float(np.nanmean(means))

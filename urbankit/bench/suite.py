@@ -22,7 +22,7 @@ from urbankit.tables.table import TRAINING, TRAINING_LABELS
 from urbankit.utils.errors import Problem, Problems, UserError, suggest
 
 OWN_CITY = ""
-"""The city of a run if the suite names none: the city of the recipe."""
+"""The city of a run in a suite without `cities`: the city of the recipe."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class SuiteRun:
     recipe: Recipe
 
     def __str__(self) -> str:
-        return " · ".join(part for part in (self.row, self.city, f"seed {self.seed}") if part)
+        return " · ".join(text for text in (self.row, self.city, f"seed {self.seed}") if text)
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Plan:
         suite: Its keys.
         runs: Its runs.
         floors: The recipes whose floors are computed, by row and city.
-        cities: The cities to run on; all if empty.
+        cities: The selected cities; empty for all.
     """
 
     name: str
@@ -66,13 +66,13 @@ class Plan:
     cities: tuple[str, ...] = ()
 
     def select(self, rows: Iterable[str]) -> tuple[SuiteRun, ...]:
-        """The runs of some rows, or of all if none is named; raises `UserError` for unknown rows."""
+        """Return the runs of `rows`, or all runs if `rows` is empty. Raises `UserError` for unknown rows."""
         names = list(rows)
         _raise_for_unknown("row", names, list(self.suite.runs), self.name)
         return tuple(run for run in self.runs if (not names or run.row in names) and self.runs_on(run.city))
 
     def runs_on(self, city: str) -> bool:
-        """Whether the city is to be run on."""
+        """Return whether the city is selected."""
         return not self.cities or city in self.cities
 
 
@@ -88,7 +88,7 @@ def load_plan(
         source: A suite file, the name of a shipped suite, or a mapping with the keys of a suite.
         sets: Changes of the suite, such as `"seeds=[0]"`.
         data: A folder with one folder of sources a city.
-        only_cities: Run only on these cities. Others have runs for what is finished, if their recipes are valid.
+        only_cities: Run only on these cities. The plan also lists runs on the other cities whose recipes are valid.
 
     Raises:
         UserError: With all mistakes of the suite and the recipes.
@@ -99,11 +99,11 @@ def load_plan(
     suite = validate(Suite, tree, problems)
     problems.extend(_names_unknown(suite, tree))
     reader = _Recipes(suite, tree, data)
-    chosen = list(only_cities)
-    _raise_for_unknown("city", chosen, list(suite.cities), name)
-    others = _Recipes(suite, tree, data)  # of cities that are not run on: their mistakes do not matter
+    selected = list(only_cities)
+    _raise_for_unknown("city", selected, list(suite.cities), name)
+    others = _Recipes(suite, tree, data)  # recipes of the other cities, whose mistakes are ignored
     recipes = {
-        (row, city): (reader if not chosen or city in chosen else others).recipe(row, city)
+        (row, city): (reader if not selected or city in selected else others).recipe(row, city)
         for row in suite.runs
         for city in _cities(suite, row)
     }
@@ -113,7 +113,7 @@ def load_plan(
     problems.extend(_columns_unknown(suite, tree, valid.values()))
     problems.raise_if_any()
     suite = suite.model_copy(update={"tables": {n: _completed(table, suite) for n, table in suite.tables.items()}})
-    return Plan(name, suite, tuple(_runs(suite, valid, reader)), _floors(suite, valid), tuple(chosen))
+    return Plan(name, suite, tuple(_runs(suite, valid, reader)), _floors(suite, valid), tuple(selected))
 
 
 def _raise_for_unknown(what: str, names: Iterable[str], available: list[str], suite: str) -> None:
@@ -125,7 +125,7 @@ def _raise_for_unknown(what: str, names: Iterable[str], available: list[str], su
 
 
 def _tree(source: str | Path | Mapping[str, Any], sets: Iterable[str], problems: Problems) -> Node:
-    """The tree of the suite with its changes, in which every row is a mapping."""
+    """Return the tree of the suite with its changes; every row is a mapping."""
     if isinstance(source, Mapping):
         tree = Node.of(dict(source), "suite", Path.cwd())
     else:
@@ -140,20 +140,20 @@ def _tree(source: str | Path | Mapping[str, Any], sets: Iterable[str], problems:
 
 
 def _with_mappings(tree: Node) -> Node:
-    """Write rows that are only the name of a recipe as mappings, and cities and tables without keys as empty ones."""
+    """Replace rows that are only the name of a recipe by mappings, and cities and tables without keys by empty ones."""
     children = dict(tree.value)
     for section in ("runs", "cities", "tables"):
-        named = children.get(section)
-        if named is not None and isinstance(named.value, dict):
+        node = children.get(section)
+        if node is not None and isinstance(node.value, dict):
             entries = {
                 name: replace(entry, value={"recipe": entry})
                 if isinstance(entry.value, str) and section == "runs"
                 else replace(entry, value={})
                 if entry.value is None and section != "runs"
                 else entry
-                for name, entry in named.value.items()
+                for name, entry in node.value.items()
             }
-            children[section] = replace(named, value=entries)
+            children[section] = replace(node, value=entries)
     return replace(tree, value=children)
 
 
@@ -162,33 +162,33 @@ def _cities(suite: Suite, row: str) -> list[str]:
 
 
 def _names_unknown(suite: Suite, tree: Node) -> Iterator[Problem]:
-    """Names of rows and cities that the suite does not define, and lists with duplicates."""
+    """Yield a problem for each undefined row or city, and for each list with duplicates."""
     rows, cities = list(suite.runs), list(suite.cities)
     for row, spec in suite.runs.items():
         yield from _unknown("city", spec.cities, cities, tree, ("runs", row, "cities"))
-        yield from _twice(spec.seeds, tree, ("runs", row, "seeds"))
-    yield from _twice(suite.seeds, tree, ("seeds",))
+        yield from _duplicates(spec.seeds, tree, ("runs", row, "seeds"))
+    yield from _duplicates(suite.seeds, tree, ("seeds",))
     for name, table in suite.tables.items():
-        here = ("tables", name)
-        yield from _unknown("row", table.rows, rows, tree, (*here, "rows"))
-        yield from _unknown("city", table.cities, cities, tree, (*here, "cities"))
+        path = ("tables", name)
+        yield from _unknown("row", table.rows, rows, tree, (*path, "rows"))
+        yield from _unknown("city", table.cities, cities, tree, (*path, "cities"))
         for key in ("rows", "cities", "splits", "tasks", "metrics"):
-            yield from _twice(getattr(table, key), tree, (*here, key))
+            yield from _duplicates(getattr(table, key), tree, (*path, key))
         if table.reference is not None and table.reference not in (table.rows or rows):
             message = f"is no row of the table: '{table.reference}'.{suggest(table.reference, table.rows or rows)}"
-            yield tree.problem_at((*here, "reference"), message)
+            yield tree.problem_at((*path, "reference"), message)
 
 
 def _columns_unknown(suite: Suite, tree: Node, recipes: Iterable[Recipe]) -> Iterator[Problem]:
-    """Tasks, splits and metrics of tables that no recipe has."""
+    """Yield a problem for each task, split or metric of a table that no recipe has."""
     recipes = list(recipes)
-    known: dict[str, list[str]] = {
+    available: dict[str, list[str]] = {
         "tasks": [*dict.fromkeys(task for recipe in recipes for task in recipe.tasks), TRAINING],
         "splits": list(dict.fromkeys(split for recipe in recipes for split in _splits(recipe))),
         "metrics": [*LABELS, *TRAINING_LABELS],
     }
     for name, table in suite.tables.items():
-        for key, names in known.items():
+        for key, names in available.items():
             yield from _unknown(key.rstrip("s"), getattr(table, key), names, tree, ("tables", name, key))
 
 
@@ -198,14 +198,14 @@ def _splits(recipe: Recipe) -> list[str]:
     return [*recipe.evaluation.splits, *([ALL] if zero_shot else [])]
 
 
-def _unknown(what: str, given: list[str] | None, known: list[str], tree: Node, path: tuple) -> Iterator[Problem]:
-    for index, name in enumerate(given or ()):
-        if name not in known:
-            known_ones = suggest(name, known) or " The suite names none."
-            yield tree.problem_at((*path, index), f"there is no {what} '{name}'.{known_ones}")
+def _unknown(what: str, names: list[str] | None, available: list[str], tree: Node, path: tuple) -> Iterator[Problem]:
+    for index, name in enumerate(names or ()):
+        if name not in available:
+            hint = suggest(name, available) or f" The suite has no {what}."
+            yield tree.problem_at((*path, index), f"there is no {what} '{name}'.{hint}")
 
 
-def _twice(values: list[Any] | None, tree: Node, path: tuple) -> Iterator[Problem]:
+def _duplicates(values: list[Any] | None, tree: Node, path: tuple) -> Iterator[Problem]:
     if values is not None and len(set(values)) < len(values):
         yield tree.problem_at(path, f"has a value twice: {values}")
 
@@ -216,14 +216,14 @@ def _completed(table: SuiteTable, suite: Suite) -> SuiteTable:
 
 
 def _runs(suite: Suite, recipes: Mapping[tuple[str, str], Recipe], reader: _Recipes) -> Iterator[SuiteRun]:
-    """Every row with its first seed, then with its second: an interrupted bench has results of every row."""
+    """Yield the runs of all rows by seed: first, second, ... An interrupted bench then has results of every row."""
     seeds = {row: spec.seeds or suite.seeds for row, spec in suite.runs.items()}
-    for turn in range(max(map(len, seeds.values()))):
+    for index in range(max(map(len, seeds.values()))):
         for (row, city), recipe in recipes.items():
-            if turn < len(seeds[row]):
+            if index < len(seeds[row]):
                 evaluation = recipe.evaluation.model_copy(update={"floors": []})
-                seeded = recipe.model_copy(update={"seed": seeds[row][turn], "evaluation": evaluation})
-                yield SuiteRun(row, city, seeds[row][turn], reader.source(row, city), seeded)
+                seeded = recipe.model_copy(update={"seed": seeds[row][index], "evaluation": evaluation})
+                yield SuiteRun(row, city, seeds[row][index], reader.source(row, city), seeded)
 
 
 def _floors(suite: Suite, recipes: Mapping[tuple[str, str], Recipe]) -> dict[tuple[str, str], Recipe]:
@@ -250,7 +250,7 @@ class _Recipes:
         return self.suite.runs[row].recipe.replace("{city}", city)
 
     def recipe(self, row: str, city: str) -> Recipe | None:
-        """The resolved recipe of a row on a city; None if it has mistakes."""
+        """Return the resolved recipe of a row on a city; None if it has mistakes."""
         problems = Problems()
         try:
             return check(Recipe, self._with_changes(row, city, problems), problems)
@@ -264,8 +264,8 @@ class _Recipes:
             raise UserError(self.tree.problem_at(("runs", row, "recipe"), message))
         tree = self._read(self.source(row, city), ("runs", row, "recipe"), problems)
         if city in self.suite.cities and self.suite.cities[city].recipe is not None:
-            there = self._read(str(self.suite.cities[city].recipe), ("cities", city, "recipe"), problems)
-            tree = replace(tree, value=tree.value | {k: there.value[k] for k in ("city", "tasks") if k in there.value})
+            of_city = self._read(str(self.suite.cities[city].recipe), ("cities", city, "recipe"), problems).value
+            tree = replace(tree, value=tree.value | {key: of_city[key] for key in ("city", "tasks") if key in of_city})
         for path in (("overrides",), ("cities", city, "set"), ("runs", row, "set")):
             changes, reached = self.tree.deepest(path)
             if reached == path:
@@ -276,27 +276,28 @@ class _Recipes:
         try:
             return load(find(name, self.tree.deepest(path)[0].folder), (), problems)
         except UserError as error:
-            if all(problem.file is None for problem in error.problems):  # it was not found
+            if all(problem.file is None for problem in error.problems):  # the recipe does not exist
                 raise UserError([self.tree.problem_at(path, problem.message) for problem in error.problems]) from None
             raise
 
     def _changes(self, changes: Node, path: tuple) -> Node:
-        """A mapping of changes with nested instead of dotted keys: `pretrain: {epochs: 3}` for `pretrain.epochs: 3`."""
+        """Return changes with nested instead of dotted keys: `pretrain: {epochs: 3}` for `pretrain.epochs: 3`."""
         tree = replace(changes, value={})
         for key, value in changes.value.items():
             if key == "seed":
-                message = "seeds of pre-training are those of the suite's `seeds`"
+                message = "set the seeds of pre-training with the key `seeds` of the suite"
                 raise UserError(self.tree.problem_at((*path, key), message))
-            for part in reversed(str(key).split(".")):
-                value = replace(value, value={part: value})
+            for name in reversed(str(key).split(".")):
+                value = replace(value, value={name: value})
             tree = merge(tree, value)
         return tree
 
     def _with_data(self, tree: Node, city: str) -> Node:
         """Set the folder of the sources of the city: `data` in the suite, else its folder in `--data`."""
-        own, reached = self.tree.deepest(("cities", city, "data"))
+        folder_node, reached = self.tree.deepest(("cities", city, "data"))
         if len(reached) == 3:
-            return merge(tree, replace(own, value={"city": replace(own, value={"data": own})}))
+            city_node = replace(folder_node, value={"data": folder_node})
+            return merge(tree, replace(folder_node, value={"city": city_node}))
         spec, reached = tree.deepest(("city", "spec"))
         if self.data is None or len(reached) < 2 or not isinstance(spec.value, str):
             return tree

@@ -16,17 +16,19 @@ def bench(
         str, typer.Argument(metavar="SUITE", help="A suite file, or the name of a shipped suite: paper-tables.")
     ],
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder to write; default runs/SUITE.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Number of runs at a time; they share the processors.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Number of parallel runs; they share the processors.")] = 1,
     only: Annotated[list[str] | None, typer.Option(metavar="ROW", help="Run only this row. Repeatable.")] = None,
     city: Annotated[list[str] | None, typer.Option(metavar="CITY", help="Run only on this city. Repeatable.")] = None,
-    data: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder with one folder of sources a city.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder with one folder of sources per city.")
+    ] = None,
     sets: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="A.B=C", help="Change one value of the suite. Repeatable."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, print the runs and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the suite, print its runs and stop.")] = False,
 ) -> None:
-    """Run a suite (recipes × cities × seeds) and write its tables. The same command again runs only what is missing.
+    """Run a suite (recipes × cities × seeds) and write its tables. Repeating the command runs only missing runs.
 
     [bold]urbankit bench paper-tables --jobs 2[/bold]
 
@@ -65,7 +67,13 @@ def _show(plan: Plan, only: list[str], folder: Path) -> None:
         f"runs of {plan.name}",
         ("row", "city", "recipe", "method", "seeds"),
         [
-            (row, city or "its own", recipes[row, city].source, recipes[row, city].recipe.method.name, str(seeds)[1:-1])
+            (
+                row,
+                city or "of the recipe",
+                recipes[row, city].source,
+                recipes[row, city].recipe.method.name,
+                str(seeds)[1:-1],
+            )
             for (row, city), seeds in rows.items()
         ],
     )
@@ -74,4 +82,4 @@ def _show(plan: Plan, only: list[str], folder: Path) -> None:
         ("name", "rows", "reference"),
         [(name, str(len(table.rows or [])), table.reference or "") for name, table in plan.suite.tables.items()],
     )
-    console().print(f"{len(runs)} runs into {folder}; finished runs are kept", markup=False)
+    console().print(f"{len(runs)} runs into {folder}; finished runs are reused", markup=False)

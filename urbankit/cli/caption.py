@@ -23,15 +23,15 @@ def caption(
     ] = None,
     sets: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="A.B=C", help="One parameter of the captioner. Repeatable."),
+        typer.Option("--set", metavar="A.B=C", help="Set one parameter of the captioner. Repeatable."),
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder to write; default captions/NAME.")] = None,
     data: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder of the sources of the city, to read images in their original size."),
+        typer.Option(metavar="DIR", help="Folder of the city's sources, to read images in their original size."),
     ] = None,
     bands: Annotated[
-        str | None, typer.Option(metavar="R,G,B", help="The red, green and blue band, counted from 1.")
+        str | None, typer.Option(metavar="R,G,B", help="Numbers of the red, green and blue band, starting at 1.")
     ] = None,
     attach: Annotated[bool, typer.Option("--attach", help="Add the captions to the prepared city.")] = False,
 ) -> None:
@@ -48,19 +48,19 @@ def caption(
     from urbankit.cli.use import component_use
     from urbankit.utils.progress import Progress
 
-    use, colours = component_use("captioner", "--captioner", captioner, sets or []), _bands(bands)
+    use, rgb = component_use("captioner", "--captioner", captioner, sets or []), _bands(bands)
     with Progress() as progress:
         opened, data = _open(city, data, progress)
         folder = out or Path("captions", opened.name)
-        made = caption_city(
-            opened, use, folder, modalities=modality, data=data, bands=colours, attach=attach, progress=progress
+        files = caption_city(
+            opened, use, folder, modalities=modality, data=data, bands=rgb, attach=attach, progress=progress
         )
-    for captions in made:
+    for captions in files:
         _show(captions)
-    message = _city_yaml(made, data)
+    message = _city_yaml(files, data)
     if attach:
-        names = " and ".join(captions.modality for captions in made)
-        message = f"The city in {opened.path} now has captions of {names}, until it is prepared again"
+        names = " and ".join(captions.modality for captions in files)
+        message = f"The city in {opened.path} now has captions of {names}. Preparing the city again removes them."
     console().print(message, markup=False, soft_wrap=True)
 
 
@@ -72,11 +72,11 @@ def _bands(text: str | None) -> list[int] | None:
     try:
         return [int(band) for band in text.split(",")]
     except ValueError:
-        raise UserError(f"--bands {text}: must be numbers with commas between them, such as 3,2,1") from None
+        raise UserError(f"--bands {text}: must be three numbers separated by commas, such as 3,2,1") from None
 
 
 def _open(city: Path, data: Path | None, progress: Any) -> tuple[City, Path | None]:
-    """The prepared city, and the folder of its sources if it is known."""
+    """Return the prepared city, and the folder of its sources if it is known."""
     from urbankit.city.city import City
     from urbankit.city.prepare.prepare import prepare
 
@@ -89,29 +89,29 @@ def _open(city: Path, data: Path | None, progress: Any) -> tuple[City, Path | No
 def _show(captions: CaptionFiles) -> None:
     from urbankit.cli.output import console, print_table
 
-    say = console()
-    skipped = "".join(f"; {count:,} {why}" for why, count in captions.skipped.items())
-    say.print(
+    out = console()
+    skipped = "".join(f"; {count:,} {reason}" for reason, count in captions.skipped.items())
+    out.print(
         f"{captions.modality}: {captions.made:,} captions in {captions.file} and .parquet{skipped}",
         markup=False,
         soft_wrap=True,
     )
     for message in captions.unreadable[:5]:
-        say.print(f"  skipped: {message}", markup=False, soft_wrap=True)
+        out.print(f"  skipped: {message}", markup=False, soft_wrap=True)
     more = len(captions.unreadable) - 5
     if more > 0:
-        say.print(f"  skipped: {more:,} more, named in {captions.file.with_suffix('.json')}", markup=False)
+        out.print(f"  skipped: {more:,} more, listed in {captions.file.with_suffix('.json')}", markup=False)
     if captions.note:
-        say.print(captions.note, markup=False, soft_wrap=True)
+        out.print(captions.note, markup=False, soft_wrap=True)
     print_table("", ("check", "captions", "meaning", "first"), captions.check.rows())
 
 
-def _city_yaml(made: list[CaptionFiles], data: Path | None) -> str:
-    """What to write into city.yaml so that `prepare` reads the captions; paths there start from the data folder."""
-    inside = data is not None and all(one.file.resolve().is_relative_to(data.resolve()) for one in made)
-    where = "" if inside else ", with the files copied into the folder of its sources"
-    lines = [f"In city.yaml{where} (or give --attach to add them to the prepared city):", "captions:"]
-    for captions in made:
+def _city_yaml(files: list[CaptionFiles], data: Path | None) -> str:
+    """Return the lines for city.yaml with which `prepare` reads the captions; paths are relative to the data folder."""
+    inside = data is not None and all(captions.file.resolve().is_relative_to(data.resolve()) for captions in files)
+    copy = "" if inside else "Copy the files into the folder of the city's sources. "
+    lines = [f"{copy}Add to city.yaml (or use --attach to add the captions to the prepared city):", "captions:"]
+    for captions in files:
         spec = captions.spec()
         if inside and data is not None:
             spec["file"] = Path(os.path.relpath(captions.file.resolve(), data.resolve())).as_posix()

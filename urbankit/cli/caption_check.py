@@ -16,16 +16,16 @@ def caption_check(
         Path, typer.Argument(metavar="FILE|CITY", help="Captions (JSONL, CSV or Parquet), or a prepared city.")
     ],
     text: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Column with the caption; default caption or text.")
+        str | None, typer.Option(metavar="COLUMN", help="Column with the captions; default caption or text.")
     ] = None,
     image: Annotated[
         str | None,
         typer.Option(
-            metavar="COLUMN", help="Column with the id of the described image; default image, else region_id."
+            metavar="COLUMN", help="Column with the ids of the described images; default image, else region_id."
         ),
     ] = None,
-    max_tokens: Annotated[int, typer.Option(min=1, help="The token limit that captions were made with.")] = 77,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with every caption that is flagged.")] = False,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Token limit of the captioner.")] = 77,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with all flagged captions.")] = False,
 ) -> None:
     """Count and list captions that are empty, repeated, truncated or contradictory.
 
@@ -59,7 +59,7 @@ def _of_city(folder: Path, max_tokens: int) -> dict[str, CaptionCheck]:
         if (table["image"] >= 0).all():
             names = city.images(source).image_ids
             ids = [names[row] for row in table["image"]]
-        else:  # captions of one region may be of several images
+        else:  # captions of a region may describe several images
             ids = [f"{city.region_ids[region]} (row {row})" for row, region in enumerate(table["region"], start=1)]
         captions = dict.fromkeys(zip(ids, table["text"], strict=True))
         texts, names = [text for _, text in captions], [name for name, _ in captions]
@@ -78,9 +78,9 @@ def _of_file(path: Path, text: str | None, image: str | None, max_tokens: int) -
     text = text or ("text" if "caption" not in columns else "caption")
     check_columns(path, {"text": text} | ({"image": image} if image else {}), columns, "caption-check")
     id_columns = [name for name in ("image", "region_id") if name in columns and frame[name].null_count() == 0]
-    identity = image or next(iter(id_columns), None)
+    id_column = image or next(iter(id_columns), None)
     ids = [f"row {row}" for row in range(1, len(frame) + 1)]
-    if identity:
-        ids = frame[identity].cast(pl.String).fill_null("").to_list()
+    if id_column:
+        ids = frame[id_column].cast(pl.String).fill_null("").to_list()
     tokens = frame["tokens"].to_list() if "tokens" in columns and frame["tokens"].dtype.is_integer() else None
     return check_captions(frame[text].cast(pl.String).to_list(), ids, tokens, max_tokens)

@@ -18,12 +18,14 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 
 def encode(
-    modality: Annotated[str, typer.Option(metavar="NAME", help="The modality: an image source, text, location.")],
+    modality: Annotated[
+        str, typer.Option(metavar="NAME", help="The modality, such as an image source, text or location.")
+    ],
     city: Annotated[
         Path | None,
-        typer.Argument(metavar="CITY", help="A folder that `urbankit prepare` wrote; default the city of --recipe."),
+        typer.Argument(metavar="CITY", help="A prepared city; default the city of --recipe."),
     ] = None,
-    encoder: Annotated[str | None, typer.Option(metavar="NAME", help="Its encoder, such as vit or text.")] = None,
+    encoder: Annotated[str | None, typer.Option(metavar="NAME", help="The encoder, such as vit or text.")] = None,
     sets: Annotated[
         list[str] | None,
         typer.Option(
@@ -39,7 +41,7 @@ def encode(
         str | None,
         typer.Option(
             metavar="MODALITY",
-            help="The modality that the observations describe, such as svi for captions of street views.",
+            help="Encode only observations of this modality, such as svi for captions of street views.",
         ),
     ] = None,
     out: Annotated[
@@ -49,12 +51,12 @@ def encode(
         Literal["parquet", "safetensors"], typer.Option("--format", help="Format of the files.")
     ] = "parquet",
     rows: Annotated[
-        int, typer.Option(min=1, help="Observations in each file; an interruption loses one file at most.")
+        int, typer.Option(min=1, help="Number of observations in each file; a file is written when it is complete.")
     ] = 4096,
     device: Annotated[Auto | None, typer.Option(help="Device to compute on; default auto.")] = None,
     precision: Annotated[Precision | None, typer.Option(help="Precision to compute in; default auto.")] = None,
 ) -> None:
-    """Compute the features of a modality once: one vector an observation in files, and means that later runs reuse.
+    """Compute the features of a modality: files with one vector per observation, and means that later runs reuse.
 
     An interrupted job continues if the same command is run again.
 
@@ -82,7 +84,7 @@ def encode(
     elif encoder is not None and loaded is None:
         use = component_use("modality_encoder", "--encoder", encoder, sets or [])
     else:
-        raise UserError("give either --encoder with its --set, or --recipe")
+        raise UserError("give either --encoder (with --set for its parameters) or --recipe")
     chosen = pick_device(device or (loaded.device if loaded else "auto"))
     dtype = encoder_precision(chosen, precision or (loaded.precision if loaded else "auto"))
     with Progress() as progress:
@@ -91,7 +93,7 @@ def encode(
         elif loaded is not None:
             opened = prepare_city(loaded, progress)
         else:
-            raise UserError("name the CITY: a folder that `urbankit prepare` wrote")
+            raise UserError("give CITY, a folder that `urbankit prepare` wrote, or --recipe")
         torch.manual_seed(loaded.seed if loaded else 0)
         built = registry.create("modality_encoder", use, opened, modality, 1).to(chosen)
         if use.params.get("pretrained", "") is None:
@@ -109,7 +111,7 @@ def encode(
 
 
 def _use_of(recipe: Recipe, modality: str) -> Use:
-    """The encoder that a recipe has for the modality."""
+    """Return the encoder of a modality in a recipe."""
     from urbankit.utils.errors import UserError
 
     if modality not in recipe.modalities:

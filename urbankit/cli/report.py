@@ -17,7 +17,7 @@ def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="One run folder, or several to compare.")],
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Page to write; default RUN/report.html, or compare.html for several runs."),
+        typer.Option(metavar="FILE", help="File to write; default RUN/report.html, or compare.html for several runs."),
     ] = None,
     names: Annotated[
         list[str] | None,
@@ -43,9 +43,9 @@ def report(
     from urbankit.utils.errors import UserError
 
     if len(runs) == 1 and names:
-        raise UserError("--name is for a page that compares several runs; one run has the name of its recipe")
+        raise UserError("--name needs several runs; the report of one run shows the name of its recipe")
     if beside and (len(runs) > 1 or not figures):
-        raise UserError("--beside is for the figures of one run; give one run, and no --no-figures")
+        raise UserError("--beside needs exactly one run, and cannot be used with --no-figures")
     written = _one(runs[0], out, figures, beside or []) if len(runs) == 1 else _several(runs, names or [], out)
     for sentence in written.missing:
         console().print(f"missing: {sentence}", markup=False, soft_wrap=True)
@@ -69,11 +69,11 @@ def _one(path: Path, out: Path | None, figures: bool, beside: list[Path]) -> Wri
 
 
 def _draw(context: RunContext, others: list[Run]) -> None:
-    """Draw the figures again. Without the city, which most figures need, earlier figures are kept."""
+    """Draw the figures again. Most figures need the city; without it the existing figures remain."""
     from urbankit.report import draw_all
 
     if context.city is None and (context.run.path / "figures" / "captions.json").is_file():
-        context.missing.append("The figures are those of an earlier report: they need the city.")
+        context.missing.append("The figures are from an earlier report, because drawing them needs the city.")
         return
     draw_all(context, others)
 

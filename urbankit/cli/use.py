@@ -1,4 +1,4 @@
-"""A component that a command names by an option, with its parameters by `--set`."""
+"""Reads a component from an option of a command, with parameters from `--set`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ if TYPE_CHECKING:
 
 
 def component_use(kind: str, option: str, name: str, sets: list[str]) -> Use:
-    """The component `name` of a kind, with parameters of `sets`, each `A.B=C`; `option` is named in error messages.
+    """Return the component `name` of a kind with the parameters `sets`, each `A.B=C`.
 
-    Raises one `UserError` for an unknown name, a change that is not `A=B`, and unknown parameters.
+    Error messages name `option`. Raises `UserError` for an unknown name, a change that is not `A.B=C`, and unknown
+    parameters.
     """
     from urbankit.config.tree import Node, merge
     from urbankit.recipe.check import check_use

@@ -49,7 +49,7 @@ def _is_tag(part: Any) -> bool:
 def problems_of(
     error: ValidationError, model: type[BaseModel], node: Node, location: Location = ()
 ) -> Iterator[Problem]:
-    """Yield one problem a key from validating `node`, which is at `location` of its file, as `model`.
+    """Yield one problem per key from validating `node`, which is at `location` of its file, as `model`.
 
     Pydantic reports one error for each member of a union; their messages are joined.
     """
@@ -59,10 +59,10 @@ def problems_of(
         nearest, reached = node.deepest(path)
         if mistake["type"] == "missing":
             reached = (*reached, path[-1])
-        place = nearest.problem("", dotted((*location, *reached)) or None)
-        messages.setdefault(place, {})[_message(mistake, model)] = None
-    for place, texts in messages.items():
-        yield Problem(", or ".join(texts), place.file, place.line, place.key)
+        problem = nearest.problem("", dotted((*location, *reached)) or None)
+        messages.setdefault(problem, {})[_message(mistake, model)] = None
+    for problem, texts in messages.items():
+        yield Problem(", or ".join(texts), problem.file, problem.line, problem.key)
 
 
 def _message(mistake: ErrorDetails, model: type[BaseModel]) -> str:

@@ -24,32 +24,35 @@ class Record:
         self.files = self._read()
 
     def check(self, names: Iterable[str], *, force: bool) -> None:
-        """Raises `UserError` for files that are there and are not as an export left them, unless `force`."""
+        """Raise `UserError` for existing files that no export wrote or that have changed since, unless `force`."""
         problems = Problems()
         for name in dict.fromkeys(names):
             path = self.folder / name
             if path.is_dir():
                 problems.add("is a folder; choose another --out", file=path)
-            elif path.exists() and not force and self._known(path) is None:
-                problems.add("is there, and not as an export left it; choose another --out, or --force", file=path)
+            elif path.exists() and not force and self._recorded_hash(path) is None:
+                problems.add(
+                    "exists, but no export wrote it or it has changed since; choose another --out, or use --force",
+                    file=path,
+                )
         problems.raise_if_any()
 
     def move(self, temporary: Path, facts: Mapping[str, str]) -> Path:
-        """Note the file `made` and move it into the folder; where it is then."""
+        """Record the file `temporary`, move it into the folder, and return its new path."""
         path = self.folder / temporary.name
-        noted = {"sha256": hash_file(temporary), **facts}
-        if path.exists() and (before := self._known(path)):
-            noted["before"] = before
-        self.files[path.name] = noted
+        entry = {"sha256": hash_file(temporary), **facts}
+        if path.exists() and (before := self._recorded_hash(path)):
+            entry["before"] = before
+        self.files[path.name] = entry
         write_json(self.folder / NAME, self.files)
         temporary.replace(path)
         return path
 
-    def _known(self, path: Path) -> str | None:
-        """The SHA-256 of a file of the folder, None where no export wrote it so."""
-        noted = self.files.get(path.name, {})
-        digest = hash_file(path) if noted else None
-        return digest if digest in (noted.get("sha256"), noted.get("before")) else None
+    def _recorded_hash(self, path: Path) -> str | None:
+        """Return the SHA-256 of a file if it is in the record, else None."""
+        entry = self.files.get(path.name, {})
+        digest = hash_file(path) if entry else None
+        return digest if digest in (entry.get("sha256"), entry.get("before")) else None
 
     def _read(self) -> dict[str, dict[str, Any]]:
         """Read the record; empty if the file is missing or damaged."""

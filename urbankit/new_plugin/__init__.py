@@ -1,4 +1,4 @@
-"""`urbankit new-plugin`: a package of one component that installs, passes its own tests and is listed."""
+"""`urbankit new-plugin`: writes an installable plugin package with one component and tests that pass."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PREFIX = "urbankit-"
 LONGEST = 30
 
 
-# The kinds that have a template, by what `--kind` calls them.
+# The kinds that have a template, by the value of `--kind`.
 KINDS: dict[str, Kind] = {
     kind.template: kind for kind in registry.KINDS.values() if (TEMPLATES / kind.template).is_dir()
 }
@@ -29,13 +29,13 @@ KINDS: dict[str, Kind] = {
 def new_plugin(name: str, kind: str, out: str | Path | None = None) -> Path:
     """Write the package of a new component and return its folder, by default `urbankit-NAME` in the working directory.
 
-    The folder appears whole or not at all. Raises `UserError` for an unknown kind, a name that cannot be that of a
-    package and a class or that is taken, and a folder that is there already.
+    An error leaves no partial folder. Raises `UserError` for an unknown kind, a name that is invalid for a package or
+    class or is in use, and a folder that is not empty.
     """
     chosen, component = _checked(name, kind)
     distribution = PREFIX + component.replace("_", "-")
     folder = Path(distribution if out is None else out).absolute()
-    words = {
+    values = {
         "name": component,
         "distribution": distribution,
         "package": distribution.replace("-", "_"),
@@ -48,34 +48,34 @@ def new_plugin(name: str, kind: str, out: str | Path | None = None) -> Path:
         "version": __version__,
         "use": chosen.command.format(name=component, folder=""),
     }
-    _write(_files(kind, words), folder)
+    _write(_files(kind, values), folder)
     return folder
 
 
 def command_for(kind: str, name: str, folder: Path) -> str:
-    """The command that uses the component of a package written to `folder`."""
+    """Return the command that uses the component of a package in `folder`."""
     chosen, component = KINDS[kind], _component(name)
     return chosen.command.format(name=component, folder=f"{folder.as_posix()}/")
 
 
 def _class_name(component: str, ending: str) -> str:
-    """`metro_lines` and `metro_lines_view` are both a `MetroLinesView`."""
+    """Return the name of the class: `MetroLinesView` for `metro_lines` and for `metro_lines_view`."""
     stem = "".join(map(str.capitalize, component.split("_")))
     return (stem.removesuffix(ending) or stem) + ending
 
 
 def _component(name: str) -> str:
-    """What the component of a package called `name` is called."""
+    """Return the name of the component in the package `name`."""
     return re.sub(r"[-_]+", "_", name.removeprefix(PREFIX).removeprefix(PREFIX.replace("-", "_"))).lower()
 
 
 def _checked(name: str, kind: str) -> tuple[Kind, str]:
-    """The kind and the component's name; all that is wrong with either is said at once."""
+    """Return the kind and the name of the component. Raises one `UserError` with all mistakes."""
     problems = Problems()
     if kind not in KINDS:
         problems.add(f"unknown kind '{kind}'.{suggest(kind, KINDS)}", key="--kind")
     component = _component(name)
-    # What PEP 503 allows of a distribution's name and Python of a module's, and `--set a.b=c` of a component's.
+    # Valid for a distribution (PEP 503), for a Python module, and for a component in `--set a.b=c`.
     if not re.fullmatch(r"[a-z](_?[a-z0-9]+)*", component):
         problems.add(
             f"'{name}' cannot name a package: use letters, digits and single hyphens, a letter first", key="NAME"
@@ -83,17 +83,17 @@ def _checked(name: str, kind: str) -> tuple[Kind, str]:
     elif len(component) > LONGEST:
         problems.add(f"'{name}' has {len(component)} characters; use {LONGEST} at most", key="NAME")
     elif keyword.iskeyword(component):
-        problems.add(f"'{name}' is a word of Python's own; choose another", key="NAME")
-    elif kind in KINDS and (holder := _holder(KINDS[kind].name, component)):
-        problems.add(f"the {KINDS[kind].name} '{component}' is there already, of {holder}; choose another", key="NAME")
+        problems.add(f"'{name}' is a keyword of Python; choose another name", key="NAME")
+    elif kind in KINDS and (owner := _owner(KINDS[kind].name, component)):
+        problems.add(f"the {KINDS[kind].name} '{component}' exists in {owner}; choose another name", key="NAME")
     elif kind == "modality" and component in _left_out(kind):
-        problems.add(f"'{name}' is a modality of the recipe that comes along; choose another", key="NAME")
+        problems.add(f"'{name}' is a modality of the package's recipe; choose another name", key="NAME")
     problems.raise_if_any()
     return KINDS[kind], component
 
 
-def _holder(kind: str, name: str) -> str | None:
-    """Who has the component's name, or the distribution's, already."""
+def _owner(kind: str, name: str) -> str | None:
+    """Return the package that uses the name of the component or of the distribution; None if it is free."""
     for entry in registry.entries(kind):
         if re.sub(r"[-_]+", "_", entry.name).lower() == name:
             return f"{entry.origin} ({entry.target})"
@@ -107,35 +107,35 @@ def _holder(kind: str, name: str) -> str | None:
 
 
 def _left_out(kind: str) -> list[str]:
-    """What the recipe of the template leaves out, by key."""
+    """Return the keys that the recipe of the template sets to null."""
     return re.findall(r"(\w+): null", (TEMPLATES / kind / f"recipe.yaml{SUFFIX}").read_text(encoding="utf-8"))
 
 
-def _files(kind: str, words: dict[str, str]) -> dict[str, str]:
-    """The package's files by their path in it."""
+def _files(kind: str, values: dict[str, str]) -> dict[str, str]:
+    """Return the texts of the package's files, by path."""
     common = TEMPLATES / "package"
-    places = {path.relative_to(common).as_posix(): path for path in common.rglob(f"*{SUFFIX}")}
-    own = TEMPLATES / kind
-    places |= {
-        f"package/{kind}.py{SUFFIX}": own / f"component.py{SUFFIX}",
-        f"tests/test_{words['package']}.py{SUFFIX}": own / f"test.py{SUFFIX}",
+    templates = {path.relative_to(common).as_posix(): path for path in common.rglob(f"*{SUFFIX}")}
+    folder = TEMPLATES / kind
+    templates |= {
+        f"package/{kind}.py{SUFFIX}": folder / f"component.py{SUFFIX}",
+        f"tests/test_{values['package']}.py{SUFFIX}": folder / f"test.py{SUFFIX}",
     }
-    if (recipe := own / f"recipe.yaml{SUFFIX}").is_file():
-        places[f"{words['name']}.yaml{SUFFIX}"] = recipe
+    if (recipe := folder / f"recipe.yaml{SUFFIX}").is_file():
+        templates[f"{values['name']}.yaml{SUFFIX}"] = recipe
     return {
-        re.sub("^package/", f"{words['package']}/", place.removesuffix(SUFFIX)): _filled(path, words)
-        for place, path in places.items()
+        re.sub("^package/", f"{values['package']}/", target.removesuffix(SUFFIX)): _filled(path, values)
+        for target, path in templates.items()
     }
 
 
-def _filled(template: Path, words: dict[str, str]) -> str:
-    """The template's text with every `{{word}}` put in."""
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: words[found[1]], template.read_text(encoding="utf-8"))
+def _filled(template: Path, values: dict[str, str]) -> str:
+    """Return the text of a template with every `{{key}}` replaced by its value."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template.read_text(encoding="utf-8"))
 
 
 def _write(files: dict[str, str], folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} exists and is not an empty folder; nothing is overwritten: give another --out")
+        raise UserError(f"{folder} exists and is not an empty folder; choose another --out")
     temporary = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
     try:
         for name, text in files.items():
@@ -144,7 +144,7 @@ def _write(files: dict[str, str], folder: Path) -> None:
             path.write_text(text, encoding="utf-8")
         if not folder.exists():
             temporary.rename(folder)
-        else:  # it may be where the user stands
+        else:  # it may be the working directory
             for path in temporary.iterdir():
                 path.rename(folder / path.name)
     except OSError as error:

@@ -16,9 +16,9 @@ SIGNS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
 
 
 def describe(params: type[BaseModel]) -> list[dict[str, Any]]:
-    """One record a parameter, JSON-ready: name, type, default, bounds, description, source, component_kind.
+    """Return one JSON-ready record per parameter: name, type, default, bounds, description, source, component_kind.
 
-    A parameter that names another component has its kind as `component_kind` and in its type.
+    For a parameter that names another component, `component_kind` and the type state the kind of that component.
     """
     return [
         {
@@ -47,13 +47,13 @@ def _type(annotation: Any, kind: str | None) -> str:
     if origin is Literal:
         return " | ".join(str(option) for option in inner)
     if origin is not None:
-        parts = ", ".join("..." if part is Ellipsis else _type(part, kind) for part in inner)
-        return f"{origin.__name__}[{parts}]"
+        arguments = ", ".join("..." if item is Ellipsis else _type(item, kind) for item in inner)
+        return f"{origin.__name__}[{arguments}]"
     return getattr(annotation, "__name__", str(annotation))
 
 
 def _default(field: FieldInfo) -> str:
-    """The default as a recipe writes it; `required` where there is none."""
+    """Return the default as a recipe would state it, or `required`."""
     if field.is_required():
         return "required"
     value = field.get_default(call_default_factory=True, validated_data={})
@@ -65,16 +65,16 @@ def _default(field: FieldInfo) -> str:
 
 
 def _bounds(field: FieldInfo) -> str:
-    found = [
+    bounds = [
         f"{sign} {getattr(rule, name)}"
         for rule in field.metadata
         for name, sign in SIGNS.items()
         if getattr(rule, name, None) is not None
     ]
     for rule in field.metadata:
-        found += [f"at least {rule.min_length} long"] if getattr(rule, "min_length", None) else []
-        found += [f"multiple of {rule.multiple_of}"] if getattr(rule, "multiple_of", None) else []
-    return ", ".join(found)
+        bounds += [f"at least {rule.min_length} long"] if getattr(rule, "min_length", None) else []
+        bounds += [f"multiple of {rule.multiple_of}"] if getattr(rule, "multiple_of", None) else []
+    return ", ".join(bounds)
 
 
 def _extra(field: FieldInfo) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from urbankit.utils.errors import UserError, suggest
 
 
 def find(name: str | Path, folder: str | Path = ".") -> Path:
-    """Return the recipe file `name` relative to `folder`, else the recipe of that name (`ablations/no-views`) that
-    urbankit or a plugin ships.
+    """Return the path of a recipe: the file `name` relative to `folder`, else the shipped recipe of that name.
 
-    Raises `UserError` that lists the shipped recipes, or names both where two have the name.
+    Recipes are shipped with urbankit and with plugins, for example `ablations/no-views`. Raises `UserError` if there is
+    none, with a list of the shipped recipes, and if two plugins ship a recipe of the same name.
     """
     path = _file(name, Path(folder))
     if path is not None:
@@ -22,17 +22,17 @@ def find(name: str | Path, folder: str | Path = ".") -> Path:
     recipes = [*((name, "urbankit", path) for name, path in shipped().items()), *of_plugins()]
     matches = [(origin, path) for recipe, origin, path in recipes if recipe == _stem(name)]
     if len(matches) > 1:
-        both = " and ".join(f"{origin} ({path})" for origin, path in matches)
-        raise UserError(f"recipe '{_stem(name)}' is shipped twice: by {both}. Give the file instead of the name.")
+        origins = " and ".join(f"{origin} ({path})" for origin, path in matches)
+        raise UserError(f"recipe '{_stem(name)}' is shipped twice: by {origins}. Give the file instead of the name.")
     if matches:
         return matches[0][1]
-    theirs = ", ".join(f"{recipe} ({origin})" for recipe, origin, _ in of_plugins())
-    more = f" Recipes of plugins: {theirs}." if theirs else ""
+    of_others = ", ".join(f"{recipe} ({origin})" for recipe, origin, _ in of_plugins())
+    more = f" Recipes of plugins: {of_others}." if of_others else ""
     raise _missing("recipe", name, Path(folder), [recipe for recipe, _, _ in recipes], more)
 
 
 def find_suite(name: str | Path) -> Path:
-    """The suite file `name`, else the shipped suite of that name. Raises `UserError` that lists the shipped suites."""
+    """Return the path of the suite file `name`, else of the shipped suite of that name; else raise `UserError`."""
     suites = shipped_suites()
     path = _file(name, Path()) or suites.get(_stem(name))
     if path is None:
@@ -41,7 +41,7 @@ def find_suite(name: str | Path) -> Path:
 
 
 def of_plugins() -> list[tuple[str, str, Path]]:
-    """The recipes that plugins ship: name, distribution and version, file."""
+    """Return the recipes of plugins as tuples of name, distribution with version, and path."""
     return [
         (path.relative_to(folder).with_suffix("").as_posix(), origin, path)
         for origin, folder in registry.recipe_folders()
@@ -50,22 +50,23 @@ def of_plugins() -> list[tuple[str, str, Path]]:
 
 
 def shipped() -> dict[str, Path]:
-    """The recipes that come with urbankit, by name."""
+    """Return the paths of the recipes that urbankit ships, by name."""
     folder = shipped_folder()
     return {
         path.relative_to(folder).with_suffix("").as_posix(): path
         for path in sorted(folder.rglob("*.yaml"))
-        if not {"cities", "suites"} & set(path.relative_to(folder).parts)  # those describe cities and suites, not runs
+        if not {"cities", "suites"}
+        & set(path.relative_to(folder).parts)  # these folders hold cities and suites, not recipes of runs
     }
 
 
 def shipped_suites() -> dict[str, Path]:
-    """The suites that come with urbankit, by name."""
+    """Return the paths of the suites that urbankit ships, by name."""
     return {path.stem: path for path in sorted((shipped_folder() / "suites").glob("*.yaml"))}
 
 
 def shipped_folder() -> Path:
-    """Where the shipped recipes are: in the installed package, or beside it in a checkout."""
+    """Return the folder of the shipped recipes: in the installed package, or beside it in a checkout."""
     package = Path(str(resources.files("urbankit")))
     packed = package / "_recipes"
     return packed if packed.is_dir() else package.parent / "recipes"
@@ -76,14 +77,14 @@ def _file(name: str | Path, folder: Path) -> Path | None:
     return path if path.is_file() else None
 
 
-def _missing(what: str, name: str | Path, folder: Path, known: Sequence[str], more: str = "") -> UserError:
+def _missing(what: str, name: str | Path, folder: Path, available: Sequence[str], more: str = "") -> UserError:
     path = Path(folder, Path(name).expanduser())
-    hint = suggest(str(name), known).replace(" Known:", f" Shipped {what}s:") + more
+    hint = suggest(str(name), available).replace(" Known:", f" Shipped {what}s:") + more
     if path.is_dir():
         return UserError(f"'{name}' is a folder; name a {what} file in it.{hint}")
     return UserError(f"there is no {what} file '{path}' and no shipped {what} '{name}'.{hint}")
 
 
 def _stem(name: str | Path) -> str:
-    """The name of a shipped recipe, which may be given with its suffix."""
+    """Return the name of a shipped recipe without a suffix such as `.yaml`."""
     return Path(name).with_suffix("").as_posix() if Path(name).suffix in (".yaml", ".yml") else str(name)

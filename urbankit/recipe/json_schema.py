@@ -1,4 +1,4 @@
-"""The JSON Schema of a recipe file, in which the installed components and their parameters are spelled out."""
+"""The JSON Schema of recipe files, with the installed components and their parameters."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ USE = f"#/$defs/{Use.__name__}"
 
 
 def recipe_schema() -> dict[str, Any]:
-    """The schema of a recipe as it stands in a file.
+    """Return the JSON Schema of a recipe file.
 
-    A file may leave any key to the recipe that it extends and remove a part with null, so nothing is required and
-    parts may be null; a component without a `name` is one whose name is inherited.
+    No key is required, because a recipe inherits keys from the recipe that it extends; for the same reason a component
+    may have no `name`. Components may be null, which removes an inherited one.
     """
     schema = Recipe.model_json_schema()
     definitions = schema["$defs"]
@@ -26,33 +26,33 @@ def recipe_schema() -> dict[str, Any]:
     extends = {"type": "string", "description": "The recipe to start from: a file, or the name of a shipped one."}
     schema["properties"] = {"extends": extends, **schema["properties"]}
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    return _opened(schema)
+    return _with_references(schema)
 
 
 def _kind_schema(kind: str, definitions: dict[str, Any]) -> dict[str, Any]:
-    """Any component of a kind, or null, which removes an inherited one."""
+    """Return the schema of any component of a kind, or null, which removes an inherited component."""
     return {"anyOf": [*(_component_schema(kind, name, definitions) for name in registry.names(kind)), {"type": "null"}]}
 
 
 def _component_schema(kind: str, name: str, definitions: dict[str, Any]) -> dict[str, Any]:
-    named: dict[str, Any] = {"const": name}
+    name_schema: dict[str, Any] = {"const": name}
     try:
         params = registry.get(kind, name).Params
-    except UserError as error:  # it can be named, but nothing is known of its parameters
-        return {"type": "object", "properties": {"name": named}, "description": str(error)}
+    except UserError as error:  # the component does not load, so its parameters are unknown
+        return {"type": "object", "properties": {"name": name_schema}, "description": str(error)}
     schema = params.model_json_schema(ref_template=f"#/$defs/{kind}.{name}.{{model}}")
     for model, definition in schema.pop("$defs", {}).items():
         if model != Use.__name__:
             definitions[f"{kind}.{name}.{model}"] = definition
     schema["title"] = name
-    schema["properties"] = {"name": named, **schema.get("properties", {})}
+    schema["properties"] = {"name": name_schema, **schema.get("properties", {})}
     return schema
 
 
-def _opened(schema: Any, kind: str | None = None) -> Any:
-    """`schema` without required keys, and with every component replaced by a reference to its kind."""
+def _with_references(schema: Any, kind: str | None = None) -> Any:
+    """Return `schema` without required keys, and with every component replaced by a reference to its kind."""
     if isinstance(schema, list):
-        return [_opened(item, kind) for item in schema]
+        return [_with_references(item, kind) for item in schema]
     if not isinstance(schema, dict):
         return schema
     if names := schema.get("component_names"):
@@ -62,7 +62,7 @@ def _opened(schema: Any, kind: str | None = None) -> Any:
     if str(schema.get("$ref", "")).split("/")[-1].split(".")[-1] == Use.__name__ and kind:
         return {**{key: schema[key] for key in ("description",) if key in schema}, "$ref": f"#/$defs/{kind}"}
     return {
-        key: _opened(value, kind)
+        key: _with_references(value, kind)
         for key, value in schema.items()
-        if key not in ("component_kind",) and not (key == "required" and isinstance(value, list))
+        if key != "component_kind" and not (key == "required" and isinstance(value, list))
     }

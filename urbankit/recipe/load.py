@@ -1,4 +1,4 @@
-"""Reads a recipe file with what it extends and the changes of `--set`, into one tree of located values."""
+"""Reads a recipe file, the recipes that it extends and the changes of `--set` into one tree with line numbers."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ NOT_INHERITED = ("name", "description")
 
 
 def load(source: str | Path | Mapping[str, Any], sets: Iterable[str], problems: Problems) -> Node:
-    """The tree of a recipe, what is wrong with it but lets reading go on added to `problems`.
+    """Return the tree of a recipe, and add mistakes that do not stop reading to `problems`.
 
-    Raises `UserError` for files that are missing, not YAML, or extend each other.
+    Raises `UserError` for files that are missing, are not YAML, or extend each other.
     """
     if isinstance(source, Mapping):
         tree = _extended(Node.of(dict(source), "recipe", Path.cwd()), (), problems)
@@ -35,15 +35,15 @@ def load(source: str | Path | Mapping[str, Any], sets: Iterable[str], problems: 
 
 
 def change_tree(change: str) -> Node:
-    """The tree of one `a.b=c`; `c` is YAML, and relative paths in it start from the working folder."""
+    """Return the tree of one change `a.b=c`; `c` is YAML, with paths relative to the working folder."""
     file = f"--set {change}"
     key, equals, text = change.partition("=")
     keys = key.strip().split(".")
     if not equals or not all(keys):
         raise UserError(Problem("write it as key=value, such as --set method.dim=32", file))
     value = parse_yaml(text, file).plain()
-    for part in reversed(keys):
-        value = {part: value}
+    for name in reversed(keys):
+        value = {name: value}
     return Node.of(value, file, Path.cwd())
 
 
@@ -65,7 +65,7 @@ def _extended(tree: Node, chain: tuple[Path, ...], problems: Problems) -> Node:
     except UserError as error:
         raise UserError([extends.problem(str(error), "extends")]) from None
     if path.resolve() in chain:
-        circle = " → ".join(part.name for part in (*chain[chain.index(path.resolve()) :], path))
+        circle = " → ".join(file.name for file in (*chain[chain.index(path.resolve()) :], path))
         raise UserError(extends.problem(f"the recipes extend each other in a circle: {circle}", "extends"))
     base = _file(path, chain, problems)
     inherited = {key: node for key, node in base.value.items() if key not in NOT_INHERITED}
@@ -73,6 +73,6 @@ def _extended(tree: Node, chain: tuple[Path, ...], problems: Problems) -> Node:
 
 
 def _beside(tree: Node) -> Path:
-    """The folder of the tree's file, as the user wrote it, so that messages show the path they know."""
+    """Return the folder of the tree's file as the user wrote it, so that messages show the same path."""
     written = Path(tree.file).parent
     return written if written.resolve() == tree.folder else tree.folder

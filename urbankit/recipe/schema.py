@@ -51,7 +51,9 @@ class RecipeSchema(Params):
         "auto",
         description="What computes graph layers; auto is dgl where it is installed and supports the device.",
     )
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to compute; auto is cuda if there.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Device to compute on; auto is cuda if available."
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto",
         description="What encoders compute in: bf16 where the hardware has it (auto), always, or never.",
@@ -68,11 +70,11 @@ class WhichCity(Params):
 
     @model_validator(mode="after")
     def _one_source(self) -> WhichCity:
-        given = [name for name in ("demo", "prepared", "spec") if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(f"give exactly one of demo, prepared and spec, not {' and '.join(given) or 'none'}")
+        sources = [name for name in ("demo", "prepared", "spec") if getattr(self, name) is not None]
+        if len(sources) != 1:
+            raise ValueError(f"give exactly one of demo, prepared and spec, not {' and '.join(sources) or 'none'}")
         if self.data is not None and self.spec is None:
-            raise ValueError("`data` goes with `spec`: it is where the sources named by the spec are")
+            raise ValueError("`data` needs `spec`: it is the folder of the sources that the spec names")
         return self
 
 

@@ -1,4 +1,4 @@
-"""The sections of a recipe that say how to train: `pretrain` and `finetune`."""
+"""The sections `pretrain` and `finetune` of a recipe, which define the training."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ Rate = Annotated[float, Field(gt=0)]
 
 
 class Optimization(Params):
-    """What both sections share."""
+    """The parameters that both sections share."""
 
     optimizer: Literal["adamw", "adam"] = Field("adamw", description="AdamW, or Adam as in the paper.")
-    learning_rate: float = Field(1e-3, gt=0, description="Learning rate of every part not named below.")
+    learning_rate: float = Field(1e-3, gt=0, description="Learning rate of every part that is not in `learning_rates`.")
     learning_rates: dict[str, Rate] = Field(
         default_factory=dict,
-        description="Learning rates of single parts of the method: {graph_encoder: 1e-4}.",
+        description="Learning rates of parts of the method, such as {graph_encoder: 1e-4}.",
     )
     weight_decay: float = Field(1e-4, ge=0, description="Weight decay of the optimizer.")
     schedule: Literal["constant", "cosine"] = Field(
         "constant",
-        description="Learning rates over the epochs: constant, or a rise over the first tenth, then a cosine to zero.",
+        description="Learning rate over the epochs: constant, or warm-up in the first tenth and cosine decay to 0.",
     )
 
 
 class Pretrain(Optimization):
-    """Self-supervised training of the method; no target is seen."""
+    """Self-supervised training of the method, without targets."""
 
-    epochs: int = Field(50, ge=0, description="Most passes over all regions; 0 skips pre-training.")
-    batch_size: int = Field(256, ge=2, description="Regions in a mini-batch.")
+    epochs: int = Field(50, ge=0, description="Maximum number of passes over all regions; 0 skips pre-training.")
+    batch_size: int = Field(256, ge=2, description="Number of regions in a mini-batch.")
     patience: int = Field(
         10,
         ge=0,
@@ -41,27 +41,29 @@ class Pretrain(Optimization):
         0.1,
         ge=0,
         lt=1,
-        description="Share of regions held out for the validation loss; with 0 all epochs run.",
+        description="Share of regions for the validation loss; with 0 all epochs run.",
     )
-    gradient_clip: float | None = Field(1.0, gt=0, description="Largest norm of the gradient; null does not clip it.")
+    gradient_clip: float | None = Field(1.0, gt=0, description="Maximum norm of the gradient; null turns clipping off.")
 
 
 class Finetune(Optimization):
-    """Training of the tasks' heads, and of what else is updated, on the training part of each split."""
+    """Training of the heads of the tasks and of the parts in `update`, on the training part of each split."""
 
     paradigm: Literal["finetune", "linear_probe", "end_to_end"] = Field(
         "finetune",
         description="`finetune` trains the heads and the parts in `update` after pre-training; `linear_probe`"
-        " trains linear heads, on frozen embeddings; `end_to_end` starts from the pre-trained weights too and"
-        " updates every part (pretrain.epochs: 0 makes it start from nothing).",
+        " trains linear heads on frozen embeddings; `end_to_end` also starts from the pre-trained weights and"
+        " updates every part (with pretrain.epochs: 0 it starts from random weights).",
         json_schema_extra={"source": "section 5.3"},
     )
     update: list[str] = Field(
         default_factory=lambda: ["all"],
-        description="Parts of the method that `finetune` updates beside the heads: [fusion], or [all].",
+        description="Parts of the method that `finetune` updates in addition to the heads: [fusion], or [all].",
     )
-    epochs: int = Field(200, ge=1, description="Most passes over the training regions.")
-    batch_size: int | None = Field(None, ge=2, description="Regions in a mini-batch; null takes all at once.")
+    epochs: int = Field(200, ge=1, description="Maximum number of passes over the training regions.")
+    batch_size: int | None = Field(
+        None, ge=2, description="Number of regions in a mini-batch; null uses all regions at once."
+    )
     patience: int = Field(
         30,
         ge=0,
@@ -71,16 +73,16 @@ class Finetune(Optimization):
         0.0,
         ge=0,
         lt=1,
-        description="Validate and predict with the exponential moving average of the weights, of which every epoch"
-        " keeps this share; 0 uses the weights themselves.",
+        description="Decay per epoch of an exponential moving average of the weights, which is used to validate and"
+        " predict; 0 uses the weights themselves.",
     )
     loss_weights: dict[str, Rate] = Field(
-        default_factory=dict, description="Weight of a task's loss in the sum: {co: 2.0}; 1 where not named."
+        default_factory=dict, description="Weights of the losses of tasks in the sum, such as {co: 2.0}; default 1."
     )
     class_balance: float = Field(
         0.0,
         ge=0,
         le=1,
-        description="Weight of a class in the cross-entropy: (its training regions) to the power of minus"
-        " this. 0 counts every region alike, 1 every class alike.",
+        description="Exponent b of the class weights in the cross-entropy, (training regions of the class)^-b:"
+        " with 0 all regions have equal weight, with 1 all classes.",
     )

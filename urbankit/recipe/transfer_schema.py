@@ -1,4 +1,4 @@
-"""The section `transfer` of a recipe: what is taken over from a run on another city."""
+"""The section `transfer` of a recipe: the weights that are loaded from a run on another city."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from urbankit.registry.component import Params
 _FROM: dict[str, Any] = {
     "from": (
         Path,
-        Field(description="The folder of a finished run on the source city: --set transfer.from=runs/NAME, or here."),
+        Field(description="The folder of a finished run on the source city, as in --set transfer.from=runs/NAME."),
     )
 }
 _From = create_model("_From", __base__=Params, **_FROM)
 
 
 class Transfer(_From):  # type: ignore[valid-type,misc]
-    """What this run takes over from a finished run on another city, the source."""
+    """The weights and statistics that this run loads from a finished run on another city, the source."""
 
     graph: Literal["new", "keep"] = Field(
         "new",
-        description="`new` takes over the encoders with their projections and initialises everything else; the run then"
-        " pre-trains and fine-tunes as its recipe says. `keep` takes over every weight and trains nothing on this city,"
-        " whose labels are only used for scores: heads are fitted to embeddings and labels of the source city.",
+        description="`new` loads the encoders with their projections and initialises everything else; the run then"
+        " pre-trains and fine-tunes. `keep` loads every weight and trains nothing on this city, whose labels are only"
+        " used for scores: heads are fitted to embeddings and labels of the source city.",
         json_schema_extra={"source": "new: section 4.3.3; keep: not in the paper, whose section 5.4 asks for it"},
     )
     modalities: list[str] | None = Field(
         None,
-        description="Modalities whose encoders are taken over; the others are initialised. Default: all of the run."
-        " `graph: keep` takes them all.",
+        description="Modalities whose encoders are loaded; the others are initialised. Default: all of the run."
+        " `graph: keep` loads all.",
     )
     statistics: Literal["source", "own"] = Field(
         "source",
@@ -43,11 +43,11 @@ class Transfer(_From):  # type: ignore[valid-type,misc]
 
     @property
     def source(self) -> Path:
-        """The folder of the run on the source city, the key `from`."""
+        """The folder of the run on the source city (key `from`)."""
         return Path(getattr(self, "from"))
 
     @model_validator(mode="after")
     def _keeps_all(self) -> Transfer:
         if self.graph == "keep" and self.modalities is not None:
-            raise ValueError("`graph: keep` takes all modalities over: remove `modalities`")
+            raise ValueError("`graph: keep` loads all modalities: remove `modalities`")
         return self

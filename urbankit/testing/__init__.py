@@ -1,14 +1,14 @@
-"""Checks that a component keeps the contract of its kind, for the tests of those who write one.
+"""Checks that a component fulfils the contract of its kind, for the tests of plugins.
 
 >>> from urbankit import testing
 >>> testing.check_view("distance", top_k=3)
 
-One line checks what every recipe relies on: shapes and types, masks of what regions lack, gradients, determinism under
-a seed, equivariance to the order of the regions, the round trip of the state, what the registration imports, and the
-documentation of every parameter. What does not hold is a `ConformanceError`, an `AssertionError` that names the
-component and, for each fault, what was found, what is expected and what to change.
+One line checks shapes and types, masks of missing data, gradients, determinism under a seed, equivariance to the order
+of the regions, saving and loading of the state, the imports of the registration, and the documentation of every
+parameter. A failed check raises `ConformanceError`, an `AssertionError` that names the component and, for each fault,
+the result, the expected result and what to change.
 
-The checks run on the tiny city, `tiny_city()`: 20 regions with every kind of source, some lacking each. Only
+The checks run on the tiny city, `tiny_city()`: 20 regions with every kind of source, each missing in some regions. Only
 `urbankit.testing.fixtures`, the same city as a fixture, imports pytest.
 """
 
@@ -40,8 +40,8 @@ __all__ = [
 def check_component(kind: str, name: str, params: Mapping[str, Any] | None = None, **given: Any) -> None:
     """Check the component `name` of `kind` with `params`; raises `ConformanceError` with every fault.
 
-    `given` is what the checks of the kind take beside: see the functions below. A kind without checks of its own has
-    those of every kind: registration, imports and parameters.
+    `given` are further arguments of the checks of the kind: see the functions below. Registration, imports and
+    parameters are checked for every kind.
     """
     __tracebackhide__ = True
     examine(Candidate(kind, name, dict(params or {}), given))
@@ -51,10 +51,10 @@ def check_modality(name: str, modality: str | None = None, **params: Any) -> Non
     """Check a modality encoder.
 
     Args:
-        name: The encoder's name.
-        modality: The name that a recipe gives it, if that decides what it reads: `rsi` or `svi` (images), `text`,
-            `location`, `census` (a table). Default: the first that the tiny city has.
-        **params: Its parameters.
+        name: The name of the encoder.
+        modality: Its name in a recipe, which selects the data: `rsi` or `svi` (images), `text`, `location`, `census` (a
+            table). Default: the first of these that the encoder can read in the tiny city.
+        **params: The parameters of the encoder.
     """
     __tracebackhide__ = True
     check_component("modality_encoder", name, params, modality=modality)
@@ -73,7 +73,7 @@ def check_graph_encoder(name: str, **params: Any) -> None:
 
 
 def check_subgraph(name: str, **params: Any) -> None:
-    """Check a way to take the graph around each region."""
+    """Check a subgraph sampler."""
     __tracebackhide__ = True
     check_component("subgraph", name, params)
 
@@ -91,13 +91,13 @@ def check_pair_weight(name: str, **params: Any) -> None:
 
 
 def check_head(name: str, **params: Any) -> None:
-    """Check a head, one that is trained by gradient steps or one that is fitted."""
+    """Check a head, either trained by gradient descent or fitted."""
     __tracebackhide__ = True
     check_component("head", name, params)
 
 
 def check_captioner(name: str, **params: Any) -> None:
-    """Check a captioner, one of images or one of regions."""
+    """Check a captioner of images or of regions."""
     __tracebackhide__ = True
     check_component("captioner", name, params)
 
@@ -108,6 +108,6 @@ def check_method(
     views: Mapping[str, Mapping[str, Any]] | None = None,
     **params: Any,
 ) -> None:
-    """Check a method on `modalities` and `views` as a recipe names them, by default small ones of every source."""
+    """Check a method on `modalities` and `views`, in the form of a recipe; by default small ones of every source."""
     __tracebackhide__ = True
     check_component("method", name, params, modalities=modalities, views=views)

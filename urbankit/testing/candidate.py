@@ -1,4 +1,4 @@
-"""A component under examination, and what is said of one that does not conform."""
+"""The component to check, and the error for a component that does not conform."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from urbankit.registry.component import Params, Use
 
 
 class ConformanceError(AssertionError):
-    """A component does not keep the contract of its kind; the message lists every fault."""
+    """A component does not fulfil the contract of its kind; the message lists every fault."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """The component `name` of `kind` with its `params`, and what the checks of the kind were given beside."""
+    """The component `name` of `kind` with its `params`, and further arguments of the checks of the kind."""
 
     kind: str
     name: str
@@ -39,7 +39,7 @@ class Candidate:
         return self.component.Params(**self.params)
 
     def create(self, *args: Any, seed: int = 0) -> Any:
-        """A new component whose random weights are those of `seed`."""
+        """Return a new component with random weights of `seed`."""
         torch.manual_seed(seed)
         return registry.create(self.kind, Use(name=self.name, **self.params), *args)
 
@@ -49,4 +49,4 @@ class Candidate:
 
 
 Check = Callable[[Candidate], Iterable[str]]
-"""One promise of a kind: yields a line for each way in which the subject breaks it. Its docstring says what it is."""
+"""A check of one requirement: yields a message for each violation. Its docstring states the requirement."""

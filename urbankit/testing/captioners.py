@@ -1,4 +1,4 @@
-"""What a captioner promises."""
+"""The conformance checks of a captioner."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ MODALITY = "rsi"
 SIZES = ((16, 16), (16, 24), (24, 16), (16, 16))
 
 
-def knows_its_regions(subject: Candidate) -> Iterator[str]:
-    """It says of every region whether it knows enough to describe it."""
-    known, n = _created(subject).describes(), tiny_city().n_regions
-    if not isinstance(known, np.ndarray) or known.dtype != bool or known.shape != (n,):
-        yield f"describes() gives {known!r}; expected a bool array of the city's {n} regions"
+def describes_regions(subject: Candidate) -> Iterator[str]:
+    """`describes` returns for every region whether the data suffice for a caption."""
+    mask, n = _created(subject).describes(), tiny_city().n_regions
+    if not isinstance(mask, np.ndarray) or mask.dtype != bool or mask.shape != (n,):
+        yield f"describes() gives {mask!r}; expected a bool array of the city's {n} regions"
 
 
-def settles_what_it_says(subject: Candidate) -> Iterator[str]:
-    """Its settings are JSON and the same every time, so that captions of other settings are told apart."""
+def has_constant_settings(subject: Candidate) -> Iterator[str]:
+    """The settings are JSON and the same every time, so that they identify the captions."""
     one, two = (_created(subject).settings(MODALITY) for _ in range(2))
     try:
         json.dumps(one)
     except TypeError as error:
         yield f"settings() cannot be written as JSON ({error}); give numbers, texts, lists and dicts"
     if one != two:
-        yield "settings() are others each time, so that no interrupted job goes on; leave out what changes"
+        yield "settings() differs between two calls, so that no job can be resumed; leave out values that change"
 
 
 def captions_each(subject: Candidate) -> Iterator[str]:
-    """It gives one caption for each of a batch, as `Caption` with a text."""
+    """It returns one `Caption` with a text for each item of a batch."""
     captioner = _created(subject)
     batch = _batch(captioner)
-    found = captioner.caption(captioner.load(batch))
-    if len(found) != len(batch):
-        yield f"caption() gives {len(found)} captions for {len(batch)}; give one each, an empty one where there is none"
-    for caption in found:
+    captions = captioner.caption(captioner.load(batch))
+    if len(captions) != len(batch):
+        yield f"caption() gives {len(captions)} captions for {len(batch)} items; return one per item"
+    for caption in captions:
         if not isinstance(caption, Caption) or not isinstance(caption.text, str):
             yield f"caption() gives {caption!r}; expected urbankit.captioning.captioners.base.Caption(text)"
             return
@@ -49,13 +49,13 @@ def captions_each(subject: Candidate) -> Iterator[str]:
 def repeats(subject: Candidate) -> Iterator[str]:
     """The same images have the same captions every time."""
     if _texts(subject) != _texts(subject):
-        yield "the captions are others each time; draw from a generator whose seed is a parameter"
+        yield "the captions differ between two calls; draw random numbers from a generator whose seed is a parameter"
 
 
 def follows_the_batch(subject: Candidate) -> Iterator[str]:
     """A batch in another order has the same captions in that order."""
     if _texts(subject, backwards=True) != _texts(subject)[::-1]:
-        yield "the captions of a batch in another order are others; describe each by itself, in the order given"
+        yield "the captions depend on the order of the batch; caption each item independently"
 
 
 def _created(subject: Candidate) -> Captioner:
@@ -68,7 +68,7 @@ def _texts(subject: Candidate, backwards: bool = False) -> list[str]:
 
 
 def _batch(captioner: Captioner, backwards: bool = False) -> Batch:
-    """Images of several sizes, or regions that the captioner knows something of."""
+    """Return images of several sizes, or regions that the captioner can describe."""
     step, pixels = -1 if backwards else 1, []
     regions = np.flatnonzero(captioner.describes())[: len(SIZES)]
     if captioner.reads_images:
@@ -78,4 +78,4 @@ def _batch(captioner: Captioner, backwards: bool = False) -> Batch:
     return Batch(MODALITY, 0, regions[::step].astype(np.int64), pixels[::step])
 
 
-CHECKS: tuple[Check, ...] = (knows_its_regions, settles_what_it_says, captions_each, repeats, follows_the_batch)
+CHECKS: tuple[Check, ...] = (describes_regions, has_constant_settings, captions_each, repeats, follows_the_batch)

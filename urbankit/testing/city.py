@@ -1,4 +1,4 @@
-"""The tiny city: every kind of source, and for each of them regions that lack it; and one on a grid, full of equals."""
+"""The tiny city, in which every source lacks some regions, and a city on a grid, with many equal distances."""
 
 from __future__ import annotations
 
@@ -73,36 +73,36 @@ BARE = "name: bare\ncrs: {crs}\nregions: {{file: regions.gpkg, id: region}}\n"
 
 @cache
 def tiny_city() -> City:
-    """20 regions, the last of them apart from the others."""
+    """Return a city of 20 regions, the last one apart from the others."""
     return _prepared(SPEC, np.arange(N))
 
 
 @cache
 def shuffled_city() -> tuple[City, np.ndarray]:
-    """The tiny city with its regions in another order: region i is the tiny city's region `order[i]`."""
+    """Return the tiny city with its regions reordered, and the order: region i is region `order[i]` of `tiny_city`."""
     order = np.random.default_rng(5).permutation(N)
     return _prepared(SPEC, order), order
 
 
 @cache
 def grid_city() -> City:
-    """20 square regions, equally near in fours, the last apart from the others and as near to two of them.
+    """Return a city of 20 square regions on a grid, the last one apart from the others and equally near to two of them.
 
-    Its points of interest, flows and table are few and small whole numbers, so that regions are alike in these too.
+    Its points of interest, flows and table have few distinct values, so that many regions are equally similar.
     """
     return _prepared(GRID, np.arange(N), write_grid)
 
 
 @cache
 def shuffled_grid_city() -> tuple[City, np.ndarray]:
-    """As `shuffled_city`, of the grid: in the opposite order, so that whoever comes first comes last."""
+    """Return the grid city with its regions in reverse order, and the order."""
     order = np.arange(N)[::-1]
     return _prepared(GRID, order, write_grid), order
 
 
 @cache
 def bare_city() -> City:
-    """The regions of the tiny city, and nothing else."""
+    """Return a city with the regions of the tiny city and no other data."""
     return _prepared(BARE, np.arange(N))
 
 
@@ -127,14 +127,14 @@ def write_sources(folder: Path, order: np.ndarray, spec: str = SPEC) -> Path:
 
 
 def write_grid(folder: Path, order: np.ndarray, spec: str = GRID) -> Path:
-    """As `write_sources`, of regions on a grid."""
+    """Write the sources of the grid city; see `write_sources`."""
     draw = np.random.default_rng(11)
     regions = _regions(np.zeros((ROWS + 1, COLUMNS + 1, 2)), np.array([3 * SIDE, -1.5 * SIDE]))
     regions.iloc[order].to_file(folder / "regions.gpkg", driver="GPKG", layer="regions")
     _write_nightlight(folder / "nightlight.tif", draw)
     points, trips, census = _points(regions, draw), _trips(draw, share=1.0), _census(draw)
     points["category"] = np.array(CATEGORIES)[np.arange(len(points)) % 2]
-    # One from every other region to every other, and the same again for the rest.
+    # Keep pairs of regions whose numbers are both even or both odd.
     ends = trips["origin"].str[1:].astype(int) + trips["destination"].str[1:].astype(int)
     trips = trips[ends % 2 == 0].assign(trips=1)
     census[["income", "age", "rooms"]] = np.round(census[["income", "age", "rooms"]] / 40)
@@ -161,9 +161,7 @@ def _text(number: int) -> str:
 
 
 def _regions(moved: np.ndarray, apart: np.ndarray) -> gpd.GeoDataFrame:
-    """Four-sided regions that share their corners, which are `moved` by so much [5, 6, 2] of a side, the last one
-    `apart` from its place by so many metres [2].
-    """
+    """Return four-sided regions: shared corners shifted by `moved` [5, 6, 2] sides, the last by `apart` [2] m."""
     x, y = np.meshgrid(np.arange(COLUMNS + 1), np.arange(ROWS + 1))
     corners = np.stack([x, y], axis=2) + moved
     corners = np.array([WEST, SOUTH]) + SIDE * corners
@@ -174,7 +172,7 @@ def _regions(moved: np.ndarray, apart: np.ndarray) -> gpd.GeoDataFrame:
 
 
 def _write_satellite(path: Path, draw: np.random.Generator) -> None:
-    """Three bands of 30 m over all regions but the island."""
+    """Write a raster of three bands with pixels of 30 m, for all regions except the island."""
     height, width = int((ROWS + 2) * SIDE / 30), int((COLUMNS + 2) * SIDE / 30)
     cells = draw.integers(1, 256, (3, height, width), dtype=np.uint8)
     origin = from_origin(WEST - SIDE, SOUTH + (ROWS + 1) * SIDE, 30, 30)
@@ -184,7 +182,7 @@ def _write_satellite(path: Path, draw: np.random.Generator) -> None:
 
 
 def _write_nightlight(path: Path, draw: np.random.Generator) -> None:
-    """A raster beside the city's parts, in degrees: two bands, nodata declared as NaN and, undeclared, -9999."""
+    """Write a raster of two bands in degrees; missing values are NaN (declared) and -9999 (undeclared)."""
     to_degrees = Transformer.from_crs(CRS, "EPSG:4326", always_xy=True)
     left, top = to_degrees.transform(WEST - SIDE, SOUTH + (ROWS + 1) * SIDE)
     right, bottom = to_degrees.transform(WEST + (COLUMNS + 1) * SIDE, SOUTH - SIDE)
@@ -199,7 +197,7 @@ def _write_nightlight(path: Path, draw: np.random.Generator) -> None:
 
 
 def _write_street_views(folder: Path, regions: gpd.GeoDataFrame, draw: np.random.Generator) -> None:
-    """One to three pictures a region, each with a caption but the first."""
+    """Write one to three images per region, each with a caption except the very first."""
     owner = np.repeat(np.arange(N), [0 if i in LACKS["svi"] else 1 + i % 3 for i in range(N)])
     lonlat = _within(regions, owner, draw)
     names = [f"view{i:02d}.png" for i in range(len(owner))]
@@ -219,11 +217,11 @@ def _points(regions: gpd.GeoDataFrame, draw: np.random.Generator) -> pd.DataFram
 
 
 def _trips(draw: np.random.Generator, share: float = 0.7) -> pd.DataFrame:
-    """Trips between a share of the pairs of regions at some hour of a week, as many as no other pair has."""
+    """Return trips between a share of the pairs of regions, at random hours of a week, in different numbers."""
     ends = [i for i in range(N) if i not in LACKS["flows"]]
-    origin, destination = (part.ravel() for part in np.meshgrid(ends, ends))
-    kept = draw.random(len(origin)) < share
-    origin, destination = origin[kept], destination[kept]
+    origin, destination = (grid.ravel() for grid in np.meshgrid(ends, ends))
+    selected = draw.random(len(origin)) < share
+    origin, destination = origin[selected], destination[selected]
     time = np.datetime64("2024-03-04T00:00:00") + draw.integers(0, 7 * 24, len(origin)).astype("timedelta64[h]")
     trips = 1 + draw.permutation(len(origin))
     ids = np.array([_id(i) for i in range(N)])
@@ -231,7 +229,7 @@ def _trips(draw: np.random.Generator, share: float = 0.7) -> pd.DataFrame:
 
 
 def _census(draw: np.random.Generator) -> pd.DataFrame:
-    """Three columns, one region without a row and another without one of its numbers."""
+    """Return a table of three columns; one region has no row, and another has one missing value."""
     table = pd.DataFrame(draw.normal(100, 20, (N, 3)).round(2), columns=["income", "age", "rooms"])
     table.insert(0, "region", [_id(i) for i in range(N)])
     table.loc[2, "age"] = np.nan
@@ -246,7 +244,7 @@ def _targets(draw: np.random.Generator) -> pd.DataFrame:
 
 
 def _within(regions: gpd.GeoDataFrame, owner: np.ndarray, draw: np.random.Generator) -> np.ndarray:
-    """A point in degrees [M, 2] in the middle of each of the regions `owner` [M]."""
+    """Return a point in degrees [M, 2] near the centroid of each of the regions `owner` [M]."""
     centre = regions.centroid.iloc[owner]
     x = centre.x.to_numpy() + draw.uniform(-150, 150, len(owner))
     y = centre.y.to_numpy() + draw.uniform(-150, 150, len(owner))

@@ -1,4 +1,4 @@
-"""What every component promises: how it is registered, imported and documented."""
+"""The conformance checks of every component: registration, imports and documentation."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ from urbankit.testing.imports import error_alone, heavy_imports
 
 
 def registered(subject: Candidate) -> Iterator[str]:
-    """It is registered with a line that says what it is."""
+    """It is registered with a description."""
     if not subject.entries[0].description.strip():
         yield (
-            f"'{subject.name}' is registered without a description, so that list-components says nothing of it; "
-            'register(name, target, "what it is")'
+            f"'{subject.name}' is registered without a description for `urbankit list-components`; "
+            'use register(name, target, "description")'
         )
     if not (vars(subject.component)["__doc__"] or "").strip():
-        yield "the class has no docstring, which `urbankit show` prints; say in a line or two what it computes"
+        yield "the class has no docstring, which `urbankit show` prints; describe in a line or two what it computes"
 
 
 def derived(subject: Candidate) -> Iterator[str]:
-    """Its class has everything that a run calls, as the base of its kind has."""
+    """Its class derives from the base class of its kind."""
     base = registry.KINDS[subject.kind].base
     module, _, name = base.rpartition(".")
     if not issubclass(subject.component, getattr(importlib.import_module(module), name)):
-        yield f"the class does not derive from {base}, whose other methods a run calls as well"
+        yield f"the class does not derive from {base}, whose methods a run calls"
 
 
 def documented(subject: Candidate) -> Iterator[str]:
-    """Every parameter says what it means, what it is by default and between which bounds."""
+    """Every parameter has a description, and every number has bounds."""
     described = {record["name"]: record for record in describe(subject.component.Params)}
     for name, field in subject.component.Params.model_fields.items():
-        # That a description is there is checked wherever the class is loaded.
+        # A missing description is an error when the class is loaded.
         if len(described[name]["description"].split()) < 2:
-            yield f"parameter '{name}' is described as '{field.description}'; say in a sentence what it does"
+            yield f"parameter '{name}' is described as '{field.description}'; describe in a sentence what it does"
         if _is_number(field.annotation) and not described[name]["bounds"] and not _bounded_inside(field):
             yield f"parameter '{name}' is a number without bounds; give its Field a ge, gt, le or lt"
 
 
 def survives_the_recipe(subject: Candidate) -> Iterator[str]:
-    """Its parameters survive the resolved recipe that a run writes down."""
+    """Its parameters can be written to the resolved recipe of a run and read again."""
     written = json.loads(json.dumps(subject.validated.model_dump(mode="json")))
     again = subject.component.Params(**written)
     if again != subject.validated:
@@ -55,29 +55,29 @@ def survives_the_recipe(subject: Candidate) -> Iterator[str]:
 
 
 def imported_late(subject: Candidate) -> Iterator[str]:
-    """Listing it imports nothing heavy, and its module imports on its own."""
+    """Listing it imports no heavy library, and its module can be imported first."""
     entry = subject.entries[0]
-    if entry.distribution == registry.THIS_PROCESS:  # a class of a notebook or test: there is no package to import
+    if entry.distribution == registry.THIS_PROCESS:  # a class of a notebook or test, without a package
         return
     if heavy := heavy_imports(entry.distribution):
         yield (
-            f"registering {entry.distribution} imports {', '.join(heavy)}, so that `list-components` waits for them;"
-            " import in the plugin's module urbankit.hookimpl alone, and name classes as 'module:Class'"
+            f"registering {entry.distribution} imports {', '.join(heavy)}, which slows down `list-components`;"
+            " import only urbankit.hookimpl in the plugin's module, and name classes as 'module:Class'"
         )
     module = entry.target.partition(":")[0]
     if error := error_alone(module):
-        yield f"module '{module}' does not import on its own: {error}; let it import itself what it uses"
+        yield f"module '{module}' cannot be imported first: {error}; import in it everything that it uses"
 
 
 def _is_number(annotation: Any) -> bool:
-    """Whether a field holds one number, or null."""
+    """Return whether a field is a number or null."""
     if get_origin(annotation) in (Union, UnionType):
         return any(_is_number(option) for option in get_args(annotation))
     return annotation in (int, float)
 
 
 def _bounded_inside(field: FieldInfo) -> bool:
-    """Whether bounds stand on the number itself, as in `Annotated[int, Field(ge=1)] | None`."""
+    """Return whether the bounds are inside the type, as in `Annotated[int, Field(ge=1)] | None`."""
     return any(getattr(part, "__metadata__", ()) for part in get_args(field.annotation))
 
 

@@ -16,37 +16,37 @@ from urbankit.utils.errors import UserError
 
 
 def examine(subject: Candidate) -> None:
-    """Raise `ConformanceError` with everything that the checks of every kind and of the subject's own find."""
-    __tracebackhide__ = True  # what pytest shows ends where the author's test calls
+    """Run the checks of every kind and those of the component's kind. Raises `ConformanceError` with all faults."""
+    __tracebackhide__ = True  # the traceback of pytest ends at the line of the test
     try:
         registry.get(subject.kind, subject.name)
     except UserError as error:
         raise ConformanceError(_message(subject, [str(problem) for problem in error.problems])) from None
     module = registry.KINDS[subject.kind].checks
-    own = importlib.import_module(module).CHECKS if module else ()
+    checks = importlib.import_module(module).CHECKS if module else ()
     with torch.random.fork_rng(devices=[]):
-        faults = [fault for check in (*declaration.CHECKS, *own) for fault in _found(check, subject)]
+        faults = [fault for check in (*declaration.CHECKS, *checks) for fault in _faults(check, subject)]
     if faults:
         raise ConformanceError(_message(subject, faults))
 
 
-def _found(check: Check, subject: Candidate) -> Iterator[str]:
+def _faults(check: Check, subject: Candidate) -> Iterator[str]:
     try:
         yield from check(subject)
     except UserError as error:
         for problem in error.problems:
-            yield f"{_promise(check)}: it says: {problem}"
+            yield f"{_requirement(check)}: UserError: {problem}"
     except Exception as error:
-        yield f"{_promise(check)}: it raises {type(error).__name__}: {error} ({_place(error, subject)})"
+        yield f"{_requirement(check)}: it raises {type(error).__name__}: {error} ({_location(error, subject)})"
 
 
-def _promise(check: Check) -> str:
-    """The first line of the check's docstring, without the full stop."""
+def _requirement(check: Check) -> str:
+    """Return the first line of the check's docstring, without the full stop."""
     return (check.__doc__ or check.__name__).splitlines()[0].rstrip(".")
 
 
-def _place(error: Exception, subject: Candidate) -> str:
-    """The file and line of the component's package where it was raised, else where it was raised at all."""
+def _location(error: Exception, subject: Candidate) -> str:
+    """Return the last line of the traceback in the component's package, else the last line, as file:line."""
     frames = traceback.extract_tb(error.__traceback__)
     module = importlib.import_module(subject.component.__module__)
     # A notebook's module has no file.

@@ -14,14 +14,14 @@ from urbankit.testing.city import tiny_city
 
 
 def names_its_files(candidate: Candidate) -> Iterator[str]:
-    """Its files are named after what they hold."""
+    """The names of its files contain the name of the table."""
     files = getattr(candidate.component, "files", ())
     if not files or isinstance(files, str) or any("{what}" not in file for file in files):
         yield f"`files` is {files!r}; give a tuple of file names, each with {{what}} in it"
 
 
 def writes_its_files(candidate: Candidate) -> Iterator[str]:
-    """It writes every one of its files, and returns notes."""
+    """It writes all of its files, and returns notes."""
     frame = tiny_city().regions[["geometry"]].reset_index(drop=True)
     frame.insert(0, "region_id", list(tiny_city().region_ids))
     frame.insert(1, "e0", np.linspace(0, 1, len(frame), dtype=np.float32))

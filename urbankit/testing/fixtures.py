@@ -16,7 +16,7 @@ from urbankit.datasets.synthetic import write_demo
 
 @pytest.fixture(scope="session")
 def tiny_city() -> City:
-    """20 regions with every kind of source, some lacking each; one city for the whole session, not to be changed."""
+    """The tiny city of 20 regions, in which every source lacks some regions. All tests share it; do not change it."""
     return testing.tiny_city()
 
 
@@ -29,10 +29,10 @@ def demo_city(tmp_path_factory: pytest.TempPathFactory) -> City:
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder of real cities, where `URBANKIT_TEST_DATA` names one; tests that need it are skipped otherwise."""
+    """The folder of real cities in `URBANKIT_TEST_DATA`; without it, tests that need it are skipped."""
     folder = os.environ.get("URBANKIT_TEST_DATA")
     if not folder or not Path(folder).is_dir():
-        pytest.skip("real-city data is not here")
+        pytest.skip("URBANKIT_TEST_DATA names no folder of real cities")
     return Path(folder)
 
 
@@ -46,5 +46,5 @@ def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test has a cache folder of its own, so that nothing leaks between runs."""
+    """Every test uses its own cache folder, so that tests do not affect each other."""
     monkeypatch.setenv("URBANKIT_CACHE", str(tmp_path_factory.mktemp("cache")))

@@ -1,4 +1,4 @@
-"""What a fusion promises."""
+"""The conformance checks of a fusion."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ DIMS = (DIM, DIM, DIM)
 
 
 def joins(subject: Candidate) -> Iterator[str]:
-    """It joins the vectors of every region, also of one that has none, into `out_dim` numbers."""
+    """It joins the vectors of every region into `out_dim` numbers, also for a region without vectors."""
     fusion = _fusion(subject).eval()
     yield from shape_fault("forward()", fusion(_vectors(), _present()), ROWS, fusion.out_dim)
-    yield from shape_fault("forward() of no region", fusion(*_some(slice(0, 0))), 0, fusion.out_dim)
+    yield from shape_fault("forward() of no region", fusion(*_selected(slice(0, 0))), 0, fusion.out_dim)
     blocks = fusion.blocks([[width] for width in DIMS])
     if sum(blocks) != fusion.out_dim:
         yield f"blocks() gives {blocks}, which sum to {sum(blocks)}; expected out_dim, {fusion.out_dim}"
 
 
 def ignores_what_is_absent(subject: Candidate) -> Iterator[str]:
-    """What an absent vector holds has no influence."""
+    """The values of absent vectors have no influence."""
     fusion = _fusion(subject).eval()
     spoilt = [v.masked_fill(~p.unsqueeze(1), torch.nan) for v, p in zip(_vectors(), _present(), strict=True)]
     if not same(fusion(spoilt, _present()), fusion(_vectors(), _present())):
-        yield "the numbers of an absent vector change the result; masked_fill(~present.unsqueeze(1), 0) before all else"
+        yield "the values of absent vectors change the result; start with masked_fill(~present.unsqueeze(1), 0)"
 
 
 def learns(subject: Candidate) -> Iterator[str]:
-    """Gradients reach every trainable parameter and are finite, also where nothing is present."""
+    """Gradients reach every trainable parameter and are finite, also for a region without vectors."""
     fusion, vectors = _fusion(subject).train(), [v.requires_grad_() for v in _vectors()]
     out = fusion(vectors, _present())
     yield from gradient_faults(fusion, [out])
@@ -49,15 +49,15 @@ def repeats(subject: Candidate) -> Iterator[str]:
 
 
 def restores(subject: Candidate) -> Iterator[str]:
-    """Its state is enough to have it again."""
+    """Saving and loading the state restores it."""
     yield from state_faults(lambda seed: _fusion(subject, seed), lambda f: f(_vectors(), _present()))
 
 
 def follows_the_regions(subject: Candidate) -> Iterator[str]:
-    """Regions in another order have the same result in that order."""
+    """Reordering the regions reorders the results in the same way."""
     fusion, order = _fusion(subject).eval(), torch.tensor([3, 0, 4, 1, 2])
-    if not same(fusion(*_some(order)), fusion(_vectors(), _present())[order]):
-        yield "of regions in another order the results are others; join each region's vectors on their own"
+    if not same(fusion(*_selected(order)), fusion(_vectors(), _present())[order]):
+        yield "the results change with the order of the regions; join the vectors of each region independently"
 
 
 def _fusion(subject: Candidate, seed: int = 0) -> Fusion:
@@ -70,12 +70,12 @@ def _vectors() -> list[Tensor]:
 
 
 def _present() -> list[Tensor]:
-    """One region with all vectors, one with none, the others with some."""
+    """Return masks: the first region has all vectors, the second none, the others some."""
     rows = ([1, 0, 1, 0, 0], [1, 0, 1, 1, 0], [1, 0, 0, 1, 1])
     return [torch.tensor(row, dtype=torch.bool) for row in rows]
 
 
-def _some(rows: Tensor | slice) -> tuple[list[Tensor], list[Tensor]]:
+def _selected(rows: Tensor | slice) -> tuple[list[Tensor], list[Tensor]]:
     return [v[rows] for v in _vectors()], [p[rows] for p in _present()]
 
 

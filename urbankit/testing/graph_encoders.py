@@ -1,4 +1,4 @@
-"""What a graph encoder promises."""
+"""The conformance checks of a graph encoder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ N, WIDTH = 12, 6
 
 
 def encodes(subject: Candidate) -> Iterator[str]:
-    """It gives every node an embedding, also one without edges."""
+    """It computes an embedding of every node, also of a node without edges."""
     encoder, graph, x = _encoder(subject).eval(), random_graph(), _features()
     encoded = encoder(graph, x)
     if not isinstance(encoded, Encoded):
@@ -30,7 +30,7 @@ def encodes(subject: Candidate) -> Iterator[str]:
 
 
 def embeds_subgraphs(subject: Candidate) -> Iterator[str]:
-    """It reads one vector out of every subgraph (eq. 23, 24)."""
+    """It computes one vector of every subgraph (eq. 23, 24)."""
     encoder, graph = _encoder(subject).eval(), random_graph()
     walks = RandomWalk(RandomWalk.Params(length=4))
     drawn = walks.sample(graph, graph.weight, torch.arange(N), torch.Generator().manual_seed(0))
@@ -39,13 +39,13 @@ def embeds_subgraphs(subject: Candidate) -> Iterator[str]:
 
 
 def weighs_pairs(subject: Candidate) -> Iterator[str]:
-    """It gives pairs of nodes a weight, and finite losses of its own."""
+    """It computes a weight of at least 0 for pairs of nodes, and finite losses."""
     encoder, graph = _encoder(subject).eval(), random_graph()
     encoded = encoder(graph, _features())
     weight = encoder.edge_weight(graph, encoded, graph.src, graph.dst)
     yield from shape_fault("edge_weight()", weight, graph.n_edges)
     if (weight < 0).any():
-        yield "edge_weight() gives negative weights, which no walk can be drawn by; use softplus or relu"
+        yield "edge_weight() gives negative weights, with which walks cannot be drawn; use softplus or relu"
     for name, value in encoder.losses(graph, encoded, torch.arange(N)).items():
         yield from shape_fault(f"losses()['{name}']", value)
 
@@ -58,14 +58,14 @@ def learns(subject: Candidate) -> Iterator[str]:
     yield from gradient_faults(encoder, [encoded.z, *losses.values()])
 
 
-def draws_in_training_alone(subject: Candidate) -> Iterator[str]:
-    """In evaluation nothing is drawn at random."""
+def is_deterministic_in_evaluation(subject: Candidate) -> Iterator[str]:
+    """It is deterministic in evaluation."""
     encoder, graph, x = _encoder(subject), random_graph(), _features()
     torch.manual_seed(1)
     one = encoder.eval()(graph, x).z
     torch.manual_seed(2)
     if not same(one, encoder(graph, x).z, exact=True):
-        yield "in evaluation forward() gives other embeddings each time; draw in training alone"
+        yield "in evaluation two calls of forward() give different embeddings; use random numbers only in training"
 
 
 def repeats(subject: Candidate) -> Iterator[str]:
@@ -74,20 +74,20 @@ def repeats(subject: Candidate) -> Iterator[str]:
 
 
 def restores(subject: Candidate) -> Iterator[str]:
-    """Its state is enough to have it again."""
+    """Saving and loading the state restores it."""
     yield from state_faults(lambda seed: _encoder(subject, seed), lambda e: e(random_graph(), _features()).z)
 
 
 def follows_the_nodes(subject: Candidate) -> Iterator[str]:
-    """Nodes in another order have the same embeddings in that order."""
+    """Reordering the nodes reorders the embeddings in the same way."""
     encoder, order = _encoder(subject).eval(), torch.randperm(N, generator=torch.Generator().manual_seed(4))
     moved = encoder(random_graph(order.numpy()), _features()[order]).z
     if not same(moved, encoder(random_graph(), _features()).z[order]):
-        yield "of nodes in another order the embeddings are others; aggregate over neighbours by sum, mean or maximum"
+        yield "the embeddings change with the order of the nodes; aggregate over neighbours by sum, mean or maximum"
 
 
 def random_graph(order: np.ndarray | None = None) -> Graph:
-    """A directed graph of positive weights whose last node has no edges, its nodes in `order`."""
+    """Return a directed graph with positive weights, its nodes in `order`; one node has no edges."""
     draw = np.random.default_rng(0)
     dense = draw.uniform(0.1, 2, (N, N)) * (draw.uniform(size=(N, N)) < 0.4)
     dense[-1] = dense[:, -1] = 0
@@ -109,7 +109,7 @@ CHECKS: tuple[Check, ...] = (
     embeds_subgraphs,
     weighs_pairs,
     learns,
-    draws_in_training_alone,
+    is_deterministic_in_evaluation,
     repeats,
     restores,
     follows_the_nodes,

@@ -1,4 +1,4 @@
-"""What a head promises."""
+"""The conformance checks of a head."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WIDTH = sum(BLOCKS)
 
 
 def predicts(subject: Candidate) -> Iterator[str]:
-    """It predicts one number of a region, or a logit a class."""
+    """It predicts one number per region, or one logit per class."""
     for outputs in (1, 3):
         head = _head(subject, outputs)
         out = head(_embedding())
@@ -26,8 +26,8 @@ def predicts(subject: Candidate) -> Iterator[str]:
             yield from shape_fault("forward()", out, ROWS, outputs)
 
 
-def says_what_it_leans_on(subject: Candidate) -> Iterator[str]:
-    """Its weights of the parts of the embedding are one a part, where it gives any."""
+def has_block_weights(subject: Candidate) -> Iterator[str]:
+    """`block_weights` is None or has one weight for each block of the embedding."""
     weights = _head(subject, 1).block_weights()
     if weights is not None:
         yield from shape_fault("block_weights()", weights, len(BLOCKS))
@@ -46,25 +46,25 @@ def repeats(subject: Candidate) -> Iterator[str]:
 
 
 def restores(subject: Candidate) -> Iterator[str]:
-    """The state of a head that is trained by gradient steps is enough to have it again."""
+    """Saving and loading the state restores a head that is trained by gradient descent."""
     if not issubclass(subject.component, FittedHead):
         yield from state_faults(lambda seed: _head(subject, 3, seed), lambda head: head(_embedding()))
 
 
 def follows_the_regions(subject: Candidate) -> Iterator[str]:
-    """Regions in another order, or fewer of them, have the same predictions."""
+    """The prediction for a region does not depend on the other regions of the batch."""
     head = _head(subject, 3)
     order = torch.randperm(ROWS, generator=torch.Generator().manual_seed(1))[:7]
     with torch.no_grad():
         if not same(head(_embedding()[order]), head(_embedding())[order]):
-            yield "a region's prediction depends on the others of its batch; no statistics of the batch in evaluation"
+            yield "the prediction for a region depends on the rest of the batch; use no batch statistics in evaluation"
 
 
 def _head(subject: Candidate, outputs: int, seed: int = 0) -> Head:
-    """A head as an evaluation has it: told of its blocks, and fitted where it is one of those."""
+    """Return a head as in an evaluation: with its blocks set, and fitted if it is a `FittedHead`."""
     head = subject.create(WIDTH, outputs, seed=seed)
     if isinstance(head, FittedHead):
-        # The last class has no member, as in a split where it is rare.
+        # The last class has no member, as for a rare class of a split.
         labels = torch.arange(ROWS) % 2 if outputs > 1 else _embedding()[:, 0] + 1
         head.fit(_embedding(), labels, BLOCKS)
     else:
@@ -76,11 +76,11 @@ def _fitted_faults(out: Tensor, outputs: int) -> Iterator[str]:
     if list(out.shape) != [ROWS, outputs]:
         yield f"forward() gives a Tensor {list(out.shape)}; expected [{ROWS}, {outputs}]"
     elif out.isnan().any():
-        yield "forward() gives NaN; of a class without members the logit is low, or -inf"
+        yield "forward() gives NaN; the logit of a class without members must be low, or -inf"
 
 
 def _embedding() -> Tensor:
     return torch.randn(ROWS, WIDTH, generator=torch.Generator().manual_seed(0))
 
 
-CHECKS: tuple[Check, ...] = (predicts, says_what_it_leans_on, learns, repeats, restores, follows_the_regions)
+CHECKS: tuple[Check, ...] = (predicts, has_block_weights, learns, repeats, restores, follows_the_regions)

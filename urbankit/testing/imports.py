@@ -1,4 +1,4 @@
-"""What registering a distribution imports, asked of a new process, and whether a module imports on its own."""
+"""The heavy imports of registering a distribution, and errors of importing a module first."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ print(json.dumps([name for name in json.loads(sys.argv[1]) if name in sys.module
 
 @cache
 def heavy_imports(distribution: str) -> list[str]:
-    """The heavy libraries that a new process has imported once it has listed the components of a distribution."""
-    # This distribution alone, so that what others import is not laid at its door.
+    """Return the heavy libraries that a new process imports when it lists the components of a distribution."""
+    # Only this distribution is loaded, so that the imports of other plugins do not count.
     environment = os.environ | {
         plugin.CHOICE: distribution,
-        "PYTHONPATH": os.pathsep.join(part for part in sys.path if part),
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
     }
     command = [sys.executable, "-c", SCRIPT, json.dumps(HEAVY)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"a process that lists the components of {distribution} fails: {done.stderr.strip()}")
-    return json.loads(done.stdout.splitlines()[-1])
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if result.returncode:
+        raise RuntimeError(f"a process that lists the components of {distribution} fails: {result.stderr.strip()}")
+    return json.loads(result.stdout.splitlines()[-1])
 
 
 def error_alone(module: str) -> str | None:
-    """Why `module` cannot be the first of its package to be imported, or None where it can."""
+    """Return the error of importing `module` as the first module of its package, or None if it can be imported."""
     package = module.partition(".")[0]
     loaded = {
         name: sys.modules[name] for name in list(sys.modules) if name == package or name.startswith(f"{package}.")

@@ -1,4 +1,4 @@
-"""What a method promises."""
+"""The conformance checks of a method."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ VIEWS: dict[str, dict[str, Any]] = {name: {"name": name} for name in ("poi", "mo
 
 
 def fits_the_recipe(subject: Candidate) -> Iterator[str]:
-    """Its own check has nothing against the modalities and views of the test."""
+    """`check` accepts the modalities and views of the test."""
     modalities, views = _recipe(subject)
     for key, message in subject.component.check(subject.validated, set(modalities), set(views)):
-        yield f"check() says of method.{key}: {message}; give the test the modalities and views that it needs"
+        yield f"check() rejects method.{key}: {message}; pass the modalities and views that it needs to the test"
 
 
 def embeds(subject: Candidate) -> Iterator[str]:
-    """It gives any regions embeddings of `dim` numbers, which its blocks divide."""
+    """It computes embeddings of `dim` numbers for any regions, and the sizes of the blocks sum to `dim`."""
     method = _method(subject).eval()
     with torch.no_grad():
-        for regions in (_everyone(), torch.tensor([4]), torch.tensor([19, 2, 2])):
+        for regions in (_all_regions(), torch.tensor([4]), torch.tensor([19, 2, 2])):
             yield from shape_fault(f"forward() of {len(regions)} regions", method(regions), len(regions), method.dim)
     if method.blocks and sum(method.blocks) != method.dim:
         yield f"blocks are {list(method.blocks)}, which sum to {sum(method.blocks)}; expected dim, {method.dim}"
@@ -47,14 +47,14 @@ def embeds(subject: Candidate) -> Iterator[str]:
 
 
 def has_losses(subject: Candidate) -> Iterator[str]:
-    """Its losses are finite, `total` among them, for any mini-batch."""
+    """Its losses are finite and contain `total`, for any mini-batch."""
     method = _method(subject).train()
     if not method.pretrains:
         return
-    for regions in (_everyone(), torch.tensor([7, 1]), torch.tensor([19])):
+    for regions in (_all_regions(), torch.tensor([7, 1]), torch.tensor([19])):
         losses = method.loss(regions)
         if "total" not in losses:
-            yield f"loss() gives {', '.join(losses)}; expected `total`, which is minimised, and what it consists of"
+            yield f"loss() gives {', '.join(losses)}; expected `total`, which is minimised, and its terms"
             return
         for name, value in losses.items():
             yield from shape_fault(f"loss() of {len(regions)} regions, '{name}',", torch.as_tensor(value))
@@ -67,12 +67,12 @@ def learns(subject: Candidate) -> Iterator[str]:
     named = [id(p) for part in parts.values() for p in part]
     trainable = {id(p): name for name, p in method.named_parameters() if p.requires_grad}
     if missing := [name for key, name in trainable.items() if key not in named]:
-        yield f"parts() leaves out {', '.join(missing[:4])}, which then are never updated; name the part they belong to"
+        yield f"parts() leaves out {', '.join(missing[:4])}, which are then never updated; add them to a part"
     if len(set(named)) < len(named):
-        yield "parts() names a parameter twice; each belongs to one part"
+        yield "parts() names a parameter twice; each must be in one part"
     if not trainable or not method.pretrains:
         return
-    method.loss(_everyone())["total"].backward()
+    method.loss(_all_regions())["total"].backward()
     for name, parameters in parts.items():
         if wrong := [p for p in parameters if p.grad is not None and not p.grad.isfinite().all()]:
             yield f"the gradient of {len(wrong)} parameters of the part '{name}' is not finite"
@@ -81,14 +81,14 @@ def learns(subject: Candidate) -> Iterator[str]:
 
 
 def freezes(subject: Candidate) -> Iterator[str]:
-    """Where fine-tuning updates none of its parts, no parameter changes and embeddings stay."""
+    """`freeze` of all parts leaves no trainable parameter and does not change the embeddings."""
     method = _method(subject)
     before = _embeddings(method)
     method.freeze(set())
     if left := [name for name, p in method.named_parameters() if p.requires_grad]:
-        yield f"freeze() of all parts leaves {', '.join(left[:4])} trainable; parts() is to name them"
+        yield f"freeze() of all parts leaves {', '.join(left[:4])} trainable; name them in parts()"
     if not same(_embeddings(method), before):
-        yield "freeze() changes the embeddings; what it keeps is to be what forward() computes"
+        yield "freeze() changes the embeddings; values that it caches must equal those of forward()"
 
 
 def repeats(subject: Candidate) -> Iterator[str]:
@@ -97,7 +97,7 @@ def repeats(subject: Candidate) -> Iterator[str]:
 
 
 def restores(subject: Candidate) -> Iterator[str]:
-    """Its state is enough to have its embeddings again."""
+    """Saving and loading the state restores its embeddings."""
 
     def run(method: torch.nn.Module) -> Tensor:
         method.prepare()
@@ -108,18 +108,18 @@ def restores(subject: Candidate) -> Iterator[str]:
 
 
 def follows_the_batch(subject: Candidate) -> Iterator[str]:
-    """Regions in another order, or fewer of them, have the same embeddings, where nothing is drawn at random."""
+    """The embedding of a region does not depend on the rest of the batch, unless the method draws random numbers."""
     method = _method(subject)
     if not _draws_nothing(method):
         return
-    order = torch.randperm(len(_everyone()), generator=torch.Generator().manual_seed(4))
+    order = torch.randperm(len(_all_regions()), generator=torch.Generator().manual_seed(4))
     with torch.no_grad():
-        if not same(method(order), method(_everyone())[order]):
-            yield "a region's embedding depends on where it stands in the batch; index what belongs to it by its number"
+        if not same(method(order), method(_all_regions())[order]):
+            yield "the embedding of a region depends on its position in the batch; index by region number"
 
 
 def follows_the_regions(subject: Candidate) -> Iterator[str]:
-    """An inductive method gives regions in another order the same embeddings, where nothing is drawn at random."""
+    """The embeddings of an inductive method do not depend on the order of the regions in the city."""
     method = _method(subject)
     if not method.inductive or not _draws_nothing(method):
         return
@@ -130,8 +130,8 @@ def follows_the_regions(subject: Candidate) -> Iterator[str]:
     moved.prepare()
     if not same(_embeddings(moved), _embeddings(method)[torch.from_numpy(order)]):
         yield (
-            "of regions in another order the embeddings are others, though it says `inductive`; list buffers that hold "
-            "something of single regions in region_state, or say inductive = False"
+            "the embeddings change with the order of the regions, though `inductive` is true; list buffers with one "
+            "entry per region in region_state, or set inductive = False"
         )
 
 
@@ -145,23 +145,23 @@ def _method(subject: Candidate, city: City | None = None, seed: int = 0) -> Meth
 
 
 def _recipe(subject: Candidate) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
-    """The modalities and views that were given, or those of every kind."""
+    """Return the modalities and views of the test, by default those of every kind."""
     modalities, views = subject.given.get("modalities"), subject.given.get("views")
     return MODALITIES if modalities is None else dict(modalities), VIEWS if views is None else dict(views)
 
 
-def _everyone() -> Tensor:
+def _all_regions() -> Tensor:
     return torch.arange(tiny_city().n_regions)
 
 
 def _forward(method: torch.nn.Module) -> Tensor:
-    return method(_everyone())
+    return method(_all_regions())
 
 
 def _embeddings(method: Method, seed: int = 3) -> Tensor:
     torch.manual_seed(seed)
     with torch.no_grad():
-        return method.eval()(_everyone())
+        return method.eval()(_all_regions())
 
 
 def _draws_nothing(method: Method) -> bool:

@@ -1,4 +1,4 @@
-"""What a modality encoder promises."""
+"""The conformance checks of a modality encoder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAMES = ("rsi", "svi", "text", "location", "census")
 
 
 def observes(subject: Candidate) -> Iterator[str]:
-    """Its observations are numbered by region, and each gives a vector."""
+    """`observations` returns the region of each observation, and every observation has a vector."""
     city, encoder = tiny_city(), _encoder(subject)
     region = encoder.observations()
     if not isinstance(region, np.ndarray) or region.ndim != 1 or not np.issubdtype(region.dtype, np.integer):
@@ -29,39 +29,39 @@ def observes(subject: Candidate) -> Iterator[str]:
     if (np.diff(region) < 0).any():
         yield "observations() is not sorted by region; sort the observations, stably"
     if len(region) == 0 or region.min() < 0 or region.max() >= city.n_regions:
-        yield f"observations() is to name some of the regions 0 to {city.n_regions - 1}"
+        yield f"observations() must contain regions from 0 to {city.n_regions - 1}"
         return
     rows = np.arange(len(region))
     batch = encoder.load(rows)
-    if wrong := [part for part in _parts(batch) if len(part) != len(rows)]:
-        yield f"load() of {len(rows)} rows gives {len(wrong[0])}; expected a row for each, in the order asked for"
+    if wrong := [tensor for tensor in _tensors(batch) if len(tensor) != len(rows)]:
+        yield f"load() of {len(rows)} rows gives {len(wrong[0])}; expected one item per row, in the order of the rows"
         return
     vectors = encoder.eval()(batch)
     yield from shape_fault("forward()", vectors, len(rows), encoder.width)
     yield from shape_fault("project()", encoder.project(vectors), len(rows), DIM)
-    some = np.array([len(rows) - 1, 0])
-    if not same(encoder(encoder.load(some)), vectors[some]):
-        yield "load() of single rows gives others than load() of all; number rows as in observations()"
+    selected = np.array([len(rows) - 1, 0])
+    if not same(encoder(encoder.load(selected)), vectors[selected]):
+        yield "load() of single rows differs from load() of all rows; number rows as in observations()"
 
 
-def marks_what_is_absent(subject: Candidate) -> Iterator[str]:
+def masks_absent_regions(subject: Candidate) -> Iterator[str]:
     """A region without an observation is masked."""
     encoder = _encoder(subject)
     vectors, present = RegionEncoder(encoder.eval()).encode(torch.arange(tiny_city().n_regions))
     owners = np.unique(encoder.observations())
     if present.nonzero().flatten().tolist() != owners.tolist() or vectors[~present].any():
-        yield "regions without an observation are not masked; leave them out of observations(), not in with zeros"
+        yield "regions without an observation are not masked; leave them out of observations() instead of using zeros"
 
 
 def augments(subject: Candidate) -> Iterator[str]:
-    """A random variant of a batch has the batch's shape and is decided by its generator."""
+    """`augment` keeps the shape of a batch, and its result depends only on the generator."""
     encoder = _encoder(subject)
     batch = encoder.load(np.arange(len(encoder.observations())))
-    one, two = (_parts(encoder.augment(batch, torch.Generator().manual_seed(7))) for _ in range(2))
-    if [part.shape for part in one] != [part.shape for part in _parts(batch)]:
-        yield "augment() changes the shape of a batch; give back what load() gave, in other values"
+    one, two = (_tensors(encoder.augment(batch, torch.Generator().manual_seed(7))) for _ in range(2))
+    if [tensor.shape for tensor in one] != [tensor.shape for tensor in _tensors(batch)]:
+        yield "augment() changes the shape of a batch; return tensors of the same shape as those of load()"
     elif not all(same(a, b, exact=True) for a, b in zip(one, two, strict=True)):
-        yield "augment() gives two variants for one seed; draw from the generator that it is given alone"
+        yield "augment() gives two results for one seed; draw random numbers only from its argument `generator`"
 
 
 def learns(subject: Candidate) -> Iterator[str]:
@@ -72,11 +72,11 @@ def learns(subject: Candidate) -> Iterator[str]:
     named = [id(p) for part in encoder.parts().values() for p in part]
     trainable = {id(p) for p in encoder.parameters() if p.requires_grad}
     if set(encoder.parts()) != {"backbone", "projection"} or sorted(named) != sorted(trainable):
-        yield "parts() is to name every trainable parameter once, as `backbone` or `projection`"
+        yield "parts() must contain every trainable parameter once, in `backbone` or `projection`"
 
 
 def freezes(subject: Candidate) -> Iterator[str]:
-    """`trainable` leaves learnable what it says."""
+    """The parameter `trainable` selects the trainable parts."""
     if "trainable" not in subject.component.Params.model_fields:
         return
     for value, expected in (("projection", {"projection"}), ("none", set())):
@@ -85,7 +85,7 @@ def freezes(subject: Candidate) -> Iterator[str]:
         if left != expected:
             yield (
                 f"`trainable: {value}` leaves {', '.join(sorted(left)) or 'nothing'} trainable; call "
-                "self.connect(width) last in __init__, after all modules are there"
+                "self.connect(width) at the end of __init__, after creating all modules"
             )
 
 
@@ -94,34 +94,34 @@ def repeats(subject: Candidate) -> Iterator[str]:
     yield from determinism_faults(lambda seed: _encoder(subject, seed=seed), _pooled)
     one, two = (_encoder(subject).fingerprint() for _ in range(2))
     if one != two:
-        yield "fingerprint() differs between two encoders of one city; hash what load() returns, nothing else"
+        yield "fingerprint() differs between two encoders of one city; hash only the data that load() returns"
 
 
 def restores(subject: Candidate) -> Iterator[str]:
-    """Its state is enough to have it again."""
+    """Saving and loading the state restores it."""
     yield from state_faults(lambda seed: _encoder(subject, seed=seed), _pooled)
 
 
 def follows_the_regions(subject: Candidate) -> Iterator[str]:
-    """Regions in another order have the same vectors in that order."""
+    """Reordering the regions reorders the vectors in the same way."""
     city, order = shuffled_city()
     plain, moved = _encoder(subject).eval(), _encoder(subject, city).eval()
-    # With one's state, since what is learned from a city (a vocabulary) may number its entries in the city's order.
+    # Both have the same state, because a vocabulary that is learned from a city may depend on the order of its regions.
     moved.load_state_dict(plain.state_dict())
     with torch.no_grad():
         if not same(_pooled(moved), _pooled(plain)[torch.from_numpy(order)]):
             yield (
-                "of regions in another order the vectors are others; compute them from what the regions have, not from "
-                "where they stand in the table"
+                "the vectors change with the order of the regions; compute them from the data of the regions, not from "
+                "their row numbers"
             )
 
 
-def says_what_a_city_lacks(subject: Candidate) -> Iterator[str]:
-    """Of a city without its source it says so."""
+def checks_the_city(subject: Candidate) -> Iterator[str]:
+    """`requires` returns None, or a message that names the missing data of a city."""
     modality, cls = _modality(subject), subject.component
     reason = cls.requires(subject.validated, bare_city(), modality)
     if reason is not None and not isinstance(reason, str):
-        yield f"requires() gives {reason!r}; expected None, or a line that says what the city lacks"
+        yield f"requires() gives {reason!r}; expected None, or a message that names the missing data"
     elif reason is None:
         _encoder(subject, bare_city())
 
@@ -131,9 +131,9 @@ def _encoder(subject: Candidate, city: City | None = None, seed: int = 0) -> Mod
 
 
 def _modality(subject: Candidate) -> str:
-    """The modality's name: the one given, else the first that the tiny city can serve."""
-    if (given := subject.given.get("modality")) is not None:
-        return given
+    """Return the requested modality, else the first that the encoder can read in the tiny city."""
+    if (requested := subject.given.get("modality")) is not None:
+        return requested
     requires = subject.component.requires
     return next((n for n in NAMES if requires(subject.validated, tiny_city(), n) is None), subject.name)
 
@@ -144,18 +144,18 @@ def _pooled(encoder: torch.nn.Module) -> Tensor:
     return encoder.project(pooled)
 
 
-def _parts(batch: Batch) -> list[Tensor]:
+def _tensors(batch: Batch) -> list[Tensor]:
     return list(batch.values()) if isinstance(batch, dict) else [batch]
 
 
 CHECKS: tuple[Check, ...] = (
     observes,
-    marks_what_is_absent,
+    masks_absent_regions,
     augments,
     learns,
     freezes,
     repeats,
     restores,
     follows_the_regions,
-    says_what_a_city_lacks,
+    checks_the_city,
 )

@@ -1,4 +1,4 @@
-"""What a pair weight promises."""
+"""The conformance checks of a pair weight."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ PAIRS, WIDTH = 12, 6
 
 
 def weighs(subject: Candidate) -> Iterator[str]:
-    """It gives every pair a weight of at least 0, 1 on average and without gradient, or none at all."""
+    """It returns None, or a weight of at least 0 for every pair, 1 on average and without gradient."""
     a, b = (side.requires_grad_() for side in _pairs())
     weight = _trained(subject)(a, b)
     if weight is None:
         return
     yield from shape_fault("forward()", weight, PAIRS)
     if weight.requires_grad:
-        yield "the weights have a gradient, so that a loss falls by weighing alone; compute under torch.no_grad()"
+        yield "the weights have a gradient, so that training could lower the loss by the weights; use torch.no_grad()"
     mean, least = float(weight.detach().mean()), float(weight.detach().min())
     if least < 0 or abs(mean - 1) > 1e-4:
         yield f"the weights are {mean:.4g} on average, {least:.4g} at least; expected 1 on average, none negative"
 
 
 def weighs_few(subject: Candidate) -> Iterator[str]:
-    """It also takes batches of no pair and of one."""
+    """It accepts batches of no pair and of one pair."""
     for number in (0, 1):
         weight = _trained(subject)(*(side[:number] for side in _pairs()))
         if weight is not None:
@@ -42,20 +42,20 @@ def repeats(subject: Candidate) -> Iterator[str]:
 
 
 def restores(subject: Candidate) -> Iterator[str]:
-    """Its state is enough to go on where a training was."""
+    """Saving and loading the state restores it in the middle of a training."""
     yield from state_faults(lambda seed: _trained(subject, seed), _weights)
 
 
 def follows_the_pairs(subject: Candidate) -> Iterator[str]:
-    """Pairs in another order have the same weights in that order."""
+    """Reordering the pairs reorders the weights in the same way."""
     weigh, order = _trained(subject).eval(), torch.randperm(PAIRS, generator=torch.Generator().manual_seed(1))
     a, b = _pairs()
     if not same(_weights(weigh, a[order], b[order]), _weights(weigh)[order]):
-        yield "of pairs in another order the weights are others; compute them from the vectors alone"
+        yield "the weights change with the order of the pairs; compute them only from the vectors"
 
 
 def _trained(subject: Candidate, seed: int = 0) -> PairWeight:
-    """One that has seen a few batches in training."""
+    """Return a pair weight after a few batches of training."""
     weigh = subject.create(seed=seed).train()
     for _ in range(3):
         weigh(*_pairs())

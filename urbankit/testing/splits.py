@@ -13,7 +13,7 @@ from urbankit.testing.city import tiny_city
 
 def divides_the_regions(candidate: Candidate) -> Iterator[str]:
     """Its parts are sorted, disjoint and not empty."""
-    if not candidate.component.sampled:  # a protocol of its own, such as folds, has no parts
+    if not candidate.component.sampled:  # protocols such as folds have no parts
         return
     split = _split(candidate)
     if not isinstance(split, Split):
@@ -22,19 +22,19 @@ def divides_the_regions(candidate: Candidate) -> Iterator[str]:
     parts = [np.asarray(getattr(split, part)) for part in PARTS]
     regions = np.concatenate(parts)
     if any(len(part) == 0 or not np.issubdtype(part.dtype, np.integer) for part in parts):
-        yield "a part is empty or not of whole numbers; give the indices of regions, int64, for each part"
+        yield "a part is empty or has another type than integer; return the indices of regions, int64, for each part"
     elif len(np.unique(regions)) < len(regions) or regions.min() < 0 or regions.max() >= tiny_city().n_regions:
-        yield f"a region is in two parts, or none of 0 to {tiny_city().n_regions - 1}"
+        yield f"a region is in two parts, or is not from 0 to {tiny_city().n_regions - 1}"
     elif any((np.diff(part) <= 0).any() for part in parts):
         yield "the regions of a part are not sorted"
 
 
 def is_decided_by_its_seed(candidate: Candidate) -> Iterator[str]:
-    """One seed gives one split."""
+    """The same seed gives the same split."""
     if candidate.component.sampled:
         one, two = _split(candidate), _split(candidate)
         if any(not np.array_equal(getattr(one, part), getattr(two, part)) for part in PARTS):
-            yield "two splits of one seed differ; draw from numpy.random.default_rng(seed)"
+            yield "two splits with one seed differ; draw random numbers from numpy.random.default_rng(seed)"
 
 
 def _split(candidate: Candidate) -> Split:

@@ -1,4 +1,4 @@
-"""What a way to take the graph around each region promises."""
+"""The conformance checks of a subgraph sampler."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ ROOTS = (3, 0, 11, 3)
 
 
 def samples(subject: Candidate) -> Iterator[str]:
-    """It draws the subgraphs of every root, the root among them."""
+    """It draws a subgraph of every root, which contains the root."""
     drawn = _drawn(subject)
     if not isinstance(drawn, Subgraphs):
         yield f"sample() gives {type(drawn).__name__}; expected urbankit.graph.subgraph.Subgraphs"
         return
     count = len(drawn.node)
     if drawn.node.dtype != torch.int64 or drawn.node.min() < 0 or drawn.node.max() >= N:
-        yield f"`node` is to hold the region of every node, int64 from 0 to {N - 1}"
-    elif (found := drawn.node[drawn.root].tolist()) != list(ROOTS):
-        yield f"`root` points at the regions {found}; expected the roots {list(ROOTS)}, in order"
+        yield f"`node` must be the region of every node, int64 from 0 to {N - 1}"
+    elif (roots := drawn.node[drawn.root].tolist()) != list(ROOTS):
+        yield f"`root` points at the regions {roots}; expected the roots {list(ROOTS)}, in order"
     width = drawn.graph.width
     if not drawn.shared and count != len(ROOTS) * width:
-        yield f"{count} nodes for {len(ROOTS)} roots of width {width}; fill up with nodes that are not `used`"
+        yield f"{count} nodes for {len(ROOTS)} roots of width {width}; pad with nodes that are not `used`"
     if drawn.used.dtype != torch.bool or len(drawn.used) != count or not drawn.used[drawn.root].all():
-        yield f"`used` is to be bool [{count}], true at every root"
+        yield f"`used` must be bool [{count}], true at every root"
     elif (~drawn.used[drawn.graph.src] | ~drawn.used[drawn.graph.dst]).any():
-        yield "a node that is not `used` has edges; leave them out"
+        yield "a node that is not `used` has edges; remove them"
 
 
 def keeps_to_the_view(subject: Candidate) -> Iterator[str]:
-    """Its edges are edges of the view, with the weights that were given."""
+    """Its edges are edges of the view, with the weights passed to `sample`."""
     graph, drawn = random_graph(), _drawn(subject)
     edges = graph.edge_ids(drawn.node[drawn.graph.src], drawn.node[drawn.graph.dst])
     if (edges < 0).any():
-        yield "a subgraph has edges that the view lacks; take edges from the view, by Graph.edge_ids"
+        yield "a subgraph has edges that are not in the view; take edges from the view, with Graph.edge_ids"
     elif not same(drawn.graph.weight, graph.weight[edges.long()]):
-        yield "the edges of a subgraph do not have the weights given to sample(); take weight[edge]"
+        yield "the edges of a subgraph do not have the weights passed to sample(); use weight[edge]"
     width = drawn.graph.width
     if not drawn.shared and (drawn.graph.src // width != drawn.graph.dst // width).any():
-        yield "an edge crosses from one root's subgraph to another's"
+        yield "an edge connects the subgraphs of two roots"
 
 
 def learns(subject: Candidate) -> Iterator[str]:
@@ -57,7 +57,7 @@ def learns(subject: Candidate) -> Iterator[str]:
 
 
 def reads_out(subject: Candidate) -> Iterator[str]:
-    """Node vectors of its subgraphs can be read out."""
+    """`readout` accepts its subgraphs."""
     drawn = _drawn(subject)
     h = torch.randn(len(drawn.node), 5)
     for how, width in (("mean", 5), ("root", 5), ("mean+root", 10)):
@@ -65,13 +65,13 @@ def reads_out(subject: Candidate) -> Iterator[str]:
 
 
 def draws_from_its_generator(subject: Candidate) -> Iterator[str]:
-    """What it draws comes from its generator."""
+    """It draws random numbers only from its generator."""
     torch.manual_seed(1)
     one = _drawn(subject)
     torch.manual_seed(2)
     two = _drawn(subject)
     if not (same(one.node, two.node, exact=True) and same(one.graph.src, two.graph.src, exact=True)):
-        yield "one seed gives two samples; draw from the generator that sample() is given"
+        yield "two samples with one seed differ; draw random numbers only from the argument `generator`"
 
 
 def _sampler(subject: Candidate) -> SubgraphSampler:

@@ -1,4 +1,4 @@
-"""What a view promises."""
+"""The conformance checks of a view."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from urbankit.views.base import ViewGraph
 
 
 def served(subject: Candidate) -> Iterator[str]:
-    """It says of a city whether it can be built of it, and builds it where it can."""
+    """`requires` returns None, or a message that names the missing data of a city; otherwise the view can be built."""
     for city in (tiny_city(), bare_city()):
         reason = subject.create().requires(city)
         if reason is not None and not isinstance(reason, str):
-            yield f"requires() gives {reason!r}; expected None, or a line that says what the city lacks"
+            yield f"requires() gives {reason!r}; expected None, or a message that names the missing data"
         elif reason is not None and city is tiny_city():
-            yield f"requires() says of the tiny city, which has every kind of source: {reason}"
+            yield f"requires() rejects the tiny city, which has every kind of source: {reason}"
         elif reason is None:
             yield from _graph_faults(_built(subject, city), city)
 
@@ -28,31 +28,30 @@ def builds_the_same_again(subject: Candidate) -> Iterator[str]:
     """The same city gives the same view."""
     one, two = (_built(subject, tiny_city()) for _ in range(2))
     if (one.adjacency != two.adjacency).nnz or (one.present != two.present).any():
-        yield "two builds differ; draw random numbers from a generator of a fixed seed, a parameter for one"
+        yield "two builds differ; draw random numbers from a generator with a fixed seed, such as a parameter"
 
 
 def follows_the_regions(subject: Candidate) -> Iterator[str]:
-    """Regions in another order give the same view in that order."""
+    """Reordering the regions reorders the view in the same way."""
     if differing := _differing(subject, tiny_city(), *shuffled_city()):
         yield (
-            f"of regions in another order {differing} weights are others; compute them from what the regions have, not "
-            "from where they stand in the table, and break ties by value"
+            f"{differing} weights change with the order of the regions; compute them from the data of the regions, not "
+            "from their row numbers, and break ties by value"
         )
 
 
-def chooses_among_equals_by_place(subject: Candidate) -> Iterator[str]:
-    """On a grid, where many regions are equally near or alike, the order of the regions chooses none of them."""
+def breaks_ties_by_location(subject: Candidate) -> Iterator[str]:
+    """On a grid, where many regions are equally near or similar, the order of the regions does not break ties."""
     city = grid_city()
     if subject.create().requires(city) is None and (differing := _differing(subject, city, *shuffled_grid_city())):
         yield (
-            f"of regions on a grid in another order {differing} weights are others: where several are equally near, or "
-            "alike, it is their order in the table that chooses; let the order of places choose, "
-            "urbankit.views.base.place_order(city)"
+            f"on a grid, {differing} weights change with the order of the regions, which breaks ties between regions "
+            "that are equally near or similar; break ties by location, with urbankit.views.base.place_order(city)"
         )
 
 
 def _differing(subject: Candidate, city: City, moved: City, order: np.ndarray) -> int:
-    """How many weights, and regions present, are others of `moved`, whose region i is region `order[i]` of `city`."""
+    """Return how many weights and masks differ in `moved`, whose region i is region `order[i]` of `city`."""
     plain, other = _built(subject, city), _built(subject, moved)
     expected = plain.adjacency.toarray()[order][:, order]
     apart = np.abs(other.adjacency.toarray() - expected) > 1e-5 * np.maximum(1, np.abs(expected))
@@ -67,9 +66,9 @@ def _graph_faults(graph: object, city: City) -> Iterator[str]:
     if not isinstance(graph, ViewGraph):
         yield f"build() gives {type(graph).__name__}; expected urbankit.views.base.ViewGraph(adjacency, present)"
         return
-    # ViewGraph itself refuses weights that are negative or not finite, and edges of what is not present.
+    # ViewGraph refuses weights that are negative or not finite, and edges of absent regions.
     if len(graph.present) != city.n_regions:
         yield f"build() gives a view of {len(graph.present)} regions; expected the city's {city.n_regions}"
 
 
-CHECKS: tuple[Check, ...] = (served, builds_the_same_again, follows_the_regions, chooses_among_equals_by_place)
+CHECKS: tuple[Check, ...] = (served, builds_the_same_again, follows_the_regions, breaks_ties_by_location)

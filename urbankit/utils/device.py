@@ -30,7 +30,7 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def encoder_precision(device: torch.device, precision: Literal["auto", "fp32", "bf16"]) -> torch.dtype | None:
-    """Return the type that encoders compute in under autocast; None for the type of their weights.
+    """Return the autocast dtype of encoders; None if they compute in the dtype of their weights.
 
     Graph layers and losses always compute in float32.
     """

@@ -1,4 +1,4 @@
-"""SHA-256 of files that urbankit reads and does not write, such as weights of many gigabytes: read once, then known."""
+"""SHA-256 of large files that urbankit reads and does not write, such as weights. Each file is read only once."""
 
 from __future__ import annotations
 
@@ -13,76 +13,77 @@ from pathlib import Path
 from urbankit.utils.files import cache_folder, hash_file, hash_json, write_json
 
 LARGE = 1 << 24
-"""Bytes of a file from which on its hash is kept; a smaller one is read in about a tenth of a second."""
+"""Size in bytes from which on the hash of a file is cached; a smaller file is read in about a tenth of a second."""
 
 SETTLED = 2.0
-"""Seconds after which a change shows in a file's times, on file systems that count them in whole seconds."""
+"""Seconds after which a change is visible in a file's times; some file systems store times in seconds."""
 
-AT_ONCE = 4
+THREADS = 4
 
 
 def cached_hash(path: str | Path) -> str:
-    """Return the SHA-256 of a file in hex; that of a large file is remembered, so that it is read once.
+    """Return the SHA-256 of a file in hex. The hash of a large file is cached, so that the file is read only once.
 
-    The hub names a large file by its SHA-256, and downloads keep that name: in the hub's cache as the name of the file,
-    and beside a folder made by `hf download --local-dir`, where it counts for files not modified since. Of any other
-    file it is kept in urbankit's cache folder (`hashes/`) with the file's size, times and inode, and holds while these
-    are the same.
+    For files of the Hugging Face hub the hash is part of the download: it is the name of the file in the hub's cache,
+    and `hf download --local-dir` writes it to a metadata file, which is used if the file was not modified since. The
+    hash of any other large file is stored in urbankit's cache folder (`hashes/`) with the file's size, times and
+    inode, and is used as long as these are the same.
     """
     path = Path(path)
     size = path.stat().st_size
     if size < LARGE:
         return hash_file(path)
-    return _named_by_hub(path) or _downloaded(path) or _kept(path)
+    return _named_by_hub(path) or _downloaded(path) or _from_cache(path)
 
 
 def cached_hashes(paths: Sequence[Path]) -> list[str]:
-    """As `cached_hash`, of several files at a time."""
-    with ThreadPoolExecutor(AT_ONCE) as threads:
+    """Return `cached_hash` of each path, computed in parallel."""
+    with ThreadPoolExecutor(THREADS) as threads:
         return list(threads.map(cached_hash, paths))
 
 
 def _named_by_hub(path: Path) -> str | None:
-    """The hash of a file in the hub's cache, where a snapshot links to blobs that are named by it."""
+    """Return the hash of a file in the hub's cache, where snapshots link to blobs that are named by their hash."""
     file = path.resolve()
     return file.name if file.parent.name == "blobs" and _is_hash(file.name) else None
 
 
 def _downloaded(path: Path) -> str | None:
-    """The hash that `hf download --local-dir` noted of a file: its commit, its hash and when it was written."""
+    """Return the hash in the metadata file of `hf download --local-dir`: lines of commit, hash and time of writing."""
     note = path.parent / ".cache" / "huggingface" / "download" / f"{path.name}.metadata"
     try:
-        _, known, written = note.read_text(encoding="utf-8").splitlines()[:3]
+        _, digest, written = note.read_text(encoding="utf-8").splitlines()[:3]
         unchanged = path.stat().st_mtime - 1 <= float(written)
     except (OSError, ValueError):
         return None
-    return known if unchanged and _is_hash(known) else None
+    return digest if unchanged and _is_hash(digest) else None
 
 
 def _is_hash(name: str) -> bool:
-    # Small files go by the SHA-1 of git, of 40 digits.
+    # The hub names small files by their SHA-1 in git, which has 40 digits.
     return re.fullmatch("[0-9a-f]{64}", name) is not None
 
 
-def _kept(path: Path) -> str:
+def _from_cache(path: Path) -> str:
+    """Return the hash in urbankit's cache folder if the file is unchanged, else compute and store it."""
     note = cache_folder() / "hashes" / f"{hash_json(str(path.resolve()))}.json"
     state = _state(path)
     try:
-        kept = json.loads(note.read_text(encoding="utf-8"))
-        if kept["state"] == state:
-            return str(kept["sha256"])
+        cached = json.loads(note.read_text(encoding="utf-8"))
+        if cached["state"] == state:
+            return str(cached["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
     began = time.time()
-    found = hash_file(path)
-    # What had changed just before it was read may change while it is read without its times telling.
+    digest = hash_file(path)
+    # A file that changed just before reading may change again during reading without a visible change of its times.
     if _state(path) == state and began - max(state[1:3]) / 1e9 > SETTLED:
-        with suppress(OSError):  # then it is read again the next time
-            write_json(note, {"file": str(path), "state": state, "sha256": found})
-    return found
+        with suppress(OSError):  # the file is read again the next time
+            write_json(note, {"file": str(path), "state": state, "sha256": digest})
+    return digest
 
 
 def _state(path: Path) -> list[int]:
-    """What changes with a file: its size, its times of modification and change in nanoseconds, and its inode."""
+    """Return the size of a file, its times of modification and of status change in nanoseconds, and its inode."""
     about = path.stat()
     return [about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino]

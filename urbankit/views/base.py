@@ -135,11 +135,11 @@ class PairParams(component.Params):
     top_k: int | None = Field(
         None,
         ge=1,
-        description=f"Sparse form: a pair is kept if it is among the so many strongest of either region. Default"
-        f" {DEFAULT_TOP_K} where nothing else limits the pairs.",
+        description=f"Sparse form: number of strongest pairs per region, of which the view is the union. Default"
+        f" {DEFAULT_TOP_K} if nothing else limits the pairs.",
     )
     dense_limit: int = Field(
-        2500, ge=1, description="Most regions for which all pairs may be kept; the memory goes with their square."
+        2500, ge=1, description="Maximum number of regions of the dense form; its memory grows with their square."
     )
 
     @property
@@ -164,10 +164,10 @@ class PairParams(component.Params):
             )
         return self.form == "dense"
 
-    def kept(self, n: int) -> int | None:
-        """Return how many of its strongest pairs each of `n` regions keeps if only `top_k` limits them; None for all.
+    def strongest_pairs(self, n: int) -> int | None:
+        """Return the number of strongest pairs per region for `n` regions; None for all pairs.
 
-        Raises `UserError` if `dense` is given beyond `dense_limit`.
+        Raises `UserError` for `dense` with more than `dense_limit` regions.
         """
         return None if self.keeps_every_pair(n) else self.top_k or DEFAULT_TOP_K
 
@@ -175,12 +175,12 @@ class PairParams(component.Params):
 def place_order(city: City) -> np.ndarray:
     """Return the regions by the northing, then the easting of their centroids, then their id; int64 [N].
 
-    The order does not depend on the city's table of regions. A view that chooses among equals, such as the k nearest
-    on a grid, uses it so that the choice does not depend on the table either.
+    The order does not depend on the row numbers of the regions. Views use it to break ties, for example between equally
+    near regions on a grid.
     """
     return np.lexsort((city.region_ids, *city.xy.T))
 
 
 def symmetric_union(adjacency: scipy.sparse.csr_array) -> scipy.sparse.csr_array:
-    """Return a symmetric matrix of the pairs that either region has kept; both give a pair the same weight."""
+    """Return a symmetric matrix with every pair that is in a row of either region."""
     return adjacency.maximum(adjacency.T).tocsr()

@@ -85,7 +85,7 @@ def test_kept_encoder_outputs_change_no_embedding(tiny_city, everyone):
         before = method(everyone)
         method.freeze({"projections", "graph_encoder"})
         after = method(everyone)
-    assert method.channels.kept
+    assert method.channels.cached
     assert torch.allclose(before, after, atol=1e-4)
 
 

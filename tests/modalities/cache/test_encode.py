@@ -190,7 +190,7 @@ def test_resuming_with_other_weights_is_refused(views: City, clip: Path, tmp_pat
     ("words", "says"),
     [
         (["--encoder", "vit"], "Missing option '--modality'"),
-        (["--modality", "svi"], "give either --encoder with its --set, or --recipe"),
+        (["--modality", "svi"], "give either --encoder (with --set for its parameters) or --recipe"),
         (["--modality", "svi", "--encoder", "vitt"], "--encoder vitt: name: unknown modality_encoder 'vitt'. Did you"),
         (["--modality", "sv", "--encoder", "vit"], "modalities.sv: the city has no image source 'sv'"),
         (["--modality", "svi", "--encoder", "vit", "--set", "patch=8"], "--set patch=8: patch: unknown key"),

@@ -59,7 +59,7 @@ def test_a_shipped_recipe_says_what_to_give(cli):
     ("change", "message"),
     [
         ({"transfer": {"from": "nowhere"}}, r"transfer\.from: there is no run in '.*nowhere'"),
-        ({"transfer": {"graph": "keep", "modalities": ["rsi"]}}, "takes all modalities over"),
+        ({"transfer": {"graph": "keep", "modalities": ["rsi"]}}, "loads all modalities"),
         ({"transfer": {"modalities": ["rsy"]}}, r"transfer\.modalities: .* no modality 'rsy'.*'rsi'"),
         ({"transfer": {"graph": "keep"}, "finetune": {"update": ["all"]}}, r"finetune\.update: .*`update: \[\]`"),
         (

@@ -1,4 +1,4 @@
-"""What a run on another city takes over of the weights, what begins anew, and what does not fit."""
+"""Transfer of weights from a run on another city: what is loaded, what is initialised, and mismatches."""
 
 from pathlib import Path
 
@@ -59,9 +59,9 @@ def test_blocks_of_the_embedding_keep_the_sources_size(tiny_city, other_city, re
         "city": {"prepared": str(other_city.path)},
         "transfer": {"from": str(tmp_path / "source"), "graph": "keep"},
     }
-    there = checkpoint.load(tmp_path / "source/checkpoints/best.safetensors")[0]
+    state = checkpoint.load(tmp_path / "source/checkpoints/best.safetensors")[0]
     method = taken_over(keys, tmp_path / "source")
-    assert torch.equal(method.scale, there["scale"]) and torch.equal(method.shift, there["shift"])
+    assert torch.equal(method.scale, state["scale"]) and torch.equal(method.shift, state["shift"])
 
 
 def test_only_the_named_modalities_are_taken_over(new, source):
@@ -71,7 +71,7 @@ def test_only_the_named_modalities_are_taken_over(new, source):
     assert changed == {"text"}
 
 
-def test_the_tokenizer_comes_along(new, source, tiny_city):
+def test_the_tokenizer_is_loaded(new, source, tiny_city):
     from urbankit.modalities.pretrained.tokenizer import PAD, encode_texts, train_tokenizer
 
     encoder = taken_over(new, source).channels.encoders["text"]
@@ -110,28 +110,48 @@ def test_statistics_are_the_sources_or_the_citys_own(statistics, new, source, ti
     ("graph", "change", "message"),
     [
         ("new", lambda k: k["method"].update(dim=8), r"modalities\.rsi: .*\[16, 16\] there and \[8, 16\] here"),
-        ("new", lambda k: k["modalities"]["svi"].update(heads=4), r"modalities\.svi: .*heads 2 there and 4 here"),
-        ("new", lambda k: k["modalities"].update(rsi={"name": "image_stats"}), r"modalities\.rsi: .*vit there"),
-        ("keep", lambda k: k["method"].update(walks=2), r"method\.walks: is 4 in the run and 2 here"),
-        ("keep", lambda k: k["views"].pop("poi"), r"views\.poi: the run has it and this city or recipe has not"),
-        ("keep", lambda k: k["modalities"].pop("svi"), r"modalities\.svi: the run has it and"),
-        ("keep", lambda k: k["views"].update(near={"name": "distance"}), r"views\.near: the run has no such view"),
-        ("keep", lambda k: k["views"].update(poi={"name": "distance"}), r"views\.poi: .*by poi there"),
+        (
+            "new",
+            lambda k: k["modalities"]["svi"].update(heads=4),
+            r"modalities\.svi: .*heads is 2 in the source run and 4",
+        ),
+        (
+            "new",
+            lambda k: k["modalities"].update(rsi={"name": "image_stats"}),
+            r"modalities\.rsi: .*vit in the source run",
+        ),
+        ("keep", lambda k: k["method"].update(walks=2), r"method\.walks: is 4 in the source run and 2 in this recipe"),
+        (
+            "keep",
+            lambda k: k["views"].pop("poi"),
+            r"views\.poi: the source run has it, but this city or recipe does not",
+        ),
+        ("keep", lambda k: k["modalities"].pop("svi"), r"modalities\.svi: the source run has it, but"),
+        (
+            "keep",
+            lambda k: k["views"].update(near={"name": "distance"}),
+            r"views\.near: the source run has no such view",
+        ),
+        (
+            "keep",
+            lambda k: k["views"].update(poi={"name": "distance"}),
+            r"views\.poi: the view is poi in the source run",
+        ),
         ("keep", lambda k: k["modalities"].update(shape={"name": "shape"}), r"modalities\.shape: .*no such modality"),
         ("keep", lambda k: k["tasks"].update(pm25={}), r"tasks\.pm25: the source run has no task of this name"),
         (
             "keep",
             lambda k: k.update(views=dict(reversed(k["views"].items()))),
-            "views: the run has them in another order",
+            "views: the source run has them in another order",
         ),
         (
             "keep",
             lambda k: k.update(modalities=dict(reversed(k["modalities"].items()))),
-            "modalities: the run has them in another order",
+            "modalities: the source run has them in another order",
         ),
     ],
 )
-def test_what_does_not_fit_is_told_with_its_key(graph, change, message, new, tmp_path):
+def test_transfer_refuses_mismatches_and_names_the_key(graph, change, message, new, tmp_path):
     new["transfer"]["graph"] = graph
     change(new)
     with pytest.raises(UserError, match=message):
@@ -142,20 +162,20 @@ def test_parameters_of_views_that_differ_are_noted(keep, source):
     keep["views"]["poi"]["top_k"] = 3
     recipe, inputs, method = built(keep)
     notes = transfer_weights(method, inputs, recipe, Source(source))
-    assert "transfer: view poi: top_k is None in the run and 3 here" in notes
+    assert "transfer: view poi: top_k is None in the source run and 3 in this recipe" in notes
 
 
-def test_weights_of_features_without_their_statistics_are_told(new, copied, tmp_path):
+def test_transfer_refuses_features_without_statistics(new, copied, tmp_path):
     best = copied / "checkpoints/best.safetensors"
     tensors, facts = checkpoint.load(best)
-    kept = {name: value for name, value in tensors.items() if not name.endswith("poi_counts._extra_state")}
-    checkpoint.save(best, kept, facts)
+    selected = {name: value for name, value in tensors.items() if not name.endswith("poi_counts._extra_state")}
+    checkpoint.save(best, selected, facts)
     new["transfer"]["from"] = str(copied)
     with pytest.raises(UserError, match=r"modalities\.poi_counts: .*lack the statistics of its features"):
         completed(new, tmp_path / "run")
 
 
-def test_all_that_does_not_fit_is_told_at_once(new, tmp_path):
+def test_transfer_reports_all_mismatches_in_one_error(new, tmp_path):
     new["modalities"]["svi"]["heads"] = 4
     new["modalities"]["rsi"] = {"name": "image_stats"}
     with pytest.raises(UserError) as error:
@@ -174,4 +194,4 @@ def test_components_of_one_citys_flows_and_words_do_not_carry_over(tiny_city, ot
     assert {problem.key for problem in error.value.problems} == {"modalities.flows", "modalities.words"}
     keys["transfer"]["modalities"] = ["rsi"]
     notes = completed(keys, tmp_path / "run").manifest["notes"]
-    assert sum("begins anew" in note for note in notes) == 2
+    assert sum("is initialised at random" in note for note in notes) == 2

@@ -29,7 +29,7 @@ from urbankit.utils.progress import Progress
 _SMALLEST = 4
 
 _CITY = """\
-# A synthetic city: {regions} regions, seed {seed}. What made it is told in docs/demo.md.
+# A synthetic city: {regions} regions, seed {seed}. See docs/demo.md.
 name: {name}
 crs: {crs}
 regions: {{file: regions.gpkg, id: region_id}}

@@ -175,10 +175,10 @@ class UrbanMMCL(Method[Params]):
     def _all_features(self, regions: Tensor, features: Tensor) -> Tensor:
         """Node features [N, width] of all regions, with the `features` [B, width] of the mini-batch `regions`.
 
-        Those of the other regions are computed too where encoder outputs are kept, since they then cost one projection;
+        Those of the other regions are computed too if encoder outputs are cached, since they then cost one projection;
         otherwise they are as last encoded.
         """
-        if self.channels.kept:
+        if self.channels.cached:
             all_regions = torch.arange(len(self.bank), device=features.device)
             if torch.equal(regions, all_regions):
                 return features

@@ -77,7 +77,7 @@ class Channels(nn.Module):
     A channel is a modality's own observations (`svi`) or those of a modality that describes another's: `text/svi` are
     the captions of the street views, `location/svi` the points where they were taken.
 
-    Where the backbone of an encoder is frozen, `keep` computes its outputs once; the attribute `kept` says whether
+    Where the backbone of an encoder is frozen, `keep` computes its outputs once; the attribute `cached` says whether
     that is so for all encoders.
 
     Args:
@@ -113,7 +113,7 @@ class Channels(nn.Module):
         channels = dict.fromkeys([*self.features, *(channel for pair in pairs for channel in pair)])
         self.pools = {channel: self._pool(channel) for channel in channels}
         self.alignments = [pair for pair in pairs if all(self.pools[c].present.any() for c in pair)]
-        self.kept = False
+        self.cached = False
 
     def forward(self, regions: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return the region vectors `v̄ᵢ = 1/k Σⱼ vᵢⱼ` over a region's k observations (eq. 15), by channel.
@@ -143,7 +143,7 @@ class Channels(nn.Module):
         for channel, pool in self.pools.items():
             if self._encoder(channel).frozen:
                 pool.keep(precision=self.precision)
-        self.kept = all(encoder.frozen for encoder in self.encoders.values())
+        self.cached = all(encoder.frozen for encoder in self.encoders.values())
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         """The trainable parameters of the encoders' backbones and of their projections."""

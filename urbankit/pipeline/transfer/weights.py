@@ -1,4 +1,4 @@
-"""Takes the weights of a run on another city over into a method that was built for this one."""
+"""Loads the weights of a run on another city into a method that was built for this city."""
 
 from __future__ import annotations
 
@@ -16,30 +16,32 @@ from urbankit.utils.errors import Problem, Problems, UserError
 
 
 def transfer_weights(method: Method, inputs: MethodInputs, recipe: Recipe, source: Source) -> list[str]:
-    """Load the weights of `source` that `recipe.transfer` wants into `method`; returns what there is to note.
+    """Load the weights of `source` that `recipe.transfer` selects into `method`, and return notes for the manifest.
 
-    Raises one `UserError` with everything that does not fit.
+    Raises one `UserError` with every mismatch.
     """
-    wanted, problems, notes = recipe.transfer, Problems(), []
-    assert wanted is not None
-    keep = wanted.graph == "keep"
+    transfer, problems, notes = recipe.transfer, Problems(), []
+    assert transfer is not None
+    keep = transfer.graph == "keep"
     if recipe.method.name != source.recipe.method.name:
-        message = f"the run's method is {source.recipe.method.name}, this one's {recipe.method.name}; take the same"
+        message = f"the method is {source.recipe.method.name} in the source run and {recipe.method.name} in this recipe"
         raise UserError(Problem(message, source.run.path, key="method.name"))
     state: dict[str, Tensor] = {}
     encoders = {path: module for path, module in method.named_modules() if isinstance(module, ModalityEncoder)}
     for path, encoder in encoders.items():
         name = encoder.modality
-        if wanted.modalities is not None and name not in wanted.modalities:
-            notes.append(f"transfer: modality {name} begins anew, as it is not among transfer.modalities")
+        if transfer.modalities is not None and name not in transfer.modalities:
+            notes.append(
+                f"transfer: modality {name} is initialised at random, because it is not in transfer.modalities"
+            )
             continue
-        there = _below(f"{path}.", source.state)
-        if not there and not keep and wanted.modalities is None:
-            notes.append(f"transfer: modality {name} begins anew, as the run has none")
+        state_of_source = _without_prefix(f"{path}.", source.state)
+        if not state_of_source and not keep and transfer.modalities is None:
+            notes.append(f"transfer: modality {name} is initialised at random, because the source run does not have it")
             continue
         try:
-            _check_encoder(recipe, source, name, there)
-            carried, more = encoder.carried(there, wanted.statistics)
+            _check_encoder(recipe, source, name, state_of_source)
+            carried, more = encoder.carried(state_of_source, transfer.statistics)
         except ValueError as error:
             problems.add(f"{error}. {_remedy(keep)}", key=f"modalities.{name}")
             continue
@@ -50,69 +52,72 @@ def transfer_weights(method: Method, inputs: MethodInputs, recipe: Recipe, sourc
         notes += _view_notes(recipe, source, list(inputs.views))
         state |= _rest(method, list(encoders), source, problems)
     elif not state and not problems:
-        problems.add("no encoder of the run fits into this recipe, so nothing would be taken over", key=KEY)
+        problems.add("no encoder of the source run fits into this recipe, so no weights would be loaded", key=KEY)
     if problems:
-        raise UserError([Problem(found.message, source.run.path, key=found.key) for found in problems])
+        raise UserError([Problem(problem.message, source.run.path, key=problem.key) for problem in problems])
     method.load_state_dict(state, strict=False)
     if keep:
         method.prepare()
-        # It may have measured this city, as `urbanmmcl` does for `block_scale: unit`; what is kept is the source's.
+        # `prepare` may overwrite state with statistics of this city, as `urbanmmcl` does for `block_scale: unit`.
         method.load_state_dict(state, strict=False)
     return notes
 
 
-def _check_encoder(recipe: Recipe, source: Source, name: str, there: dict[str, Tensor]) -> None:
-    """Raise `ValueError` where weights of the run's modality `name`, `there`, would mean nothing here."""
-    here, other = recipe.modalities[name], source.recipe.modalities.get(name)
-    if other is None or not there:
-        raise ValueError("the run has no such modality")
-    if other.name != here.name:
-        raise ValueError(f"it is encoded by {other.name} there and by {here.name} here")
-    encoder = registry.get("modality_encoder", here.name)
-    differing = _differing(other.params, here.params, encoder.free_in_transfer)
-    if unlike := [f"{key} {a} there and {b} here" for key, a, b in differing]:
-        raise ValueError(f"its parameters differ: {', '.join(unlike)}")
-    reason = encoder.untransferable(encoder.Params(**here.params))
+def _check_encoder(recipe: Recipe, source: Source, name: str, state: dict[str, Tensor]) -> None:
+    """Raise `ValueError` if the source's weights `state` of the modality `name` do not fit the recipe's encoder."""
+    target, origin = recipe.modalities[name], source.recipe.modalities.get(name)
+    if origin is None or not state:
+        raise ValueError("the source run has no such modality")
+    if origin.name != target.name:
+        raise ValueError(f"its encoder is {origin.name} in the source run and {target.name} in this recipe")
+    encoder = registry.get("modality_encoder", target.name)
+    differences = _differences(origin.params, target.params, encoder.free_in_transfer)
+    if texts := [f"{key} is {a} in the source run and {b} in this recipe" for key, a, b in differences]:
+        raise ValueError(f"its parameters differ: {', '.join(texts)}")
+    reason = encoder.untransferable(encoder.Params(**target.params))
     if reason is not None:
         raise ValueError(reason)
 
 
 def _method_mistakes(method: Method, inputs: MethodInputs, recipe: Recipe, source: Source) -> Iterator[Problem]:
-    """Why the whole of the run's weights cannot serve the regions of this city."""
+    """Yield the reasons why all weights of the source run cannot be used for the regions of this city."""
     if not method.inductive:
-        message = f"the weights of {recipe.method.name} are tied to the regions that it was trained on: graph: new"
+        message = f"the weights of {recipe.method.name} belong to the regions that it was trained on; use graph: new"
         yield Problem(message, key="transfer.graph")
-    for key, there, here in _differing(source.recipe.method.params, recipe.method.params):
-        yield Problem(f"is {there} in the run and {here} here; graph: keep takes the run's", key=f"method.{key}")
-    for kind, here in (("modalities", list(inputs.modalities)), ("views", list(inputs.views))):
-        there = source.manifest.get(kind, list(getattr(source.recipe, kind)))
-        for name in there:
-            if name not in here:
-                message = "the run has it and this city or recipe has not, so that its weights have nothing to read"
+    for key, a, b in _differences(source.recipe.method.params, recipe.method.params):
+        message = f"is {a} in the source run and {b} in this recipe; graph: keep needs the same value"
+        yield Problem(message, key=f"method.{key}")
+    for kind, names in (("modalities", list(inputs.modalities)), ("views", list(inputs.views))):
+        names_of_source = source.manifest.get(kind, list(getattr(source.recipe, kind)))
+        for name in names_of_source:
+            if name not in names:
+                message = "the source run has it, but this city or recipe does not"
                 yield Problem(f"{message}. {_remedy(True)}", key=f"{kind}.{name}")
-        for name in here:
-            if name not in there and kind == "views":
-                yield Problem(f"the run has no such view. {_remedy(True)}", key=f"{kind}.{name}")
-        if sorted(here) == sorted(there) and here != there:
-            yield Problem(f"the run has them in another order, in which they are joined: {', '.join(there)}", key=kind)
+        for name in names:
+            if name not in names_of_source and kind == "views":
+                yield Problem(f"the source run has no such view. {_remedy(True)}", key=f"{kind}.{name}")
+        if sorted(names) == sorted(names_of_source) and names != names_of_source:
+            message = f"the source run has them in another order, which must be the same: {', '.join(names_of_source)}"
+            yield Problem(message, key=kind)
     for name, view in recipe.views.items():
-        other = source.recipe.views.get(name)
-        if other is not None and other.name != view.name:
-            yield Problem(f"it is built by {other.name} there and by {view.name} here", key=f"views.{name}")
+        origin = source.recipe.views.get(name)
+        if origin is not None and origin.name != view.name:
+            message = f"the view is {origin.name} in the source run and {view.name} in this recipe"
+            yield Problem(message, key=f"views.{name}")
 
 
 def _view_notes(recipe: Recipe, source: Source, names: list[str]) -> Iterator[str]:
-    """Parameters of views that differ: another city may want other neighbours, and the user should know."""
+    """Yield a note for each parameter of a view that differs; this is allowed, as cities may need other neighbours."""
     for name in names:
-        there, here = source.recipe.views.get(name), recipe.views.get(name)
-        if there is None or here is None or there.name != here.name:
+        origin, target = source.recipe.views.get(name), recipe.views.get(name)
+        if origin is None or target is None or origin.name != target.name:
             continue
-        for key, a, b in _differing(there.params, here.params):
-            yield f"transfer: view {name}: {key} is {a} in the run and {b} here"
+        for key, a, b in _differences(origin.params, target.params):
+            yield f"transfer: view {name}: {key} is {a} in the source run and {b} in this recipe"
 
 
 def _rest(method: Method, encoders: list[str], source: Source, problems: Problems) -> dict[str, Tensor]:
-    """The state of everything but the encoders and what belongs to single regions."""
+    """Return the source's state without encoders and tensors of single regions; adds a problem if shapes differ."""
 
     def rest(state: dict[str, Tensor]) -> dict[str, Tensor]:
         return {
@@ -121,27 +126,28 @@ def _rest(method: Method, encoders: list[str], source: Source, problems: Problem
             if name not in method.region_state and not any(name.startswith(f"{path}.") for path in encoders)
         }
 
-    there, here = rest(source.state), rest(method.state_dict())
-    shapes = [{name: list(value.shape) for name, value in state.items()} for state in (there, here)]
+    loaded, current = rest(source.state), rest(method.state_dict())
+    shapes = [{name: list(value.shape) for name, value in state.items()} for state in (loaded, current)]
     if shapes[0] != shapes[1] and not problems:
-        name = next(name for name in {**here, **there} if shapes[0].get(name) != shapes[1].get(name))
-        shape = " and ".join(str(one.get(name, "nothing")) for one in shapes)
-        problems.add(f"'{name}' has the shapes {shape} in the run and here; use the run's recipe", key="method")
-    return there
+        name = next(name for name in {**current, **loaded} if shapes[0].get(name) != shapes[1].get(name))
+        a, b = (str(by_name.get(name, "missing")) for by_name in shapes)
+        problems.add(f"the shape of '{name}' is {a} in the source run and {b} here; use the run's recipe", key="method")
+    return loaded
 
 
-def _differing(there: dict[str, Any], here: dict[str, Any], free: Collection[str] = ()) -> Iterator[tuple]:
-    """Key, value there and value here of parameters that differ."""
-    for key in dict.fromkeys([*there, *here]):
-        if key not in free and there.get(key) != here.get(key):
-            yield key, there.get(key), here.get(key)
+def _differences(a: dict[str, Any], b: dict[str, Any], ignored: Collection[str] = ()) -> Iterator[tuple]:
+    """Yield the key and both values of each parameter that differs between `a` and `b`, except `ignored` keys."""
+    for key in dict.fromkeys([*a, *b]):
+        if key not in ignored and a.get(key) != b.get(key):
+            yield key, a.get(key), b.get(key)
 
 
 def _remedy(keep: bool) -> str:
     if keep:
-        return "Leave it out of both recipes, or give both the same"
-    return "Give it the run's parameters, or name the others in transfer.modalities, so that it begins anew"
+        return "Remove it from both recipes, or use the same in both"
+    return "Use the parameters of the source run, or list only the other modalities in transfer.modalities"
 
 
-def _below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _without_prefix(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the entries of `state` whose names start with `prefix`, named without it."""
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

@@ -49,7 +49,7 @@ Values = dict[str, NDArray[np.float64]]
 
 
 def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
-    """Left the regions on the map and their images, right a panel a task."""
+    """Draw the regions on the map and their images on the left, one panel per task on the right."""
     tasks = context.predicted()[:MOST_TASKS]
     if not tasks:
         raise NotPossible("nothing was predicted")
@@ -83,7 +83,7 @@ def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
         context.folder,
         "cases",
         f"Regions {ids}{how}. Predictions without their label ({split}; median over the seeds in which a region was in "
-        "the test part, of classes the commonest); the floor is the best one of each task.",
+        "the test part; for classes the most frequent one). The floor is the best one of each task.",
     )
 
 
@@ -96,11 +96,11 @@ def _cases(context: FigureContext, tasks: Sequence[TaskData]) -> tuple[list[int]
     rows = [context.row[region] for region in requested if region in context.row]
     if not rows:
         raise NotPossible("none of the regions in report.cases is in the city")
-    return rows, ", as asked for"
+    return rows, " (from the recipe)"
 
 
 def _values(context: FigureContext, task: TaskData, rows: Sequence[int]) -> Values:
-    """The values of the task at the regions `rows`, by model: the truth, the prediction, the best floor, other runs."""
+    """Return the values of the task in the regions `rows`: truth, prediction, best floor and other runs."""
     split = context.strictest(task)
     truth = np.where(task.labelled, task.y.astype(np.float64), np.nan)
     values = {TRUTH: truth[list(rows)], "prediction": context.out_of_sample(task, split)[list(rows)]}
@@ -117,7 +117,7 @@ def _values(context: FigureContext, task: TaskData, rows: Sequence[int]) -> Valu
 
 
 def _comparable(context: FigureContext) -> dict[str, Run]:
-    """The other runs on the same city that have predictions."""
+    """Return the other runs on the same city that have predictions."""
     city = context.run.manifest.get("city_hash")
     return {
         name: run
@@ -127,7 +127,7 @@ def _comparable(context: FigureContext) -> dict[str, Run]:
 
 
 def _best_floor(context: FigureContext, task: TaskData, split: str) -> pd.DataFrame | None:
-    """Predictions of the floor with the best mean score on the split."""
+    """Return the predictions of the floor with the best mean score on the split."""
     run = context.run
     if not (run.has("floor_predictions.parquet") and run.has("metrics.parquet")):
         return None
@@ -147,7 +147,7 @@ def _sources(context: FigureContext) -> list[str]:
 
 
 def _draw_images(figure: Any, grid: Any, line: int, context: FigureContext, name: str, rows: Sequence[int]) -> None:
-    """The first image of each region, of one source, in one row."""
+    """Draw one row: the first image of each region in one source."""
     try:
         images = context.city.images(name)
         at = np.searchsorted(images.region, rows)
@@ -174,10 +174,10 @@ def _draw_images(figure: Any, grid: Any, line: int, context: FigureContext, name
 
 
 def _colours(models: Sequence[str]) -> dict[str, str]:
-    usual = {TRUTH: INK, "prediction": COLOURS[0], "best floor": "#a6a6a6"}
+    fixed = {TRUTH: INK, "prediction": COLOURS[0], "best floor": "#a6a6a6"}
     rest = [COLOURS[i] for i in (1, 2, 3, 4, 5, 6)]
-    others = [model for model in models if model not in usual]
-    return usual | {model: rest[i % len(rest)] for i, model in enumerate(others)}
+    others = [model for model in models if model not in fixed]
+    return fixed | {model: rest[i % len(rest)] for i, model in enumerate(others)}
 
 
 def _draw_bars(ax: Any, task: TaskData, values: Mapping[str, NDArray[np.float64]], models: Sequence[str]) -> None:
@@ -198,7 +198,7 @@ def _draw_bars(ax: Any, task: TaskData, values: Mapping[str, NDArray[np.float64]
 
 
 def _draw_classes(ax: Any, task: TaskData, values: Mapping[str, NDArray[np.float64]], models: Sequence[str]) -> None:
-    """A table of classes, each cell in the colour of its class, with a legend of those that occur."""
+    """Draw a table of classes, each cell in the colour of its class, with a legend of the classes in it."""
     scale = Scale(task)
     count = len(next(iter(values.values())))
     for line, numbers in enumerate(values.values()):

@@ -13,7 +13,7 @@ from scipy.cluster.hierarchy import dendrogram
 from urbankit.report.figures.base import Figure
 from urbankit.report.figures.context import FigureContext
 from urbankit.report.figures.errors import NotPossible
-from urbankit.report.figures.mosaic import from_above, satellite_source, what_is_seen
+from urbankit.report.figures.mosaic import from_above, picture_title, satellite_source
 from urbankit.report.maps import add_scale_bar
 from urbankit.report.style import DOUBLE, INK, SMALL, Drawing, class_colours, name_panels, new_figure, save, subfigures
 from urbankit.utils.errors import UserError
@@ -105,7 +105,7 @@ def _draw_above(ax: Any, context: FigureContext) -> str:
     left, low, right, high = context.map.bounds
     ax.imshow(picture, extent=(left, right, low, high), interpolation="antialiased")
     context.map.frame(ax)
-    shown = what_is_seen(satellite_source(context.city))
+    shown = picture_title(satellite_source(context.city))
     ax.set_title(shown)
     return shown
 

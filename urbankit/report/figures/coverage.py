@@ -52,7 +52,7 @@ def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
 
 
 def counts(city: City) -> dict[str, NDArray[np.float64]]:
-    """By what is counted, how many each region has [N]: observations of each modality, and labels."""
+    """Return the numbers of observations of each modality and of labels in each region [N], by label of the panel."""
     numbers = {label: number for _, label, number in observations(city)}
     for name in city.target_names:
         values = city.target(name).values

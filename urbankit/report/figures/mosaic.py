@@ -18,24 +18,24 @@ from urbankit.report.style import shorten
 
 SATELLITE = "rsi"
 LONGEST = 600
-"""Pixels of the longer side: a printed map of 2 inches at 300 dots an inch."""
+"""Pixels of the longer side, for a printed map of 2 inches at 300 dots per inch."""
 
 _CHUNK = 256
 _SEAM = 0.12
 
 
 def satellite_source(city: City) -> ImageSource:
-    """The city's image source of satellite images."""
+    """Return the image source of satellite images. Raises `NotPossible` if the city has none."""
     if SATELLITE not in city.image_sources:
         raise NotPossible("the city has no satellite images")
     return city.images(SATELLITE)
 
 
 def from_above(city: City, outline: RegionMap) -> NDArray[np.float32]:
-    """The picture [h, w, 4] of `outline.bounds`, RGB and coverage in 0..1, its first row in the north.
+    """Return a picture [h, w, 4] of `outline.bounds`: RGB and coverage in 0..1, the first row in the north.
 
-    Each pixel is taken from the image of the region with the nearest centre, which stands north up about that centre;
-    where that image does not reach, by more than the seams between regions of unlike sizes, it is transparent.
+    Each pixel comes from the image of the region with the nearest centre; images are centred on their region, with
+    north up. Pixels outside that image, beyond a small seam, are transparent.
     """
     images = satellite_source(city)
     first_of = dict(zip(images.region[::-1].tolist(), range(len(images) - 1, -1, -1), strict=True))
@@ -57,19 +57,19 @@ def from_above(city: City, outline: RegionMap) -> NDArray[np.float32]:
     return np.nan_to_num(stretched(picture.reshape(len(y), len(x), 4), images.dtype))
 
 
-def what_is_seen(images: ImageSource) -> str:
-    """A title for a picture of these images."""
+def picture_title(images: ImageSource) -> str:
+    """Return a title for a picture of these images."""
     return "satellite" if colour_bands(images) else shorten(images.band_names[0])
 
 
 def rgb(images: ImageSource, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Red, green and blue [n, h, w, 3] of images by row; of measurements, the first band in grey."""
+    """Return red, green and blue [n, h, w, 3] of images by row; without colour bands, the first band in grey."""
     pixels = images.read(np.asarray(rows))[:, colour_bands(images) or [0, 0, 0]].astype(np.float32)
     return np.moveaxis(pixels / np.float32(255) if images.dtype == "uint8" else pixels, 1, -1)
 
 
 def stretched(picture: NDArray[np.float32], dtype: str) -> NDArray[np.float32]:
-    """Colours in 0..1: measured values between their 1st and 99th percentile; photographs as they are."""
+    """Return colours in 0..1. Values other than uint8 are scaled from their 1st to their 99th percentile."""
     colours = picture[..., :3]
     valid = colours[np.isfinite(colours)]
     if dtype != "uint8" and len(valid):
@@ -79,7 +79,7 @@ def stretched(picture: NDArray[np.float32], dtype: str) -> NDArray[np.float32]:
 
 
 def _grid(bounds: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Centres of the pixels: x from the west, y from the north."""
+    """Return the centres of the pixels: x from the west, y from the north."""
     left, low, right, high = bounds
     step = max(right - left, high - low) / LONGEST
     return np.arange(left + step / 2, right, step), np.arange(high - step / 2, low, -step)
@@ -92,9 +92,9 @@ def _lookup(
     extent: NDArray[np.float64],
     size: tuple[int, int],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Of each pixel the nearest of `centres`, and its place in that image, row by row; -1 outside of it."""
+    """Return for each pixel the nearest of `centres` and its flat index in that image, -1 outside of it."""
     at = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
-    # Nearest by the longer of both ways: what lies within any image lies within that one.
+    # Nearest in the maximum norm: a pixel inside any image is inside the nearest one.
     region = cKDTree(centres / extent).query(at / extent, p=np.inf)[1]
     across = (at - centres[region]) / extent + 0.5
     inside = (np.abs(across - 0.5) <= 0.5 + _SEAM).all(axis=1)
@@ -104,7 +104,7 @@ def _lookup(
 
 
 def _extent_m(city: City, outline: RegionMap) -> NDArray[np.float64]:
-    """What an image covers on the ground, in metres: the patch cut from a mosaic, else the box around a region."""
+    """Return the size of an image on the ground [2] in metres: that of a patch, else of the bounding box of a region."""
     notes = next((source.notes for source in city.report.sources if source.key == f"images.{SATELLITE}"), [])
     patch = next((match for note in notes if (match := re.search(r"patches of (\d+) m", note))), None)
     if patch is not None:
@@ -112,5 +112,5 @@ def _extent_m(city: City, outline: RegionMap) -> NDArray[np.float64]:
     boxes = shapely.bounds(outline.original)
     extent = np.asarray(np.median(boxes[:, 2:] - boxes[:, :2], axis=0), np.float64)
     if extent.min() <= 0:
-        raise NotPossible("regions without an area say nothing of what their images cover")
+        raise NotPossible("the regions have no area, so the size of their images on the ground is unknown")
     return extent

@@ -89,13 +89,13 @@ def _ticks(ax: Any, ends: tuple[float, float], logarithmic: bool) -> None:
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
-    """At most five places between two logarithms of 1 + value: 0, powers of ten, with 3 between them where few."""
+    """Return at most five ticks between two logarithms of 1 + value: 0, powers of ten, and 3 times these if few."""
     for steps in ((1, 3), (1,)):
         values = np.array(sorted({0.0, *(m * 10.0**power for power in range(-4, 13) for m in steps)}))
         positions = np.log1p(values)
         positions = positions[(positions >= low) & (positions <= high)]
         selected: list[float] = []
-        for position in positions[::-1]:  # from the top, where the values are told apart best
+        for position in positions[::-1]:  # from the top, where values are easiest to distinguish
             if not selected or selected[-1] - position > 0.12 * (high - low):
                 selected.append(float(position))
         if len(selected) <= 5:

@@ -38,13 +38,13 @@ MOST_BLOCKS = 6
 
 
 def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
-    """(a) the anchors on the map, (b) the whole embedding, (c) … each view's, and how the pairs are related in each."""
+    """Draw (a) the anchors on a map, (b) the embedding, (c) … that of each view, and similarities of pairs."""
     anchors = context.anchors
     if not anchors:
-        raise NotPossible("there are no three regions to compare")
+        raise NotPossible("the city has fewer than three regions to compare")
     kind, blocks = blocks_of(context)
     if not blocks:
-        raise NotPossible("the method does not keep the views apart in its embedding")
+        raise NotPossible("the embedding of the method has no separate blocks of views")
     projection = context.run.recipe.report.projection
     flat = {name: project(vectors, projection, anchors, MOST_REGIONS) for name, vectors in blocks.items()}
     columns = min(3, len(blocks))
@@ -55,7 +55,7 @@ def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
     draw_locations(map_axes, context.map, anchors, LETTERS, ANCHOR_COLOURS)
     map_axes.set_title("anchor regions")
     _draw_points(embedding_axes, context.projection, anchors)
-    embedding_axes.set_title("the whole embedding")
+    embedding_axes.set_title("full embedding")
     panels = below.subplots(rows, columns, squeeze=False).ravel()
     for ax, (name, points) in zip(panels, flat.items(), strict=False):
         _draw_points(ax, points, anchors)
@@ -67,7 +67,7 @@ def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
     ids = ", ".join(
         f"{letter} {shorten(context.region_ids[row])}" for letter, row in zip(LETTERS, anchors, strict=True)
     )
-    chosen = "asked for" if context.run.recipe.report.anchors else "found"
+    chosen = "from the recipe" if context.run.recipe.report.anchors else "selected by the report"
     yield save(
         figure,
         context.folder,
@@ -121,7 +121,7 @@ def _draw_table(
     ax: Any, context: FigureContext, anchors: Sequence[int], blocks: dict[str, NDArray[np.float32]]
 ) -> None:
     related = _relations(context, anchors)
-    columns = {**related, "whole": _similar(context.vectors, anchors)}
+    columns = {**related, "full": _similar(context.vectors, anchors)}
     columns |= {shorten(name, 14): _similar(vectors, anchors) for name, vectors in blocks.items()}
     ax.set_axis_off()
     ax.set(xlim=(0, 1), ylim=(0, 1))

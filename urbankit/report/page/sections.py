@@ -69,13 +69,13 @@ def _explained(recipe: UncheckedRecipe) -> Iterator[str]:
     if "random" in splits:
         yield "The random split lets a model interpolate between neighbours."
     if "spatial" in splits:
-        yield "In the spatial split whole blocks of the city are unseen, and it is the one that counts."
+        yield "The spatial split tests on entire blocks of the city and is the most relevant one."
     if "folds" in splits:
         alpha, number = recipe.get("evaluation.folds.alpha", 1), recipe.get("evaluation.folds.number", 5)
         yield (
             f"Folds: ridge regression (α = {alpha:g}) on the frozen embedding, {number} folds in the order "
-            "of the regions, no fine-tuning; pooled R² is of the predictions of all folds together, fold-mean R² the "
-            "mean of each fold's own. Classes are clustered by k-means, over whose seeds the deviation is."
+            "of the regions, no fine-tuning. Pooled R² is computed from the predictions of all folds together, "
+            "fold-mean R² is the mean over folds. Classes are clustered by k-means; the deviation is over its seeds."
         )
 
 

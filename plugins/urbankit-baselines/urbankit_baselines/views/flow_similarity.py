@@ -28,4 +28,6 @@ class FlowSimilarity(FlowView):
 
     def of_flows(self, flows: scipy.sparse.csr_array) -> ViewGraph:
         rows = scipy.sparse.csr_array(flows if self.params.direction == "out" else flows.T)
-        return ViewGraph(cosine_similarity(rows, self.params.kept(rows.shape[0])), np.asarray(rows.sum(axis=1) > 0))
+        return ViewGraph(
+            cosine_similarity(rows, self.params.strongest_pairs(rows.shape[0])), np.asarray(rows.sum(axis=1) > 0)
+        )
