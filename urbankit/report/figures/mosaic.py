@@ -92,9 +92,9 @@ def _lookup(
     extent: NDArray[np.float64],
     size: tuple[int, int],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return for each pixel the nearest of `centres` and its flat index in that image, -1 outside of it."""
+    """Return for each pixel the nearest of `centres` and its flat index in that image, -1 outside."""
     at = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
-    # Nearest in the maximum norm: a pixel inside any image is inside the nearest one.
+    # In the maximum norm a pixel inside any image is inside the nearest one.
     region = cKDTree(centres / extent).query(at / extent, p=np.inf)[1]
     across = (at - centres[region]) / extent + 0.5
     inside = (np.abs(across - 0.5) <= 0.5 + _SEAM).all(axis=1)
