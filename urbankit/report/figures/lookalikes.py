@@ -51,13 +51,13 @@ def _appearance(context: FigureContext) -> tuple[NDArray, str]:
         images = city.images(SATELLITE)
         regions, first = np.unique(images.region, return_index=True)
         of_images = np.asarray(all_image_stats(images), np.float64)[first]
-        features = np.complete((city.n_regions, of_images.shape[1]), np.nan)
+        features = np.full((city.n_regions, of_images.shape[1]), np.nan)
         features[regions] = of_images
         return features, "their satellite images have similar colours and textures"
     blocks = context.run.blocks()
-    of_images = [name for name in blocks if name.split("/")[0] in (SATELLITE, "svi")]
-    if of_images:
-        return blocks[of_images[0]], f"their embeddings of {of_images[0]} are similar"
+    image_blocks = [name for name in blocks if name.split("/")[0] in (SATELLITE, "svi")]
+    if image_blocks:
+        return blocks[image_blocks[0]], f"their embeddings of {image_blocks[0]} are similar"
     return context.vectors, "their embeddings are similar"
 
 

@@ -104,7 +104,7 @@ def _lookup(
 
 
 def _extent_m(city: City, outline: RegionMap) -> NDArray[np.float64]:
-    """Return the size of an image on the ground [2] in metres: that of a patch, else of the bounding box of a region."""
+    """Return the size of an image on the ground [2] in metres: that of a patch, else of a bounding box."""
     notes = next((source.notes for source in city.report.sources if source.key == f"images.{SATELLITE}"), [])
     patch = next((match for note in notes if (match := re.search(r"patches of (\d+) m", note))), None)
     if patch is not None:
