@@ -138,7 +138,7 @@ def test_names_that_cannot_be_say_why(name, kind, message, tmp_path):
 def test_the_command_line_says_what_is_wrong_without_a_traceback(tmp_path):
     command = [sys.executable, "-m", "urbankit", "new-plugin", "poi", "--kind", "view"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (2, "") and done.stderr.startswith("error: NAME: the view 'poi' is there")
+    assert (done.returncode, done.stdout) == (2, "") and done.stderr.startswith("error: NAME: the view 'poi' exists in")
     assert not list(tmp_path.iterdir())
 
 

@@ -160,7 +160,7 @@ def test_a_real_city_shows_its_images(tiny_city, tmp_path: Path) -> None:
     assert picture.min() >= 0 and picture.max() <= 1
 
 
-def test_cases_and_anchors_that_were_asked_for(tmp_path: Path) -> None:
+def test_cases_and_anchors_of_the_recipe(tmp_path: Path) -> None:
     settings = {"anchors": ["r3", "r1", "r2"], "cases": ["r5", "r6"]}
     one = run_context(tmp_path, make_city(40), BOTH, report=settings)
     captions = draw(one, "views", "cases")
@@ -192,7 +192,7 @@ def test_predictions_that_are_not_finite(tmp_path: Path) -> None:
     assert "predictions" in draw(one, "scatter", "targets", "residuals")
 
 
-def test_cases_that_are_found_look_alike_and_differ(tmp_path: Path) -> None:
+def test_selected_cases_look_similar_and_differ(tmp_path: Path) -> None:
     context = FigureContext(run_context(tmp_path, make_city(100), {"density": "standard"}, blocks=False))
     rows, differing, how = find_cases(context, context.tasks)
     assert len(set(rows)) == 4 and how == "their embeddings are similar" and differing == ["density"] * 2
