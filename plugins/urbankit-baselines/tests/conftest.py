@@ -1,4 +1,4 @@
-"""Fixtures of urbankit's own; its synthetic city of 49 regions has what every baseline reads."""
+"""Fixtures of urbankit; its synthetic city of 49 regions has the data of every baseline."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["private_cache", "session_cache", "tiny_city"]
 
 @pytest.fixture
 def assert_resume_is_exact(tmp_path: Path) -> Callable[[Callable[[], Method], int], None]:
-    """Checks that a method over `n` regions, new each time, ends in the same state when its training is interrupted."""
+    """Return a check that interrupted training of a method over `n` regions ends in the same state."""
 
     def trained(make: Callable[[], Method], n: int, epochs: int, folder: Path) -> dict[str, torch.Tensor]:
         method = make()

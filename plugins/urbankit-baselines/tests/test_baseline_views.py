@@ -1,4 +1,4 @@
-"""The baselines' views against their formulas."""
+"""The views of the baselines."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ def test_flow_similarity_is_the_cosine_of_rows_or_columns(direction):
     assert view.present.tolist() == [True, True, True, False]
 
 
-def test_flows_are_as_counted():
+def test_flows_are_the_counts():
     view = Flows(Flows.Params()).build(CITY)
     assert (view.adjacency.toarray() == OD).all()
     assert view.present.tolist() == [True, True, True, False]
 
 
-def test_flow_views_say_that_a_city_has_no_flows():
+def test_flow_views_require_flows():
     none = SimpleNamespace(flows=lambda: None)
     for view in (Flows(Flows.Params()), FlowSimilarity(FlowSimilarity.Params(direction="in"))):
         assert view.requires(none) == "the city has no flows"
 
 
-def test_neighbours_touch_or_are_no_further_than_the_gap():
+def test_neighbours_touch_or_are_within_the_gap():
     squares = [shapely.box(x, y, x + 10, y + 10) for x, y in [(0, 0), (10, 0), (20, 10), (33, 10)]]
     city = SimpleNamespace(regions=gpd.GeoDataFrame(geometry=squares, crs="EPSG:32618"))
     touching = Neighbours(Neighbours.Params()).build(city).adjacency.toarray()

@@ -1,4 +1,4 @@
-"""The baselines are held to the checks that urbankit has for every component."""
+"""The baselines pass the checks of `urbankit.testing`."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import pytest
 from urbankit import Recipe, Use, testing
 from urbankit.testing.methods import MODALITIES
 
-# The encoders that a baseline's recipe names, in the sizes of a test.
+# Small versions of the encoders in the recipes.
 SMALL = {use["name"]: use for use in MODALITIES.values()}
 
 
 @pytest.mark.parametrize("name", ["vit", "pg-simclr", "urbanvlp", "mvure", "hrep", "remvc"])
-def test_a_method_conforms_on_the_modalities_and_views_of_its_recipe(name: str) -> None:
+def test_method_conforms_with_the_modalities_and_views_of_its_recipe(name: str) -> None:
     recipe = Recipe.load(f"baselines/{name}")
-    modalities = {key: SMALL.get(use.name, written(use)) for key, use in recipe.modalities.items()}
-    views = {key: written(use) for key, use in recipe.views.items()}
+    modalities = {key: SMALL.get(use.name, use_to_dict(use)) for key, use in recipe.modalities.items()}
+    views = {key: use_to_dict(use) for key, use in recipe.views.items()}
     testing.check_method(name, modalities=modalities, views=views, **recipe.method.params)
 
 
@@ -31,13 +31,13 @@ def test_a_method_conforms_on_the_modalities_and_views_of_its_recipe(name: str) 
         ("neighbours", {"gap_m": 50}),
     ],
 )
-def test_a_view_conforms(name: str, params: dict[str, Any]) -> None:
+def test_view_conforms(name: str, params: dict[str, Any]) -> None:
     testing.check_view(name, **params)
 
 
-def test_the_head_conforms() -> None:
+def test_head_conforms() -> None:
     testing.check_head("hrep_prompt")
 
 
-def written(use: Use) -> dict[str, Any]:
+def use_to_dict(use: Use) -> dict[str, Any]:
     return {"name": use.name, **use.params}

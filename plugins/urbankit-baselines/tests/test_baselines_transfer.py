@@ -1,4 +1,4 @@
-"""Baselines hand their encoders on to another city like any method, or say that they cannot."""
+"""Transfer of the encoders of baselines to another city."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def other_city(tmp_path_factory) -> City:
     return City.prepare(write_demo(folder, regions=49, seed=2), out=folder / "prepared")
 
 
-def finished(out, city: City, method: str, transfer: dict | None = None):
+def run_recipe(out, city: City, method: str, transfer: dict | None = None):
     vit = {"name": "vit", "patch_size": 16, "hidden_size": 16, "layers": 1, "heads": 2}
     keys = {
         "name": method,
@@ -37,17 +37,17 @@ def finished(out, city: City, method: str, transfer: dict | None = None):
 
 
 @pytest.mark.parametrize("graph", ["new", "keep"])
-def test_pg_simclr_takes_part(graph, tiny_city, other_city, tmp_path):
-    finished(tmp_path / "source", tiny_city, "pg-simclr")
+def test_pg_simclr_is_transferred(graph, tiny_city, other_city, tmp_path):
+    run_recipe(tmp_path / "source", tiny_city, "pg-simclr")
     transfer = {"from": str(tmp_path / "source"), "graph": graph}
-    scores = finished(tmp_path / "run", other_city, "pg-simclr", transfer).metrics.query("metric == 'mae'")
+    scores = run_recipe(tmp_path / "run", other_city, "pg-simclr", transfer).metrics.query("metric == 'mae'")
     assert np.isfinite(scores["value"]).all() and ("all" in set(scores["split"])) == (graph == "keep")
 
 
 @pytest.mark.parametrize(
     ("graph", "message"), [("new", "no encoder of the run"), ("keep", "tied to the regions that it was trained on")]
 )
-def test_a_method_without_encoders_of_modalities_says_so(graph, message, tiny_city, other_city, tmp_path):
-    finished(tmp_path / "source", tiny_city, "remvc")
+def test_transfer_refuses_a_method_without_modality_encoders(graph, message, tiny_city, other_city, tmp_path):
+    run_recipe(tmp_path / "source", tiny_city, "remvc")
     with pytest.raises(UserError, match=message):
-        finished(tmp_path / "run", other_city, "remvc", {"from": str(tmp_path / "source"), "graph": graph})
+        run_recipe(tmp_path / "run", other_city, "remvc", {"from": str(tmp_path / "source"), "graph": graph})

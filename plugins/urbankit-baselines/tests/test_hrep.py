@@ -1,4 +1,4 @@
-"""HREP: its losses written out as loops, its symmetries, what it refuses, and a run."""
+"""HREP: losses, equivariance, errors and a run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import scipy.sparse
 import torch
 from torch import nn
-from urbankit_baselines.hrep import HREP, RelationAttention, RelationNorm, woven
+from urbankit_baselines.hrep import HREP, RelationAttention, RelationNorm, relation_graph
 from urbankit_baselines.hrep_prompt import HREPPrompt
 from urbankit_baselines.triplets import Triplets
 
@@ -24,7 +24,7 @@ N = 12
 NAMES = ("outflow", "inflow", "poi", "neighbours", "flows", "poi_similarity")
 
 
-def made_views(order: np.ndarray | None = None) -> dict[str, ViewGraph]:
+def make_views(order: np.ndarray | None = None) -> dict[str, ViewGraph]:
     rng = np.random.default_rng(0)
     order = np.arange(N) if order is None else order
     views = {}
@@ -37,19 +37,18 @@ def made_views(order: np.ndarray | None = None) -> dict[str, ViewGraph]:
     return views
 
 
-def made(views: dict[str, ViewGraph] | None = None, **params) -> HREP:
+def make(views: dict[str, ViewGraph] | None = None, **params) -> HREP:
     torch.manual_seed(0)
     city = SimpleNamespace(n_regions=N, path="city")
-    return HREP(HREP.Params(**{"dim": 8, "heads": 2} | params), MethodInputs(city, {}, views or made_views(), "torch"))
+    return HREP(HREP.Params(**{"dim": 8, "heads": 2} | params), MethodInputs(city, {}, views or make_views(), "torch"))
 
 
 @pytest.mark.parametrize("into", ["outflows", "inflows"])
-def test_flow_and_poi_losses_are_the_sums_of_the_paper(into):
-    method = made(into_weights=into).eval()
-    every = torch.arange(N)
-    losses = method.loss(every)
+def test_flow_and_poi_losses_match_the_formulas_of_the_paper(into):
+    method = make(into_weights=into).eval()
+    losses = method.loss(torch.arange(N))
     o, d, p, _ = method.by_relation().detach().double().numpy()
-    views = made_views()
+    views = make_views()
     m = views["flows"].adjacency.toarray().astype(float)
     m /= m.mean()
     s = views["poi_similarity"].adjacency.toarray() + np.eye(N)
@@ -67,27 +66,27 @@ def test_flow_and_poi_losses_are_the_sums_of_the_paper(into):
     )
 
 
-def test_mini_batches_sum_up_to_the_whole():
-    method = made().eval()
-    whole, half = method.loss(torch.arange(N)), [method.loss(part) for part in torch.arange(N).split(N // 2)]
+def test_mean_loss_of_mini_batches_is_the_loss_of_all_regions():
+    method = make().eval()
+    full, halves = method.loss(torch.arange(N)), [method.loss(half) for half in torch.arange(N).split(N // 2)]
     for name in ("flow", "poi"):
-        assert float(sum(part[name] for part in half) / 2) == pytest.approx(float(whole[name]), rel=1e-5)
+        assert float(sum(half[name] for half in halves) / 2) == pytest.approx(float(full[name]), rel=1e-5)
 
 
 def test_regions_without_points_of_interest_are_not_compared():
-    views = made_views()
+    views = make_views()
     weights = views["poi_similarity"].adjacency.toarray()
     weights[3], weights[:, 3] = 0, 0
     views["poi_similarity"] = ViewGraph(scipy.sparse.csr_array(weights), np.arange(N) != 3)
-    method, z = made(views), torch.randn(N, 8)
-    others = z.clone()
-    others[3] += 10
-    assert torch.equal(method.poi_loss(z, torch.arange(N)), method.poi_loss(others, torch.arange(N)))
+    method, z = make(views), torch.randn(N, 8)
+    changed = z.clone()
+    changed[3] += 10
+    assert torch.equal(method.poi_loss(z, torch.arange(N)), method.poi_loss(changed, torch.arange(N)))
 
 
 def test_permuting_the_regions_permutes_the_embeddings():
     order = np.random.default_rng(1).permutation(N)
-    one, other = made().eval(), made(made_views(order)).eval()
+    one, other = make().eval(), make(make_views(order)).eval()
     state = one.state_dict()
     of_regions = {name: state[name][torch.as_tensor(order)] for name in ("region", "gathered")}
     other.load_state_dict(state | of_regions)
@@ -95,15 +94,15 @@ def test_permuting_the_regions_permutes_the_embeddings():
     assert torch.allclose(one(every)[torch.as_tensor(order)], other(every), atol=1e-5)
 
 
-def test_a_woven_graph_has_the_edges_of_every_relation_and_no_others():
-    views = [made_views()[name].adjacency for name in HREP.relations]
-    dense = woven(views).dense().view(N, len(views), N, len(views))
+def test_relation_graph_has_exactly_the_edges_of_every_relation():
+    views = [make_views()[name].adjacency for name in HREP.relations]
+    dense = relation_graph(views).dense().view(N, len(views), N, len(views))
     for r, view in enumerate(views):
         np.testing.assert_array_equal(dense[:, r, :, r], view.toarray() != 0)
         assert dense[:, r].sum() == view.count_nonzero()
 
 
-def test_normalisation_is_one_layer_that_meets_the_relations_in_order():
+def test_relation_norm_equals_one_batch_norm_applied_to_the_relations_in_order():
     torch.manual_seed(0)
     order, one, other = (2, 0, 1), RelationNorm(5, (2, 0, 1)), nn.BatchNorm1d(5)
     for _ in range(3):
@@ -115,7 +114,7 @@ def test_normalisation_is_one_layer_that_meets_the_relations_in_order():
     assert torch.allclose(one.eval()(x), other.eval()(x.flatten(0, 1)).view_as(x), atol=1e-5)
 
 
-def test_attention_of_relations_is_that_of_torch():
+def test_relation_attention_equals_that_of_torch():
     torch.manual_seed(0)
     ours, theirs, x = RelationAttention(8, 2), nn.MultiheadAttention(8, 2), torch.randn(N, 4, 8)
     theirs.load_state_dict(
@@ -132,48 +131,48 @@ def test_attention_of_relations_is_that_of_torch():
 
 
 @pytest.mark.parametrize("told_by", ["other", "own"])
-def test_a_loss_meets_the_relation_vector_it_is_told_by(told_by):
-    method = made(told_by=told_by).eval()
+def test_told_by_chooses_the_relation_vector_of_each_loss(told_by):
+    method = make(told_by=told_by).eval()
     region, relation = method.encode()
-    met = [2, 0, 3, 1] if told_by == "other" else [0, 1, 2, 3]
-    assert torch.equal(method.by_relation(), torch.stack([region * relation[r] for r in met]))
+    order = [2, 0, 3, 1] if told_by == "other" else [0, 1, 2, 3]
+    assert torch.equal(method.by_relation(), torch.stack([region * relation[r] for r in order]))
 
 
-def test_triplets_draw_every_neighbour_and_every_stranger_alike():
+def test_triplets_are_uniform_over_neighbours_and_negatives():
     near = np.zeros((6, 6))
     near[0, [1, 4]] = near[[1, 4], 0] = 1
     near[2, [0, 1, 3, 4, 5]] = near[[0, 1, 3, 4, 5], 2] = 1
     triplets = Triplets(scipy.sparse.csr_array(near))
-    anchors, neighbour, stranger = triplets.draw(torch.zeros(6000, dtype=torch.int64))
+    anchors, neighbour, negative = triplets.draw(torch.zeros(6000, dtype=torch.int64))
     assert len(anchors) == 6000
-    assert {0: set(neighbour.tolist()), 1: set(stranger.tolist())} == {0: {1, 2, 4}, 1: {3, 5}}
-    assert (torch.bincount(stranger)[[3, 5]] / 6000 - 0.5).abs().max() < 0.03
+    assert {0: set(neighbour.tolist()), 1: set(negative.tolist())} == {0: {1, 2, 4}, 1: {3, 5}}
+    assert (torch.bincount(negative)[[3, 5]] / 6000 - 0.5).abs().max() < 0.03
     assert 2 not in triplets.draw(torch.arange(6))[0]  # all others are its neighbours
 
 
-def test_every_missing_view_and_too_many_regions_are_told_at_once():
-    views = {name: view for name, view in made_views().items() if name not in ("flows", "outflow")}
+def test_error_lists_all_missing_views_and_too_many_regions():
+    views = {name: view for name, view in make_views().items() if name not in ("flows", "outflow")}
     with pytest.raises(UserError, match=r"outflow, flows.*\n.*12 regions.*more than 5"):
-        made(views, dense_limit=5)
+        make(views, dense_limit=5)
 
 
-def test_a_recipe_without_the_views_is_refused_before_it_runs():
+def test_recipe_without_a_view_is_refused():
     with pytest.raises(
         UserError, match=r"HREP needs the view 'neighbours'; give views.neighbours: \{name: neighbours\}"
     ):
         Recipe.load("baselines/hrep", ["views.neighbours=null"])
 
 
-def test_a_width_that_the_heads_do_not_divide_is_refused():
-    with pytest.raises(UserError, match="5 heads do not divide the width of 144"):
+def test_dim_must_be_a_multiple_of_heads():
+    with pytest.raises(UserError, match="dim = 144 must be a multiple of heads = 5"):
         Recipe.load("baselines/hrep", ["method.heads=5"])
 
 
 def test_interrupted_training_resumes_exactly(assert_resume_is_exact):
-    assert_resume_is_exact(made, N)
+    assert_resume_is_exact(make, N)
 
 
-def test_the_prompt_predicts_one_row_by_its_own_embedding():
+def test_prompt_predicts_each_row_independently():
     head = HREPPrompt(HREPPrompt.Params(width=8, heads=2), 5, 3).eval()
     z = torch.randn(4, 5)
     assert torch.allclose(head(z)[[2]], head(z[[2]]), atol=1e-6)
@@ -181,7 +180,7 @@ def test_the_prompt_predicts_one_row_by_its_own_embedding():
     assert head.prefix.grad.abs().sum() > 0
 
 
-def test_the_recipe_runs(tiny_city, tmp_path):
+def test_recipe_runs(tiny_city, tmp_path):
     sets = ["pretrain.epochs=3", "evaluation.seeds=[0]", "evaluation.floors=[mean]", "report.figures=false"]
     sets += ["finetune.epochs=2", "tasks.co.head={name: hrep_prompt}", f"city={{prepared: {tiny_city.path}}}"]
     result = run(Recipe.load("baselines/hrep", sets), tmp_path / "run")

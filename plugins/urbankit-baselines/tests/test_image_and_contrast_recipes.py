@@ -1,4 +1,4 @@
-"""The recipes of vit, pg-simclr, urbanvlp and remvc from end to end on the tiny city, and that they resume exactly."""
+"""The recipes of vit, pg-simclr, urbanvlp and remvc run and resume on the tiny city."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from urbankit.runs.data import method_inputs
 from urbankit.training.pretrain import pretrain
 from urbankit.utils.progress import Progress
 
-LEARNING = ("pg-simclr", "urbanvlp", "remvc")
+PRETRAINED = ("pg-simclr", "urbanvlp", "remvc")
 SMALL = "{patch_size: 16, hidden_size: 16, layers: 1, heads: 2}"
 
 
-def short(name, city, *changes):
+def short_recipe(name, city, *changes):
     images = {"remvc": (), "pg-simclr": ("rsi",)}.get(name, ("rsi", "svi"))
     return Recipe.load(
         f"baselines/{name}",
@@ -31,9 +31,9 @@ def short(name, city, *changes):
     )
 
 
-@pytest.mark.parametrize("name", ("vit", *LEARNING))
-def test_it_runs_to_the_end(name, tiny_city, tmp_path):
-    recipe = short(name, tiny_city, *(["pretrain.epochs=1"] if name in LEARNING else []))
+@pytest.mark.parametrize("name", ("vit", *PRETRAINED))
+def test_recipe_runs(name, tiny_city, tmp_path):
+    recipe = short_recipe(name, tiny_city, *(["pretrain.epochs=1"] if name in PRETRAINED else []))
     result = run(recipe, tmp_path / "run", progress=Progress(quiet=True))
     scores = result.metrics.query("model == @name")
     assert set(scores["task"]) == {"co", "pm25", "population_density", "land_use"}
@@ -41,9 +41,9 @@ def test_it_runs_to_the_end(name, tiny_city, tmp_path):
     assert len(result.embeddings) == tiny_city.n_regions and not result.manifest["notes"]
 
 
-@pytest.mark.parametrize("name", LEARNING)
-def test_a_resumed_pre_training_ends_in_the_same_weights(name, tiny_city, tmp_path):
-    recipe = short(name, tiny_city, "pretrain.schedule=constant")
+@pytest.mark.parametrize("name", PRETRAINED)
+def test_resumed_pre_training_ends_with_the_same_weights(name, tiny_city, tmp_path):
+    recipe = short_recipe(name, tiny_city, "pretrain.schedule=constant")
 
     def trained(folder, epochs):
         torch.manual_seed(recipe.seed)
@@ -52,6 +52,6 @@ def test_a_resumed_pre_training_ends_in_the_same_weights(name, tiny_city, tmp_pa
         pretrain(method, settings, tiny_city.n_regions, 0, tmp_path / folder, Progress(quiet=True))
         return method.state_dict()
 
-    trained("cut", 1)
-    resumed, whole = trained("cut", 2), trained("whole", 2)
-    assert all(torch.equal(resumed[key], whole[key]) for key in whole)
+    trained("interrupted", 1)
+    resumed, uninterrupted = trained("interrupted", 2), trained("uninterrupted", 2)
+    assert all(torch.equal(resumed[key], uninterrupted[key]) for key in uninterrupted)

@@ -1,4 +1,4 @@
-"""The suites that urbankit ships, whose rows are the baselines among others, are valid where these are installed."""
+"""The suites that urbankit ships are valid if the baselines are installed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urbankit.bench.suite import load_plan
 from urbankit.recipe.find import shipped_suites
 
 
-# The suite `plugins` is of two other packages, and is tested with these.
+# The suite `plugins` needs other packages.
 @pytest.mark.parametrize("name", [name for name in shipped_suites() if name != "plugins"])
 def test_shipped_suites_are_valid(name: str) -> None:
     plan = load_plan(name)

@@ -1,4 +1,4 @@
-"""UrbanVLP: its losses as loops, what it draws, its calibration of captions, and what it needs."""
+"""UrbanVLP: losses, sampling, calibration of captions, and requirements."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MODALITIES = {
 }
 
 
-def built(city, modalities=MODALITIES, **params):
+def build(city, modalities=MODALITIES, **params):
     torch.manual_seed(0)
     method = registry.create("method", Use(name="urbanvlp", **{"dim": 16} | params), MethodInputs(city, modalities))
     method.prepare()
@@ -35,11 +35,11 @@ def built(city, modalities=MODALITIES, **params):
 
 
 @pytest.fixture
-def everyone(tiny_city):
+def all_regions(tiny_city):
     return torch.arange(tiny_city.n_regions)
 
 
-def two_way_by_hand(logits: torch.Tensor) -> float:
+def two_way_by_loops(logits: torch.Tensor) -> float:
     n, total = len(logits), 0.0
     for i in range(n):
         total -= float(logits[i, i]) - math.log(sum(math.exp(float(x)) for x in logits[i]))
@@ -55,101 +55,105 @@ def tokens(draw, n, length, d=6):
 
 
 @pytest.mark.parametrize("block", [1, 1 << 24])
-def test_token_similarity_is_filips(block, monkeypatch):
+def test_token_similarity_matches_the_formula_of_filip(block, monkeypatch):
     monkeypatch.setattr(urbanvlp, "BLOCK", block)
     draw = torch.Generator().manual_seed(0)
     (a, in_a), (b, in_b) = tokens(draw, 5, 4), tokens(draw, 5, 7)
-    found = token_similarity(a, in_a, b, in_b)
+    result = token_similarity(a, in_a, b, in_b)
     for i in range(5):
         for j in range(5):
             best = [max(float(x @ y) for y in b[j][in_b[j]]) for x in a[i][in_a[i]]]
-            assert float(found[i, j]) == pytest.approx(sum(best) / len(best), abs=1e-5)
+            assert float(result[i, j]) == pytest.approx(sum(best) / len(best), abs=1e-5)
 
 
 @torch.no_grad()
-def test_the_levels_are_two_way_contrasts_of_what_was_drawn(tiny_city, everyone):
-    method = built(tiny_city, alpha=0.3, beta=0.6, temperature=0.2, max_observations=16).eval()
-    pooled = {name: method._unit(name, everyone) for name in ("rsi", "svi", "location")}
-    losses = method.loss(everyone[:12])
+def test_both_levels_are_two_way_contrastive_losses(tiny_city, all_regions):
+    method = build(tiny_city, alpha=0.3, beta=0.6, temperature=0.2, max_observations=16).eval()
+    pooled = {name: method._unit(name, all_regions) for name in ("rsi", "svi", "location")}
+    losses = method.loss(all_regions[:12])
     assert set(losses) == {"total", "macro", "micro"}
     assert torch.allclose(losses["total"], 0.3 * losses["macro"] + 0.6 * losses["micro"])
     torch.manual_seed(5)
-    losses = method.loss(everyone)
+    losses = method.loss(all_regions)
     torch.manual_seed(5)
-    street = method.images["svi"].tokens(everyone, 16, False, None)
+    street = method.images["svi"].tokens(all_regions, 16, False, None)
     tiles, captions = (
-        drawn.tokens(everyone, 1, False, None) for drawn in (method.images["rsi"], method.captions["rsi"])
+        observations.tokens(all_regions, 1, False, None)
+        for observations in (method.images["rsi"], method.captions["rsi"])
     )
     both = tiles.present & captions.present
     assert torch.allclose(street.vector, pooled["svi"], atol=1e-5) and torch.allclose(
         tiles.vector, pooled["rsi"], atol=1e-5
     )
     image = torch.nn.functional.normalize(sum(pooled.values()), dim=1)[both]
-    assert float(losses["macro"]) == pytest.approx(two_way_by_hand(image @ captions.vector[both].T / 0.2), rel=1e-4)
-    said = method.captions["svi"].tokens(everyone, 16, False, None)
-    both = street.present & said.present
+    assert float(losses["macro"]) == pytest.approx(two_way_by_loops(image @ captions.vector[both].T / 0.2), rel=1e-4)
+    captions_of_street = method.captions["svi"].tokens(all_regions, 16, False, None)
+    both = street.present & captions_of_street.present
     similar = token_similarity(
-        *(x[both] for x in (street.tokens, street.token_present, said.tokens, said.token_present))
+        *(
+            x[both]
+            for x in (street.tokens, street.token_present, captions_of_street.tokens, captions_of_street.token_present)
+        )
     )
-    assert float(losses["micro"]) == pytest.approx(two_way_by_hand(similar / 0.2), rel=1e-4)
+    assert float(losses["micro"]) == pytest.approx(two_way_by_loops(similar / 0.2), rel=1e-4)
 
 
-def test_draws_are_of_the_region_and_at_most_so_many(tiny_city, everyone):
-    views = built(tiny_city).images["svi"]
-    rows, owner, number = views.draw(everyone, 2)
+def test_draw_returns_a_limited_number_of_observations_of_each_region(tiny_city, all_regions):
+    views = build(tiny_city).images["svi"]
+    rows, owner, number = views.draw(all_regions, 2)
     assert (views.region[rows.numpy()] == owner.numpy()).all() and number.max() == 1
     assert len(set(rows.tolist())) == len(rows)
     count = np.bincount(views.region, minlength=49)
     assert (np.bincount(owner.numpy(), minlength=49) == np.minimum(count, 2)).all()
-    again = [tuple(views.draw(everyone, 2)[0].tolist()) for _ in range(5)]
+    again = [tuple(views.draw(all_regions, 2)[0].tolist()) for _ in range(5)]
     assert len(set(again)) > 1
 
 
-def test_regions_without_street_views_keep_their_tile(tiny_city, everyone):
-    method = built(tiny_city).eval()
+def test_regions_without_street_views_use_their_tile(tiny_city, all_regions):
+    method = build(tiny_city).eval()
     absent = ~method.images["svi"].present
     assert absent.any() and not absent.all()
-    drawn = method.images["svi"].tokens(everyone, 4, False, None)
-    assert (drawn.vector[absent] == 0).all() and not drawn.token_present[absent].any()
+    tokens = method.images["svi"].tokens(all_regions, 4, False, None)
+    assert (tokens.vector[absent] == 0).all() and not tokens.token_present[absent].any()
     with torch.no_grad():
-        embeddings = method(everyone)
+        embeddings = method(all_regions)
         assert torch.allclose(
-            embeddings[absent], (method._unit("rsi", everyone) + method._unit("location", everyone))[absent]
+            embeddings[absent], (method._unit("rsi", all_regions) + method._unit("location", all_regions))[absent]
         )
         losses = method.loss(absent.nonzero().squeeze(1))
     assert all(torch.isfinite(value) for value in losses.values()) and float(losses["micro"]) == 0
 
 
-def test_every_parameter_is_of_a_part_and_every_part_learns(tiny_city, everyone):
-    method = built(tiny_city).train()
-    method.loss(everyone)["total"].backward()
+def test_parts_cover_all_parameters_and_have_gradients(tiny_city, all_regions):
+    method = build(tiny_city).train()
+    method.loss(all_regions)["total"].backward()
     parts = method.parts()
     assert {id(p) for p in method.parameters()} == {id(p) for ps in parts.values() for p in ps}
     for part, parameters in parts.items():
         assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in parameters), part
 
 
-def test_a_batch_in_another_order_gives_the_same_rows(tiny_city, everyone):
-    method = built(tiny_city).eval()
+def test_embeddings_do_not_depend_on_the_order_of_a_batch(tiny_city, all_regions):
+    method = build(tiny_city).eval()
     order = torch.randperm(49, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        assert torch.allclose(method(order), method(everyone)[order], atol=1e-5)
+        assert torch.allclose(method(order), method(all_regions)[order], atol=1e-5)
 
 
-def test_random_choices_follow_torchs_generator(tiny_city, everyone):
-    method = built(tiny_city).train()
+def test_sampling_uses_the_generator_of_torch(tiny_city, all_regions):
+    method = build(tiny_city).train()
 
     def loss(seed):
         torch.manual_seed(seed)
-        return float(method.loss(everyone)["total"].detach())
+        return float(method.loss(all_regions)["total"].detach())
 
     assert loss(1) == loss(1) != loss(2)
 
 
-def test_location_may_be_left_out(tiny_city, everyone):
+def test_location_is_optional(tiny_city, all_regions):
     modalities = {name: use for name, use in MODALITIES.items() if name != "location"}
-    method = built(tiny_city, modalities, location=None)
-    assert torch.isfinite(method.loss(everyone)["total"]) and set(method.encoders) == {"rsi", "svi"}
+    method = build(tiny_city, modalities, location=None)
+    assert torch.isfinite(method.loss(all_regions)["total"]) and set(method.encoders) == {"rsi", "svi"}
 
 
 @pytest.fixture
@@ -174,20 +178,20 @@ def pretrained(clip):
     }
 
 
-def test_captions_of_a_low_clip_score_are_not_learned_from(tiny_city, clip, monkeypatch):
+def test_captions_with_a_low_clip_score_are_dropped(tiny_city, clip, monkeypatch):
     monkeypatch.setattr(UrbanVLP, "clip_scores", lambda self, name: np.arange(len(self.captions[name].region)) / 10)
-    method = built(tiny_city, pretrained(clip), dim=8, min_clip_score=2.0)
-    kept = np.arange(len(tiny_city.captions("rsi"))) >= 20
+    method = build(tiny_city, pretrained(clip), dim=8, min_clip_score=2.0)
+    mask = np.arange(len(tiny_city.captions("rsi"))) >= 20
     rows = method.captions["rsi"].rows
-    assert (rows == np.flatnonzero(kept)).all()
-    assert (method.captions["rsi"].region == tiny_city.captions("rsi")["region"].to_numpy()[kept]).all()
+    assert (rows == np.flatnonzero(mask)).all()
+    assert (method.captions["rsi"].region == tiny_city.captions("rsi")["region"].to_numpy()[mask]).all()
     assert not method.captions["rsi"].present[method.captions["rsi"].region.min() - 1]
     method.prepare()  # after pre-training, with other weights
     assert method.captions["rsi"].rows is rows
 
 
-def test_a_clip_score_is_the_cosine_of_caption_and_image(tiny_city, clip):
-    method = built(tiny_city, pretrained(clip), dim=8, min_clip_score=0.0).eval()
+def test_clip_score_is_the_cosine_of_caption_and_image(tiny_city, clip):
+    method = build(tiny_city, pretrained(clip), dim=8, min_clip_score=0.0).eval()
     image, text = method.encoders["rsi"], method.texts["rsi"]
     with torch.no_grad():
         row = np.array([3])
@@ -198,21 +202,21 @@ def test_a_clip_score_is_the_cosine_of_caption_and_image(tiny_city, clip):
     assert float(method.clip_scores("rsi")[3]) == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_clip_score_of_untrained_encoders_is_refused(tiny_city, clip):
+def test_clip_score_needs_one_pretrained_checkpoint(tiny_city, clip):
     for modalities, dim in ((MODALITIES, 16), (pretrained(clip), 16)):
         with pytest.raises(UserError, match=r"method.min_clip_score: CLIPScore needs"):
-            built(tiny_city, modalities, dim=dim, min_clip_score=0.5)
+            build(tiny_city, modalities, dim=dim, min_clip_score=0.5)
 
 
-def test_a_score_that_no_caption_reaches_is_an_error(tiny_city, clip):
+def test_error_if_all_captions_have_a_lower_score(tiny_city, clip):
     with pytest.raises(UserError, match=r"method.min_clip_score: .*'rsi'"):
-        built(tiny_city, pretrained(clip), dim=8, min_clip_score=2.5)
+        build(tiny_city, pretrained(clip), dim=8, min_clip_score=2.5)
 
 
-def test_what_recipe_or_city_lack_is_named(tiny_city):
+def test_errors_name_the_missing_modality(tiny_city):
     cls = registry.get("method", "urbanvlp")
     assert [key for key, _ in cls.check(cls.Params(), {"rsi"}, set())] == ["street", "text", "location"]
     assert cls.check(cls.Params(location=None), {"rsi", "svi", "text"}, set()) == []
     without = {name: use for name, use in MODALITIES.items() if name not in ("svi", "text")}
     with pytest.raises(UserError, match=r"(?s)method.street: .*'svi'.*method.text: .*'text'"):
-        built(tiny_city, without)
+        build(tiny_city, without)

@@ -1,4 +1,4 @@
-"""A modality's vectors by region, in the precision of the run, computed once where the encoder is frozen."""
+"""Vectors of a modality by region, in the precision of the run; those of a frozen encoder are cached."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from urbankit.modalities.pooling import RegionEncoder
 def encode(
     pool: RegionEncoder, regions: Tensor, precision: torch.dtype | None, *, augment: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """The mean backbone vectors [B, width] in float32 of region indices int64 [B], and who has any (bool [B])."""
+    """Return mean backbone vectors, float32 [B, width], of regions int64 [B], and which have any (bool [B])."""
     with autocast(regions.device, precision):
         vectors, present = pool.encode(regions, augment=augment)
     return vectors.float(), present
 
 
-def keep_frozen(pools: Iterable[RegionEncoder], precision: torch.dtype | None) -> None:
-    """Compute the backbone vectors of all regions, once, of the encoders whose backbone is frozen."""
+def cache_frozen(pools: Iterable[RegionEncoder], precision: torch.dtype | None) -> None:
+    """Compute and cache the backbone vectors of all regions for encoders with a frozen backbone."""
     for pool in pools:
         if pool.encoder.frozen:
             pool.keep(precision=precision)
 
 
 def autocast(device: torch.device, precision: torch.dtype | None) -> torch.autocast | nullcontext:
-    """What encoders compute in: `precision`, or with None that of their weights."""
+    """Return the context in which encoders compute with `precision`; None keeps the precision of their weights."""
     return nullcontext() if precision is None else torch.autocast(device.type, dtype=precision)

@@ -1,4 +1,4 @@
-"""The prompt of HREP (Zhou et al., AAAI 2023): a prefix, learned for each task, before the frozen region embedding."""
+"""The prompt of HREP (Zhou et al., AAAI 2023): a learned prefix before the frozen region embedding, one per task."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from urbankit.registry import component
 
 
 class HREPPrompt(Head):
-    """Learned prefix tokens and the embedding through a transformer encoder; a linear map of the embedding's token.
+    """A transformer encoder over learned prefix tokens and the embedding, and a linear map of the embedding's token.
 
-    The task trains the prefix while the region embedding stays as it is (`finetune.update: []`). All regions share the
-    prefix. In the authors' code each region has one of its own, which only that region's label trains: outside the
-    training part it decays to nothing, and inside it takes up what the labels leave to explain.
+    The task trains the prefix while the region embedding is frozen (`finetune.update: []`). All regions share the
+    prefix. In the authors' code each region has a separate prefix, trained by the label of that region only: weight
+    decay reduces the prefixes of test regions to zero, and those of training regions fit the residuals.
     """
 
     class Params(component.Params):
@@ -23,14 +23,14 @@ class HREPPrompt(Head):
         width: int = Field(
             144, ge=1, description="Width of the tokens.", json_schema_extra={"source": "the authors' code"}
         )
-        heads: int = Field(4, ge=1, description="Heads of the encoder's attention; they divide `width`.")
+        heads: int = Field(4, ge=1, description="Heads of the encoder's attention; `width` must be a multiple.")
         layers: int = Field(1, ge=1, description="Layers of the encoder.")
         dropout: float = Field(0.1, ge=0, lt=1, description="Dropout in the encoder.")
 
         @model_validator(mode="after")
         def _heads_divide(self) -> HREPPrompt.Params:
             if self.width % self.heads:
-                raise ValueError(f"{self.heads} heads do not divide the width of {self.width}")
+                raise ValueError(f"width = {self.width} must be a multiple of heads = {self.heads}")
             return self
 
     params: Params
@@ -45,6 +45,6 @@ class HREPPrompt(Head):
         self.linear = nn.Linear(p.width, out_dim)
 
     def forward(self, embedding: Tensor) -> Tensor:
-        own = self.token(embedding).unsqueeze(1)
-        sequence = torch.cat([self.prefix.expand(len(own), -1, -1), own], dim=1)
+        token = self.token(embedding).unsqueeze(1)
+        sequence = torch.cat([self.prefix.expand(len(token), -1, -1), token], dim=1)
         return self.linear(self.encoder(sequence)[:, -1])

@@ -1,18 +1,19 @@
 """PG-SimCLR: Xi et al., "Beyond the First Law of Geography: Learning Representations of Satellite Imagery by
 Leveraging Point-of-Interests", WWW 2022.
 
-Two SimCLR models (Chen et al., 2020) learn from tiles: to the one, a tile's positive is the tile nearest in space (the
-first law of geography), to the other the tile most alike in points of interest. In the order of the paper:
+Two SimCLR models (Chen et al., 2020) are trained on tiles. The positive of a tile is the nearest tile for one model
+(the first law of geography), and the tile with the most similar points of interest for the other. In the order of the
+paper:
 
-- Positives: the tile and its counterpart, each under a random augmentation of its own. Which counterpart, the recipe's
-  views say: the strongest edge of `distance` and of `poi`. Functions are compared as that view compares them, by the
-  cosine of category counts; the authors' code takes their Euclidean distance, in which mostly totals count.
-- `hᵢ = f(x̃ᵢ)`, `zᵢ = g(hᵢ) = W₂ ReLU(W₁ hᵢ)`, without biases: the recipe's image encoder in place of ResNet-18, so
-  that methods are compared and not encoders, and a projection to 64 numbers that only the loss sees.
+- Positives: the tile and its counterpart, each with a separate random augmentation. The counterpart is the strongest
+  edge in the recipe's views `distance` and `poi`. The view `poi` uses the cosine of category counts. The authors' code
+  uses their Euclidean distance, which depends mostly on the total counts.
+- `hᵢ = f(x̃ᵢ)`, `zᵢ = g(hᵢ) = W₂ ReLU(W₁ hᵢ)`, without biases. f is the recipe's image encoder in place of ResNet-18,
+  so that a comparison is between methods and not encoders. g is a projection to 64 numbers that only the loss uses.
 - `ℓ(i, j) = -log( exp(sim(zᵢ, zⱼ)/τ) / Σ_{k≠i} exp(sim(zᵢ, z_k)/τ) )`, the mean of it over the 2B tiles of a
   mini-batch, τ = 0.5.
-- Fusion: the authors weigh both embeddings by an attention that is trained with the labels of each task. An embedding
-  here is the same for all tasks, so both stand side by side and the heads weigh them; `fusion` takes another.
+- Fusion: the authors weight both embeddings by an attention that is trained with the labels of each task. Here the
+  embedding is the same for all tasks, so both are concatenated and the heads weight them; `fusion` chooses another way.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ from urbankit.registry import component
 from urbankit.registry.component import Use, uses
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.torch_modules import NamedModules
-from urbankit_baselines.encoding import autocast, encode, keep_frozen
-from urbankit_baselines.named import missing, require
+from urbankit_baselines.encoding import autocast, cache_frozen, encode
+from urbankit_baselines.required import missing, require
 
 
 class PGSimCLR(Method):
-    """SimCLR whose positives are neighbours, in space by one encoder and in function by another.
+    """Two SimCLR models, one with neighbours in space as positives and one with neighbours in function.
 
-    Without augmentation by the image encoder (`augment: overhead` in the recipe) the tiles are contrasted as they are.
+    Tiles are augmented only if the recipe's image encoder does so (`augment: overhead`).
     """
 
     inductive = True
@@ -51,19 +52,19 @@ class PGSimCLR(Method):
         neighbours: int = Field(
             1,
             ge=1,
-            description="Strongest edges of a region that its counterpart is drawn from, anew in every step.",
+            description="The counterpart of a region is drawn from this many strongest edges in every step.",
             json_schema_extra={"source": "1, the nearest"},
         )
         projection: int = Field(
             64,
             ge=2,
-            description="Width of the vectors that are contrasted.",
+            description="Width of the projected vectors in the loss.",
             json_schema_extra={"source": "authors' configuration"},
         )
         temperature: float = Field(
             0.5, gt=0, description="Temperature τ.", json_schema_extra={"source": "authors' configuration"}
         )
-        fusion: Use = uses("fusion", "concat", "How both embeddings of a region are joined.")
+        fusion: Use = uses("fusion", "concat", "How both embeddings of a region are combined.")
 
     params: Params
 
@@ -79,7 +80,7 @@ class PGSimCLR(Method):
             tiles = self.pools[view].present.numpy()
             counterparts = strongest(inputs.views[view].adjacency, tiles, params.neighbours)
             if (counterparts < 0).all():
-                message = f"no region with a tile has another with a tile beside it in the view '{view}'"
+                message = f"no two regions with tiles are neighbours in the view '{view}'"
                 raise UserError(Problem(message, key="method"))
             self.register_buffer(f"counterparts_{view}", torch.from_numpy(counterparts), persistent=False)
         widths = [encoder.width for encoder in self.encoders.values()]
@@ -88,7 +89,7 @@ class PGSimCLR(Method):
         self.blocks = self.fusion.blocks([[width] for width in widths])
 
     def loss(self, regions: Tensor) -> dict[str, Tensor]:
-        """The sum of both models' losses, which share no weight."""
+        """Return the losses of both models, which share no weights, and their sum."""
         losses = {view: self._contrast(view, regions) for view in self.pools}
         return {"total": sum(losses.values(), torch.zeros(())), **losses}
 
@@ -106,7 +107,7 @@ class PGSimCLR(Method):
 
     def freeze(self, updated: set[str]) -> None:
         super().freeze(updated)
-        keep_frozen(self.pools.values(), self.inputs.precision)
+        cache_frozen(self.pools.values(), self.inputs.precision)
 
     @classmethod
     def check(cls, params: Params, modalities: set[str], views: set[str]) -> list[tuple[str, str]]:
@@ -116,7 +117,7 @@ class PGSimCLR(Method):
         ]
 
     def _contrast(self, view: str, regions: Tensor) -> Tensor:
-        """The loss of one model over the regions that have a counterpart in its view."""
+        """Return the loss of one model over the regions with a counterpart in its view."""
         candidates = getattr(self, f"counterparts_{view}")[regions]
         count = (candidates >= 0).sum(dim=1)
         regions, candidates, count = regions[count > 0], candidates[count > 0], count[count > 0]
@@ -129,9 +130,9 @@ class PGSimCLR(Method):
 
 
 def nt_xent(a: Tensor, b: Tensor, temperature: float) -> Tensor:
-    """SimCLR's loss: every row of `a` [B, d] and `b` [B, d] should find the other's row among all 2B - 1 others.
+    """Return SimCLR's loss of the pairs of rows of `a` [B, d] and `b` [B, d].
 
-    Zero for fewer than two pairs.
+    It is the cross-entropy of a row's partner among the 2B - 1 other rows. Zero for fewer than two pairs.
     """
     if len(a) < 2:
         return (a.sum() + b.sum()) * 0.0
@@ -142,19 +143,20 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float) -> Tensor:
 
 
 def strongest(adjacency: sparse.csr_array, allowed: np.ndarray, k: int) -> np.ndarray:
-    """The k strongest neighbours of every region among the `allowed` (bool [N]), the first of equals: int64 [N, k].
+    """Return the k strongest neighbours of every region, int64 [N, k], padded with -1.
 
-    Places without a neighbour, and all of regions that are not allowed, are -1. An edge to itself is none.
+    Regions that are not `allowed` (bool [N]) have no neighbours and are no neighbours. Self-loops are ignored. Of equal
+    weights the lower index comes first.
     """
     edges = sparse.coo_array(adjacency)
-    kept = allowed[edges.row] & allowed[edges.col] & (edges.row != edges.col)
-    row, column, weight = edges.row[kept], edges.col[kept], edges.data[kept]
+    mask = allowed[edges.row] & allowed[edges.col] & (edges.row != edges.col)
+    row, column, weight = edges.row[mask], edges.col[mask], edges.data[mask]
     order = np.lexsort((column, -weight, row))
     row, column = row[order], column[order]
     rank = np.arange(len(row)) - np.searchsorted(row, row)
-    found = np.full((len(allowed), k), -1, dtype=np.int64)
-    found[row[rank < k], rank[rank < k]] = column[rank < k]
-    return found
+    neighbours = np.full((len(allowed), k), -1, dtype=np.int64)
+    neighbours[row[rank < k], rank[rank < k]] = column[rank < k]
+    return neighbours
 
 
 def _projector(width: int, out: int) -> nn.Module:

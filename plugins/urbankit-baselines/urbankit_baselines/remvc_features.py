@@ -1,4 +1,4 @@
-"""What ReMVC learns from: distributions of points of interest, and of flows by place and time; and their variants."""
+"""Features of ReMVC, which are distributions of points of interest and of flows, and their random variants."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
     from urbankit.city.city import City
 
-# Hours of a working day and of a day of the weekend, as in the authors' flow matrices.
+# Hours of a working day and of a weekend day, as in the authors' flow matrices.
 SLOTS = 48
 
 
 class FlowProfiles:
-    """Where the flows of a region go to or come from, and when: rows of N places and, with times, 48 hours.
+    """The distribution of each region's flows over the N regions at the other end and, with times, over 48 hours.
 
-    Each row is the region's distribution over places followed by that over hours, both summing to 1, or to 0 where
-    there is nothing to distribute. Kept sparse, as they are read by `sparse`; a call makes a mini-batch of rows dense.
+    A row concatenates the two distributions; each sums to 1, or to 0 for a region without flows. The rows are stored
+    sparse; a call returns a mini-batch of dense rows.
 
     Args:
-        flows: [N, N] with the region itself as row.
-        hours: [N, 48] weights of the same flows by hour, or None.
+        flows: [N, N]; row i has the flows of region i.
+        hours: [N, 48], the weights of the same flows by hour, or None.
     """
 
     def __init__(self, flows: sparse.csr_array, hours: sparse.csr_array | None) -> None:
@@ -35,42 +35,42 @@ class FlowProfiles:
         self.width = self._rows.shape[1]
 
     def __call__(self, regions: Tensor) -> Tensor:
-        """Float32 Tensor[B, width] of region indices int64 [B], on their device."""
+        """Return the rows of region indices int64 [B], float32 [B, width] on their device."""
         return torch.from_numpy(self._rows[regions.cpu().numpy()].toarray()).to(regions.device)
 
     def sparse(self, regions: Tensor) -> Tensor:
-        """The same as a sparse COO tensor, whose memory goes with the flows of the regions and not with the city."""
+        """Return the same rows as a sparse COO tensor; its size depends on the number of flows, not of regions."""
         rows = self._rows[regions.cpu().numpy()].tocoo()
-        places = torch.from_numpy(np.stack([rows.row, rows.col]).astype(np.int64))
+        indices = torch.from_numpy(np.stack([rows.row, rows.col]).astype(np.int64))
         values = torch.from_numpy(rows.data)
-        return torch.sparse_coo_tensor(places, values, rows.shape, check_invariants=False).to(regions.device)
+        return torch.sparse_coo_tensor(indices, values, rows.shape, check_invariants=False).to(regions.device)
 
 
 def flow_profiles(city: City, hours: bool) -> tuple[FlowProfiles, FlowProfiles, np.ndarray]:
-    """Profiles of what leaves and of what reaches the regions, and which regions have either (bool [N]).
+    """Return the profiles of outgoing and of incoming flows, and which regions have any flow (bool [N]).
 
-    With `hours`, and where the city's flows have times, these are part of the profiles. The city must have flows.
+    With `hours`, the profiles have hours if the city's flows have times. The city must have flows.
     """
     flows = city.flows()
     assert flows is not None
     times = city.flow_times() if hours else None
-    leaving, reaching = (None, None) if times is None else (_by_hour(times, end, city.n_regions) for end in ENDS)
+    outgoing, incoming = (None, None) if times is None else (_by_hour(times, end, city.n_regions) for end in ENDS)
     present = (np.asarray(flows.sum(axis=0)) + np.asarray(flows.sum(axis=1))).ravel() > 0
-    return FlowProfiles(flows, leaving), FlowProfiles(flows.T.tocsr(), reaching), present
+    return FlowProfiles(flows, outgoing), FlowProfiles(flows.T.tocsr(), incoming), present
 
 
 ENDS = ("origin", "destination")
 
 
 def _by_hour(times: pd.DataFrame, end: str, n_regions: int) -> sparse.csr_array:
-    """Weights float64 [N, 48] of the flows of a region by hour of a working day, then of the weekend."""
+    """Return the weights of a region's flows by hour of working days, then of weekend days, float64 [N, 48]."""
     slot = times["hour"].to_numpy(np.int64) + 24 * (times["weekday"].to_numpy() >= 5)
     entries = (times["weight"].to_numpy(np.float64), (times[end].to_numpy(np.int64), slot))
     return sparse.coo_array(entries, shape=(n_regions, SLOTS)).tocsr()
 
 
 def _distribution(matrix: sparse.csr_array) -> sparse.csr_array:
-    """Rows divided by their sums."""
+    """Return the rows divided by their sums."""
     matrix = sparse.csr_array(matrix, dtype=np.float64, copy=True)
     sums = np.asarray(matrix.sum(axis=1)).ravel()
     matrix.data /= np.repeat(np.where(sums > 0, sums, 1.0), np.diff(matrix.indptr))
@@ -78,12 +78,12 @@ def _distribution(matrix: sparse.csr_array) -> sparse.csr_array:
 
 
 def distribution(counts: Tensor) -> Tensor:
-    """Rows [..., C] divided by their sums; zero rows stay zero."""
+    """Return the rows [..., C] divided by their sums; zero rows stay zero."""
     return counts / counts.sum(dim=-1, keepdim=True).clamp(min=1e-12)
 
 
 def noisy(profiles: Tensor, sigma: float, count: int) -> list[Tensor]:
-    """`count` variants of profiles [B, W], each the one before with Gaussian noise, cut at 0 and 1."""
+    """Return `count` variants of profiles [B, W]; each adds Gaussian noise to the previous one, clipped to [0, 1]."""
     variants = []
     for _ in range(count):
         noise = sigma * torch.randn(profiles.shape).to(profiles.device)
@@ -92,16 +92,16 @@ def noisy(profiles: Tensor, sigma: float, count: int) -> list[Tensor]:
     return variants
 
 
-def changed(counts: Tensor, share: float) -> list[Tensor]:
-    """Three variants of counts of points by category [B, C]: points deleted, added again, and replaced.
+def changed_counts(counts: Tensor, share: float) -> list[Tensor]:
+    """Return three variants of counts of points by category [B, C]: points deleted, duplicated, and replaced.
 
-    Each point is deleted (doubled, moved to a category drawn evenly) with probability `share`. A region that would
-    lose its last point keeps all.
+    Each point is deleted, duplicated, or moved to a uniformly random category with probability `share`. A region that
+    would lose all points keeps all.
     """
-    less = counts - _some_of(counts, share)
+    less = counts - _sample(counts, share)
     less = torch.where(less.sum(dim=1, keepdim=True) > 0, less, counts)
-    more = counts + _some_of(counts, share)
-    moved = _some_of(counts, share)
+    more = counts + _sample(counts, share)
+    moved = _sample(counts, share)
     region = torch.repeat_interleave(moved.sum(dim=1).long())
     category = torch.randint(counts.shape[1], (len(region),)).to(counts.device)
     ones = torch.ones(len(region), device=counts.device)
@@ -109,7 +109,7 @@ def changed(counts: Tensor, share: float) -> list[Tensor]:
     return [less, more, replaced]
 
 
-def _some_of(counts: Tensor, share: float) -> Tensor:
-    """Of each count of points how many are drawn, each with probability `share`."""
+def _sample(counts: Tensor, share: float) -> Tensor:
+    """Return how many of each count of points are drawn, each with probability `share`."""
     counts = counts.cpu()
     return torch.binomial(counts, torch.full_like(counts, share)).to(counts.device)

@@ -1,4 +1,4 @@
-"""Triplets of a region, one of its neighbours and a region that is neither, drawn anew in every step."""
+"""Random triplets of a region, a neighbour and a region that is not a neighbour, new in every step."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from torch.nn import functional as F
 
 
 class Triplets(nn.Module):
-    """Draws a neighbour and a stranger for regions, each uniformly, from a graph (CSR [N, N]) without self-loops.
+    """Draws a neighbour and a negative for each region, both uniformly, from a graph (CSR [N, N]) without self-loops.
 
-    Regions without a neighbour, or without a stranger, are no anchors.
+    A negative is a region that is neither the region nor a neighbour. Regions without neighbours or without negatives
+    are skipped.
     """
 
     degree: Tensor
@@ -28,7 +29,7 @@ class Triplets(nn.Module):
         linked = scipy.sparse.csr_array(adjacency + scipy.sparse.eye_array(self.n))
         linked.sort_indices()
         rows = np.repeat(np.arange(self.n), degree + 1)
-        # How many negatives of a row precede each of its linked regions, row by row.
+        # The number of negatives of a row that precede each of its linked regions, row by row.
         before = linked.indices - (np.arange(len(rows)) - linked.indptr[rows])
         self._register("degree", degree)
         self._register("first_neighbour", adjacency.indptr[:-1])
@@ -37,15 +38,15 @@ class Triplets(nn.Module):
         self._register("negatives_before", rows * self.n + before)
 
     def draw(self, regions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return anchors among `regions` (int64 [B]), and a neighbour and a negative of each, all int64 [A]."""
+        """Return the anchors among `regions` (int64 [B]), and a neighbour and a negative of each, all int64 [A]."""
         degree = self.degree[regions]
         anchors = regions[(degree > 0) & (degree < self.n - 1)]
         degree = self.degree[anchors]
-        neighbour = self.neighbours[self.first_neighbour[anchors] + _below(degree)]
-        # The r-th negative is r plus the number of linked regions that at most r negatives precede.
-        rank = _below(self.n - 1 - degree)
-        passed = torch.searchsorted(self.negatives_before, anchors * self.n + rank, right=True)
-        return anchors, neighbour, rank + passed - self.first_linked[anchors]
+        neighbour = self.neighbours[self.first_neighbour[anchors] + _random_integers(degree)]
+        # The r-th negative is region r plus the number of linked regions preceded by at most r negatives.
+        rank = _random_integers(self.n - 1 - degree)
+        skipped = torch.searchsorted(self.negatives_before, anchors * self.n + rank, right=True)
+        return anchors, neighbour, rank + skipped - self.first_linked[anchors]
 
     def loss(self, z: Tensor, regions: Tensor, margin: float) -> Tensor:
         """Return the mean of `max(0, |z_i - z_neighbour| - |z_i - z_negative| + margin)` over anchors; `z` [N, d]."""
@@ -59,6 +60,6 @@ class Triplets(nn.Module):
         self.register_buffer(name, torch.as_tensor(values, dtype=torch.int64), persistent=False)
 
 
-def _below(limit: Tensor) -> Tensor:
-    """A random integer from 0 to `limit - 1` for each, from torch's global generator."""
+def _random_integers(limit: Tensor) -> Tensor:
+    """Return a random integer in 0 to `limit - 1` for each limit, from torch's global generator."""
     return torch.minimum((torch.rand(len(limit)).to(limit.device) * limit).long(), limit - 1)

@@ -3,12 +3,12 @@ Prediction", AAAI 2025.
 
 Images of two granularities, tiles from above and street views, are aligned with captions. In the order of the paper:
 
-- Encoders: an image encoder and a text encoder for each granularity, and GeoCLIP's encoder for where the street views
-  were taken. The authors start from OpenCLIP ViT-B/16; here they are the recipe's.
-- Text calibration: captions come with the city, generated; those of poor quality should not be learned from. The paper
-  scores them by PerceptionScore, of which CLIPScore, `2.5 · max(cos(image, text), 0)` under a pre-trained CLIP model,
-  is a part. `min_clip_score` drops captions below; the rest of the score and the rewriting of captions need generative
-  models, are not in the authors' public code, and are left to who makes the captions.
+- Encoders: an image encoder and a text encoder for each granularity, and GeoCLIP's encoder for the locations of the
+  street views. The authors start from OpenCLIP ViT-B/16; here the recipe chooses them.
+- Text calibration: the city's captions are generated, and those of poor quality should not be used. The paper scores
+  them by PerceptionScore. CLIPScore, `2.5 · max(cos(image, text), 0)` under a pre-trained CLIP model, is one part of
+  it. `min_clip_score` drops captions with a lower CLIPScore. The other parts and the rewriting of captions need
+  generative models and are not in the authors' public code, so they are left out.
 - Macro level: `L_macro`, the mean of both directions of InfoNCE between `tile + street view + location` and a caption
   of the tile.
 - Micro level: `L_micro`, the same between street views and their captions, with the similarity of all tokens (FILIP):
@@ -18,16 +18,14 @@ Images of two granularities, tiles from above and street views, are aligned with
 
 Departures:
 
-- The authors blend the pixels of up to 25 street views into one picture, by one learned weight for each place in the
-  list, and cut all their captions, joined, at 77 tokens. A place in the list means nothing, and pixels of different
-  streets do not belong together: here each street view and each caption goes through its encoder by itself, the vector
-  of a region's street views is their mean, and its tokens are those of all of them. `max_observations` bounds how many
-  are drawn.
-- The authors give the micro level no temperature, so that logits lie between -1 and 1; here it has the learned one.
-- All three vectors of the macro level's sum are normalised, that of the location too, and the sum is before it is
-  compared, as CLIP's similarity is a cosine.
-- A region without street views has its tile alone at the macro level, where the authors encode black pictures at 0°,
-  0°.
+- The authors blend the pixels of up to 25 street views into one image, with one learned weight per position in the
+  list, and truncate the joined captions at 77 tokens. The position in the list has no meaning, and pixels of different
+  streets should not be mixed. Here each street view and each caption is encoded separately; the vector of a region is
+  the mean of the vectors, and its tokens are the tokens of all. `max_observations` limits how many are drawn.
+- The authors use no temperature at the micro level, so that logits lie between -1 and 1; here it has the learned one.
+- All three vectors of the sum of the macro level are normalised, including the location, and so is the sum before the
+  comparison, as CLIP's similarity is a cosine.
+- A region without street views has only its tile at the macro level. The authors encode black images at 0°, 0°.
 """
 
 from __future__ import annotations
@@ -47,16 +45,16 @@ from urbankit.modalities.pooling import RegionEncoder
 from urbankit.registry import component
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.torch_modules import NamedModules
-from urbankit_baselines.drawn import DrawnTokens, Observations
-from urbankit_baselines.encoding import autocast, encode, keep_frozen
-from urbankit_baselines.named import missing, require
+from urbankit_baselines.encoding import autocast, cache_frozen, encode
+from urbankit_baselines.required import missing, require
+from urbankit_baselines.sampling import Observations, RegionTokens
 
-# Cosines of tokens worked on at a time, in numbers: 64 MB.
+# The number of token cosines computed at a time, 64 MB.
 BLOCK = 1 << 24
 
 
 class UrbanVLP(Method):
-    """Aligns tiles, street views and locations with captions, whole against whole and token against token."""
+    """Aligns tiles, street views and locations with captions, by vectors and by tokens."""
 
     inductive = True
 
@@ -66,9 +64,9 @@ class UrbanVLP(Method):
         )
         tiles: str = Field("rsi", description="The modality of the satellite tiles.")
         street: str = Field("svi", description="The modality of the street views.")
-        text: str = Field("text", description="The modality of the captions of both.")
+        text: str = Field("text", description="The modality of the captions of tiles and street views.")
         location: str | None = Field(
-            "location", description="The modality of the places of the street views; null leaves them out."
+            "location", description="The modality of the locations of the street views; null leaves them out."
         )
         alpha: float = Field(
             0.5, ge=0, description="Weight of the macro level.", json_schema_extra={"source": "authors' code"}
@@ -77,21 +75,21 @@ class UrbanVLP(Method):
             0.5, ge=0, description="Weight of the micro level.", json_schema_extra={"source": "authors' code"}
         )
         temperature: float = Field(
-            0.07, ge=0.01, description="Temperature that training starts at.", json_schema_extra={"source": "CLIP"}
+            0.07, ge=0.01, description="Initial temperature.", json_schema_extra={"source": "CLIP"}
         )
         max_observations: int = Field(
             4,
             ge=1,
-            description="Street views, and captions of them, drawn for a region in a training step. Embeddings always "
-            "use all street views.",
+            description="Maximum number of street views, and of their captions, drawn for a region in a training step. "
+            "Embeddings always use all street views.",
             json_schema_extra={"source": "25 in the authors' code"},
         )
         min_clip_score: float | None = Field(
             None,
             ge=0,
             le=2.5,
-            description="Captions whose CLIPScore is lower are not learned from; it needs image and text encoders of "
-            "one pretrained CLIP checkpoint, with `dim` the width of its projections. Default: all captions.",
+            description="Training drops captions with a lower CLIPScore. This needs image and text encoders of one "
+            "pretrained CLIP checkpoint, with `dim` the width of its projections. Default: all captions.",
         )
 
     params: Params
@@ -99,9 +97,9 @@ class UrbanVLP(Method):
     def __init__(self, params: Params, inputs: MethodInputs) -> None:
         super().__init__(params, inputs)
         p = params
-        require(_named(p), inputs.modalities, "modality")
-        self.encoders = NamedModules({name: inputs.encoder(name, p.dim) for name in _named(p).values()})
-        # Each granularity has a text encoder of its own.
+        require(_modality_names(p), inputs.modalities, "modality")
+        self.encoders = NamedModules({name: inputs.encoder(name, p.dim) for name in _modality_names(p).values()})
+        # One text encoder per granularity.
         self.texts = NamedModules({p.tiles: self.encoders.pop(p.text), p.street: inputs.encoder(p.text, p.dim)})
         self.pools = {
             name: RegionEncoder(encoder, p.street if encoder.describes(p.street) else None)
@@ -114,7 +112,7 @@ class UrbanVLP(Method):
         }
         for name in self.images:
             if not (self.images[name].present & self.captions[name].present).any():
-                raise UserError(Problem(f"no region has both a picture and a caption of '{name}'", key="method"))
+                raise UserError(Problem(f"no region has both an image and a caption of '{name}'", key="method"))
         self.log_scale = nn.Parameter(torch.tensor(-math.log(p.temperature)))
         self._calibrated = p.min_clip_score is None
         self.dim = p.dim
@@ -122,13 +120,13 @@ class UrbanVLP(Method):
             _check_clip([*(self.encoders[name] for name in self.images), *self.texts.values()], p.dim)
 
     def loss(self, regions: Tensor) -> dict[str, Tensor]:
-        """`α L_macro + β L_micro` over the regions that have what a level compares."""
+        """Return `α L_macro + β L_micro` and both terms; each level is over the regions that have its data."""
         p = self.params
         if self.training:
             with torch.no_grad():
                 self.log_scale.clamp_(0.0, math.log(100.0))
         temperature = (-self.log_scale).exp()
-        street = self._drawn(self.images[p.street], regions, p.max_observations)
+        street = self._sample(self.images[p.street], regions, p.max_observations)
         macro = self._macro(regions, street, temperature)
         micro = self._micro(regions, street, temperature)
         return {"total": p.alpha * macro + p.beta * micro, "macro": macro, "micro": micro}
@@ -137,19 +135,19 @@ class UrbanVLP(Method):
         return sum((self._unit(name, regions) for name in self.encoders), torch.zeros(()))
 
     def prepare(self) -> None:
-        """Score the captions by the encoders as they come, before anything is trained."""
+        """Score the captions by the untrained encoders, and drop those of a low score."""
         if not self._calibrated:
             for name, captions in self.captions.items():
-                kept = self.clip_scores(name) >= self.params.min_clip_score
-                if not kept.any():
-                    message = f"no caption of '{name}' has that CLIPScore; lower it"
+                selected = self.clip_scores(name) >= self.params.min_clip_score
+                if not selected.any():
+                    message = f"all captions of '{name}' have a lower CLIPScore; choose a smaller value"
                     raise UserError(Problem(message, key="method.min_clip_score"))
-                captions.keep_only(kept)
+                captions.select(selected)
             self._calibrated = True
 
     @torch.no_grad()
     def clip_scores(self, name: str) -> np.ndarray:
-        """CLIPScore of every caption of the images `name`, against the mean of its region's images: float32 [M]."""
+        """Return the CLIPScore of every caption of `name` and the mean of its region's images: float32 [M]."""
         captions, device = self.captions[name], self.log_scale.device
         training = self.training
         self.eval()
@@ -173,41 +171,41 @@ class UrbanVLP(Method):
 
     def freeze(self, updated: set[str]) -> None:
         super().freeze(updated)
-        keep_frozen(self.pools.values(), self.inputs.precision)
+        cache_frozen(self.pools.values(), self.inputs.precision)
 
     @classmethod
     def check(cls, params: Params, modalities: set[str], views: set[str]) -> list[tuple[str, str]]:
-        return missing(_named(params), modalities, "modality")
+        return missing(_modality_names(params), modalities, "modality")
 
-    def _macro(self, regions: Tensor, street: DrawnTokens, temperature: Tensor) -> Tensor:
-        """Tiles, with street views and their places, against captions of the tiles."""
+    def _macro(self, regions: Tensor, street: RegionTokens, temperature: Tensor) -> Tensor:
+        """Return the loss of tiles, with street views and their locations, and captions of the tiles."""
         p = self.params
-        tiles = self._drawn(self.images[p.tiles], regions, 1)
-        captions = self._drawn(self.captions[p.tiles], regions, 1)
+        tiles = self._sample(self.images[p.tiles], regions, 1)
+        captions = self._sample(self.captions[p.tiles], regions, 1)
         image = tiles.vector + street.vector
         if p.location is not None:
             image = image + self._unit(p.location, regions)
         both = tiles.present & captions.present
         return two_way_info_nce(image[both], captions.vector[both], temperature) / 2
 
-    def _micro(self, regions: Tensor, street: DrawnTokens, temperature: Tensor) -> Tensor:
-        """Tokens of street views against those of their captions."""
-        captions = self._drawn(self.captions[self.params.street], regions, self.params.max_observations)
+    def _micro(self, regions: Tensor, street: RegionTokens, temperature: Tensor) -> Tensor:
+        """Return the loss of the tokens of street views and of their captions."""
+        captions = self._sample(self.captions[self.params.street], regions, self.params.max_observations)
         both = street.present & captions.present
         logits = token_similarity(
             street.tokens[both], street.token_present[both], captions.tokens[both], captions.token_present[both]
         )
         if len(logits) < 2:
             return logits.sum() * 0.0
-        match = torch.arange(len(logits), device=logits.device)
+        target = torch.arange(len(logits), device=logits.device)
         logits = logits / temperature
-        return (F.cross_entropy(logits, match) + F.cross_entropy(logits.T, match)) / 2
+        return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
-    def _drawn(self, observations: Observations, regions: Tensor, limit: int) -> DrawnTokens:
+    def _sample(self, observations: Observations, regions: Tensor, limit: int) -> RegionTokens:
         return observations.tokens(regions, limit, self.training, self.inputs.precision)
 
     def _unit(self, name: str, regions: Tensor) -> Tensor:
-        """The unit vectors [B, dim] of all observations of a modality, zero for regions without."""
+        """Return the unit vectors [B, dim] of the mean observation of a modality, zero for regions without any."""
         vectors, present = encode(self.pools[name], regions, self.inputs.precision)
         with autocast(regions.device, self.inputs.precision):
             projected = self.encoders[name].project(vectors).float()
@@ -215,36 +213,40 @@ class UrbanVLP(Method):
 
 
 def token_similarity(a: Tensor, a_present: Tensor, b: Tensor, b_present: Tensor) -> Tensor:
-    """FILIP's similarity of images and captions by their tokens, [B, B].
+    """Return FILIP's similarity of images and captions [B, B].
 
-    The mean over the tokens of image i of the largest cosine with a token of caption j. `a` [B, La, d] and `b`
-    [B, Lb, d] are unit vectors, of which only those in `a_present` [B, La] and `b_present` [B, Lb] count.
+    It is the mean, over the tokens of image i, of the largest cosine with a token of caption j.
+
+    Args:
+        a: tokens of images, unit vectors [B, La, d].
+        a_present: which tokens exist, bool [B, La].
+        b: tokens of captions, unit vectors [B, Lb, d].
+        b_present: which tokens exist, bool [B, Lb].
     """
     step = max(1, BLOCK // max(1, a.shape[1] * b.shape[0] * b.shape[1]))
     rows = []
-    for some, there in zip(a.split(step), a_present.split(step), strict=True):
-        cosines = torch.einsum("ald,bmd->ablm", some, b).masked_fill(~b_present[None, :, None, :], -torch.inf)
+    for chunk, chunk_present in zip(a.split(step), a_present.split(step), strict=True):
+        cosines = torch.einsum("ald,bmd->ablm", chunk, b).masked_fill(~b_present[None, :, None, :], -torch.inf)
         best = cosines.max(dim=3).values
-        weight = there.unsqueeze(1).to(best.dtype)
+        weight = chunk_present.unsqueeze(1).to(best.dtype)
         rows.append((best * weight).sum(dim=2) / weight.sum(dim=2))
     return torch.cat(rows)
 
 
-def _named(params: UrbanVLP.Params) -> dict[str, str]:
-    named = {key: getattr(params, key) for key in ("tiles", "street", "text", "location")}
-    return {key: name for key, name in named.items() if name is not None}
+def _modality_names(params: UrbanVLP.Params) -> dict[str, str]:
+    """Return the names of the modalities in use by parameter."""
+    names = {"tiles": params.tiles, "street": params.street, "text": params.text}
+    return names if params.location is None else names | {"location": params.location}
 
 
 def _check_clip(encoders: list[ModalityEncoder], dim: int) -> None:
-    """Raise `UserError` unless all encoders are of one CLIP checkpoint, with its own projections to `dim` numbers."""
+    """Raise `UserError` unless all encoders are of one CLIP checkpoint, with its projections to `dim` numbers."""
     checkpoints = {getattr(encoder.params, "pretrained", None) for encoder in encoders}
-    widths = {
-        getattr(getattr(encoder, "model", None) and encoder.model.config, "projection_dim", None)
-        for encoder in encoders
-    }
+    models = [getattr(encoder, "model", None) for encoder in encoders]
+    widths = {getattr(getattr(model, "config", None), "projection_dim", None) for model in models}
     if len(checkpoints) > 1 or None in checkpoints or widths != {dim}:
         message = (
-            "CLIPScore needs the image encoders and the text encoder of one pretrained CLIP checkpoint, and `dim` the "
-            "width of its projections; name it by `pretrained`, or leave min_clip_score out"
+            "CLIPScore needs image and text encoders of one pretrained CLIP checkpoint (`pretrained`), and `dim` equal "
+            "to the width of its projections; otherwise leave min_clip_score out"
         )
         raise UserError(Problem(message, key="method.min_clip_score"))

@@ -1,5 +1,6 @@
-"""ViT (Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021) as the UrbanMMCL paper's section 4.2.1 uses it:
-"concatenating extracted features from different modalities for final embeddings", without pre-training of its own.
+"""ViT (Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021) as a baseline without pre-training.
+
+UrbanMMCL paper, section 4.2.1: "concatenating extracted features from different modalities for final embeddings".
 """
 
 from __future__ import annotations
@@ -13,17 +14,17 @@ from urbankit.modalities.pooling import RegionEncoder
 from urbankit.registry import component
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.torch_modules import NamedModules
-from urbankit_baselines.encoding import encode, keep_frozen
-from urbankit_baselines.named import missing, require
+from urbankit_baselines.encoding import cache_frozen, encode
+from urbankit_baselines.required import missing, require
 
 
 class ViTFeatures(Method):
-    """A region's mean backbone vector of every modality, side by side; a modality that a region lacks is zeros.
+    """The concatenated mean backbone vectors of a region's modalities; zeros for a modality that the region lacks.
 
-    The backbone's own features (eq. 4 of ViT, the normalised [CLS] state) are taken as they are: projecting them to
-    the shared width by weights that nothing has trained would only lose some. What they are worth is what the
-    encoders bring with them by `pretrained`; from scratch they are random features. There is nothing to pre-train,
-    so a recipe says `pretrain.epochs: 0`; `finetune.update: [encoders]` trains the backbones with the heads.
+    The features of the backbone (eq. 4 of ViT, the normalised [CLS] state) are not projected, because an untrained
+    projection would only lose information. Their quality depends on `pretrained` of the encoders; without it they are
+    random features. The method has no pre-training: recipes need `pretrain.epochs: 0`. `finetune.update: [encoders]`
+    trains the backbones together with the heads.
     """
 
     pretrains = False
@@ -32,7 +33,7 @@ class ViTFeatures(Method):
         features: list[str] | None = Field(
             None,
             min_length=1,
-            description="Modalities whose features make the embedding. Default: all of the recipe.",
+            description="Modalities whose features are concatenated. Default: all of the recipe.",
             json_schema_extra={"source": "UrbanMMCL 4.2.1: satellite and street-view images"},
         )
 
@@ -40,20 +41,20 @@ class ViTFeatures(Method):
 
     def __init__(self, params: Params, inputs: MethodInputs) -> None:
         super().__init__(params, inputs)
-        require(_named(params.features or []), inputs.modalities, "modality")
+        require(_names_by_key(params.features or []), inputs.modalities, "modality")
         self.encoders = NamedModules()
         for name in params.features or inputs.modalities:
             self.encoders[name] = inputs.encoder(name, 1)
             self.encoders[name].connect(self.encoders[name].width, nn.Identity())
         if not self.encoders:
-            raise UserError(Problem("the city has no modality to take features of", key="modalities"))
+            raise UserError(Problem("the city has no data for the recipe's modalities", key="modalities"))
         self.pools = [RegionEncoder(encoder) for encoder in self.encoders.values()]
         self.blocks = [encoder.width for encoder in self.encoders.values()]
         self.dim = sum(self.blocks)
 
     def loss(self, regions: Tensor) -> dict[str, Tensor]:
-        """Raises `UserError`: features are taken, not learned."""
-        message = "the method vit takes features as they are and has no pre-training; set 'pretrain.epochs: 0'"
+        """Raise `UserError`, because there is no pre-training."""
+        message = "the method vit has no pre-training; set 'pretrain.epochs: 0'"
         raise UserError(Problem(message, key="pretrain.epochs"))
 
     def forward(self, regions: Tensor) -> Tensor:
@@ -64,14 +65,14 @@ class ViTFeatures(Method):
 
     def freeze(self, updated: set[str]) -> None:
         super().freeze(updated)
-        keep_frozen(self.pools, self.inputs.precision)
+        cache_frozen(self.pools, self.inputs.precision)
 
     @classmethod
     def check(cls, params: Params, modalities: set[str], views: set[str]) -> list[tuple[str, str]]:
         if not modalities:
-            return [("name", "the recipe has no modality; name those whose features are wanted, such as images")]
-        return missing(_named(params.features or []), modalities, "modality")
+            return [("name", "the recipe has no modality; add the ones to use, such as images")]
+        return missing(_names_by_key(params.features or []), modalities, "modality")
 
 
-def _named(features: list[str]) -> dict[str, str]:
+def _names_by_key(features: list[str]) -> dict[str, str]:
     return {f"features[{i}]": name for i, name in enumerate(features)}

@@ -1,4 +1,4 @@
-"""Shared borders and nearest regions: the checks of every view, and squares whose borders are known."""
+"""Views of shared borders and nearest regions: conformance, and squares with known borders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from urbankit_contiguity.nearest import Nearest
 
 from urbankit import testing
 
-# Two side by side, one at the second's corner, one 3 m further on, one far away, ten metres each.
+# Squares of 10 m: two share an edge, the third touches a corner of the second, then a gap of 3 m, and one far away.
 SQUARES = [shapely.box(x, y, x + 10, y + 10) for x, y in [(0, 0), (10, 0), (20, 10), (33, 10), (900, 0)]]
 
 
@@ -25,8 +25,8 @@ def squares(number: int = 5) -> SimpleNamespace:
 
 
 def edges(view, city) -> dict[tuple[int, int], float]:
-    built = view.build(city).adjacency.tocoo()
-    return {(int(i), int(j)): float(w) for i, j, w in zip(built.row, built.col, built.data, strict=True)}
+    adjacency = view.build(city).adjacency.tocoo()
+    return {(int(i), int(j)): float(w) for i, j, w in zip(adjacency.row, adjacency.col, adjacency.data, strict=True)}
 
 
 def contiguity(**params) -> Contiguity:
@@ -47,13 +47,13 @@ def test_nearest_conforms(params):
     testing.check_view("nearest", k=3, **params)
 
 
-def test_a_corner_is_a_border_to_a_queen_alone():
+def test_corner_is_a_border_for_queen_only():
     queen, rook = edges(contiguity(), squares()), edges(contiguity(border="rook"), squares())
     assert set(queen) == {(0, 1), (1, 0), (1, 2), (2, 1)} and set(queen.values()) == {1}
     assert set(rook) == {(0, 1), (1, 0)}
 
 
-def test_a_border_weighs_its_length_in_kilometres():
+def test_length_weight_is_in_kilometres():
     assert edges(contiguity(border="rook", weight="length"), squares()) == pytest.approx({(0, 1): 0.01, (1, 0): 0.01})
 
 
@@ -63,7 +63,7 @@ def test_neighbours_need_not_share_vertices():
     assert edges(contiguity(border="rook", weight="length"), city) == pytest.approx({(0, 1): 0.004, (1, 0): 0.004})
 
 
-def test_a_gap_is_bridged_up_to_its_width():
+def test_gap_m_bridges_gaps_up_to_its_width():
     assert (2, 3) not in edges(contiguity(gap_m=2), squares())
     assert (2, 3) in edges(contiguity(gap_m=3.1), squares())
 
@@ -78,46 +78,46 @@ def test_islands_are_absent_or_joined_to_the_nearest():
 
 
 @pytest.mark.parametrize("view", [contiguity(), contiguity(islands="nearest"), Nearest(Nearest.Params())])
-def test_one_region_has_no_neighbour(view):
+def test_single_region_has_no_edges(view):
     assert edges(view, squares(1)) == {}
 
 
-def test_nearest_are_those_of_a_loop_over_all_pairs():
+def test_nearest_matches_a_loop_over_all_pairs():
     xy = np.random.default_rng(0).uniform(0, 5000, (30, 2))
     city = SimpleNamespace(xy=xy, region_ids=[f"r{i:02d}" for i in range(30)], n_regions=30)
     apart = np.linalg.norm(xy[:, None] - xy[None], axis=2)
     np.fill_diagonal(apart, np.inf)
     expected = {(i, int(j)) for i in range(30) for j in np.argsort(apart[i])[:4]}
     pairs = {how: set(edges(Nearest(Nearest.Params(k=4, pairs=how)), city)) for how in ("directed", "either", "mutual")}
-    turned = {(j, i) for i, j in expected}
-    assert pairs == {"directed": expected, "either": expected | turned, "mutual": expected & turned}
+    reverse = {(j, i) for i, j in expected}
+    assert pairs == {"directed": expected, "either": expected | reverse, "mutual": expected & reverse}
     inverse = edges(Nearest(Nearest.Params(k=4, weight="inverse")), city)
     assert all(weight == pytest.approx(1000 / apart[pair], rel=1e-5) for pair, weight in inverse.items())
 
 
-def test_coincident_centroids_are_neighbours_of_finite_weight():
+def test_coincident_centroids_are_neighbours_with_finite_weight():
     xy = np.array([[0.0, 0], [0, 0], [0, 0], [500, 0], [900, 0]])
     city = SimpleNamespace(xy=xy, region_ids=list("abcde"), n_regions=5)
-    found = edges(Nearest(Nearest.Params(k=2, weight="inverse", pairs="directed")), city)
-    assert {(i, j) for i, j in found if i < 3} == {(i, j) for i in range(3) for j in range(3) if i != j}
-    assert max(found.values()) == pytest.approx(100)
+    weights = edges(Nearest(Nearest.Params(k=2, weight="inverse", pairs="directed")), city)
+    assert {(i, j) for i, j in weights if i < 3} == {(i, j) for i in range(3) for j in range(3) if i != j}
+    assert max(weights.values()) == pytest.approx(100)
 
 
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"weight": "length"}, "a corner and a gap have none"),
-        ({"weight": "length", "border": "rook", "gap_m": 1}, "a corner and a gap have none"),
-        ({"border": "rook", "gap_m": 1}, "goes with `border: queen`"),
+        ({"weight": "length"}, "a corner and a gap have no length"),
+        ({"weight": "length", "border": "rook", "gap_m": 1}, "a corner and a gap have no length"),
+        ({"border": "rook", "gap_m": 1}, "needs `border: queen`"),
     ],
 )
-def test_parameters_that_contradict_are_refused(params, message):
+def test_contradicting_parameters_are_refused(params, message):
     with pytest.raises(ValidationError, match=message):
         Contiguity.Params(**params)
 
 
 def test_new_york(shared_data):
-    """957 tracts, of which one is an island: 5,908 borders with corners, counted both ways, 4,934 without."""
+    """957 tracts with one island; 5,908 directed edges for queen, 4,934 for rook."""
     tracts = gpd.read_file(shared_data / "new-york" / "tracts.gpkg").to_crs(32618)
     xy = np.column_stack([tracts.centroid.x, tracts.centroid.y])
     city = SimpleNamespace(regions=tracts, xy=xy, region_ids=tracts.tract.astype(str).tolist())

@@ -1,1 +1,1 @@
-"""Views of urbankit by libpysal."""
+"""Views for urbankit, built with libpysal."""

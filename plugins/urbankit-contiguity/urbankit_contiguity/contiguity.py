@@ -1,4 +1,4 @@
-"""View of regions that share a border, by libpysal."""
+"""View of regions that share a border, built with libpysal."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import scipy.sparse
+from libpysal.graph import Graph
 from pydantic import Field, model_validator
 
 import urbankit
@@ -19,40 +20,40 @@ if TYPE_CHECKING:
 
 
 class Contiguity(View):
-    """`a_ij = 1` where regions i and j border on each other, or the length of their border in km.
+    """`a_ij` is 1, or the length of the border in km, if regions i and j share a border.
 
-    Borders are those of the polygons in the city's projected CRS, found by libpysal (`Graph.build_contiguity`). A
-    region that borders on none is an island.
+    Borders are computed by libpysal (`Graph.build_contiguity`) from the polygons in the city's projected CRS. A region
+    without a border is an island.
     """
 
     class Params(urbankit.Params):
         border: Literal["queen", "rook"] = Field(
             "queen",
-            description="What counts as a border: `rook` a line, `queen` a single point, such as a corner, too.",
+            description="What counts as a border. `rook`: a line; `queen`: also a single point, such as a corner.",
         )
         weight: Literal["binary", "length"] = Field(
-            "binary", description="`binary` weighs every border 1, `length` by its length in km."
+            "binary", description="Weight of a border. `binary`: 1; `length`: its length in km."
         )
         gap_m: float = Field(
             0.0,
             ge=0,
-            description="Polygons no further apart than this, in metres, border on each other: for regions drawn with"
-            " slivers between them.",
+            description="Polygons at most this far apart, in metres, share a border; for regions with slivers between"
+            " them.",
         )
         islands: Literal["absent", "nearest"] = Field(
             "absent",
-            description="A region without a border is `absent` from the view, or joined to the `nearest` region, by an"
-            " edge of the median weight.",
+            description="A region without a border is `absent` from the view, or gets an edge of the median weight to"
+            " the `nearest` region.",
         )
 
         @model_validator(mode="after")
-        def _borders_have_length(self) -> Contiguity.Params:
+        def _compatible(self) -> Contiguity.Params:
             if self.weight == "length" and (self.gap_m or self.border == "queen"):
                 raise ValueError(
-                    "`weight: length` goes with `border: rook` and no `gap_m`: a corner and a gap have none"
+                    "`weight: length` needs `border: rook` and no `gap_m`: a corner and a gap have no length"
                 )
             if self.gap_m and self.border == "rook":
-                raise ValueError("`gap_m` goes with `border: queen`: across a gap a border is neither line nor point")
+                raise ValueError("`gap_m` needs `border: queen`: there is no shared line across a gap")
             return self
 
     params: Params
@@ -65,7 +66,7 @@ class Contiguity(View):
         return ViewGraph(adjacency, np.diff(adjacency.indptr) > 0)
 
     def raw_features(self, city: City, name: str) -> list[RawSource]:
-        """The number of a region's neighbours, and the sum of their weights, such as the length of all borders."""
+        """Return the number of a region's neighbours and the sum of their weights, such as the length of borders."""
 
         def read() -> RawFeatures:
             adjacency = self.build(city).adjacency
@@ -75,18 +76,16 @@ class Contiguity(View):
         return [RawSource(f"view {name}", read)]
 
     def _borders(self, polygons: gpd.GeoSeries) -> scipy.sparse.csr_array:
-        """Weights float64 [N, N] of the regions that border on each other."""
-        from libpysal.graph import Graph  # noqa: PLC0415 - slow to import
-
+        """Return the weights of borders, float64 [N, N]."""
         n = len(polygons)
         if n < 2:
             return scipy.sparse.csr_array((n, n))
         if self.params.gap_m:
-            # Both polygons grow by half the gap, which then closes.
+            # Buffers of half the gap make the polygons touch.
             graph = Graph.build_fuzzy_contiguity(polygons, buffer=self.params.gap_m / 2)
         else:
             by_length = self.params.weight == "length"
-            # Strict: by geometry, since neighbours need not share the vertices along their border.
+            # `strict` compares geometries, as neighbours need not share the vertices of their border.
             graph = Graph.build_contiguity(
                 polygons, rook=self.params.border == "rook", by_perimeter=by_length, strict=True
             )
@@ -98,16 +97,17 @@ class Contiguity(View):
 def _with_islands(
     adjacency: scipy.sparse.csr_array, polygons: gpd.GeoSeries, order: np.ndarray
 ) -> scipy.sparse.csr_array:
-    """The adjacency with an edge, both ways, from each region that has none to the nearest other, of several equally
-    near the first in `order`.
+    """Return the adjacency with an edge in both directions between each island and the nearest region.
+
+    Of several regions at the same distance, the first in `order` is chosen.
     """
     islands = np.flatnonzero(np.diff(adjacency.indptr) == 0)
     if not len(islands):
         return adjacency
     weight = np.median(adjacency.data) if adjacency.nnz else 1.0
-    found, nearest = polygons.sindex.nearest(polygons.iloc[islands], return_all=True, exclusive=True)
-    by_place = np.lexsort((np.argsort(order)[nearest], found))
-    found, first = np.unique(found[by_place], return_index=True)
-    nearest = nearest[by_place][first]
-    edges = scipy.sparse.csr_array((np.full(len(found), weight), (islands[found], nearest)), shape=adjacency.shape)
+    island, nearest = polygons.sindex.nearest(polygons.iloc[islands], return_all=True, exclusive=True)
+    by_rank = np.lexsort((np.argsort(order)[nearest], island))
+    island, first = np.unique(island[by_rank], return_index=True)
+    nearest = nearest[by_rank][first]
+    edges = scipy.sparse.csr_array((np.full(len(island), weight), (islands[island], nearest)), shape=adjacency.shape)
     return adjacency.maximum(edges).maximum(edges.T).tocsr()

@@ -1,4 +1,4 @@
-"""View of each region's nearest, by libpysal."""
+"""View of the k nearest regions, built with libpysal."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import scipy.sparse
+from libpysal.graph import Graph
 from pydantic import Field
 from scipy.spatial import cKDTree
 
@@ -18,23 +19,23 @@ if TYPE_CHECKING:
 
 
 class Nearest(View):
-    """Each region with the k whose centroids are nearest, in the city's projected CRS (libpysal, `Graph.build_knn`).
+    """Edges to the k regions with the nearest centroids, in the city's projected CRS (libpysal, `Graph.build_knn`).
 
-    Every region is present and, unlike in a view of shared borders, none is without neighbours.
+    Every region is present.
     """
 
     class Params(urbankit.Params):
-        k: int = Field(6, ge=1, description="Nearest regions of each, as many as there are at most.")
+        k: int = Field(6, ge=1, description="Number of nearest regions; at most all other regions.")
         pairs: Literal["either", "mutual", "directed"] = Field(
             "either",
-            description="Which pairs are kept, in both directions: those that `either` region has among its nearest, or"
-            " that both have (`mutual`); `directed` keeps the edges from each region to its nearest alone.",
+            description="Pairs with edges in both directions: pairs in which `either` region, or both (`mutual`), is"
+            " among the nearest of the other. `directed`: edges from each region to its nearest only.",
         )
         weight: Literal["binary", "inverse"] = Field(
-            "binary", description="`binary` weighs every pair 1, `inverse` by 1 / d with d in km."
+            "binary", description="Weight of an edge. `binary`: 1; `inverse`: 1 / d with d in km."
         )
         nearest_km: float = Field(
-            0.01, gt=0, description="Distances below this count as this: centroids may coincide, and 1/0 is no weight."
+            0.01, gt=0, description="Smaller distances count as this one, in km, since centroids may coincide."
         )
 
     params: Params
@@ -49,7 +50,7 @@ class Nearest(View):
         return ViewGraph(adjacency, np.ones(city.n_regions, dtype=bool)).placed(order)
 
     def raw_features(self, city: City, name: str) -> list[RawSource]:
-        """The mean distance in km to the k nearest regions: how densely the city is divided around a region."""
+        """Return the mean distance in km to the k nearest regions, which measures how small the regions around are."""
 
         def read() -> RawFeatures:
             km = np.asarray(city.xy, dtype=np.float64) / 1000
@@ -60,24 +61,22 @@ class Nearest(View):
         return [RawSource(f"view {name}", read)]
 
     def _directed(self, km: np.ndarray) -> scipy.sparse.csr_array:
-        """Weights float64 [N, N] from each region to its nearest, of centroids `km` [N, 2]."""
-        from libpysal.graph import Graph  # noqa: PLC0415 - slow to import
-
+        """Return the weights from each region to its nearest, float64 [N, N], for centroids `km` [N, 2]."""
         n, k = len(km), min(self.params.k, len(km) - 1)
         if k < 1:
             return scipy.sparse.csr_array((n, n))
-        found = Graph.build_knn(_told_apart(km), k=k).sparse.tocoo()
-        i, j = (end[found.row != found.col] for end in (found.row, found.col))
+        edges = Graph.build_knn(_separate(km), k=k).sparse.tocoo()
+        i, j = (end[edges.row != edges.col] for end in (edges.row, edges.col))
         weights = np.ones(len(i))
         if self.params.weight == "inverse":
             weights = 1 / np.maximum(np.hypot(*(km[i] - km[j]).T), self.params.nearest_km)
         return scipy.sparse.csr_array((weights, (i, j)), shape=(n, n))
 
 
-def _told_apart(km: np.ndarray) -> np.ndarray:
-    """The points [N, 2], coincident ones a millimetre apart: libpysal has no nearest of points in one place."""
-    _, place, count = np.unique(km, axis=0, return_inverse=True, return_counts=True)
-    order = np.argsort(place, kind="stable")
+def _separate(km: np.ndarray) -> np.ndarray:
+    """Return the points [N, 2] with coincident ones a millimetre apart, as libpysal refuses coincident points."""
+    _, location, count = np.unique(km, axis=0, return_inverse=True, return_counts=True)
+    order = np.argsort(location, kind="stable")
     rank = np.empty(len(km))
     rank[order] = np.arange(len(km)) - np.repeat(np.cumsum(count) - count, count)
     return km + np.column_stack([rank * 1e-6, np.zeros(len(km))])

@@ -1,4 +1,4 @@
-"""Fixtures of urbankit's own."""
+"""Fixtures of urbankit."""
 
 from urbankit.testing.fixtures import private_cache, session_cache, tiny_city
 from urbankit.testing.fixtures import real_data as shared_data

@@ -1,4 +1,4 @@
-"""Statistics of rasters by region: the checks of every encoder, cells counted by hand, and what is missing."""
+"""Statistics of rasters by region: conformance, values, missing cells and errors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EAST, NORTH = 500_000.0, 4_500_000.0
 
 
 def write(path: Path, cells: np.ndarray, **options: Any) -> str:
-    """A GeoTIFF of `cells` [bands, h, w], 100 m each from (EAST, NORTH) unless `options` say otherwise."""
+    """Write a GeoTIFF of `cells` [bands, h, w], 100 m each from (EAST, NORTH) unless `options` say otherwise."""
     profile = {
         "driver": "GTiff", "count": len(cells), "height": cells.shape[1], "width": cells.shape[2],
         "dtype": cells.dtype, "crs": "EPSG:32618", "transform": from_origin(EAST, NORTH, 100, 100),
@@ -34,7 +34,7 @@ def write(path: Path, cells: np.ndarray, **options: Any) -> str:
 
 
 def squares(*cells: tuple[int, int, int]) -> SimpleNamespace:
-    """A city whose regions are squares of some cells a side, from a column and a row on."""
+    """Return a city of square regions, each given by its first column, first row and side in cells."""
     shapes = [
         shapely.box(EAST + 100 * c, NORTH - 100 * (r + side), EAST + 100 * (c + side), NORTH - 100 * r)
         for c, r, side in cells
@@ -44,7 +44,7 @@ def squares(*cells: tuple[int, int, int]) -> SimpleNamespace:
 
 
 def features(city: SimpleNamespace, file: str, **params: Any) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """The features by name, and the regions of the rows."""
+    """Return the features by name, and the regions of the rows."""
     encoder = Raster(Raster.Params(file=file, **params), city, "raster", 4)
     values, region = encoder.features(city)
     return dict(zip(encoder.names(city), values.T, strict=True)), region
@@ -55,85 +55,85 @@ def features(city: SimpleNamespace, file: str, **params: Any) -> tuple[dict[str,
     [{"nodata": [-9999]}, {"nodata": [-9999], "scale": "log", "bands": [2], "hidden": 8}, {"statistics": ["min"]}],
     ids=["all", "log", "min"],
 )
-def test_it_conforms(params):
-    """On a raster in degrees beside the tiny city's sources, whose last region it does not reach."""
+def test_raster_conforms(params):
+    """The raster is in degrees and does not cover the last region."""
     testing.check_modality("raster", file="nightlight.tif", **params)
 
 
-def test_regions_without_a_cell_lack_the_modality(tiny_city):
+def test_regions_without_a_valid_cell_lack_the_modality(tiny_city):
     encoder = Raster(Raster.Params(file="nightlight.tif", nodata=[-9999]), tiny_city, "raster", 4)
     assert encoder.observations().tolist() == list(range(tiny_city.n_regions - 1))
 
 
-def test_statistics_are_those_of_the_cells(tmp_path):
+def test_statistics_match_the_cells(tmp_path):
     cells = np.arange(64, dtype=np.float32).reshape(1, 8, 8)
     file = write(tmp_path / "a.tif", cells)
-    found, region = features(
+    result, region = features(
         squares((0, 0, 4), (4, 4, 2)), file, statistics=["mean", "std", "min", "max", "valid"], quantiles=[0.5]
     )
     for row, block in enumerate((cells[0, :4, :4], cells[0, 4:6, 4:6])):
         expected = {"mean": block.mean(), "std": block.std(), "min": block.min(), "max": block.max(), "valid": 1}
         for name, value in expected.items():
-            assert found[f"band 1 {name}"][row] == pytest.approx(value, rel=1e-5), name
-    assert found["band 1 quantile 0.5"][1] in (36, 37, 44, 45, 40.5)
+            assert result[f"band 1 {name}"][row] == pytest.approx(value, rel=1e-5), name
+    assert result["band 1 quantile 0.5"][1] in (36, 37, 44, 45, 40.5)
     assert region.tolist() == [0, 1]
 
 
-def test_a_region_smaller_than_a_cell_has_that_cell(tmp_path):
+def test_region_smaller_than_a_cell_has_the_value_of_the_cell(tmp_path):
     file = write(tmp_path / "a.tif", np.full((1, 4, 4), 7.0, np.float32))
     small = shapely.box(EAST + 110, NORTH - 130, EAST + 120, NORTH - 120)
     city = SimpleNamespace(
         regions=gpd.GeoDataFrame(geometry=[small], crs="EPSG:32618"), n_regions=1, content_hash="small"
     )
-    found, _ = features(city, file)
-    assert found["band 1 mean"] == pytest.approx([7]) and found["band 1 valid"] == pytest.approx([1])
+    result, _ = features(city, file)
+    assert result["band 1 mean"] == pytest.approx([7]) and result["band 1 valid"] == pytest.approx([1])
 
 
-@pytest.mark.parametrize("how", ["tag", "declared", "nan", "declared beside the tag"])
-def test_missing_cells_do_not_count(tmp_path, how):
+@pytest.mark.parametrize("how", ["tag", "parameter", "nan", "parameter and tag"])
+def test_missing_cells_are_ignored(tmp_path, how):
     cells = np.full((1, 4, 8), 2.0, np.float32)
     cells[0, :2, :4] = np.nan if how == "nan" else -9999
-    tag = {"tag": {"nodata": -9999}, "declared beside the tag": {"nodata": -1}}.get(how, {})
+    tag = {"tag": {"nodata": -9999}, "parameter and tag": {"nodata": -1}}.get(how, {})
     file = write(tmp_path / "a.tif", cells, **tag)
-    found, _ = features(squares((0, 0, 4), (4, 0, 4)), file, nodata=[-9999] if "declared" in how else [])
-    assert found["band 1 mean"].tolist() == [2, 2]
-    assert found["band 1 valid"] == pytest.approx([0.5, 1])
+    result, _ = features(squares((0, 0, 4), (4, 0, 4)), file, nodata=[-9999] if "parameter" in how else [])
+    assert result["band 1 mean"].tolist() == [2, 2]
+    assert result["band 1 valid"] == pytest.approx([0.5, 1])
 
 
-def test_a_band_that_a_region_lacks_is_missing_there(tmp_path):
+def test_band_without_cells_in_a_region_is_nan(tmp_path):
     cells = np.ones((2, 4, 8), np.float32)
     cells[1, :, :4] = np.nan
-    found, region = features(squares((0, 0, 4), (4, 0, 4)), write(tmp_path / "a.tif", cells), quantiles=[])
+    result, region = features(squares((0, 0, 4), (4, 0, 4)), write(tmp_path / "a.tif", cells), quantiles=[])
     assert region.tolist() == [0, 1]
-    assert np.isnan(found["band 2 mean"]).tolist() == [True, False] and found["band 2 valid"].tolist() == [0, 1]
+    assert np.isnan(result["band 2 mean"]).tolist() == [True, False] and result["band 2 valid"].tolist() == [0, 1]
 
 
-def test_logarithms_are_of_the_statistics_but_the_share(tmp_path):
+def test_log_scale_excludes_the_valid_share(tmp_path):
     file = write(tmp_path / "a.tif", np.full((1, 4, 4), 9.0, np.float32))
-    found, _ = features(squares((0, 0, 4)), file, scale="log", statistics=["mean", "valid"], quantiles=[])
-    assert found["band 1 mean"] == pytest.approx([np.log(10)]) and found["band 1 valid"].tolist() == [1]
+    result, _ = features(squares((0, 0, 4)), file, scale="log", statistics=["mean", "valid"], quantiles=[])
+    assert result["band 1 mean"] == pytest.approx([np.log(10)]) and result["band 1 valid"].tolist() == [1]
 
 
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"scale": "log"}, r"cells as low as -3, of which `scale: log` has no logarithm.*name the value in `nodata`"),
+        ({"scale": "log"}, r"negative cells, as low as -3, which `scale: log` cannot take.*add the value to `nodata`"),
         ({"bands": [3]}, "has no band 3; its bands are 1 to 1"),
     ],
 )
-def test_what_does_not_fit_the_raster_is_named(tmp_path, params, message):
+def test_parameters_that_do_not_fit_the_raster_are_refused(tmp_path, params, message):
     file = write(tmp_path / "a.tif", np.full((1, 4, 4), -3.0, np.float32))
     with pytest.raises(UserError, match=message):
         features(squares((0, 0, 4)), file, **params)
 
 
-def test_a_raster_elsewhere_says_where_both_are(tmp_path):
+def test_error_gives_the_extents_if_raster_and_regions_do_not_overlap(tmp_path):
     file = write(tmp_path / "a.tif", np.ones((1, 4, 4), np.float32), transform=from_origin(0, 0, 100, 100))
     with pytest.raises(UserError, match=r"no region overlaps a valid cell; the raster covers .* check both CRS"):
         features(squares((0, 0, 4)), file)
 
 
-def test_a_file_that_is_not_there_is_named_with_the_closest(tiny_city):
+def test_error_suggests_the_closest_file_name(tiny_city):
     with pytest.raises(UserError, match=r"nightlihgt.tif: file not found. Did you mean 'nightlight.tif'\?"):
         Raster(Raster.Params(file="nightlihgt.tif"), tiny_city, "raster", 4)
     with pytest.raises(UserError, match=r"'../x.tif' leaves the folder of the city's sources"):
@@ -143,43 +143,42 @@ def test_a_file_that_is_not_there_is_named_with_the_closest(tiny_city):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"statistics": [], "quantiles": []}, "there is nothing to compute"),
-        ({"quantiles": [0.5, 0.5]}, "a value is given twice"),
+        ({"statistics": [], "quantiles": []}, "nothing to compute"),
+        ({"quantiles": [0.5, 0.5]}, "duplicate values"),
         ({"bands": [0]}, "greater than or equal to 1"),
     ],
 )
-def test_parameters_that_make_no_sense_are_refused(params, message):
+def test_invalid_parameters_are_refused(params, message):
     with pytest.raises(ValidationError, match=message):
         Raster.Params(file="a.tif", **params)
 
 
 def test_new_york(shared_data):
-    """Night light of every tract: two bands, each within its cells' range."""
+    """Night light of every tract, in two bands."""
     tracts = gpd.read_file(shared_data / "new-york" / "tracts.gpkg").to_crs(32618)
     city = SimpleNamespace(regions=tracts, n_regions=len(tracts), content_hash="new-york")
-    found, region = features(city, str(shared_data / "new-york" / "nightlight.tif"), nodata=[-9999])
-    assert len(region) > 900 and len(found) == 2 * 6
-    assert (found["band 1 quantile 0.1"] <= found["band 1 quantile 0.9"]).all()
-    assert ((found["band 1 valid"] > 0) & (found["band 1 valid"] <= 1)).all()
+    result, region = features(city, str(shared_data / "new-york" / "nightlight.tif"), nodata=[-9999])
+    assert len(region) > 900 and len(result) == 2 * 6
+    assert (result["band 1 quantile 0.1"] <= result["band 1 quantile 0.9"]).all()
+    assert ((result["band 1 valid"] > 0) & (result["band 1 valid"] <= 1)).all()
 
 
-def test_nodata_is_what_the_file_holds_before_its_scale(tmp_path):
+def test_nodata_is_compared_before_scale(tmp_path):
     cells = np.array([[[300, 300], [300, -9999]]], dtype=np.int16)
     file = write(tmp_path / "scaled.tif", cells)
     with rasterio.open(file, "r+") as raster:
         raster.scales = (0.1,)
-    found, _ = features(squares((0, 0, 2)), file, statistics=["mean", "valid"], quantiles=[], nodata=[-9999])
-    assert found["band 1 mean"] == pytest.approx([30.0]) and found["band 1 valid"] == pytest.approx([0.75])
+    result, _ = features(squares((0, 0, 2)), file, statistics=["mean", "valid"], quantiles=[], nodata=[-9999])
+    assert result["band 1 mean"] == pytest.approx([30.0]) and result["band 1 valid"] == pytest.approx([0.75])
 
 
-def test_valid_cells_alone_have_no_logarithm(tmp_path):
+def test_log_scale_without_other_statistics(tmp_path):
     file = write(tmp_path / "one.tif", np.ones((1, 2, 2), dtype=np.float32))
-    found, _ = features(squares((0, 0, 2)), file, statistics=["valid"], quantiles=[], scale="log")
-    assert found["band 1 valid"] == pytest.approx([1.0])
+    result, _ = features(squares((0, 0, 2)), file, statistics=["valid"], quantiles=[], scale="log")
+    assert result["band 1 valid"] == pytest.approx([1.0])
 
 
-def test_its_file_and_those_beside_it_are_known_by_content(tmp_path):
-    """A run is not resumed with others, and a bench runs again."""
+def test_runs_record_the_raster_and_its_companion_files(tmp_path):
     path = write(tmp_path / "light.tif", np.ones((1, 4, 4), np.float32))
     recipe = Recipe.load(
         {
@@ -202,6 +201,6 @@ def test_its_file_and_those_beside_it_are_known_by_content(tmp_path):
     write(tmp_path / "light.tif", np.full((1, 4, 4), 2, np.float32))
     (tmp_path / "light.tif.aux.xml").unlink(missing_ok=True)
     changed = files_read(recipe, testing.tiny_city())
-    for now in (beside, changed):
-        (told,) = changed_files(before, now)
-        assert told.startswith(f"modalities.light reads {tmp_path}")
+    for current in (beside, changed):
+        (message,) = changed_files(before, current)
+        assert message.startswith(f"modalities.light reads {tmp_path}")

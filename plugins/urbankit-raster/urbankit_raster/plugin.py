@@ -1,4 +1,4 @@
-"""What the package registers."""
+"""The components of this package."""
 
 from __future__ import annotations
 

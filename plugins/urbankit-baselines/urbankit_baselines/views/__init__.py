@@ -1,1 +1,1 @@
-"""Views that the baselines are built from, one file each."""
+"""Views of the baselines."""

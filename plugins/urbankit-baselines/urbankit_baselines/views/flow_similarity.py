@@ -1,4 +1,4 @@
-"""View of regions alike in where trips go to, or come from, as in MVURE and HREP."""
+"""View of regions with similar destinations or origins of flows, as in MVURE and HREP."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from urbankit.views.similarity import cosine_similarity
 
 
 class FlowSimilarity(FlowView):
-    """Cosine similarity of the flows of two regions by the region at the other end, `a_ij = cos(m_i, m_j)`.
+    """Cosine similarity of the flows of two regions, `a_ij = cos(m_i, m_j)`.
 
-    `m_i` is row i of the flows (`direction: out`) or column i (`in`); a cosine compares shares as it does counts. The
-    diagonal, always 1, is left out. Regions without a flow in that direction are absent.
+    `m_i` is row i of the flow matrix (`direction: out`) or column i (`in`). The cosine of counts equals that of shares.
+    The diagonal, always 1, is left out. Regions without a flow in that direction are absent.
     """
 
     class Params(PairParams):
         direction: Literal["out", "in"] = Field(
-            description="`out` compares where flows from the regions go, `in` where flows to the regions come from."
+            description="`out` compares the destinations of outgoing flows, `in` the origins of incoming flows."
         )
 
     params: Params

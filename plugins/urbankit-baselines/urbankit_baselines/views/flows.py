@@ -1,4 +1,4 @@
-"""View of the flows between regions as they were counted."""
+"""View of the flow counts between regions."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from urbankit.views.base import FlowView, ViewGraph
 
 
 class Flows(FlowView):
-    """Flows from origin i to destination j, `a_ij = m_ij`, those within a region included; directed.
+    """Flow counts from origin i to destination j, `a_ij = m_ij`, including flows within a region; directed.
 
-    Regions that no flow leaves or reaches are absent.
+    Regions without any flow are absent.
     """
 
     def of_flows(self, flows: scipy.sparse.csr_array) -> ViewGraph:

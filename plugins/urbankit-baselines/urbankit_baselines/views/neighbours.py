@@ -1,4 +1,4 @@
-"""View of regions that border on each other, the geographic neighbours of HREP."""
+"""View of adjacent regions, the geographic neighbours of HREP."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class Neighbours(View):
-    """`a_ij = 1` where the polygons of two regions touch, at a corner too, or overlap; every region is present."""
+    """`a_ij = 1` if the polygons of two regions touch, even at a corner only, or overlap; every region is present."""
 
     class Params(component.Params):
-        gap_m: float = Field(0.0, ge=0, description="Regions no further apart than this, in metres, count as touching.")
+        gap_m: float = Field(0.0, ge=0, description="Regions at most this far apart, in metres, count as touching.")
 
     params: Params
 
