@@ -84,7 +84,7 @@ def test_the_lines_for_city_yaml_are_right(cli, sources: Path, tmp_path: Path, m
 def test_default_is_the_template_and_its_check_is_shown(cli, city: City, tmp_path: Path) -> None:
     out, _ = cli("caption", city.path, "--out", tmp_path)
     assert "rsi: 16 captions in" in out
-    assert "contradicting" in out and "with the files copied into the folder of its sources" in out
+    assert "contradicting" in out and "Copy the files into the folder of the city's sources" in out
 
 
 @pytest.mark.parametrize(

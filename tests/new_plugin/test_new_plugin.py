@@ -150,11 +150,14 @@ def test_all_mistakes_are_said_at_once(tmp_path):
 
 def test_a_folder_that_is_there_is_left_as_it_is(tmp_path):
     (tmp_path / "urbankit-metro").mkdir()
-    kept = tmp_path / "urbankit-metro" / "notes.txt"
-    kept.write_text("mine")
-    with pytest.raises(UserError, match="nothing is overwritten: give another --out"):
+    notes = tmp_path / "urbankit-metro" / "notes.txt"
+    notes.write_text("mine")
+    with pytest.raises(UserError, match="is not an empty folder; choose another --out"):
         new_plugin("metro", "view", tmp_path / "urbankit-metro")
-    assert [path.name for path in tmp_path.rglob("*")] == ["urbankit-metro", "notes.txt"] and kept.read_text() == "mine"
+    assert [path.name for path in tmp_path.rglob("*")] == [
+        "urbankit-metro",
+        "notes.txt",
+    ] and notes.read_text() == "mine"
 
 
 def test_an_empty_folder_is_filled_and_the_name_may_carry_the_prefix(tmp_path):

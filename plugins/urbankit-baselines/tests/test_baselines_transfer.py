@@ -45,7 +45,8 @@ def test_pg_simclr_is_transferred(graph, tiny_city, other_city, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("graph", "message"), [("new", "no encoder of the run"), ("keep", "tied to the regions that it was trained on")]
+    ("graph", "message"),
+    [("new", "no encoder of the source run"), ("keep", "belong to the regions that it was trained on")],
 )
 def test_transfer_refuses_a_method_without_modality_encoders(graph, message, tiny_city, other_city, tmp_path):
     run_recipe(tmp_path / "source", tiny_city, "remvc")
