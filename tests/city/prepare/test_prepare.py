@@ -94,7 +94,7 @@ def test_killed_at_any_write_it_goes_on_to_the_same_city(
 
 
 def test_killed_while_redoing_then_reverted(full: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Old entries never vouch for new files: a change that was killed and taken back is redone."""
+    """Layers are prepared again after an interrupted change of the spec, even if the change is reverted."""
     original = (full.folder / "poi.csv").read_bytes()
     first = full.prepare()
     full.csv("poi.csv", id=IDS[:2], shop=[7, 8])
