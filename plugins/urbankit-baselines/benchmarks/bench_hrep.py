@@ -1,11 +1,11 @@
-"""Time of one epoch of HREP on the 180 regions of Manhattan, beside that of the authors' code if there is a checkout.
+"""Time of one epoch of HREP on the 180 regions of Manhattan, and of the authors' code if there is a checkout.
 
     python bench_hrep.py --data FOLDER_OF_MANHATTAN [--authors CHECKOUT_OF_HREP] [--rounds 10] [--threads 2]
 
-An epoch is forward, losses, backward and optimiser step over all regions; set-up is left out. Blocks of epochs of both
-take turns, and the medians of wall and processor time are told. The authors' module needs `torch_geometric`. Of their
-code the network and the drawing of triplets are run; their losses, written in a script that trains when it is imported,
-are computed here as the paper says.
+An epoch is forward, losses, backward and optimiser step over all regions, without set-up. Blocks of epochs of both
+alternate; the output is the medians of wall and processor time. The authors' module needs `torch_geometric`. The script
+runs their network and their sampling of triplets. It computes their losses by the formulas of the paper, because their
+script trains when it is imported.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with Manhattan's regions, flows and counts")
     parser.add_argument("--authors", type=Path, help="checkout of the authors' HREP")
     parser.add_argument("--rounds", type=int, default=10, help=f"blocks of {EPOCHS} epochs of each")
-    parser.add_argument("--threads", type=int, help="threads of torch, for both; default torch's own number")
+    parser.add_argument("--threads", type=int, help="threads of torch, for both; default: torch's default")
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -47,29 +47,32 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         city = City.prepare(spec, data=arguments.data, out=Path(folder) / "city")
         inputs = method_inputs(recipe, city)[0]
-    timed = {"urbankit": ours(recipe, inputs), "urbankit, with the training loop": in_the_loop(recipe, inputs)}
+    timed = {
+        "urbankit": urbankit_epochs(recipe, inputs),
+        "urbankit, with the training loop": in_training_loop(recipe, inputs),
+    }
     if arguments.authors is not None:
-        timed["authors"] = theirs(recipe, inputs, arguments.authors)
-    for name, (wall, processor) in take_turns(timed, arguments.rounds).items():
+        timed["authors"] = authors_epochs(recipe, inputs, arguments.authors)
+    for name, (wall, processor) in alternate(timed, arguments.rounds).items():
         print(f"{name:34} {wall * 1e3:7.1f} ms wall, {processor * 1e3:7.1f} ms processor an epoch")
 
 
-def take_turns(timed: dict[str, Callable[[], None]], rounds: int) -> dict[str, tuple[float, float]]:
-    """Median wall and processor seconds an epoch of functions that run `EPOCHS` epochs."""
-    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in timed}
+def alternate(timed: dict[str, Callable[[], None]], rounds: int) -> dict[str, tuple[float, float]]:
+    """Return the median wall and processor seconds per epoch of functions that run `EPOCHS` epochs."""
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in timed}
     for run in timed.values():
         run()
     for _ in range(rounds):
         for name, run in timed.items():
             wall, processor = time.perf_counter(), time.process_time()
             run()
-            spent = time.perf_counter() - wall, time.process_time() - processor
-            taken[name].append((spent[0] / EPOCHS, spent[1] / EPOCHS))
-    return {name: tuple(statistics.median(part) for part in zip(*spent, strict=True)) for name, spent in taken.items()}
+            wall, processor = time.perf_counter() - wall, time.process_time() - processor
+            seconds[name].append((wall / EPOCHS, processor / EPOCHS))
+    return {name: tuple(map(statistics.median, zip(*values, strict=True))) for name, values in seconds.items()}
 
 
-def ours(recipe: Recipe, inputs: MethodInputs) -> Callable[[], None]:
-    """Epochs of the method alone."""
+def urbankit_epochs(recipe: Recipe, inputs: MethodInputs) -> Callable[[], None]:
+    """Return a function that runs epochs of the method."""
     step = stepper(recipe, inputs)[0]
 
     def run() -> None:
@@ -79,8 +82,8 @@ def ours(recipe: Recipe, inputs: MethodInputs) -> Callable[[], None]:
     return run
 
 
-def in_the_loop(recipe: Recipe, inputs: MethodInputs) -> Callable[[], None]:
-    """Epochs as pre-training runs them: seeds, history and the rest of the loop."""
+def in_training_loop(recipe: Recipe, inputs: MethodInputs) -> Callable[[], None]:
+    """Return a function that runs epochs in the training loop of pre-training."""
     step, method, optimizer = stepper(recipe, inputs)
 
     def train_epoch() -> dict[str, float]:
@@ -116,10 +119,10 @@ def stepper(recipe: Recipe, inputs: MethodInputs) -> tuple[Callable, torch.nn.Mo
     return step, method, optimizer
 
 
-def theirs(recipe: Recipe, inputs: MethodInputs, checkout: Path) -> Callable[[], None]:
-    """Epochs of the authors' network over the same graphs."""
+def authors_epochs(recipe: Recipe, inputs: MethodInputs, checkout: Path) -> Callable[[], None]:
+    """Return a function that runs epochs of the authors' network on the same graphs."""
     sys.path.insert(0, str(checkout))
-    # Their modules read the command line when they are imported.
+    # The authors' modules read the command line when they are imported.
     arguments, sys.argv = sys.argv, sys.argv[:1]
     network, utils = importlib.import_module("HRE_Module"), importlib.import_module("utils")
     sys.argv = arguments

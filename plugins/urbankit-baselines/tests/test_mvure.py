@@ -28,12 +28,12 @@ def make_views(order: np.ndarray | None = None) -> dict[str, ViewGraph]:
     rng = np.random.default_rng(0)
     order = np.arange(N) if order is None else order
     flows = rng.uniform(0.1, 5, (N, N)) * (rng.uniform(size=(N, N)) < 0.7)
-    alike = rng.uniform(0.1, 0.9, (N, N))
-    alike = (alike + alike.T) / 2 * (1 - np.eye(N))
+    similarity = rng.uniform(0.1, 0.9, (N, N))
+    similarity = (similarity + similarity.T) / 2 * (1 - np.eye(N))
     every = np.ones(N, dtype=bool)
     return {
         name: ViewGraph(scipy.sparse.csr_array(weights[np.ix_(order, order)]), every)
-        for name, weights in {"flows": flows, "poi_similarity": alike}.items()
+        for name, weights in {"flows": flows, "poi_similarity": similarity}.items()
     }
 
 
@@ -81,9 +81,9 @@ def test_embeddings_and_losses_match_the_formulas():
     p = method.params
     weights = {name: value.detach().double().numpy() for name, value in method.named_parameters()}
     flows = views["flows"].adjacency.toarray().astype(float)
-    alike = views["poi_similarity"].adjacency.toarray().astype(float) + np.eye(N)
+    similarity = views["poi_similarity"].adjacency.toarray().astype(float) + np.eye(N)
     masks = []
-    for matrix, k in ((flows, p.flow_edges), (flows, p.flow_edges), (alike, p.poi_edges)):
+    for matrix, k in ((flows, p.flow_edges), (flows, p.flow_edges), (similarity, p.poi_edges)):
         row, column = (np.sort(matrix, axis=axis).take([-k], axis=axis) for axis in (1, 0))
         masks.append((matrix >= row) & (matrix >= column) & (matrix > 0) | np.eye(N, dtype=bool))
     x, encoded = method.features.double().numpy(), []
@@ -113,7 +113,7 @@ def test_embeddings_and_losses_match_the_formulas():
     flow = -(m * np.log(softmax(o @ d.T, 1))).sum() - (m.T * np.log(softmax(d @ o.T, 1))).sum()
     losses = method.loss(torch.arange(N))
     assert float(losses["flow"].detach()) == pytest.approx(flow, rel=1e-5)
-    assert float(losses["poi"].detach()) == pytest.approx(((poi @ poi.T - alike) ** 2).mean(), rel=1e-5)
+    assert float(losses["poi"].detach()) == pytest.approx(((poi @ poi.T - similarity) ** 2).mean(), rel=1e-5)
 
 
 def test_permuting_the_regions_permutes_the_embeddings():
