@@ -137,7 +137,7 @@ def test_costs_are_metrics_of_their_own(finished):
     assert "| UrbanMMCL | **2.000 ± 0.000** |" in (out / "tables" / "cost.md").read_text()
 
 
-def test_a_failure_is_told_and_stops_nothing(finished):
+def test_a_failed_run_is_reported_and_does_not_stop_the_others(finished):
     out, printed, said = finished
     failures = {failure["row"]: failure for failure in json.loads((out / "failures.json").read_text())}
     assert set(failures) == {"diverges", "dies"}
@@ -152,7 +152,7 @@ def test_a_failure_is_told_and_stops_nothing(finished):
     assert "diverges: 1 of its runs is not finished or failed." in (out / "tables" / "all.md").read_text()
 
 
-def test_rows_of_one_content_share_their_runs(finished):
+def test_rows_with_the_same_recipe_share_their_runs(finished):
     out, _, said = finished
     assert "7 to do of 6 runs and 1 floors" in said
     assert sorted(
@@ -168,7 +168,7 @@ def city(out: Path) -> str:
     return pd.read_parquet(out / "results.parquet")["city"].iloc[0]
 
 
-def test_a_run_in_a_worker_is_the_run_alone(finished, workplace):
+def test_a_run_in_a_worker_equals_a_run_on_its_own(finished, workplace):
     """Several runs of one process leave nothing to one another: their numbers are those of `urbankit run`."""
     out, _, _ = finished
     ended(workplace, "run", "cheap.yaml", "--out", "alone", "--set", "seed=1")
@@ -199,7 +199,7 @@ def test_only_what_has_changed_is_run_again(finished, workplace, tmp_path):
     assert set(bench.results["row"]) == {"w/o graph", "the same", "Renamed"}
 
 
-def test_killed_and_interrupted_it_ends_in_the_same_tables(finished, workplace, tmp_path):
+def test_an_interrupted_bench_resumes_to_the_same_tables(finished, workplace, tmp_path):
     """SIGINT in the first runs, then SIGKILL, then the same command to the end."""
     whole, _, _ = finished
     out = tmp_path / "out"
@@ -240,7 +240,7 @@ def test_a_folder_has_one_bench_at_a_time(finished, workplace, monkeypatch, tmp_
         run_suite(workplace / "sound.yaml", tmp_path / "out", progress=QUIET)
 
 
-def test_cities_that_cannot_be_prepared_are_told_before_anything_runs(workplace, tiny_city, tmp_path):
+def test_cities_that_cannot_be_prepared_are_reported_before_any_run(workplace, tiny_city, tmp_path):
     """Both of them, with exit status 2 and nothing run."""
     spec = tiny_city.path.parent / "city.yaml"
     for name in ("a", "b"):
@@ -256,7 +256,7 @@ def test_cities_that_cannot_be_prepared_are_told_before_anything_runs(workplace,
     assert not (out / "runs").exists()
 
 
-def test_other_cities_are_kept_where_one_is_asked_for(cheap_recipe, tiny_city, tmp_path):
+def test_results_of_other_cities_are_kept_when_one_is_run(cheap_recipe, tiny_city, tmp_path):
     """Their results, tables and failures; and where they are not here any more, at least the failures."""
     shutil.copytree(tiny_city.path, tmp_path / "there")
     (tmp_path / "cheap.yaml").write_text(yaml.safe_dump(cheap_recipe))
@@ -286,13 +286,13 @@ def cities_of_failures(folder: Path) -> set[str]:
 @pytest.mark.parametrize(
     ("out", "message"), [("file", "is a file, not a folder"), ("file/deeper", "the bench's folder cannot be written")]
 )
-def test_folders_that_cannot_be(workplace, out, message):
+def test_unsuitable_output_folders_are_refused(workplace, out, message):
     (workplace / "file").write_text("")
     _, said = ended(workplace, "bench", "sound.yaml", "--out", out, status=2)
     assert message in said and "Choose another --out" in said
 
 
-def test_a_run_that_is_transferred_from_is_known_by_its_content(finished, workplace, tmp_path):
+def test_a_transfer_source_is_identified_by_its_content(finished, workplace, tmp_path):
     """Moved, it is the same; other weights in its place are another run; one that is not finished is told."""
     out, _, _ = finished
     (source,) = (out / "runs").glob("the-same-*-seed0-*")
@@ -349,7 +349,7 @@ def test_runs_of_one_name_are_seeds_of_one_row(finished):
         compare_runs(runs, ["it"])
 
 
-def test_folders_that_are_no_finished_runs(finished, tmp_path):
+def test_unfinished_runs_and_other_folders_are_refused_by_compare(finished, tmp_path):
     out, _, _ = finished
     (failed,) = (out / "runs").glob("diverges-*")
     (tmp_path / "no-run").mkdir()

@@ -42,7 +42,7 @@ def test_a_process_that_cannot_be_started(jobs, monkeypatch):
 @pytest.mark.parametrize(
     ("number", "name"), [(signal.SIGKILL, "killed by SIGKILL; memory"), (signal.SIGRTMIN + 5, "killed by signal ")]
 )
-def test_a_reply_that_a_kill_cut_short(jobs, monkeypatch, number, name):
+def test_a_killed_worker_is_reported_with_its_signal(jobs, monkeypatch, number, name):
     program = f"sys.stdout.write('{{\"err'); sys.stdout.flush(); os.kill(os.getpid(), {int(number)})"
     ended = outcomes(jobs, monkeypatch, program)
     assert {outcome.job for outcome in ended} == set(jobs)

@@ -141,7 +141,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("case", MISTAKES)
-def test_mistakes(case: str, suite_file):
+def test_mistakes_name_the_line_and_key(case: str, suite_file):
     text, message = MISTAKES[case]
     assert any(re.search(message, line) for line in told(suite_file, text)), told(suite_file, text)
 

@@ -4,10 +4,8 @@ import errno
 import os
 import re
 import shutil
-import struct
 import subprocess
 import sys
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ import pandas as pd
 import pytest
 import rasterio
 import yaml
+from helpers.pictures import enormous_png
 
 N = 49
 Change = Callable[[Path, dict[str, Any]], None]
@@ -113,14 +112,7 @@ def column(file: str, name: str, value: Any) -> Change:
 
 
 def enormous_picture(folder: Path, spec: dict[str, Any]) -> None:
-    """A header of 50,000 x 50,000 pixels, and next to no data."""
-    chunks = [
-        (b"IHDR", struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)),
-        (b"IDAT", zlib.compress(bytes(99))),
-        (b"IEND", b""),
-    ]
-    parts = [struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks]
-    (folder / "street_views/r0001_0.jpg").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    enormous_png(folder / "street_views/r0001_0.jpg", 50_000)
 
 
 def one_region(folder: Path, spec: dict[str, Any]) -> None:
@@ -176,14 +168,14 @@ SPOILT_SOURCES: dict[str, tuple[Change, str]] = {
 
 
 @pytest.mark.parametrize("case", SPOILT_SOURCES)
-def test_spoilt_sources(case: str, sources: Path, cli, tmp_path: Path) -> None:
+def test_wrong_sources_are_refused_with_file_and_key(case: str, sources: Path, cli, tmp_path: Path) -> None:
     change, message = SPOILT_SOURCES[case]
     result = cli("prepare", spoil(sources, change), "--out", tmp_path / "out", status=2)
     assert any(re.search(message, line) for line in result.errors), result
     assert not (tmp_path / "out").exists()
 
 
-def test_a_mistake_leaves_a_city_that_was_there(sources: Path, cli, tmp_path: Path) -> None:
+def test_a_failed_prepare_leaves_the_old_city(sources: Path, cli, tmp_path: Path) -> None:
     cli("prepare", sources / "city.yaml", "--out", tmp_path / "out")
     before = contents(tmp_path / "out")
     cli("prepare", spoil(sources, cut("street_views/r0001_0.jpg")), "--out", tmp_path / "out", status=2)
@@ -213,7 +205,7 @@ TOLD: dict[str, tuple[Change, str]] = {
 
 
 @pytest.mark.parametrize("case", TOLD)
-def test_what_is_reported_and_goes_on(case: str, sources: Path, cli, tmp_path: Path) -> None:
+def test_suspicious_sources_are_reported_and_prepared(case: str, sources: Path, cli, tmp_path: Path) -> None:
     change, note = TOLD[case]
     result = cli("prepare", spoil(sources, change), "--out", tmp_path / "out", status=0)
     assert note in result.stdout, result
@@ -234,7 +226,7 @@ SPOILT_YAML = {
 
 @pytest.mark.parametrize("command", ["prepare", "validate", "run"])
 @pytest.mark.parametrize("case", SPOILT_YAML)
-def test_spoilt_yaml(command: str, case: str, cli, tmp_path: Path) -> None:
+def test_wrong_yaml_is_refused_with_its_line(command: str, case: str, cli, tmp_path: Path) -> None:
     text, message = SPOILT_YAML[case]
     (tmp_path / "a.yaml").write_text(text)
     out = [] if command == "validate" else ["--out", tmp_path / "out"]
@@ -262,7 +254,9 @@ SPOILT_RECIPE: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("command", ["validate", "run"])
 @pytest.mark.parametrize("case", SPOILT_RECIPE)
-def test_spoilt_recipe(command: str, case: str, small: dict[str, Any], cli, tmp_path: Path) -> None:
+def test_wrong_recipes_are_refused_with_line_and_key(
+    command: str, case: str, small: dict[str, Any], cli, tmp_path: Path
+) -> None:
     change, message = SPOILT_RECIPE[case]
     recipe = written(tmp_path, small | change)
     result = cli(command, recipe, *(["--out", tmp_path / "out"] if command == "run" else []), status=2)
@@ -270,7 +264,7 @@ def test_spoilt_recipe(command: str, case: str, small: dict[str, Any], cli, tmp_
     assert not (tmp_path / "out").exists()
 
 
-def test_a_plugin_that_raises(small: dict[str, Any], tmp_path: Path) -> None:
+def test_a_plugin_that_raises_fails_only_recipes_that_use_it(small: dict[str, Any], tmp_path: Path) -> None:
     """It stops the recipe that needs it, and no other."""
     package = tmp_path / "site" / "metro-1.0.dist-info"
     package.mkdir(parents=True)
@@ -426,7 +420,7 @@ def test_a_library_that_finds_the_disk_full_in_its_own_words(small, cli, monkeyp
 CHECKPOINTS = ("checkpoints/last.safetensors", "checkpoints/finetune/random-0.safetensors")
 
 
-def test_resuming_from_damaged_files(finished, cli, tmp_path: Path) -> None:
+def test_resume_refuses_damaged_checkpoints_and_rewrites_results(finished, cli, tmp_path: Path) -> None:
     folder, recipe = tmp_path / "whole", tmp_path / "r.yaml"
     for name in CHECKPOINTS:
         other = next(path for path in CHECKPOINTS if path != name)
@@ -452,7 +446,7 @@ def test_resuming_from_damaged_files(finished, cli, tmp_path: Path) -> None:
         assert re.search(r"manifest\.json: is .* another folder", result.errors[0]), result
 
 
-def test_as_a_process(sources: Path, tmp_path: Path) -> None:
+def test_a_process_prints_the_error_on_stderr_and_exits_with_2(sources: Path, tmp_path: Path) -> None:
     """What a shell sees: the status, a message on stderr alone, and no folder."""
     spec = spoil(sources, cut("street_views/r0001_0.jpg"))
     command = [sys.executable, "-m", "urbankit", "prepare", str(spec), "--out", str(tmp_path / "out")]

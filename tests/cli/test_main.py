@@ -33,7 +33,7 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
     return asked
 
 
-def test_version(cli) -> None:
+def test_version_is_printed(cli) -> None:
     assert cli("--version").stdout == f"urbankit {__version__}\n"
 
 
@@ -102,7 +102,7 @@ def test_list_components_shows_failed_plugins_and_conflicts(cli, toy) -> None:
     ]
 
 
-def test_show(cli, toy) -> None:
+def test_show_lists_the_parameters_of_a_component(cli, toy) -> None:
     shown = cli("show", "view", "toy_ring").stdout
     (line,) = [line for line in shown.splitlines() if "neighbours" in line]
     assert [cell.strip() for cell in line.strip("│").split("│")] == [
@@ -124,7 +124,7 @@ def test_show_json(cli, toy) -> None:
     assert by_name["fusion"]["component_kind"] == by_name["stages"]["component_kind"] == "fusion"
 
 
-def test_validate(cli, recipe_file) -> None:
+def test_validate_reports_mistakes_with_file_and_line(cli, recipe_file) -> None:
     assert "toy is a valid recipe" in cli("validate", recipe_file()).stdout
     failed = cli("validate", recipe_file("veiws: {}\nsede: 1\n", "bad.yaml"), status=2)
     assert failed.stdout == ""

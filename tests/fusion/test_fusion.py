@@ -23,14 +23,11 @@ EVERYWHERE = [torch.ones(3, dtype=torch.bool)] * 2
 PARTLY = [torch.tensor([True, True, False]), torch.tensor([True, False, False])]
 
 
-def test_add_sums_what_is_present_and_rescales(vectors):
+def test_add_sums_what_is_present_and_rescales_unless_told_not_to(vectors):
     _, out = fused("add", vectors, PARTLY)
     assert torch.allclose(out[0], vectors[0][0] + vectors[1][0])
     assert torch.allclose(out[1], 2 * vectors[0][1])
     assert torch.equal(out[2], torch.zeros(4))
-
-
-def test_add_without_rescaling_is_the_plain_sum(vectors):
     _, out = fused("add", vectors, PARTLY, rescale=False)
     assert torch.allclose(out[1], vectors[0][1])
 
@@ -53,27 +50,20 @@ def test_attention_is_its_formula_written_out(vectors):
         assert torch.allclose(out[row], expected, atol=1e-6)
 
 
-def test_attention_weights_sum_to_one_where_anything_is_present(vectors):
+def test_attention_weights_sum_to_one_and_gradients_stay_finite_without_any_vector(vectors):
     fusion, _ = fused("attention", vectors, PARTLY)
     weights = fusion.weights(vectors, PARTLY)
     assert torch.allclose(weights.sum(dim=1), torch.tensor([1.0, 1.0, 0.0]))
     assert weights[1, 1] == 0
-
-
-def test_a_row_without_any_vector_has_a_finite_gradient(vectors):
-    fusion, _ = fused("attention", vectors, PARTLY)
     vectors = [v.requires_grad_() for v in vectors]
     fusion(vectors, PARTLY).sum().backward()
     assert all(torch.isfinite(v.grad).all() for v in vectors)
     assert fusion.query.grad.abs().sum() > 0
 
 
-def test_concat_keeps_every_number(vectors):
+def test_concat_keeps_every_number_and_mlp_has_the_requested_width(vectors):
     fusion, out = fused("concat", vectors, EVERYWHERE)
     assert fusion.out_dim == 8
     assert torch.equal(out, torch.cat(vectors, dim=1))
-
-
-def test_mlp_delivers_the_width_asked_for(vectors):
     fusion, out = fused("mlp", vectors, EVERYWHERE, hidden=5)
     assert out.shape == (3, 4) and fusion.out_dim == 4

@@ -14,6 +14,7 @@ import rasterio
 import torch
 import yaml
 from rasterio.transform import from_origin
+from safetensors.numpy import save_file
 from shapely import box
 
 from urbankit import City, testing
@@ -95,7 +96,7 @@ def test_features_are_standardised_like_all_encoders_of_numbers(twelve: City, tm
     assert encoder(twelve, WRITTEN["csv"](tmp_path)).names(twelve) == ["f0", "f1", "f2"]
 
 
-def test_absent_and_unknown_regions_by_choice(twelve: City, tmp_path: Path) -> None:
+def test_absent_regions_can_be_masked_and_unknown_rows_dropped(twelve: City, tmp_path: Path) -> None:
     ids = [*IDS[:9], "97", "98", "99"]
     table(ids=ids).to_csv(tmp_path / "t.csv", index=False)
     found = rows(twelve, tmp_path / "t.csv", absent="mask", unknown="drop")
@@ -107,7 +108,7 @@ def test_absent_and_unknown_regions_by_choice(twelve: City, tmp_path: Path) -> N
     ]
 
 
-def test_a_row_without_numbers_is_none(twelve: City, tmp_path: Path) -> None:
+def test_a_row_without_numbers_counts_as_absent(twelve: City, tmp_path: Path) -> None:
     values = VALUES.copy()
     values[4], values[5, 1] = np.nan, np.nan
     table(values).to_csv(tmp_path / "t.csv", index=False)
@@ -146,7 +147,7 @@ def test_all_mistakes_in_one_message(twelve: City, tmp_path: Path) -> None:
         ([[]] * 12, "holds no vector"),
     ],
 )
-def test_vectors_that_are_none(twelve: City, tmp_path: Path, lists: list, says: str) -> None:
+def test_malformed_vectors_are_refused(twelve: City, tmp_path: Path, lists: list, says: str) -> None:
     pl.DataFrame({"region_id": IDS, "v": lists}).write_ndjson(tmp_path / "t.jsonl")
     with pytest.raises(UserError, match=says):
         rows(twelve, tmp_path / "t.jsonl")
@@ -167,13 +168,15 @@ def test_vectors_that_are_none(twelve: City, tmp_path: Path, lists: list, says: 
         (lambda t: t.assign(when=pd.Timestamp("2024-01-01")), {}, r"'when' is of type Datetime.*by `columns`"),
     ],
 )
-def test_columns_that_do_not_serve(twelve: City, tmp_path: Path, change: Callable, params: dict, says: str) -> None:
+def test_unsuitable_columns_are_refused(
+    twelve: City, tmp_path: Path, change: Callable, params: dict, says: str
+) -> None:
     change(table()).to_parquet(tmp_path / "t.parquet")
     with pytest.raises(UserError, match=says):
         rows(twelve, tmp_path / "t.parquet", **params)
 
 
-def test_files_that_are_none(twelve: City, tmp_path: Path) -> None:
+def test_files_that_are_not_tables_of_features_are_refused(twelve: City, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"alpha\.file: file not found\. Did you mean 't.csv'"):
         rows(twelve, WRITTEN["csv"](tmp_path).with_name("s.csv"))
     (tmp_path / "t.parquet").write_bytes(b"PAR1 cut short")
@@ -187,6 +190,9 @@ def test_files_that_are_none(twelve: City, tmp_path: Path) -> None:
             (tmp_path / "manifest.json").write_text(json.dumps(manifest))
         with pytest.raises(UserError, match="a folder without features"):
             rows(twelve, tmp_path)
+    save_file({"x": np.ones((12, 3))}, tmp_path / "x.safetensors")
+    with pytest.raises(UserError, match="not a file that `urbankit encode` wrote"):
+        rows(twelve, tmp_path / "x.safetensors")
 
 
 def raster(path: Path, bands: np.ndarray, descriptions: list[str] | None = None, nodata: float | None = -9999) -> Path:
@@ -212,7 +218,7 @@ def test_a_raster_gives_the_means_of_its_bands(twelve: City, tmp_path: Path) -> 
         rows(twelve, path, columns=["B03"])
 
 
-def test_a_raster_that_covers_a_part(twelve: City, tmp_path: Path) -> None:
+def test_a_raster_that_covers_only_some_regions(twelve: City, tmp_path: Path) -> None:
     bands = np.ones((2, 2, 24))
     bands[:, :, :4] = -9999
     path = raster(tmp_path / "part.tif", bands)
@@ -225,7 +231,7 @@ def test_a_raster_that_covers_a_part(twelve: City, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["parquet", "safetensors"])
-def test_one_file_of_encode(twelve: City, tmp_path: Path, form: str) -> None:
+def test_one_file_written_by_encode_is_read(twelve: City, tmp_path: Path, form: str) -> None:
     ids = ["03", "03", "05"]
     vectors = np.array([[1, 2], [3, 4], [5, 6]], np.float32)
     path = tmp_path / f"features-00000.{form}"
@@ -242,7 +248,7 @@ def test_one_file_of_encode(twelve: City, tmp_path: Path, form: str) -> None:
         rows(twelve, path)
 
 
-def test_a_folder_of_encode(twelve: City, tmp_path: Path) -> None:
+def test_a_folder_written_by_encode_is_read(twelve: City, tmp_path: Path) -> None:
     facts = {"city": "twelve", "files": ["a.parquet"], "complete": True, "width": 2}
     write_features(tmp_path / "a.parquet", Features(IDS, np.arange(12), VALUES[:, :2]))
 
@@ -259,7 +265,7 @@ def test_a_folder_of_encode(twelve: City, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["csv", "folder", "raster"])
-def test_what_it_reads_is_told_by_content(twelve: City, tmp_path: Path, form: str) -> None:
+def test_the_hash_of_its_files_follows_their_content(twelve: City, tmp_path: Path, form: str) -> None:
     if form == "csv":
         path = changed = WRITTEN["csv"](tmp_path)
     elif form == "raster":
@@ -296,15 +302,7 @@ def test_nodata_said_beside_a_raster_counts_after_it_was_read(twelve: City, tmp_
     assert encoder(twelve, path).notes == ["band 1: 1 of 12 regions overlap no valid cell"]
 
 
-def test_tensors_that_encode_did_not_write(twelve: City, tmp_path: Path) -> None:
-    from safetensors.numpy import save_file
-
-    save_file({"x": np.ones((12, 3))}, tmp_path / "x.safetensors")
-    with pytest.raises(UserError, match="not a file that `urbankit encode` wrote"):
-        rows(twelve, tmp_path / "x.safetensors")
-
-
-def test_it_keeps_the_contract_of_an_encoder(tmp_path):
+def test_it_passes_the_checks_of_modality_encoders(tmp_path):
     ids = testing.tiny_city().region_ids
     values = np.random.default_rng(0).normal(size=(len(ids), 3))
     pd.DataFrame(values, columns=list("abc")).assign(region_id=ids).to_csv(tmp_path / "table.csv", index=False)

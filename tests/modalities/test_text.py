@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.checkpoints import TEXTS, save_tokenizer
+from helpers import checkpoints
+from helpers.checkpoints import SMALL, TEXTS, save_tokenizer
 from helpers.fake_city import FakeCity
+from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import BertConfig, BertModel, CLIPConfig, CLIPModel, PreTrainedTokenizerFast
+from transformers import BertConfig, BertModel
 
 from urbankit.modalities.pretrained.tokenizer import END, PAD, START, encode_texts, train_tokenizer
 from urbankit.modalities.text import Text
 from urbankit.utils.errors import UserError
-
-SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 
 
 def encode(city: FakeCity, of: str | None = None, dim: int = 8, **params: object) -> tuple[Text, dict, Tensor]:
@@ -28,10 +28,7 @@ def encode(city: FakeCity, of: str | None = None, dim: int = 8, **params: object
 
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
-    torch.manual_seed(5)
-    text = SMALL | {"vocab_size": 300, "bos_token_id": START, "eos_token_id": END, "pad_token_id": PAD}
-    vision = SMALL | {"image_size": 16, "patch_size": 8}
-    CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)).save_pretrained(tmp_path / "clip")
+    checkpoints.saved(checkpoints.clip, tmp_path / "clip")
     save_tokenizer(tmp_path / "clip")
     return tmp_path / "clip"
 
@@ -88,18 +85,6 @@ def test_channels_are_the_captions_of_what_they_describe(city: FakeCity) -> None
     assert len(every) == sum(len(city.captions(s)) for s in city.caption_sources) and (np.diff(every) >= 0).all()
 
 
-def test_clip_checkpoint_equals_a_direct_call(city: FakeCity, clip: Path) -> None:
-    encoder, _, vectors = encode(city, "svi", pretrained=str(clip))
-    tokens = PreTrainedTokenizerFast.from_pretrained(clip)(
-        city.captions("svi")["text"].tolist(), padding=True, truncation=True, max_length=77, return_tensors="pt"
-    )
-    model = CLIPModel.from_pretrained(clip).eval()
-    with torch.no_grad():
-        direct = model.text_model(tokens["input_ids"], attention_mask=tokens["attention_mask"]).pooler_output
-        torch.testing.assert_close(vectors, direct, atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(encoder.project(vectors), model.text_projection(direct), atol=1e-5, rtol=1e-5)
-
-
 @pytest.mark.parametrize("pooling", ["auto", "mean", "end"])
 def test_bert_checkpoint_equals_a_direct_call(city: FakeCity, tmp_path: Path, pooling: str) -> None:
     model = BertModel(BertConfig(vocab_size=300, **SMALL)).eval()
@@ -120,8 +105,6 @@ def test_bert_checkpoint_equals_a_direct_call(city: FakeCity, tmp_path: Path, po
 
 
 def test_the_learned_tokenizer_is_part_of_the_state(city: FakeCity, tmp_path: Path) -> None:
-    from safetensors.torch import load_file, save_file
-
     encoder, _, vectors = encode(city, "rsi")
     save_file(encoder.state_dict(), tmp_path / "text.safetensors")
     # Another city would learn another tokenizer; its captions are read by the one that the weights were trained on.
@@ -137,15 +120,12 @@ def test_the_learned_tokenizer_is_part_of_the_state(city: FakeCity, tmp_path: Pa
     torch.testing.assert_close(again, vectors)
 
 
-def test_captions_of_one_source_alone(city: FakeCity) -> None:
+def test_captions_can_be_of_one_source_and_a_city_without_captions_is_refused(city: FakeCity) -> None:
     source, other = city.caption_sources
     encoder, _, _ = encode(city, source=source)
     assert len(encoder.observations()) == len(city.captions(source))
     assert encoder.describes(source) and not encoder.describes(other)
     assert "no captions of 'nowhere'" in Text.requires(Text.Params(source="nowhere"), city, "text")
-
-
-def test_a_city_without_captions(city: FakeCity) -> None:
     city._captions = {}
     with pytest.raises(UserError, match=r"modalities\.text: the city has no captions"):
         Text(Text.Params(), city, "text", 8)

@@ -1,32 +1,27 @@
 """The vision transformer: against transformers itself, over bands, sizes, missing pixels, and with bad checkpoints."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers import checkpoints
+from helpers.checkpoints import PREPROCESSOR, SMALL
 from helpers.fake_city import FakeCity, FakeImages
+from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import BertConfig, BertModel, CLIPConfig, CLIPModel, CLIPVisionModel, ViTConfig, ViTModel
+from transformers import BertConfig, BertModel, CLIPModel, CLIPVisionModel, ViTConfig, ViTModel
 
 from urbankit.modalities.augment import augment
 from urbankit.modalities.vit import ViT
 from urbankit.utils.errors import UserError
 
-MEAN, STD = [0.4, 0.5, 0.45], [0.2, 0.25, 0.3]
-SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+MEAN, STD = PREPROCESSOR["image_mean"], PREPROCESSOR["image_std"]
 
 
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
-    """A CLIP checkpoint in the hub's layout."""
-    torch.manual_seed(5)
-    vision = SMALL | {"image_size": 16, "patch_size": 8}
-    text = SMALL | {"vocab_size": 40, "eos_token_id": 3, "bos_token_id": 2, "pad_token_id": 0}
-    CLIPModel(CLIPConfig(vision_config=vision, text_config=text, projection_dim=8)).save_pretrained(tmp_path / "clip")
-    preprocessor = {"image_mean": MEAN, "image_std": STD, "size": 16}
-    (tmp_path / "clip" / "preprocessor_config.json").write_text(json.dumps(preprocessor))
+    checkpoints.saved(checkpoints.clip, tmp_path / "clip")
     return tmp_path / "clip"
 
 
@@ -195,8 +190,6 @@ def test_bad_checkpoints(city: FakeCity, clip: Path, tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_without_some_weights(city: FakeCity, clip: Path) -> None:
-    from safetensors.torch import load_file, save_file
-
     weights = load_file(clip / "model.safetensors")
     weights.pop("vision_model.post_layernorm.weight")
     save_file(weights, clip / "model.safetensors", metadata={"format": "pt"})
@@ -206,17 +199,6 @@ def test_a_checkpoint_without_some_weights(city: FakeCity, clip: Path) -> None:
 def test_a_checkpoint_of_another_kind(city: FakeCity, tmp_path: Path) -> None:
     BertModel(BertConfig(vocab_size=20, **SMALL)).save_pretrained(tmp_path / "bert")
     assert "'bert' is not a vision model" in refusal(city, tmp_path / "bert")
-
-
-def test_a_hub_that_cannot_be_reached(city: FakeCity, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from huggingface_hub import HfApi
-
-    def refuse(*_: object, **__: object) -> None:
-        raise ConnectionError("no route to host")
-
-    monkeypatch.setattr(HfApi, "model_info", refuse)
-    message = refusal(city, "somebody/some-vit")
-    assert "no route to host" in message and "--local-dir" in message
 
 
 def test_augmented_pixels_are_the_images_own(city: FakeCity) -> None:

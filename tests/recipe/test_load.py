@@ -52,14 +52,11 @@ def test_extends_chains_through_folders(recipe_file) -> None:
     assert (params["dim"], params["rate"]) == (32, 0.25)
 
 
-def test_null_removes_an_inherited_part(recipe_file) -> None:
+def test_null_removes_an_inherited_part_and_sets_an_inherited_scalar_to_null(recipe_file) -> None:
     recipe_file("engine: torch\n")
     recipe = Recipe.load(recipe_file("views: {ring: null}\ntasks: {co: null}\n", "over.yaml", OVER))
     assert recipe.views == {} and recipe.tasks == {}
     assert Recipe.load(recipe_file(), ["views.ring=null"]).views == {}
-
-
-def test_null_over_an_inherited_scalar_is_a_value(recipe_file) -> None:
     recipe_file("finetune: {batch_size: 64}\n")
     assert Recipe.load(recipe_file("finetune: {batch_size: null}\n", "o.yaml", OVER)).finetune.batch_size is None
 

@@ -5,14 +5,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers.browser import Browser, chromium
 from helpers.report_runs import context_of
 
 from urbankit.report.figures import Figures
 from urbankit.report.page import write_report
+from urbankit.report.page.builder import ReportPage
+from urbankit.report.page.map_data import map_data, run_data
+from urbankit.report.page.missing import Missing
 from urbankit.report.style import Drawing
 from urbankit.runs.context import RunContext
+from urbankit.runs.writers import write_embeddings
 from urbankit.utils.files import read_json, write_json
 
 pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium to drive")
@@ -50,10 +55,6 @@ def page(make_run, browser: Browser) -> Iterator[Path]:
 
 def rename(run, city, ids: list[str]) -> None:
     """Give the regions of a run and its city other ids."""
-    import pandas as pd
-
-    from urbankit.runs.writers import write_embeddings
-
     names = dict(zip(city.region_ids, ids, strict=True))
     city.regions["region_id"] = city.region_ids = ids
     table = pd.read_parquet(run.path / "predictions.parquet")
@@ -202,13 +203,6 @@ def test_a_phone_has_no_sideways_scroll(page: Path, browser: Browser) -> None:
     assert colour(browser, 30)[3] == 255
 
 
-def test_dark_and_light(page: Path, browser: Browser) -> None:
-    light = browser.run("getComputedStyle(document.body).backgroundColor")
-    browser.dark(True)
-    assert browser.until(f"getComputedStyle(document.body).backgroundColor !== {light!r}")
-    assert browser.run("page.map.theme.background") != "#ffffff"
-
-
 def test_it_prints_with_the_map_and_what_is_folded_up(page: Path, browser: Browser) -> None:
     browser.dark(True)
     browser.run(
@@ -221,16 +215,16 @@ def test_it_prints_with_the_map_and_what_is_folded_up(page: Path, browser: Brows
     assert browser.run("document.querySelectorAll('details[open]').length") == 0
 
 
-def test_what_is_folded_up_and_titles_are_text(page: Path, browser: Browser) -> None:
+def test_texts_of_the_data_are_no_markup_and_dark_mode_changes_the_colours(page: Path, browser: Browser) -> None:
     assert browser.run("document.querySelectorAll('figcaption')[0].textContent") == INERT
     assert browser.run("document.querySelectorAll('main img[src=x], svg').length") == 0
+    light = browser.run("getComputedStyle(document.body).backgroundColor")
+    browser.dark(True)
+    assert browser.until(f"getComputedStyle(document.body).backgroundColor !== {light!r}")
+    assert browser.run("page.map.theme.background") != "#ffffff"
 
 
 def test_two_runs_on_one_map(make_run, browser: Browser, tmp_path: Path) -> None:
-    from urbankit.report.page.builder import ReportPage
-    from urbankit.report.page.map_data import map_data, run_data
-    from urbankit.report.page.missing import Missing
-
     run, city = make_run()
     context = context_of(run, city)
     runs = [run_data(context, name, Missing()) for name in ("first", "second")]

@@ -24,7 +24,7 @@ def records(task: str, scores: dict[str, float], metric: str = "r2", split: str 
     ]
 
 
-def test_hugging_face_reads_it(make_run) -> None:
+def test_hugging_face_reads_the_card(make_run) -> None:
     run, city = make_run()
     card = ModelCard.load(write_card(run, city))
     assert card.data.license == "other" and card.data.library_name == "urbankit"
@@ -52,18 +52,15 @@ def test_tasks_of_one_kind_stay_apart_in_the_front_matter(make_run) -> None:
     assert [result["task"]["name"] for result in results] == ["density", "co"]
 
 
-def test_nothing_from_data_is_markup(make_run) -> None:
+def test_markup_in_data_is_escaped(make_run) -> None:
     run, city = make_run()
     text = model_card(run, city).split("---\n", 2)[2]
     assert "<script" not in re.sub(r"`[^`\n]*`", "", text), "inside backticks it is shown as it is"
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
-
-
-def test_escape() -> None:
     assert escape("a|b\n# c <i> [x](y) *z* `q` \\") == r"a\|b \# c &lt;i&gt; \[x\](y) \*z\* \`q\` " + "\\\\"
 
 
-def test_lost_floors_are_said_plainly(make_run) -> None:
+def test_floors_that_the_method_does_not_beat_are_named(make_run) -> None:
     run, city = make_run()
     scores = {"urbanmmcl": 0.5, "floor:raw-forest": 0.7, "floor:raw-ridge": 0.6, "floor:mean": -0.1}
     worse = {"urbanmmcl": 0.5, "floor:mean": 0.5}  # equal: it has not earned its place
@@ -77,7 +74,7 @@ def test_lost_floors_are_said_plainly(make_run) -> None:
     assert "is better than every floor (best: location (0.305 ± 0.007))" in card and "does not beat" not in card
 
 
-def test_floors_that_lead_by_another_metric_are_said_too(make_run) -> None:
+def test_floors_that_are_better_by_another_metric_are_named(make_run) -> None:
     run, city = make_run()
     first = records("use", {"urbanmmcl": 0.5, "floor:mean": 0.1, "floor:location": 0.2}, "macro_f1")
     other = records("use", {"urbanmmcl": 0.5, "floor:mean": 0.7, "floor:location": 0.4}, "weighted_f1")
@@ -89,7 +86,7 @@ def test_floors_that_lead_by_another_metric_are_said_too(make_run) -> None:
     ) in limits
 
 
-def test_protocols_are_those_of_the_recipe(make_run) -> None:
+def test_splits_are_described_as_in_the_recipe(make_run) -> None:
     run, city = make_run()
     write_metrics(run.path, records("density", {"urbanmmcl": 0.5}))
     assert "blocks of a 10 × 10 grid over the city, each wholly in one part (60/20/20 %)" in model_card(run, city)
@@ -106,7 +103,7 @@ def test_smaller_is_better_where_only_errors_were_recorded(make_run) -> None:
     assert "**does not beat** location (4.005 ± 0.007)." in model_card(Run.open(run.path), city)
 
 
-def test_metrics_that_are_not_defined(make_run) -> None:
+def test_undefined_metrics_are_stated(make_run) -> None:
     run, city = make_run()
     write_metrics(run.path, records("density", {"urbanmmcl": np.nan, "floor:mean": np.nan}))
     text = model_card(Run.open(run.path), city)
@@ -114,7 +111,7 @@ def test_metrics_that_are_not_defined(make_run) -> None:
     ModelCard(text)
 
 
-def test_what_is_missing_is_said(make_run) -> None:
+def test_missing_files_and_cities_are_stated(make_run) -> None:
     run, _ = make_run(tasks=())
     (run.path / "metrics.parquet").unlink()
     text = model_card(run, None)
@@ -136,7 +133,7 @@ def test_coverage_gaps_and_pretrained_weights(make_run) -> None:
     assert "32 of 64 regions have no flows (view)." in text and "\n- x.\n" in text
 
 
-def test_the_block_that_loads_it_works(make_run, tmp_path: Path) -> None:
+def test_the_code_block_that_loads_the_run_works(make_run, tmp_path: Path) -> None:
     run, city = make_run()
     [code] = re.findall(r"```python\n(.*?)```", write_card(run, city).read_text(), flags=re.DOTALL)
     done = subprocess.run([sys.executable, "-c", code], cwd=run.path, capture_output=True, text=True)

@@ -4,15 +4,20 @@ import time
 import warnings
 from pathlib import Path
 
+import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
 from helpers.report_runs import AWKWARD, make_city, run_context, write_run
+from matplotlib.colors import to_rgba
 from PIL import Image
+from shapely.geometry import box
 
 from urbankit.evaluation.tasks import make_task
+from urbankit.recipe.schema import Report
+from urbankit.report import check
 from urbankit.report.check import check_report
-from urbankit.report.figures import Figures, draw_all
+from urbankit.report.figures import Figures, coverage, draw_all
 from urbankit.report.figures.cases import _values
 from urbankit.report.figures.classes import confusion
 from urbankit.report.figures.clusters import node_clusters
@@ -26,6 +31,7 @@ from urbankit.report.scale import Scale
 from urbankit.report.style import ABSENT, DOUBLE, Drawing, compact, new_figure, save, shorten, style
 from urbankit.runs.context import RunContext
 from urbankit.runs.folder import Run
+from urbankit.utils.errors import UserError
 from urbankit.utils.files import write_json
 
 BOTH = {"density": "log", "use": "standard"}
@@ -62,15 +68,12 @@ def test_every_figure_is_drawn_as_png_and_pdf_at_most_two_columns_wide(tmp_path:
     assert Figures.load(tmp_path / "figures") == figures
 
 
-def test_a_constant_target(tmp_path: Path) -> None:
+def test_a_constant_target_and_classes_alone_have_their_figures(tmp_path: Path) -> None:
     one = run_context(tmp_path, make_city(30), {"constant": "standard"})
     drawn = draw(one, "targets", "scatter", "residuals")
     with pytest.raises(NotPossible, match="no two regions"):
         draw(one, "cases")
     assert list(drawn) == ["map-constant", "predictions", "residuals-constant"]
-
-
-def test_classes_alone(tmp_path: Path) -> None:
     one = run_context(tmp_path, make_city(30), {"use": "standard"})
     assert list(draw(one, "targets", "classes", "cases", "embeddings")) == ["classes-use", "cases", "embeddings"]
     with pytest.raises(NotPossible, match="no regression task"):
@@ -117,8 +120,6 @@ def test_a_city_that_is_gone_leaves_what_the_run_wrote(tmp_path: Path) -> None:
 
 
 def test_a_figure_that_fails_takes_nothing_with_it_and_old_ones_go(tmp_path: Path, monkeypatch) -> None:
-    from urbankit.report.figures import coverage
-
     def fail(context: FigureContext) -> None:
         raise ZeroDivisionError("by zero")
 
@@ -203,10 +204,6 @@ def test_selected_cases_look_similar_and_differ(tmp_path: Path) -> None:
 
 
 def test_mistakes_in_a_recipe_are_said_together_before_anything_is_computed(monkeypatch) -> None:
-    from urbankit.recipe.schema import Report
-    from urbankit.report import check
-    from urbankit.utils.errors import UserError
-
     monkeypatch.setattr(check, "find_spec", lambda name: None)
     report = Report(anchors=["r1", "r1", "nowhere"], cases=["r99"], projection="umap")
     with pytest.raises(UserError) as caught:
@@ -235,20 +232,14 @@ def test_two_dimensions_of_few_or_equal_embeddings() -> None:
     assert np.isfinite(project(np.ones((10, 3), np.float32)).points).all()
 
 
-def test_a_confusion_matrix_counts_truth_by_row() -> None:
+def test_a_confusion_matrix_counts_truth_by_row_and_branches_have_the_colour_of_their_cluster() -> None:
     truth, prediction = np.array([0, 0, 1, 2]), np.array([0, 1, 1, 0])
     np.testing.assert_array_equal(confusion(truth, prediction, 3), [[1, 1, 0], [0, 1, 0], [1, 0, 0]])
-
-
-def test_branches_are_coloured_by_the_cluster_of_all_below_them() -> None:
     linkage = np.array([[0, 1, 1, 2], [2, 3, 1, 2], [4, 5, 2, 4]], float)
     np.testing.assert_array_equal(node_clusters(linkage, np.array([0, 0, 1, 1])), [0, 0, 1, 1, 0, 1, -1])
 
 
 def test_holes_of_regions_stay_open(tmp_path: Path) -> None:
-    import geopandas as gpd
-    from shapely.geometry import box
-
     ring = box(0, 0, 10, 10).difference(box(3, 3, 7, 7))
     paths = RegionMap(gpd.GeoDataFrame(geometry=[ring, box(3, 3, 7, 7)], crs="EPSG:32618")).paths
     orientation = [np.sign(polygon[:, 0] @ np.roll(polygon[:, 1], -1) - polygon[:, 1] @ np.roll(polygon[:, 0], -1))
@@ -262,8 +253,6 @@ def test_round_lengths_of_a_scale_bar(length: float, expected: float) -> None:
 
 
 def test_colours_of_values_classes_and_gaps() -> None:
-    from matplotlib.colors import to_rgba
-
     values = np.r_[np.arange(100.0), np.nan]
     colours = Scale(make_task("t", "regression", values)).colours(values)
     assert len(np.unique(colours[:100], axis=0)) > 50 and tuple(colours[100]) == to_rgba(ABSENT)

@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import shutil
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,7 @@ def test_first_rows_are_the_first_of_each_region() -> None:
     np.testing.assert_array_equal(images.first_rows(np.array([0, 0, 0, 2, 5, 5]), 2), [0, 1, 3, 4, 5])
 
 
-def test_other_bands_are_stretched_and_named() -> None:
+def test_bands_are_chosen_by_name_and_others_are_stretched() -> None:
     source = image_source("rsi", np.arange(2))
     vars(source).update(
         bands=2,
@@ -128,9 +129,6 @@ def test_other_bands_are_stretched_and_named() -> None:
     pixels = np.array([-2.0, 0.0, 2.0, np.nan]).reshape(1, 1, 2, 2).repeat(2, axis=1)
     shown = images.natural_colours(source, pixels)
     assert shown[0, :, :, 0].ravel().tolist() == [0, 128, 255, 128] and (shown == shown[..., :1]).all()
-
-
-def test_bands_are_found_by_their_names_as_in_the_figures() -> None:
     source = image_source("rsi", np.arange(1))
     vars(source).update(
         bands=4, dtype="float32", band_names=["B02", "B03", "B04", "B08"], band_mean=np.zeros(4), band_std=np.ones(4)
@@ -237,7 +235,7 @@ def test_a_run_of_another_version(make_run) -> None:
     assert "capacitor" in page and any(text.startswith("No section 'Results'") for text in written.missing)
 
 
-def test_a_run_without_tasks_and_a_city_without_images(make_run) -> None:
+def test_a_run_without_tasks_a_city_without_images_and_a_city_of_one_region(make_run) -> None:
     run, city = make_run(side=2, tasks=())
     context = context_of(run, city)
     city.image_sources = []
@@ -246,9 +244,6 @@ def test_a_run_without_tasks_and_a_city_without_images(make_run) -> None:
     assert "nothing to score" in written.path.read_text()
     layers = payload(written.path.read_text(), "map")["runs"][0]["layers"]
     assert [layer["id"] for layer in layers[:3]] == ["cluster:2", "cluster:3", "cluster:4"]
-
-
-def test_one_region(make_run) -> None:
     run, city = make_run(side=1, tasks=())
     data = payload(write_report(context_of(run, city)).path.read_text(), "map")
     assert data["runs"][0]["nearest"]["number"] == 0
@@ -339,8 +334,6 @@ def signed_area(ring: Polygon) -> float:
 
 
 def test_classes_have_one_colour_in_the_page_and_the_figures() -> None:
-    from importlib import resources
-
     script = (resources.files("urbankit.report.page") / "assets" / "colours.js").read_text()
     listed = re.search(r"const CLASSES = \[(.*?)\]", script, flags=re.S)
     assert listed is not None and tuple(re.findall(r"#\w{6}", listed[1])) == COLOURS

@@ -92,12 +92,19 @@ def test_the_best_state_is_kept_and_patience_ends_it():
     assert torch.equal(weights(setting.model), weights(expected.model))
 
 
-def test_every_judged_loss_keeps_a_state_of_its_own():
+def test_every_judged_loss_keeps_its_own_best_state_and_the_last_if_it_is_never_finite():
     setting = Setting(epochs=4, patience=9)
     setting.loop.judged = ("a", "b")
     scores = iter([{"a": 1.0, "b": 3.0}, {"a": 2.0, "b": 2.0}, {"a": 3.0, "b": 1.0}, {"a": 4.0, "b": 4.0}])
     training = setting.loop.run(setting.train_epoch, lambda: next(scores))
     assert (training.best["a"].epoch, training.best["b"].epoch) == (0, 2)
+    setting = Setting(epochs=3, patience=9)
+    setting.loop.judged = ("a", "b")
+    scores = iter([{"a": 1.0, "b": math.nan}, {"a": 2.0, "b": math.nan}, {"a": 3.0, "b": math.nan}])
+    training = setting.loop.run(setting.train_epoch, lambda: next(scores))
+    assert (training.best["a"].epoch, training.best["b"].epoch) == (0, 2)
+    last = setting.model.state_dict()
+    assert all(torch.equal(value, last[name]) for name, value in training.best["b"].state.items())
 
 
 def test_the_record_counts_every_epoch_and_its_time_once_however_often_a_training_was_cut(tmp_path, monkeypatch):
@@ -118,10 +125,16 @@ def test_a_loss_that_is_not_finite_fails_the_run_in_words():
         setting.loop.run(lambda: {"total": float("nan")}, setting.validate)
 
 
-def test_a_file_that_is_no_checkpoint_is_said_to_be_none(tmp_path):
+def test_a_checkpoint_that_is_damaged_or_lacks_a_weight_is_refused(tmp_path):
     (tmp_path / "x.safetensors").write_bytes(b"not at all")
     with pytest.raises(UserError, match="not a checkpoint"):
         checkpoint.load(tmp_path / "x.safetensors")
+    last = tmp_path / "last.safetensors"
+    Setting(last, epochs=2).run()
+    tensors, facts = checkpoint.load(last)
+    checkpoint.save(last, {name: t for name, t in tensors.items() if name != "model/2.bias"}, facts)
+    with pytest.raises(UserError, match=r"it lacks 2\.bias"):
+        Setting(last).run()
 
 
 def test_parts_have_their_own_learning_rates_and_an_unknown_part_is_named():
@@ -132,22 +145,3 @@ def test_parts_have_their_own_learning_rates_and_an_unknown_part_is_named():
     assert {group["name"]: group["lr"] for group in built.param_groups} == {"encoders": 0.1, "heads": 0.5}
     with pytest.raises(UserError, match=r"finetune.learning_rates.encoder: .* 'encoders'"):
         build_optimizer(parts, learning_rates={"encoder": 0.5}, **arguments)
-
-
-def test_a_judged_loss_that_is_never_finite_keeps_the_last_state():
-    setting = Setting(epochs=3, patience=9)
-    setting.loop.judged = ("a", "b")
-    scores = iter([{"a": 1.0, "b": math.nan}, {"a": 2.0, "b": math.nan}, {"a": 3.0, "b": math.nan}])
-    training = setting.loop.run(setting.train_epoch, lambda: next(scores))
-    assert (training.best["a"].epoch, training.best["b"].epoch) == (0, 2)
-    last = setting.model.state_dict()
-    assert all(torch.equal(value, last[name]) for name, value in training.best["b"].state.items())
-
-
-def test_a_checkpoint_that_lacks_a_weight_is_not_gone_on_from(tmp_path):
-    last = tmp_path / "last.safetensors"
-    Setting(last, epochs=2).run()
-    tensors, facts = checkpoint.load(last)
-    checkpoint.save(last, {name: t for name, t in tensors.items() if name != "model/2.bias"}, facts)
-    with pytest.raises(UserError, match=r"it lacks 2\.bias"):
-        Setting(last).run()

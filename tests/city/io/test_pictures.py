@@ -1,13 +1,12 @@
 """Decoding pictures: geometry, colours, and what a picture that cannot be used says."""
 
-import struct
 import time
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers.pictures import enormous_png
 from PIL import Image
 
 from urbankit.city.io.pictures import decode_picture, decode_pictures
@@ -98,16 +97,6 @@ def test_every_mode_becomes_rgb(tmp_path: Path) -> None:
     clear[:, :4, 3] = 0
     decoded = decode_picture(save(tmp_path / "clear.png", clear), (8, 8))
     assert corners(decoded) == [[0, 0, 0], [0, 255, 0], [0, 0, 0], [255, 255, 255]]
-
-
-def enormous_png(path: Path, side: int) -> Path:
-    """A PNG whose header alone claims `side` x `side` pixels."""
-    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    chunk = lambda kind, data: (  # noqa: E731
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-    )
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 1000)))
-    return path
 
 
 @pytest.mark.parametrize("side", [50_000, 10_001])

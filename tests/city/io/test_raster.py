@@ -154,7 +154,7 @@ def test_areas_are_those_of_the_ellipsoid() -> None:
     np.testing.assert_allclose(ellipsoidal_area_km2(shapes.to_crs("EPSG:3857")), expected, rtol=1e-5)
 
 
-def test_absent_is_nan_and_noted(tmp_path: Path, cells: np.ndarray) -> None:
+def test_regions_without_valid_cells_are_nan_and_noted(tmp_path: Path, cells: np.ndarray) -> None:
     path = write(tmp_path / "a.tif", cells)
     far = shapely.box(EAST - 5000, NORTH, EAST - 4000, NORTH + 100)
     in_hole = shapely.box(EAST + 810, NORTH - 690, EAST + 1190, NORTH - 410)
@@ -231,7 +231,7 @@ def test_a_band_that_is_not_there(broken: dict[str, Path]) -> None:
         extent(broken["no crs"])
 
 
-def test_new_york(shared_data: Path) -> None:
+def test_statistics_of_new_york(shared_data: Path) -> None:
     tracts = gpd.read_file(shared_data / "new-york/tracts.gpkg").to_crs(UTM)
     temperature, problems = run(shared_data / "new-york/land_surface_temperature.tif", tracts, "mean")
     people, _ = run(shared_data / "new-york/population.tif", tracts, "sum")

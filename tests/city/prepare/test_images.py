@@ -184,7 +184,7 @@ def street(data: Path) -> Path:
     return data
 
 
-def test_pictures_at_points(street: Path) -> None:
+def test_pictures_at_points_belong_to_every_region_that_contains_them(street: Path) -> None:
     regions = squares([(0, 0), (150, 0), (600, 0)])
     source, entry = prepare(PointImages(points="views.csv", size=4), regions, street)
     assert source.image_ids == ["a.png", "b.png", "b.png", "f.png", "c.png", "d.png"]
@@ -216,7 +216,7 @@ def test_the_content_hash_follows_the_content(street: Path) -> None:
     assert prepare(spec, regions, street)[0].content_hash != first
 
 
-def test_bad_input(street: Path) -> None:
+def test_unusable_image_sources_are_refused(street: Path) -> None:
     regions = squares([(0, 0), (150, 0), (600, 0)])
     raster(street / "a.tif", np.ones((1, 4, 4), np.float32))
     raster(street / "nocrs.tif", np.ones((1, 4, 4), np.float32), crs=None)
@@ -286,7 +286,7 @@ def test_shards_hold_every_row_once_and_read_in_any_order(tmp_path: Path, dtype:
             reader.read(np.array([0, outside]))
 
 
-def test_a_damaged_city_says_so(data: Path) -> None:
+def test_a_damaged_shard_is_refused(data: Path) -> None:
     raster(data / "a.tif", np.ones((1, 40, 40), np.float32))
     _, entry = prepare(MosaicImages(mosaic="a.tif", size=8), squares([(200, 200)]), data)
     folder = data.parent / "data-prepared/images/rsi"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from helpers.small_city import IDS, Sources
+from PIL import Image
 
 from urbankit.city.city import City
 from urbankit.city.manifest import LOCK
@@ -19,11 +20,12 @@ def files(folder: Path) -> dict[str, int]:
     return {name: path.stat().st_mtime_ns for name, path in there.items() if name != LOCK}
 
 
-def test_nothing_changes_when_nothing_changed(full: Sources) -> None:
+def test_unchanged_and_touched_sources_are_not_prepared_again(full: Sources) -> None:
     city = full.prepare()
     before = files(city.path)
     assert full.prepare().content_hash == city.content_hash
-    assert files(city.path) == before
+    os.utime(full.folder / "poi.csv", ns=(1, 1))
+    assert files(full.prepare().path) == files(city.path) == before
 
 
 def test_only_what_changed_is_redone(full: Sources) -> None:
@@ -37,16 +39,7 @@ def test_only_what_changed_is_redone(full: Sources) -> None:
     assert second.poi_counts()[0].sum() == 15
 
 
-def test_a_touched_but_equal_source_is_not_redone(full: Sources) -> None:
-    before = files(full.prepare().path)
-    table = full.folder / "poi.csv"
-    os.utime(table, ns=(1, 1))
-    assert files(full.prepare().path) == before
-
-
 def test_a_changed_picture_is_redone(full: Sources) -> None:
-    from PIL import Image
-
     first = full.prepare().images("svi").content_hash
     Image.new("RGB", (12, 8), (255, 255, 255)).save(full.folder / "svi/3.png")
     assert full.prepare().images("svi").content_hash != first
@@ -71,7 +64,7 @@ def test_a_source_taken_out_of_the_spec_leaves_no_file(full: Sources) -> None:
 
 
 @pytest.mark.parametrize("at", [0, 1, 3, 6, 10, 13])
-def test_killed_at_any_write_it_goes_on_to_the_same_city(
+def test_an_interrupted_prepare_resumes_to_the_same_city(
     full: Sources, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
     whole = full.prepare(out=full.folder.parent / "whole")
@@ -114,7 +107,7 @@ def test_killed_while_redoing_then_reverted(full: Sources, monkeypatch: pytest.M
     assert again.content_hash == first.content_hash
 
 
-def test_a_mistake_leaves_the_old_city_or_nothing(full: Sources) -> None:
+def test_an_error_leaves_the_old_city_or_no_folder(full: Sources) -> None:
     full.csv("poi.csv", id=["x"], shop=[7])
     with pytest.raises(UserError, match="matches a region"):
         full.prepare()
@@ -129,7 +122,7 @@ def test_a_mistake_leaves_the_old_city_or_nothing(full: Sources) -> None:
     assert City.open(city.path).content_hash == city.content_hash
 
 
-def test_every_mistake_of_the_sources_at_once(full: Sources) -> None:
+def test_all_mistakes_in_the_sources_are_in_one_message(full: Sources) -> None:
     full.csv("poi.csv", id=IDS[:1], shop=["many"])
     full.csv("flows.csv", start=IDS[:1], end=IDS[:1], trips=[-3])
     full.spec["targets"]["price"]["column"] = "prise"
@@ -161,7 +154,7 @@ def test_missing_files_are_named_together(full: Sources) -> None:
         full.prepare(data=full.folder / "absent")
 
 
-def test_folders_that_cannot_be_used(full: Sources, tmp_path: Path) -> None:
+def test_unsuitable_output_folders_are_refused(full: Sources, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match="no folder"):
         full.prepare(out=tmp_path / "file")
@@ -184,7 +177,7 @@ def test_a_folder_without_the_right_to_write(full: Sources, tmp_path: Path) -> N
         full.prepare(out=tmp_path / "locked" / "city")
 
 
-def test_a_full_disk_is_one_message_and_then_it_goes_on(full: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_and_prepare_can_be_repeated(full: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def full_disk(table: object, path: Path) -> None:
         raise OSError(28, "No space left on device")

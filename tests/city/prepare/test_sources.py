@@ -87,7 +87,7 @@ def test_truncated_parquet_and_broken_jsonl(sources: Sources) -> None:
         sources.prepare()
 
 
-def test_rows_of_unknown_regions_are_told(sources: Sources) -> None:
+def test_rows_of_unknown_regions_are_reported(sources: Sources) -> None:
     sources.csv("t.csv", id=[*IDS[:3], "x", None], value=range(5))
     sources.spec["tables"] = {"t": {"file": "t.csv", "region": "id"}}
     city = sources.prepare()
@@ -98,7 +98,7 @@ def test_rows_of_unknown_regions_are_told(sources: Sources) -> None:
 # Points
 
 
-def test_points_in_regions_as_a_loop_finds_them() -> None:
+def test_points_are_found_in_the_same_regions_as_by_a_loop() -> None:
     rng = np.random.default_rng(0)
     lon, lat = lonlat(rng.uniform(-500, 3500, 2000), rng.uniform(-500, 3500, 2000))
     shapes = [*squares(), squares()[4]]
@@ -218,21 +218,18 @@ def test_flows_with_unknown_ids(sources: Sources) -> None:
     ("weights", "says"),
     [([1, -2], "row 2 '-2'"), ([1, "many"], "row 2 'many'"), ([1, "inf"], "row 2 'inf'"), ([None, None], "no flow")],
 )
-def test_weights_that_are_no_flows(sources: Sources, weights: list, says: str) -> None:
+def test_invalid_flow_weights_are_refused(sources: Sources, weights: list, says: str) -> None:
     sources.csv("f.csv", o=IDS[:2], d=IDS[:2], n=weights)
     sources.spec["flows"] = {"file": "f.csv", "origin": "o", "destination": "d", "weight": "n"}
     with pytest.raises(UserError, match=rf"flows\.weight: .*{says}"):
         sources.prepare()
 
 
-def test_a_flow_without_weight_is_dropped_and_told(sources: Sources) -> None:
+def test_flow_weights_may_be_missing_and_times_must_be_valid(sources: Sources) -> None:
     sources.csv("f.csv", o=IDS[:3], d=IDS[:3], n=[1, "NA", ""])
     sources.spec["flows"] = {"file": "f.csv", "origin": "o", "destination": "d", "weight": "n"}
     city = sources.prepare()
     assert city.flows().sum() == 1 and dropped(city, "flows") == {"without a weight": 2}
-
-
-def test_times_that_are_no_times(sources: Sources) -> None:
     sources.csv("f.csv", o=IDS[:2], d=IDS[:2], n=[1, 2], t=["morning", "noon"])
     sources.spec["flows"] = {"file": "f.csv", "origin": "o", "destination": "d", "weight": "n", "time": "t"}
     with pytest.raises(UserError, match=r"flows\.time: 't' holds no times .* 'morning', 'noon'"):
@@ -260,7 +257,7 @@ def test_a_target_without_any_value(sources: Sources, values: list) -> None:
         target(sources, values)
 
 
-def test_classes(sources: Sources) -> None:
+def test_classification_targets_keep_labels_as_text_and_report_rare_classes(sources: Sources) -> None:
     city = target(sources, [1, 1, 2, None, 3.0], kind="classification")
     assert city.target("t").values.tolist() == ["1", "1", "2", None, "3", None, None, None, None]
     assert "classes with one member, which no split can hold: '2', '3'" in notes(city)

@@ -35,7 +35,7 @@ def images(city: FakeCity, folder: Path, dim: int = 16, **params: Any) -> tuple[
 
 
 @pytest.mark.parametrize("family", IMAGES)
-def test_images_are_those_of_a_direct_call_bit_for_bit(city: FakeCity, tmp_path: Path, family: str) -> None:
+def test_image_vectors_equal_a_direct_call_bit_for_bit(city: FakeCity, tmp_path: Path, family: str) -> None:
     make, direct = IMAGES[family]
     model, pixels = saved(make, tmp_path), with_images(city)
     encoder, vectors = images(city, tmp_path)
@@ -88,13 +88,13 @@ def test_images_are_resampled_as_the_processor_does(city: FakeCity, tmp_path: Pa
         ({"rescale_factor": 2 / 255}, (16, 16), 0.2),
     ],
 )
-def test_what_a_preprocessor_says(tmp_path: Path, said: dict, size: tuple | None, mean: float) -> None:
+def test_preprocessor_settings_are_read(tmp_path: Path, said: dict, size: tuple | None, mean: float) -> None:
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR | said))
     found = Preprocessing.of(tmp_path, "key")
     assert found.size == size and found.mean[0] == pytest.approx(mean) and found.bicubic
 
 
-def test_a_processor_of_newer_form(tmp_path: Path) -> None:
+def test_a_processor_config_of_the_newer_form_is_read(tmp_path: Path) -> None:
     (tmp_path / "processor_config.json").write_text(json.dumps({"image_processor": PREPROCESSOR}))
     assert Preprocessing.of(tmp_path, "key").size == (16, 16)
     assert Preprocessing.of(tmp_path / "none", "key").mean is None
@@ -103,7 +103,7 @@ def test_a_processor_of_newer_form(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "said", [[], {"size": "big"}, {"size": [16, 16]}, {"image_mean": "grey"}, {"rescale_factor": "a"}]
 )
-def test_a_preprocessor_that_cannot_be_read(tmp_path: Path, said: Any) -> None:
+def test_a_malformed_preprocessor_is_refused(tmp_path: Path, said: Any) -> None:
     wrong = PREPROCESSOR | said if isinstance(said, dict) else said
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(wrong))
     with pytest.raises(UserError, match=r"preprocessor_config\.json: "):
@@ -166,16 +166,18 @@ def direct_tokens(city: FakeCity, folder: Path, **options: Any) -> dict[str, Ten
     return tokenizer(city.captions("rsi")["text"].tolist(), return_tensors="pt", truncation=True, **options)
 
 
-def test_clips_captions_bit_for_bit(city: FakeCity, tmp_path: Path) -> None:
+def test_clip_caption_vectors_equal_a_direct_call(city: FakeCity, tmp_path: Path) -> None:
     model = saved(clip, tmp_path)
     save_tokenizer(tmp_path)
-    _, vectors = texts(city, tmp_path)
+    encoder, vectors = texts(city, tmp_path)
     ids = direct_tokens(city, tmp_path, padding=True, max_length=77)["input_ids"]
     with torch.no_grad():
-        assert torch.equal(vectors, model.text_model(ids).pooler_output)
+        direct = model.text_model(ids).pooler_output
+        assert torch.equal(vectors, direct)
+        torch.testing.assert_close(encoder.project(vectors), model.text_projection(direct), atol=1e-5, rtol=1e-5)
 
 
-def test_siglips_captions_bit_for_bit(city: FakeCity, tmp_path: Path) -> None:
+def test_siglip_caption_vectors_equal_a_direct_call(city: FakeCity, tmp_path: Path) -> None:
     """Padded to the only length that it knows, and without a mask, as it was trained."""
     model = saved(siglip, tmp_path)
     save_tokenizer(tmp_path)
@@ -194,7 +196,9 @@ POOLING = {"mean_tokens": "mean", "cls_token": "start", "lasttoken": "end"}
 
 @pytest.mark.parametrize("normalised", [False, True])
 @pytest.mark.parametrize("mode", POOLING)
-def test_sentence_berts_captions_bit_for_bit(city: FakeCity, tmp_path: Path, mode: str, normalised: bool) -> None:
+def test_sentence_bert_caption_vectors_equal_a_direct_call(
+    city: FakeCity, tmp_path: Path, mode: str, normalised: bool
+) -> None:
     model = sentence_bert(tmp_path, {f"pooling_mode_{mode}": True, "pooling_mode_max_tokens": False}, normalised)
     _, vectors = texts(city, tmp_path)
     tokens = direct_tokens(city, tmp_path, padding=True, max_length=77)
