@@ -31,14 +31,10 @@ def test_neighbours_as_json(cli, finished_run: Run) -> None:
     assert answer["missing"] == [] and answer["units"]
 
 
-def test_neighbours_in_the_terminal(cli, finished_run: Run) -> None:
+def test_neighbours_in_the_terminal_and_of_one_view(cli, finished_run: Run) -> None:
     region = finished_run.embeddings["region_id"][0]
     shown = cli("neighbours", finished_run.path, region, "-k", 2)
     assert f"like {region}" in shown.stdout and "similarity" in shown.stdout and shown.stderr == ""
-
-
-def test_neighbours_of_one_view(cli, finished_run: Run) -> None:
-    region = finished_run.embeddings["region_id"][0]
     answer = json.loads(cli("neighbours", finished_run.path, region, "--view", "poi", "-k", 1, "--json").stdout)
     z = finished_run.blocks()["poi"] - finished_run.blocks()["poi"].mean(axis=0)
     z /= np.linalg.norm(z, axis=1, keepdims=True).clip(1e-12)

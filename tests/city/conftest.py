@@ -5,10 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import rasterio
-from helpers.small_city import CRS, EAST, IDS, NORTH, Sources, centre
+from helpers.rasters import write_raster
+from helpers.small_city import IDS, NORTH, Sources, centre
 from PIL import Image
-from rasterio.transform import from_origin
 
 
 @pytest.fixture
@@ -25,11 +24,8 @@ def sources(tmp_path: Path) -> Sources:
 def full(sources: Sources) -> Sources:
     """Every kind of source. Region 8 has only its location; regions 6 and 7 lack street views."""
     folder = sources.folder
-    with rasterio.open(
-        folder / "people.tif", "w", driver="GTiff", height=30, width=30, count=1, dtype="float32", crs=CRS,
-        transform=from_origin(EAST, NORTH + 3000, 100, 100), nodata=-1,
-    ) as raster:  # fmt: skip
-        raster.write(np.arange(900, dtype=np.float32).reshape(30, 30), 1)
+    cells = np.arange(900, dtype=np.float32).reshape(30, 30)
+    write_raster(folder / "people.tif", cells, north=NORTH + 3000, nodata=-1)
     (folder / "svi").mkdir()
     seen = [0, 0, 1, 2, 3, 4, 5]
     for i, region in enumerate(seen):

@@ -6,12 +6,13 @@ import geopandas as gpd
 import numpy as np
 import pytest
 from helpers.small_city import CRS, IDS, Sources, squares
+from rich.console import Console
 
 from urbankit.city.city import City
 from urbankit.utils.errors import UserError
 
 
-def test_a_city_says_back_what_its_sources_said(full: Sources) -> None:
+def test_a_city_holds_what_its_sources_hold(full: Sources) -> None:
     city = full.prepare()
     assert (city.name, city.n_regions, city.crs, city.region_ids) == ("small", 9, CRS, IDS)
     assert city.xy[4] == pytest.approx([501_500, 4_501_500])
@@ -29,7 +30,7 @@ def test_a_city_says_back_what_its_sources_said(full: Sources) -> None:
     assert columns == ["age"] and values[:8, 0].tolist() == list(range(8)) and np.isnan(values[8, 0])
 
 
-def test_targets(full: Sources) -> None:
+def test_targets_come_from_rasters_and_tables(full: Sources) -> None:
     city = full.prepare()
     assert city.target_names == ["people", "price", "use"]
     grid = np.arange(900.0).reshape(30, 30)[::-1]
@@ -42,7 +43,7 @@ def test_targets(full: Sources) -> None:
         city.target("prise")
 
 
-def test_images_and_captions(full: Sources) -> None:
+def test_images_and_captions_belong_to_their_regions(full: Sources) -> None:
     city = full.prepare()
     images = city.images("svi")
     assert images.region.tolist() == [0, 0, 1, 2, 3, 4, 5]
@@ -57,7 +58,7 @@ def test_images_and_captions(full: Sources) -> None:
     assert len(city.captions()) == len(street) + len(tiles)
 
 
-def test_coverage_and_report(full: Sources) -> None:
+def test_coverage_the_printed_report_and_the_regions_file(full: Sources) -> None:
     city = full.prepare()
     share = city.coverage().set_index(["kind", "name"])["regions"].to_dict()
     assert share == {
@@ -66,10 +67,11 @@ def test_coverage_and_report(full: Sources) -> None:
     }  # fmt: skip
     assert city.report.without_modality == ["008"]
     assert any("no modality" in note for _, note in city.report.suspicious)
-
-
-def test_regions_are_geoparquet_that_others_can_read(full: Sources) -> None:
-    frame = gpd.read_parquet(full.prepare().path / "regions.parquet")
+    console = Console(record=True, width=120, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    city.report.print(console)
+    text = console.export_text()
+    assert "small: 9 regions" in text and "images.svi" in text and "no modality" in text
+    frame = gpd.read_parquet(city.path / "regions.parquet")
     assert frame.crs == CRS and frame["region_id"].tolist() == IDS
 
 
@@ -88,7 +90,7 @@ def test_a_city_with_one_region(sources: Sources) -> None:
     assert any("one region" in note for _, note in city.report.suspicious)
 
 
-def test_what_is_no_city(tmp_path: Path, full: Sources) -> None:
+def test_folders_that_are_no_city_and_damaged_cities_are_refused(tmp_path: Path, full: Sources) -> None:
     with pytest.raises(UserError, match="not a prepared city"):
         City.open(tmp_path)
     city = full.prepare()
@@ -98,12 +100,3 @@ def test_what_is_no_city(tmp_path: Path, full: Sources) -> None:
     (city.path / "manifest.json").write_text("{")
     with pytest.raises(UserError, match="damaged"):
         City.open(city.path)
-
-
-def test_the_report_is_printed(full: Sources) -> None:
-    from rich.console import Console
-
-    console = Console(record=True, width=120, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
-    full.prepare().report.print(console)
-    text = console.export_text()
-    assert "small: 9 regions" in text and "images.svi" in text and "no modality" in text

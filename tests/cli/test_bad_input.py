@@ -264,24 +264,15 @@ def test_wrong_recipes_are_refused_with_line_and_key(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_plugin_that_raises_fails_only_recipes_that_use_it(small: dict[str, Any], tmp_path: Path) -> None:
-    """It stops the recipe that needs it, and no other."""
-    package = tmp_path / "site" / "metro-1.0.dist-info"
-    package.mkdir(parents=True)
-    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: metro\nVersion: 1.0\n")
-    (package / "entry_points.txt").write_text("[urbankit]\nmetro = metro_plugin\n")
-    (tmp_path / "site" / "metro_plugin.py").write_text("raise RuntimeError('no licence found')\n")
-    environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
-
-    def validate(recipe: dict[str, Any]) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "urbankit", "validate", str(written(tmp_path, recipe))]
-        return subprocess.run(command, env=environment, capture_output=True, text=True)
-
-    assert validate(small).returncode == 0
-    needs_it = validate(small | {"views": {"metro": {"name": "metro"}}})
-    assert needs_it.returncode == 2 and "Traceback" not in needs_it.stderr
-    assert "views.metro.name: unknown view 'metro'" in needs_it.stderr
-    assert "failed to load: RuntimeError: no licence found" in needs_it.stderr
+def test_a_plugin_that_raises_fails_only_recipes_that_use_it(
+    small: dict[str, Any], cli, install, tmp_path: Path
+) -> None:
+    install("metro", "metro_plugin", "raise RuntimeError('no licence found')")
+    cli("validate", written(tmp_path, small))
+    recipe = written(tmp_path, small | {"views": {"metro": {"name": "metro"}}})
+    (error,) = cli("validate", recipe, status=2).errors
+    assert "views.metro.name: unknown view 'metro'" in error
+    assert "failed to load: RuntimeError: no licence found" in error
 
 
 # What a run finds out about its city

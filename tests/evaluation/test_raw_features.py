@@ -69,21 +69,16 @@ def test_a_recipe_without_sources_leaves_the_place_and_area() -> None:
     np.testing.assert_allclose(raw.values[:, 2], np.log(city.area_km2))
 
 
-def test_points_of_interest_as_a_view_or_a_modality() -> None:
+def test_points_of_interest_are_read_for_views_and_modalities_also_in_another_form() -> None:
     city = SmallCity()
     for used in (recipe(views={"function": {"name": "poi"}}), recipe({"poi": {"name": "poi_counts"}})):
         raw = build_raw_features(city, used)
         there = city.poi_present
         np.testing.assert_allclose(column(raw, "poi:school")[there], np.log1p(city.counts[there, 1]))
         assert np.isnan(column(raw, "poi:total")[5])
-
-
-def test_points_of_interest_in_another_form_are_among_the_inputs_in_that_form() -> None:
-    city = SmallCity()
     raw = build_raw_features(
         city, recipe({"poi": {"name": "poi_counts"}, "root": {"name": "poi_counts", "form": "root"}})
     )
-    there = city.poi_present
     np.testing.assert_allclose(column(raw, "root feature 2")[there], np.sqrt(city.counts[there, 1]))
     assert not any(name.startswith("poi feature") for name in raw.names)
 

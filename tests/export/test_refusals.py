@@ -53,14 +53,6 @@ def test_files_that_an_export_did_not_write_are_kept_without_force(make_run) -> 
     assert "no export wrote it or it has changed since" in refusal(run, "csv")
 
 
-def test_a_damaged_record_allows_no_replacement(make_run) -> None:
-    run = make_run()
-    run.export("csv")
-    for text in ("{", "[]", '{"embeddings.csv": 3}'):
-        (run.path / "export" / "exports.json").write_text(text)
-        assert "no export wrote it or it has changed since" in refusal(run, "csv")
-
-
 def test_a_run_folder_and_a_file_are_refused_as_output_folder(make_run, tmp_path: Path) -> None:
     run = make_run()
     before = (run.path / "embeddings.parquet").read_bytes()
@@ -221,8 +213,11 @@ def test_a_full_disk_is_said_whichever_library_writes(make_run, monkeypatch, err
         run.export("npy", what="embeddings")
 
 
-def test_the_record_names_the_city_and_run(make_run) -> None:
+def test_the_record_names_the_city_and_run_and_a_damaged_record_allows_no_replacement(make_run) -> None:
     run = make_run()
     run.export("csv")
     record = json.loads((run.path / "export" / "exports.json").read_text())
     assert record["embeddings.csv"]["city"] == "small & odd" and record["embeddings.csv"]["run"] == "run"
+    for text in ("{", "[]", '{"embeddings.csv": 3}'):
+        (run.path / "export" / "exports.json").write_text(text)
+        assert "no export wrote it or it has changed since" in refusal(run, "csv")

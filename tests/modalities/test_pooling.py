@@ -42,7 +42,7 @@ class RowNumbers(ModalityEncoder):
         return batch
 
 
-def test_mean_over_all_observations_equals_a_loop(city: FakeCity) -> None:
+def test_mean_over_all_observations_equals_a_loop_and_is_without_gradient_where_there_are_none(city: FakeCity) -> None:
     encoder = svi(city)
     pooled = RegionEncoder(encoder)
     assert not pooled.present.all()
@@ -54,6 +54,8 @@ def test_mean_over_all_observations_equals_a_loop(city: FakeCity) -> None:
             assert bool(mask[i]) == bool(pooled.present[region]) == (len(rows) > 0)
             expected = encoder(encoder.load(rows)).mean(0) if len(rows) else torch.zeros(16)
             torch.testing.assert_close(vectors[i], expected, atol=1e-5, rtol=1e-5)
+    vectors, mask = pooled.encode((~pooled.present).nonzero().flatten())
+    assert not mask.any() and not vectors.any() and not vectors.requires_grad
 
 
 def test_a_modality_without_observations_gives_zeros_and_a_false_mask(city: FakeCity) -> None:
@@ -155,13 +157,6 @@ def test_chunks_hold_no_more_than_their_own_images(city: FakeCity) -> None:
     encoder = RowNumbers(np.repeat(np.arange(12), 50), city)
     RegionEncoder(encoder, chunk=32).encode(torch.arange(12))
     assert max(len(rows) for rows in encoder.loaded) == 32
-
-
-def test_a_region_without_observations_gets_no_gradient(city: FakeCity) -> None:
-    encoder = svi(city)
-    pooled = RegionEncoder(encoder)
-    vectors, mask = pooled.encode((~pooled.present).nonzero().flatten())
-    assert not mask.any() and not vectors.any() and not vectors.requires_grad
 
 
 def test_keep_equals_encode_and_later_calls_read_nothing(city: FakeCity) -> None:

@@ -13,7 +13,7 @@ import pytest
 import rasterio
 import torch
 import yaml
-from rasterio.transform import from_origin
+from helpers.rasters import NORTH, write_raster
 from safetensors.numpy import save_file
 from shapely import box
 
@@ -196,13 +196,9 @@ def test_files_that_are_not_tables_of_features_are_refused(twelve: City, tmp_pat
 
 
 def raster(path: Path, bands: np.ndarray, descriptions: list[str] | None = None, nodata: float | None = -9999) -> Path:
-    with rasterio.open(
-        path, "w", driver="GTiff", count=len(bands), height=bands.shape[1], width=bands.shape[2], dtype="float32",
-        crs=32618, transform=from_origin(500000, 4500100, 50, 50), nodata=nodata,
-    ) as file:  # fmt: skip
-        file.write(bands.astype(np.float32))
-        for number, text in enumerate(descriptions or [], start=1):
-            file.set_band_description(number, text)
+    write_raster(path, bands.astype(np.float32), 50, NORTH + 100, nodata=nodata)
+    with rasterio.open(path, "r+") as file:
+        file.descriptions = descriptions or [None] * len(bands)
     return path
 
 

@@ -75,9 +75,10 @@ def test_the_data_holds_every_layer_of_the_run(make_run) -> None:
     np.testing.assert_array_equal(unpack(layers["coverage:svi"]["data"]), np.where(np.arange(64) % 2, 0, 2))
 
 
-def test_the_nearest_regions_are_those_of_the_embeddings(make_run) -> None:
+def test_nearest_regions_and_images_are_those_of_the_city(make_run) -> None:
     run, city = make_run()
-    data = payload(write_report(context_of(run, city)).path.read_text(), "map")
+    page = write_report(context_of(run, city)).path.read_text()
+    data = payload(page, "map")
     near = data["runs"][0]["nearest"]
     z = run.vectors - run.vectors.mean(axis=0)
     z /= np.linalg.norm(z, axis=1, keepdims=True)
@@ -85,11 +86,7 @@ def test_the_nearest_regions_are_those_of_the_embeddings(make_run) -> None:
     found = unpack(near["region"]).reshape(64, near["number"])
     assert near["number"] == 8
     np.testing.assert_array_equal(found, np.argsort(-similarity, axis=1)[:, :8])
-
-
-def test_images_are_stored_once_and_found_by_their_region(make_run) -> None:
-    run, city = make_run()
-    data = payload(write_report(context_of(run, city)).path.read_text(), "images")
+    data = payload(page, "images")
     assert len(data["images"]) == 64  # a street view of a region is the same picture as its tile
     rsi, svi = data["sources"]
     np.testing.assert_array_equal(unpack(rsi["of"]), np.ones(64))

@@ -8,26 +8,12 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
+from helpers.rasters import EAST, NORTH, UTM, write_raster
 from pyproj import Geod, Transformer
 from rasterio.transform import Affine, from_origin
 
 from urbankit.city.io.raster import covering_mask, ellipsoidal_area_km2, extent, zonal
 from urbankit.utils.errors import Problems, UserError
-
-UTM = "EPSG:32618"
-EAST, NORTH = 500_000.0, 4_500_000.0
-
-
-def write(path: Path, cells: np.ndarray, **options: Any) -> Path:
-    """A GeoTIFF of `cells` [bands, h, w] or [h, w], 100 m each from (EAST, NORTH) unless `options` say otherwise."""
-    cells = cells if cells.ndim == 3 else cells[None]
-    profile = {
-        "driver": "GTiff", "count": len(cells), "height": cells.shape[1], "width": cells.shape[2],
-        "dtype": cells.dtype, "crs": UTM, "transform": from_origin(EAST, NORTH, 100, 100),
-    } | options  # fmt: skip
-    with rasterio.open(path, "w", **profile) as raster:
-        raster.write(cells)
-    return path
 
 
 def frame(shapes: list, crs: str = UTM) -> gpd.GeoDataFrame:
@@ -77,7 +63,7 @@ def cells() -> np.ndarray:
 @pytest.mark.parametrize("size", [(30, 45), (150, 280)], ids=["smaller than a cell", "several cells"])
 def test_statistics_agree_with_a_fine_lattice_of_points(tmp_path: Path, cells: np.ndarray, size: tuple) -> None:
     shapes = blobs(25, *size)
-    path, regions = write(tmp_path / "people.tif", cells, nodata=np.nan), frame(shapes)
+    path, regions = write_raster(tmp_path / "people.tif", cells, nodata=np.nan), frame(shapes)
     mean, total, density = (run(path, regions, name)[0] for name in ("mean", "sum", "density"))
     area_km2 = ellipsoidal_area_km2(regions)
     for i, shape in enumerate(shapes):
@@ -91,7 +77,7 @@ def test_statistics_agree_with_a_fine_lattice_of_points(tmp_path: Path, cells: n
 
 
 def test_a_region_within_one_cell_has_that_cell(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.tif", np.array([[1, 2], [3, 4]], np.float64))
+    path = write_raster(tmp_path / "a.tif", np.array([[1, 2], [3, 4]], np.float64))
     tiny = frame([shapely.box(EAST + 130, NORTH - 140, EAST + 131, NORTH - 139)])
     assert run(path, tiny, "mean")[0] == 4
     assert run(path, tiny, "majority")[0] == 4
@@ -99,7 +85,7 @@ def test_a_region_within_one_cell_has_that_cell(tmp_path: Path) -> None:
 
 
 def test_majority_is_by_covered_area_and_the_larger_code_where_two_tie(tmp_path: Path) -> None:
-    path = write(tmp_path / "use.tif", np.array([[7, 7, 3, 3], [7, 7, 3, 3]], np.uint8))
+    path = write_raster(tmp_path / "use.tif", np.array([[7, 7, 3, 3], [7, 7, 3, 3]], np.uint8))
     regions = frame([
         shapely.box(EAST + 110, NORTH - 100, EAST + 300, NORTH),
         shapely.box(EAST + 90, NORTH - 100, EAST + 250, NORTH),
@@ -110,7 +96,7 @@ def test_majority_is_by_covered_area_and_the_larger_code_where_two_tie(tmp_path:
 
 def test_every_kind_of_missing_cell_is_left_out(tmp_path: Path) -> None:
     cells = np.array([[1, np.nan, np.inf, -9999]], np.float32)
-    path = write(tmp_path / "a.tif", cells, nodata=-9999)
+    path = write_raster(tmp_path / "a.tif", cells, nodata=-9999)
     row = frame([shapely.box(EAST, NORTH - 100, EAST + 400, NORTH)])
     assert run(path, row, "mean")[0] == 1
     assert run(path, row, "sum")[0] == 1
@@ -121,7 +107,7 @@ def test_regions_in_a_projected_crs_over_a_raster_in_degrees(tmp_path: Path) -> 
     """The mean over a region that spans cells of unequal ground area, from points dense on the ground."""
     rng = np.random.default_rng(3)
     cells = rng.random((6, 6))
-    path = write(tmp_path / "deg.tif", cells, crs="EPSG:4326", transform=from_origin(10, 63, 0.5, 0.5))
+    path = write_raster(tmp_path / "deg.tif", cells, crs="EPSG:4326", transform=from_origin(10, 63, 0.5, 0.5))
     utm = "EPSG:32632"
     x, y = Transformer.from_crs("EPSG:4326", utm, always_xy=True).transform(11.3, 61.4)
     region = frame([shapely.segmentize(shapely.Point(x, y).buffer(60_000), 500)], utm)
@@ -134,13 +120,13 @@ def test_regions_in_a_projected_crs_over_a_raster_in_degrees(tmp_path: Path) -> 
 
 def test_rows_may_run_from_south_to_north(tmp_path: Path, cells: np.ndarray) -> None:
     regions = frame(blobs(10, 100, 250))
-    upright = write(tmp_path / "a.tif", cells)
-    turned = write(tmp_path / "b.tif", cells[::-1].copy(), transform=Affine(100, 0, EAST, 0, 100, NORTH - 2000))
+    upright = write_raster(tmp_path / "a.tif", cells)
+    turned = write_raster(tmp_path / "b.tif", cells[::-1].copy(), transform=Affine(100, 0, EAST, 0, 100, NORTH - 2000))
     np.testing.assert_allclose(run(turned, regions, "mean")[0], run(upright, regions, "mean")[0])
 
 
 def test_scale_and_offset_apply(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.tif", np.array([[100, 300]], np.int16))
+    path = write_raster(tmp_path / "a.tif", np.array([[100, 300]], np.int16))
     with rasterio.open(path, "r+") as raster:
         raster.scales, raster.offsets = (0.5,), (10,)
     assert run(path, frame([shapely.box(EAST, NORTH - 100, EAST + 200, NORTH)]), "mean")[0] == pytest.approx(110)
@@ -155,7 +141,7 @@ def test_areas_are_those_of_the_ellipsoid() -> None:
 
 
 def test_regions_without_valid_cells_are_nan_and_noted(tmp_path: Path, cells: np.ndarray) -> None:
-    path = write(tmp_path / "a.tif", cells)
+    path = write_raster(tmp_path / "a.tif", cells)
     far = shapely.box(EAST - 5000, NORTH, EAST - 4000, NORTH + 100)
     in_hole = shapely.box(EAST + 810, NORTH - 690, EAST + 1190, NORTH - 410)
     half = shapely.box(EAST - 700, NORTH - 300, EAST + 300, NORTH - 100)
@@ -168,14 +154,14 @@ def test_regions_without_valid_cells_are_nan_and_noted(tmp_path: Path, cells: np
 
 
 def test_a_value_that_looks_like_undeclared_nodata_is_noted(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.tif", np.array([[1, -9999]], np.float32))
+    path = write_raster(tmp_path / "a.tif", np.array([[1, -9999]], np.float32))
     result = zonal(path, frame([shapely.box(EAST, NORTH - 100, EAST + 200, NORTH)]), "mean")
     assert result.values[0] == -4999
     assert any("-9999" in note for note in result.notes)
 
 
 def test_covering_mask_and_extent(tmp_path: Path, cells: np.ndarray) -> None:
-    path = write(tmp_path / "a.tif", cells)
+    path = write_raster(tmp_path / "a.tif", cells)
     boxes = gpd.GeoSeries(
         [shapely.box(EAST + 810, NORTH - 690, EAST + 1190, NORTH - 410), shapely.box(EAST, NORTH - 5, EAST + 5, NORTH),
          shapely.box(EAST + 2000, NORTH - 10, EAST + 2100, NORTH)], crs=UTM,
@@ -188,16 +174,16 @@ def test_covering_mask_and_extent(tmp_path: Path, cells: np.ndarray) -> None:
 @pytest.fixture
 def broken(tmp_path: Path) -> dict[str, Path]:
     noise = np.random.default_rng(0).random((300, 300)).astype(np.float32)
-    whole = write(tmp_path / "whole.tif", noise, compress="deflate")
+    whole = write_raster(tmp_path / "whole.tif", noise, compress="deflate")
     paths = {
         "absent": tmp_path / "nothing.tif",
         "short": tmp_path / "short.tif",
         "header": tmp_path / "header.tif",
         "text": tmp_path / "text.tif",
-        "no crs": write(tmp_path / "nocrs.tif", noise, crs=None),
-        "two bands": write(tmp_path / "two.tif", np.stack([noise, noise])),
-        "rotated": write(tmp_path / "rotated.tif", noise, transform=Affine(100, 9, EAST, 9, -100, NORTH)),
-        "elsewhere": write(tmp_path / "far.tif", noise, transform=from_origin(EAST, NORTH - 900_000, 100, 100)),
+        "no crs": write_raster(tmp_path / "nocrs.tif", noise, crs=None),
+        "two bands": write_raster(tmp_path / "two.tif", np.stack([noise, noise])),
+        "rotated": write_raster(tmp_path / "rotated.tif", noise, transform=Affine(100, 9, EAST, 9, -100, NORTH)),
+        "elsewhere": write_raster(tmp_path / "far.tif", noise, transform=from_origin(EAST, NORTH - 900_000, 100, 100)),
     }
     paths["short"].write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     paths["header"].write_bytes(whole.read_bytes()[:60])

@@ -24,17 +24,13 @@ def test_a_folder_with_files_of_others_is_refused_untouched(full: Sources, tmp_p
     assert [p for p in out.rglob("*") if p.is_file()] == [path] and path.read_text() == "mine"
 
 
-def test_files_that_others_put_into_a_city_stay(full: Sources) -> None:
+def test_files_of_others_in_a_city_stay_and_unfinished_files_are_removed(full: Sources) -> None:
     city = full.prepare()
     (city.path / ".env").write_text("mine")
     (city.path / "tables" / ".hidden").write_text("mine")
     full.csv("poi.csv", id=IDS[:1], shop=[7])
     full.prepare()
     assert (city.path / ".env").read_text() == "mine" == (city.path / "tables" / ".hidden").read_text()
-
-
-def test_unfinished_files_of_a_killed_call_are_removed(full: Sources) -> None:
-    city = full.prepare()
     (city.path / f"{PARTIAL}poi-abc.parquet").write_bytes(b"half")
     (city.path / "report.json").unlink()
     full.prepare()

@@ -7,8 +7,8 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
-import rasterio
 import shapely
+from helpers.rasters import EAST, NORTH, UTM, write_raster
 from PIL import Image
 from pyproj import Transformer
 from rasterio.transform import from_origin
@@ -21,9 +21,6 @@ from urbankit.city.report import SourceReport
 from urbankit.city.spec import MosaicImages, PointImages, RegionImages
 from urbankit.utils.errors import Problems, UserError
 
-UTM = "EPSG:32618"
-EAST, NORTH = 500_000.0, 4_500_000.0
-
 
 def squares(centres: list[tuple[float, float]], side: float = 200.0) -> gpd.GeoDataFrame:
     """Square regions, their centres in metres east and south of (EAST, NORTH)."""
@@ -35,13 +32,7 @@ def squares(centres: list[tuple[float, float]], side: float = 200.0) -> gpd.GeoD
 
 
 def raster(path: Path, cells: np.ndarray, cell: float = 10.0, **options: Any) -> None:
-    """A GeoTIFF of `cells` [bands, h, w], its north-west corner at (EAST, NORTH)."""
-    profile = {
-        "driver": "GTiff", "count": len(cells), "height": cells.shape[1], "width": cells.shape[2],
-        "dtype": cells.dtype, "crs": UTM, "transform": from_origin(EAST, NORTH, cell, cell),
-    } | options  # fmt: skip
-    with rasterio.open(path, "w", **profile) as file:
-        file.write(cells)
+    write_raster(path, cells, cell, **options)
 
 
 def prepare(spec: Any, regions: gpd.GeoDataFrame, data: Path) -> tuple[ImageSource, dict[str, Any]]:
@@ -84,7 +75,7 @@ def test_a_patch_on_the_mosaic_s_own_grid_is_its_cells(data: Path) -> None:
 
 def test_finer_cells_are_averaged(data: Path) -> None:
     cells = np.random.default_rng(0).random((1, 640, 640)).astype(np.float32)
-    raster(data / "a.tif", cells, cell=1.0)
+    raster(data / "a.tif", cells, 1.0)
     source, _ = prepare(MosaicImages(mosaic="a.tif", extent_m=512, size=8), squares([(320, 320)]), data)
     mean = cells[0, 64:576, 64:576].reshape(8, 64, 8, 64).mean((1, 3))
     assert np.abs(source.read(np.array([0]))[0, 0] - mean).max() < 0.03
@@ -113,7 +104,7 @@ def test_bands_of_several_files_keep_their_own_missing_cells(data: Path) -> None
     a[0, :, :20] = -9999
     b[0, :10] = 0
     raster(data / "a.tif", a, nodata=-9999)
-    raster(data / "b.tif", b, cell=20.0, nodata=0)
+    raster(data / "b.tif", b, 20.0, nodata=0)
     spec = MosaicImages(mosaic=["a.tif", "b.tif"], bands=[3, 1, 2], extent_m=400, size=40)
     source, entry = prepare(spec, squares([(200, 200)]), data)
     patch = source.read(np.array([0]))[0]

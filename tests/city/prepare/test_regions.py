@@ -5,11 +5,10 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import pytest
-import rasterio
 import shapely
+from helpers.rasters import write_raster
 from helpers.small_city import CRS, EAST, IDS, NORTH, Sources, squares
 from pyproj import Geod
-from rasterio.transform import from_origin
 from shapely.geometry import LineString, Polygon, box
 
 from urbankit.utils.errors import UserError
@@ -125,11 +124,7 @@ def test_invalid_polygons_are_repaired_and_overlaps_reported(sources: Sources) -
 def test_a_grid_over_a_raster_keeps_cells_with_a_valid_value(sources: Sources) -> None:
     values = np.ones((30, 30), np.float32)
     values[:, 12:] = -9999
-    with rasterio.open(
-        sources.folder / "area.tif", "w", driver="GTiff", height=30, width=30, count=1, dtype="float32", crs=CRS,
-        transform=from_origin(EAST, NORTH + 3000, 100, 100), nodata=-9999,
-    ) as raster:  # fmt: skip
-        raster.write(values, 1)
+    write_raster(sources.folder / "area.tif", values, north=NORTH + 3000, nodata=-9999)
     sources.spec = {"name": "grid", "crs": CRS, "regions": {"grid": {"size_m": 500, "covering": "area.tif"}}}
     city = sources.prepare()
     assert city.n_regions == 3 * 6

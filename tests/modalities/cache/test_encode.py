@@ -14,7 +14,9 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from helpers import checkpoints
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from shapely import box
 
 from urbankit import City
@@ -60,15 +62,8 @@ def views(tmp_path_factory: pytest.TempPathFactory) -> City:
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small CLIP in the hub's layout, as `hf download` leaves it."""
-    from transformers import CLIPConfig, CLIPModel
-
-    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-    vision, text = small | {"image_size": 16, "patch_size": 8}, small | {"vocab_size": 40, "eos_token_id": 3}
     folder = tmp_path_factory.mktemp("clip")
-    torch.manual_seed(0)
-    CLIPModel(CLIPConfig(vision_config=vision, text_config=text, projection_dim=8)).save_pretrained(folder)
-    said = {"image_mean": [0.4, 0.5, 0.45], "image_std": [0.2, 0.25, 0.3], "size": 16}
-    (folder / "preprocessor_config.json").write_text(json.dumps(said))
+    checkpoints.saved(checkpoints.clip, folder)
     record = folder / ".cache" / "huggingface" / "download" / "config.json.metadata"
     record.parent.mkdir(parents=True)
     record.write_text("a" * 40 + "\netag\n0\n")
@@ -177,8 +172,6 @@ def test_resuming_with_other_weights_is_refused(views: City, clip: Path, tmp_pat
     shutil.copytree(clip, tmp_path / "clip")
     path = recipe(views, tmp_path, svi={"name": "vit", "pretrained": "clip", "trainable": "projection"})
     cli("run", path, "--out", tmp_path / "run")
-    from safetensors.torch import load_file, save_file
-
     weights = load_file(tmp_path / "clip" / "model.safetensors")
     changed = {name: value * 2 for name, value in weights.items()}
     save_file(changed, tmp_path / "clip" / "model.safetensors", metadata={"format": "pt"})
