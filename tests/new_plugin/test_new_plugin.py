@@ -107,7 +107,7 @@ def test_a_captioner_captions(installed, tiny_city, tmp_path):
     assert len(rows) == tiny_city.n_regions and all("%)" in row["caption"] for row in rows)
 
 
-def test_nothing_of_the_templates_is_left(packages):
+def test_no_template_placeholder_is_left(packages):
     for path in packages.rglob("*.*"):
         assert path.suffix in {".py", ".toml", ".md", ".yaml"} and "{{" not in path.read_text(), path
 
@@ -129,7 +129,7 @@ def test_nothing_of_the_templates_is_left(packages):
         ("x" * 31, "head", "has 31 characters; use 30 at most"),
     ],
 )
-def test_names_that_cannot_be_say_why(name, kind, message, tmp_path):
+def test_unsuitable_names_are_refused_with_the_reason(name, kind, message, tmp_path):
     with pytest.raises(UserError, match=message):
         new_plugin(name, kind, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -148,19 +148,14 @@ def test_all_mistakes_are_said_at_once(tmp_path):
     assert len(caught.value.problems) == 2
 
 
-def test_a_folder_that_is_there_is_left_as_it_is(tmp_path):
+def test_a_folder_with_files_is_refused_and_an_empty_one_is_filled(tmp_path):
     (tmp_path / "urbankit-metro").mkdir()
     notes = tmp_path / "urbankit-metro" / "notes.txt"
     notes.write_text("mine")
     with pytest.raises(UserError, match="is not an empty folder; choose another --out"):
         new_plugin("metro", "view", tmp_path / "urbankit-metro")
-    assert [path.name for path in tmp_path.rglob("*")] == [
-        "urbankit-metro",
-        "notes.txt",
-    ] and notes.read_text() == "mine"
-
-
-def test_an_empty_folder_is_filled_and_the_name_may_carry_the_prefix(tmp_path):
+    assert [path.name for path in tmp_path.rglob("*")] == ["urbankit-metro", "notes.txt"]
+    assert notes.read_text() == "mine"
     (tmp_path / "here").mkdir()
     new_plugin("urbankit-Metro-Lines", "view", tmp_path / "here")
     assert 'name = "urbankit-metro-lines"' in (tmp_path / "here" / "pyproject.toml").read_text()

@@ -133,7 +133,7 @@ def test_a_killed_run_resumes_to_the_same_bits(awaited, longer_run, tmp_path):
     assert_same_results(cut, longer_run / "uninterrupted")
 
 
-def test_a_folder_that_holds_something_is_not_overwritten(tiny_recipe, tmp_path):
+def test_a_folder_with_other_files_is_not_overwritten(tiny_recipe, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match="--resume"):
         completed(tiny_recipe, tmp_path)
@@ -160,7 +160,7 @@ def test_every_paradigm_predicts(paradigm, tiny_recipe, tmp_path):
     assert np.isfinite(result.metrics.query("metric == 'mae'")["value"]).all()
 
 
-def test_what_tasks_lean_on_is_written_by_block(tiny_recipe, tmp_path):
+def test_block_weights_of_tasks_are_written(tiny_recipe, tmp_path):
     tiny_recipe["tasks"] = {"co": {"head": {"name": "task_adaptive"}}, "pm25": {}}
     tiny_recipe["method"]["fusion"] = {"name": "concat"}
     tiny_recipe["finetune"] |= {"update": [], "learning_rate": 0.01}
@@ -185,7 +185,7 @@ def test_a_city_whose_flows_have_no_times_does_without_temporal_views(tiny_recip
     assert "view night is left out: the city's flows have no times" in result.manifest["notes"]
 
 
-def test_a_part_that_the_method_lacks_is_named_before_anything_is_trained(tiny_recipe, tmp_path):
+def test_an_unknown_part_of_the_method_is_refused_before_training(tiny_recipe, tmp_path):
     tiny_recipe["finetune"]["update"] = ["projection"]
     with pytest.raises(UserError, match=r"finetune.update: .* 'projections'"):
         completed(tiny_recipe, tmp_path / "run")
@@ -199,7 +199,7 @@ def test_a_modality_and_a_view_the_city_lacks_are_left_out_with_a_note(tiny_reci
     assert any("aerial" in note for note in result.manifest["notes"])
 
 
-def test_a_page_that_cannot_be_written_does_not_undo_the_run(tiny_recipe, tmp_path, monkeypatch):
+def test_a_run_whose_card_cannot_be_written_stays_done_and_resumes(tiny_recipe, tmp_path, monkeypatch):
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 

@@ -28,7 +28,7 @@ def test_the_embedding_is_its_blocks_side_by_side(finished_run: Run) -> None:
     assert np.array_equal(np.concatenate(list(blocks.values()), axis=1), finished_run.vectors)
 
 
-def test_a_city_that_changed_is_not_taken_for_the_runs(copied_run: Path) -> None:
+def test_a_city_that_changed_is_not_used(copied_run: Path) -> None:
     manifest = read_json(copied_run / "manifest.json")
     write_json(copied_run / "manifest.json", manifest | {"city_hash": "another"})
     context = RunContext.of(Run.open(copied_run))
@@ -38,7 +38,7 @@ def test_a_city_that_changed_is_not_taken_for_the_runs(copied_run: Path) -> None
     assert "has changed since the run" in context.missing[0]
 
 
-def test_a_city_that_is_gone_is_prepared_anew_where_it_can_be(copied_run: Path) -> None:
+def test_a_missing_city_is_prepared_again_if_possible(copied_run: Path) -> None:
     manifest = read_json(copied_run / "manifest.json")
     write_json(copied_run / "manifest.json", manifest | {"city_folder": str(copied_run / "gone")})
     assert RunContext.of(Run.open(copied_run)).missing == []
@@ -60,13 +60,13 @@ def test_a_run_is_read_without_the_city_file_and_plugins_it_names(cli, copied_ru
     cli("report", copied_run, "--no-figures")
 
 
-def test_a_recipe_of_another_version_is_told_as_such(copied_run: Path) -> None:
+def test_a_recipe_of_another_version_is_refused_with_a_clear_message(copied_run: Path) -> None:
     (copied_run / "recipe.yaml").write_text("wings: 2\n")
     with pytest.raises(UserError, match=r"recipe\.yaml: is not a recipe that this version of urbankit reads"):
         _ = Run.open(copied_run).recipe
 
 
-def test_a_run_that_was_cut_short_says_so_and_what_it_lacks(copied_run: Path) -> None:
+def test_an_unfinished_run_states_its_status_and_missing_files(copied_run: Path) -> None:
     manifest = read_json(copied_run / "manifest.json")
     write_json(copied_run / "manifest.json", manifest | {"status": "running", "city_hash": "another"})
     (copied_run / "embeddings.parquet").unlink()

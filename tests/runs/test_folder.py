@@ -48,7 +48,7 @@ def test_a_metric_that_is_not_defined_is_null_in_json(tmp_path: Path) -> None:
     assert np.isnan(table["value"][0]) and table["value"][1] == 0.5
 
 
-def test_no_run_an_unfinished_run_and_a_damaged_file(make_run, tmp_path: Path) -> None:
+def test_missing_unfinished_and_damaged_runs_are_refused(make_run, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"is not a run folder: it has no manifest\.json"):
         Run.open(tmp_path / "nowhere")
     run, _ = make_run()
@@ -61,6 +61,6 @@ def test_no_run_an_unfinished_run_and_a_damaged_file(make_run, tmp_path: Path) -
         _ = run.predictions
 
 
-def test_a_run_without_tasks(make_run) -> None:
+def test_a_run_without_tasks_has_empty_tables(make_run) -> None:
     run, _ = make_run(tasks=())
     assert run.metrics.empty and run.predictions.empty and run.table().tables == []

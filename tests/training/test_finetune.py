@@ -70,7 +70,7 @@ def test_fitted_heads_do_not_see_labels_of_the_validation_part(head):
     assert np.array_equal(predicted(task(), head), predicted(task(y=y), head))
 
 
-def test_probing_leaves_the_method_as_it_is():
+def test_a_linear_probe_leaves_the_method_unchanged():
     method = Lookup()
     before = method.layer.weight.detach().clone()
     predicted(task(), method=method, paradigm="linear_probe", learning_rates={"layer": 0.1, "heads": 0.1})
@@ -89,7 +89,7 @@ def test_classes_without_a_training_region_count_for_nothing():
     assert torch.allclose(two, all_three)
 
 
-def test_parts_that_are_not_there_are_named_all_at_once():
+def test_all_unknown_parts_are_in_one_message():
     method = Lookup()
     check_parts(method, Finetune(update=["all"], learning_rates={"heads": 0.1, "layer": 0.1}))
     with pytest.raises(UserError) as caught:

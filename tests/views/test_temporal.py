@@ -73,7 +73,7 @@ def test_parts_of_the_day_add_up_to_the_flows(tiny_city):
     np.testing.assert_allclose(sum(parts).toarray(), tiny_city.flows().toarray())
 
 
-def test_what_a_city_lacks_is_said(city):
+def test_a_city_without_flows_or_times_is_named_as_the_reason(city):
     assert temporal(hours=[7, 8]).requires(city) is None
     assert "no flow of the city is in its time (hours 2 to 4" in temporal(hours=[2, 4]).requires(city)
     untimed = SimpleNamespace(n_regions=4, flow_times=lambda: None, flows=city.flows)
@@ -93,6 +93,6 @@ def test_what_a_city_lacks_is_said(city):
         ({"weekdays": []}, "at least 1"),
     ],
 )
-def test_times_that_are_none(params, message):
+def test_invalid_times_are_refused(params, message):
     with pytest.raises(ValidationError, match=message):
         registry.get("view", "temporal").Params(**params)

@@ -28,7 +28,7 @@ def test_the_manifest_says_where_the_weights_come_from(new, source, tiny_city, t
 
 
 @pytest.mark.parametrize("graph", ["new", "keep"])
-def test_it_resumes_to_the_same_bits(graph, new, tmp_path):
+def test_a_transfer_run_resumes_to_the_same_bits(graph, new, tmp_path):
     new["transfer"]["graph"] = graph
     completed(new, tmp_path / "whole")
     cut = Path(shutil.copytree(tmp_path / "whole", tmp_path / "cut"))
@@ -40,7 +40,7 @@ def test_it_resumes_to_the_same_bits(graph, new, tmp_path):
         assert (cut / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
 
 
-def test_it_does_not_resume_on_another_source(new, copied, tmp_path):
+def test_resume_refuses_a_changed_source_run(new, copied, tmp_path):
     new["transfer"]["from"], new["tasks"] = str(copied), {}
     completed(new, tmp_path / "run")
     best = copied / "checkpoints/best.safetensors"
@@ -69,7 +69,7 @@ def test_a_shipped_recipe_says_what_to_give(cli):
         ({"transfer": {"graph": "keep"}, "finetune": {"paradigm": "end_to_end"}}, r"finetune\.paradigm: .*no weight"),
     ],
 )
-def test_mistakes_of_the_recipe(change, message, new):
+def test_wrong_transfer_sections_are_refused(change, message, new):
     for section, keys in change.items():
         new[section] |= keys
     with pytest.raises(UserError, match=message):
@@ -97,7 +97,7 @@ def manifest_says(key: str, value: Any):
         (lambda f: (f / "embeddings.parquet").write_bytes(b"x" * 99), "embeddings.parquet: cannot be read"),
     ],
 )
-def test_a_source_that_cannot_be_used(spoil, message, keep, copied, tmp_path):
+def test_unusable_source_runs_are_refused(spoil, message, keep, copied, tmp_path):
     spoil(copied)
     keep["transfer"]["from"] = str(copied)
     with pytest.raises(UserError, match=message):

@@ -31,7 +31,7 @@ def taken_over(keys: Keys, source: Path):
     return method
 
 
-def test_new_takes_the_encoders_over_and_begins_the_rest_as_from_nothing(new, source):
+def test_graph_new_copies_the_encoders_and_initialises_the_rest(new, source):
     fresh, method = built(new)[2].state_dict(), taken_over(new, source).state_dict()
     there = checkpoint.load(source / "checkpoints/best.safetensors")[0]
     bound = ("centre", "spread")
@@ -44,7 +44,7 @@ def test_new_takes_the_encoders_over_and_begins_the_rest_as_from_nothing(new, so
     assert trained and not any(torch.equal(fresh[name], method[name]) for name in trained)
 
 
-def test_keep_takes_every_weight_over_but_what_is_of_single_regions(keep, source):
+def test_graph_keep_copies_all_weights_except_those_of_single_regions(keep, source):
     method = taken_over(keep, source)
     there = checkpoint.load(source / "checkpoints/best.safetensors")[0]
     own = {name for name, value in method.state_dict().items() if not torch.equal(value, there[name])}
@@ -64,7 +64,7 @@ def test_blocks_of_the_embedding_keep_the_sources_size(tiny_city, other_city, re
     assert torch.equal(method.scale, state["scale"]) and torch.equal(method.shift, state["shift"])
 
 
-def test_only_the_named_modalities_are_taken_over(new, source):
+def test_only_the_named_modalities_are_copied(new, source):
     new["transfer"]["modalities"] = ["text"]
     fresh, method = built(new)[2].state_dict(), taken_over(new, source).state_dict()
     changed = {name.split(".")[2] for name, value in method.items() if not torch.equal(value, fresh[name])}
