@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import scipy.sparse
@@ -124,7 +125,7 @@ def images(city: City, source: str) -> list[RawSource]:
 def captions(city: City, source: str | None = None) -> list[RawSource]:
     """TF-IDF of the commonest terms in the captions of a source, or of every source."""
     return [
-        RawSource(f"captions {name}", lambda name=name: _captions(city, name), (_CAPTIONS, index))
+        RawSource(f"captions {name}", partial(_captions, city, name), (_CAPTIONS, index))
         for index, name in enumerate(city.caption_sources)
         if source in (None, name)
     ]
