@@ -218,7 +218,7 @@ SPOILT_YAML = {
     "duplicate key": ("name: x\nseed: 1\nname: y\n", r"\.yaml:3: name: is given twice, first in line 1"),
     "no mapping": ("- 1\n", r"\.yaml: (must be|is not) a mapping"),
     "empty": ("", r"\.yaml: (must be|is empty)"),
-    "binary": ("a: 1\nb: \0", r"\.yaml:2: holds a control character"),
+    "binary": ("a: 1\nb: \0", r"\.yaml:2: contains a control character"),
     "unclosed": ("name: [x\n", r"\.yaml:2: is not valid YAML"),
     "alias of itself": ("name: x\nregions: &a {file: *a}\n", r"\.yaml:2: is not valid YAML: an alias refers to itself"),
 }
