@@ -62,7 +62,7 @@ def recipe(city: Path, folder: Path) -> Path:
 def test_attached_captions_are_read_by_a_run(cli, copied: City, blip2: Path, tmp_path: Path) -> None:
     model = ["--captioner", "vlm", "--set", f"model={blip2}", "--set", "max_tokens=8"]
     out, _ = cli("caption", copied.path, *model, "--out", tmp_path / "captions", "--attach")
-    assert "has captions of rsi and svi now" in out
+    assert "now has captions of rsi and svi" in out
     cli("run", recipe(copied.path, tmp_path), "--out", tmp_path / "run")
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     assert manifest["status"] == "done"
@@ -94,7 +94,7 @@ def test_default_is_the_template_and_its_check_is_shown(cli, city: City, tmp_pat
         (["--set", "colums=3"], "--set colums=3: colums: unknown key. Did you mean 'columns'?"),
         (["--set", "columns"], "write it as key=value"),
         (["--modality", "sv"], "has no image source 'sv'. Did you mean 'svi'?"),
-        (["--bands", "red"], "--bands red: must be numbers"),
+        (["--bands", "red"], "--bands red: must be three numbers"),
         (["--captioner", "vlm", "--set", "model=./none"], "no folder './none'"),
         (["--captioner", "vlm", "--set", "max_tokens=0"], "max_tokens: should be greater than or equal to 1, not 0"),
     ],
