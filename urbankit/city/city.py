@@ -130,8 +130,6 @@ class City:
     def images(self, name: str) -> ImageSource:
         """The images of one source."""
         entry = self._layer("images", name, "image source")
-        for file in entry["files"]:
-            self._check_size(file)
         return ImageSource.open(self.path / "images" / name, entry["image"])
 
     @property
@@ -267,22 +265,10 @@ class City:
         with self._file(name) as path:
             return pd.read_parquet(path)
 
-    def _check_size(self, name: str) -> None:
-        """Raise `UserError` if a file of the city has another size than when it was written."""
-        path = self.path / name
-        written = next((e["checks"][name]["size"] for e in self._layers.values() if name in e.get("checks", {})), None)
-        if written is None or not path.is_file():
-            return
-        size = path.stat().st_size
-        if size != written:
-            message = f"is damaged: it has {size:,} bytes, and {written:,} were written; prepare the city again"
-            raise UserError(Problem(message, path))
-
     @contextmanager
     def _file(self, name: str) -> Iterator[Path]:
         """The path of a file of the city; errors while it is read become a `UserError`."""
         path = self.path / name
-        self._check_size(name)
         try:
             yield path
         except (OSError, ValueError) as error:

@@ -69,7 +69,7 @@ def test_a_cut_file_is_reported_when_it_is_read_and_made_again(full: Sources) ->
     expected = city.poi_counts()[0].toarray()
     data = (city.path / "poi.parquet").read_bytes()
     (city.path / "poi.parquet").write_bytes(data[:200])
-    with pytest.raises(UserError, match="is damaged: it has 200 bytes"):
+    with pytest.raises(UserError, match="is damaged"):
         City.open(city.path).poi_counts()
     assert (full.prepare().poi_counts()[0].toarray() == expected).all()
     assert (city.path / "poi.parquet").read_bytes() == data
