@@ -221,7 +221,7 @@ def test_texts_of_the_data_are_no_markup_and_dark_mode_changes_the_colours(page:
     light = browser.run("getComputedStyle(document.body).backgroundColor")
     browser.dark(True)
     assert browser.until(f"getComputedStyle(document.body).backgroundColor !== {light!r}")
-    assert browser.run("page.map.theme.background") != "#ffffff"
+    assert browser.until('page.map.theme.background !== "#ffffff"')
 
 
 def test_two_runs_on_one_map(make_run, browser: Browser, tmp_path: Path) -> None:
