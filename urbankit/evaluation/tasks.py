@@ -111,12 +111,12 @@ def load_task(
     min_class_size: int = MIN_CLASS_SIZE,
 ) -> TaskData:
     """A task named `name` on the city's target; see `make_task`."""
-    found = city.target(target)
+    column = city.target(target)
     return make_task(
         name,
-        found.kind,
-        found.values,
-        unit=found.unit or "",
+        column.kind,
+        column.values,
+        unit=column.unit or "",
         region_ids=city.region_ids,
         transform=transform,
         scale=scale,
@@ -175,26 +175,27 @@ def make_task(
 
 
 def _classification(name: str, values: NDArray, unit: str, min_class_size: int) -> TaskData:
-    codes, names = pd.factorize(pd.Series(values, dtype=object).map(str, na_action="ignore"), sort=True)
+    codes, uniques = pd.factorize(pd.Series(values, dtype=object).map(str, na_action="ignore"), sort=True)
+    names = [str(name) for name in uniques]
     sizes = np.bincount(codes[codes >= 0], minlength=len(names))
-    kept = np.flatnonzero(sizes >= min_class_size)
+    selected = np.flatnonzero(sizes >= min_class_size)
     notes = tuple(
         f"{name}: class '{names[i]}' has {_regions(sizes[i])}, fewer than min_class_size {min_class_size}: left out"
         for i in np.flatnonzero(sizes < min_class_size)
     )
-    if len(names) and len(kept) < 2:
-        found = ", ".join(f"'{c}' {size}" for c, size in zip(names, sizes, strict=True))
+    if names and len(selected) < 2:
+        class_sizes = ", ".join(f"'{c}' {size}" for c, size in zip(names, sizes, strict=True))
         raise UserError(
             f"tasks.{name}: a classification needs two classes of at least {min_class_size} regions each "
-            f"(evaluation.min_class_size); the target has {found}"
+            f"(evaluation.min_class_size); the target has {class_sizes}"
         )
     renumbered = np.full(len(names) + 1, -1, dtype=np.int64)
-    renumbered[kept] = np.arange(len(kept))
+    renumbered[selected] = np.arange(len(selected))
     y = renumbered[codes]
     problems = Problems()
     _enough(name, int((y >= 0).sum()), problems)
     problems.raise_if_any()
-    classes = tuple(str(names[i]) for i in kept)
+    classes = tuple(names[i] for i in selected)
     return TaskData(name, "classification", y, y >= 0, classes, unit=unit, notes=notes)
 
 

@@ -11,6 +11,7 @@ import torch
 from urbankit.graph.base import Encoded, GraphEncoder
 from urbankit.graph.graph import Graph
 from urbankit.graph.random_walk import RandomWalk
+from urbankit.graph.subgraph import Readout
 from urbankit.testing.candidate import Candidate, Check
 from urbankit.testing.modules import determinism_faults, gradient_faults, same, shape_fault, state_faults
 
@@ -34,7 +35,8 @@ def embeds_subgraphs(subject: Candidate) -> Iterator[str]:
     encoder, graph = _encoder(subject).eval(), random_graph()
     walks = RandomWalk(RandomWalk.Params(length=4))
     drawn = walks.sample(graph, graph.weight, torch.arange(N), torch.Generator().manual_seed(0))
-    for how, times in (("mean", 1), ("root", 1), ("mean+root", 2)):
+    blocks: dict[Readout, int] = {"mean": 1, "root": 1, "mean+root": 2}
+    for how, times in blocks.items():
         yield from shape_fault(f"embed(…, '{how}')", encoder.embed(drawn, _features(), how), N, times * encoder.out_dim)
 
 

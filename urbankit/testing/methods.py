@@ -99,7 +99,7 @@ def repeats(subject: Candidate) -> Iterator[str]:
 def restores(subject: Candidate) -> Iterator[str]:
     """Saving and loading the state restores its embeddings."""
 
-    def run(method: torch.nn.Module) -> Tensor:
+    def run(method: Method) -> Tensor:
         method.prepare()
         torch.manual_seed(3)
         return _forward(method.eval())
@@ -154,7 +154,7 @@ def _all_regions() -> Tensor:
     return torch.arange(tiny_city().n_regions)
 
 
-def _forward(method: torch.nn.Module) -> Tensor:
+def _forward(method: Method) -> Tensor:
     return method(_all_regions())
 
 

@@ -138,7 +138,7 @@ def _modality(subject: Candidate) -> str:
     return next((n for n in NAMES if requires(subject.validated, tiny_city(), n) is None), subject.name)
 
 
-def _pooled(encoder: torch.nn.Module) -> Tensor:
+def _pooled(encoder: ModalityEncoder) -> Tensor:
     """Vectors [N, DIM] of all regions."""
     pooled, _ = RegionEncoder(encoder).encode(torch.arange(encoder.n_regions))
     return encoder.project(pooled)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-Make = Callable[[int], nn.Module]
-"""Returns a new module with random weights of a seed."""
-
-Run = Callable[[nn.Module], Tensor]
-"""Returns the output of a module for fixed inputs."""
+M = TypeVar("M", bound=nn.Module)
 
 
 def gradient_faults(module: nn.Module, outputs: Sequence[Tensor]) -> Iterator[str]:
@@ -34,8 +31,11 @@ def gradient_faults(module: nn.Module, outputs: Sequence[Tensor]) -> Iterator[st
         yield "the gradient of every parameter is 0, so that nothing is learned; look for a constant output"
 
 
-def determinism_faults(make: Make, run: Run) -> Iterator[str]:
-    """The same seed gives the same weights and the same outputs."""
+def determinism_faults(make: Callable[[int], M], run: Callable[[M], Tensor]) -> Iterator[str]:
+    """The same seed gives the same weights and the same outputs.
+
+    `make` returns a new module with random weights of a seed, `run` the output of a module for fixed inputs.
+    """
     one, two = make(0), make(0)
     differing = [name for name, tensor in one.state_dict().items() if not torch.equal(tensor, two.state_dict()[name])]
     if differing:
@@ -47,8 +47,11 @@ def determinism_faults(make: Make, run: Run) -> Iterator[str]:
         yield "two new components with one seed give different outputs; draw only from torch's global generator"
 
 
-def state_faults(make: Make, run: Run) -> Iterator[str]:
-    """The state saved as safetensors and loaded into a new component gives the same outputs."""
+def state_faults(make: Callable[[int], M], run: Callable[[M], Tensor]) -> Iterator[str]:
+    """The state saved as safetensors and loaded into a new component gives the same outputs.
+
+    `make` and `run` are those of `determinism_faults`.
+    """
     one, two = make(0), make(1)
     two.load_state_dict(load(save({name: t.detach().clone() for name, t in one.state_dict().items()})))
     if not same(_seeded(run, one.eval()), _seeded(run, two.eval())):
@@ -78,7 +81,7 @@ def shape_fault(what: str, value: object, *expected: int) -> Iterator[str]:
         yield f"{what} gives numbers that are not finite; look for a division, root or logarithm of 0"
 
 
-def _seeded(run: Run, module: nn.Module) -> Tensor:
+def _seeded(run: Callable[[M], Tensor], module: M) -> Tensor:
     torch.manual_seed(3)
     with torch.no_grad():
         return run(module)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-from urbankit.graph.subgraph import Subgraphs, SubgraphSampler, readout
+from urbankit.graph.subgraph import Readout, Subgraphs, SubgraphSampler, readout
 from urbankit.testing.candidate import Candidate, Check
 from urbankit.testing.graph_encoders import N, random_graph
 from urbankit.testing.modules import same, shape_fault
@@ -60,7 +60,8 @@ def reads_out(subject: Candidate) -> Iterator[str]:
     """`readout` accepts its subgraphs."""
     drawn = _drawn(subject)
     h = torch.randn(len(drawn.node), 5)
-    for how, width in (("mean", 5), ("root", 5), ("mean+root", 10)):
+    widths: dict[Readout, int] = {"mean": 5, "root": 5, "mean+root": 10}
+    for how, width in widths.items():
         yield from shape_fault(f"readout(…, '{how}')", readout(h, drawn, how), len(ROOTS), width)
 
 
