@@ -7,6 +7,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
@@ -14,9 +15,9 @@ import yaml
 from helpers import toys
 from helpers.toys import RECIPE
 
-from urbankit import Recipe, Run, registry, run
+from urbankit import Recipe, Run, hookimpl, registry, run
 from urbankit.cli.main import main
-from urbankit.registry import discovery as plugin
+from urbankit.registry import discovery
 from urbankit.testing.fixtures import demo_city as tiny_city
 from urbankit.testing.fixtures import private_cache, session_cache
 from urbankit.testing.fixtures import real_data as shared_data
@@ -155,8 +156,8 @@ OURS = ("urbankit-baselines", "urbankit-contiguity", "urbankit-raster")
 @pytest.fixture
 def fresh_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A registry without the packages of plugins/, which may be installed beside urbankit."""
-    discover = plugin.discover
-    monkeypatch.setattr(plugin, "discover", lambda: [one for one in discover() if one.distribution not in OURS])
+    discover = discovery.discover
+    monkeypatch.setattr(discovery, "discover", lambda: [one for one in discover() if one.distribution not in OURS])
     registry.reload()
     yield
     registry.reload()
@@ -202,3 +203,15 @@ def install(fresh_registry: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     yield put
     for module in installed:
         sys.modules.pop(module, None)
+
+
+@pytest.fixture
+def plugin(monkeypatch: pytest.MonkeyPatch, fresh_registry: None) -> Callable[[str, type], None]:
+    """`plugin(kind, Class)` registers a class of this process as `mine`."""
+
+    def add(kind: str, component: type) -> None:
+        monkeypatch.setitem(sys.modules, "mine_plugin", SimpleNamespace(Mine=component))
+        hook = hookimpl(lambda register: register("mine", "mine_plugin:Mine", "of a test"))
+        registry.add_plugin(SimpleNamespace(**{registry.KINDS[kind].hook: hook}), "mine")
+
+    return add

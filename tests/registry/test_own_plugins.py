@@ -95,10 +95,11 @@ def test_new_york_with_both_is_a_suite(installed):
 def test_workers_see_the_same_choice(installed):
     """A worker is asked for a run whose recipe names a plugin's component that the bench has left out."""
     code = (
-        "import sys, pathlib, urbankit.registry.discovery\nfrom urbankit.bench.pool import Job, work\n"
+        "import sys, pathlib, urbankit.registry.discovery\nfrom urbankit.bench.pool import Job, run_jobs\n"
         "urbankit.registry.discovery.load_none()\nout = pathlib.Path(sys.argv[1])\n"
         "recipe = '{name: x, city: {prepared: %s}, modalities: {r: {name: raster}}, method: {name: urbanmmcl}}'\n"
-        "print([outcome.errors for outcome in work([Job('run', recipe % sys.argv[2], out / 'run', out / 'log')], 1)])\n"
+        "job = Job('run', recipe % sys.argv[2], out / 'run', out / 'log')\n"
+        "print([outcome.errors for outcome in run_jobs([job], 1)])\n"
     )
     arguments = [os.environ["URBANKIT_CACHE"], str(testing.tiny_city().path)]
     done = subprocess.run([sys.executable, "-c", code, *arguments], env=installed, capture_output=True, text=True)

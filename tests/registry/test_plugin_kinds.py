@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,19 +20,6 @@ from urbankit.report.figures import draw_all
 from urbankit.report.figures.base import Figure
 from urbankit.report.figures.errors import NotPossible
 from urbankit.runs.data import make_splits
-
-
-@pytest.fixture
-def plugin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, type], None]]:
-    """`plugin(kind, Class)` registers a class of this process as `mine`."""
-
-    def add(kind: str, component: type) -> None:
-        monkeypatch.setitem(sys.modules, "mine_plugin", SimpleNamespace(Mine=component))
-        hook = hookimpl(lambda register: register("mine", "mine_plugin:Mine", "of a test"))
-        registry.add_plugin(SimpleNamespace(**{registry.KINDS[kind].hook: hook}), "mine")
-
-    yield add
-    registry.reload()
 
 
 class Ids(Exporter):

@@ -6,6 +6,14 @@ from urbankit.registry.hookspecs import Register, hookimpl
 
 
 @hookimpl
+def register_sources(register: Register) -> None:
+    register("csv", "urbankit.city.io.tables:CSV", "tables of text, separated by commas or tabs")
+    register("jsonl", "urbankit.city.io.tables:JSONLines", "tables of one JSON object a line")
+    register("parquet", "urbankit.city.io.parquet:Parquet", "Parquet and GeoParquet")
+    register("vector_file", "urbankit.city.io.vectors:VectorFile", "GeoPackage, Shapefile, GeoJSON and FlatGeobuf")
+
+
+@hookimpl
 def register_modality_encoders(register: Register) -> None:
     register("vit", "urbankit.modalities.vit:ViT", "vision transformer over images of any bands and size")
     register("text", "urbankit.modalities.text:Text", "text transformer (CLIP, SigLIP, BERT family) over captions")

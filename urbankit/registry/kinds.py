@@ -56,6 +56,16 @@ class Kind:
 
 _ROWS = (
     Kind(
+        name="source",
+        base="urbankit.city.io.source.Source",
+        methods=("scan_table", "read_vector", "files"),
+        does="read files of one format where a city file names a table or a vector file",
+        checks="urbankit.testing.sources",
+        ending="Source",
+        example="tables of Stata",
+        command="urbankit prepare CITY",
+    ),
+    Kind(
         name="modality_encoder",
         base="urbankit.modalities.base.ModalityEncoder",
         methods=("observations", "load", "forward", "project"),

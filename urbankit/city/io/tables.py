@@ -1,4 +1,4 @@
-"""Tables: CSV, JSONL and Parquet read by Polars. Every function raises `UserError` for a table it cannot use."""
+"""Tables, read by the source of their format. Every function raises `UserError` for a table it cannot use."""
 
 from __future__ import annotations
 
@@ -10,10 +10,29 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from urbankit.city.io.source import Source, reading, table_source
 from urbankit.utils.errors import Problem, Problems, UserError, suggest
 from urbankit.utils.paths import explain_missing
 
 MISSING = ["", "na", "n/a", "nan", "null", "none"]
+
+
+class CSV(Source):
+    """Values separated by commas, in `.tsv` by tabs. All columns are text, so that an id never passes a float."""
+
+    suffixes = (".csv", ".tsv", ".txt")
+
+    def scan_table(self, path: Path) -> pl.LazyFrame:
+        return pl.scan_csv(path, infer_schema=False, separator="\t" if path.suffix.lower() == ".tsv" else ",")
+
+
+class JSONLines(Source):
+    """One JSON object a line."""
+
+    suffixes = (".jsonl", ".ndjson")
+
+    def scan_table(self, path: Path) -> pl.LazyFrame:
+        return pl.scan_ndjson(path, infer_schema_length=None)
 
 
 def scan(path: Path, columns: Mapping[str, str], key: str) -> pl.LazyFrame:
@@ -26,17 +45,9 @@ def scan(path: Path, columns: Mapping[str, str], key: str) -> pl.LazyFrame:
         raise UserError(Problem(explain_missing(path), path, key=key))
     if path.stat().st_size == 0:
         raise UserError(Problem("is empty", path, key=key))
-    suffix = path.suffix.lower()
-    with readable(path, key):
-        if suffix in (".csv", ".tsv", ".txt"):
-            table = pl.scan_csv(path, infer_schema=False, separator="\t" if suffix == ".tsv" else ",")
-        elif suffix in (".jsonl", ".ndjson"):
-            table = pl.scan_ndjson(path, infer_schema_length=None)
-        elif suffix in (".parquet", ".geoparquet"):
-            table = pl.scan_parquet(path)
-        else:
-            message = f"'{path.suffix}' is not a table; use .csv, .jsonl or .parquet"
-            raise UserError(Problem(message, path, key=key))
+    source = table_source(path, key)
+    with reading(path, key), readable(path, key):
+        table = source.scan_table(path)
         check_columns(path, columns, table.collect_schema().names(), key)
         if table.select(pl.len()).collect().item() == 0:
             raise UserError(Problem("has no rows", path, key=key))

@@ -1,30 +1,41 @@
-"""Vector files: GeoPackage, Shapefile, GeoJSON and GeoParquet, always with an explicit CRS."""
+"""Vector files, read by the source of their format, always with an explicit CRS."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import geopandas as gpd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pyogrio
 from pyproj import CRS
 
+from urbankit.city.io.source import Source, find_source, reading
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.paths import explain_missing
 
-SUFFIXES = (".gpkg", ".shp", ".geojson", ".fgb")
+
+class VectorFile(Source):
+    """Vector files that GDAL reads."""
+
+    suffixes = (".gpkg", ".shp", ".geojson", ".fgb")
+
+    def read_vector(self, path: Path, layer: str | None) -> gpd.GeoDataFrame:
+        return gpd.read_file(path, layer=layer)
+
+    def layers(self, path: Path) -> Sequence[str]:
+        return [str(name) for name in pyogrio.list_layers(path)[:, 0]]
+
+    def files(self, path: Path) -> Sequence[Path]:
+        """A Shapefile is several files."""
+        if path.suffix.lower() != ".shp":
+            return [path]
+        return sorted(file for file in path.parent.glob(f"{path.stem}.*") if file.is_file())
 
 
 def is_vector(path: Path) -> bool:
-    """Whether a file holds geometries: by its suffix, and for Parquet by its metadata."""
-    suffix = path.suffix.lower()
-    if suffix in (".parquet", ".geoparquet") and path.is_file():
-        try:
-            return b"geo" in (pq.read_schema(path).metadata or {})
-        except (pa.ArrowException, OSError):
-            return False
-    return suffix in SUFFIXES
+    """Return whether a file holds geometries, as the source of its format says."""
+    source = find_source(path)
+    return source is not None and source.is_vector(path)
 
 
 def read_vector(path: Path, key: str, *, layer: str | None = None, crs: str | None = None) -> gpd.GeoDataFrame:
@@ -35,15 +46,10 @@ def read_vector(path: Path, key: str, *, layer: str | None = None, crs: str | No
     """
     if not path.is_file():
         raise UserError(Problem(explain_missing(path), path, key=key))
-    try:
-        if path.suffix.lower() in (".parquet", ".geoparquet"):
-            frame = gpd.read_parquet(path)
-        else:
-            frame = gpd.read_file(path, layer=_check_layer(path, layer, key))
-    except UserError:
-        raise
-    except Exception as error:  # (GDAL, Arrow and geopandas raise kinds of their own)
-        raise UserError(Problem(f"cannot be read, it may be truncated: {error}", path, key=key)) from None
+    # GDAL reads more formats than `is_vector` lists.
+    source = find_source(path, key) or VectorFile(VectorFile.Params())
+    with reading(path, key):
+        frame = source.read_vector(path, _check_layer(source.layers(path), layer, path, key))
     if not isinstance(frame, gpd.GeoDataFrame) or not len(frame):
         raise UserError(Problem("holds no features", path, key=key))
     if frame.crs is None:
@@ -62,12 +68,12 @@ def read_vector(path: Path, key: str, *, layer: str | None = None, crs: str | No
     return frame
 
 
-def _check_layer(path: Path, layer: str | None, key: str) -> str | None:
-    layers = [str(name) for name in pyogrio.list_layers(path)[:, 0]]
+def _check_layer(layers: Sequence[str], layer: str | None, path: Path, key: str) -> str | None:
     if layer is None and len(layers) > 1:
         raise UserError(Problem(f"has several layers, name one as `layer`: {', '.join(layers)}", path, key=key))
     if layer is not None and layer not in layers:
-        raise UserError(Problem(f"has no layer '{layer}', only {', '.join(layers)}", path, key=f"{key}.layer"))
+        message = f"has no layer '{layer}', only {', '.join(layers)}" if layers else "has no layers; remove the key"
+        raise UserError(Problem(message, path, key=f"{key}.layer"))
     return layer
 
 

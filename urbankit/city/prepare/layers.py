@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from urbankit.city.io.source import find_source
 from urbankit.city.manifest import FORMAT
 from urbankit.city.prepare.captions import build_captions
 from urbankit.city.prepare.context import Built, Context
@@ -102,15 +103,14 @@ _FILE_KEYS = {"file", "covering", "mosaic", "points", "counts", "table", "raster
 def _inputs(context: Context, spec: Spec, **depends: str | None) -> str:
     names = [name for _, name in source_files(spec)]
     paths = zip(names, data_paths(context.data, names), strict=True)
-    hashes = {name: [_hash(file) for file in _with_companions(path)] for name, path in paths}
+    hashes = {name: [_hash(file) for file in _files(path)] for name, path in paths}
     return hash_json({"format": FORMAT, "files": hashes, "spec": spec.model_dump(mode="json"), **depends})
 
 
-def _with_companions(path: Path) -> Sequence[Path]:
-    """A Shapefile is several files."""
-    if path.suffix.lower() != ".shp":
-        return [path]
-    return sorted(file for file in path.parent.glob(f"{path.stem}.*") if file.is_file())
+def _files(path: Path) -> Sequence[Path]:
+    """Return the files that a source reads of `path`: a Shapefile is several files."""
+    source = find_source(path)
+    return [path] if source is None else source.files(path)
 
 
 def _hash(path: Path) -> str:
