@@ -1,17 +1,26 @@
 import math
+from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
-from urbankit.evaluation.metrics import METRICS, classification, regression, score
+from urbankit import RunError, testing
+from urbankit.evaluation.floors import evaluate_floors
+from urbankit.evaluation.folds import Folds, evaluate_folds
+from urbankit.evaluation.metrics import Metric, failed_metrics, main_metrics, recorded_names, score, suite_columns
+from urbankit.evaluation.splits import random_split
+from urbankit.tables.results import ResultsTable
+from urbankit.testing import ConformanceError
 
 
 def test_regression_agrees_with_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     truth = rng.normal(1e6, 10, 200)
     prediction = truth + rng.normal(0, 3, 200)
-    found = regression(truth, prediction)
+    found = score("regression", truth, prediction)
     assert found["r2"] == pytest.approx(r2_score(truth, prediction))
     assert found["mae"] == pytest.approx(mean_absolute_error(truth, prediction))
     assert found["mse"] == pytest.approx(mean_squared_error(truth, prediction))
@@ -19,8 +28,8 @@ def test_regression_agrees_with_scikit_learn() -> None:
 
 
 def test_r2_of_a_constant_truth_is_not_defined() -> None:
-    assert math.isnan(regression(np.full(5, 0.1), np.arange(5.0))["r2"])
-    assert math.isnan(regression(np.array([2.0]), np.array([2.0]))["r2"])
+    assert math.isnan(score("regression", np.full(5, 0.1), np.arange(5.0))["r2"])
+    assert math.isnan(score("regression", np.array([2.0]), np.array([2.0]))["r2"])
 
 
 def f1_of_class(c: int, truth: np.ndarray, prediction: np.ndarray) -> tuple[float, float]:
@@ -32,13 +41,97 @@ def test_classification_by_hand_over_classes_in_truth_or_prediction() -> None:
     truth = np.array([0, 0, 0, 1, 1, 3])
     prediction = np.array([0, 0, 1, 1, 2, 3])
     by_class = {c: f1_of_class(c, truth, prediction) for c in (0, 1, 2, 3)}
-    found = classification(truth, prediction)
+    found = score("classification", truth, prediction)
     assert found["macro_f1"] == pytest.approx(np.mean([f1 for f1, _ in by_class.values()]))
     assert found["macro_recall"] == pytest.approx(np.mean([recall for _, recall in by_class.values()]))
     assert found["weighted_f1"] == pytest.approx((3 * by_class[0][0] + 2 * by_class[1][0] + by_class[3][0]) / 6)
     assert found["accuracy"] == pytest.approx(4 / 6)
 
 
-def test_every_kind_gives_its_metrics() -> None:
-    for kind, metrics in METRICS.items():
-        assert set(score(kind, np.array([0, 1, 1]), np.array([0, 1, 0]))) == set(metrics)
+def test_built_in_metrics_keep_their_order() -> None:
+    assert list(score("regression", np.arange(3), np.arange(3))) == ["r2", "mae", "rmse", "mse"]
+    names = ["macro_f1", "weighted_f1", "macro_recall", "accuracy"]
+    assert list(score("classification", np.arange(3), np.arange(3))) == names
+    assert list(score("clustering", np.arange(3), np.arange(3))) == ["nmi", "ari"]
+    assert recorded_names() == ["r2", "r2_fold_mean", "mae", "rmse", "mse", *names, "nmi", "ari"]
+    assert suite_columns() == ["mae", "mse", "r2", "macro_f1", "macro_recall"]
+    assert main_metrics() == ["r2", "r2_fold_mean", "macro_f1", "nmi"]
+
+
+Plugin = Callable[[str, type], None]
+
+
+class Worst(Metric):
+    """The largest absolute error."""
+
+    kinds = ("regression",)
+    label = "worst error"
+    higher_is_better = False
+    fold_mean = True
+
+    def compute(self, truth: np.ndarray, prediction: np.ndarray) -> float:
+        return float(np.abs(prediction - truth).max())
+
+
+def test_a_metric_of_a_plugin_is_recorded_and_has_a_column(plugin: Plugin, small: SimpleNamespace) -> None:
+    plugin("metric", Worst)
+    testing.check_component("metric", "mine")
+    splits = {("random", seed): random_split(150, seed) for seed in (0, 1)}
+    scored = evaluate_floors(small.tasks, small.raw, small.xy, splits, ["mean", "location"])
+    records = pd.DataFrame(scored.records)
+    rows = scored.predictions
+    for model in ("floor:mean", "floor:location"):
+        selected = rows[(rows["task"] == "y") & (rows["model"] == model) & (rows["seed"] == 1)].dropna(subset="truth")
+        value = records[(records["metric"] == "mine") & (records["model"] == model) & (records["seed"] == 1)]["value"]
+        assert value.item() == np.abs(selected["prediction"] - selected["truth"]).max()
+    assert "mine" not in set(records.loc[records["task"] == "c", "metric"])
+    [table, _] = ResultsTable(records).tables
+    column = [column.heading for column in table.columns].index("worst error ↓")
+    ranks = {row.name: row.cells[column] for row in table.floors}
+    best = min(ranks, key=lambda name: ranks[name].mean)
+    assert [name for name, cell in ranks.items() if cell.rank == 1] == [best]
+
+
+def test_a_fold_mean_of_a_plugins_metric_is_recorded_beside_the_pooled_value(
+    plugin: Plugin, small: SimpleNamespace
+) -> None:
+    plugin("metric", Worst)
+    records = evaluate_folds("m", small.raw.values[:, :4], {"y": small.tasks["y"]}, Folds(number=5), [0]).records
+    values = {record["metric"]: record["value"] for record in records}
+    assert list(values) == ["r2", "mae", "rmse", "mse", "mine", "r2_fold_mean", "mine_fold_mean"]
+    assert values["mine_fold_mean"] < values["mine"]
+    [table] = ResultsTable(pd.DataFrame(records)).tables
+    headings = [column.heading for column in table.columns]
+    assert headings == [
+        "pooled R² ↑", "fold-mean R² ↑", "MAE ↓", "RMSE ↓", "pooled worst error ↓", "fold-mean worst error ↓"
+    ]  # fmt: skip
+
+
+def test_a_metric_that_does_not_load_is_noted_and_the_others_are_computed(plugin: Plugin) -> None:
+    plugin("metric", type("Unfinished", (Metric,), {"kinds": ("regression",)}))
+    assert list(score("regression", np.arange(3), np.arange(3))) == ["r2", "mae", "rmse", "mse"]
+    [reason] = failed_metrics()
+    assert reason.startswith("metric mine is left out:") and "lacks what every metric has: compute" in reason
+
+
+def test_a_metric_that_fails_is_named(plugin: Plugin) -> None:
+    plugin("metric", type("Failing", (Worst,), {"compute": lambda self, truth, prediction: 1 / 0}))
+    with pytest.raises(RunError, match=r"metric 'mine' failed: ZeroDivisionError.*Correct or remove"):
+        score("regression", np.arange(3), np.arange(3))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ({"kinds": ("ranking",)}, "give a tuple of some of regression, classification, clustering"),
+        ({"label": ""}, "`label` is ''; give a text"),
+        ({"higher_is_better": True}, "higher values are better by `higher_is_better`"),
+        ({"order": -1}, "`order` is -1"),
+        ({"compute": lambda self, truth, prediction: abs(prediction[1] - truth[1])}, "in another order"),
+        ({"compute": lambda self, truth, prediction: prediction - truth}, "expected a finite number"),
+    ],
+)
+def test_the_checks_of_a_metric_say_what_is_wrong(plugin: Plugin, attributes: dict, message: str) -> None:
+    plugin("metric", type("Wrong", (Worst,), {"__doc__": "Wrong.", **attributes}))
+    with pytest.raises(ConformanceError, match=message):
+        testing.check_component("metric", "mine")

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from urbankit.evaluation.metrics import LABELS
+from urbankit.evaluation.metrics import main_metrics, metric_label
 from urbankit.evaluation.splits import protocol_label
 from urbankit.report.style import (
     COLOURS,
@@ -30,9 +30,6 @@ from urbankit.report.style import (
     style,
 )  # fmt: skip
 from urbankit.tables.table import TRAINING, TRAINING_LABELS, Cell, Column, Row, Table
-
-MAIN = ("r2", "macro_f1", "r2_fold_mean", "nmi")
-"""The metric of a task that is drawn: the first of these that the table has, else its first."""
 
 COSTS = ("finetune_seconds_per_epoch", "finetune_epochs_to_best")
 MOST_TASKS = 8
@@ -60,7 +57,7 @@ def draw_tables(tables: Mapping[str, Sequence[Table]], folder: Path) -> list[Dra
 
 
 def _main_columns(table: Table) -> dict[int, Column]:
-    """Return the metric that is drawn of each task, as index and column."""
+    """Return the metric that is drawn of each task, as index and column: the main one, else the first."""
     selected: dict[str, tuple[int, Column]] = {}
     for column_index, column in enumerate(table.columns):
         if column.task != TRAINING:
@@ -71,7 +68,8 @@ def _main_columns(table: Table) -> dict[int, Column]:
 
 
 def _preference(column: Column) -> int:
-    return MAIN.index(column.metric) if column.metric in MAIN else len(MAIN)
+    main = main_metrics()
+    return main.index(column.metric) if column.metric in main else len(main)
 
 
 def _costs(table: Table) -> dict[int, Column]:
@@ -95,7 +93,7 @@ def _draw_bars(blocks: Sequence[Table], title: str, folder: Path, name: str) -> 
         for index, table in enumerate(blocks):
             _bars(ax, table, column_index, rows, index, len(blocks))
         ax.set_title(f"{shorten(column.group, 22)}")
-        ax.set_xlabel(f"{LABELS.get(column.metric, column.metric)} {'→' if column.higher else '←'}")
+        ax.set_xlabel(f"{(metric_label(column.metric) or column.metric)} {'→' if column.higher else '←'}")
         _finish(ax, rows)
     hide_unused(list(axes), len(columns))
     _legend(figure, blocks)
@@ -161,7 +159,7 @@ def _draw_paradigms(blocks: Sequence[Table], title: str, folder: Path, name: str
         for ax, column_index in zip(axes[1:], _costs(table), strict=True):
             _bars(ax, table, column_index, rows, index, len(blocks))
             ax.set_xlabel(TRAINING_LABELS[table.columns[column_index].metric])
-    scores = " or ".join(dict.fromkeys(LABELS.get(c.metric, c.metric) for c in _main_columns(blocks[0]).values()))
+    scores = " or ".join(dict.fromkeys(metric_label(c.metric) or c.metric for c in _main_columns(blocks[0]).values()))
     axes[0].set_xlabel(f"{scores} →")
     for ax, what in zip(axes, ("accuracy", "time", "epochs to converge"), strict=True):
         ax.set_title(what)
@@ -192,7 +190,7 @@ def _averages(
 def _marks_legend(figure: Any, blocks: Sequence[Table]) -> None:
     handles = _protocol_patches(blocks)
     for mark, column in zip(MARKERS, _main_columns(blocks[0]).values(), strict=False):
-        label = f"{shorten(column.group, 20)} ({LABELS.get(column.metric, column.metric)})"
+        label = f"{shorten(column.group, 20)} ({(metric_label(column.metric) or column.metric)})"
         handles.append(Line2D([], [], marker=mark, linestyle="", color=INK, markersize=3, label=label))
     figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
 

@@ -11,7 +11,7 @@ from urbankit.bench.schema import Suite
 from urbankit.config.tree import Node, merge
 from urbankit.config.validation import validate
 from urbankit.config.yaml import load_mapping
-from urbankit.evaluation.metrics import LABELS
+from urbankit.evaluation.metrics import recorded_names
 from urbankit.evaluation.splits import ALL
 from urbankit.recipe.check import check
 from urbankit.recipe.find import find, find_suite
@@ -185,7 +185,7 @@ def _columns_unknown(suite: Suite, tree: Node, recipes: Iterable[Recipe]) -> Ite
     available: dict[str, list[str]] = {
         "tasks": [*dict.fromkeys(task for recipe in recipes for task in recipe.tasks), TRAINING],
         "splits": list(dict.fromkeys(split for recipe in recipes for split in _splits(recipe))),
-        "metrics": [*LABELS, *TRAINING_LABELS],
+        "metrics": [*recorded_names(), *TRAINING_LABELS],
     }
     for name, table in suite.tables.items():
         for key, names in available.items():

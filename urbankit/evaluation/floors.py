@@ -19,7 +19,7 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.utils.class_weight import compute_sample_weight
 
 from urbankit.city.raw_features import RawFeatures
-from urbankit.evaluation.metrics import score
+from urbankit.evaluation.metrics import higher_is_better, score
 from urbankit.evaluation.splits import Split
 from urbankit.evaluation.tasks import Scored, TaskData
 from urbankit.evaluation.transforms import LOGARITHMS, TargetTransform
@@ -142,10 +142,12 @@ class Case:
         best, chosen = -np.inf, candidates[0]
         for candidate in candidates:
             self.fit(candidate)
-            scores = score(self.task.kind, self.task.y[self.split.validation], self.predict(candidate, "validation"))
-            value = scores[self.task.metric]
+            truth, prediction = self.task.y[self.split.validation], self.predict(candidate, "validation")
+            value = score(self.task.kind, truth, prediction)[self.task.metric]
             if np.isnan(value):  # R² of a validation part in which all values are the same
-                value = -scores["mse"]
+                value = -float(np.mean((prediction - truth) ** 2))
+            elif not higher_is_better(self.task.metric):
+                value = -value
             if value > best:
                 best, chosen = value, candidate
         return chosen

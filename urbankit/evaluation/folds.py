@@ -22,7 +22,7 @@ from sklearn.linear_model import Ridge, RidgeCV
 
 from urbankit.city.raw_features import RawFeatures
 from urbankit.evaluation.floors import ALPHAS, Candidate, Case, Inputs, location, mean, regression_forest
-from urbankit.evaluation.metrics import clustering, regression
+from urbankit.evaluation.metrics import FOLD_MEAN, has_fold_mean, score
 from urbankit.evaluation.splits import FOLDS, Split, SplitProtocol
 from urbankit.evaluation.tasks import Scored, TaskData
 from urbankit.recipe.schema import Folds
@@ -119,14 +119,15 @@ def make_folds(labelled: NDArray[np.bool_], number: int) -> list[Split]:
 
 
 def _predicted(model: str, task: TaskData, predict: Predict, folds: Folds, seed: int) -> Scored:
-    """Metrics of the predictions of all folds together, and the mean of the folds' own R²."""
+    """Metrics of the predictions of all folds together, and the mean of the folds' own values of some."""
     splits = make_folds(task.labelled, folds.number)
     predictions = [_clipped(predict(split), task.y[split.train], folds.clip) for split in splits]
     parts = {str(k): split.test for k, split in enumerate(splits)}
     regions, pooled = np.concatenate(list(parts.values())), np.concatenate(predictions)
-    own = [regression(task.y[s.test], found)["r2"] for s, found in zip(splits, predictions, strict=True)]
     records = task.records(model, FOLDS, seed, regions, pooled)
-    records += task.scores(model, FOLDS, seed, {"r2_fold_mean": float(np.mean(own))})
+    by_fold = [score(task.kind, task.y[s.test], p) for s, p in zip(splits, predictions, strict=True)]
+    means = {name: float(np.mean([fold[name] for fold in by_fold])) for name in by_fold[0] if has_fold_mean(name)}
+    records += task.scores(model, FOLDS, seed, {f"{name}{FOLD_MEAN}": mean for name, mean in means.items()})
     return Scored(records, task.predictions(model, FOLDS, seed, parts, pooled))
 
 
@@ -140,7 +141,7 @@ def _clustered(model: str, task: TaskData, x: NDArray[np.float64], folds: Folds,
     records = []
     for seed in seeds:
         found = KMeans(len(task.classes), n_init=folds.starts, random_state=seed).fit_predict(rows)
-        records += task.scores(model, FOLDS, seed, clustering(truth, found))
+        records += task.scores(model, FOLDS, seed, score("clustering", truth, found))
     return Scored(records, pd.DataFrame())
 
 

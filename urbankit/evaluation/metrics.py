@@ -1,59 +1,155 @@
-"""The metrics of a prediction, in the target's own units."""
+"""The metrics of a prediction: the base class, and what tables ask of every registered metric by its name."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import accuracy_score, adjusted_rand_score, f1_score, normalized_mutual_info_score, recall_score
 
-METRICS = {
-    "regression": ("r2", "mae", "rmse", "mse"),
-    "classification": ("macro_f1", "weighted_f1", "macro_recall", "accuracy"),
-}
-"""The metrics of each kind of task; the first is the one models are chosen and compared by."""
+from urbankit import registry
+from urbankit.registry.component import Component, P, Use
+from urbankit.utils.errors import RunError, UserError
 
-HIGHER_IS_BETTER = {"r2", "r2_fold_mean", "macro_f1", "weighted_f1", "macro_recall", "accuracy", "nmi", "ari"}
+KINDS = ("regression", "classification", "clustering")
+"""What a metric compares: numbers, classes, or clusters with classes (classifications under the protocol `folds`)."""
 
-LABELS = {
-    "r2": "R²", "r2_fold_mean": "fold-mean R²", "mae": "MAE", "rmse": "RMSE", "mse": "MSE",
-    "macro_f1": "macro-F1", "weighted_f1": "weighted F1", "macro_recall": "macro recall", "accuracy": "accuracy",
-    "nmi": "NMI", "ari": "ARI",
-}  # fmt: skip
+FOLD_MEAN = "_fold_mean"
 
 
-def score(kind: str, truth: NDArray, prediction: NDArray) -> dict[str, float]:
-    """Every metric of `kind` ("regression" or "classification") of predictions [n] against the truth [n]."""
-    return regression(truth, prediction) if kind == "regression" else classification(truth, prediction)
+class Metric(Component[P], ABC):
+    """A number that says how well predictions of a task agree with the truth, recorded under its registered name.
 
+    Every registered metric of a task's kind is computed. Models are chosen and compared by the one with the lowest
+    `order`.
 
-def regression(truth: NDArray[np.float64], prediction: NDArray[np.float64]) -> dict[str, float]:
-    """`r2`, `mae`, `rmse`, `mse`. R² of a constant truth, or of fewer than two values, is NaN: it is not defined."""
-    truth, prediction = np.asarray(truth, dtype=np.float64), np.asarray(prediction, dtype=np.float64)
-    error = prediction - truth
-    mse = float(np.mean(error**2))
-    variance = float(np.var(truth)) if truth.min() < truth.max() else 0.0
-    r2 = 1 - mse / variance if variance > 0 else float("nan")
-    return {"r2": r2, "mae": float(np.mean(np.abs(error))), "rmse": mse**0.5, "mse": mse}
-
-
-def classification(truth: NDArray, prediction: NDArray) -> dict[str, float]:
-    """`macro_f1`, `weighted_f1`, `macro_recall`, `accuracy` of class codes or names.
-
-    Macro means are over the classes that occur in the truth or in the prediction (scikit-learn's default): a class
-    that is predicted but never true counts as 0. The weighted F1 weighs classes by how often they are true.
+    Attributes:
+        kinds: What it compares; some of `regression`, `classification` and `clustering`.
+        label: The name in tables and reports: `macro-F1`.
+        higher_is_better: Whether a higher value means a better prediction.
+        order: Metrics with lower numbers come first; those of urbankit have 0 to 90.
+        in_run_table: Whether the table of a run has a column for it.
+        suite_order: The position among the columns of a suite's table that names no metrics; None for no column.
+        fold_mean: Whether the protocol `folds` also records the mean of the folds' own values, as `NAME_fold_mean`.
     """
-    truth, prediction = np.asarray(truth), np.asarray(prediction)
-    return {
-        "macro_f1": float(f1_score(truth, prediction, average="macro", zero_division=0)),
-        "weighted_f1": float(f1_score(truth, prediction, average="weighted", zero_division=0)),
-        "macro_recall": float(recall_score(truth, prediction, average="macro", zero_division=0)),
-        "accuracy": float(accuracy_score(truth, prediction)),
-    }
+
+    kinds: ClassVar[tuple[str, ...]]
+    label: ClassVar[str]
+    higher_is_better: ClassVar[bool]
+    order: ClassVar[int] = 1000
+    in_run_table: ClassVar[bool] = True
+    suite_order: ClassVar[int | None] = 1000
+    fold_mean: ClassVar[bool] = False
+
+    def __init__(self, params: P) -> None:
+        self.params = params
+
+    @abstractmethod
+    def compute(self, truth: NDArray[Any], prediction: NDArray[Any]) -> float:
+        """Return the value for some regions; NaN if it is not defined for them.
+
+        Args:
+            truth: The labels [n]: float64 in the target's unit for a regression, else a code or name of a class.
+            prediction: The predictions [n] of the same type; for `clustering`, the number of each region's cluster.
+        """
 
 
-def clustering(truth: NDArray, cluster: NDArray) -> dict[str, float]:
-    """`nmi` (normalised by the mean of both entropies) and `ari` of clusters [n] against the true classes [n]."""
-    return {
-        "nmi": float(normalized_mutual_info_score(truth, cluster)),
-        "ari": float(adjusted_rand_score(truth, cluster)),
-    }
+def metrics(kind: str | None = None) -> dict[str, Metric[Any]]:
+    """Return the metrics that compare `kind`, by default all, by name and in order, except those that do not load."""
+    loaded: dict[str, Metric[Any]] = {}
+    for name in registry.names("metric"):
+        try:
+            metric = registry.create("metric", Use(name=name))
+        except UserError:  # `failed_metrics` says why
+            continue
+        if kind is None or kind in metric.kinds:
+            loaded[name] = metric
+    return dict(sorted(loaded.items(), key=lambda item: (item[1].order, item[0])))
+
+
+def failed_metrics() -> Iterator[str]:
+    """Yield the reason why a registered metric does not load."""
+    for name in registry.names("metric"):
+        try:
+            registry.get("metric", name)
+        except UserError as error:
+            yield f"metric {name} is left out: {str(error).rstrip('.')}"
+
+
+def score(kind: str, truth: NDArray[Any], prediction: NDArray[Any]) -> dict[str, float]:
+    """Return every metric of `kind` of predictions [n] against the truth [n]. Raises `RunError` if one fails."""
+    dtype = np.float64 if kind == "regression" else None
+    truth, prediction = np.asarray(truth, dtype), np.asarray(prediction, dtype)
+    values = {}
+    for name, metric in metrics(kind).items():
+        try:
+            values[name] = float(metric.compute(truth, prediction))
+        except Exception as error:
+            message = f"metric '{name}' failed: {type(error).__name__}: {error}. Correct or remove its plugin, then"
+            raise RunError(f"{message} continue with --resume") from error
+    return values
+
+
+def primary(kind: str) -> str:
+    """Return the metric that models for tasks of `kind` are chosen and compared by."""
+    return next(iter(metrics(kind)))
+
+
+def main_metrics() -> list[str]:
+    """Return the metrics that models are compared by, of every kind, each before the mean over its folds."""
+    main = {primary(kind) for kind in KINDS}
+    return [name for name in recorded_names() if name.removesuffix(FOLD_MEAN) in main]
+
+
+def recorded_names() -> list[str]:
+    """Return the names under which the metrics are recorded, in order."""
+    return [recorded for name, metric in metrics().items() for recorded in _recorded(name, metric)]
+
+
+def run_columns() -> list[str]:
+    """Return the metrics that have a column in the table of a run, in order."""
+    shown = {name: metric for name, metric in metrics().items() if metric.in_run_table}
+    return [column for name, metric in shown.items() for column in _recorded(name, metric)]
+
+
+def suite_columns() -> list[str]:
+    """Return the columns of a suite's table that names no metrics, in order."""
+    places = {name: metric.suite_order for name, metric in metrics().items() if metric.suite_order is not None}
+    return sorted(places, key=lambda name: places[name])
+
+
+def higher_is_better(name: str) -> bool:
+    """Return whether a higher value of a recorded metric is better; False for one that is not installed."""
+    metric = _metric(name)
+    return metric is not None and metric.higher_is_better
+
+
+def compares(name: str, kind: str) -> bool:
+    """Return whether a recorded metric compares `kind`."""
+    metric = _metric(name)
+    return metric is not None and kind in metric.kinds
+
+
+def metric_label(name: str) -> str | None:
+    """Return how a recorded metric is shown; None for one that is not installed."""
+    metric = _metric(name)
+    if metric is None:
+        return None
+    return metric.label if name in registry.names("metric") else f"fold-mean {metric.label}"
+
+
+def has_fold_mean(name: str) -> bool:
+    """Return whether under folds the mean of the folds' own values is recorded beside the metric."""
+    return name in registry.names("metric") and metrics()[name].fold_mean
+
+
+def _recorded(name: str, metric: Metric[Any]) -> list[str]:
+    return [name, f"{name}{FOLD_MEAN}"] if metric.fold_mean else [name]
+
+
+def _metric(name: str) -> Metric[Any] | None:
+    available = metrics()
+    base = available.get(name.removesuffix(FOLD_MEAN))
+    return available.get(name) or (base if base is not None and base.fold_mean else None)

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from urbankit.city.city import City
-from urbankit.evaluation.metrics import METRICS, score
+from urbankit.evaluation.metrics import primary, score
 from urbankit.evaluation.transforms import LOGARITHMS, TRANSFORMS
 from urbankit.utils.errors import Problems, UserError
 
@@ -59,7 +59,7 @@ class TaskData:
     @property
     def metric(self) -> str:
         """The metric models of this task are chosen and compared by."""
-        return METRICS[self.kind][0]
+        return primary(self.kind)
 
     @property
     def outputs(self) -> int:

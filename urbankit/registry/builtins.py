@@ -96,6 +96,21 @@ def register_splits(register: Register) -> None:
 
 
 @hookimpl
+def register_metrics(register: Register) -> None:
+    module = "urbankit.evaluation.builtin_metrics"
+    register("r2", f"{module}:R2", "coefficient of determination")
+    register("mae", f"{module}:MAE", "mean absolute error")
+    register("rmse", f"{module}:RMSE", "root of the mean squared error")
+    register("mse", f"{module}:MSE", "mean squared error")
+    register("macro_f1", f"{module}:MacroF1", "mean F1 of the classes")
+    register("weighted_f1", f"{module}:WeightedF1", "mean F1 of the classes, weighted by their frequency")
+    register("macro_recall", f"{module}:MacroRecall", "mean recall of the classes")
+    register("accuracy", f"{module}:Accuracy", "share of regions with the right class")
+    register("nmi", f"{module}:NMI", "normalised mutual information of clusters and classes")
+    register("ari", f"{module}:ARI", "adjusted Rand index of clusters and classes")
+
+
+@hookimpl
 def register_exporters(register: Register) -> None:
     register("gpkg", "urbankit.export.geopackage:GeoPackage", "GeoPackage, for QGIS and every other GIS")
     register("geoparquet", "urbankit.export.geoparquet:GeoParquet", "GeoParquet, for geopandas, DuckDB and QGIS")

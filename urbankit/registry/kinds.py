@@ -159,6 +159,16 @@ _ROWS = (
         command="urbankit run urbanmmcl --set evaluation.splits=[random,{name}]",
     ),
     Kind(
+        name="metric",
+        base="urbankit.evaluation.metrics.Metric",
+        methods=("compute",),
+        does="measure how well predictions agree with the truth",
+        checks="urbankit.testing.metrics",
+        ending="Metric",
+        example="median of the absolute errors",
+        command="urbankit run urbanmmcl",
+    ),
+    Kind(
         name="exporter",
         base="urbankit.export.base.Exporter",
         methods=("write",),

@@ -12,7 +12,7 @@ from huggingface_hub import ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from urbankit.city.city import City
-from urbankit.evaluation.metrics import HIGHER_IS_BETTER, METRICS
+from urbankit.evaluation.metrics import compares, higher_is_better
 from urbankit.evaluation.splits import protocol_label
 from urbankit.runs.folder import Run
 from urbankit.tables.markdown import grid
@@ -124,7 +124,7 @@ def _front_matter(run: Run, city_name: str, table: ResultsTable | None) -> str:
 
 def _index(table: Table, city_name: str) -> Iterator[dict[str, Any]]:
     """The method's metrics of one task, a result a split."""
-    classified = any(column.metric in (*METRICS["classification"], "nmi", "ari") for column in table.columns)
+    classified = not all(compares(column.metric, "regression") for column in table.columns)
     kind = "tabular-classification" if classified else "tabular-regression"
     for row in table.rows:
         for indices in table.groups.values():
@@ -255,7 +255,7 @@ def _best_first(floors: Sequence[Row], index: int, metric: str) -> list[Row]:
 
 
 def _sign(metric: str) -> int:
-    return 1 if metric in HIGHER_IS_BETTER else -1
+    return 1 if higher_is_better(metric) else -1
 
 
 def _floor(row: Row, index: int) -> str:

@@ -11,6 +11,7 @@ from urbankit.city.prepare.prepare import prepare
 from urbankit.datasets.synthetic import write_demo
 from urbankit.evaluation.floors import evaluate_floors
 from urbankit.evaluation.folds import evaluate_fold_floors
+from urbankit.evaluation.metrics import failed_metrics
 from urbankit.evaluation.raw_features import build_raw_features, unread_inputs
 from urbankit.evaluation.splits import Split, is_sampled, make_split
 from urbankit.evaluation.tasks import Scored, TaskData, load_task
@@ -75,6 +76,7 @@ def method_inputs(recipe: Recipe, city: City) -> tuple[MethodInputs, list[str]]:
             views[name] = view.build(city)
         else:
             notes.append(f"view {name} is left out: {reason}")
+    notes += failed_metrics()
     if recipe.evaluation.floors:
         notes += [f"the floors do not read what {name} reads" for name in unread_inputs(city, recipe)]
     if recipe.modalities and not modalities:

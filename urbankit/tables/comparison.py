@@ -8,14 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from urbankit.evaluation.metrics import suite_columns
 from urbankit.evaluation.splits import protocol_label
 from urbankit.tables.records import EvaluationSetup, is_floor
 from urbankit.tables.significance import FEWEST, LEVEL, compare, holm
 from urbankit.tables.spec import SuiteTable
 from urbankit.tables.table import FLOOR, TRAINING, Cell, Column, Row, Table, rank_rows
-
-SHOWN = ("mae", "mse", "r2", "macro_f1", "macro_recall")
-"""The metrics of the paper; columns of a table that names no metrics."""
 
 EXPLANATION = "Mean ± sample standard deviation over pairs of seeds."
 
@@ -107,7 +105,7 @@ class _Builder:
         recorded = self.records.groupby("task", sort=False)["metric"].unique()
         for task in spec.tasks or [str(task) for task in recorded.index if task != TRAINING]:
             available = list(recorded.get(task, []))
-            metrics = [metric for metric in spec.metrics or SHOWN if metric in available]
+            metrics = [metric for metric in spec.metrics or suite_columns() if metric in available]
             for metric in metrics or ([] if spec.metrics else available):
                 yield Column(task, metric, split, labels.get(task, task))
 

@@ -7,14 +7,12 @@ from collections.abc import Iterator
 import pandas as pd
 from rich.console import Console, ConsoleOptions, RenderResult
 
+from urbankit.evaluation.metrics import higher_is_better, run_columns
 from urbankit.evaluation.splits import is_sampled, protocol_label
 from urbankit.tables.html import html
 from urbankit.tables.markdown import markdown
 from urbankit.tables.table import FLOOR, Cell, Column, Row, Table, label, rank_rows
 from urbankit.tables.terminal import render
-
-SHOWN = ("r2", "r2_fold_mean", "mae", "rmse", "macro_f1", "weighted_f1", "macro_recall", "nmi", "ari")
-"""Metrics that have a column, in this order, if they were recorded; models are compared by the first of a split."""
 
 
 class ResultsTable:
@@ -40,7 +38,7 @@ class ResultsTable:
         columns = tuple(
             Column(task, metric, split, protocol_label(split))
             for split in self.splits
-            for metric in SHOWN
+            for metric in run_columns()
             if (split, metric) in recorded
         )
         models: list[str] = sorted(dict.fromkeys(records["model"]), key=lambda model: model.startswith(FLOOR))
@@ -109,15 +107,17 @@ def _compare_with_floors(records: pd.DataFrame, columns: tuple[Column, ...]) -> 
         floors = [model for model in models if model.startswith(FLOOR)]
         if not methods or not floors or by_model[floors].isna().all(axis=None):
             continue
-        best = str(by_model[floors].mean().idxmax())
+        means, higher = by_model[floors].mean(), higher_is_better(metric)
+        best = str(means.idxmax() if higher else means.idxmin())
         for method in methods:
             difference = (by_model[method] - by_model[best]).dropna()
             if difference.empty:
                 continue
             sampled = is_sampled(split)  # in other protocols seeds draw no regions, so that they are no sample
             std = f" ± {difference.std(ddof=1):.3f}" if sampled and len(difference) > 1 else ""
-            n, wins = len(difference), int((difference > 0).sum())
-            count = f"; above it on {wins} of {n} {'seed' if n == 1 else 'seeds'}" if sampled else ""
+            n, wins = len(difference), int((difference > 0 if higher else difference < 0).sum())
+            side = "above" if higher else "below"
+            count = f"; {side} it on {wins} of {n} {'seed' if n == 1 else 'seeds'}" if sampled else ""
             yield (
                 f"{split}: {method} {difference.mean():+.3f}{std} {label(split, metric)} against the best floor,"
                 f" {best.removeprefix(FLOOR)}{count}"

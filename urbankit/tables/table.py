@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from urbankit.evaluation.metrics import HIGHER_IS_BETTER, LABELS
+from urbankit.evaluation.metrics import has_fold_mean, higher_is_better, metric_label
 from urbankit.evaluation.splits import FOLDS
 from urbankit.tables.significance import LEVEL, Test
 
@@ -44,15 +44,12 @@ class Column:
     @property
     def higher(self) -> bool:
         """Whether higher values are better."""
-        return self.metric in HIGHER_IS_BETTER
+        return higher_is_better(self.metric)
 
     @property
     def heading(self) -> str:
         """The name of the metric, with an arrow to the better side."""
-        if self.metric in LABELS:
-            name = label(self.split, self.metric)
-        else:
-            name = TRAINING_LABELS.get(self.metric, self.metric.replace("_", " "))
+        name = TRAINING_LABELS.get(self.metric) or label(self.split, self.metric)
         return f"{name} {'↑' if self.higher else '↓'}"
 
 
@@ -188,7 +185,8 @@ class Table:
 
 def label(split: str, metric: str) -> str:
     """The name of a metric. Folds have two R², and the name says which."""
-    return f"pooled {LABELS[metric]}" if (split, metric) == (FOLDS, "r2") else LABELS[metric]
+    name = metric_label(metric) or metric.replace("_", " ")
+    return f"pooled {name}" if split == FOLDS and has_fold_mean(metric) else name
 
 
 def rank_rows(means: Mapping[str, float], higher: bool) -> dict[str, int]:

@@ -11,7 +11,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from urbankit.evaluation.metrics import HIGHER_IS_BETTER
+from urbankit.evaluation.metrics import higher_is_better
 from urbankit.evaluation.out_of_sample import out_of_sample
 from urbankit.evaluation.splits import protocol_label
 from urbankit.evaluation.tasks import TaskData
@@ -137,7 +137,7 @@ def _best_floor(context: FigureContext, task: TaskData, split: str) -> pd.DataFr
     table = run.floor_predictions
     if not len(means) or not len(table):
         return None
-    best = means.idxmax() if task.metric in HIGHER_IS_BETTER else means.idxmin()
+    best = means.idxmax() if higher_is_better(task.metric) else means.idxmin()
     predictions = table[(table["model"] == best) & (table["task"] == task.name) & (table["split"] == split)]
     return predictions if len(predictions) else None
 

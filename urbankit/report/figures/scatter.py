@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
+from urbankit.evaluation.metrics import metric_label
 from urbankit.evaluation.splits import protocol_label
 from urbankit.evaluation.tasks import TaskData
 from urbankit.evaluation.transforms import LOGARITHMS
@@ -104,15 +105,16 @@ def _log_ticks(low: float, high: float) -> list[float]:
 
 
 def _score(context: FigureContext, task: TaskData, split: str) -> str:
-    """R² as the results table has it."""
+    """The task's metric as the results table has it."""
     metrics = context.run.metrics if context.run.has("metrics.parquet") else None
     if metrics is None:
         return ""
-    rows = (metrics["task"] == task.name) & (metrics["split"] == split) & (metrics["metric"] == "r2")
+    rows = (metrics["task"] == task.name) & (metrics["split"] == split) & (metrics["metric"] == task.metric)
     values = metrics.loc[rows & ~metrics["model"].str.startswith(FLOOR), "value"].to_numpy()
+    label = metric_label(task.metric)
     if not len(values) or np.isnan(values).any():
-        return "R² not defined"
-    return f"R² = {values.mean():.2f}" + (f" ± {values.std(ddof=1):.2f}" if len(values) > 1 else "")
+        return f"{label} not defined"
+    return f"{label} = {values.mean():.2f}" + (f" ± {values.std(ddof=1):.2f}" if len(values) > 1 else "")
 
 
 class Scatter(Figure):

@@ -8,9 +8,8 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from urbankit.evaluation.metrics import HIGHER_IS_BETTER
+from urbankit.evaluation.metrics import higher_is_better, run_columns
 from urbankit.tables.html import html
-from urbankit.tables.results import SHOWN
 from urbankit.tables.table import FLOOR, Table, label
 
 _FLOORS = "Floors predict without representation learning."
@@ -42,7 +41,7 @@ def differences(reference: str, metrics: dict[str, pd.DataFrame]) -> Iterator[tu
     base = values.pop(reference)
     for task in dict.fromkeys(task for task, _, _ in base):
         splits = dict.fromkeys(split for other, split, _ in base if other == task)
-        columns = [(split, metric) for split in splits for metric in SHOWN if (task, split, metric) in base]
+        columns = [(split, metric) for split in splits for metric in run_columns() if (task, split, metric) in base]
         head = [task, *(_heading(split, metric) for split, metric in columns)]
         rows = [
             [name, *(_difference(run.get(key), base[key]) for key in ((task, *column) for column in columns))]
@@ -61,7 +60,7 @@ def _values(records: pd.DataFrame) -> dict[tuple[str, str, str], pd.Series[float
 
 
 def _heading(split: str, metric: str) -> str:
-    arrow = "↑" if metric in HIGHER_IS_BETTER else "↓"
+    arrow = "↑" if higher_is_better(metric) else "↓"
     return f"{label(split, metric)} {arrow} {split}"
 
 

@@ -1,0 +1,153 @@
+"""The metrics of urbankit itself, in the target's own units."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import accuracy_score, adjusted_rand_score, f1_score, normalized_mutual_info_score, recall_score
+
+from urbankit.evaluation.metrics import Metric
+
+
+class R2(Metric):
+    """The coefficient of determination. NaN for a constant truth or fewer than two values: it is not defined."""
+
+    kinds = ("regression",)
+    label = "R²"
+    higher_is_better = True
+    order = 0
+    suite_order = 20
+    fold_mean = True
+
+    def compute(self, truth: NDArray[Any], prediction: NDArray[Any]) -> float:
+        variance = float(np.var(truth)) if truth.min() < truth.max() else 0.0
+        return 1 - mean_squared_error(truth, prediction) / variance if variance > 0 else float("nan")
+
+
+class MAE(Metric):
+    """The mean absolute error."""
+
+    kinds = ("regression",)
+    label = "MAE"
+    higher_is_better = False
+    order = 10
+    suite_order = 0
+
+    def compute(self, truth: NDArray[Any], prediction: NDArray[Any]) -> float:
+        return float(np.mean(np.abs(prediction - truth)))
+
+
+class RMSE(Metric):
+    """The root of the mean squared error."""
+
+    kinds = ("regression",)
+    label = "RMSE"
+    higher_is_better = False
+    order = 20
+    suite_order = None
+
+    def compute(self, truth: NDArray[Any], prediction: NDArray[Any]) -> float:
+        return mean_squared_error(truth, prediction) ** 0.5
+
+
+class MSE(Metric):
+    """The mean squared error."""
+
+    kinds = ("regression",)
+    label = "MSE"
+    higher_is_better = False
+    order = 30
+    in_run_table = False
+    suite_order = 10
+
+    def compute(self, truth: NDArray[Any], prediction: NDArray[Any]) -> float:
+        return mean_squared_error(truth, prediction)
+
+
+class MacroF1(Metric):
+    """The mean of the F1 of the classes that occur in the truth or in the prediction (scikit-learn's default).
+
+    A class that is predicted but never true counts as 0.
+    """
+
+    kinds = ("classification",)
+    label = "macro-F1"
+    higher_is_better = True
+    order = 40
+    suite_order = 30
+
+    def compute(self, truth: NDArray[Any], prediction: NDArray[Any]) -> float:
+        return float(f1_score(truth, prediction, average="macro", zero_division=0))
+
+
+class WeightedF1(Metric):
+    """The mean of the F1 of the classes, weighted by how often they are true."""
+
+    kinds = ("classification",)
+    label = "weighted F1"
+    higher_is_better = True
+    order = 50
+    suite_order = None
+
+    def compute(self, truth: NDArray[Any], prediction: NDArray[Any]) -> float:
+        return float(f1_score(truth, prediction, average="weighted", zero_division=0))
+
+
+class MacroRecall(Metric):
+    """The mean of the recall of the classes that occur in the truth or in the prediction."""
+
+    kinds = ("classification",)
+    label = "macro recall"
+    higher_is_better = True
+    order = 60
+    suite_order = 40
+
+    def compute(self, truth: NDArray[Any], prediction: NDArray[Any]) -> float:
+        return float(recall_score(truth, prediction, average="macro", zero_division=0))
+
+
+class Accuracy(Metric):
+    """The share of regions with the right class."""
+
+    kinds = ("classification",)
+    label = "accuracy"
+    higher_is_better = True
+    order = 70
+    in_run_table = False
+    suite_order = None
+
+    def compute(self, truth: NDArray[Any], prediction: NDArray[Any]) -> float:
+        return float(accuracy_score(truth, prediction))
+
+
+class NMI(Metric):
+    """The mutual information of clusters and classes, normalised by the mean of both entropies."""
+
+    kinds = ("clustering",)
+    label = "NMI"
+    higher_is_better = True
+    order = 80
+    suite_order = None
+
+    def compute(self, truth: NDArray[Any], prediction: NDArray[Any]) -> float:
+        return float(normalized_mutual_info_score(truth, prediction))
+
+
+class ARI(Metric):
+    """The adjusted Rand index of clusters and classes."""
+
+    kinds = ("clustering",)
+    label = "ARI"
+    higher_is_better = True
+    order = 90
+    suite_order = None
+
+    def compute(self, truth: NDArray[Any], prediction: NDArray[Any]) -> float:
+        return float(adjusted_rand_score(truth, prediction))
+
+
+def mean_squared_error(truth: NDArray[Any], prediction: NDArray[Any]) -> float:
+    """Return the mean of the squared differences."""
+    return float(np.mean((prediction - truth) ** 2))
