@@ -103,7 +103,7 @@ def test_absent_regions_can_be_masked_and_unknown_rows_dropped(twelve: City, tmp
     np.testing.assert_allclose(found[:9], VALUES[:9], atol=1e-6)
     assert np.isnan(found[9:]).all()
     assert encoder(twelve, tmp_path / "t.csv", absent="mask", unknown="drop").notes == [
-        "3 rows are of regions that the city does not have, and are left aside",
+        "3 rows of regions that the city does not have are skipped",
         "3 of 12 regions have no vector and count as absent",
     ]
 
@@ -130,11 +130,11 @@ def test_all_mistakes_in_one_message(twelve: City, tmp_path: Path) -> None:
         f"{tmp_path / 't.csv'}: modalities.alpha.{text}"
         for text in (
             "region: rows without a region id: 2; give them one, or delete them",
-            "region: ids that match no region: xy (row 1); correct them, or leave such rows aside by `unknown: drop`",
+            "region: ids that match no region: xy (row 1); correct them, or skip such rows with `unknown: drop`",
             "region: regions with several rows: 03 (rows 4, 13); keep one each",
             "columns: column 'f0' must hold numbers, but: row 3 'high'",
             "columns: column 'f2' must hold numbers, but: row 6 'n/k'",
-            "file: 2 of 12 regions have no vector: 00, 01; add them, or let them count as absent by `absent: mask`",
+            "file: 2 of 12 regions have no vector: 00, 01; add them, or set `absent: mask` to mask these regions",
         )
     ]
 
@@ -255,8 +255,8 @@ def test_a_folder_written_by_encode_is_read(twelve: City, tmp_path: Path) -> Non
     own, other = found(city_hash=twelve.content_hash), found(city_hash="another")
     assert not own.notes
     (note,) = other.notes
-    assert "encoded of another city, or of this one before it changed (city 'twelve'" in note
-    with pytest.raises(UserError, match="vectors of another width than manifest"):
+    assert "encoded from another city, or from an earlier version of this one (city 'twelve'" in note
+    with pytest.raises(UserError, match="vectors of another width than stated in manifest"):
         found(width=3)
 
 

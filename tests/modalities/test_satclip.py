@@ -124,4 +124,4 @@ def test_files_that_are_not_satclips_weights_are_refused(city: FakeCity, tmp_pat
     assert "15 features, which is no square" in refusal(city, tmp_path / "grid.safetensors")
     facts = {"le_type": "grid", "pe_type": "siren"}
     torch.save({"state_dict": Published(16, 4, 4).state_dict(), "hyper_parameters": facts}, tmp_path / "a.ckpt")
-    assert "a SatCLIP with le_type: grid is not read" in refusal(city, tmp_path / "a.ckpt")
+    assert "a SatCLIP with le_type: grid is not supported" in refusal(city, tmp_path / "a.ckpt")

@@ -57,7 +57,9 @@ def test_a_feature_of_one_city_alone_counts_for_nothing() -> None:
     here.load_state_dict(state)
     expected = there.load(np.arange(3))[:, :1] @ there.projection.weight[:, :1].T
     torch.testing.assert_close(vectors(here), expected)
-    assert notes == ["features of the same name: 1, of 2 there and 2 here; the others are left aside"]
+    assert notes == [
+        "features with the same name: 1, of 2 features in the source city and 2 in this one; the others are not used"
+    ]
 
 
 def test_the_sources_statistics_say_what_a_value_means() -> None:
@@ -78,8 +80,16 @@ def test_the_sources_statistics_say_what_a_value_means() -> None:
 @pytest.mark.parametrize(
     ("kind", "here", "reason"),
     [
-        (Unnamed, {"x": [1, 2, 3], "y": [1, 2, 3], "z": [1, 2, 3]}, "it has 2 features there and 3 here"),
-        (Named, {"x": [1, 2, 3], "y": [1, 2, 3]}, "no feature of the same name in both: a, b; x, y"),
+        (
+            Unnamed,
+            {"x": [1, 2, 3], "y": [1, 2, 3], "z": [1, 2, 3]},
+            "it has 2 features in the source city and 3 in this one",
+        ),
+        (
+            Named,
+            {"x": [1, 2, 3], "y": [1, 2, 3]},
+            "no feature of the same name: a, b in the source city; x, y in this one",
+        ),
     ],
 )
 def test_what_cannot_be_made_to_fit_says_why(kind: type[Named], here: dict, reason: str) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Generic, Literal, NamedTuple
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from typing_extensions import TypeVar
+from typing_extensions import Self, TypeVar
 
 from urbankit.city.city import City
 from urbankit.city.raw_features import RawSource
@@ -23,9 +23,9 @@ Batch = Tensor | dict[str, Tensor]
 
 
 class Tokens(NamedTuple):
-    """What a backbone makes of n observations: a vector of each, and one of each of its parts.
+    """The output of a backbone for n observations: one vector an observation, and one for each of its tokens.
 
-    `vector` Tensor[n, width], `tokens` Tensor[n, L, width], and which tokens are there, `present` bool Tensor[n, L].
+    `vector` is Tensor[n, width], `tokens` Tensor[n, L, width]. `present` bool Tensor[n, L] is false for padding.
     """
 
     vector: Tensor
@@ -44,9 +44,10 @@ class EncoderParams(Params):
 
 
 E = TypeVar("E", bound=Params, default=EncoderParams)
+B = TypeVar("B", bound=Batch, default=Batch)
 
 
-class ModalityEncoder(nn.Module, Component[E], ABC):
+class ModalityEncoder(nn.Module, Component[E], Generic[E, B], ABC):
     """Encodes the observations of one modality of one city (paper section 3.3.2).
 
     An observation is one image, caption or point; it belongs to one region, and a region may have any number of them,
@@ -56,6 +57,7 @@ class ModalityEncoder(nn.Module, Component[E], ABC):
 
     Write an encoder by setting up the backbone in `__init__`, calling `self.connect(width)` last, and giving
     `observations`, `load` and `forward`. For one row of numbers a region, `urbankit.modalities.features` is shorter.
+    `ModalityEncoder[MyParams, Tensor]` gives type checkers the parameters and what a batch is.
 
     Args:
         params: the encoder's validated `Params`.
@@ -151,18 +153,18 @@ class ModalityEncoder(nn.Module, Component[E], ABC):
         return False
 
     @abstractmethod
-    def load(self, rows: np.ndarray, of: str | None = None) -> Batch:
+    def load(self, rows: np.ndarray, of: str | None = None) -> B:
         """The observations `rows` (int64[n], numbered as in `observations(of)`) on the CPU. Called from threads."""
 
-    def augment(self, batch: Batch, generator: torch.Generator) -> Batch:
+    def augment(self, batch: B, generator: torch.Generator) -> B:
         """A random variant of what `load` returned, drawn from `generator` alone. Called from threads."""
         return batch
 
     @abstractmethod
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, batch: B) -> Tensor:
         """The backbone's vectors, Tensor[n, width], of a batch that `load` returned, on the encoder's device."""
 
-    def tokens(self, batch: Batch) -> Tokens:
+    def tokens(self, batch: B) -> Tokens:
         """As `forward`, with the vectors of the parts beside: patches of an image, tokens of a caption.
 
         An encoder whose observations have no parts returns each as its own only one.
@@ -189,29 +191,39 @@ class ModalityEncoder(nn.Module, Component[E], ABC):
     def carried(
         self, state: dict[str, Tensor], statistics: Literal["source", "own"]
     ) -> tuple[dict[str, Tensor], list[str]]:
-        """The state of another city's encoder of the same parameters made to fit this one, and what to note of it.
+        """Adapt the state of the same encoder, trained on another city, to this city.
 
-        `statistics` says whose `statistics` it has. Raises `ValueError` that says why it cannot be made to fit.
+        Args:
+            state: the state of the source city's encoder, which has the same parameters.
+            statistics: whether the buffers named in `self.statistics` come from the source city or from this one.
+
+        Returns:
+            The state to load, and notes for the run.
+
+        Raises:
+            ValueError: the state does not fit; the message says why.
         """
-        own = self.state_dict()
-        kept = {*self.bound, *(self.statistics if statistics == "own" else ())}
-        state = {**state, **{name: own[name] for name in kept}}
-        names = [name for name in {**own, **state} if not name.endswith("_extra_state")]
-        shapes = {name: [list(s[name].shape) if name in s else None for s in (state, own)] for name in names}
-        unlike = {name: pair for name, pair in shapes.items() if pair[0] != pair[1]}
-        if unlike:
-            name, (there, here) = next(iter(unlike.items()))
-            more = f", and {len(unlike) - 1} more differ" if len(unlike) > 1 else ""
-            raise ValueError(f"weights '{name}' have the shape {there} there and {here} here{more}")
+        current = self.state_dict()
+        of_this_city = {*self.bound, *(self.statistics if statistics == "own" else ())}
+        state = {**state, **{name: current[name] for name in of_this_city}}
+        names = [name for name in {**current, **state} if not name.endswith("_extra_state")]
+        shapes = {name: [list(s[name].shape) if name in s else None for s in (state, current)] for name in names}
+        differing = {name: pair for name, pair in shapes.items() if pair[0] != pair[1]}
+        if differing:
+            name, (source, target) = next(iter(differing.items()))
+            more = f"; {len(differing) - 1} more differ" if len(differing) > 1 else ""
+            raise ValueError(
+                f"weights '{name}' have the shape {source} in the source city and {target} in this one{more}"
+            )
         return state, []
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         """The trainable parameters of `backbone` and `projection`, for separate learning rates."""
-        own = {id(p) for p in self.projection.parameters()}
+        projection = {id(p) for p in self.projection.parameters()}
         trainable = [p for p in self.parameters() if p.requires_grad]
         return {
-            "backbone": [p for p in trainable if id(p) not in own],
-            "projection": [p for p in trainable if id(p) in own],
+            "backbone": [p for p in trainable if id(p) not in projection],
+            "projection": [p for p in trainable if id(p) in projection],
         }
 
     @property
@@ -230,10 +242,10 @@ class ModalityEncoder(nn.Module, Component[E], ABC):
         for name, tensor in sorted((*self.named_parameters(), *self.named_buffers()), key=lambda pair: pair[0]):
             if not name.startswith("projection."):
                 digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-                digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+                digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
-    def train(self, mode: bool = True) -> ModalityEncoder:
+    def train(self, mode: bool = True) -> Self:
         """As in torch, but what is frozen stays in evaluation mode, without dropout."""
         super().train(mode)
         if mode and hasattr(self, "projection"):
@@ -270,5 +282,5 @@ def hash_arrays(*arrays: np.ndarray) -> str:
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(f"{array.shape} {array.dtype}\n".encode())
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

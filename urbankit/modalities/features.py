@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -31,7 +32,7 @@ class FeatureParams(EncoderParams):
 F = TypeVar("F", bound=FeatureParams, default=FeatureParams)
 
 
-class FeatureEncoder(ModalityEncoder[F]):
+class FeatureEncoder(ModalityEncoder[F, Tensor]):
     """An encoder of numbers: give `features`, and optionally `requires`, `names` and a `Params` derived from
     `FeatureParams`.
 
@@ -53,7 +54,7 @@ class FeatureEncoder(ModalityEncoder[F]):
         names = self.names(city)
         self._named = names is not None
         if names is None:
-            names = [str(place) for place in range(self._raw.shape[1])]
+            names = [str(i) for i in range(self._raw.shape[1])]
         self._standardise(self.describe(np.asarray(values, dtype=np.float64), names))
         features = self._values.shape[1]
         self.backbone: nn.Module = nn.Identity()
@@ -110,26 +111,31 @@ class FeatureEncoder(ModalityEncoder[F]):
     def carried(
         self, state: dict[str, Tensor], statistics: Literal["source", "own"]
     ) -> tuple[dict[str, Tensor], list[str]]:
-        """As in the base. Features find each other by name: weights of those that the other city lacks are 0, and
-        those that this city lacks are left aside, as if they were at their mean.
+        """As in the base. Features are matched by name.
+
+        The weights of a feature that the source city lacks are 0. The weights of a feature that this city lacks are
+        dropped, as if the feature were at its mean.
         """
         if "_extra_state" not in state:
-            raise ValueError("its weights lack the statistics of its features, as an earlier urbankit left them")
-        there, own = _statistics(state["_extra_state"]), self._statistics
-        shared = set(there.names) & set(own.names)
-        if not self._named and len(there.names) != len(own.names):
-            raise ValueError(f"it has {len(there.names)} features there and {len(own.names)} here, which have no names")
+            raise ValueError("its weights were written by an earlier urbankit and lack the statistics of its features")
+        source, target = _statistics(state["_extra_state"]), self._statistics
+        shared = set(source.names) & set(target.names)
+        sizes = f"{len(source.names)} features in the source city and {len(target.names)} in this one"
+        if not self._named and len(source.names) != len(target.names):
+            raise ValueError(f"it has {sizes}, which have no names")
         if not shared:
-            raise ValueError(f"it has no feature of the same name in both: {_some(there.names)}; {_some(own.names)}")
+            names = f"{_some(source.names)} in the source city; {_some(target.names)} in this one"
+            raise ValueError(f"the two cities have no feature of the same name: {names}")
         first = next((name for name in FIRST if name in state), None)
         if first is None:
-            raise ValueError("no weight reads its features, so that there is nothing to take over")
-        taken = there.among(own) if statistics == "source" and not self.relative else own
-        state = state | {first: _columns(state[first], there.columns, own.columns), "_extra_state": _bytes(taken)}
+            raise ValueError("no weight reads its features, so no weight can be taken from the other city")
+        of_source = statistics == "source" and not self.relative
+        selected = source.for_features_of(target) if of_source else target
+        weight = _columns(state[first], source.columns, target.columns)
+        state = state | {first: weight, "_extra_state": _bytes(selected)}
         notes = []
-        if len(shared) < max(len(there.names), len(own.names)):
-            counts = f"{len(shared)}, of {len(there.names)} there and {len(own.names)} here"
-            notes = [f"features of the same name: {counts}; the others are left aside"]
+        if len(shared) < max(len(source.names), len(target.names)):
+            notes = [f"features with the same name: {len(shared)}, of {sizes}; the others are not used"]
         return super().carried(state, statistics)[0], notes
 
     def _standardise(self, statistics: Statistics) -> None:
@@ -145,14 +151,14 @@ def _statistics(state: Tensor) -> Statistics:
     return Statistics.from_json(state.cpu().numpy().tobytes().decode())
 
 
-def _columns(weight: Tensor, there: list[str], here: list[str]) -> Tensor:
-    """`weight` [out, columns `there`] for the columns `here`, 0 where it has none."""
-    place = {name: i for i, name in enumerate(there)}
-    carried = weight.new_zeros(len(weight), len(here))
-    shared = [i for i, name in enumerate(here) if name in place]
-    carried[:, shared] = weight[:, [place[here[i]] for i in shared]]
-    return carried
+def _columns(weight: Tensor, source: list[str], target: list[str]) -> Tensor:
+    """Return `weight` [out, columns of `source`] with the columns of `target`; 0 for a column that is new."""
+    position = {name: i for i, name in enumerate(source)}
+    result = weight.new_zeros(len(weight), len(target))
+    shared = [i for i, name in enumerate(target) if name in position]
+    result[:, shared] = weight[:, [position[target[i]] for i in shared]]
+    return result
 
 
-def _some(names: list[str]) -> str:
+def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")

@@ -16,6 +16,7 @@ from urbankit.city.city import City
 from urbankit.modalities.location import LocationEncoder, LocationParams
 from urbankit.modalities.pretrained.checkpoints import read_weights, weights_file
 from urbankit.utils.errors import Problem, UserError
+from urbankit.utils.torch_modules import ModuleList
 
 SIGMAS = {"global": (1.0, 16.0, 256.0), "local": (0.125, 0.5, 2.0)}
 # GeoCLIP scales the equal-earth projection of the unit sphere so that x spans about -1 to 1.
@@ -69,16 +70,19 @@ class GeoCLIP(LocationEncoder):
             return self
 
     params: Params
+    centre: Tensor
+    spread: Tensor
 
     def __init__(self, params: GeoCLIP.Params, city: City, modality: str, dim: int) -> None:
         super().__init__(params, city, modality, dim)
         if params.pretrained is None:
             sigmas = params.sigmas or list(SIGMAS[params.scale])
-            self.levels = _levels(sigmas, params.features, params.hidden, params.layers, params.width)
+            width = params.width
+            self.levels = _levels(sigmas, params.features, params.hidden, params.layers, width)
         else:
             key = f"modalities.{modality}.pretrained"
             self._weights = weights_file(params.pretrained, key, params.revision)
-            self.levels = _pretrained_levels(self._weights, key)
+            self.levels, width = _pretrained_levels(self._weights, key)
         centre, spread = torch.zeros(2, dtype=torch.float64), torch.tensor(1 / GEOCLIP_SCALE, dtype=torch.float64)
         if params.scale == "local":
             projected = equal_earth(torch.from_numpy(self._centroids))
@@ -87,7 +91,7 @@ class GeoCLIP(LocationEncoder):
             spread = torch.where(spread > 0, spread, torch.ones_like(spread))
         self.register_buffer("centre", centre)
         self.register_buffer("spread", spread)
-        self.connect(self.levels[0][-1].out_features)
+        self.connect(width)
 
     def forward(self, batch: Tensor) -> Tensor:
         coordinates = ((equal_earth(batch.double()) - self.centre) / self.spread).float()
@@ -96,6 +100,8 @@ class GeoCLIP(LocationEncoder):
 
 class FourierFeatures(nn.Module):
     """cos(2π B x), sin(2π B x) with B drawn from N(0, σ²): Tensor[n, 2] to Tensor[n, 2 · features], in float32."""
+
+    b: Tensor
 
     def __init__(self, sigma: float, features: int) -> None:
         super().__init__()
@@ -125,10 +131,10 @@ def equal_earth(lonlat: Tensor) -> Tensor:
     return torch.stack([x, y], dim=-1)
 
 
-def _levels(sigmas: list[float], features: int, hidden: int, layers: int, width: int) -> nn.ModuleList:
+def _levels(sigmas: list[float], features: int, hidden: int, layers: int, width: int) -> ModuleList[nn.Sequential]:
     """One perceptron on Fourier features for every sigma."""
     sizes = [2 * features, *[hidden] * layers, width]
-    levels = nn.ModuleList()
+    levels: ModuleList[nn.Sequential] = ModuleList()
     for sigma in sigmas:
         linear = [nn.Linear(inside, outside) for inside, outside in pairwise(sizes)]
         between = [module for layer in linear[:-1] for module in (layer, nn.ReLU())]
@@ -136,13 +142,13 @@ def _levels(sigmas: list[float], features: int, hidden: int, layers: int, width:
     return levels
 
 
-def _pretrained_levels(path: Path, key: str) -> nn.ModuleList:
-    """GeoCLIP's levels from its own tensor names: `LocEnc0.capsule.0.b`, `.capsule.1.weight`, …, `.head.0.weight`."""
+def _pretrained_levels(path: Path, key: str) -> tuple[ModuleList[nn.Sequential], int]:
+    """Return GeoCLIP's levels and their width from its tensors: `LocEnc0.capsule.0.b`, …, `LocEnc0.head.0.weight`."""
     weights = {}
     for name, tensor in read_weights(path, key)[0].items():
-        found = re.search(r"LocEnc(\d+)\.(capsule|head)\.(\d+)\.(b|weight|bias)$", name)
-        if found:
-            weights[found.groups()] = tensor
+        match = re.search(r"LocEnc(\d+)\.(capsule|head)\.(\d+)\.(b|weight|bias)$", name)
+        if match:
+            weights[match.groups()] = tensor
     try:
         b, first = weights["0", "capsule", "0", "b"], weights["0", "capsule", "1", "weight"]
         last = weights["0", "head", "0", "weight"]
@@ -152,11 +158,11 @@ def _pretrained_levels(path: Path, key: str) -> nn.ModuleList:
         # The head follows the last hidden layer and its ReLU.
         levels.load_state_dict(
             {
-                f"{level}.{place if block == 'capsule' else 2 * layers + 1}.{kind}": tensor
-                for (level, block, place, kind), tensor in weights.items()
+                f"{level}.{number if block == 'capsule' else 2 * layers + 1}.{kind}": tensor
+                for (level, block, number, kind), tensor in weights.items()
             }
         )
     except (KeyError, RuntimeError) as error:
         message = f"these are not the weights of GeoCLIP's location encoder: {str(error).splitlines()[-1].strip()}"
         raise UserError(Problem(message, path, key=key)) from None
-    return levels
+    return levels, len(last)

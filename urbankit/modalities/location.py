@@ -1,4 +1,4 @@
-"""What location encoders share: their observations are places."""
+"""The base of location encoders, whose observations are coordinates."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
+from typing_extensions import TypeVar
 
 from urbankit.city.city import City
 from urbankit.city.raw_features import RawSource
-from urbankit.modalities.base import hash_arrays
+from urbankit.modalities.base import EncoderParams, hash_arrays
 from urbankit.modalities.pretrained.backbone import CheckpointEncoder, CheckpointParams
 
 
-class LocationParams(CheckpointParams):
+class LocationParams(CheckpointParams, EncoderParams):
     """The parameters of every location encoder."""
 
     sources: dict[str, str] = Field(
@@ -24,18 +25,20 @@ class LocationParams(CheckpointParams):
     )
 
 
-class LocationEncoder(CheckpointEncoder):
-    """An encoder of places: give `forward`, from longitude and latitude in degrees, float64 Tensor[n, 2].
+L = TypeVar("L", bound=LocationParams, default=LocationParams)
+
+
+class LocationEncoder(CheckpointEncoder[L, Tensor]):
+    """An encoder of coordinates: implement `forward`, from longitude and latitude in degrees, float64 Tensor[n, 2].
 
     A region's observation is its centroid; `of` an image source, its images' own locations.
     """
 
     Params = LocationParams
-    params: LocationParams
     describes_by = "location"
     free_in_transfer = CheckpointEncoder.free_in_transfer | {"sources"}
 
-    def __init__(self, params: LocationParams, city: City, modality: str, dim: int) -> None:
+    def __init__(self, params: L, city: City, modality: str, dim: int) -> None:
         super().__init__(params, city, modality, dim)
         self._centroids = np.array(city.lonlat, dtype=np.float64)
         self._points = {name: _points(city, name) for name in city.image_sources}

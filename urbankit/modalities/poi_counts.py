@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 from pydantic import Field
 
 from urbankit.city.city import City
@@ -27,13 +28,21 @@ class PoiCounts(FeatureEncoder):
 
     @classmethod
     def raw_features(cls, params: Any, city: City, modality: str) -> list[RawSource]:
-        own = [] if params.form == "log" else super().raw_features(params, city, modality)
-        return [*points_of_interest(city), *own]
+        # The floors have the logarithms of the counts already.
+        features = [] if params.form == "log" else super().raw_features(params, city, modality)
+        return [*points_of_interest(city), *features]
 
     def features(self, city: City) -> tuple[np.ndarray, np.ndarray]:
-        counts, _ = city.poi_counts()
+        counts, _ = _counts(city)
         region = np.flatnonzero(city.poi_present)
         return transform_counts(counts[region].toarray().astype(np.float64), self.params.form), region
 
     def names(self, city: City) -> list[str]:
-        return city.poi_counts()[1]
+        return _counts(city)[1]
+
+
+def _counts(city: City) -> tuple[scipy.sparse.csr_array, list[str]]:
+    counts = city.poi_counts()
+    if counts is None:
+        raise ValueError("the city has no points of interest")
+    return counts

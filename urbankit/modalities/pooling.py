@@ -208,8 +208,8 @@ class RegionEncoder:
 
     def _read(self, choice: _Choice) -> _Read:
         """The choice with its first chunk, the whole batch where that fits."""
-        many = len(choice.rows) > self._step()
-        return _Read(choice, None if many else self._load(choice, 0, len(choice.rows)))
+        n = len(choice.rows)
+        return _Read(choice, self._load(choice, 0, n) if 0 < n <= self._step() else None)
 
     def _due(self, regions: Tensor, limit: int | None, augment: bool) -> _Read | None:
         if self._coming is None:
@@ -220,9 +220,7 @@ class RegionEncoder:
         self._coming = None
         return future.result()
 
-    def _load(self, choice: _Choice, begin: int, end: int) -> Batch | None:
-        if begin == end:
-            return None
+    def _load(self, choice: _Choice, begin: int, end: int) -> Batch:
         batch = self.encoder.load(choice.rows[begin:end].numpy(), self.of)
         if choice.seed is not None:
             batch = self.encoder.augment(batch, torch.Generator().manual_seed((choice.seed + begin) % 2**63))

@@ -13,6 +13,7 @@ from urbankit.city.city import City
 from urbankit.modalities.cache.embedding_table import EmbeddingTable, Rules, embedding_files, read_embeddings
 from urbankit.modalities.features import FeatureEncoder, FeatureParams
 from urbankit.modalities.standardise import Statistics
+from urbankit.registry.component import SourceFolder
 
 
 class Precomputed(FeatureEncoder):
@@ -52,25 +53,30 @@ class Precomputed(FeatureEncoder):
     free_in_transfer = FeatureEncoder.free_in_transfer | {"file", "region"}
 
     @classmethod
-    def reads(cls, params: Any, city: City) -> Sequence[Path]:
+    def reads(cls, params: Any, city: SourceFolder) -> Sequence[Path]:
         return embedding_files(params.file)
 
     _table: EmbeddingTable | None = None
 
     def features(self, city: City) -> tuple[np.ndarray, np.ndarray]:
+        table = self._embeddings(city)
+        return table.values, table.region
+
+    def names(self, city: City) -> list[str]:
+        return self._embeddings(city).names
+
+    def _embeddings(self, city: City) -> EmbeddingTable:
+        """Return the table of the file, which is read once."""
         if self._table is None:
             params = self.params
             rules = Rules(params.region, params.columns, params.absent == "mask", params.unknown == "drop")
             self._table = read_embeddings(params.file, city, rules, f"modalities.{self.modality}")
             self.notes = self._table.notes
-        return self._table.values, self._table.region
-
-    def names(self, city: City) -> list[str]:
-        return self._table.names
+        return self._table
 
     def describe(self, values: np.ndarray, names: list[str]) -> Statistics:
-        found = Statistics.of(values, names)
+        statistics = Statistics.of(values, names)
         if self.params.standardise:
-            return found
+            return statistics
         zero, none = np.zeros(len(names)), np.full(len(names), np.inf)
-        return Statistics(names, zero, zero + 1, -none, none, found.flagged)
+        return Statistics(names, zero, zero + 1, -none, none, statistics.flagged)

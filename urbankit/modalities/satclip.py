@@ -18,13 +18,14 @@ from urbankit.modalities.location import LocationEncoder, LocationParams
 from urbankit.modalities.pretrained.checkpoints import read_weights, weights_file
 from urbankit.modalities.spherical_harmonics import real_spherical_harmonics
 from urbankit.utils.errors import Problem, UserError
+from urbankit.utils.torch_modules import ModuleList
 
-# What a SatCLIP checkpoint says of itself where it is one that this file reads.
+# The settings in a SatCLIP checkpoint that this file supports.
 READ = {"le_type": "sphericalharmonics", "pe_type": "siren", "harmonics_calculation": "analytic"}
 
 
 class SatCLIP(LocationEncoder):
-    """Real spherical harmonics of a place, and a network of sines on them (SIREN).
+    """Real spherical harmonics of coordinates, and a network of sines on them (SIREN).
 
     From SatCLIP (Klemmer et al., 2025), as its code computes it: of longitude λ and latitude β in degrees, φ = λ + 180
     and θ = β + 90 in radians; harmonics without Condon-Shortley phase, of which those of order 0 are π times the
@@ -94,21 +95,24 @@ class Siren(nn.Module):
     def __init__(self, sizes: list[int], dropout: float = 0.0) -> None:
         super().__init__()
         self.dropout = dropout
-        self.layers = nn.ModuleList(nn.Linear(inside, outside) for inside, outside in pairwise(sizes))
-        for place, layer in enumerate(self.layers):
-            bound = 1 / layer.in_features if place == 0 else math.sqrt(6 / layer.in_features)
+        self.layers: ModuleList[nn.Linear] = ModuleList(
+            nn.Linear(inside, outside) for inside, outside in pairwise(sizes)
+        )
+        for i, layer in enumerate(self.layers):
+            bound = 1 / layer.in_features if i == 0 else math.sqrt(6 / layer.in_features)
             nn.init.uniform_(layer.weight, -bound, bound)
             nn.init.uniform_(layer.bias, -bound, bound)
 
     def forward(self, x: Tensor) -> Tensor:
-        for place, layer in enumerate(self.layers[:-1]):
+        *hidden, last = self.layers
+        for i, layer in enumerate(hidden):
             phase = functional.dropout(layer(x), self.dropout, self.training)
-            x = torch.sin((self.first_frequency if place == 0 else 1.0) * phase)
-        return self.layers[-1](x)
+            x = torch.sin((self.first_frequency if i == 0 else 1.0) * phase)
+        return last(x)
 
 
 def satclip_harmonics(longitude: Tensor, latitude: Tensor, degrees: int) -> Tensor:
-    """SatCLIP's features of places in degrees, Tensor[n] each: Tensor[n, degrees²].
+    """SatCLIP's features of coordinates in degrees, Tensor[n] each: Tensor[n, degrees²].
 
     The harmonics that its code writes out lack a pair of brackets at order 0, √((2l + 1) / 4 · π), so that these are π
     times the orthonormal ones. Weights were trained on that.
@@ -126,15 +130,15 @@ def _pretrained(path: Path, dropout: float, key: str) -> Siren:
     last: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         # A whole model has the network twice, as `model.nnet` and `model.location.nnet`, with the same tensors.
-        if found := re.search(r"nnet\.layers\.(\d+)\.(weight|bias)$", name):
-            hidden[int(found[1]), found[2]] = tensor
-        elif found := re.search(r"nnet\.last_layer\.(weight|bias)$", name):
-            last[found[1]] = tensor
+        if match := re.search(r"nnet\.layers\.(\d+)\.(weight|bias)$", name):
+            hidden[int(match[1]), match[2]] = tensor
+        elif match := re.search(r"nnet\.last_layer\.(weight|bias)$", name):
+            last[match[1]] = tensor
     try:
-        n = 1 + max((place for place, _ in hidden), default=0)
-        weights = [*(hidden[place, "weight"] for place in range(n)), last["weight"]]
+        n = 1 + max((number for number, _ in hidden), default=0)
+        weights = [*(hidden[number, "weight"] for number in range(n)), last["weight"]]
         network = Siren([weights[0].shape[1], *(weight.shape[0] for weight in weights)], dropout)
-        state = {f"layers.{place}.{kind}": tensor for (place, kind), tensor in hidden.items()}
+        state = {f"layers.{number}.{kind}": tensor for (number, kind), tensor in hidden.items()}
         network.load_state_dict({**state, **{f"layers.{n}.{kind}": tensor for kind, tensor in last.items()}})
     except (KeyError, RuntimeError) as error:
         reason = str(error).splitlines()[-1].strip()
@@ -150,6 +154,6 @@ def _check_kind(facts: dict[str, Any], path: Path, key: str) -> None:
     """Raise `UserError` where a checkpoint says that it computes something else."""
     other = [f"{name}: {facts[name]}" for name, value in READ.items() if facts.get(name, value) != value]
     if other:
-        wanted = ", ".join(f"{name}: {value}" for name, value in READ.items())
-        message = f"a SatCLIP with {', '.join(other)} is not read, only {wanted}"
+        supported = ", ".join(f"{name}: {value}" for name, value in READ.items())
+        message = f"a SatCLIP with {', '.join(other)} is not supported; supported: {supported}"
         raise UserError(Problem(message, path, key=key))

@@ -30,14 +30,14 @@ class Statistics:
     def of(cls, values: NDArray[np.float64], names: Sequence[str]) -> Statistics:
         """Those of the finite ones among `values` [M, F]; a feature with any missing value is flagged."""
         missing = ~np.isfinite(values)
-        known = np.where(missing, 0.0, values)
+        finite = np.where(missing, 0.0, values)
         count = np.maximum((~missing).sum(axis=0), 1)
-        mean = known.sum(axis=0) / count
-        spread = np.sqrt((np.where(missing, 0.0, known - mean) ** 2).sum(axis=0) / count)
+        mean = finite.sum(axis=0) / count
+        spread = np.sqrt((np.where(missing, 0.0, finite - mean) ** 2).sum(axis=0) / count)
         # A column that differs by rounding alone is constant.
         spread[spread <= 1e-12 * np.maximum(np.abs(mean), 1e-300)] = 0.0
         low, high = (np.where(missing, mean, values).min(axis=0), np.where(missing, mean, values).max(axis=0))
-        flagged = [name for name, some in zip(names, missing.any(axis=0), strict=True) if some]
+        flagged = [names[i] for i in np.flatnonzero(missing.any(axis=0)).tolist()]
         return cls(names, mean, spread, low, high, flagged)
 
     @property
@@ -52,21 +52,24 @@ class Statistics:
         beyond it, and a feature that hardly varies in one city may lie a thousand of its spreads away in another.
         """
         missing = ~np.isfinite(values)
-        known = np.clip(np.where(missing, self.mean, values), self.low, self.high)
-        centred = np.where(missing, 0.0, known - self.mean)
+        filled = np.clip(np.where(missing, self.mean, values), self.low, self.high)
+        centred = np.where(missing, 0.0, filled - self.mean)
         scaled = np.where(self.spread == 0, 0.0, centred / np.where(self.spread == 0, 1.0, self.spread))
         flags = missing[:, [self.names.index(name) for name in self.flagged]]
         return np.hstack([scaled, flags]).astype(np.float32)
 
-    def among(self, own: Statistics) -> Statistics:
-        """These for the features of `own`, in its order and with its flags; where these lack one, those of `own`."""
-        place = {name: i for i, name in enumerate(self.names)}
-        here = [i for i, name in enumerate(own.names) if name in place]
-        there = [place[own.names[i]] for i in here]
-        numbers = {field: getattr(own, field).copy() for field in NUMBERS}
+    def for_features_of(self, target: Statistics) -> Statistics:
+        """Return these statistics for the features of `target`, in its order and with its flags.
+
+        A feature that these statistics lack has the values of `target`.
+        """
+        position = {name: i for i, name in enumerate(self.names)}
+        shared = [i for i, name in enumerate(target.names) if name in position]
+        source = [position[target.names[i]] for i in shared]
+        numbers = {field: getattr(target, field).copy() for field in NUMBERS}
         for field, values in numbers.items():
-            values[here] = getattr(self, field)[there]
-        return Statistics(names=own.names, flagged=own.flagged, **numbers)
+            values[shared] = getattr(self, field)[source]
+        return Statistics(names=target.names, flagged=target.flagged, **numbers)
 
     def to_json(self) -> str:
         numbers = {field: getattr(self, field).tolist() for field in NUMBERS}
@@ -76,8 +79,8 @@ class Statistics:
     def from_json(cls, text: str) -> Statistics:
         """What `to_json` wrote. Raises `ValueError` for anything else, such as what another version wrote."""
         try:
-            found = json.loads(text)
-            return cls(**{**found, **{field: np.array(found[field], dtype=np.float64) for field in NUMBERS}})
+            fields = json.loads(text)
+            return cls(**{**fields, **{field: np.array(fields[field], dtype=np.float64) for field in NUMBERS}})
         except (KeyError, TypeError, ValueError):
             message = "its statistics were written by another version of urbankit; run its recipe anew"
             raise ValueError(message) from None

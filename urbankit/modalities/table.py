@@ -35,17 +35,17 @@ class Table(FeatureEncoder):
     def features(self, city: City) -> tuple[np.ndarray, np.ndarray]:
         values, columns = city.table(self.params.table or self.modality)
         if self.params.columns is not None:
-            values = values[:, self._chosen(columns)]
+            values = values[:, self._positions(self.params.columns, columns)]
         region = np.flatnonzero(np.isfinite(values).any(axis=1))
         return values[region], region
 
     def names(self, city: City) -> list[str]:
         return self.params.columns or city.table(self.params.table or self.modality)[1]
 
-    def _chosen(self, columns: list[str]) -> list[int]:
+    def _positions(self, requested: list[str], columns: list[str]) -> list[int]:
         problems = Problems()
-        for name in self.params.columns:
+        for name in requested:
             if name not in columns:
                 problems.add(f"no column '{name}'.{suggest(name, columns)}", key=f"modalities.{self.modality}.columns")
         problems.raise_if_any()
-        return [columns.index(name) for name in self.params.columns]
+        return [columns.index(name) for name in requested]

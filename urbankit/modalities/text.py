@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from pydantic import Field, model_validator
 from tokenizers import Tokenizer
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -19,11 +19,11 @@ from urbankit.modalities.base import Tokens, hash_arrays
 from urbankit.modalities.pretrained import tokenizer as tokens
 from urbankit.modalities.pretrained.backbone import TransformerEncoder, TransformerParams
 from urbankit.modalities.pretrained.checkpoints import checkpoint_folder, load_tokenizer
-from urbankit.modalities.pretrained.language import Pooling, load_language
+from urbankit.modalities.pretrained.language import Pooling, TextPooling, load_language
 from urbankit.utils.errors import suggest
 
 
-class Text(TransformerEncoder):
+class Text(TransformerEncoder[TransformerParams, dict[str, Tensor]]):
     """A text model of the library transformers: CLIP, SigLIP or the BERT family, sentence-transformers among them.
 
     A vector is a caption's [EOS] state (eq. 10), of SigLIP the model's own pooled output, of a sentence-transformers
@@ -83,19 +83,20 @@ class Text(TransformerEncoder):
         self._text, self._texts = pd.factorize(self._captions["text"])
         self._rows: dict[str | None, np.ndarray] = {None: np.arange(len(self._captions))}
         for source, rows in self._captions.groupby("source").indices.items():
-            self._rows[source] = np.sort(rows)
+            self._rows[str(source)] = np.sort(rows)
         projection = None
         self._learned: Tokenizer | None = None
         if params.pretrained is None:
             self.model = _from_scratch(params)
-            self.pooling, self.normalised = "end" if params.pooling == "auto" else params.pooling, False
+            self.pooling: TextPooling = "end" if params.pooling == "auto" else params.pooling
+            self.normalised = False
             self._learn(tokens.train_tokenizer(self._texts.tolist(), params.vocabulary))
         else:
             key = f"modalities.{modality}.pretrained"
             self._weights = folder = checkpoint_folder(params.pretrained, key, params.revision)
-            found = load_language(folder, key, params.pooling)
-            self.model, projection = found.model, found.projection
-            self.pooling, self.normalised = found.pooling, found.normalised
+            loaded = load_language(folder, key, params.pooling)
+            self.model, projection = loaded.model, loaded.projection
+            self.pooling, self.normalised = loaded.pooling, loaded.normalised
             self._ids, self._lengths = self._pretrained_tokens(load_tokenizer(folder, key))
         self._causal = self.model.config.model_type == "clip_text_model"
         width = self.model.config.projection_size if self.pooling == "own" else self.model.config.hidden_size
@@ -104,10 +105,10 @@ class Text(TransformerEncoder):
 
     @classmethod
     def requires(cls, params: Any, city: City, modality: str) -> str | None:
-        known = city.caption_sources
-        if params.source is not None and params.source not in known:
-            return f"the city has no captions of '{params.source}'.{suggest(params.source, known)}"
-        return None if known else "the city has no captions"
+        sources = city.caption_sources
+        if params.source is not None and params.source not in sources:
+            return f"the city has no captions of '{params.source}'.{suggest(params.source, sources)}"
+        return None if sources else "the city has no captions"
 
     @classmethod
     def raw_features(cls, params: Any, city: City, modality: str) -> list[RawSource]:
@@ -122,7 +123,7 @@ class Text(TransformerEncoder):
     def load(self, rows: np.ndarray, of: str | None = None) -> dict[str, Tensor]:
         """`ids` int64 Tensor[n, L] and `length` int64 Tensor[n], L being the longest of these captions.
 
-        SigLIP, which knows captions of one length alone, has them all padded to it.
+        SigLIP reads captions of one length only, so they are padded to it.
         """
         text = self._text[self._described(of)[rows]]
         length = self._lengths[text]
@@ -139,10 +140,10 @@ class Text(TransformerEncoder):
         # CLIP reads from left to right, so padding, at the right, reaches no token; without a mask it is faster. SigLIP
         # was trained to see the padding.
         unmasked = self._causal or self.pooling == "own"
-        found = self.model(ids, attention_mask=None if unmasked else mask)
-        states = found.last_hidden_state
+        output = self.model(ids, attention_mask=None if unmasked else mask)
+        states = output.last_hidden_state
         if self.pooling == "own":
-            vector = found.pooler_output
+            vector = output.pooler_output
         elif self.pooling == "mean":
             weights = mask.to(states.dtype).unsqueeze(-1)
             vector = (states * weights).sum(1) / weights.sum(1)
@@ -174,11 +175,11 @@ class Text(TransformerEncoder):
         self._ids, self._lengths = tokens.encode_texts(tokenizer, self._texts.tolist(), longest, tokens.PAD)
 
     def _pretrained_tokens(self, tokenizer: Any) -> tuple[np.ndarray, np.ndarray]:
-        places = self.model.config.max_position_embeddings
-        longest = min(self.params.max_tokens, places, tokenizer.model_max_length)
+        positions = self.model.config.max_position_embeddings
+        longest = min(self.params.max_tokens, positions, tokenizer.model_max_length)
         ids, lengths = tokens.encode_pretrained(tokenizer, self._texts.tolist(), longest)
         if self.pooling == "own":
-            padding = ((0, 0), (0, places - ids.shape[1]))
+            padding = ((0, 0), (0, positions - ids.shape[1]))
             ids = np.pad(ids, padding, constant_values=tokens.padding_of(tokenizer))
         return ids, lengths
 
@@ -196,12 +197,12 @@ def _captions(city: City, source: str | None) -> pd.DataFrame:
     return captions.sort_values("region", kind="stable", ignore_index=True)
 
 
-def _from_scratch(params: Text.Params) -> nn.Module:
+def _from_scratch(params: Text.Params) -> CLIPTextModel:
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=params.vocabulary, hidden_size=params.hidden_size, num_hidden_layers=params.layers,
             num_attention_heads=params.heads, intermediate_size=round(params.mlp_ratio * params.hidden_size),
             max_position_embeddings=params.max_tokens, pad_token_id=tokens.PAD, bos_token_id=tokens.START,
             eos_token_id=tokens.END, attn_implementation="sdpa",
-        )
+        )  # type: ignore[call-arg]  # attn_implementation is a keyword of its base class
     )  # fmt: skip

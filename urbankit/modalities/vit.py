@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from transformers import ViTConfig, ViTModel
 
@@ -34,7 +34,7 @@ UNPREPARED = (
 )
 
 
-class ViT(TransformerEncoder):
+class ViT(TransformerEncoder[TransformerParams, Tensor]):
     """A vision transformer of the library transformers: ViT, CLIP, SigLIP, DINOv2 or DINOv3; from scratch a ViT.
 
     A vector is the final [CLS] state of an image (eq. 7), of SigLIP the output of its pooling head.
@@ -91,6 +91,8 @@ class ViT(TransformerEncoder):
             return self
 
     params: Params
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, params: ViT.Params, city: City, modality: str, dim: int) -> None:
         super().__init__(params, city, modality, dim)
@@ -103,16 +105,17 @@ class ViT(TransformerEncoder):
             key = f"modalities.{modality}.pretrained"
             self._weights = folder = checkpoint_folder(params.pretrained, key, params.revision)
             self.model, projection = load_vision(folder, key)
-            said = Preprocessing.of(folder, key)
-            if not said.found:
+            preprocessing = Preprocessing.of(folder, key)
+            if not preprocessing.stated:
                 self.notes = [UNPREPARED]
-            self.size = _pair(params.image_size or said.size or self.model.config.image_size)
-            self._bicubic = said.bicubic and self.size != _pair(self.images.size)
-            own = self.model.config.num_channels
+            self.size = _pair(params.image_size or preprocessing.size or self.model.config.image_size)
+            self._bicubic = preprocessing.bicubic and self.size != _pair(self.images.size)
+            channels = self.model.config.num_channels
             if params.bands == "first3":
-                mean, std = mean[:own], std[:own]
-            if len(mean) == own == 3 and np.dtype(self.images.dtype) == np.uint8 and said.mean is not None:
-                mean, std = said.mean, said.std
+                mean, std = mean[:channels], std[:channels]
+            normalisation = preprocessing.normalisation
+            if len(mean) == channels == 3 and np.dtype(self.images.dtype) == np.uint8 and normalisation is not None:
+                mean, std = normalisation
             adapt_bands(
                 self.model, self.images.bands, params.bands, params.validity_band, f"modalities.{modality}.bands"
             )
@@ -125,8 +128,8 @@ class ViT(TransformerEncoder):
 
     @classmethod
     def requires(cls, params: Any, city: City, modality: str) -> str | None:
-        name, known = params.source or modality, city.image_sources
-        return None if name in known else f"the city has no image source '{name}'.{suggest(name, known)}"
+        name, sources = params.source or modality, city.image_sources
+        return None if name in sources else f"the city has no image source '{name}'.{suggest(name, sources)}"
 
     @classmethod
     def raw_features(cls, params: Any, city: City, modality: str) -> list[RawSource]:
@@ -159,10 +162,10 @@ class ViT(TransformerEncoder):
 
     def _pixels(self, batch: Tensor) -> Tensor:
         """The model's input, float32 Tensor[n, bands (+ 1), height, width]."""
-        whole = batch.dtype == torch.uint8
-        scaled = batch.float() / 255 if whole else batch.float()
+        is_uint8 = batch.dtype == torch.uint8
+        scaled = batch.float() / 255 if is_uint8 else batch.float()
         x = (scaled[:, : len(self.mean)] - self.mean) / self.std
-        missing = None if whole else x.isnan()
+        missing = None if is_uint8 else x.isnan()
         if missing is not None:
             x = x.masked_fill(missing, 0.0)
         if self.params.validity_band:
@@ -172,16 +175,16 @@ class ViT(TransformerEncoder):
             return x
         mode = "bicubic" if self._bicubic else "bilinear"
         x = functional.interpolate(x, self.size, mode=mode, antialias=True, align_corners=False)
-        if self._bicubic and whole:  # a cubic filter swings beyond black and white
+        if self._bicubic and is_uint8:  # a cubic filter overshoots black and white
             bands = len(self.mean)
             x[:, :bands] = x[:, :bands].clamp(-self.mean / self.std, (1 - self.mean) / self.std)
         return x
 
 
-def _from_scratch(params: ViT.Params, bands: int, size: tuple[int, int] | int) -> tuple[nn.Module, tuple[int, int]]:
+def _from_scratch(params: ViT.Params, bands: int, size: tuple[int, int] | int) -> tuple[ViTModel, tuple[int, int]]:
     patch = params.patch_size
     height, width = (max(1, round(side / patch)) * patch for side in _pair(params.image_size or size))
-    config = ViTConfig(
+    config = ViTConfig(  # type: ignore[call-arg]  # attn_implementation is a keyword of its base class
         image_size=(height, width), patch_size=patch, num_channels=bands + params.validity_band,
         hidden_size=params.hidden_size, num_hidden_layers=params.layers, num_attention_heads=params.heads,
         intermediate_size=round(params.mlp_ratio * params.hidden_size), hidden_dropout_prob=params.dropout,

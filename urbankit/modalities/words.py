@@ -30,8 +30,8 @@ class Words(FeatureEncoder):
 
     @classmethod
     def requires(cls, params: Any, city: City, modality: str) -> str | None:
-        wanted = city.caption_sources if params.source is None else [params.source]
-        return None if wanted and set(wanted) <= set(city.caption_sources) else "the city has no such captions"
+        requested = city.caption_sources if params.source is None else [params.source]
+        return None if requested and set(requested) <= set(city.caption_sources) else "the city has no such captions"
 
     @classmethod
     def untransferable(cls, params: Any) -> str | None:
@@ -46,7 +46,8 @@ class Words(FeatureEncoder):
         texts: dict[int, str] = {}
         for source in sources:
             joined = city.captions(source).groupby("region")["text"].agg(" ".join)
-            texts |= {region: f"{texts.get(region, '')} {text}" for region, text in joined.items()}
+            regions = joined.index.to_numpy(np.int64).tolist()
+            texts |= {i: f"{texts.get(i, '')} {text}" for i, text in zip(regions, joined, strict=True)}
         region = np.array(sorted(texts), dtype=np.int64)
         tfidf = TfidfVectorizer(sublinear_tf=True, min_df=2, ngram_range=(1, 2), max_features=5000)
         try:

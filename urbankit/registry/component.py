@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Generic, Protocol, get_args
+from typing import Annotated, Any, ClassVar, Generic, Protocol, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from typing_extensions import Self, TypeVar
@@ -110,7 +110,7 @@ class Component(Generic[P]):
         if "Params" not in vars(cls):
             arguments = [argument for base in vars(cls).get("__orig_bases__", ()) for argument in get_args(base)]
             for argument in arguments:
-                if isinstance(argument, type) and issubclass(argument, Params):
+                if isinstance(argument, type) and get_origin(argument) is None and issubclass(argument, Params):
                     cls.Params = argument
 
     @classmethod

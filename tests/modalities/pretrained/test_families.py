@@ -187,7 +187,7 @@ def test_siglip_caption_vectors_equal_a_direct_call(city: FakeCity, tmp_path: Pa
         assert torch.equal(vectors, model.get_text_features(input_ids=ids).pooler_output)
     lengths = encoder.load(np.arange(3), "rsi")["length"]
     assert encoder.load(np.arange(3), "rsi")["ids"].shape == (3, 64) and (lengths < 64).all()
-    with pytest.raises(UserError, match=r"modalities\.text\.pooling: .*leave `pooling` out"):
+    with pytest.raises(UserError, match=r"modalities\.text\.pooling: .*remove `pooling`"):
         texts(city, tmp_path, pooling="mean")
 
 

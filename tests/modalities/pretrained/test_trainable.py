@@ -106,7 +106,7 @@ def test_adapters_of_named_layers(city: FakeCity, tmp_path: Path) -> None:
     with_images(city)
     encoder = vit(city, tmp_path, trainable="lora", lora={"targets": ["fc1"], "rank": 3, "alpha": 6})
     assert len(encoder.parts()["backbone"]) == 4
-    with pytest.raises(UserError, match=r"modalities\.svi\.lora\.targets: .*name fc9; it has .*fc1"):
+    with pytest.raises(UserError, match=r"modalities\.svi\.lora\.targets: .*named fc9; it has .*fc1"):
         vit(city, tmp_path, trainable="lora", lora={"targets": ["fc9"]})
     text = Text(Text.Params(pretrained=str(tmp_path), trainable="lora"), city, "text", 8)
     assert len(text.parts()["backbone"]) == 8

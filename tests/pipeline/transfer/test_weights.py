@@ -109,7 +109,11 @@ def test_statistics_are_the_sources_or_the_citys_own(statistics, new, source, ti
 @pytest.mark.parametrize(
     ("graph", "change", "message"),
     [
-        ("new", lambda k: k["method"].update(dim=8), r"modalities\.rsi: .*\[16, 16\] there and \[8, 16\] here"),
+        (
+            "new",
+            lambda k: k["method"].update(dim=8),
+            r"modalities\.rsi: .*\[16, 16\] in the source city and \[8, 16\] in this one",
+        ),
         (
             "new",
             lambda k: k["modalities"]["svi"].update(heads=4),

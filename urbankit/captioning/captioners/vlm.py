@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from PIL import Image
 from pydantic import Field, field_validator
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoModelForImageTextToText, BitsAndBytesConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as KNOWN
 
@@ -163,7 +163,8 @@ class VLM(Captioner):
             }
             return load_model(AutoModelForImageTextToText, self.folder, "model", **options)
         options["dtype"] = torch.float32 if self.precision == "fp32" else torch.bfloat16
-        return load_model(AutoModelForImageTextToText, self.folder, "model", **options).to(self.device)
+        model: nn.Module = load_model(AutoModelForImageTextToText, self.folder, "model", **options)
+        return model.to(self.device)
 
     def _prompt_text(self, prompt: str) -> str:
         """The text that goes into the model: the prompt in the chat template of the checkpoint, or in `form`."""

@@ -1,4 +1,4 @@
-"""Reads a file of embeddings by region, and tells every mistake in it at once."""
+"""Reading a file of embeddings by region; all its mistakes are reported at once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ RASTERS = (".tif", ".tiff")
 
 @dataclass(frozen=True)
 class Rules:
-    """How a file is read: the column of ids, the columns that count (None: all others), and what is no mistake."""
+    """How a file is read: the column of ids, the columns of numbers (None: all others), and what is allowed.
+
+    `absent` allows regions without a row, `unknown` rows of regions that the city does not have.
+    """
 
     region: str = "region_id"
     columns: Sequence[str] | None = None
@@ -58,20 +61,20 @@ def read_embeddings(path: Path, city: City, rules: Rules, key: str) -> Embedding
         raise UserError(Problem(explain_missing(path), path, key=f"{key}.file"))
     encoded = _encoded(path, f"{key}.file")
     if encoded is not None:
-        found = _of_observations(encoded, city, rules, problems, key)
-        if found is not None and path.is_dir():
-            found.notes += _of_another_city(path, city)
+        table = _of_observations(encoded, city, rules, problems, key)
+        if table is not None and path.is_dir():
+            table.notes += _of_another_city(path, city)
     elif path.suffix.lower() in RASTERS:
-        found = _of_raster(path, city, rules, problems, key)
+        table = _of_raster(path, city, rules, problems, key)
     else:
-        found = _of_table(path, city, rules, problems, key)
+        table = _of_table(path, city, rules, problems, key)
     problems.raise_if_any()
-    assert found is not None  # nothing is missing without a reason
-    return found
+    assert table is not None  # it is None only with a problem
+    return table
 
 
 def embedding_files(path: Path) -> list[Path]:
-    """The files that `read_embeddings` reads of `path`: it, a raster with the files beside it, or those of a folder.
+    """Return the files that `read_embeddings` reads: `path`, a raster with the files beside it, or those of a folder.
 
     Raises `UserError` for a raster that cannot be opened.
     """
@@ -92,19 +95,19 @@ def _encoded(path: Path, key: str) -> Features | None:
             files, complete = [path / Path(name).name for name in facts["files"]], facts["complete"]
             empty = np.zeros((0, facts["width"]), np.float32)
         except (OSError, ValueError, KeyError, TypeError):
-            message = "is a folder without features: name one that `urbankit encode` wrote, or a file"
+            message = "is a folder without features; give a folder that `urbankit encode` wrote, or a file"
             raise UserError(Problem(message, path, key=key)) from None
         if not complete:
-            raise UserError(Problem("is not encoded to the end; give the same `urbankit encode` again", path, key=key))
-        parts = [_own(file, key) for file in files]
-        vectors = [part.vector for part in parts]
+            raise UserError(Problem("was not completed; run the same `urbankit encode` command again", path, key=key))
+        features = [_features(file, key) for file in files]
+        vectors = [one.vector for one in features]
         for file, vector in zip(files, vectors, strict=True):
             if vector.shape[1] != empty.shape[1]:
-                raise UserError(Problem("has vectors of another width than manifest.json says", file, key=key))
-        ids = [name for part in parts for name in part.region_id]
+                raise UserError(Problem("has vectors of another width than stated in manifest.json", file, key=key))
+        ids = [region for one in features for region in one.region_id]
         return Features(ids, np.arange(len(ids)), np.concatenate([empty, *vectors]))
     if path.suffix == ".safetensors":
-        return _own(path, key)
+        return _features(path, key)
     return read_features(path) if path.suffix == ".parquet" else None
 
 
@@ -113,32 +116,34 @@ def _of_another_city(folder: Path, city: City) -> list[str]:
     if facts.get("city_hash") in (None, city.content_hash):
         return []
     return [
-        f"{folder} was encoded of another city, or of this one before it changed (city '{facts.get('city')}', "
-        "city_hash in manifest.json)"
+        f"{folder} was encoded from another city, or from an earlier version of this one (city "
+        f"'{facts.get('city')}', city_hash in manifest.json)"
     ]
 
 
-def _own(path: Path, key: str) -> Features:
-    found = read_features(path) if path.is_file() else None
-    if found is None:
+def _features(path: Path, key: str) -> Features:
+    features = read_features(path) if path.is_file() else None
+    if features is None:
         message = "is not a file that `urbankit encode` wrote; give a table as CSV, JSONL or Parquet"
         raise UserError(Problem(message if path.is_file() else "file not found; encode again", path, key=key))
-    return found
+    return features
 
 
-def _of_observations(found: Features, city: City, rules: Rules, problems: Problems, key: str) -> EmbeddingTable | None:
-    region = pd.Index(city.region_ids).get_indexer(found.region_id)
+def _of_observations(
+    features: Features, city: City, rules: Rules, problems: Problems, key: str
+) -> EmbeddingTable | None:
+    region = pd.Index(city.region_ids).get_indexer(pd.Index(features.region_id))
     notes: list[str] = []
-    strangers = np.flatnonzero(region < 0)
-    _unknown([found.region_id[row] for row in strangers], strangers + 1, rules, problems, notes, key)
+    unknown = np.flatnonzero(region < 0).tolist()
+    _unknown([features.region_id[i] for i in unknown], [i + 1 for i in unknown], rules, problems, notes, key)
     rows = np.flatnonzero(region >= 0)
     if not len(rows):
         problems.add("has no observation of a region of this city", key=f"{key}.file")
         return None
-    names = [f"vector {i + 1}" for i in range(found.vector.shape[1])]
-    kept = EmbeddingTable(found.vector[rows].astype(np.float64), region[rows].astype(np.int64), names, notes)
-    _absent(kept, city, Rules(absent=True), problems, key)
-    return kept
+    names = [f"vector {i + 1}" for i in range(features.vector.shape[1])]
+    table = EmbeddingTable(features.vector[rows].astype(np.float64), region[rows].astype(np.int64), names, notes)
+    _absent(table, city, Rules(absent=True), problems, key)
+    return table
 
 
 # Rasters
@@ -146,20 +151,20 @@ def _of_observations(found: Features, city: City, rules: Rules, problems: Proble
 
 def _of_raster(path: Path, city: City, rules: Rules, problems: Problems, key: str) -> EmbeddingTable | None:
     with opened(path) as dataset:
-        said = dataset.descriptions
-    plain = len(set(said)) < len(said) or None in said
-    names = [f"band {number}" if plain else text for number, text in enumerate(said, start=1)]
-    wanted = _chosen(rules.columns, names, "band", problems, key)
+        descriptions = dataset.descriptions
+    numbered = len(set(descriptions)) < len(descriptions) or None in descriptions
+    names = [f"band {number}" if numbered else text for number, text in enumerate(descriptions, start=1)]
+    selected = _selected(rules.columns, names, "band", problems, key)
     if problems:
         return None
-    bands = [names.index(name) + 1 for name in wanted]
+    bands = [names.index(name) + 1 for name in selected]
     means = _band_means(path, city, bands, problems, f"{key}.file")
     if means is None:
         return None
-    values, said = means
-    notes = [f"{name}: {note}" for name, of_band in zip(wanted, said, strict=True) for note in of_band]
-    found = EmbeddingTable(values, np.arange(city.n_regions), wanted, notes)
-    return _without_empty(found, city, rules, problems, key)
+    values, notes_of_bands = means
+    notes = [f"{name}: {note}" for name, of_band in zip(selected, notes_of_bands, strict=True) for note in of_band]
+    table = EmbeddingTable(values, np.arange(city.n_regions), selected, notes)
+    return _without_empty(table, city, rules, problems, key)
 
 
 def _band_means(
@@ -167,25 +172,25 @@ def _band_means(
 ) -> tuple[np.ndarray, list[list[str]]] | None:
     """The mean of each band over every region, float64[N, bands], and the notes on each band; None with problems.
 
-    They are computed once and kept in the feature store.
+    They are computed once and stored in the feature store.
     """
     files = cached_hashes(raster_files(path))
     store, content = FeatureStore(), hash_json(["band means 2", files, city.content_hash, bands])
-    kept = store.get(content)
-    if kept is None:
-        found = []
+    tensors = store.get(content)
+    if tensors is None:
+        statistics = []
         for band in bands:
             with problems.collect(key):
-                found.append(zonal(path, city.regions[["region_id", "geometry"]], "mean", band))
+                statistics.append(zonal(path, city.regions[["region_id", "geometry"]], "mean", band))
             if problems:
                 return None
-        notes = json.dumps([one.notes for one in found]).encode()
-        kept = {
-            "means": torch.from_numpy(np.column_stack([one.values for one in found])),
+        notes = json.dumps([one.notes for one in statistics]).encode()
+        tensors = {
+            "means": torch.from_numpy(np.column_stack([one.values for one in statistics])),
             "notes": torch.frombuffer(bytearray(notes), dtype=torch.uint8),
         }
-        store.put(content, kept)
-    return kept["means"].numpy(), json.loads(kept["notes"].numpy().tobytes())
+        store.put(content, tensors)
+    return tensors["means"].numpy(), json.loads(tensors["notes"].numpy().tobytes())
 
 
 # Tables
@@ -201,16 +206,16 @@ def _of_table(path: Path, city: City, rules: Rules, problems: Problems, key: str
     notes: list[str] = []
     _check_ids(frame, ids, rules, problems, notes, key)
     others = [name for name in frame.columns if name != rules.region and not name.startswith("__")]
-    wanted = _chosen(rules.columns, others, "column", problems, key)
-    parsed = _vectors(frame, wanted, path, problems, f"{key}.columns")
+    selected = _selected(rules.columns, others, "column", problems, key)
+    parsed = _vectors(frame, selected, path, problems, f"{key}.columns")
     region = frame["__region"].to_numpy()
-    if parsed is None:  # which regions it lacks is to be told nevertheless
+    if parsed is None:  # report the regions without a row too
         _absent(EmbeddingTable(np.empty(0), region, [], notes), city, rules, problems, key)
         return None
     values, names, has = parsed
     rows = (region >= 0) & has
-    found = EmbeddingTable(values[rows[has]], region[rows], names, notes)
-    return _without_empty(found, city, rules, problems, key)
+    table = EmbeddingTable(values[rows[has]], region[rows], names, notes)
+    return _without_empty(table, city, rules, problems, key)
 
 
 def _check_ids(
@@ -221,11 +226,11 @@ def _check_ids(
         problems.add(
             f"rows without a region id: {list_some(empty)}; give them one, or delete them", key=f"{key}.region"
         )
-    strangers = frame.filter((pl.col("__region") < 0) & pl.col("__id").is_not_null())
+    unknown = frame.filter((pl.col("__region") < 0) & pl.col("__id").is_not_null())
     if (frame["__region"] < 0).all():
         problems.add(explain_no_match(frame["__id"], ids, rules.region), key=f"{key}.region")
     else:
-        _unknown(strangers["__id"].to_list(), strangers["__row"].to_numpy(), rules, problems, notes, key)
+        _unknown(unknown["__id"].to_list(), unknown["__row"].to_list(), rules, problems, notes, key)
     doubled = (
         frame.filter(pl.col("__region") >= 0)
         .group_by("__id", maintain_order=True)
@@ -238,31 +243,31 @@ def _check_ids(
 
 
 def _vectors(
-    frame: pl.DataFrame, wanted: list[str], path: Path, problems: Problems, key: str
+    frame: pl.DataFrame, selected: list[str], path: Path, problems: Problems, key: str
 ) -> tuple[np.ndarray, list[str], np.ndarray] | None:
-    """Numbers [m, F] with their names, and which rows have any, bool[rows], m of them; None with the reasons told."""
-    if not wanted:
+    """Return numbers [m, F], their names, and which rows have any (bool[rows], m true); None with problems added."""
+    if not selected:
         if not problems:
             problems.add("has no column beside that of the ids", key=key)
         return None
-    listed = [name for name in wanted if _is_list(frame[name])]
-    if listed and len(wanted) > 1:
+    listed = [name for name in selected if _is_list(frame[name])]
+    if listed and len(selected) > 1:
         message = f"column '{listed[0]}' holds lists beside other columns; name it alone, or leave it out, by `columns`"
         problems.add(message, key=key)
         return None
     if listed:
         return _from_lists(frame, listed[0], problems, key)
     columns = []
-    for name in wanted:
+    for name in selected:
         kind = frame.schema[name]
         if not (kind.is_numeric() or kind in (pl.String, pl.Boolean, pl.Null)):
             problems.add(f"column '{name}' is of type {kind}; name those with numbers by `columns`", key=key)
         else:
             with problems.collect():
                 columns.append(numbers(frame, name, path, key))
-    if len(columns) < len(wanted):
+    if len(columns) < len(selected):
         return None
-    return np.column_stack(columns), wanted, np.ones(len(frame), dtype=bool)
+    return np.column_stack(columns), selected, np.ones(len(frame), dtype=bool)
 
 
 def _is_list(column: pl.Series) -> bool:
@@ -308,44 +313,46 @@ def _from_lists(
 # Rules that all forms share
 
 
-def _chosen(asked: Sequence[str] | None, known: list[str], what: str, problems: Problems, key: str) -> list[str]:
-    for name in asked or ():
-        if name not in known:
-            problems.add(f"there is no {what} '{name}'.{suggest(name, known)}", key=f"{key}.columns")
-    return known if asked is None else [name for name in asked if name in known]
+def _selected(
+    requested: Sequence[str] | None, available: list[str], what: str, problems: Problems, key: str
+) -> list[str]:
+    for name in requested or ():
+        if name not in available:
+            problems.add(f"there is no {what} '{name}'.{suggest(name, available)}", key=f"{key}.columns")
+    return available if requested is None else [name for name in requested if name in available]
 
 
 def _unknown(
     ids: Sequence[str], rows: Sequence[int], rules: Rules, problems: Problems, notes: list[str], key: str
 ) -> None:
-    """Tell of rows whose id no region has."""
+    """Report rows whose id no region has, as a note or a problem."""
     if not len(ids):
         return
     named = [f"{name} (row {row})" for name, row in zip(ids, rows, strict=True)]
     if rules.unknown:
-        notes.append(f"{len(ids)} rows are of regions that the city does not have, and are left aside")
+        notes.append(f"{len(ids)} rows of regions that the city does not have are skipped")
     else:
-        remedy = "correct them, or leave such rows aside by `unknown: drop`"
+        remedy = "correct them, or skip such rows with `unknown: drop`"
         problems.add(f"ids that match no region: {list_some(named)}; {remedy}", key=f"{key}.region")
 
 
-def _without_empty(found: EmbeddingTable, city: City, rules: Rules, problems: Problems, key: str) -> EmbeddingTable:
-    """Without the rows that hold no number at all."""
-    rows = np.isfinite(found.values).any(axis=1)
-    kept = EmbeddingTable(found.values[rows], found.region[rows], found.names, found.notes)
-    _absent(kept, city, rules, problems, key)
-    return kept
+def _without_empty(table: EmbeddingTable, city: City, rules: Rules, problems: Problems, key: str) -> EmbeddingTable:
+    """Return the table without the rows that hold no number."""
+    rows = np.isfinite(table.values).any(axis=1)
+    filled = EmbeddingTable(table.values[rows], table.region[rows], table.names, table.notes)
+    _absent(filled, city, rules, problems, key)
+    return filled
 
 
-def _absent(found: EmbeddingTable, city: City, rules: Rules, problems: Problems, key: str) -> None:
-    """Tell of regions that the file does not cover."""
-    missing = np.setdiff1d(np.arange(city.n_regions), found.region)
+def _absent(table: EmbeddingTable, city: City, rules: Rules, problems: Problems, key: str) -> None:
+    """Report regions that the file does not cover, as a note or a problem."""
+    missing = np.setdiff1d(np.arange(city.n_regions), table.region)
     if not len(missing):
         return
     count = f"{len(missing)} of {city.n_regions} regions have no vector"
     if rules.absent and len(missing) < city.n_regions:
-        found.notes.append(f"{count} and count as absent")
+        table.notes.append(f"{count} and count as absent")
     else:
         named = list_some([city.region_ids[i] for i in missing])
-        remedy = "add them, or let them count as absent by `absent: mask`"
+        remedy = "add them, or set `absent: mask` to mask these regions"
         problems.add(f"{count}: {named}; {remedy}", key=f"{key}.file")

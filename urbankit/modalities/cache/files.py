@@ -84,7 +84,7 @@ def _read_parquet(path: Path) -> Features | None:
 
 def _write_safetensors(path: Path, features: Features) -> None:
     ids, region = np.unique(np.asarray(features.region_id, dtype=object).astype(str), return_inverse=True)
-    tensors = {
+    tensors: dict[str, np.ndarray] = {
         "region": region.astype(np.int64),
         "observation": np.asarray(features.observation, dtype=np.int64),
         "vector": np.ascontiguousarray(features.vector, dtype=np.float32),

@@ -8,19 +8,20 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from torch import nn
+from transformers import PreTrainedModel
+from typing_extensions import TypeVar
 
-from urbankit.city.city import City
-from urbankit.modalities.base import EncoderParams, ModalityEncoder
+from urbankit.modalities.base import B, ModalityEncoder
 from urbankit.modalities.pretrained.checkpoints import local_weights, provenance
-from urbankit.registry.component import Params
+from urbankit.registry.component import Params, SourceFolder
 from urbankit.utils.errors import Problem, UserError
 
 # The projections of queries and values, as the models of transformers name them.
 QUERY_AND_VALUE = (("q_proj", "v_proj"), ("query", "value"), ("q_lin", "v_lin"), ("q", "v"))
 
 
-class CheckpointParams(EncoderParams):
-    """The parameters of every encoder that may begin from published weights."""
+class CheckpointParams(Params):
+    """The parameters of every encoder that can start from published weights."""
 
     pretrained: str | None = Field(None, description="Published weights.", json_schema_extra={"local_path": True})
     revision: str | None = Field(
@@ -65,36 +66,38 @@ class TransformerParams(CheckpointParams):
     lora: LoRA = Field(default_factory=LoRA, description=LoRA.__doc__)
 
 
-class CheckpointEncoder(ModalityEncoder):
-    """An encoder whose backbone may begin from published weights."""
+C = TypeVar("C", bound=CheckpointParams, default=CheckpointParams)
+T = TypeVar("T", bound=TransformerParams, default=TransformerParams)
+
+
+class CheckpointEncoder(ModalityEncoder[C, B]):
+    """An encoder whose backbone can start from published weights."""
 
     Params: ClassVar[type[Any]] = CheckpointParams
-    params: CheckpointParams
     training_only = (*ModalityEncoder.training_only, "pretrained", "revision", "last_n", "lora")
     _weights: Path | None = None
     """The folder or file that `pretrained` was read from; set in `__init__`."""
 
     @classmethod
-    def reads(cls, params: Any, city: City) -> Sequence[Path]:
+    def reads(cls, params: Any, city: SourceFolder) -> Sequence[Path]:
         return [] if params.pretrained is None else local_weights(Path(params.pretrained).expanduser())
 
     def loaded(self) -> dict[str, str | None] | None:
-        if self._weights is None:
+        if self._weights is None or self.params.pretrained is None:
             return None
-        asked = {} if self.params.revision is None else {"revision": self.params.revision}
-        return {**provenance(self.params.pretrained, self._weights), **asked}
+        revision = {} if self.params.revision is None else {"revision": self.params.revision}
+        return {**provenance(self.params.pretrained, self._weights), **revision}
 
 
-class TransformerEncoder(CheckpointEncoder):
+class TransformerEncoder(CheckpointEncoder[T, B]):
     """An encoder with a transformer of the library transformers, its `model`."""
 
     Params = TransformerParams
-    params: TransformerParams
     free_in_transfer = CheckpointEncoder.free_in_transfer | {"last_n"}
-    model: nn.Module
+    model: PreTrainedModel
 
     def computed_by(self) -> dict[str, Any]:
-        # Activations, norms and attention are said by the configuration, not by the weights.
+        # The configuration holds the activations, norms and attention; the weights do not.
         config = self.model.config.to_dict()
         return {**super().computed_by(), "config": {k: v for k, v in config.items() if not k.startswith("_")}}
 
@@ -116,15 +119,15 @@ def unfreeze_last(model: nn.Module, n: int, key: str) -> None:
         has = "no list of layers of its own" if layers is None else f"{len(layers)} layers"
         raise UserError(Problem(f"is {n}, but {type(model).__name__} has {has}", key=f"{key}.last_n"))
     children = list(model.named_children())
-    place = next(i for i, (name, _) in enumerate(children) if name == path.split(".")[0])
-    for module in (*layers[len(layers) - n :], *(child for _, child in children[place + 1 :])):
+    position = next(i for i, (name, _) in enumerate(children) if name == path.split(".")[0])
+    for module in (*layers[len(layers) - n :], *(child for _, child in children[position + 1 :])):
         module.requires_grad_(True)
 
 
 def add_adapters(model: nn.Module, settings: LoRA, key: str) -> None:
     """Put trainable low-rank adapters beside linear layers of `model`, in place; at first they change nothing.
 
-    Raises `UserError` where peft is not installed or the model has no layer of the wanted names.
+    Raises `UserError` if peft is not installed or the model has no layer of the requested names.
     """
     try:
         from peft import LoraConfig, inject_adapter_in_model  # noqa: PLC0415 - optional
@@ -133,7 +136,7 @@ def add_adapters(model: nn.Module, settings: LoRA, key: str) -> None:
         raise UserError(Problem(message, key=f"{key}.trainable")) from None
     config = LoraConfig(
         r=settings.rank,
-        lora_alpha=settings.alpha,
+        lora_alpha=settings.alpha,  # type: ignore[arg-type]  # peft computes with any number
         lora_dropout=settings.dropout,
         target_modules=_targets(model, settings.targets, f"{key}.lora.targets"),
     )
@@ -147,19 +150,19 @@ def _layers(model: nn.Module) -> tuple[str, nn.ModuleList | None]:
     return next(lists, ("", None))
 
 
-def _targets(model: nn.Module, wanted: list[str] | None, key: str) -> list[str]:
-    known = sorted(set(_linear_names(model)))
-    if wanted is None:
-        found = next((list(pair) for pair in QUERY_AND_VALUE if set(pair) <= set(known)), None)
-        if found is None:
-            message = f"which layers should get adapters is not known of {type(model).__name__}; name some of"
-            raise UserError(Problem(f"{message} {', '.join(known)}", key=key))
-        return found
-    unknown = [name for name in wanted if name not in known]
+def _targets(model: nn.Module, requested: list[str] | None, key: str) -> list[str]:
+    available = sorted(set(_linear_names(model)))
+    if requested is None:
+        targets = next((list(pair) for pair in QUERY_AND_VALUE if set(pair) <= set(available)), None)
+        if targets is None:
+            message = f"there is no default for the layers of {type(model).__name__} that get adapters; name some of"
+            raise UserError(Problem(f"{message} {', '.join(available)}", key=key))
+        return targets
+    unknown = [name for name in requested if name not in available]
     if unknown:
-        message = f"the model has no linear layers of the name {', '.join(unknown)}; it has {', '.join(known)}"
+        message = f"the model has no linear layers named {', '.join(unknown)}; it has {', '.join(available)}"
         raise UserError(Problem(message, key=key))
-    return wanted
+    return requested
 
 
 def _linear_names(model: nn.Module) -> Iterator[str]:

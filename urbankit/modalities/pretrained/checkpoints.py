@@ -21,8 +21,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from safetensors.torch import load_file
-from torch import Tensor, nn
-from transformers import AutoConfig, AutoProcessor, AutoTokenizer
+from torch import Tensor
+from transformers import AutoConfig, AutoProcessor, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging
 
 from urbankit.utils.errors import Problem, UserError
@@ -117,7 +117,7 @@ def load_config(folder: Path, key: str) -> Any:
         return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
 
 
-def load_model(kind: Any, folder: Path, key: str, unneeded: str = "", **options: Any) -> nn.Module:
+def load_model(kind: Any, folder: Path, key: str, unneeded: str = "", **options: Any) -> PreTrainedModel:
     """A transformers model of class `kind` in float32 with the weights in `folder`, all of which must be there.
 
     `unneeded` is part of the name of weights that may be missing. `options` are transformers' own, `dtype` among them.
@@ -125,13 +125,13 @@ def load_model(kind: Any, folder: Path, key: str, unneeded: str = "", **options:
     safe = any(name.endswith(".safetensors") for name in _first_kind([path.name for path in folder.iterdir()]))
     options = {"dtype": torch.float32, "attn_implementation": "sdpa"} | options
     with _explained(folder, key), _quiet():
-        model, found = kind.from_pretrained(
+        model, report = kind.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True, use_safetensors=safe, weights_only=True,
             output_loading_info=True, ignore_mismatched_sizes=True, **options,
         )  # fmt: skip
     for what, names in (
-        ("lacks", found["missing_keys"]),
-        ("has, in shapes other than config.json says,", {name for name, *_ in found["mismatched_keys"]}),
+        ("lacks", report["missing_keys"]),
+        ("has, in shapes other than config.json says,", {name for name, *_ in report["mismatched_keys"]}),
     ):
         wrong = sorted(name for name in names if not unneeded or unneeded not in name)
         if wrong:

@@ -1,4 +1,4 @@
-"""Vision models of transformers in one form: loaded from a checkpoint, fitted to other bands, read with its recipe."""
+"""Vision models of the library transformers: loading, adapting to other bands, and the preprocessing of images."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import transformers
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from urbankit.modalities.pretrained.checkpoints import load_config, load_model, read_json_of
 from urbankit.utils.errors import Problem, UserError
@@ -32,8 +33,8 @@ FIXED_SIZE = {"clip_vision_model", "siglip_vision_model", "vit"}
 BICUBIC = 3  # as Pillow counts its filters
 
 
-def load_vision(folder: Path, key: str) -> tuple[nn.Module, nn.Linear | None]:
-    """The vision model in `folder` and its projection into the space that it shares with text, where it has one.
+def load_vision(folder: Path, key: str) -> tuple[PreTrainedModel, nn.Linear | None]:
+    """Load the vision model in `folder`, and its projection into the space shared with text if it has one.
 
     SigLIP's vectors are in that space as they are, so its projection is the identity.
 
@@ -46,6 +47,7 @@ def load_vision(folder: Path, key: str) -> tuple[nn.Module, nn.Linear | None]:
         vision = getattr(config, "vision_config", config)
         vision.projection_dim = config.projection_dim
         both = load_model(transformers.CLIPVisionModelWithProjection, folder, key, config=vision)
+        assert isinstance(both, transformers.CLIPVisionModelWithProjection)
         return both.vision_model, both.visual_projection
     if kind in ("siglip", "siglip_vision_model"):
         vision = getattr(config, "vision_config", config)
@@ -64,107 +66,115 @@ def load_vision(folder: Path, key: str) -> tuple[nn.Module, nn.Linear | None]:
         raise UserError(
             Problem(f"a checkpoint of type '{kind}' is not a vision model that vit reads ({KNOWN})", folder, key=key)
         )
-    options = {"add_pooling_layer": False} if kind == "vit" else {}
+    options: dict[str, Any] = {"add_pooling_layer": False} if kind == "vit" else {}
     return load_model(getattr(transformers, CLASSES[kind]), folder, key, **options), None
 
 
-def vector_and_states(model: nn.Module, pixels: Tensor, interpolate: bool) -> tuple[Tensor, Tensor]:
-    """What a vision model makes of pixels Tensor[n, bands, h, w]: a vector of each, and the states of its parts.
+def vector_and_states(model: PreTrainedModel, pixels: Tensor, interpolate: bool) -> tuple[Tensor, Tensor]:
+    """Return the vectors and the token states of a vision model for pixels Tensor[n, bands, h, w].
 
-    The vector Tensor[n, width] is the model's own pooled output, or its [CLS] state where it has none (ViT). The states
-    Tensor[n, L, width] are those that the model returns. `interpolate` says that the size is not the model's own.
+    The vectors Tensor[n, width] are the model's pooled output, or its [CLS] states if it has none (ViT). The states
+    Tensor[n, L, width] are those that the model returns. `interpolate` is true for images of another size than the
+    model's.
     """
     options = {"interpolate_pos_encoding": interpolate} if model.config.model_type in FIXED_SIZE else {}
-    found = model(pixels, **options)
-    states = found.last_hidden_state
-    return states[:, 0] if found.pooler_output is None else found.pooler_output, states
+    output = model(pixels, **options)
+    states = output.last_hidden_state
+    return states[:, 0] if output.pooler_output is None else output.pooler_output, states
 
 
-def normalised_states(model: nn.Module, states: Tensor) -> Tensor:
-    """States after the model's last normalisation, which CLIP alone leaves to its pooling."""
-    return model.post_layernorm(states) if model.config.model_type == "clip_vision_model" else states
+def normalised_states(model: PreTrainedModel, states: Tensor) -> Tensor:
+    """Return the states after the model's last normalisation, which CLIP applies only when it pools."""
+    if model.config.model_type != "clip_vision_model":
+        return states
+    return model.get_submodule("post_layernorm")(states)
 
 
 def adapt_bands(model: nn.Module, bands: int, rule: Bands, validity_band: bool, key: str) -> None:
-    """Let `model` read `bands` bands by `rule`, and one for the validity of pixels, at first without effect.
+    """Change the first layer of `model` so that it reads `bands` bands by `rule`, and a band of validity if asked.
 
-    Raises `UserError` where the rule does not cover the number of bands.
+    The weights of the band of validity are 0 at first. Raises `UserError` if the rule does not fit the number of bands.
     """
-    path, old = next((path, module) for path, module in model.named_modules() if isinstance(module, nn.Conv2d))
-    own = old.in_channels
-    kernels = old.weight.detach()
-    if bands != own:
-        if rule == "first3" and bands < own:
-            message = f"the images have {bands} bands and the checkpoint reads {own}: use 'mean' or 'inflate'"
+    path, conv = next((path, module) for path, module in model.named_modules() if isinstance(module, nn.Conv2d))
+    channels = conv.in_channels
+    kernels = conv.weight.detach()
+    if bands != channels:
+        if rule == "first3" and bands < channels:
+            message = f"the images have {bands} bands and the checkpoint reads {channels}: use 'mean' or 'inflate'"
             raise UserError(Problem(message, key=key))
         if rule == "mean":
-            kernels = kernels.mean(1, keepdim=True).expand(-1, bands, -1, -1) * own / bands
+            kernels = kernels.mean(1, keepdim=True).expand(-1, bands, -1, -1) * channels / bands
         elif rule == "inflate":
-            kernels = kernels[:, torch.arange(bands) % own] * own / bands
+            kernels = kernels[:, torch.arange(bands) % channels] * channels / bands
     if validity_band:
         kernels = torch.cat([kernels, torch.zeros_like(kernels[:, :1])], dim=1)
-    if kernels.shape[1] == own:
+    if kernels.shape[1] == channels:
         return
-    new = nn.Conv2d(kernels.shape[1], old.out_channels, old.kernel_size, old.stride, bias=old.bias is not None)
-    with torch.no_grad():
-        new.weight.copy_(kernels)
-        if old.bias is not None:
-            new.bias.copy_(old.bias)
-    holder = model.get_submodule(path.rpartition(".")[0])
-    setattr(holder, path.rpartition(".")[2], new)
-    if hasattr(holder, "num_channels"):
-        holder.num_channels = kernels.shape[1]
+    # torch types the sizes of a kernel as a tuple of any length.
+    size, stride = conv.kernel_size, conv.stride
+    new = nn.Conv2d(kernels.shape[1], conv.out_channels, size, stride, bias=conv.bias is not None)  # type: ignore[arg-type]
+    new.weight = nn.Parameter(kernels.clone())
+    new.bias = conv.bias
+    parent = model.get_submodule(path.rpartition(".")[0])
+    setattr(parent, path.rpartition(".")[2], new)
+    if hasattr(parent, "num_channels"):
+        setattr(parent, "num_channels", kernels.shape[1])  # noqa: B010 - torch types attributes as Tensor or Module
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a checkpoint's images were prepared for it.
+    """How images are prepared for a checkpoint.
 
-    `mean` and `std` are of pixels from 0 to 1, one a band; `size` is (height, width); None where nothing is said.
-    `found` says whether the checkpoint says anything.
+    `mean` and `std` are of pixels from 0 to 1, one a band; `size` is (height, width). Each is None if the checkpoint
+    does not state it. `stated` is false if the checkpoint has no file of the preprocessing.
     """
 
     mean: np.ndarray | None = None
     std: np.ndarray | None = None
     size: tuple[int, int] | None = None
     bicubic: bool = False
-    found: bool = True
+    stated: bool = True
+
+    @property
+    def normalisation(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """The mean and the standard deviation, or None."""
+        return None if self.mean is None or self.std is None else (self.mean, self.std)
 
     @classmethod
     def of(cls, folder: Path, key: str) -> Preprocessing:
-        """As `preprocessor_config.json` says, or the image processor in `processor_config.json`.
+        """Read `preprocessor_config.json`, or else the image processor in `processor_config.json`.
 
-        Raises `UserError` where that cannot be read.
+        Raises `UserError` if the file cannot be read.
         """
         name = "preprocessor_config.json"
-        said = read_json_of(folder, name, key)
-        if said is None:
+        settings = read_json_of(folder, name, key)
+        if settings is None:
             name = "processor_config.json"
-            said = (read_json_of(folder, name, key) or {}).get("image_processor")
-        if said is None:
-            return cls(found=False)
+            settings = (read_json_of(folder, name, key) or {}).get("image_processor")
+        if settings is None:
+            return cls(stated=False)
         try:
-            return cls._said(said)
+            return cls._from_settings(settings)
         except (TypeError, ValueError, AttributeError) as error:
-            message = f"does not say how images are prepared in the form of an image processor ({error})"
+            message = f"is not a valid configuration of an image processor ({error})"
             raise UserError(Problem(message, folder / name, key=key)) from None
 
     @classmethod
-    def _said(cls, said: Mapping[str, Any]) -> Preprocessing:
-        mean, std = said.get("image_mean"), said.get("image_std")
-        if said.get("do_normalize") is False:
+    def _from_settings(cls, settings: Mapping[str, Any]) -> Preprocessing:
+        mean, std = settings.get("image_mean"), settings.get("image_std")
+        if settings.get("do_normalize") is False:
             mean, std = [0.0] * 3, [1.0] * 3
         if mean is None or std is None:
             mean = std = None
         # Means are of pixels times this factor, which all but a few give as 1 / 255.
-        factor = 255 * said.get("rescale_factor", 1 / 255)
-        cropped = bool(said.get("do_center_crop")) and said.get("crop_size") is not None
-        resized = said.get("do_resize", True)
+        factor = 255 * settings.get("rescale_factor", 1 / 255)
+        cropped = bool(settings.get("do_center_crop")) and settings.get("crop_size") is not None
+        resized = settings.get("do_resize", True)
         return cls(
             None if mean is None else np.asarray(mean, float) / factor,
             None if std is None else np.asarray(std, float) / factor,
-            _height_width(said.get("crop_size" if cropped else "size")) if cropped or resized else None,
-            said.get("resample") == BICUBIC,
+            _height_width(settings.get("crop_size" if cropped else "size")) if cropped or resized else None,
+            settings.get("resample") == BICUBIC,
         )
 
 
