@@ -136,7 +136,7 @@ MISTAKES = {
     ),
     "metric of a table": ("runs: {a: cheap.yaml}\ntables: {t: {metrics: [mea]}}\n", r"there is no metric 'mea'\. Did"),
     "split of a table": ("runs: {a: cheap.yaml}\ntables: {t: {splits: [spatial]}}\n", r"there is no split 'spatial'"),
-    "duplicate row": ("runs:\n  a: cheap.yaml\n  a: cheap.yaml\n", r"suite\.yaml:3: runs\.a: is given twice"),
+    "duplicate row": ("runs:\n  a: cheap.yaml\n  a: cheap.yaml\n", r"suite\.yaml:3: runs\.a: duplicate key"),
 }
 
 

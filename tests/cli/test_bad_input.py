@@ -215,7 +215,7 @@ def test_suspicious_sources_are_reported_and_prepared(case: str, sources: Path, 
 
 SPOILT_YAML = {
     "tab": ("name: x\nregions:\n\tfile: r.gpkg\n", r"\.yaml:3: a tab in the indentation"),
-    "duplicate key": ("name: x\nseed: 1\nname: y\n", r"\.yaml:3: name: is given twice, first in line 1"),
+    "duplicate key": ("name: x\nseed: 1\nname: y\n", r"\.yaml:3: name: duplicate key, first in line 1"),
     "no mapping": ("- 1\n", r"\.yaml: (must be|is not) a mapping"),
     "empty": ("", r"\.yaml: (must be|is empty)"),
     "binary": ("a: 1\nb: \0", r"\.yaml:2: contains a control character"),

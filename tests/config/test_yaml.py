@@ -47,7 +47,7 @@ def test_shipped_files_read_as_pyyaml_reads_them() -> None:
     [
         ("a: 1\nb:\n\tc: 2\n", 3, "tab"),
         ("a: 1\nb: [1, 2\nc: 3\n", 3, "not valid YAML"),
-        ("a: 1\nb: 2\na: 3\n", 3, "given twice, first in line 1"),
+        ("a: 1\nb: 2\na: 3\n", 3, "duplicate key, first in line 1"),
         ("a: &x\n  b: *x\n", 1, "alias refers to itself"),
         ("a: !!python/object:os.system {}\n", 1, "not allowed"),
         ("? [1, 2]\n: 3\n", 1, "plain text"),
@@ -78,7 +78,7 @@ def test_all_duplicate_keys_are_reported() -> None:
 def test_duplicate_keys_can_be_collected() -> None:
     problems = Problems()
     assert parse_yaml("a: 1\na: 2\n", "x.yaml", problems).plain() == {"a": 1}
-    assert [str(problem) for problem in problems] == ["x.yaml:2: a: is given twice, first in line 1; keep one of them"]
+    assert [str(problem) for problem in problems] == ["x.yaml:2: a: duplicate key, first in line 1; keep one of them"]
 
 
 def test_missing_folder_and_binary_files(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from urbankit.evaluation.out_of_sample import by_region, out_of_sample, unseen
+from urbankit.evaluation.out_of_sample import by_region, out_of_sample, rows_of_test_parts
 
 
 def table(*rows: tuple[str, float, str]) -> pd.DataFrame:
@@ -19,7 +19,7 @@ def test_of_a_regression_the_median_of_the_test_parts() -> None:
     np.testing.assert_array_equal(found["prediction"], [3, 7])
     assert found.loc["r1", "spread"] == pytest.approx(2) and np.isnan(found.loc["r2", "spread"])
     np.testing.assert_array_equal(out_of_sample(seen, np.array(["r3", "r2", "r1"]), False), [np.nan, 7, 3])
-    assert set(unseen(seen)["fold"]) == {"test"}
+    assert set(rows_of_test_parts(seen)["fold"]) == {"test"}
 
 
 def test_of_classes_the_commonest_and_of_equally_common_ones_the_lowest() -> None:

@@ -54,7 +54,7 @@ veiws: {}
         "bad.yaml:6: modalities.svi.patch_size: should be less than or equal to 64, not 100",
         "bad.yaml:7: modalities.svi.patch: unknown key. Did you mean 'patch_size'?",
         "bad.yaml:9: views.ring: should name a component and its parameters, such as {name: toy_ring}",
-        "bad.yaml:10: views.ring: is given twice, first in line 9; keep one of them",
+        "bad.yaml:10: views.ring: duplicate key, first in line 9; keep one of them",
         "bad.yaml:11: views.two words: a name is made of letters, digits, _ and -, and begins with a letter",
         "bad.yaml:14: method.mode: should be 'mean' or 'root', not 'rooot'. Did you mean 'root'?",
         "bad.yaml:17: method.fusion.hidden: should be greater than 0, not 0",

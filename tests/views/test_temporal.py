@@ -86,10 +86,10 @@ def test_a_city_without_flows_or_times_is_named_as_the_reason(city):
     [
         ({"hours": [6, 25]}, "less than or equal to 24"),
         ({"hours": [-1, 5]}, "greater than or equal to 0"),
-        ({"hours": [6, 6]}, "is no time"),
-        ({"hours": [24, 0]}, "is no time"),
+        ({"hours": [6, 6]}, "is an empty interval"),
+        ({"hours": [24, 0]}, "is an empty interval"),
         ({"weekdays": [7]}, "less than or equal to 6"),
-        ({"weekdays": [1, 1]}, "given twice"),
+        ({"weekdays": [1, 1]}, "duplicate weekday"),
         ({"weekdays": []}, "at least 1"),
     ],
 )

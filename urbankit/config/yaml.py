@@ -128,7 +128,7 @@ class _Reader:
                 continue
             key = self._scalar(key_node)
             if key in children:
-                message = f"is given twice, first in line {children[key].line}; keep one of them"
+                message = f"duplicate key, first in line {children[key].line}; keep one of them"
                 self.problems.add(message, line=line, key=dotted((*location, key)))
                 continue
             children[key] = self._read(value_node, line, (*location, key), ancestors)

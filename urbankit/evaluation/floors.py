@@ -1,4 +1,4 @@
-"""The floors: what is predicted without learning any representation, on the same labels and splits as the method."""
+"""The floors: predictions without representation learning, from the same labels and splits as the method."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def evaluate_floors(
 ) -> Scored:
     """Fit and score `floors` on every task and every split, keyed by (protocol, seed).
 
-    A floor is fitted to the training part and chosen on the validation part, as a method is; the labels of the test
-    part only score it. Floors do not depend on the method, so results are kept by content in the cache folder.
+    A floor is fitted to the training part, and its settings are chosen on the validation part. The labels of the test
+    part are used for scoring only. Floors do not depend on the method, so the cache folder stores them by content.
     """
     for floor in floors:
         if floor not in FLOORS:
@@ -67,7 +67,7 @@ def evaluate_floors(
             for task in tasks.values():
                 case = Case(task, split.of(task.labelled, task.name), inputs)
                 for floor in floors:
-                    prediction, model = _kept(floor, case, digests), f"floor:{floor}"
+                    prediction, model = _cached_prediction(floor, case, digests), f"floor:{floor}"
                     records = task.records(model, protocol, seed, case.split.test, prediction)
                     table = task.predictions(model, protocol, seed, {"test": case.split.test}, prediction)
                     scored.append(Scored(records, table))
@@ -77,7 +77,7 @@ def evaluate_floors(
 
 @dataclass(frozen=True)
 class Inputs:
-    """What floors predict from on one split of all regions."""
+    """The features that floors predict from, on one split of all regions."""
 
     raw: RawFeatures
     xy: NDArray[np.float64]
@@ -92,7 +92,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A scikit-learn model to choose, and how it is fitted: to a target transformed how, or with balanced classes."""
+    """A scikit-learn model to choose from, with the transform of its target, or with balanced classes."""
 
     model: Any
     transform: str = "none"
@@ -101,7 +101,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Case:
-    """One floor's work: a task and its labelled regions of each part of one split, and the inputs."""
+    """The data of one fit: a task, its labelled regions in each part of one split, and the features."""
 
     task: TaskData
     split: Split
@@ -109,7 +109,7 @@ class Case:
 
     @property
     def one_class(self) -> bool:
-        """Whether all of the training part is of one class, so that there is nothing to fit."""
+        """Whether the training part has one class only, so that there is nothing to fit."""
         y = self.task.y[self.split.train]
         return bool(self.task.classes) and y.min() == y.max()
 
@@ -132,13 +132,13 @@ class Case:
 
     def predict(self, candidate: Candidate, part: str = "test") -> NDArray:
         """Predictions for a part, in the target's own units."""
-        # Threads would add up the predictions of a forest's trees in any order, so not to the same last bit.
+        # Threads add up the predictions of a forest's trees in any order, which changes the last bit.
         with joblib.parallel_config(backend="sequential"):
             predicted = candidate.model.predict(self.inputs.scaled[getattr(self.split, part)])
         return predicted if self.task.classes else self.fitted(candidate.transform).inverse(predicted)
 
     def choose(self, candidates: Sequence[Candidate]) -> Candidate:
-        """The candidate, fitted, whose predictions score best on the validation part; the first of equals."""
+        """Return the fitted candidate that scores best on the validation part; the first of equal ones."""
         best, chosen = -np.inf, candidates[0]
         for candidate in candidates:
             self.fit(candidate)
@@ -169,9 +169,9 @@ def location(case: Case) -> NDArray:
 
 
 def raw_ridge(case: Case) -> NDArray:
-    """Ridge regression or a ridge classifier, of which the validation part chooses the penalty.
+    """Return predictions of ridge regression or a ridge classifier; the validation part chooses the penalty.
 
-    It also chooses whether classes are balanced and, of a target that the task learns in logarithms, whether to do so.
+    It also chooses whether classes are balanced, and whether the target is learned as a logarithm if the task does so.
     """
     if case.one_class:
         return mean(case)
@@ -183,11 +183,12 @@ def raw_ridge(case: Case) -> NDArray:
 
 
 def raw_forest(case: Case) -> NDArray:
-    """A random forest of 100 trees. The validation part chooses whether classes are balanced and, of a target that the
-    task learns in logarithms, whether to do so here.
+    """Return predictions of a random forest of 100 trees.
 
-    Regression trees try all inputs, up to 150, at every split. With a third of them R² falls, of population density in
-    New York (spatial split) from 0.78 to 0.73 and of PM2.5 in Singapore (random split) from 0.97 to 0.94.
+    The validation part chooses whether classes are balanced, and whether the target is learned as a logarithm if the
+    task does so. Regression trees try up to 150 features at every split. With a third of the features, R² falls from
+    0.78 to 0.73 for population density in New York (spatial split) and from 0.97 to 0.94 for PM2.5 in Singapore
+    (random split).
     """
     if case.task.classes:
         model = partial(RandomForestClassifier, **_forest_settings(case))
@@ -220,12 +221,12 @@ FLOORS: dict[str, Callable[[Case], NDArray]] = {
 }
 
 
-def _kept(floor: str, case: Case, digests: Mapping[str, str]) -> NDArray:
-    """Test predictions of a floor, from the cache folder where they are."""
+def _cached_prediction(floor: str, case: Case, digests: Mapping[str, str]) -> NDArray:
+    """Return the test predictions of a floor, from the cache folder if they are there."""
     task, split = case.task, case.inputs.split
-    seen = digests["raw" if floor.startswith("raw") else "xy"]
+    features = digests["raw" if floor.startswith("raw") else "xy"]
     arrays = [_digest(array) for array in (task.y, split.train, split.validation, split.test)]
-    facts = [_VERSION, sklearn.__version__, floor, task.kind, task.transform, seen, *arrays]
+    facts = [_VERSION, sklearn.__version__, floor, task.kind, task.transform, features, *arrays]
     path = cache_folder() / "floors" / f"{hash_json(facts)}.npy"
     if path.is_file():
         return np.load(path, allow_pickle=False)

@@ -1,4 +1,4 @@
-"""What was predicted of regions whose label was not seen: one value a region out of the test parts of several seeds."""
+"""Predictions of test regions: one value per region from the test parts of several seeds."""
 
 from __future__ import annotations
 
@@ -6,34 +6,35 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-SEEN = ("train", "validation")
-"""Parts whose labels a model saw: it was fitted to the one and chosen by the other."""
+USED_FOR_FITTING = ("train", "validation")
+"""Parts whose labels a model uses: it is fitted to the first and chosen on the second."""
 
 
-def unseen(predictions: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `predictions` (as a run writes them) of regions whose label the model did not see."""
-    return predictions[~predictions["fold"].isin(SEEN)]
+def rows_of_test_parts(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of `predictions` (as a run writes them) of test regions, whose labels the model did not use."""
+    return predictions[~predictions["fold"].isin(USED_FOR_FITTING)]
 
 
 def by_region(predictions: pd.DataFrame, classified: bool) -> pd.DataFrame:
-    """One row a region that was in a test part, by `region_id`, of one task under one split protocol.
+    """Return one row per region that was in a test part, by `region_id`, for one task and one split protocol.
 
-    Regression: `prediction` is the median over the seeds, `spread` their sample standard deviation (NaN of one), both
-    in the target's units. Classification: `prediction` is the code of the commonest class, of equally common ones the
-    lowest, and `agreement` the share of the seeds that say it. `seeds` is how many seeds tested the region.
+    Regression: `prediction` is the median over the seeds and `spread` their sample standard deviation (NaN for one
+    seed), both in the target's units. Classification: `prediction` is the code of the most frequent class (the lowest
+    code if several are equally frequent), and `agreement` the share of the seeds that predict it. `seeds` is the number
+    of seeds that tested the region.
     """
-    test = unseen(predictions)
+    test = rows_of_test_parts(predictions)
     of_region = test.groupby("region_id")["prediction"]
     seeds = of_region.size().astype(np.float64)
     if not classified:
         return pd.DataFrame({"prediction": of_region.median(), "spread": of_region.std(ddof=1), "seeds": seeds})
     votes = test.groupby(["region_id", "prediction"]).size().reset_index(name="votes")
-    # Stable, so that of classes with as many votes the first, which has the lowest code, is kept.
+    # A stable sort: of classes with equal votes the first, with the lowest code, comes first.
     votes = votes.sort_values("votes", ascending=False, kind="stable").drop_duplicates("region_id")
     votes = votes.set_index("region_id").reindex(seeds.index)
     return pd.DataFrame({"prediction": votes["prediction"], "agreement": votes["votes"] / seeds, "seeds": seeds})
 
 
 def out_of_sample(predictions: pd.DataFrame, region_ids: NDArray, classified: bool) -> NDArray[np.float64]:
-    """The `prediction` of `by_region` for each of `region_ids` [N]; NaN for a region in no test part."""
+    """Return the `prediction` of `by_region` for each of `region_ids` [N]; NaN for a region in no test part."""
     return by_region(predictions, classified)["prediction"].reindex(region_ids).to_numpy(np.float64)

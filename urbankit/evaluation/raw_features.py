@@ -1,4 +1,4 @@
-"""The un-learned inputs of a recipe, one table: what the floors predict from."""
+"""The input features of a recipe as one table, from which the floors predict."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class UsesModalitiesAndViews(Protocol):
 
 
 def build_raw_features(city: City, recipe: UsesModalitiesAndViews) -> RawFeatures:
-    """Return what the recipe's modalities and views read, without any learning, and each region's place and area.
+    """Return the features that the recipe's modalities and views read, and each region's location and area.
 
-    Every encoder and view says itself what it reads (`raw_features`); what several of them read is there once.
+    Every encoder and view states what it reads (`raw_features`). A source that several of them read is included once.
     """
     sources: dict[str, RawSource] = {}
     for _, component_sources in _sources(city, recipe):
@@ -34,15 +34,15 @@ def build_raw_features(city: City, recipe: UsesModalitiesAndViews) -> RawFeature
 
 
 def unread_inputs(city: City, recipe: UsesModalitiesAndViews) -> list[str]:
-    """Return the modalities and views, as `view metro`, whose inputs the floors do not read.
+    """Return the modalities and views, such as `view metro`, whose data the floors do not read.
 
-    Their components neither say what they read nor have features before the first learned layer.
+    Their components do not state what they read, and have no features before the first learned layer.
     """
     return [name for name, sources in _sources(city, recipe) if sources is None]
 
 
 def _sources(city: City, recipe: UsesModalitiesAndViews) -> Iterator[tuple[str, list[RawSource] | None]]:
-    """What each component reads that the city can serve; None where it does not say."""
+    """Yield each component that the city has data for, and its sources; None if it does not state them."""
     for name, use in recipe.modalities.items():
         encoder = registry.get("modality_encoder", use.name)
         params = encoder.Params(**use.params)

@@ -58,7 +58,7 @@ class Split:
 
 
 def protocol_label(protocol: str) -> str:
-    """How a protocol is called where its results are shown."""
+    """Return the name of a protocol in tables and figures."""
     return {FOLDS: FOLDS, ALL: "all regions"}.get(protocol, f"{protocol} split")
 
 
@@ -161,28 +161,28 @@ def spatial_split(
     return Split(*(np.flatnonzero(part_of_region == part) for part in range(len(PARTS))))
 
 
-def _assign(sizes: NDArray[np.int64], wanted: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The part of each block so that parts hold about `wanted` regions, and at least one block."""
-    lacking = wanted.copy()
+def _assign(sizes: NDArray[np.int64], goals: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the part of each block: parts hold about `goals` regions, and at least one block each."""
+    lacking = goals.copy()
     part_of = np.empty(len(sizes), dtype=np.int64)
-    blocks = np.zeros(len(wanted), dtype=np.int64)
-    for place, size in enumerate(sizes):
-        must_fill = len(sizes) - place == (blocks == 0).sum()
+    blocks = np.zeros(len(goals), dtype=np.int64)
+    for i, size in enumerate(sizes):
+        must_fill = len(sizes) - i == (blocks == 0).sum()
         part = int(np.argmax(np.where((blocks > 0) & must_fill, -np.inf, lacking)))
-        part_of[place] = part
+        part_of[i] = part
         lacking[part] -= size
         blocks[part] += 1
     moved = True
     while moved:
         moved = False
-        for place, size in enumerate(sizes):
-            here, there = part_of[place], int(np.argmax(lacking))
-            # Just then the move lowers the sum of squares of what the parts lack.
-            if blocks[here] > 1 and lacking[there] - lacking[here] > size:
-                part_of[place] = there
-                lacking[here] += size
-                lacking[there] -= size
-                blocks[[here, there]] += (-1, 1)
+        for i, size in enumerate(sizes):
+            source, target = part_of[i], int(np.argmax(lacking))
+            # On this condition the move lowers the sum of squares of what the parts lack.
+            if blocks[source] > 1 and lacking[target] - lacking[source] > size:
+                part_of[i] = target
+                lacking[source] += size
+                lacking[target] -= size
+                blocks[[source, target]] += (-1, 1)
                 moved = True
     return part_of
 

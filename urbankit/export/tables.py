@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pyproj import CRS
 
-from urbankit.evaluation.out_of_sample import by_region, unseen
+from urbankit.evaluation.out_of_sample import by_region, rows_of_test_parts
 from urbankit.runs.folder import Run
 from urbankit.runs.writers import PREDICTION_COLUMNS
 from urbankit.utils.errors import Problem, UserError
@@ -83,7 +83,7 @@ def predictions(run: Run) -> ExportTable:
     tested = _checked(run)
     columns: dict[str, pd.Series] = {}
     classes: dict[str, dict[int, str]] = {}
-    for task, of_task in unseen(tested).groupby("task", sort=False):
+    for task, of_task in rows_of_test_parts(tested).groupby("task", sort=False):
         names = _class_names(of_task)
         of_columns = {f"{task}_{name}": column for name, column in _columns(of_task, names)}
         classes |= {name: names for name in of_columns if names and name.endswith(("_truth", "_prediction"))}

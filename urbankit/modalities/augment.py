@@ -38,10 +38,10 @@ def augment(images: Tensor, style: Style, generator: torch.Generator, smallest: 
     return pixels.gather(2, flat[:, None].expand(-1, bands, -1)).view(n, bands, h, w)
 
 
-def _crop(size: int, side: Tensor, place: Tensor, flip: Tensor | None) -> Tensor:
-    """The pixel each output pixel of one axis is taken from: int64 Tensor[n, size]."""
+def _crop(size: int, side: Tensor, offset: Tensor, flip: Tensor | None) -> Tensor:
+    """Return the input pixel of each output pixel along one axis, int64 Tensor[n, size]."""
     length = side * size
-    first = place * (size - length)
+    first = offset * (size - length)
     at = (torch.arange(size) + 0.5) / size
     if flip is not None:
         at = torch.where(flip[:, None], 1 - at, at)

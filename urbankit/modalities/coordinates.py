@@ -15,9 +15,9 @@ from urbankit.modalities.standardise import Statistics
 class Coordinates(FeatureEncoder):
     """A region's centroid in the city's projected CRS, in units of the city's spread, the same for both axes.
 
-    Where `geoclip` turns places into many waves, these two numbers keep the plane as it is, up to the linear map of the
-    projection: distances in them are what a Gaussian process on top of the embedding interpolates by. They are relative
-    to the city that a region is in, also where the weights come from another.
+    `geoclip` turns coordinates into many waves. These two numbers keep distances, up to a linear map, so a Gaussian
+    process on the embedding can interpolate by distance. They are relative to the region's own city, also if the
+    weights come from another city.
     """
 
     relative = True

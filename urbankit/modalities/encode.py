@@ -1,6 +1,6 @@
-"""Features of a city computed once and written: a vector an observation in files, and their means in the feature store.
+"""`urbankit encode`: the vectors of all observations in files, and their means by region in the feature store.
 
-What a kill leaves is gone on with: files that are there are not computed again.
+An interrupted call can be repeated: it does not compute the finished files again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from urbankit.city.city import City
 from urbankit.modalities.cache.files import Features, Form, read_features, write_features
 from urbankit.modalities.cache.store import FeatureStore
-from urbankit.modalities.pooling import RegionEncoder, shown
+from urbankit.modalities.pooling import RegionEncoder, with_progress
 from urbankit.utils.errors import Problem, UserError, unwritable
 from urbankit.utils.files import read_json, write_json
 from urbankit.utils.locks import file_lock
@@ -38,21 +38,24 @@ def encode(
     precision: torch.dtype | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Write the backbone's vectors of all observations, and keep their means by region for runs with this encoder.
+    """Write the backbone's vectors of all observations, and store their means by region for runs with this encoder.
 
     Args:
-        pool: the encoder and what its observations describe; its backbone is taken as it is, whatever `trainable` says.
+        pool: the encoder and what its observations describe; its backbone is not trained, whatever `trainable` is.
         city: the encoder's city.
-        out: the folder, by default `features/CITY-MODALITY-KEY`, KEY being of everything the vectors depend on. It
-            gets `features-00000.parquet`, … of `rows` observations each (a multiple of the chunk of `pool`), which one
-            `read_features` each, and `manifest.json`, which says what they are.
+        out: the folder, by default `features/CITY-MODALITY-KEY`. KEY is a hash of everything the vectors depend on.
+            The files are `features-00000.parquet`, …, readable with `read_features`, and `manifest.json`.
+        form: the file format.
+        rows: observations per file, a multiple of the chunk of `pool`.
         precision: the type that autocast computes in; None computes in the weights' own.
 
     Raises:
         UserError: `out` holds features of something else, cannot be written, or is being written by another process.
     """
     if rows < 1 or rows % pool.chunk:
-        raise UserError(f"--rows should be a multiple of {pool.chunk}, which are computed at once, not {rows}")
+        raise UserError(
+            f"--rows must be a multiple of {pool.chunk}, the number of observations computed at once, not {rows}"
+        )
     content = pool.content(precision)
     folder = Path("features") / _folder_name(city, pool, content) if out is None else Path(out)
     try:
@@ -69,7 +72,7 @@ def encode(
 
 
 class _Encoding:
-    """Features on their way into one folder."""
+    """The work of `encode` on one folder."""
 
     def __init__(
         self,
@@ -93,26 +96,26 @@ class _Encoding:
     def run(self, progress: Progress) -> None:
         self._check_folder()
         write_json(self.folder / "manifest.json", self.manifest | {"complete": False})
-        left = [part for part in self.parts if not part[0].exists() or self._read(*part) is None]
-        if len(left) < len(self.parts):
-            progress.say(f"{len(self.parts) - len(left)} of {len(self.parts)} files are there already")
-        with progress.stage(f"encode {self.pool.name}", sum(end - begin for _, begin, end in left)) as stage:
-            self._compute(left, stage)
-        self._keep()
+        remaining = [part for part in self.parts if not part[0].exists() or self._read(*part) is None]
+        if len(remaining) < len(self.parts):
+            progress.say(f"{len(self.parts) - len(remaining)} of {len(self.parts)} files exist already")
+        with progress.stage(f"encode {self.pool.name}", sum(end - begin for _, begin, end in remaining)) as stage:
+            self._compute(remaining, stage)
+        self._store_means()
         write_json(self.folder / "manifest.json", self.manifest | {"complete": True})
 
     def _compute(self, parts: list[tuple[Path, int, int]], stage: Stage) -> None:
         """Write the files of `parts`, one while the next is computed."""
         chunks = [chunk for _, begin, end in parts for chunk in self.pool.chunks(begin, end)]
-        coming = shown(self.pool.vectors(self.precision, chunks), stage)
+        computed = with_progress(self.pool.vectors(self.precision, chunks), stage)
         writing: Future[None] | None = None
         for path, begin, end in parts:
-            vectors = [next(coming)[1] for _ in self.pool.chunks(begin, end)]
+            vectors = [next(computed)[1] for _ in self.pool.chunks(begin, end)]
             features = self._features(np.arange(begin, end), torch.cat(vectors).float().cpu().numpy())
             if writing is not None:
                 writing.result()
             writing = in_background(partial(write_features, path), features)
-        next(coming, None)  # so that it counts the last chunk and leaves the encoder as it was
+        next(computed, None)  # the generator then counts the last chunk and restores the mode of the encoder
         if writing is not None:
             writing.result()
 
@@ -120,26 +123,26 @@ class _Encoding:
         ids = np.asarray(self.city.region_ids, dtype=object)[self.pool.region[rows]]
         return Features(ids.tolist(), rows, vectors, self.content)
 
-    def _keep(self) -> None:
-        """Put the means by region where `RegionEncoder.keep` looks for them."""
+    def _store_means(self) -> None:
+        """Write the means by region to the feature store, from which `RegionEncoder.keep` reads."""
         store = FeatureStore()
         if store.get(self.content) is None:
             store.put(self.content, {"features": self.pool.mean_of(self._written()), "mask": self.pool.present})
 
     def _written(self) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
         for path, begin, end in self.parts:
-            found = self._read(path, begin, end)
-            if found is None:
-                raise UserError(Problem("does not hold the features that were written; delete it, encode again", path))
-            yield found.observation, torch.from_numpy(found.vector.copy())
+            features = self._read(path, begin, end)
+            if features is None:
+                raise UserError(Problem("was changed during encoding; delete it and run the command again", path))
+            yield features.observation, torch.from_numpy(features.vector.copy())
 
     def _read(self, path: Path, begin: int, end: int) -> Features | None:
-        """The features of the observations `begin` to `end` in their file, or None where it holds something else."""
-        found = read_features(path)
-        if found is None or found.content != self.content:
+        """Read the features of the observations `begin` to `end`; None if the file holds something else."""
+        features = read_features(path)
+        if features is None or features.content != self.content:
             return None
-        whole = found.vector.shape == (end - begin, self.pool.encoder.width)
-        return found if whole and np.array_equal(found.observation, np.arange(begin, end)) else None
+        complete = features.vector.shape == (end - begin, self.pool.encoder.width)
+        return features if complete and np.array_equal(features.observation, np.arange(begin, end)) else None
 
     def _manifest(self) -> dict[str, Any]:
         encoder = self.pool.encoder
@@ -163,21 +166,21 @@ class _Encoding:
         }
 
     def _check_folder(self) -> None:
-        """Raise `UserError` where the folder holds something else than these features, whole or begun."""
+        """Raise `UserError` if the folder holds other files of features than those of this call."""
         path = self.folder / "manifest.json"
         try:
             before = read_json(path) if path.exists() else None
         except ValueError as error:
             raise UserError(Problem(f"is damaged ({error}); choose another --out", path)) from None
         if before is not None and not isinstance(before, dict):
-            raise UserError(Problem("is damaged (it is no JSON object); choose another --out", path))
+            raise UserError(Problem("is damaged (not a JSON object); choose another --out", path))
         if before is None and any(self.folder.glob("features-*")):
             raise UserError(Problem("holds features without a manifest.json; choose another --out", self.folder))
         if before is None:
             return
         same = [key for key in ("content", "rows", "files") if before.get(key) == self.manifest[key]]
         if "content" in same and "rows" not in same and before.get("rows"):
-            message = f"was begun with --rows {before['rows']}; give that again, or choose another --out"
+            message = f"was started with --rows {before['rows']}; use the same value, or choose another --out"
             raise UserError(Problem(message, self.folder))
         if "content" not in same or "files" not in same:
             message = (

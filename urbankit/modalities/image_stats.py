@@ -20,7 +20,7 @@ PERCENTILES = (5, 25, 50, 75, 95)
 
 
 class ImageStats(FeatureEncoder):
-    """Of every band: mean, standard deviation, percentiles, share of valid pixels, and the centre against the rim.
+    """Mean, standard deviation, percentiles and share of valid pixels of every band, and its centre against the rim.
 
     One observation an image; the statistics are standardised over the images.
     """
@@ -33,8 +33,8 @@ class ImageStats(FeatureEncoder):
     @classmethod
     def requires(cls, params: Any, city: City, modality: str) -> str | None:
         name = params.source or modality
-        known = city.image_sources
-        return None if name in known else f"the city has no image source '{name}'.{suggest(name, known)}"
+        sources = city.image_sources
+        return None if name in sources else f"the city has no image source '{name}'.{suggest(name, sources)}"
 
     @classmethod
     def raw_features(cls, params: Any, city: City, modality: str) -> list[RawSource]:
@@ -47,16 +47,16 @@ class ImageStats(FeatureEncoder):
 
 
 def all_image_stats(images: ImageSource, chunk: int = 64) -> np.ndarray:
-    """`image_stats` of all images of a source, float32[M, bands * 10], computed once and kept in the feature store."""
+    """Return `image_stats` of all images of a source, float32[M, bands * 10], from the feature store if it has them."""
     store, key = FeatureStore(), hash_json(["image_stats 1", images.content_hash])
-    kept = store.get(key)
-    if kept is None:
+    tensors = store.get(key)
+    if tensors is None:
         n = len(images.region)
         pieces = [np.arange(begin, min(begin + chunk, n)) for begin in range(0, n, chunk)]
         parts = [image_stats(pixels) for pixels in prefetch(images.read, pieces)]
-        kept = {"stats": torch.from_numpy(np.vstack([np.zeros((0, images.bands * 10), np.float32), *parts]))}
-        store.put(key, kept)
-    return kept["stats"].numpy()
+        tensors = {"stats": torch.from_numpy(np.vstack([np.zeros((0, images.bands * 10), np.float32), *parts]))}
+        store.put(key, tensors)
+    return tensors["stats"].numpy()
 
 
 def image_stats(images: np.ndarray) -> np.ndarray:
@@ -79,8 +79,8 @@ def image_stats(images: np.ndarray) -> np.ndarray:
     inside = centre.ravel()
     # Sorting puts NaN last: the valid pixels are the first `count`. Stable sorting of bytes is 40 times faster.
     ranked = np.sort(flat, axis=-1, kind="stable" if images.dtype == np.uint8 else None)
-    place = np.rint(np.array(PERCENTILES) / 100 * (np.maximum(count, 1) - 1)[..., None]).astype(np.int64)
-    percentiles = np.take_along_axis(ranked, place, axis=-1) / np.float32(scale)
+    position = np.rint(np.array(PERCENTILES) / 100 * (np.maximum(count, 1) - 1)[..., None]).astype(np.int64)
+    percentiles = np.take_along_axis(ranked, position, axis=-1) / np.float32(scale)
     with np.errstate(invalid="ignore"):
         mean = x.sum(-1) / count
         deviation = np.sqrt(np.where(valid, np.square(x - mean[..., None]), 0).sum(-1) / count)

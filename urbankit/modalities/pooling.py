@@ -1,4 +1,4 @@
-"""Regions through an encoder: the mean over a region's observations (eq. 15), with masks for what is absent."""
+"""The vectors of regions: the mean over the observations of a region (eq. 15), with a mask of regions without any."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from urbankit.modalities.base import Batch, ModalityEncoder, hash_arrays, move, part
 from urbankit.modalities.cache.store import FeatureStore
+from urbankit.utils.device import autocast
 from urbankit.utils.files import hash_json
 from urbankit.utils.prefetch import in_background, prefetch
 from urbankit.utils.progress import Progress, Stage
@@ -29,23 +30,25 @@ class RegionEncoder:
         encoder: the modality's encoder.
         of: the modality that the observations describe, passed on to `encoder.observations`.
         chunk: observations that go through the backbone at once where no gradient is needed.
-        held: observations whose activations a training step may hold; where a batch has more, they go through the
-            backbone in chunks that are computed again for the gradient, so memory does not grow with their number.
+        checkpoint_above: a training step with more observations than this uses gradient checkpointing: the backbone
+            computes them in chunks, and again for the gradient. Memory then does not grow with their number.
 
     Attributes:
         present: bool Tensor[N], whether the region has an observation.
     """
 
-    def __init__(self, encoder: ModalityEncoder, of: str | None = None, *, chunk: int = 128, held: int = 2048) -> None:
-        self.encoder, self.of, self.chunk, self.held = encoder, of, chunk, held
+    def __init__(
+        self, encoder: ModalityEncoder, of: str | None = None, *, chunk: int = 128, checkpoint_above: int = 2048
+    ) -> None:
+        self.encoder, self.of, self.chunk, self.checkpoint_above = encoder, of, chunk, checkpoint_above
         self.region = np.asarray(encoder.observations(of), dtype=np.int64)
         if len(self.region) and (np.diff(self.region) < 0).any():
             raise ValueError(f"{type(encoder).__name__}.observations({of!r}) is not sorted by region")
         # Region i owns the rows start[i] to start[i + 1].
         self.start = torch.from_numpy(np.searchsorted(self.region, np.arange(encoder.n_regions + 1)))
         self.present = self.start[1:] > self.start[:-1]
-        self._kept: tuple[Tensor, Tensor] | None = None
-        self._coming: tuple[tuple, Future[_Read]] | None = None
+        self._cached: tuple[Tensor, Tensor] | None = None
+        self._prefetched: tuple[tuple, Future[_Read]] | None = None
 
     def encode(
         self,
@@ -65,14 +68,14 @@ class RegionEncoder:
 
         Returns:
             Tensor[B, width] in float32 on the encoder's device, zero for a region without observations, and the mask
-            bool Tensor[B], true where the region has any. The vectors that `keep` computed are returned where there
-            are such and the encoder is still frozen; nothing is drawn then.
+            bool Tensor[B], true where the region has any. If `keep` computed the vectors and the encoder is still
+            frozen, these are returned and nothing is drawn.
         """
-        if self._kept is not None and self.encoder.frozen:
-            features, mask = self._kept
+        if self._cached is not None and self.encoder.frozen:
+            features, mask = self._cached
             regions = regions.to(features.device)
             return features[regions], mask[regions]
-        read = self._due(regions, max_observations, augment)
+        read = self._take_prefetched(regions, max_observations, augment)
         if read is None:
             read = self._read(self._choose(regions, max_observations, generator, augment))
         with torch.no_grad() if self.encoder.frozen else nullcontext():
@@ -90,9 +93,9 @@ class RegionEncoder:
         What `encode` then returns is the same as without this call, provided that both draw from the generator in the
         same order.
         """
-        if self._kept is None or not self.encoder.frozen:
+        if self._cached is None or not self.encoder.frozen:
             choice = self._choose(regions, max_observations, generator, augment)
-            self._coming = (_key(regions, max_observations, augment), in_background(self._read, choice))
+            self._prefetched = (_key(regions, max_observations, augment), in_background(self._read, choice))
 
     def keep(
         self,
@@ -103,8 +106,8 @@ class RegionEncoder:
     ) -> tuple[Tensor, Tensor]:
         """The pooled backbone vectors of all regions, computed once: Tensor[N, width] float32 and mask bool Tensor[N].
 
-        Where the encoder is frozen they come from the feature store if it has them, go there otherwise, and are what
-        `encode` returns from now on. Memory does not grow with the number of observations.
+        If the encoder is frozen, they are read from the feature store or written to it, and `encode` returns them from
+        now on. Memory does not grow with the number of observations.
 
         Args:
             precision: the type that autocast computes in, such as `torch.bfloat16`; None computes in the weights' own.
@@ -114,14 +117,14 @@ class RegionEncoder:
         encoder, device = self.encoder, self.encoder.device
         store = FeatureStore() if store is None else store
         key = self.content(precision) if encoder.frozen else None
-        kept = None if key is None else store.get(key)
-        if kept is None:
-            kept = {"features": self._all(precision, progress), "mask": self.present}
+        tensors = None if key is None else store.get(key)
+        if tensors is None:
+            tensors = {"features": self._all(precision, progress), "mask": self.present}
             if key is not None:
-                store.put(key, kept)
-        result = kept["features"].to(device), kept["mask"].to(device)
+                store.put(key, tensors)
+        result = tensors["features"].to(device), tensors["mask"].to(device)
         if encoder.frozen:
-            self._kept = result
+            self._cached = result
         return result
 
     def content(self, precision: torch.dtype | None) -> str:
@@ -158,7 +161,7 @@ class RegionEncoder:
         encoder.eval()
         try:
             for rows, batch in zip(chunks, prefetch(self._pinned, chunks), strict=True):
-                with _autocast(device, precision):
+                with autocast(device, precision):
                     x = encoder(move(batch, device))
                 yield rows, x
         finally:
@@ -179,10 +182,10 @@ class RegionEncoder:
         return self.encoder.modality if self.of is None else f"{self.encoder.modality} of {self.of}"
 
     def release(self) -> None:
-        """Forget what `keep` computed."""
-        self._kept = None
+        """Drop what `keep` computed."""
+        self._cached = None
 
-    # How a batch is drawn and read.
+    # Drawing and reading a batch
 
     def _choose(self, regions: Tensor, limit: int | None, generator: torch.Generator | None, augment: bool) -> _Choice:
         seed = None
@@ -201,23 +204,23 @@ class RegionEncoder:
         rows = first[owner] + rank
         if limit is None or not bool((counts > limit).any()):
             return rows, owner, counts
-        # A random order within every region: sorting by owner + U[0, 1) shuffles each region's rows in their place.
+        # A random order within every region: sorting by owner + U[0, 1) shuffles the rows within each region.
         draw = torch.rand(len(owner), generator=torch.Generator().manual_seed(seed or 0), dtype=torch.float64)
-        taken = torch.sort((owner + draw).argsort()[rank < limit]).values
-        return rows[taken], owner[taken], counts.clamp(max=limit)
+        selected = torch.sort((owner + draw).argsort()[rank < limit]).values
+        return rows[selected], owner[selected], counts.clamp(max=limit)
 
     def _read(self, choice: _Choice) -> _Read:
-        """The choice with its first chunk, the whole batch where that fits."""
+        """Return the choice with its observations if they fit in one step."""
         n = len(choice.rows)
         return _Read(choice, self._load(choice, 0, n) if 0 < n <= self._step() else None)
 
-    def _due(self, regions: Tensor, limit: int | None, augment: bool) -> _Read | None:
-        if self._coming is None:
+    def _take_prefetched(self, regions: Tensor, limit: int | None, augment: bool) -> _Read | None:
+        if self._prefetched is None:
             return None
-        key, future = self._coming
+        key, future = self._prefetched
         if key != _key(regions, limit, augment):
             return None
-        self._coming = None
+        self._prefetched = None
         return future.result()
 
     def _load(self, choice: _Choice, begin: int, end: int) -> Batch:
@@ -227,9 +230,9 @@ class RegionEncoder:
         return batch
 
     def _step(self) -> int:
-        return self.chunk if self.encoder.frozen else max(self.chunk, self.held)
+        return self.chunk if self.encoder.frozen else max(self.chunk, self.checkpoint_above)
 
-    # How it goes through the backbone.
+    # Computing vectors with the backbone
 
     def _mean(self, read: _Read) -> tuple[Tensor, Tensor]:
         choice, device = read.choice, self.encoder.device
@@ -265,10 +268,10 @@ class RegionEncoder:
     def _all(self, precision: torch.dtype | None, progress: Progress | None) -> Tensor:
         progress = Progress(quiet=True) if progress is None else progress
         with progress.stage(f"encode {self.name}", len(self.region)) as stage:
-            return self.mean_of(shown(self.vectors(precision), stage))
+            return self.mean_of(with_progress(self.vectors(precision), stage))
 
     def _pinned(self, rows: np.ndarray) -> Batch:
-        """The observations in memory that a GPU copies from while it computes."""
+        """Return the observations in pinned memory, from which a GPU copies while it computes."""
         batch = self.encoder.load(rows, self.of)
         if self.encoder.device.type != "cuda":
             return batch
@@ -287,14 +290,14 @@ class _Choice:
 
 @dataclass(frozen=True)
 class _Read:
-    """A choice, and its observations where they all fit in one step."""
+    """A choice, and its observations if they fit in one step."""
 
     choice: _Choice
     batch: Batch | None
 
 
-def shown(vectors: Iterable[tuple[np.ndarray, Tensor]], stage: Stage) -> Iterator[tuple[np.ndarray, Tensor]]:
-    """`vectors`, each of which moves `stage` on."""
+def with_progress(vectors: Iterable[tuple[np.ndarray, Tensor]], stage: Stage) -> Iterator[tuple[np.ndarray, Tensor]]:
+    """Yield `vectors` and advance `stage` after each."""
     for rows, x in vectors:
         yield rows, x
         stage.advance(len(rows))
@@ -302,7 +305,3 @@ def shown(vectors: Iterable[tuple[np.ndarray, Tensor]], stage: Stage) -> Iterato
 
 def _key(regions: Tensor, limit: int | None, augment: bool) -> tuple:
     return regions.cpu().numpy().tobytes(), limit, augment
-
-
-def _autocast(device: torch.device, precision: torch.dtype | None) -> torch.autocast | nullcontext:
-    return nullcontext() if precision is None else torch.autocast(device.type, dtype=precision)

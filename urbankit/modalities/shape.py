@@ -9,10 +9,10 @@ from urbankit.modalities.features import FeatureEncoder
 
 
 class Shape(FeatureEncoder):
-    """Of a region's polygon: log of the area in km², log of the perimeter in km, and compactness 4π·area/perimeter².
+    """Log of the area in km², log of the perimeter in km, and compactness 4π·area/perimeter² of each polygon.
 
-    Regions of one size, such as grid cells, have nothing to tell by it; census tracts are drawn to hold about as many
-    people each, so that their area says much about density.
+    This carries no information if all regions have the same size, as grid cells do. Census tracts hold about the same
+    number of people each, so their area is closely related to density.
     """
 
     def features(self, city: City) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Literal
 
 import torch
@@ -37,3 +38,8 @@ def encoder_precision(device: torch.device, precision: Literal["auto", "fp32", "
     if precision == "fp32" or (precision == "auto" and not has_bf16(device)):
         return None
     return torch.bfloat16
+
+
+def autocast(device: torch.device, precision: torch.dtype | None) -> torch.autocast | nullcontext:
+    """Return the context in which encoders compute with `precision`; None keeps the dtype of their weights."""
+    return nullcontext() if precision is None else torch.autocast(device.type, dtype=precision)

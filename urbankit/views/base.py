@@ -49,8 +49,8 @@ class ViewGraph:
         object.__setattr__(self, "adjacency", adjacency)
         object.__setattr__(self, "present", present)
 
-    def placed(self, order: np.ndarray) -> ViewGraph:
-        """Return the view whose region `order[i]` is region i of this one, for a permutation `order` int64 [N]."""
+    def reordered(self, order: np.ndarray) -> ViewGraph:
+        """Return the view in another order of regions: its region `order[i]` is region i of this one (int64 [N])."""
         back = np.argsort(order)
         return ViewGraph(self.adjacency[back][:, back], self.present[back])
 
@@ -117,7 +117,7 @@ class FlowView(View[P]):
         if flows is None:
             raise ValueError(self.requires(city))
         order = place_order(city)
-        return self.of_flows(flows[order][:, order]).placed(order)
+        return self.of_flows(flows[order][:, order]).reordered(order)
 
     @abstractmethod
     def of_flows(self, flows: scipy.sparse.csr_array) -> ViewGraph:

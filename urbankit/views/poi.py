@@ -42,7 +42,9 @@ class PoiView(View):
             raise ValueError(self.requires(city))
         order = place_order(city)
         compared, present = _compared(counts[0][order], self.params.counts)
-        return ViewGraph(cosine_similarity(compared, self.params.strongest_pairs(len(present))), present).placed(order)
+        return ViewGraph(cosine_similarity(compared, self.params.strongest_pairs(len(present))), present).reordered(
+            order
+        )
 
 
 def _compared(counts: scipy.sparse.csr_array, how: str) -> tuple[np.ndarray, np.ndarray]:

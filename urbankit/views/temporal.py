@@ -38,14 +38,14 @@ class TemporalView(MobilityView):
         @classmethod
         def _some_hours(cls, hours: tuple[int, int]) -> tuple[int, int]:
             if hours[0] % 24 == hours[1] % 24 and hours != (0, 24):
-                raise ValueError(f"from {hours[0]} to {hours[1]} is no time; the whole day is [0, 24]")
+                raise ValueError(f"from {hours[0]} to {hours[1]} is an empty interval; the full day is [0, 24]")
             return hours
 
         @field_validator("weekdays")
         @classmethod
         def _each_once(cls, weekdays: list[int]) -> list[int]:
             if len(set(weekdays)) < len(weekdays):
-                raise ValueError(f"a weekday is given twice: {weekdays}")
+                raise ValueError(f"duplicate weekday in {weekdays}")
             return weekdays
 
     params: Params

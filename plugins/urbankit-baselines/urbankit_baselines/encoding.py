@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import nullcontext
 
 import torch
 from torch import Tensor
 
 from urbankit.modalities.pooling import RegionEncoder
+from urbankit.utils.device import autocast
 
 
 def encode(
@@ -25,8 +25,3 @@ def cache_frozen(pools: Iterable[RegionEncoder], precision: torch.dtype | None) 
     for pool in pools:
         if pool.encoder.frozen:
             pool.keep(precision=precision)
-
-
-def autocast(device: torch.device, precision: torch.dtype | None) -> torch.autocast | nullcontext:
-    """Return the context in which encoders compute with `precision`; None keeps the precision of their weights."""
-    return nullcontext() if precision is None else torch.autocast(device.type, dtype=precision)

@@ -31,9 +31,10 @@ from urbankit.methods.losses import similarity
 from urbankit.modalities.pooling import RegionEncoder
 from urbankit.registry import component
 from urbankit.registry.component import Use, uses
+from urbankit.utils.device import autocast
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.torch_modules import NamedModules
-from urbankit_baselines.encoding import autocast, cache_frozen, encode
+from urbankit_baselines.encoding import cache_frozen, encode
 from urbankit_baselines.required import missing, require
 
 

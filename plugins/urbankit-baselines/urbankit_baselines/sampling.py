@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from urbankit.modalities.base import ModalityEncoder, move
-from urbankit_baselines.encoding import autocast
+from urbankit.utils.device import autocast
 
 
 class RegionTokens(NamedTuple):

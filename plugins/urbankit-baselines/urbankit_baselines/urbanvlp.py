@@ -43,9 +43,10 @@ from urbankit.methods.losses import two_way_info_nce
 from urbankit.modalities.base import ModalityEncoder, move
 from urbankit.modalities.pooling import RegionEncoder
 from urbankit.registry import component
+from urbankit.utils.device import autocast
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.torch_modules import NamedModules
-from urbankit_baselines.encoding import autocast, cache_frozen, encode
+from urbankit_baselines.encoding import cache_frozen, encode
 from urbankit_baselines.required import missing, require
 from urbankit_baselines.sampling import Observations, RegionTokens
 

@@ -47,7 +47,7 @@ class Nearest(View):
             adjacency = adjacency.maximum(adjacency.T).tocsr()
         elif self.params.pairs == "mutual":
             adjacency = adjacency.minimum(adjacency.T).tocsr()
-        return ViewGraph(adjacency, np.ones(city.n_regions, dtype=bool)).placed(order)
+        return ViewGraph(adjacency, np.ones(city.n_regions, dtype=bool)).reordered(order)
 
     def raw_features(self, city: City, name: str) -> list[RawSource]:
         """Return the mean distance in km to the k nearest regions, which measures how small the regions around are."""

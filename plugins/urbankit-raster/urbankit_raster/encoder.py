@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from urbankit.city.io.raster import cell_statistics, opened, raster_files
+from urbankit.city.io.raster import cell_statistics, open_raster, raster_files
 from urbankit.modalities.features import FeatureEncoder, FeatureParams
 from urbankit.registry.component import SourceFolder
 from urbankit.utils.errors import UserError
@@ -95,7 +95,7 @@ class Raster(FeatureEncoder):
     def _bands(self, path: Path) -> list[int]:
         if self.params.bands is not None:
             return self.params.bands
-        with opened(path) as dataset:
+        with open_raster(path) as dataset:
             return list(range(1, dataset.count + 1))
 
     def _operations(self) -> dict[str, str]:

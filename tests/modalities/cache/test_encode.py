@@ -187,7 +187,7 @@ def test_resuming_with_other_weights_is_refused(views: City, clip: Path, tmp_pat
         (["--modality", "svi", "--encoder", "vitt"], "--encoder vitt: name: unknown modality_encoder 'vitt'. Did you"),
         (["--modality", "sv", "--encoder", "vit"], "modalities.sv: the city has no image source 'sv'"),
         (["--modality", "svi", "--encoder", "vit", "--set", "patch=8"], "--set patch=8: patch: unknown key"),
-        (["--modality", "svi", "--encoder", "vit", "--rows", "100"], "--rows should be a multiple of 128"),
+        (["--modality", "svi", "--encoder", "vit", "--rows", "100"], "--rows must be a multiple of 128"),
         (["--modality", "text", "--encoder", "text", "--of", "rsi"], "no observations that describe 'rsi'"),
         (
             ["--modality", "svi", "--encoder", "vit", "--set", "pretrained=./absent"],
@@ -236,7 +236,7 @@ def test_a_folder_with_other_features_is_refused(views: City, clip: Path, tmp_pa
     assert "random weights" in stderr
     before = files(tmp_path / "out")
     stderr = cli(*words, "--set", f"pretrained={clip}", "--rows", "512", status=2).stderr
-    assert "was begun with --rows 4096" in stderr and files(tmp_path / "out") == before
+    assert "was started with --rows 4096" in stderr and files(tmp_path / "out") == before
     (tmp_path / "out" / "features-00000.parquet").write_bytes(b"cut")
     shutil.rmtree(FeatureStore().folder)
     stderr = cli(*words, "--set", f"pretrained={clip}", status=2).stderr

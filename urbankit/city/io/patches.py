@@ -19,7 +19,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.warp import reproject
 from rasterio.windows import Window
 
-from urbankit.city.io.raster import opened, read_cells
+from urbankit.city.io.raster import open_raster, read_cells
 from urbankit.utils.errors import Problem, Problems, UserError
 from urbankit.utils.prefetch import thread_map
 
@@ -48,7 +48,7 @@ def mosaic_bands(paths: list[Path], chosen: list[int] | None) -> list[Band]:
     stack: list[Band] = []
     problems = Problems()
     for path in paths:
-        with problems.collect(), opened(path) as dataset:
+        with problems.collect(), open_raster(path) as dataset:
             for number, dtype in zip(dataset.indexes, dataset.dtypes, strict=True):
                 if dtype.startswith("complex"):
                     raise UserError(Problem(f"band {number} holds complex numbers", path))
@@ -85,7 +85,7 @@ def cut_patches(
         patches = np.full((len(chunk), len(bands), *size), np.nan, dtype=np.float32)
         for path in dict.fromkeys(band.path for band in bands):
             numbers = {number: band.number for number, band in enumerate(bands) if band.path == path}
-            with opened(path) as dataset:
+            with open_raster(path) as dataset:
                 cells = _Cells(dataset, list(numbers.values()), chunk, crs, extent_m, size)
                 for row in range(len(chunk)):
                     patches[row, list(numbers)] = cells.warp(row)

@@ -55,7 +55,7 @@ def zonal(path: str | Path, regions: gpd.GeoDataFrame, statistic: Statistic, ban
     Raises:
         UserError: For a raster that cannot be used, or that has no valid cell in any region.
     """
-    with opened(path) as dataset:
+    with open_raster(path) as dataset:
         shapes = regions.geometry.to_crs(dataset.crs)
         cells = _Cells(dataset, _chosen_band(dataset, band))
         weighted = {"mean": "mean", "majority": "mode"}.get(statistic)
@@ -96,7 +96,7 @@ def cell_statistics(
     Raises:
         UserError: For a raster that cannot be used, lacks the band, or has no valid cell in any region.
     """
-    with opened(path) as dataset:
+    with open_raster(path) as dataset:
         shapes = regions.geometry.to_crs(dataset.crs)
         cells = _Cells(dataset, _chosen_band(dataset, band), nodata)
         table = _extract(cells, shapes, {name: _by_area(how, dataset) for name, how in operations.items()})
@@ -112,14 +112,14 @@ def covering_mask(path: str | Path, boxes: gpd.GeoSeries) -> np.ndarray:
 
     Raises UserError for a raster that cannot be used.
     """
-    with opened(path) as dataset:
+    with open_raster(path) as dataset:
         table = _extract(_Cells(dataset, 1), boxes.to_crs(dataset.crs), {})
         return table["count"].to_numpy() > _LEAST_SHARE
 
 
 def extent(path: str | Path) -> tuple[tuple[float, float, float, float], Any]:
     """`(left, bottom, right, top)` of a raster in its own CRS, and that CRS (pyproj). Raises UserError."""
-    with opened(path) as dataset:
+    with open_raster(path) as dataset:
         return dataset.bounds, pyproj.CRS.from_user_input(dataset.crs)
 
 
@@ -135,14 +135,14 @@ def ellipsoidal_area_km2(regions: gpd.GeoDataFrame | gpd.GeoSeries) -> np.ndarra
 
 
 def raster_files(path: str | Path) -> list[Path]:
-    """A raster's file and its companions, such as a mask or a file of statistics. Raises `UserError` as `opened`."""
-    with opened(path) as dataset:
+    """Return a raster's file and its companions, such as a mask. Raises `UserError` as `open_raster`."""
+    with open_raster(path) as dataset:
         return [Path(name) for name in dataset.files]
 
 
 @contextmanager
-def opened(path: str | Path) -> Iterator[rasterio.DatasetReader]:
-    """A georeferenced raster, open for reading.
+def open_raster(path: str | Path) -> Iterator[rasterio.DatasetReader]:
+    """Open a georeferenced raster for reading.
 
     Raises `UserError` for a file that is missing, not a raster, without CRS or georeference, or truncated; a truncated
     file may raise it only at a later read inside the block.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +16,7 @@ from urbankit.methods.urbanmmcl.params import Pair
 from urbankit.modalities.base import ModalityEncoder
 from urbankit.modalities.pooling import RegionEncoder
 from urbankit.registry.component import Use
+from urbankit.utils.device import autocast
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.torch_modules import NamedModules
 
@@ -128,7 +128,7 @@ class Channels(nn.Module):
         limit = self.max_observations if self.training else None
         for channel, pool in self.pools.items():
             encoder = self._encoder(channel)
-            with self._autocast(regions.device):
+            with autocast(regions.device, self.precision):
                 pooled, present[channel] = pool.encode(regions, max_observations=limit, augment=self.training)  # eq. 15
                 vectors[channel] = encoder.project(pooled).float()
         return vectors, present
@@ -155,9 +155,6 @@ class Channels(nn.Module):
 
     def _encoder(self, channel: str) -> ModalityEncoder:
         return self.encoders[modality_of(channel)]
-
-    def _autocast(self, device: torch.device) -> torch.autocast | nullcontext:
-        return nullcontext() if self.precision is None else torch.autocast(device.type, dtype=self.precision)
 
     def _described(self, modality: str, anchor: str) -> str:
         """The channel of `modality` that belongs to `anchor`'s observations, or the modality's own."""

@@ -14,7 +14,7 @@ import torch
 
 from urbankit.city.city import City
 from urbankit.city.ids import RegionIds
-from urbankit.city.io.raster import opened, raster_files, zonal
+from urbankit.city.io.raster import open_raster, raster_files, zonal
 from urbankit.city.io.tables import numbers, read
 from urbankit.city.prepare.match_regions import explain_no_match
 from urbankit.modalities.cache.files import Features, read_features
@@ -150,7 +150,7 @@ def _of_observations(
 
 
 def _of_raster(path: Path, city: City, rules: Rules, problems: Problems, key: str) -> EmbeddingTable | None:
-    with opened(path) as dataset:
+    with open_raster(path) as dataset:
         descriptions = dataset.descriptions
     numbered = len(set(descriptions)) < len(descriptions) or None in descriptions
     names = [f"band {number}" if numbered else text for number, text in enumerate(descriptions, start=1)]

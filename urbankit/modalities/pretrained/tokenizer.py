@@ -57,8 +57,8 @@ def encode_pretrained(tokenizer: Any, texts: Sequence[str], longest: int) -> tup
     lengths = np.empty(len(texts), np.int32)
     for begin in range(0, len(texts), 4096):
         encoded = tokenizer(list(texts[begin : begin + 4096]), truncation=True, max_length=longest)["input_ids"]
-        for row, found in enumerate(encoded, start=begin):
-            ids[row, : len(found)], lengths[row] = found, len(found)
+        for row, tokens in enumerate(encoded, start=begin):
+            ids[row, : len(tokens)], lengths[row] = tokens, len(tokens)
     return ids[:, : lengths.max(initial=1)].copy(), lengths
 
 

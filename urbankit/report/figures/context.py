@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from urbankit.analysis.anchors import find_anchors
 from urbankit.analysis.clusters import Hierarchy
 from urbankit.city.city import City
-from urbankit.evaluation.out_of_sample import out_of_sample, unseen
+from urbankit.evaluation.out_of_sample import out_of_sample, rows_of_test_parts
 from urbankit.evaluation.splits import strictest
 from urbankit.evaluation.tasks import TaskData
 from urbankit.report.figures.errors import NotPossible
@@ -133,7 +133,7 @@ class FigureContext:
         """The out-of-sample predictions of one task and protocol whose truth is known."""
         rows = self.predictions
         rows = rows[(rows["task"] == task.name) & (rows["split"] == protocol)]
-        return unseen(rows[rows["truth"].notna()])
+        return rows_of_test_parts(rows[rows["truth"].notna()])
 
     def out_of_sample(self, task: TaskData, protocol: str) -> NDArray[np.float64]:
         """The out-of-sample prediction of each region [N]; NaN for regions in no test part."""
