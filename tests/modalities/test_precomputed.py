@@ -165,7 +165,7 @@ def test_malformed_vectors_are_refused(twelve: City, tmp_path: Path, lists: list
         (lambda t: t[["region_id"]], {}, "no column beside that of the ids"),
         (lambda t: t.assign(region_id="none"), {}, "no id in column 'region_id' matches a region"),
         (lambda t: t.assign(v=[[1.0]] * 12), {}, r"column 'v' holds lists beside other columns; name it alone"),
-        (lambda t: t.assign(when=pd.Timestamp("2024-01-01")), {}, r"'when' is of type Datetime.*by `columns`"),
+        (lambda t: t.assign(when=pd.Timestamp("2024-01-01")), {}, r"'when' holds dates with a time.*by `columns`"),
     ],
 )
 def test_unsuitable_columns_are_refused(

@@ -10,6 +10,12 @@ import pandas as pd
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
+MISSING = [
+    "", "na", "n/a", "n.a.", "nan", "-nan", "nat", "null", "(null)", "\\n", "none", "<na>", "#n/a", "#na", "#n/a n/a",
+    "#null!", "#value!", "#ref!", "#div/0!", "#name?", "#num!", "1.#qnan", "-1.#qnan", "1.#ind", "-1.#ind",
+]  # fmt: skip
+"""Words for a missing value, in lower case: those of pandas, R, SQL and spreadsheets."""
+
 
 class RegionIds:
     """Looks regions up by id.
@@ -24,6 +30,11 @@ class RegionIds:
         digits = all(name.isascii() and name.isdigit() for name in self.ids)
         zeros = any(name.startswith("0") and len(name) > 1 for name in self.ids)
         self.padded_width = widths.pop() if digits and zeros and len(widths) == 1 else 0
+        composed = pl.Series(self.ids, dtype=pl.String).str.normalize("NFC").to_list()
+        # "é" is one character or two: both are the same id, unless the city itself tells them apart.
+        self._composed = composed if len(set(composed)) == len(set(self.ids)) else self.ids
+        self._normalize = self._composed is composed and not all(name.isascii() for name in self.ids)
+        self._words = sorted(set(MISSING) - {name.strip().lower() for name in self.ids})
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -33,12 +44,16 @@ class RegionIds:
         text = id_text(column, dtype)
         if self.padded_width:
             text = pl.when(text.str.contains(r"^\d+$")).then(text.str.zfill(self.padded_width)).otherwise(text)
+        if self._normalize:
+            text = text.str.normalize("NFC")
+        if dtype == pl.String or isinstance(dtype, pl.Categorical | pl.Enum):
+            text = pl.when(text.str.to_lowercase().is_in(self._words)).then(None).otherwise(text)
         return text.alias(column)
 
     def index(self, column: str, dtype: pl.DataType) -> pl.Expr:
         """The region of every row of a column, int64, -1 for an unknown id."""
         regions = pl.Series(np.arange(len(self.ids), dtype=np.int64))
-        names = pl.Series(self.ids, dtype=pl.String)
+        names = pl.Series(self._composed, dtype=pl.String)
         rows = self.text(column, dtype).replace_strict(names, regions, default=-1, return_dtype=pl.Int64)
         return rows.fill_null(-1).alias(column)
 
@@ -75,7 +90,7 @@ def id_text(column: str, dtype: pl.DataType) -> pl.Expr:
     """A column of ids as text: `36061000100`, `36061000100.0` and `" 36061000100"` are one id."""
     value = pl.col(column)
     if dtype.is_float():
-        is_integer = value.is_finite() & (value == value.round())
+        is_integer = value.is_finite() & (value == value.round()) & (value.abs() < 2**63)
         text = value.cast(pl.String)
         value = pl.when(is_integer).then(value.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(text)
     else:

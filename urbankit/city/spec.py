@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from zoneinfo import available_timezones
 
 from pydantic import (
     AfterValidator,
@@ -178,6 +179,11 @@ class FlowsByRegion(Spec):
     destination: str = Field(description="Column with the id of the region where it ends.")
     weight: str | None = Field(None, description="Column with the number of trips; null counts every row once.")
     time: str | None = Field(None, description="Column with the local time of departure (ISO 8601 or a timestamp).")
+    time_zone: str | None = Field(
+        None, description="The city's time zone, such as America/New_York: times in UTC or with an offset become local."
+    )
+
+    check_zone = field_validator("time_zone")(lambda name: _known_zone(name))
 
 
 class FlowsByPoint(Spec):
@@ -190,6 +196,11 @@ class FlowsByPoint(Spec):
     destination_lat: str = Field(description="Column with the destination's latitude in degrees.")
     weight: str | None = Field(None, description="Column with the number of trips; null counts every row once.")
     time: str | None = Field(None, description="Column with the local time of departure (ISO 8601 or a timestamp).")
+    time_zone: str | None = Field(
+        None, description="The city's time zone, such as America/New_York: times in UTC or with an offset become local."
+    )
+
+    check_zone = field_validator("time_zone")(lambda name: _known_zone(name))
 
 
 class Table(Spec):
@@ -197,7 +208,10 @@ class Table(Spec):
 
     file: str = Field(description="Table (CSV, JSONL, Parquet).")
     region: str = Field(description="Column with the region's id.")
-    columns: list[str] | None = Field(None, description="Columns to take; null takes every column but the id.")
+    columns: list[str] | None = Field(
+        None, description="Columns to take; null takes every column but the id, geometries and row numbers."
+    )
+    missing: list[float | str] = Field([], description="Values that stand for a missing one, such as [-9999].")
 
 
 class TableTarget(Spec):
@@ -207,6 +221,7 @@ class TableTarget(Spec):
     region: str = Field(description="Column with the region's id.")
     column: str = Field(description="Column with the target.")
     kind: Literal["regression", "classification"] = Field("regression", description="What is predicted.")
+    missing: list[float | str] = Field([], description="Values that stand for a missing one, such as [-9999].")
     unit: str = Field("", description="Unit shown in tables and figures.")
 
 
@@ -290,6 +305,12 @@ def load_city_spec(path: str | Path) -> CitySpec:
     spec = validate(CitySpec, tree, problems)
     problems.raise_if_any()
     return spec
+
+
+def _known_zone(name: str | None) -> str | None:
+    if name is not None and name not in available_timezones():
+        raise ValueError(f"{name!r} is no time zone; write it as America/New_York or Asia/Singapore")
+    return name
 
 
 def _known_crs(crs: str | None) -> str | None:

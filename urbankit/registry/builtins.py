@@ -7,8 +7,8 @@ from urbankit.registry.hookspecs import Register, hookimpl
 
 @hookimpl
 def register_sources(register: Register) -> None:
-    register("csv", "urbankit.city.io.tables:CSV", "tables of text, separated by commas or tabs")
-    register("jsonl", "urbankit.city.io.tables:JSONLines", "tables of one JSON object a line")
+    register("csv", "urbankit.city.io.text_tables:CSV", "tables of text, separated by commas or tabs")
+    register("jsonl", "urbankit.city.io.text_tables:JSONLines", "tables of one JSON object a line")
     register("parquet", "urbankit.city.io.parquet:Parquet", "Parquet and GeoParquet")
     register("vector_file", "urbankit.city.io.vectors:VectorFile", "GeoPackage, Shapefile, GeoJSON and FlatGeobuf")
 

@@ -14,3 +14,9 @@ def list_some(names: Iterable[object], most: int = 5) -> str:
 def format_number(value: float) -> str:
     """A number as people write it: `1,542,522` or `0.333333`."""
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.6g}"
+
+
+def first_line(error: BaseException, most: int = 300) -> str:
+    """The first line of an error's message, or the error's type if it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:most] if lines else type(error).__name__

@@ -4,14 +4,16 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
+from helpers.rasters import write_raster
 from helpers.small_city import CRS, EAST, IDS, NORTH, Sources, lonlat, squares
 from scipy.sparse import coo_array
 
 from urbankit.city.ids import RegionIds
 from urbankit.city.prepare.points import PointIndex
-from urbankit.city.prepare.quality import constant_runs, outliers
+from urbankit.city.prepare.quality import constant_runs, outliers, sentinels
 from urbankit.utils.errors import UserError
 
 
@@ -61,7 +63,7 @@ def test_every_table_format(sources: Sources, suffix: str) -> None:
         (b"id,value\n000,1\n001,two\n", r"must hold numbers, but: row 2 'two'"),
         (b"id,value\n000,1\n000,2\n", "regions with several rows: 000"),
         (b"id,value\na,1\nb,2\n", r"no id in column 'id' matches a region; it holds a, b, the regions are 000"),
-        (b"id,value\n000,caf\xe9\n", "cannot be read|must hold numbers"),
+        (b"id,value\n000,caf\xe9\n", r"line 2 is not UTF-8 text \(byte 0xe9\); save the file as UTF-8"),
     ],
 )
 def test_tables_that_cannot_be_used(sources: Sources, content: bytes, says: str) -> None:
@@ -287,3 +289,103 @@ def test_constant_runs_and_outliers() -> None:
     values[[7, 300]] = 5e4, 9e4
     who, rest = outliers(values)
     assert who.tolist() == [300, 7] and rest == np.sort(values)[-3]
+
+
+# What looks like data and is not
+
+
+def test_a_table_without_columns_leaves_row_numbers_aside(sources: Sources) -> None:
+    frame = pd.DataFrame({"id": IDS, "cafe": range(9), "bar": [1, 2] * 4 + [3]})
+    frame.to_csv(sources.folder / "t.csv")
+    sources.spec |= {
+        "tables": {"t": {"file": "t.csv", "region": "id"}},
+        "poi": {"counts": "t.csv", "region": "id"},
+    }
+    city = sources.prepare()
+    assert city.table("t")[1] == ["cafe", "bar"] and city.poi_counts()[1] == ["cafe", "bar"]
+    assert "tables.t: a column without a name ('') is left aside" in notes(city)
+
+
+def test_undeclared_and_declared_missing_values(sources: Sources) -> None:
+    sources.csv(
+        "t.csv", id=IDS, income=[50, 60, -666666666, 70, 80, 90, 55, 65, 75], copy=[1.0, 2, 3, 4, 5, 6, 7, 8, 9]
+    )
+    sources.spec["tables"] = {"t": {"file": "t.csv", "region": "id"}}
+    assert "'income': -666,666,666, 1 times, looks like an undeclared missing value" in notes(sources.prepare())
+    sources.spec["tables"]["t"]["missing"] = [-666666666]
+    sources.spec["targets"] = {"i": {"table": "t.csv", "region": "id", "column": "income", "missing": [-666666666]}}
+    city = sources.prepare()
+    assert np.isnan(city.table("t")[0][2, 0]) and not city.target("i").present[2]
+    assert "looks like" not in notes(city)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1, 2, -9999], [-9999]),
+        ([1, 2, -99999, -9999], [-99999, -9999]),
+        ([100, 200, 32767], [32767]),
+        ([-9999, -9998, -9997], []),
+        ([-1000, 1000, -999], []),
+        ([999, 1000, 1001], []),
+        ([1, 2, -3.4e38], [-3.4e38]),
+        ([5, 5, 5], []),
+        ([0.1, 1e20], [1e20]),
+    ],
+)
+def test_sentinels_lie_apart_from_all_other_numbers(values: list[float], expected: list[float]) -> None:
+    assert [value for value, _ in sentinels(np.array(values, float))] == expected
+
+
+def test_similar_classes_and_equal_columns_are_noted(sources: Sources) -> None:
+    use = ["Park", "park", "park ", "shop", "shop", "shop", "caf\u00e9", "cafe\u0301", "NULL"]
+    sources.csv("t.csv", id=IDS, use=use, a=range(9), b=range(9))
+    sources.spec |= {
+        "tables": {"t": {"file": "t.csv", "region": "id", "columns": ["a", "b"]}},
+        "targets": {"u": {"table": "t.csv", "region": "id", "column": "use", "kind": "classification"}},
+    }
+    city = sources.prepare()
+    assert "differ by case or spaces alone: 'Park' and 'park'" in notes(city)
+    assert "'cafe\u0301' and 'caf\u00e9'" in notes(city) and "columns with the same values: 'a' and 'b'" in notes(city)
+    assert city.target("u").values[8] is None
+
+
+def test_class_codes_keep_all_digits(sources: Sources) -> None:
+    cells = np.full((30, 30), 1234567, np.int32)
+    cells[:, 15:] = 1234568
+    write_raster(sources.folder / "use.tif", cells, north=NORTH + 3000)
+    sources.spec["targets"] = {"u": {"raster": "use.tif", "statistic": "majority"}}
+    assert set(sources.prepare().target("u").values) == {"1234567", "1234568"}
+
+
+def test_ids_match_in_every_unicode_form_and_words_are_no_ids() -> None:
+    ids = RegionIds(["S\u00e3o", "NA", "x"])
+    frame = pl.DataFrame({"id": ["Sa\u0303o", "S\u00e3o", "NA", "nan", None, "x"]})
+    assert frame.select(ids.index("id", pl.String()))["id"].to_list() == [0, 0, 1, -1, -1, 2]
+    assert frame.select(ids.text("id", pl.String()))["id"].null_count() == 2
+
+
+def test_a_city_may_tell_unicode_forms_apart() -> None:
+    ids, frame = RegionIds(["\u00e3", "a\u0303"]), pl.DataFrame({"id": ["a\u0303", "\u00e3"]})
+    assert frame.select(ids.index("id", pl.String()))["id"].to_list() == [1, 0]
+
+
+@pytest.mark.parametrize("values", [[["a"]] * 9, [{"a": 1}] * 9, [b"\xff"] * 9])
+def test_columns_of_an_unexpected_type_are_one_message(sources: Sources, values: list) -> None:
+    pl.DataFrame({"id": IDS, "v": values}).write_parquet(sources.folder / "t.parquet")
+    file = {"file": "t.parquet", "region": "id"}
+    points = gpd.GeoDataFrame({"v": values}, geometry=squares(), crs=CRS)
+    points.geometry = points.representative_point()
+    points.to_parquet(sources.folder / "p.parquet")
+    flows = {"file": "t.parquet", "origin": "id", "destination": "id"}
+    for key, source in {
+        "tables": {"t": file},
+        "targets": {"t": {"table": "t.parquet", "region": "id", "column": "v", "kind": "classification"}},
+        "captions": {"t": file | {"text": "v"}},
+        "poi": {"points": "p.parquet", "category": "v"},
+        "images": {"t": {"points": "p.parquet", "image": "v"}},
+        "flows": flows | {"weight": "v", "destination": "v"},
+    }.items():
+        sources.spec = {"name": "small", "regions": sources.spec["regions"], key: source}
+        with pytest.raises(UserError, match=rf"[tp]\.parquet: {key}.*'v' (must hold|holds).* (lists|records|bytes) \("):
+            sources.prepare()

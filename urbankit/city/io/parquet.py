@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import geopandas as gpd
@@ -10,6 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from urbankit.city.io.source import Source
+from urbankit.utils.errors import UserError
+from urbankit.utils.text import first_line
+
+CHECKED_ROWS = 1 << 17
 
 
 class Parquet(Source):
@@ -18,7 +23,26 @@ class Parquet(Source):
     suffixes = (".parquet", ".geoparquet")
 
     def scan_table(self, path: Path) -> pl.LazyFrame:
-        return pl.scan_parquet(path)
+        return pl.scan_parquet(path, glob=False, hive_partitioning=False)
+
+    def rows(self, path: Path) -> int | None:
+        return pq.read_metadata(path).num_rows
+
+    def check_table(self, path: Path, columns: Collection[str] | None) -> None:
+        """Decode the columns once: Arrow reports damage at which Polars may end a stream without an error."""
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            names = [name for name in file.schema_arrow.names if columns is None or name in columns]
+            for group in range(file.num_row_groups):
+                expected = file.metadata.row_group(group).num_rows
+                try:
+                    batches = file.iter_batches(CHECKED_ROWS, row_groups=[group], columns=names)
+                    rows = sum(batch.num_rows for batch in batches) if names else expected
+                    reason = f"{rows:,} of {expected:,} rows"
+                except (pa.ArrowException, OSError) as error:
+                    rows, reason = -1, first_line(error)
+                if rows != expected:
+                    place = f"row group {group + 1} of {file.num_row_groups}"
+                    raise UserError(f"{place} is damaged ({reason}); fetch the file again")
 
     def read_vector(self, path: Path, layer: str | None) -> gpd.GeoDataFrame:
         return gpd.read_parquet(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +40,26 @@ class Source(Component[P], ABC):
         Columns may be text: numbers are parsed where they are used. Ids that are text keep their leading zeros.
         """
         raise UserError("holds geometries and is not a table")
+
+    def check_table(self, path: Path, columns: Collection[str] | None) -> None:
+        """Raise `UserError` if a table is damaged where it can be known before it is scanned; by default nothing.
+
+        Args:
+            path: The file.
+            columns: The names of the columns that are read; None if all are.
+        """
+
+    def rows(self, path: Path) -> int | None:
+        """Return how many rows a table has, as its file says, to compare with those read; None if it does not say."""
+        return None
+
+    def repeated_columns(self, path: Path) -> list[str]:
+        """Return the names that several columns of a table have, which `scan_table` must rename; by default none."""
+        return []
+
+    def explain_damage(self, path: Path) -> str | None:
+        """Return where a table is damaged, such as `line 3 has 4 values`, after reading failed; None if unknown."""
+        return None
 
     def read_vector(self, path: Path, layer: str | None) -> gpd.GeoDataFrame:
         """Return all features of a file, in its CRS; without a CRS if the file has none.

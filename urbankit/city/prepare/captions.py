@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from urbankit.city.image_source import ImageSource
+from urbankit.city.io.columns import sentences, texts
 from urbankit.city.io.tables import read
 from urbankit.city.prepare.caption_check import FLAGS, check_captions
 from urbankit.city.prepare.context import Built, Context
@@ -26,9 +27,16 @@ def build_captions(spec: Captions, context: Context, report: SourceReport) -> Bu
         captions = _by_image(spec.file, spec.image, spec.text, images, context, report)
     else:
         assert spec.region is not None, "the spec holds one of region and image"
+        text_key = f"{report.key}.text"
         columns = {"region": spec.region, "text": spec.text}
         frame = read_by_region(spec.file, columns, context, report, unique=False)
-        captions = pl.DataFrame({"region": region_of(frame), "image": -1, "text": _text(frame, spec.text)})
+        captions = pl.DataFrame(
+            {
+                "region": region_of(frame),
+                "image": -1,
+                "text": sentences(frame, spec.text, context.path(spec.file), text_key),
+            }
+        )
     report.drop(captions["text"].null_count(), "without a text")
     captions = captions.drop_nulls("text").sort("region", "image", maintain_order=True)
     report.matched = len(captions)
@@ -52,7 +60,8 @@ def _by_image(
     report.rows = len(frame)
     names = pl.Series(images.image_ids, dtype=pl.String)
     rows = pl.DataFrame({"image_id": names, "image": np.arange(len(names)), "region": images.region})
-    captions = pl.DataFrame({"image_id": frame[image].cast(pl.String), "text": _text(frame, text)})
+    image_ids = texts(frame, image, path, f"{report.key}.image", as_written=True)
+    captions = pl.DataFrame({"image_id": image_ids, "text": sentences(frame, text, path, f"{report.key}.text")})
     report.drop(captions.select(~pl.col("image_id").is_in(names.implode())).sum().item(), "about an image in no region")
     matched = captions.join(rows, on="image_id", maintain_order="left").select("region", "image", "text")
     if not len(matched):
@@ -74,9 +83,3 @@ def _note_flagged(captions: pl.DataFrame, images: ImageSource | None, report: So
     for flag in ("truncated", "contradicting"):
         if counts[flag]:
             report.note(f"{flag} captions ({FLAGS[flag]}): {counts[flag]}; `urbankit caption-check` names them")
-
-
-def _text(frame: pl.DataFrame, column: str) -> pl.Series:
-    """A column as text without outer spaces, null where nothing is left."""
-    text = pl.col(column).cast(pl.String).str.strip_chars()
-    return frame.select(pl.when(text == "").then(None).otherwise(text)).to_series()

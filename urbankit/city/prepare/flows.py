@@ -7,20 +7,19 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from urbankit.city.io.tables import MISSING, number, readable, scan
+from urbankit.city.ids import MISSING
+from urbankit.city.io.columns import check_numbers, check_text, number
+from urbankit.city.io.tables import check_rows, readable, scan
+from urbankit.city.io.times import hour_of_week
 from urbankit.city.prepare.context import Built, Context
 from urbankit.city.prepare.match_regions import explain_no_match, report_unmatched
 from urbankit.city.prepare.quality import outliers
 from urbankit.city.report import SourceReport
 from urbankit.city.spec import FlowsByPoint, FlowsByRegion, FlowSpec
-from urbankit.utils.errors import Problem, UserError
+from urbankit.utils.errors import Problem, Problems, UserError
 from urbankit.utils.text import format_number
 
 CHUNK = 2_000_000
-TIME_FORMATS = (
-    "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y/%m/%d %H:%M:%S",
-    "%Y/%m/%d %H:%M", "%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %H:%M",
-)  # fmt: skip
 PAIR = ["origin", "destination"]
 HOUR = [*PAIR, "weekday", "hour"]
 BETWEEN_REGIONS = (pl.col("origin") >= 0) & (pl.col("destination") >= 0)
@@ -33,14 +32,16 @@ def build_flows(spec: FlowSpec, context: Context, report: SourceReport) -> Built
     file need not fit into memory.
     """
     path = context.path(spec.file)
-    columns = {key: column for key, column in spec.model_dump(exclude={"file"}).items() if column is not None}
+    columns = _columns(spec)
     table = scan(path, columns, "flows")
     with readable(path, "flows"):
-        table = _with_weight_and_time(table, spec, path)
+        _check_types(table.collect_schema(), spec, path)
+        table = _with_weight_and_time(table, spec, path, report)
         if isinstance(spec, FlowsByRegion):
             groups = _by_region(table, spec, context, report)
         else:
             groups = _by_point(table, spec, context, report)
+    check_rows(path, report.rows, "flows")
     pairs = _total(groups, PAIR)
     report.covers = ("flows", "flows", len(np.union1d(pairs["origin"].to_numpy(), pairs["destination"].to_numpy())))
     _report_extremes(pairs, context.ids.ids, report)
@@ -50,13 +51,30 @@ def build_flows(spec: FlowSpec, context: Context, report: SourceReport) -> Built
     return Built({**tables})
 
 
-def _with_weight_and_time(table: pl.LazyFrame, spec: FlowSpec, path: Path) -> pl.LazyFrame:
+def _columns(spec: FlowSpec) -> dict[str, str]:
+    """The columns that a spec names, by its keys."""
+    values = spec.model_dump(exclude={"file", "time_zone"})
+    return {key: column for key, column in values.items() if column is not None}
+
+
+def _check_types(schema: pl.Schema, spec: FlowSpec, path: Path) -> None:
+    """Raise `UserError` with every column whose type holds no ids or no numbers."""
+    problems = Problems()
+    for key, column in _columns(spec).items():
+        check = check_text if key in PAIR else check_numbers
+        if key != "time":
+            with problems.collect():
+                check(column, schema[column], path, f"flows.{key}")
+    problems.raise_if_any()
+
+
+def _with_weight_and_time(table: pl.LazyFrame, spec: FlowSpec, path: Path, report: SourceReport) -> pl.LazyFrame:
     """Columns `__weight` (float64, null missing), `__weekday` and `__hour`. Raises `UserError` for invalid values."""
     schema = table.collect_schema()
     weight = pl.lit(1.0) if spec.weight is None else number(spec.weight, schema[spec.weight])
     weight = pl.when(weight.is_nan()).then(None).otherwise(weight)
     if spec.weight is not None:
-        text = pl.col(spec.weight).cast(pl.String).str.strip_chars()
+        text = pl.col(spec.weight).cast(pl.String, strict=False).str.strip_chars()
         unparsed = weight.is_null() & text.is_not_null() & ~text.str.to_lowercase().is_in(MISSING)
         invalid = unparsed | (weight < 0) | weight.is_infinite()
         rows = table.select(text=text, invalid=invalid).with_row_index("row", offset=1).filter("invalid")
@@ -67,22 +85,10 @@ def _with_weight_and_time(table: pl.LazyFrame, spec: FlowSpec, path: Path) -> pl
             raise UserError(Problem(message, path, key="flows.weight"))
     weekday, hour = pl.lit(None, pl.Int8), pl.lit(None, pl.Int8)
     if spec.time is not None:
-        time = _time(table, spec.time, schema[spec.time], path)
-        weekday, hour = (time.dt.weekday() - 1).cast(pl.Int8), time.dt.hour()
+        time = hour_of_week(table, spec.time, spec.time_zone, path, "flows")
+        weekday, hour = time.weekday, time.hour
+        report.notes += time.notes
     return table.with_columns(__weight=weight, __weekday=weekday, __hour=hour)
-
-
-def _time(table: pl.LazyFrame, column: str, dtype: pl.DataType, path: Path) -> pl.Expr:
-    """The time of a row; text is parsed by the one format that fits the first rows, and is null where it does not."""
-    if dtype.is_temporal() and dtype != pl.Date:
-        return pl.col(column)
-    sample = table.select(pl.col(column).cast(pl.String)).drop_nulls().head(1000).collect().to_series()
-    for form in TIME_FORMATS:
-        if dtype == pl.String and len(sample) and sample.str.to_datetime(form, strict=False).null_count() == 0:
-            return pl.col(column).str.to_datetime(form, strict=False)
-    examples = ", ".join(repr(text) for text in sample.head(3))
-    message = f"'{column}' holds no times such as 2024-05-31 17:05:00, but {examples}"
-    raise UserError(Problem(message, path, key="flows.time"))
 
 
 def _by_region(table: pl.LazyFrame, spec: FlowsByRegion, context: Context, report: SourceReport) -> pl.DataFrame:

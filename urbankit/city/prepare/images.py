@@ -15,6 +15,7 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 
+from urbankit.city.io.columns import texts
 from urbankit.city.io.patches import cut_patches, mosaic_bands
 from urbankit.city.io.pictures import decode_pictures
 from urbankit.city.io.shards import write_shards
@@ -103,7 +104,8 @@ def _points(spec: PointImages, context: Context, report: SourceReport) -> _Image
     key, index = report.key, context.point_index
     [table] = data_paths(context.data, [spec.points], f"{key}.points")
     points = read_points(table, {"image": spec.image}, spec.lon, spec.lat, key)
-    names = np.array([name or "" for name in points.columns[spec.image].cast(str).to_list()], dtype=object)
+    image = texts(points.columns, spec.image, table, f"{key}.image", as_written=True)
+    names = np.array(image.fill_null("").to_list(), dtype=object)
     rows, region = index.pairs(points.lon, points.lat)
     if not len(rows):
         raise UserError(Problem(index.explain_no_match(points.lon, points.lat), table))

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from urbankit.city.io.columns import texts
 from urbankit.city.io.source import find_source
 from urbankit.city.manifest import FORMAT
 from urbankit.city.prepare.captions import build_captions
@@ -131,7 +132,7 @@ def _picture_stamp(context: Context, spec: ImageSpec) -> str | None:
     elif isinstance(spec, PointImages):
         try:
             points = read_points(context.path(spec.points), {"image": spec.image}, spec.lon, spec.lat, "")
-            names = points.columns[spec.image].cast(str).to_list()
+            names = texts(points.columns, spec.image, context.path(spec.points), "", as_written=True).to_list()
         except UserError:  # building the layer reports it
             names = []
     else:

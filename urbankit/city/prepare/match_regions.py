@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from urbankit.city.ids import RegionIds
+from urbankit.city.io.columns import check_text
 from urbankit.city.io.tables import read
 from urbankit.city.prepare.context import Context
 from urbankit.city.report import SourceReport
@@ -26,6 +27,7 @@ def read_by_region(
     path, ids, key, id_column = context.path(file), context.ids, report.key, columns["region"]
     frame = read(path, columns, key)
     dtype = frame.schema[id_column]
+    check_text(id_column, dtype, path, f"{key}.region")
     frame = frame.with_columns(ids.index(id_column, dtype).alias("__region"), ids.text(id_column, dtype).alias("__id"))
     report.rows = len(frame)
     report_unmatched(frame.filter(pl.col("__region") < 0)["__id"], report)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from urbankit.city.io.tables import number_matrix
+from urbankit.city.io.columns import data_columns, number_matrix, texts
 from urbankit.city.prepare.context import Built, Context
 from urbankit.city.prepare.match_regions import read_by_region, region_of
 from urbankit.city.prepare.points import locate_labelled, read_points
+from urbankit.city.prepare.quality import similar_names
 from urbankit.city.report import SourceReport
 from urbankit.city.spec import PoiCounts, PoiPoints, PoiSpec
 from urbankit.utils.errors import Problem, UserError
@@ -41,7 +42,9 @@ def build_poi(spec: PoiSpec, context: Context, report: SourceReport) -> Built:
 def _from_counts(spec: PoiCounts, context: Context, report: SourceReport) -> tuple[pl.DataFrame, np.ndarray, list[str]]:
     path = context.path(spec.counts)
     frame = read_by_region(spec.counts, {"region": spec.region}, context, report)
-    categories = [name for name in frame.columns if name not in (spec.region, "__region")]
+    data = data_columns(frame, {spec.region, "__region"}, path, "poi.counts")
+    categories = data.names
+    report.notes += data.notes
     if not categories:
         raise UserError(Problem("has no column but the region: every category is a column", path, key="poi.counts"))
     counts = number_matrix(frame, categories, path, "poi.counts")
@@ -66,10 +69,10 @@ def _from_counts(spec: PoiCounts, context: Context, report: SourceReport) -> tup
 def _from_points(spec: PoiPoints, context: Context, report: SourceReport) -> tuple[pl.DataFrame, np.ndarray, list[str]]:
     path = context.path(spec.points)
     points = read_points(path, {"category": spec.category}, spec.lon, spec.lat, "poi")
-    category = points.columns[spec.category].cast(pl.String).str.strip_chars()
-    category = category.set(category == "", None)
+    category = texts(points.columns, spec.category, path, "poi.category")
     row, region = locate_labelled(points, category, ("category", spec.category), path, context.point_index, report)
     categories = category.drop_nulls().unique().sort()
+    report.notes += similar_names(categories.to_list(), "categories")
     code = category.replace_strict(categories, np.arange(len(categories)), default=-1, return_dtype=pl.Int64)
     counts = _counts(region, code.to_numpy()[row], np.ones(len(row))).group_by("region", "category").sum()
     return counts, np.bincount(region, minlength=len(context.regions)) > 0, categories.to_list()

@@ -11,7 +11,8 @@ import numpy as np
 import polars as pl
 import shapely
 
-from urbankit.city.io.tables import check_columns, number_matrix, read
+from urbankit.city.io.columns import from_pandas, number_matrix
+from urbankit.city.io.tables import check_columns, read
 from urbankit.city.io.vectors import is_vector, read_vector
 from urbankit.city.report import SourceReport
 from urbankit.utils.errors import Problem, UserError
@@ -91,7 +92,7 @@ def read_points(path: Path, columns: Mapping[str, str], lon: str | None, lat: st
         check_columns(path, columns, frame.columns, key)
         points = frame.geometry.to_crs("EPSG:4326").representative_point()
         x, y = points.x.to_numpy(), points.y.to_numpy()
-        selected = pl.DataFrame({name: pl.from_pandas(frame[name]) for name in names})
+        selected = pl.DataFrame({name: from_pandas(frame[name], path, key) for name in names})
     elif lon is None or lat is None:
         raise UserError(Problem("a table of points needs the keys lon and lat", path, key=key))
     else:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from urbankit.city.io.tables import number_matrix
+from urbankit.city.io.columns import data_columns, number_matrix
 from urbankit.city.prepare.context import Built, Context
 from urbankit.city.prepare.match_regions import read_by_region, region_of, rows_by_region
-from urbankit.city.prepare.quality import suspicious_values
+from urbankit.city.prepare.quality import same_columns, suspicious_values
 from urbankit.city.report import SourceReport
 from urbankit.city.spec import Table
 from urbankit.utils.errors import Problem, UserError
@@ -19,10 +19,14 @@ def build_table(spec: Table, context: Context, report: SourceReport) -> Built:
     path = context.path(spec.file)
     names = {f"columns[{i}]": column for i, column in enumerate(spec.columns or [])} | {"region": spec.region}
     frame = read_by_region(spec.file, names, context, report)
-    columns = spec.columns or [name for name in frame.columns if name not in (spec.region, "__region")]
+    columns = spec.columns
+    if columns is None:
+        data = data_columns(frame, {spec.region, "__region"}, path, report.key)
+        columns = data.names
+        report.notes += data.notes
     if not columns:
-        raise UserError(Problem("has no column but the region", path, key=report.key))
-    values = number_matrix(frame, columns, path, f"{report.key}.columns")
+        raise UserError(Problem("has no column of numbers but the region", path, key=report.key))
+    values = number_matrix(frame, columns, path, f"{report.key}.columns", missing=spec.missing)
     infinite = np.isinf(values)
     if infinite.any():
         report.note(f"infinite values, taken as missing: {int(infinite.sum())}")
@@ -32,5 +36,6 @@ def build_table(spec: Table, context: Context, report: SourceReport) -> Built:
     for name, column in zip(columns, values.T, strict=True):
         for note in suspicious_values(column, context.ids.ids):
             report.note(f"'{name}': {note}")
+    report.notes += same_columns(values, columns)
     table = pl.DataFrame(dict(zip(columns, values.T, strict=True)))
     return Built({f"tables/{report.name}.parquet": table}, {"columns": columns})

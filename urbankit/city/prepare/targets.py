@@ -6,13 +6,12 @@ import numpy as np
 import polars as pl
 
 from urbankit.city.city import Target
-from urbankit.city.ids import id_text
+from urbankit.city.io.columns import is_text, numbers, texts
 from urbankit.city.io.raster import zonal
-from urbankit.city.io.tables import MISSING, numbers
 from urbankit.city.prepare.context import Built, Context
 from urbankit.city.prepare.match_regions import read_by_region, region_of, rows_by_region
 from urbankit.city.prepare.points import locate_labelled, read_points
-from urbankit.city.prepare.quality import suspicious_values
+from urbankit.city.prepare.quality import similar_names, suspicious_values
 from urbankit.city.report import SourceReport
 from urbankit.city.spec import PointTarget, RasterTarget, TableTarget, TargetSpec
 from urbankit.utils.errors import Problem, UserError
@@ -52,12 +51,14 @@ def build_target(spec: TargetSpec, context: Context, report: SourceReport) -> Bu
 def _from_table(spec: TableTarget, context: Context, report: SourceReport) -> Target:
     frame = read_by_region(spec.table, {"region": spec.region, "column": spec.column}, context, report)
     region, n_regions = region_of(frame), len(context.regions)
+    path, key = context.path(spec.table), f"{report.key}.column"
     if spec.kind == "classification":
-        return Target(report.name, spec.kind, _by_region(_labels(frame[spec.column]), region, n_regions), spec.unit)
+        labels = np.array(texts(frame, spec.column, path, key, spec.missing).to_list(), dtype=object)
+        return Target(report.name, spec.kind, _by_region(labels, region, n_regions), spec.unit)
     try:
-        values = numbers(frame, spec.column, context.path(spec.table), f"{report.key}.column")
+        values = numbers(frame, spec.column, path, key, spec.missing)
     except UserError as error:
-        if frame.schema[spec.column] == pl.String:
+        if is_text(frame.schema[spec.column]):
             hint = Problem("for classes, add `kind: classification`", key=report.key)
             raise UserError([*error.problems, hint]) from None
         raise
@@ -73,14 +74,14 @@ def _from_raster(spec: RasterTarget, context: Context, report: SourceReport) -> 
     report.drop(report.rows - report.matched, "over no valid cell")
     if spec.statistic != "majority":
         return Target(report.name, "regression", values, spec.unit)
-    classes = np.array([f"{code:g}" if valid else None for code, valid in zip(values, present, strict=True)], object)
+    classes = np.array([_code(value) if valid else None for value, valid in zip(values, present, strict=True)], object)
     return Target(report.name, "classification", classes, spec.unit)
 
 
 def _from_points(spec: PointTarget, context: Context, report: SourceReport) -> Target:
     path = context.path(spec.points)
     points = read_points(path, {"label": spec.label}, spec.lon, spec.lat, report.key)
-    label = pl.Series(_labels(points.columns[spec.label]), dtype=pl.String)
+    label = texts(points.columns, spec.label, path, f"{report.key}.label")
     row, region = locate_labelled(points, label, ("label", spec.label), path, context.point_index, report)
     votes = (
         pl.DataFrame({"region": region, "label": label.gather(row)})
@@ -103,15 +104,14 @@ def _by_region(labels: np.ndarray, region: np.ndarray, n_regions: int) -> np.nda
     return values
 
 
-def _labels(column: pl.Series) -> np.ndarray:
-    """object[n]: labels as text (`4`, never `4.0`), None where a cell is empty or says NA."""
-    text = column.to_frame("label").select(id_text("label", column.dtype)).to_series()
-    text = text.set(text.str.to_lowercase().is_in(MISSING).fill_null(True), None)
-    return np.array(text.to_list(), dtype=object)
+def _code(value: float) -> str:
+    """A class code with all of its digits."""
+    return str(int(value)) if value.is_integer() else repr(float(value))
 
 
 def _report_classes(labels: np.ndarray, report: SourceReport) -> None:
     names, counts = np.unique(labels.astype(str), return_counts=True)
+    report.notes += similar_names(names.tolist(), "classes")
     if len(names) == 1:
         report.note(f"every region is '{names[0]}': one class alone cannot be predicted")
     single = names[counts == 1]

@@ -14,8 +14,9 @@ import torch
 
 from urbankit.city.city import City
 from urbankit.city.ids import RegionIds
+from urbankit.city.io.columns import data_columns, describe, holds_numbers, numbers
 from urbankit.city.io.raster import open_raster, raster_files, zonal
-from urbankit.city.io.tables import numbers, read
+from urbankit.city.io.tables import read
 from urbankit.city.prepare.match_regions import explain_no_match
 from urbankit.modalities.cache.files import Features, read_features
 from urbankit.modalities.cache.store import FeatureStore
@@ -205,7 +206,12 @@ def _of_table(path: Path, city: City, rules: Rules, problems: Problems, key: str
     )
     notes: list[str] = []
     _check_ids(frame, ids, rules, problems, notes, key)
-    others = [name for name in frame.columns if name != rules.region and not name.startswith("__")]
+    internal = {rules.region, "__row", "__region", "__id"}
+    others = [name for name in frame.columns if name not in internal]
+    if rules.columns is None:
+        with problems.collect():
+            data = data_columns(frame, internal, path, f"{key}.columns")
+            others, notes = data.names, notes + data.notes
     selected = _selected(rules.columns, others, "column", problems, key)
     parsed = _vectors(frame, selected, path, problems, f"{key}.columns")
     region = frame["__region"].to_numpy()
@@ -260,8 +266,8 @@ def _vectors(
     columns = []
     for name in selected:
         kind = frame.schema[name]
-        if not (kind.is_numeric() or kind in (pl.String, pl.Boolean, pl.Null)):
-            problems.add(f"column '{name}' is of type {kind}; name those with numbers by `columns`", key=key)
+        if not holds_numbers(kind):
+            problems.add(f"column '{name}' holds {describe(kind)}; name those with numbers by `columns`", key=key)
         else:
             with problems.collect():
                 columns.append(numbers(frame, name, path, key))
