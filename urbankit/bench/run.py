@@ -116,15 +116,15 @@ def run_suite(
     plan = suite if isinstance(suite, Plan) else load_plan(suite, sets, None if data is None else Path(data), cities)
     folder = Path(out) if out is not None else Path("runs") / plan.name
     plan.select(rows)  # raises for unknown rows
-    with nullcontext(progress) if progress is not None else Progress() as shown, _locked(folder) as lock:
-        prepared = _prepare_cities(plan, folder, shown)
+    with nullcontext(progress) if progress is not None else Progress() as reporter, _locked(folder) as lock:
+        prepared = _prepare_cities(plan, folder, reporter)
         plan = _restrict(plan, prepared)
-        bench = _Bench(plan, folder, prepared, shown)
+        bench = _Bench(plan, folder, prepared, reporter)
         try:
             bench.run(plan.select(rows), jobs, lock)
         finally:
             finished = bench.write()
-        _draw(finished, shown)
+        _draw(finished, reporter)
     return finished
 
 

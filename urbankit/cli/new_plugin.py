@@ -31,7 +31,7 @@ def new_plugin(
     from urbankit.new_plugin import new_plugin as write
 
     folder = write(name, kind, out)
-    shown = Path(folder.name) if folder.parent == Path.cwd() else folder
-    typer.echo(f"The package is in {shown}. Next:")
-    for command in (f'pip install -e "{shown}[test]"', f"pytest {shown}", command_for(kind, name, shown)):
+    path = Path(folder.name) if folder.parent == Path.cwd() else folder
+    typer.echo(f"The package is in {path}. Next:")
+    for command in (f'pip install -e "{path}[test]"', f"pytest {path}", command_for(kind, name, path)):
         typer.echo(f"  {command}")

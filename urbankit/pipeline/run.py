@@ -24,8 +24,8 @@ def run(
     if not isinstance(recipe, Recipe):
         recipe = stages.load_recipe(recipe)
     folder = Path(out) if out is not None else Path("runs") / recipe.name
-    with nullcontext(progress) if progress is not None else Progress() as shown:
-        _run_stages(recipe, folder, resume, shown)
+    with nullcontext(progress) if progress is not None else Progress() as reporter:
+        _run_stages(recipe, folder, resume, reporter)
     return Run.open(folder)
 
 

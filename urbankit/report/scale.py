@@ -52,20 +52,20 @@ class Scale:
         if self.task.transform not in LOGARITHMS:
             return None
         low, high = self.norm.vmin, self.norm.vmax
-        shown: list[float] = []
+        ticks: list[float] = []
         for step in ((1,), (2, 5)):
             for tick in sorted({0.0, *(m * 10.0**power for power in range(-3, 10) for m in step)}):
-                positions = [float(self.norm(other)) for other in shown]
+                positions = [float(self.norm(other)) for other in ticks]
                 if low <= tick <= high and all(abs(float(self.norm(tick)) - position) > 0.16 for position in positions):
-                    shown.append(tick)
-        return sorted(shown)
+                    ticks.append(tick)
+        return sorted(ticks)
 
     def colours(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """RGBA [n, 4] of values [n]; NaN is grey."""
         rgba = np.tile(colors.to_rgba(ABSENT), (len(values), 1))
         valid = ~np.isnan(values)
-        shown = values[valid].astype(np.int64) if self.task.classes else self.norm(np.asarray(values[valid]))
-        rgba[valid] = self.cmap(shown)
+        numbers = values[valid].astype(np.int64) if self.task.classes else self.norm(np.asarray(values[valid]))
+        rgba[valid] = self.cmap(numbers)
         return rgba
 
     def handles(self, absent: str = "") -> list[Any]:

@@ -37,14 +37,14 @@ __all__ = [
 ]
 
 
-def check_component(kind: str, name: str, params: Mapping[str, Any] | None = None, **given: Any) -> None:
+def check_component(kind: str, name: str, params: Mapping[str, Any] | None = None, **options: Any) -> None:
     """Check the component `name` of `kind` with `params`; raises `ConformanceError` with every fault.
 
-    `given` are further arguments of the checks of the kind: see the functions below. Registration, imports and
+    `options` are further arguments of the checks of the kind; see the functions below. Registration, imports and
     parameters are checked for every kind.
     """
     __tracebackhide__ = True
-    examine(Candidate(kind, name, dict(params or {}), given))
+    examine(Candidate(kind, name, dict(params or {}), options))
 
 
 def check_modality(name: str, modality: str | None = None, **params: Any) -> None:

@@ -24,7 +24,7 @@ class Candidate:
     kind: str
     name: str
     params: dict[str, Any] = field(default_factory=dict)
-    given: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def entries(self) -> list[registry.Entry]:

@@ -15,16 +15,16 @@ MODALITY = "rsi"
 SIZES = ((16, 16), (16, 24), (24, 16), (16, 16))
 
 
-def describes_regions(subject: Candidate) -> Iterator[str]:
+def describes_regions(candidate: Candidate) -> Iterator[str]:
     """`describes` returns for every region whether the data suffice for a caption."""
-    mask, n = _created(subject).describes(), tiny_city().n_regions
+    mask, n = _created(candidate).describes(), tiny_city().n_regions
     if not isinstance(mask, np.ndarray) or mask.dtype != bool or mask.shape != (n,):
         yield f"describes() gives {mask!r}; expected a bool array of the city's {n} regions"
 
 
-def has_constant_settings(subject: Candidate) -> Iterator[str]:
+def has_constant_settings(candidate: Candidate) -> Iterator[str]:
     """The settings are JSON and the same every time, so that they identify the captions."""
-    one, two = (_created(subject).settings(MODALITY) for _ in range(2))
+    one, two = (_created(candidate).settings(MODALITY) for _ in range(2))
     try:
         json.dumps(one)
     except TypeError as error:
@@ -33,9 +33,9 @@ def has_constant_settings(subject: Candidate) -> Iterator[str]:
         yield "settings() differs between two calls, so that no job can be resumed; leave out values that change"
 
 
-def captions_each(subject: Candidate) -> Iterator[str]:
+def captions_each(candidate: Candidate) -> Iterator[str]:
     """It returns one `Caption` with a text for each item of a batch."""
-    captioner = _created(subject)
+    captioner = _created(candidate)
     batch = _batch(captioner)
     captions = captioner.caption(captioner.load(batch))
     if len(captions) != len(batch):
@@ -46,24 +46,24 @@ def captions_each(subject: Candidate) -> Iterator[str]:
             return
 
 
-def repeats(subject: Candidate) -> Iterator[str]:
+def repeats(candidate: Candidate) -> Iterator[str]:
     """The same images have the same captions every time."""
-    if _texts(subject) != _texts(subject):
+    if _texts(candidate) != _texts(candidate):
         yield "the captions differ between two calls; draw random numbers from a generator whose seed is a parameter"
 
 
-def follows_the_batch(subject: Candidate) -> Iterator[str]:
+def follows_the_batch(candidate: Candidate) -> Iterator[str]:
     """A batch in another order has the same captions in that order."""
-    if _texts(subject, backwards=True) != _texts(subject)[::-1]:
+    if _texts(candidate, backwards=True) != _texts(candidate)[::-1]:
         yield "the captions depend on the order of the batch; caption each item independently"
 
 
-def _created(subject: Candidate) -> Captioner:
-    return subject.create(tiny_city())
+def _created(candidate: Candidate) -> Captioner:
+    return candidate.create(tiny_city())
 
 
-def _texts(subject: Candidate, backwards: bool = False) -> list[str]:
-    captioner = _created(subject)
+def _texts(candidate: Candidate, backwards: bool = False) -> list[str]:
+    captioner = _created(candidate)
     return [caption.text for caption in captioner.caption(captioner.load(_batch(captioner, backwards)))]
 
 

@@ -16,29 +16,29 @@ from urbankit.testing.candidate import Candidate, Check
 from urbankit.testing.imports import error_alone, heavy_imports
 
 
-def registered(subject: Candidate) -> Iterator[str]:
+def registered(candidate: Candidate) -> Iterator[str]:
     """It is registered with a description."""
-    if not subject.entries[0].description.strip():
+    if not candidate.entries[0].description.strip():
         yield (
-            f"'{subject.name}' is registered without a description for `urbankit list-components`; "
+            f"'{candidate.name}' is registered without a description for `urbankit list-components`; "
             'use register(name, target, "description")'
         )
-    if not (vars(subject.component)["__doc__"] or "").strip():
+    if not (vars(candidate.component)["__doc__"] or "").strip():
         yield "the class has no docstring, which `urbankit show` prints; describe in a line or two what it computes"
 
 
-def derived(subject: Candidate) -> Iterator[str]:
+def derived(candidate: Candidate) -> Iterator[str]:
     """Its class derives from the base class of its kind."""
-    base = registry.KINDS[subject.kind].base
+    base = registry.KINDS[candidate.kind].base
     module, _, name = base.rpartition(".")
-    if not issubclass(subject.component, getattr(importlib.import_module(module), name)):
+    if not issubclass(candidate.component, getattr(importlib.import_module(module), name)):
         yield f"the class does not derive from {base}, whose methods a run calls"
 
 
-def documented(subject: Candidate) -> Iterator[str]:
+def documented(candidate: Candidate) -> Iterator[str]:
     """Every parameter has a description, and every number has bounds."""
-    described = {record["name"]: record for record in describe(subject.component.Params)}
-    for name, field in subject.component.Params.model_fields.items():
+    described = {record["name"]: record for record in describe(candidate.component.Params)}
+    for name, field in candidate.component.Params.model_fields.items():
         # A missing description is an error when the class is loaded.
         if len(described[name]["description"].split()) < 2:
             yield f"parameter '{name}' is described as '{field.description}'; describe in a sentence what it does"
@@ -46,17 +46,17 @@ def documented(subject: Candidate) -> Iterator[str]:
             yield f"parameter '{name}' is a number without bounds; give its Field a ge, gt, le or lt"
 
 
-def survives_the_recipe(subject: Candidate) -> Iterator[str]:
+def survives_the_recipe(candidate: Candidate) -> Iterator[str]:
     """Its parameters can be written to the resolved recipe of a run and read again."""
-    written = json.loads(json.dumps(subject.validated.model_dump(mode="json")))
-    again = subject.component.Params(**written)
-    if again != subject.validated:
+    written = json.loads(json.dumps(candidate.validated.model_dump(mode="json")))
+    again = candidate.component.Params(**written)
+    if again != candidate.validated:
         yield f"parameters written as {written} are read back as {again}; use types that JSON knows, or a serializer"
 
 
-def imported_late(subject: Candidate) -> Iterator[str]:
+def imported_late(candidate: Candidate) -> Iterator[str]:
     """Listing it imports no heavy library, and its module can be imported first."""
-    entry = subject.entries[0]
+    entry = candidate.entries[0]
     if entry.distribution == registry.THIS_PROCESS:  # a class of a notebook or test, without a package
         return
     if heavy := heavy_imports(entry.distribution):

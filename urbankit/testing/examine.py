@@ -15,29 +15,29 @@ from urbankit.testing.candidate import Candidate, Check, ConformanceError
 from urbankit.utils.errors import UserError
 
 
-def examine(subject: Candidate) -> None:
+def examine(candidate: Candidate) -> None:
     """Run the checks of every kind and those of the component's kind. Raises `ConformanceError` with all faults."""
     __tracebackhide__ = True  # the traceback of pytest ends at the line of the test
     try:
-        registry.get(subject.kind, subject.name)
+        registry.get(candidate.kind, candidate.name)
     except UserError as error:
-        raise ConformanceError(_message(subject, [str(problem) for problem in error.problems])) from None
-    module = registry.KINDS[subject.kind].checks
+        raise ConformanceError(_message(candidate, [str(problem) for problem in error.problems])) from None
+    module = registry.KINDS[candidate.kind].checks
     checks = importlib.import_module(module).CHECKS if module else ()
     with torch.random.fork_rng(devices=[]):
-        faults = [fault for check in (*declaration.CHECKS, *checks) for fault in _faults(check, subject)]
+        faults = [fault for check in (*declaration.CHECKS, *checks) for fault in _faults(check, candidate)]
     if faults:
-        raise ConformanceError(_message(subject, faults))
+        raise ConformanceError(_message(candidate, faults))
 
 
-def _faults(check: Check, subject: Candidate) -> Iterator[str]:
+def _faults(check: Check, candidate: Candidate) -> Iterator[str]:
     try:
-        yield from check(subject)
+        yield from check(candidate)
     except UserError as error:
         for problem in error.problems:
             yield f"{_requirement(check)}: UserError: {problem}"
     except Exception as error:
-        yield f"{_requirement(check)}: it raises {type(error).__name__}: {error} ({_location(error, subject)})"
+        yield f"{_requirement(check)}: it raises {type(error).__name__}: {error} ({_location(error, candidate)})"
 
 
 def _requirement(check: Check) -> str:
@@ -45,10 +45,10 @@ def _requirement(check: Check) -> str:
     return (check.__doc__ or check.__name__).splitlines()[0].rstrip(".")
 
 
-def _location(error: Exception, subject: Candidate) -> str:
+def _location(error: Exception, candidate: Candidate) -> str:
     """Return the last line of the traceback in the component's package, else the last line, as file:line."""
     frames = traceback.extract_tb(error.__traceback__)
-    module = importlib.import_module(subject.component.__module__)
+    module = importlib.import_module(candidate.component.__module__)
     # A notebook's module has no file.
     package = getattr(module, "__file__", None)
     inside = [frame for frame in frames if package and frame.filename.startswith(str(Path(package).parent))]
@@ -56,5 +56,5 @@ def _location(error: Exception, subject: Candidate) -> str:
     return f"{frame.filename}:{frame.lineno}"
 
 
-def _message(subject: Candidate, faults: Iterable[str]) -> str:
-    return "\n".join([f"{subject} does not conform:", *(f"  - {fault}" for fault in faults)])
+def _message(candidate: Candidate, faults: Iterable[str]) -> str:
+    return "\n".join([f"{candidate} does not conform:", *(f"  - {fault}" for fault in faults)])

@@ -18,9 +18,9 @@ from urbankit.testing.modules import determinism_faults, gradient_faults, same, 
 N, WIDTH = 12, 6
 
 
-def encodes(subject: Candidate) -> Iterator[str]:
+def encodes(candidate: Candidate) -> Iterator[str]:
     """It computes an embedding of every node, also of a node without edges."""
-    encoder, graph, x = _encoder(subject).eval(), random_graph(), _features()
+    encoder, graph, x = _encoder(candidate).eval(), random_graph(), _features()
     encoded = encoder(graph, x)
     if not isinstance(encoded, Encoded):
         yield f"forward() gives {type(encoded).__name__}; expected urbankit.graph.base.Encoded(z)"
@@ -30,9 +30,9 @@ def encodes(subject: Candidate) -> Iterator[str]:
     yield from shape_fault("forward_nodes()", encoder.forward_nodes(graph, x, nodes), N, encoder.out_dim)
 
 
-def embeds_subgraphs(subject: Candidate) -> Iterator[str]:
+def embeds_subgraphs(candidate: Candidate) -> Iterator[str]:
     """It computes one vector of every subgraph (eq. 23, 24)."""
-    encoder, graph = _encoder(subject).eval(), random_graph()
+    encoder, graph = _encoder(candidate).eval(), random_graph()
     walks = RandomWalk(RandomWalk.Params(length=4))
     drawn = walks.sample(graph, graph.weight, torch.arange(N), torch.Generator().manual_seed(0))
     blocks: dict[Readout, int] = {"mean": 1, "root": 1, "mean+root": 2}
@@ -40,9 +40,9 @@ def embeds_subgraphs(subject: Candidate) -> Iterator[str]:
         yield from shape_fault(f"embed(…, '{how}')", encoder.embed(drawn, _features(), how), N, times * encoder.out_dim)
 
 
-def weighs_pairs(subject: Candidate) -> Iterator[str]:
+def weighs_pairs(candidate: Candidate) -> Iterator[str]:
     """It computes a weight of at least 0 for pairs of nodes, and finite losses."""
-    encoder, graph = _encoder(subject).eval(), random_graph()
+    encoder, graph = _encoder(candidate).eval(), random_graph()
     encoded = encoder(graph, _features())
     weight = encoder.edge_weight(graph, encoded, graph.src, graph.dst)
     yield from shape_fault("edge_weight()", weight, graph.n_edges)
@@ -52,17 +52,17 @@ def weighs_pairs(subject: Candidate) -> Iterator[str]:
         yield from shape_fault(f"losses()['{name}']", value)
 
 
-def learns(subject: Candidate) -> Iterator[str]:
+def learns(candidate: Candidate) -> Iterator[str]:
     """Gradients reach every trainable parameter."""
-    encoder, graph = _encoder(subject).train(), random_graph()
+    encoder, graph = _encoder(candidate).train(), random_graph()
     encoded = encoder(graph, _features(), torch.Generator().manual_seed(0))
     losses = encoder.losses(graph, encoded, torch.arange(N))
     yield from gradient_faults(encoder, [encoded.z, *losses.values()])
 
 
-def is_deterministic_in_evaluation(subject: Candidate) -> Iterator[str]:
+def is_deterministic_in_evaluation(candidate: Candidate) -> Iterator[str]:
     """It is deterministic in evaluation."""
-    encoder, graph, x = _encoder(subject), random_graph(), _features()
+    encoder, graph, x = _encoder(candidate), random_graph(), _features()
     torch.manual_seed(1)
     one = encoder.eval()(graph, x).z
     torch.manual_seed(2)
@@ -70,19 +70,19 @@ def is_deterministic_in_evaluation(subject: Candidate) -> Iterator[str]:
         yield "in evaluation two calls of forward() give different embeddings; use random numbers only in training"
 
 
-def repeats(subject: Candidate) -> Iterator[str]:
+def repeats(candidate: Candidate) -> Iterator[str]:
     """The same seed gives the same encoder."""
-    yield from determinism_faults(lambda seed: _encoder(subject, seed), lambda e: e(random_graph(), _features()).z)
+    yield from determinism_faults(lambda seed: _encoder(candidate, seed), lambda e: e(random_graph(), _features()).z)
 
 
-def restores(subject: Candidate) -> Iterator[str]:
+def restores(candidate: Candidate) -> Iterator[str]:
     """Saving and loading the state restores it."""
-    yield from state_faults(lambda seed: _encoder(subject, seed), lambda e: e(random_graph(), _features()).z)
+    yield from state_faults(lambda seed: _encoder(candidate, seed), lambda e: e(random_graph(), _features()).z)
 
 
-def follows_the_nodes(subject: Candidate) -> Iterator[str]:
+def follows_the_nodes(candidate: Candidate) -> Iterator[str]:
     """Reordering the nodes reorders the embeddings in the same way."""
-    encoder, order = _encoder(subject).eval(), torch.randperm(N, generator=torch.Generator().manual_seed(4))
+    encoder, order = _encoder(candidate).eval(), torch.randperm(N, generator=torch.Generator().manual_seed(4))
     moved = encoder(random_graph(order.numpy()), _features()[order]).z
     if not same(moved, encoder(random_graph(), _features()).z[order]):
         yield "the embeddings change with the order of the nodes; aggregate over neighbours by sum, mean or maximum"
@@ -102,8 +102,8 @@ def _features() -> torch.Tensor:
     return torch.randn(N, WIDTH, generator=torch.Generator().manual_seed(2))
 
 
-def _encoder(subject: Candidate, seed: int = 0) -> GraphEncoder:
-    return subject.create(WIDTH, "auto", seed=seed)
+def _encoder(candidate: Candidate, seed: int = 0) -> GraphEncoder:
+    return candidate.create(WIDTH, "auto", seed=seed)
 
 
 CHECKS: tuple[Check, ...] = (

@@ -27,16 +27,16 @@ MODALITIES: dict[str, dict[str, Any]] = {
 VIEWS: dict[str, dict[str, Any]] = {name: {"name": name} for name in ("poi", "mobility", "distance")}
 
 
-def fits_the_recipe(subject: Candidate) -> Iterator[str]:
+def fits_the_recipe(candidate: Candidate) -> Iterator[str]:
     """`check` accepts the modalities and views of the test."""
-    modalities, views = _recipe(subject)
-    for key, message in subject.component.check(subject.validated, set(modalities), set(views)):
+    modalities, views = _recipe(candidate)
+    for key, message in candidate.component.check(candidate.validated, set(modalities), set(views)):
         yield f"check() rejects method.{key}: {message}; pass the modalities and views that it needs to the test"
 
 
-def embeds(subject: Candidate) -> Iterator[str]:
+def embeds(candidate: Candidate) -> Iterator[str]:
     """It computes embeddings of `dim` numbers for any regions, and the sizes of the blocks sum to `dim`."""
-    method = _method(subject).eval()
+    method = _method(candidate).eval()
     with torch.no_grad():
         for regions in (_all_regions(), torch.tensor([4]), torch.tensor([19, 2, 2])):
             yield from shape_fault(f"forward() of {len(regions)} regions", method(regions), len(regions), method.dim)
@@ -46,9 +46,9 @@ def embeds(subject: Candidate) -> Iterator[str]:
         yield f"{len(method.block_names)} block_names for {len(method.blocks)} blocks; name each"
 
 
-def has_losses(subject: Candidate) -> Iterator[str]:
+def has_losses(candidate: Candidate) -> Iterator[str]:
     """Its losses are finite and contain `total`, for any mini-batch."""
-    method = _method(subject).train()
+    method = _method(candidate).train()
     if not method.pretrains:
         return
     for regions in (_all_regions(), torch.tensor([7, 1]), torch.tensor([19])):
@@ -60,9 +60,9 @@ def has_losses(subject: Candidate) -> Iterator[str]:
             yield from shape_fault(f"loss() of {len(regions)} regions, '{name}',", torch.as_tensor(value))
 
 
-def learns(subject: Candidate) -> Iterator[str]:
+def learns(candidate: Candidate) -> Iterator[str]:
     """`parts` names every trainable parameter once, and each part gets a gradient."""
-    method = _method(subject).train()
+    method = _method(candidate).train()
     parts = method.parts()
     named = [id(p) for part in parts.values() for p in part]
     trainable = {id(p): name for name, p in method.named_parameters() if p.requires_grad}
@@ -80,9 +80,9 @@ def learns(subject: Candidate) -> Iterator[str]:
             yield f"no gradient reaches the part '{name}'; use it in the loss, or leave it out"
 
 
-def freezes(subject: Candidate) -> Iterator[str]:
+def freezes(candidate: Candidate) -> Iterator[str]:
     """`freeze` of all parts leaves no trainable parameter and does not change the embeddings."""
-    method = _method(subject)
+    method = _method(candidate)
     before = _embeddings(method)
     method.freeze(set())
     if left := [name for name, p in method.named_parameters() if p.requires_grad]:
@@ -91,12 +91,12 @@ def freezes(subject: Candidate) -> Iterator[str]:
         yield "freeze() changes the embeddings; values that it caches must equal those of forward()"
 
 
-def repeats(subject: Candidate) -> Iterator[str]:
+def repeats(candidate: Candidate) -> Iterator[str]:
     """The same seed gives the same embeddings."""
-    yield from determinism_faults(lambda seed: _method(subject, seed=seed), _forward)
+    yield from determinism_faults(lambda seed: _method(candidate, seed=seed), _forward)
 
 
-def restores(subject: Candidate) -> Iterator[str]:
+def restores(candidate: Candidate) -> Iterator[str]:
     """Saving and loading the state restores its embeddings."""
 
     def run(method: Method) -> Tensor:
@@ -104,12 +104,12 @@ def restores(subject: Candidate) -> Iterator[str]:
         torch.manual_seed(3)
         return _forward(method.eval())
 
-    yield from state_faults(lambda seed: _method(subject, seed=seed), run)
+    yield from state_faults(lambda seed: _method(candidate, seed=seed), run)
 
 
-def follows_the_batch(subject: Candidate) -> Iterator[str]:
+def follows_the_batch(candidate: Candidate) -> Iterator[str]:
     """The embedding of a region does not depend on the rest of the batch, unless the method draws random numbers."""
-    method = _method(subject)
+    method = _method(candidate)
     if not _draws_nothing(method):
         return
     order = torch.randperm(len(_all_regions()), generator=torch.Generator().manual_seed(4))
@@ -118,13 +118,13 @@ def follows_the_batch(subject: Candidate) -> Iterator[str]:
             yield "the embedding of a region depends on its position in the batch; index by region number"
 
 
-def follows_the_regions(subject: Candidate) -> Iterator[str]:
+def follows_the_regions(candidate: Candidate) -> Iterator[str]:
     """The embeddings of an inductive method do not depend on the order of the regions in the city."""
-    method = _method(subject)
+    method = _method(candidate)
     if not method.inductive or not _draws_nothing(method):
         return
     city, order = shuffled_city()
-    moved = _method(subject, city)
+    moved = _method(candidate, city)
     state = {name: tensor for name, tensor in method.state_dict().items() if name not in method.region_state}
     moved.load_state_dict(state, strict=False)
     moved.prepare()
@@ -135,18 +135,18 @@ def follows_the_regions(subject: Candidate) -> Iterator[str]:
         )
 
 
-def _method(subject: Candidate, city: City | None = None, seed: int = 0) -> Method:
-    city, (modalities, views) = city or tiny_city(), _recipe(subject)
+def _method(candidate: Candidate, city: City | None = None, seed: int = 0) -> Method:
+    city, (modalities, views) = city or tiny_city(), _recipe(candidate)
     graphs = {name: registry.create("view", Use(**view)).build(city) for name, view in views.items()}
     inputs = MethodInputs(city, {name: Use(**use) for name, use in modalities.items()}, graphs)
-    method = subject.create(inputs, seed=seed)
+    method = candidate.create(inputs, seed=seed)
     method.prepare()
     return method
 
 
-def _recipe(subject: Candidate) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+def _recipe(candidate: Candidate) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
     """Return the modalities and views of the test, by default those of every kind."""
-    modalities, views = subject.given.get("modalities"), subject.given.get("views")
+    modalities, views = candidate.options.get("modalities"), candidate.options.get("views")
     return MODALITIES if modalities is None else dict(modalities), VIEWS if views is None else dict(views)
 
 

@@ -19,9 +19,9 @@ DIM = 8
 NAMES = ("rsi", "svi", "text", "location", "census")
 
 
-def observes(subject: Candidate) -> Iterator[str]:
+def observes(candidate: Candidate) -> Iterator[str]:
     """`observations` returns the region of each observation, and every observation has a vector."""
-    city, encoder = tiny_city(), _encoder(subject)
+    city, encoder = tiny_city(), _encoder(candidate)
     region = encoder.observations()
     if not isinstance(region, np.ndarray) or region.ndim != 1 or not np.issubdtype(region.dtype, np.integer):
         yield f"observations() gives {type(region).__name__}; expected an int64 array [M], the region of each"
@@ -44,18 +44,18 @@ def observes(subject: Candidate) -> Iterator[str]:
         yield "load() of single rows differs from load() of all rows; number rows as in observations()"
 
 
-def masks_absent_regions(subject: Candidate) -> Iterator[str]:
+def masks_absent_regions(candidate: Candidate) -> Iterator[str]:
     """A region without an observation is masked."""
-    encoder = _encoder(subject)
+    encoder = _encoder(candidate)
     vectors, present = RegionEncoder(encoder.eval()).encode(torch.arange(tiny_city().n_regions))
     owners = np.unique(encoder.observations())
     if present.nonzero().flatten().tolist() != owners.tolist() or vectors[~present].any():
         yield "regions without an observation are not masked; leave them out of observations() instead of using zeros"
 
 
-def augments(subject: Candidate) -> Iterator[str]:
+def augments(candidate: Candidate) -> Iterator[str]:
     """`augment` keeps the shape of a batch, and its result depends only on the generator."""
-    encoder = _encoder(subject)
+    encoder = _encoder(candidate)
     batch = encoder.load(np.arange(len(encoder.observations())))
     one, two = (_tensors(encoder.augment(batch, torch.Generator().manual_seed(7))) for _ in range(2))
     if [tensor.shape for tensor in one] != [tensor.shape for tensor in _tensors(batch)]:
@@ -64,9 +64,9 @@ def augments(subject: Candidate) -> Iterator[str]:
         yield "augment() gives two results for one seed; draw random numbers only from its argument `generator`"
 
 
-def learns(subject: Candidate) -> Iterator[str]:
+def learns(candidate: Candidate) -> Iterator[str]:
     """Gradients reach every trainable parameter, and `parts` names each once."""
-    encoder = _encoder(subject).train()
+    encoder = _encoder(candidate).train()
     rows = np.arange(len(encoder.observations()))
     yield from gradient_faults(encoder, [encoder.project(encoder(encoder.load(rows)))])
     named = [id(p) for part in encoder.parts().values() for p in part]
@@ -75,12 +75,12 @@ def learns(subject: Candidate) -> Iterator[str]:
         yield "parts() must contain every trainable parameter once, in `backbone` or `projection`"
 
 
-def freezes(subject: Candidate) -> Iterator[str]:
+def freezes(candidate: Candidate) -> Iterator[str]:
     """The parameter `trainable` selects the trainable parts."""
-    if "trainable" not in subject.component.Params.model_fields:
+    if "trainable" not in candidate.component.Params.model_fields:
         return
     for value, expected in (("projection", {"projection"}), ("none", set())):
-        changed = Candidate(subject.kind, subject.name, {**subject.params, "trainable": value}, subject.given)
+        changed = Candidate(candidate.kind, candidate.name, {**candidate.params, "trainable": value}, candidate.options)
         left = {name for name, parameters in _encoder(changed).parts().items() if parameters}
         if left != expected:
             yield (
@@ -89,23 +89,23 @@ def freezes(subject: Candidate) -> Iterator[str]:
             )
 
 
-def repeats(subject: Candidate) -> Iterator[str]:
+def repeats(candidate: Candidate) -> Iterator[str]:
     """The same seed gives the same encoder."""
-    yield from determinism_faults(lambda seed: _encoder(subject, seed=seed), _pooled)
-    one, two = (_encoder(subject).fingerprint() for _ in range(2))
+    yield from determinism_faults(lambda seed: _encoder(candidate, seed=seed), _pooled)
+    one, two = (_encoder(candidate).fingerprint() for _ in range(2))
     if one != two:
         yield "fingerprint() differs between two encoders of one city; hash only the data that load() returns"
 
 
-def restores(subject: Candidate) -> Iterator[str]:
+def restores(candidate: Candidate) -> Iterator[str]:
     """Saving and loading the state restores it."""
-    yield from state_faults(lambda seed: _encoder(subject, seed=seed), _pooled)
+    yield from state_faults(lambda seed: _encoder(candidate, seed=seed), _pooled)
 
 
-def follows_the_regions(subject: Candidate) -> Iterator[str]:
+def follows_the_regions(candidate: Candidate) -> Iterator[str]:
     """Reordering the regions reorders the vectors in the same way."""
     city, order = shuffled_city()
-    plain, moved = _encoder(subject).eval(), _encoder(subject, city).eval()
+    plain, moved = _encoder(candidate).eval(), _encoder(candidate, city).eval()
     # Both have the same state, because a vocabulary that is learned from a city may depend on the order of its regions.
     moved.load_state_dict(plain.state_dict())
     with torch.no_grad():
@@ -116,26 +116,26 @@ def follows_the_regions(subject: Candidate) -> Iterator[str]:
             )
 
 
-def checks_the_city(subject: Candidate) -> Iterator[str]:
+def checks_the_city(candidate: Candidate) -> Iterator[str]:
     """`requires` returns None, or a message that names the missing data of a city."""
-    modality, cls = _modality(subject), subject.component
-    reason = cls.requires(subject.validated, bare_city(), modality)
+    modality, cls = _modality(candidate), candidate.component
+    reason = cls.requires(candidate.validated, bare_city(), modality)
     if reason is not None and not isinstance(reason, str):
         yield f"requires() gives {reason!r}; expected None, or a message that names the missing data"
     elif reason is None:
-        _encoder(subject, bare_city())
+        _encoder(candidate, bare_city())
 
 
-def _encoder(subject: Candidate, city: City | None = None, seed: int = 0) -> ModalityEncoder:
-    return subject.create(city or tiny_city(), _modality(subject), DIM, seed=seed)
+def _encoder(candidate: Candidate, city: City | None = None, seed: int = 0) -> ModalityEncoder:
+    return candidate.create(city or tiny_city(), _modality(candidate), DIM, seed=seed)
 
 
-def _modality(subject: Candidate) -> str:
+def _modality(candidate: Candidate) -> str:
     """Return the requested modality, else the first that the encoder can read in the tiny city."""
-    if (requested := subject.given.get("modality")) is not None:
+    if (requested := candidate.options.get("modality")) is not None:
         return requested
-    requires = subject.component.requires
-    return next((n for n in NAMES if requires(subject.validated, tiny_city(), n) is None), subject.name)
+    requires = candidate.component.requires
+    return next((n for n in NAMES if requires(candidate.validated, tiny_city(), n) is None), candidate.name)
 
 
 def _pooled(encoder: ModalityEncoder) -> Tensor:

@@ -14,10 +14,10 @@ from urbankit.testing.modules import determinism_faults, same, shape_fault, stat
 PAIRS, WIDTH = 12, 6
 
 
-def weighs(subject: Candidate) -> Iterator[str]:
+def weighs(candidate: Candidate) -> Iterator[str]:
     """It returns None, or a weight of at least 0 for every pair, 1 on average and without gradient."""
     a, b = (side.requires_grad_() for side in _pairs())
-    weight = _trained(subject)(a, b)
+    weight = _trained(candidate)(a, b)
     if weight is None:
         return
     yield from shape_fault("forward()", weight, PAIRS)
@@ -28,35 +28,35 @@ def weighs(subject: Candidate) -> Iterator[str]:
         yield f"the weights are {mean:.4g} on average, {least:.4g} at least; expected 1 on average, none negative"
 
 
-def weighs_few(subject: Candidate) -> Iterator[str]:
+def weighs_few(candidate: Candidate) -> Iterator[str]:
     """It accepts batches of no pair and of one pair."""
     for number in (0, 1):
-        weight = _trained(subject)(*(side[:number] for side in _pairs()))
+        weight = _trained(candidate)(*(side[:number] for side in _pairs()))
         if weight is not None:
             yield from shape_fault(f"forward() of {number} pairs", weight, number)
 
 
-def repeats(subject: Candidate) -> Iterator[str]:
+def repeats(candidate: Candidate) -> Iterator[str]:
     """The same seed gives the same weights."""
-    yield from determinism_faults(lambda seed: subject.create(seed=seed), _weights)
+    yield from determinism_faults(lambda seed: candidate.create(seed=seed), _weights)
 
 
-def restores(subject: Candidate) -> Iterator[str]:
+def restores(candidate: Candidate) -> Iterator[str]:
     """Saving and loading the state restores it in the middle of a training."""
-    yield from state_faults(lambda seed: _trained(subject, seed), _weights)
+    yield from state_faults(lambda seed: _trained(candidate, seed), _weights)
 
 
-def follows_the_pairs(subject: Candidate) -> Iterator[str]:
+def follows_the_pairs(candidate: Candidate) -> Iterator[str]:
     """Reordering the pairs reorders the weights in the same way."""
-    weigh, order = _trained(subject).eval(), torch.randperm(PAIRS, generator=torch.Generator().manual_seed(1))
+    weigh, order = _trained(candidate).eval(), torch.randperm(PAIRS, generator=torch.Generator().manual_seed(1))
     a, b = _pairs()
     if not same(_weights(weigh, a[order], b[order]), _weights(weigh)[order]):
         yield "the weights change with the order of the pairs; compute them only from the vectors"
 
 
-def _trained(subject: Candidate, seed: int = 0) -> PairWeight:
+def _trained(candidate: Candidate, seed: int = 0) -> PairWeight:
     """Return a pair weight after a few batches of training."""
-    weigh = subject.create(seed=seed).train()
+    weigh = candidate.create(seed=seed).train()
     for _ in range(3):
         weigh(*_pairs())
     return weigh

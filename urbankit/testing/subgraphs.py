@@ -14,9 +14,9 @@ from urbankit.testing.modules import same, shape_fault
 ROOTS = (3, 0, 11, 3)
 
 
-def samples(subject: Candidate) -> Iterator[str]:
+def samples(candidate: Candidate) -> Iterator[str]:
     """It draws a subgraph of every root, which contains the root."""
-    drawn = _drawn(subject)
+    drawn = _drawn(candidate)
     if not isinstance(drawn, Subgraphs):
         yield f"sample() gives {type(drawn).__name__}; expected urbankit.graph.subgraph.Subgraphs"
         return
@@ -34,9 +34,9 @@ def samples(subject: Candidate) -> Iterator[str]:
         yield "a node that is not `used` has edges; remove them"
 
 
-def keeps_to_the_view(subject: Candidate) -> Iterator[str]:
+def keeps_to_the_view(candidate: Candidate) -> Iterator[str]:
     """Its edges are edges of the view, with the weights passed to `sample`."""
-    graph, drawn = random_graph(), _drawn(subject)
+    graph, drawn = random_graph(), _drawn(candidate)
     edges = graph.edge_ids(drawn.node[drawn.graph.src], drawn.node[drawn.graph.dst])
     if (edges < 0).any():
         yield "a subgraph has edges that are not in the view; take edges from the view, with Graph.edge_ids"
@@ -47,41 +47,41 @@ def keeps_to_the_view(subject: Candidate) -> Iterator[str]:
         yield "an edge connects the subgraphs of two roots"
 
 
-def learns(subject: Candidate) -> Iterator[str]:
+def learns(candidate: Candidate) -> Iterator[str]:
     """Gradients reach the weights of the view through the subgraphs."""
     graph = random_graph()
     weight = graph.weight.clone().requires_grad_()
-    drawn = _sampler(subject).sample(graph, weight, torch.tensor(ROOTS), torch.Generator().manual_seed(0))
+    drawn = _sampler(candidate).sample(graph, weight, torch.tensor(ROOTS), torch.Generator().manual_seed(0))
     if drawn.graph.n_edges and not drawn.graph.weight.requires_grad:
         yield "no gradient reaches the weights; index them (weight[edge]), without detach(), numpy or torch.no_grad()"
 
 
-def reads_out(subject: Candidate) -> Iterator[str]:
+def reads_out(candidate: Candidate) -> Iterator[str]:
     """`readout` accepts its subgraphs."""
-    drawn = _drawn(subject)
+    drawn = _drawn(candidate)
     h = torch.randn(len(drawn.node), 5)
     widths: dict[Readout, int] = {"mean": 5, "root": 5, "mean+root": 10}
     for how, width in widths.items():
         yield from shape_fault(f"readout(…, '{how}')", readout(h, drawn, how), len(ROOTS), width)
 
 
-def draws_from_its_generator(subject: Candidate) -> Iterator[str]:
+def draws_from_its_generator(candidate: Candidate) -> Iterator[str]:
     """It draws random numbers only from its generator."""
     torch.manual_seed(1)
-    one = _drawn(subject)
+    one = _drawn(candidate)
     torch.manual_seed(2)
-    two = _drawn(subject)
+    two = _drawn(candidate)
     if not (same(one.node, two.node, exact=True) and same(one.graph.src, two.graph.src, exact=True)):
         yield "two samples with one seed differ; draw random numbers only from the argument `generator`"
 
 
-def _sampler(subject: Candidate) -> SubgraphSampler:
-    return subject.create()
+def _sampler(candidate: Candidate) -> SubgraphSampler:
+    return candidate.create()
 
 
-def _drawn(subject: Candidate) -> Subgraphs:
+def _drawn(candidate: Candidate) -> Subgraphs:
     graph = random_graph()
-    return _sampler(subject).sample(graph, graph.weight, torch.tensor(ROOTS), torch.Generator().manual_seed(0))
+    return _sampler(candidate).sample(graph, graph.weight, torch.tensor(ROOTS), torch.Generator().manual_seed(0))
 
 
 CHECKS: tuple[Check, ...] = (samples, keeps_to_the_view, learns, reads_out, draws_from_its_generator)

@@ -12,54 +12,54 @@ from urbankit.testing.city import bare_city, grid_city, shuffled_city, shuffled_
 from urbankit.views.base import ViewGraph
 
 
-def served(subject: Candidate) -> Iterator[str]:
+def served(candidate: Candidate) -> Iterator[str]:
     """`requires` returns None, or a message that names the missing data of a city; otherwise the view can be built."""
     for city in (tiny_city(), bare_city()):
-        reason = subject.create().requires(city)
+        reason = candidate.create().requires(city)
         if reason is not None and not isinstance(reason, str):
             yield f"requires() gives {reason!r}; expected None, or a message that names the missing data"
         elif reason is not None and city is tiny_city():
             yield f"requires() rejects the tiny city, which has every kind of source: {reason}"
         elif reason is None:
-            yield from _graph_faults(_built(subject, city), city)
+            yield from _graph_faults(_built(candidate, city), city)
 
 
-def builds_the_same_again(subject: Candidate) -> Iterator[str]:
+def builds_the_same_again(candidate: Candidate) -> Iterator[str]:
     """The same city gives the same view."""
-    one, two = (_built(subject, tiny_city()) for _ in range(2))
+    one, two = (_built(candidate, tiny_city()) for _ in range(2))
     if (one.adjacency != two.adjacency).nnz or (one.present != two.present).any():
         yield "two builds differ; draw random numbers from a generator with a fixed seed, such as a parameter"
 
 
-def follows_the_regions(subject: Candidate) -> Iterator[str]:
+def follows_the_regions(candidate: Candidate) -> Iterator[str]:
     """Reordering the regions reorders the view in the same way."""
-    if differing := _differing(subject, tiny_city(), *shuffled_city()):
+    if differing := _differing(candidate, tiny_city(), *shuffled_city()):
         yield (
             f"{differing} weights change with the order of the regions; compute them from the data of the regions, not "
             "from their row numbers, and break ties by value"
         )
 
 
-def breaks_ties_by_location(subject: Candidate) -> Iterator[str]:
+def breaks_ties_by_location(candidate: Candidate) -> Iterator[str]:
     """On a grid, where many regions are equally near or similar, the order of the regions does not break ties."""
     city = grid_city()
-    if subject.create().requires(city) is None and (differing := _differing(subject, city, *shuffled_grid_city())):
+    if candidate.create().requires(city) is None and (differing := _differing(candidate, city, *shuffled_grid_city())):
         yield (
             f"on a grid, {differing} weights change with the order of the regions, which breaks ties between regions "
             "that are equally near or similar; break ties by location, with urbankit.views.base.place_order(city)"
         )
 
 
-def _differing(subject: Candidate, city: City, moved: City, order: np.ndarray) -> int:
+def _differing(candidate: Candidate, city: City, moved: City, order: np.ndarray) -> int:
     """Return how many weights and masks differ in `moved`, whose region i is region `order[i]` of `city`."""
-    plain, other = _built(subject, city), _built(subject, moved)
+    plain, other = _built(candidate, city), _built(candidate, moved)
     expected = plain.adjacency.toarray()[order][:, order]
     apart = np.abs(other.adjacency.toarray() - expected) > 1e-5 * np.maximum(1, np.abs(expected))
     return int(apart.sum() + (other.present != plain.present[order]).sum())
 
 
-def _built(subject: Candidate, city: City) -> ViewGraph:
-    return subject.create().build(city)
+def _built(candidate: Candidate, city: City) -> ViewGraph:
+    return candidate.create().build(city)
 
 
 def _graph_faults(graph: object, city: City) -> Iterator[str]:

@@ -110,13 +110,13 @@ def test_all_shards_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (folder / "model.safetensors.index.json").write_text("{}")
         assert "index.json: " in refusal(name) and "has no weight_map" in refusal(name)
         (folder / "model.safetensors.index.json").unlink()
-        assert "model.safetensors.index.json is not there" in refusal(name)
+        assert "model.safetensors.index.json is missing" in refusal(name)
 
 
 def test_revisions_of_folders(tmp_path: Path) -> None:
     saved(clip, tmp_path / "mine")
     assert provenance("mine", tmp_path / "mine")["commit"] is None
-    assert "whose commit is not known" in refusal(tmp_path / "mine", revision="v1")
+    assert "its commit is not known" in refusal(tmp_path / "mine", revision="v1")
     record = tmp_path / "mine" / ".cache" / "huggingface" / "download" / "config.json.metadata"
     record.parent.mkdir(parents=True)
     record.write_text(f"{COMMIT}\netag\n1700000000.0\n")
@@ -133,7 +133,7 @@ def failure(kind: type[Exception]) -> Exception:
 @pytest.mark.parametrize(
     ("error", "says"),
     [
-        (failure(GatedRepoError), "accept it on its page and log in with 'hf auth login'"),
+        (failure(GatedRepoError), "accept its terms on its page and log in with 'hf auth login'"),
         (failure(RepositoryNotFoundError), "no such model"),
         (failure(RevisionNotFoundError), "modalities.rsi.revision: 'some/clip' has no revision 'v9' on the hub"),
         (TimeoutError("timed out"), "'hf download some/clip --revision v9 --local-dir FOLDER'"),

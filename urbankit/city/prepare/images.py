@@ -111,14 +111,14 @@ def _points(spec: PointImages, context: Context, report: SourceReport) -> _Image
         raise UserError(Problem(index.explain_no_match(points.lon, points.lat), table))
     inside = np.zeros(len(names), bool)
     inside[rows] = True
-    named, placed = names != "", np.isfinite(points.lon)
+    named, located = names != "", np.isfinite(points.lon)
     repeated = np.ones(len(names), bool)
     repeated[np.unique(names.astype(str), return_index=True)[1]] = False
     dropped = {
         "without the path of an image": ~named,
-        "without a usable position": named & ~placed,
-        "an image listed before": named & placed & repeated,
-        "outside every region": named & placed & ~repeated & ~inside,
+        "without a usable position": named & ~located,
+        "an image listed before": named & located & repeated,
+        "outside every region": named & located & ~repeated & ~inside,
     }
     valid = (named & ~repeated)[rows]
     if not valid.any():

@@ -112,6 +112,6 @@ def suspicious_values(values: np.ndarray, names: Sequence[str]) -> list[str]:
     extremes = None if unlikely else outliers(values)
     if extremes is not None:
         rows, rest = extremes
-        shown = list_some((f"{names[i]} ({format_number(values[i])})" for i in rows), 3)
-        notes.append(f"extreme: {shown}, against {format_number(rest)} for the next; consider a log transform")
+        listed = list_some((f"{names[i]} ({format_number(values[i])})" for i in rows), 3)
+        notes.append(f"extreme: {listed}, against {format_number(rest)} for the next; consider a log transform")
     return notes

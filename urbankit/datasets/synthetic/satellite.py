@@ -59,7 +59,7 @@ def write_mosaic(path: Path, model: CityModel, seed: int, stage: Stage | None = 
     Drawn strip by strip: memory does not grow with the city.
     """
     lattice, style = model.lattice, Style(model, seed)
-    shown = _city_and_rim(model).reshape(lattice.height, lattice.width)
+    in_picture = _city_and_rim(model).reshape(lattice.height, lattice.width)
     with rasterio.open(
         path, "w", driver="GTiff", width=lattice.width * PIXELS, height=lattice.height * PIXELS, count=3,
         dtype="uint8", crs=CRS, transform=from_origin(*lattice.north_west, PIXEL_M, PIXEL_M), nodata=0, tiled=True,
@@ -68,12 +68,12 @@ def write_mosaic(path: Path, model: CityModel, seed: int, stage: Stage | None = 
     ) as mosaic:  # fmt: skip
         for row in range(lattice.height):
             for start in range(0, lattice.width, _STRIP):
-                columns = start + np.flatnonzero(shown[row, start : start + _STRIP])
+                columns = start + np.flatnonzero(in_picture[row, start : start + _STRIP])
                 if len(columns):
                     first, count = int(columns[0]), int(columns[-1] - columns[0]) + 1
                     cell = cell_raster(model, row, first, count)
                     picture = style.draw(first * PIXELS, row * PIXELS, cell)
-                    picture = np.where(shown.ravel()[cell], picture.transpose(2, 0, 1), np.uint8(0))
+                    picture = np.where(in_picture.ravel()[cell], picture.transpose(2, 0, 1), np.uint8(0))
                     picture = picture[:, _SHADOW:, :-_SHADOW]
                     mosaic.write(picture, window=Window(first * PIXELS, row * PIXELS, count * PIXELS, PIXELS))
             if stage is not None:

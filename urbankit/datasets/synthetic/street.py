@@ -230,12 +230,12 @@ class _Street:
             depth = 7 + 6.5 * slot + 4 * self._chance(20 + slot)
             for side in (-1, 1):
                 present = self._chance(40 + 2 * slot + (side > 0)) < self.trees * 1.15
-                shown, across, high = self._stand(present, depth, side * (self.road_m + 1.6))
-                crown = (high - 4.6 - 1.5 * self._chance(60 + slot)[shown]) / 2.1
+                visible, across, high = self._stand(present, depth, side * (self.road_m + 1.6))
+                crown = (high - 4.6 - 1.5 * self._chance(60 + slot)[visible]) / 2.1
                 shade = 0.8 + 0.35 * np.clip(crown + 0.5, 0, 1)
-                picture = _over(colour[shown], _TRUNK, (np.abs(across) < 0.18) & (high < 5) & (high > 0))
+                picture = _over(colour[visible], _TRUNK, (np.abs(across) < 0.18) & (high < 5) & (high > 0))
                 inside = (across / 2.1) ** 2 + (crown * 0.85) ** 2 < 1
-                colour[shown] = _over(picture, leaf[shown] * shade[..., None], inside)
+                colour[visible] = _over(picture, leaf[visible] * shade[..., None], inside)
         return colour
 
     def _cars(self, colour: np.ndarray) -> np.ndarray:
@@ -243,12 +243,12 @@ class _Street:
             depth = 8 + 8 * slot + 5 * self._chance(80 + slot)
             present = (self._chance(100 + slot) < self.bustle * 1.1) & (self.use != PARK)
             lane = np.where(self._chance(90 + slot) > 0.5, np.float32(0.5), np.float32(-0.5)) * self.road_m
-            shown, across, high = self._stand(present, depth, lane)
-            truck = ((self.use == INDUSTRIAL) & (self._chance(110 + slot) < 0.7))[shown]
+            visible, across, high = self._stand(present, depth, lane)
+            truck = ((self.use == INDUSTRIAL) & (self._chance(110 + slot) < 0.7))[visible]
             body = (np.abs(across) < np.where(truck, 1.25, 0.9)) & (high > 0.3) & (high < np.where(truck, 3.4, 1.45))
-            paint = 50 + 190 * self._chance(120 + slot)[shown][..., None] * np.array([1, 0.95, 0.9], np.float32)
-            picture = _over(colour[shown], paint, body)
-            colour[shown] = _over(picture, np.float32(46), body & (high > 0.95) & (high < 1.3) & ~truck)
+            paint = 50 + 190 * self._chance(120 + slot)[visible][..., None] * np.array([1, 0.95, 0.9], np.float32)
+            picture = _over(colour[visible], paint, body)
+            colour[visible] = _over(picture, np.float32(46), body & (high > 0.95) & (high < 1.3) & ~truck)
         return colour
 
     def _people(self, colour: np.ndarray) -> np.ndarray:
@@ -257,19 +257,19 @@ class _Street:
             present = self._chance(160 + slot) < self.bustle * np.where(self.use == INDUSTRIAL, 0.4, 1.0)
             side = np.where(self._chance(140 + slot) > 0.5, np.float32(1), np.float32(-1))
             lateral = side * (self.road_m + 0.6 + 1.6 * self._chance(150 + slot))
-            shown, across, high = self._stand(present, depth, lateral)
-            cloth = 40 + 170 * np.stack([self._chance(170 + slot + 20 * c)[shown] for c in range(3)], axis=-1)
-            picture = _over(colour[shown], cloth, (np.abs(across) < 0.26) & (high > 0) & (high < 1.45))
-            colour[shown] = _over(picture, _SKIN, (np.abs(across) < 0.15) & (high >= 1.45) & (high < 1.75))
+            visible, across, high = self._stand(present, depth, lateral)
+            cloth = 40 + 170 * np.stack([self._chance(170 + slot + 20 * c)[visible] for c in range(3)], axis=-1)
+            picture = _over(colour[visible], cloth, (np.abs(across) < 0.26) & (high > 0) & (high < 1.45))
+            colour[visible] = _over(picture, _SKIN, (np.abs(across) < 0.15) & (high >= 1.45) & (high < 1.75))
         return colour
 
     def _stand(
         self, present: np.ndarray, depth: np.ndarray, lateral: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The pictures that show a thing, and every pixel's metres beside its middle and above its foot."""
-        shown = np.flatnonzero(present)
-        per_pixel = depth[shown] / _FOCAL
-        return shown, self.right[shown] * per_pixel - lateral[shown], self.up[shown] * per_pixel + _CAMERA_M
+        visible = np.flatnonzero(present)
+        per_pixel = depth[visible] / _FOCAL
+        return visible, self.right[visible] * per_pixel - lateral[visible], self.up[visible] * per_pixel + _CAMERA_M
 
 
 def _over(below: np.ndarray, above: np.ndarray | np.float32, where: np.ndarray) -> np.ndarray:

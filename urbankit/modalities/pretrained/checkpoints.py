@@ -30,8 +30,8 @@ from urbankit.utils.files import hash_json
 from urbankit.utils.hashes import cached_hashes
 from urbankit.utils.paths import resolve_inside
 
-# Where several are there the first is read. Pickles only by torch's weights-only reader, which builds tensors and plain
-# containers and calls nothing else; a repository's own Python files are never read.
+# If a checkpoint has several of these, the first is read. Pickles are read only by torch's weights-only reader, which
+# builds tensors and plain containers and calls nothing else. Python files of a repository are never read.
 WEIGHTS = ("model.safetensors", "model-*.safetensors", "pytorch_model.bin", "pytorch_model-*.bin")
 BESIDE = ("*.json", "*.jinja", "*.txt", "*.model")
 SINGLE = ("*.safetensors", "*.ckpt", "*.pt", "*.pth", "*.bin")
@@ -39,8 +39,8 @@ VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "se
 PATIENCE_S = 5.0
 
 Choose = Callable[[list[str], Path | None], list[str]]
-"""Gives patterns of the files to read, of all that a repository has, and of the folder that they are in where it is
-here; raises `UserError` where something lacks."""
+"""Returns patterns of the files to read, from all files of a repository and its local folder (None if it is not
+downloaded). Raises `UserError` if a file is missing."""
 
 
 def checkpoint_folder(name: str, key: str, revision: str | None = None) -> Path:
@@ -105,7 +105,7 @@ def provenance(name: str, path: Path) -> dict[str, str | None]:
 
 
 def local_weights(path: Path) -> list[Path]:
-    """The files of weights that are read of a local checkpoint, itself where it is a file; none of what is not here."""
+    """Return the files of weights of a local checkpoint, or the checkpoint itself if it is a file; empty if missing."""
     if path.is_dir():
         return [path / file for file in _first_kind([p.name for p in path.iterdir()])]
     return [path] if path.is_file() else []
@@ -142,7 +142,7 @@ def load_model(kind: Any, folder: Path, key: str, unneeded: str = "", **options:
 
 def load_tokenizer(folder: Path, key: str) -> Any:
     """The transformers tokenizer in `folder`."""
-    # Without its files transformers would make an empty tokenizer and say nothing.
+    # Without its files transformers would silently make an empty tokenizer.
     if not any((folder / name).is_file() for name in VOCABULARIES):
         raise UserError(
             Problem(f"the checkpoint has no tokenizer (none of {', '.join(VOCABULARIES)})", folder, key=key)
@@ -154,28 +154,28 @@ def load_tokenizer(folder: Path, key: str) -> Any:
 def load_processor(folder: Path, key: str) -> Any:
     """The transformers processor in `folder`, which makes a model's inputs of images and texts."""
     with _explained(folder, key), _quiet():
-        found = AutoProcessor.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    missing = [part for part in ("image_processor", "tokenizer") if getattr(found, part, None) is None]
+        processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    missing = [part for part in ("image_processor", "tokenizer") if getattr(processor, part, None) is None]
     if missing:
         message = f"the checkpoint has no {' and no '.join(missing)}; copy preprocessor and tokenizer files beside it"
         raise UserError(Problem(message, folder, key=key))
-    return found
+    return processor
 
 
 def read_json_of(folder: Path, name: str, key: str, kind: type = dict) -> Any:
-    """What the JSON file `name` of a checkpoint holds, or None where it has no such file, or it would be outside.
+    """Return the content of the JSON file `name` of a checkpoint; None if there is no such file inside its folder.
 
-    Raises `UserError` where that is no JSON, or not of `kind`.
+    Raises `UserError` if the file is not JSON, or its content is not of type `kind`.
     """
     path = resolve_inside(folder, name)
     if path is None or not path.is_file():
         return None
     with _explained(path, key):
-        found = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(found, kind):
-        message = f"must hold a JSON {'list' if kind is list else 'object'}, not {type(found).__name__}"
+        content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, kind):
+        message = f"must hold a JSON {'list' if kind is list else 'object'}, not {type(content).__name__}"
         raise UserError(Problem(message, path, key=key))
-    return found
+    return content
 
 
 def read_weights(path: str | Path, key: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -191,15 +191,15 @@ def read_weights(path: str | Path, key: str) -> tuple[dict[str, Tensor], dict[st
         with _explained(path, key):
             return load_file(path), {}
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # of every kind, as the bytes of a file may say anything
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file can raise any exception
         message = (
-            f"is not a state dict that can be read without running code ({_first(error)}); where it was made, save its "
-            "tensors by safetensors.torch.save_file, and name that file"
+            f"is not a state dict that can be read without running code ({_first(error)}); save its tensors with "
+            "safetensors.torch.save_file on the machine that made it, and use that file"
         )
         raise UserError(Problem(message, path, key=key)) from None
-    found = found if isinstance(found, dict) else {}
-    facts, state = found.get("hyper_parameters"), found.get("state_dict", found)
+    content = content if isinstance(content, dict) else {}
+    facts, state = content.get("hyper_parameters"), content.get("state_dict", content)
     named = state.items() if isinstance(state, dict) else ()
     tensors = {str(name): value for name, value in named if isinstance(value, torch.Tensor)}
     if not tensors:
@@ -211,13 +211,14 @@ def read_weights(path: str | Path, key: str) -> tuple[dict[str, Tensor], dict[st
 
 
 def _first_kind(files: Sequence[str]) -> list[str]:
-    """The files of weights that are read, of all `files`; none where there are none."""
-    return next((sorted(found) for kind in WEIGHTS if (found := fnmatch.filter(files, kind))), [])
+    """Return the files of weights among `files` in the preferred format; an empty list if there are none."""
+    return next((sorted(matches) for kind in WEIGHTS if (matches := fnmatch.filter(files, kind))), [])
 
 
 def _check_layout(files: Sequence[str], name: str, key: str, folder: Path | None = None) -> list[str]:
-    """Patterns of the files that are read. Raises `UserError` where they are not a transformers checkpoint, or, where
-    they are in `folder`, not all shards of one.
+    """Return patterns of the files that are read.
+
+    Raises `UserError` if they are not a transformers checkpoint, or if `folder` lacks some of its shards.
     """
     if "config.json" not in files:
         raise UserError(Problem(f"'{name}' has no config.json, so it is not a transformers checkpoint", key=key))
@@ -234,12 +235,12 @@ def _check_layout(files: Sequence[str], name: str, key: str, folder: Path | None
 
 
 def _check_shards(shards: Sequence[str], folder: Path, key: str) -> None:
-    """Raise `UserError` where `folder` lacks a shard that its index names, or the index."""
+    """Raise `UserError` if `folder` lacks the index of the shards, or a shard that the index names."""
     index = "model.safetensors.index.json" if shards[0].endswith(".safetensors") else "pytorch_model.bin.index.json"
-    said = read_json_of(folder, index, key)
-    if said is None:
-        raise UserError(Problem(f"the weights are in several files, but {index} is not there", folder, key=key))
-    named = said.get("weight_map")
+    content = read_json_of(folder, index, key)
+    if content is None:
+        raise UserError(Problem(f"the weights are in several files, but {index} is missing", folder, key=key))
+    named = content.get("weight_map")
     if not isinstance(named, dict) or not all(isinstance(file, str) for file in named.values()):
         raise UserError(Problem("has no weight_map from weights to files", folder / index, key=key))
     missing = sorted(set(named.values()) - set(shards))
@@ -248,27 +249,27 @@ def _check_shards(shards: Sequence[str], folder: Path, key: str) -> None:
         raise UserError(Problem(message, folder, key=key))
 
 
-def _only_weights(files: Sequence[str], wanted: str | None, name: str, key: str) -> str:
-    """The file of weights `wanted`, or the only one of the first kind that there is."""
-    if wanted is not None:
-        if wanted in files:
-            return wanted
-        raise UserError(Problem(f"'{name}' has no file '{wanted}'", key=key))
-    found = next((found for kind in SINGLE if (found := sorted(fnmatch.filter(files, kind)))), [])
-    if len(found) == 1:
-        return found[0]
-    what = f"several files of weights: name one of {', '.join(found)}" if found else "no file of weights"
-    raise UserError(Problem(f"'{name}' has {what}{f' as {name}/FILE' if found else ''}", key=key))
+def _only_weights(files: Sequence[str], requested: str | None, name: str, key: str) -> str:
+    """Return the `requested` file of weights, or the only one in the preferred format."""
+    if requested is not None:
+        if requested in files:
+            return requested
+        raise UserError(Problem(f"'{name}' has no file '{requested}'", key=key))
+    matches = next((matches for kind in SINGLE if (matches := sorted(fnmatch.filter(files, kind)))), [])
+    if len(matches) == 1:
+        return matches[0]
+    what = f"several files of weights: name one of {', '.join(matches)}" if matches else "no file of weights"
+    raise UserError(Problem(f"'{name}' has {what}{f' as {name}/FILE' if matches else ''}", key=key))
 
 
 def _check_revision(folder: Path, revision: str | None, key: str) -> None:
-    """Raise `UserError` where a local folder is not known to be of `revision`."""
+    """Raise `UserError` if a local folder is not known to hold `revision`."""
     if revision is None:
         return
     commit = _commit(folder)
     if commit is None or not commit.startswith(revision):
-        known = f"which was downloaded from commit {commit}" if commit else "whose commit is not known"
-        message = f"'{revision}' cannot be told of a local folder, {known}; leave it out, or name a model on the hub"
+        origin = f"the folder was downloaded from commit {commit}" if commit else "its commit is not known"
+        message = f"'{revision}' does not apply to this local folder: {origin}; remove it, or name a model on the hub"
         raise UserError(Problem(message, folder, key=_beside(key, "revision")))
 
 
@@ -292,7 +293,7 @@ def _commit(folder: Path) -> str | None:
 
 
 def _refuse_paths(name: str, key: str, what: str) -> None:
-    """Raise `UserError` for what can only be a path."""
+    """Raise `UserError` for a name that can only be a path."""
     if Path(name).is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise UserError(Problem(f"no {what} '{name}'", key=key))
 
@@ -302,7 +303,7 @@ def _files_in(folder: Path) -> list[str]:
 
 
 def _from_hub(name: str, key: str, revision: str | None, choose: Choose) -> Path:
-    """The folder with what `choose` takes of a repository's files."""
+    """Return the folder with those files of a repository that `choose` selects."""
     try:
         cached, complete = _cached(name, revision, choose)
     except HFValidationError:
@@ -312,42 +313,42 @@ def _from_hub(name: str, key: str, revision: str | None, choose: Choose) -> Path
     pinned = f" --revision {revision}" if revision else ""
     remedy = f"on a machine with network run 'hf download {name}{pinned} --local-dir FOLDER', and name that folder here"
     try:
-        found = HfApi().model_info(name, revision=revision, timeout=PATIENCE_S)
-        wanted = choose([sibling.rfilename for sibling in found.siblings or []], None)
-        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted, etag_timeout=PATIENCE_S))
+        info = HfApi().model_info(name, revision=revision, timeout=PATIENCE_S)
+        patterns = choose([sibling.rfilename for sibling in info.siblings or []], None)
+        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns, etag_timeout=PATIENCE_S))
     except UserError:
         raise
     except GatedRepoError:
-        message = f"'{name}' asks for an agreement: accept it on its page and log in with 'hf auth login'"
+        message = f"'{name}' is gated: accept its terms on its page and log in with 'hf auth login'"
     except RevisionNotFoundError:
         message, key = f"'{name}' has no revision '{revision}' on the hub", _beside(key, "revision")
     except RepositoryNotFoundError:
         message = f"no folder '{name}', and the Hugging Face hub has no such model (or it is private)"
-    except Exception as error:  # whatever stands between here and the hub: proxies, DNS, TLS, a full disk
-        message = f"no folder '{name}', and it could not be had from the Hugging Face hub ({_first(error)}): {remedy}"
+    except Exception as error:  # proxies, DNS, TLS, a full disk
+        message = f"no folder '{name}', and the download from the Hugging Face hub failed ({_first(error)}): {remedy}"
     if cached is not None:
         return cached
     raise UserError(Problem(message, key=key))
 
 
 def _cached(name: str, revision: str | None, choose: Choose) -> tuple[Path | None, bool]:
-    """The folder in the hub's cache, None where it lacks what `choose` needs, and whether it has all that is read."""
+    """Return the folder in the hub's cache (None if `choose` needs more files), and whether it is complete."""
 
-    def look(wanted: list[str] | None = None) -> tuple[str | None, bool]:
+    def look_up(patterns: list[str] | None = None) -> tuple[str | None, bool]:
         try:
-            found = snapshot_download(name, revision=revision, local_files_only=True, allow_patterns=wanted)
-            return found, True
-        except LocalEntryNotFoundError as error:  # which names a folder that lacks files of the repository
+            folder = snapshot_download(name, revision=revision, local_files_only=True, allow_patterns=patterns)
+            return folder, True
+        except LocalEntryNotFoundError as error:  # names a folder that lacks files of the repository
             return getattr(error, "snapshot_path", None), False
 
-    found, _ = look()
-    if found is None:
+    folder, _ = look_up()
+    if folder is None:
         return None, False
     try:
-        wanted = choose(_files_in(Path(found)), Path(found))
+        patterns = choose(_files_in(Path(folder)), Path(folder))
     except UserError:
         return None, False
-    return Path(found), look(wanted)[1]
+    return Path(folder), look_up(patterns)[1]
 
 
 @contextmanager
@@ -356,12 +357,12 @@ def _explained(path: Path, key: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except Exception as error:  # transformers, tokenizers and safetensors raise of every kind on a damaged file
+    except Exception as error:  # transformers, tokenizers and safetensors raise many exceptions on a damaged file
         raise UserError(Problem(f"the checkpoint cannot be read: {_first(error)}", path, key=key)) from None
 
 
 def _first(error: Exception) -> str:
-    if isinstance(error, pickle.UnpicklingError):  # whose own text advises to let the file run its code
+    if isinstance(error, pickle.UnpicklingError):  # its own text advises to run the code in the file
         return "damaged, or pickled objects other than tensors"
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
@@ -369,7 +370,7 @@ def _first(error: Exception) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without transformers' own bars and notes on weights that are not used."""
+    """Silence the progress bars of transformers and its notes on unused weights."""
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

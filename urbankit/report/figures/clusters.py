@@ -34,8 +34,8 @@ def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
     tree = left.subplots()
     _draw_tree(tree, context, palette)
     axes = right.subplots(2, 3).ravel()
-    shown = _draw_above(axes[0], context)
-    above = bool(shown)
+    picture = _draw_above(axes[0], context)
+    above = bool(picture)
     panels = axes[1:] if above else axes
     for ax, (k, labels) in zip(panels, clusters.items(), strict=False):
         context.map.fill(ax, list(np.asarray(palette, dtype=object)[labels]))
@@ -53,7 +53,7 @@ def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
         context.folder,
         "clusters",
         f"Ward's hierarchy over the embeddings{sample}: (a) its uppermost branches, with the cuts for k clusters; "
-        + (f"(b) the city from above ({shown}); then " if above else "then ")
+        + (f"(b) the city from above ({picture}); then " if above else "then ")
         + "the clusters on the map. A cluster keeps its colour where another one is split.",
     )
 
@@ -105,9 +105,9 @@ def _draw_above(ax: Any, context: FigureContext) -> str:
     left, low, right, high = context.map.bounds
     ax.imshow(picture, extent=(left, right, low, high), interpolation="antialiased")
     context.map.frame(ax)
-    shown = picture_title(satellite_source(context.city))
-    ax.set_title(shown)
-    return shown
+    title = picture_title(satellite_source(context.city))
+    ax.set_title(title)
+    return title
 
 
 def _legend(figure: Any, palette: list[str]) -> None:

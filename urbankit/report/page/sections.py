@@ -81,7 +81,7 @@ def _explained(recipe: UncheckedRecipe) -> Iterator[str]:
 
 def figures_section(figures: Figures, most_bytes: int) -> tuple[str, list[str]]:
     """The section, and a sentence for each figure that is gone, or beyond the `most_bytes` that all may take."""
-    shown, left_out, size = [], [], 0
+    embedded, left_out, size = [], [], 0
     for drawing in figures.drawn:
         if not drawing.png.is_file():
             left_out.append(f"{drawing.png.name} is not there any more.")
@@ -91,8 +91,8 @@ def figures_section(figures: Figures, most_bytes: int) -> tuple[str, list[str]]:
             left_out.append(f"{drawing.png.name} is left out to keep the page small; it is in the run's folder.")
             continue
         size += len(png)
-        shown.append({"caption": drawing.caption, "png": png})
-    return render("figures", figures=shown, left_out=[*figures.left_out, *left_out]), left_out
+        embedded.append({"caption": drawing.caption, "png": png})
+    return render("figures", figures=embedded, left_out=[*figures.left_out, *left_out]), left_out
 
 
 def city_section(report: PrepareReport) -> str:
