@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from urbankit import RunError, UserError, registry
+from urbankit import RunError, UserError, hookimpl, registry
 from urbankit.utils.version import __version__
 
 pytestmark = pytest.mark.usefixtures("fresh_registry")
@@ -72,7 +72,21 @@ def test_list_components(cli, toy) -> None:
         "conflicts_with": [],
     }
     assert listed["failed"] == []
+    assert listed["recipes"] == []
     assert "unknown kind 'veiw'. Did you mean 'view'?" in cli("list-components", "--kind", "veiw", status=2).stderr
+
+
+def test_list_components_shows_recipes_of_urbankit_and_of_plugins(cli, tmp_path: Path, fresh_registry) -> None:
+    (tmp_path / "subway.yaml").write_text("extends: urbanmmcl\n")
+    hook = hookimpl(lambda register: register(tmp_path))
+    registry.add_plugin(types.SimpleNamespace(register_recipes=hook), "metro")
+    lines = cli("list-components", "--kind", "recipe").stdout.splitlines()
+    [own] = [line for line in lines if " subway " in line]
+    assert "this process" in own and any(" urbanmmcl " in line and "urbankit 0" in line for line in lines)
+    assert not any(" view " in line for line in lines)
+    listed = json.loads(cli("list-components", "--kind", "recipe", "--json").stdout)
+    assert listed["recipes"][-1] == {"name": "subway", "from": "this process", "file": str(tmp_path / "subway.yaml")}
+    assert listed["components"] == [] and " subway " in cli("list-components").stdout
 
 
 def test_list_components_shows_failed_plugins_and_conflicts(cli, toy) -> None:

@@ -8,7 +8,7 @@ import yaml
 
 from urbankit.config.tree import Node, dotted, merge, split_key
 from urbankit.config.yaml import MAX_BYTES, load_mapping, load_yaml, parse_yaml
-from urbankit.recipe.find import shipped_folder
+from urbankit.registry.recipes import shipped_folder
 from urbankit.utils.errors import Problems, UserError
 
 

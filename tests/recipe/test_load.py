@@ -8,7 +8,7 @@ import yaml
 from helpers.toys import RECIPE
 
 from urbankit import Recipe, UserError
-from urbankit.recipe import find
+from urbankit.registry import recipes
 
 OVER = "extends: toy.yaml\n"
 
@@ -160,15 +160,15 @@ def test_shipped_recipes_are_found_by_name(tmp_path: Path, monkeypatch: pytest.M
         path = tmp_path / "recipes" / f"{name}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("name: x\n")
-    monkeypatch.setattr(find, "shipped_folder", lambda: tmp_path / "recipes")
+    monkeypatch.setattr(recipes, "shipped_folder", lambda: tmp_path / "recipes")
     monkeypatch.chdir(tmp_path)
-    assert sorted(find.shipped()) == ["ablations/no-views", "urbanmmcl"]
-    assert find.find("urbanmmcl") == tmp_path / "recipes" / "urbanmmcl.yaml"
-    assert find.find("urbanmmcl.yaml", tmp_path) == tmp_path / "recipes" / "urbanmmcl.yaml"
-    assert find.find("ablations/no-views").is_file()
+    assert sorted(recipes.shipped()) == ["ablations/no-views", "urbanmmcl"]
+    assert recipes.find("urbanmmcl") == tmp_path / "recipes" / "urbanmmcl.yaml"
+    assert recipes.find("urbanmmcl.yaml", tmp_path) == tmp_path / "recipes" / "urbanmmcl.yaml"
+    assert recipes.find("ablations/no-views").is_file()
     with pytest.raises(UserError, match=r"no shipped recipe 'urbanmcl'\. Did you mean 'urbanmmcl'\?"):
-        find.find("urbanmcl")
+        recipes.find("urbanmcl")
     with pytest.raises(UserError, match="Shipped recipes: ablations/no-views, urbanmmcl"):
-        find.find("xyz")
+        recipes.find("xyz")
     (tmp_path / "urbanmmcl.yaml").write_text("name: mine\n")
-    assert find.find("urbanmmcl.yaml").resolve() == tmp_path / "urbanmmcl.yaml", "a file comes before a shipped name"
+    assert recipes.find("urbanmmcl.yaml").resolve() == tmp_path / "urbanmmcl.yaml", "a file comes before a shipped name"

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from urbankit.pipeline.run import run
-from urbankit.recipe.find import shipped
 from urbankit.recipe.recipe import Recipe
+from urbankit.registry.recipes import shipped
 from urbankit.utils.progress import Progress
 
 # What the tiny city does not have under the recipe's name, or what takes long.

@@ -15,7 +15,7 @@ from urbankit import Recipe, UserError, hookimpl, registry, testing
 from urbankit.evaluation.splits import Split, SplitProtocol, strictest
 from urbankit.export.base import Exporter
 from urbankit.export.export import export
-from urbankit.recipe.find import find
+from urbankit.registry.recipes import find
 from urbankit.report.figures import draw_all
 from urbankit.report.figures.base import Figure
 from urbankit.report.figures.errors import NotPossible

@@ -14,9 +14,9 @@ from urbankit.config.yaml import load_mapping
 from urbankit.evaluation.metrics import recorded_names
 from urbankit.evaluation.splits import ALL
 from urbankit.recipe.check import check
-from urbankit.recipe.find import find, find_suite
 from urbankit.recipe.load import change_tree, load
 from urbankit.recipe.recipe import Recipe
+from urbankit.registry.recipes import find, find_suite
 from urbankit.tables.spec import SuiteTable
 from urbankit.tables.table import TRAINING, TRAINING_LABELS
 from urbankit.utils.errors import Problem, Problems, UserError, suggest

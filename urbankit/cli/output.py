@@ -21,7 +21,10 @@ def console() -> Console:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table; `title` may be empty."""
+    """Print a table; `title` may be empty. In a pipe columns are aligned by spaces, without the time to import rich."""
+    if not sys.stdout.isatty():
+        _print_plain(title, columns, list(rows))
+        return
     from rich.table import Table
     from rich.text import Text
 
@@ -31,6 +34,13 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console().print(table)
+
+
+def _print_plain(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    lines = [[printable(cell) for cell in row] for row in ([columns, *rows] if any(columns) else rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in [[title]] * bool(title) + lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=False)).rstrip())
 
 
 def print_json(value: Any) -> None:
@@ -49,7 +59,12 @@ def figure(value: Any) -> str:
         return "–"
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))
+    return printable(str(value))
+
+
+def printable(text: str) -> str:
+    """A text on one line, with control characters escaped."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def units(context: RunContext) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from urbankit.config.tree import Node, merge
 from urbankit.config.yaml import load_mapping, parse_yaml
-from urbankit.recipe.find import find
+from urbankit.registry.recipes import find
 from urbankit.utils.errors import Problem, Problems, UserError
 
 NOT_INHERITED = ("name", "description")

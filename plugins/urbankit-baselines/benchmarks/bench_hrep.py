@@ -24,8 +24,8 @@ from torch.nn import functional as F
 
 from urbankit import City, registry
 from urbankit.methods.base import MethodInputs
-from urbankit.recipe.find import shipped_folder
 from urbankit.recipe.recipe import Recipe
+from urbankit.registry.recipes import shipped_folder
 from urbankit.runs.data import method_inputs
 from urbankit.training.loop import Loop
 from urbankit.training.optimizer import build_optimizer

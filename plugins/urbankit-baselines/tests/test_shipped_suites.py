@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from urbankit.bench.suite import load_plan
-from urbankit.recipe.find import shipped_suites
+from urbankit.registry.recipes import shipped_suites
 
 
 # The suite `plugins` needs other packages.

@@ -11,8 +11,8 @@ from helpers.transfer_runs import completed
 
 from urbankit.city.city import City
 from urbankit.pipeline.run import run
-from urbankit.recipe.find import shipped
 from urbankit.recipe.recipe import Recipe
+from urbankit.registry.recipes import shipped
 from urbankit.runs.folder import Run
 from urbankit.training import checkpoint
 from urbankit.utils.errors import UserError

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
-from urbankit import registry
+from urbankit.registry.registry import recipe_folders
 from urbankit.utils.errors import UserError, suggest
+from urbankit.utils.version import __version__
 
 
 def find(name: str | Path, folder: str | Path = ".") -> Path:
@@ -19,7 +20,7 @@ def find(name: str | Path, folder: str | Path = ".") -> Path:
     path = _file(name, Path(folder))
     if path is not None:
         return path
-    recipes = [*((name, "urbankit", path) for name, path in shipped().items()), *of_plugins()]
+    recipes = shipped_with_origin()
     matches = [(origin, path) for recipe, origin, path in recipes if recipe == _stem(name)]
     if len(matches) > 1:
         origins = " and ".join(f"{origin} ({path})" for origin, path in matches)
@@ -40,11 +41,16 @@ def find_suite(name: str | Path) -> Path:
     return path
 
 
+def shipped_with_origin() -> list[tuple[str, str, Path]]:
+    """Return the recipes of urbankit and of plugins as tuples of name, distribution with version, and path."""
+    return [*((name, f"urbankit {__version__}", path) for name, path in shipped().items()), *of_plugins()]
+
+
 def of_plugins() -> list[tuple[str, str, Path]]:
     """Return the recipes of plugins as tuples of name, distribution with version, and path."""
     return [
         (path.relative_to(folder).with_suffix("").as_posix(), origin, path)
-        for origin, folder in registry.recipe_folders()
+        for origin, folder in recipe_folders()
         for path in sorted(folder.rglob("*.yaml"))
     ]
 
