@@ -70,14 +70,16 @@ def _plan(recipe: Recipe, folder: Path) -> None:
 
 
 def _steps(recipe: Recipe, folder: Path) -> list[tuple[str, str]]:
+    from urbankit.evaluation.splits import is_probe, probes
+
     city, pretrain, evaluation = recipe.city, recipe.pretrain, recipe.evaluation
     if city.demo:
         source = f"the synthetic city of {city.demo.regions} regions, seed {city.demo.seed}"
     else:
         source = f"prepared, in {city.prepared}" if city.prepared else f"prepared from {city.spec}"
     zero_shot = recipe.transfer is not None and recipe.transfer.graph == "keep"
-    splits = [split for split in evaluation.splits if split != "folds"]
-    probe = evaluation.folds if "folds" in evaluation.splits else None
+    splits = [split for split in evaluation.splits if not is_probe(split)]
+    summaries = [probe.summary(evaluation) for probe in probes(evaluation.splits)]
     tasks = [f"{name} ({task.head.name})" for name, task in recipe.tasks.items()]
     return [
         ("city", source),
@@ -101,7 +103,7 @@ def _steps(recipe: Recipe, folder: Path) -> list[tuple[str, str]]:
             if tasks and splits
             else "none",
         ),
-        ("probe", f"ridge, α = {probe.alpha:g}, {probe.number} folds; k-means for classes" if probe else "none"),
+        ("probe", "; ".join(summaries) or "none"),
         ("floors", ", ".join(evaluation.floors) or "none"),
         ("output", f"{folder}{' (exists)' if folder.exists() else ''}"),
     ]

@@ -23,25 +23,52 @@ from sklearn.linear_model import Ridge, RidgeCV
 from urbankit.city.raw_features import RawFeatures
 from urbankit.evaluation.floors import ALPHAS, Candidate, Case, Inputs, location, mean, regression_forest
 from urbankit.evaluation.metrics import FOLD_MEAN, has_fold_mean, score
-from urbankit.evaluation.splits import FOLDS, Split, SplitProtocol
+from urbankit.evaluation.splits import ProbeProtocol, Split
 from urbankit.evaluation.tasks import Scored, TaskData
-from urbankit.recipe.schema import Folds
-from urbankit.utils.errors import Problems, UserError
+from urbankit.recipe.schema import Evaluation, Folds
+from urbankit.utils.errors import Problems
 
 Predict = Callable[[Split], NDArray[np.float64]]
 """Predictions for the test part of a split, from the labels of its training part."""
 
 
-class FoldsProtocol(SplitProtocol):
+FOLDS = "folds"
+"""The name of the protocol in records."""
+
+
+class FoldsProtocol(ProbeProtocol):
     """A fixed probe on the frozen embedding, over folds in the regions' order; it has no validation part.
 
     Its settings are those of `evaluation.folds`.
     """
 
-    sampled = False
+    division = (
+        "a fixed probe on the frozen embedding, each fold predicted from the others; every region is tested, and "
+        "there is no validation part"
+    )
+    reading = (
+        "Folds: ridge regression (α = {evaluation.folds.alpha:g}) on the frozen embedding, {evaluation.folds.number} "
+        "folds in the order of the regions, no fine-tuning. Pooled R² is computed from the predictions of all folds "
+        "together, fold-mean R² is the mean over folds. Classes are clustered by k-means; the deviation is over its "
+        "seeds."
+    )
 
-    def split(self, xy: NDArray[np.float64], seed: int, fractions: Sequence[float], blocks: int) -> Split:
-        raise UserError("the protocol folds has no validation part, which training needs: use random or spatial")
+    def check(self, tasks: Mapping[str, TaskData], evaluation: Evaluation) -> None:
+        check_folds(tasks, evaluation.folds)
+
+    def score(
+        self, model: str, embeddings: NDArray[np.float64], tasks: Mapping[str, TaskData], evaluation: Evaluation
+    ) -> Scored:
+        return evaluate_folds(model, embeddings, tasks, evaluation.folds, evaluation.seeds)
+
+    def score_floors(
+        self, tasks: Mapping[str, TaskData], raw: RawFeatures, xy: NDArray[np.float64], evaluation: Evaluation
+    ) -> Scored:
+        return evaluate_fold_floors(tasks, raw, xy, evaluation.floors, evaluation.folds, evaluation.seeds)
+
+    def summary(self, evaluation: Evaluation) -> str:
+        folds = evaluation.folds
+        return f"ridge, α = {folds.alpha:g}, {folds.number} folds; k-means for classes"
 
 
 def evaluate_folds(

@@ -1,13 +1,13 @@
 """Split protocols with a validation part: `random` over regions, `spatial`, whole blocks of a grid, and those of
-plugins. The protocol `folds` has no validation part; see `urbankit.evaluation.folds`.
+plugins. A `ProbeProtocol` has no validation part; see `urbankit.evaluation.folds`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,11 @@ from urbankit import registry
 from urbankit.registry.component import Component, P, Use
 from urbankit.utils.errors import UserError
 
-FOLDS = "folds"
+if TYPE_CHECKING:
+    from urbankit.city.raw_features import RawFeatures
+    from urbankit.evaluation.tasks import Scored, TaskData
+    from urbankit.recipe.schema import Evaluation
+
 ALL = "all"
 """Every labelled region as one test part, of a city whose labels were not seen; see `urbankit.pipeline.transfer`."""
 
@@ -59,20 +63,27 @@ class Split:
 
 def protocol_label(protocol: str) -> str:
     """Return the name of a protocol in tables and figures."""
-    return {FOLDS: FOLDS, ALL: "all regions"}.get(protocol, f"{protocol} split")
+    if protocol == ALL:
+        return "all regions"
+    return protocol if is_probe(protocol) else f"{protocol} split"
 
 
 class SplitProtocol(Component[P], ABC):
     """Divides the regions of a city into a training, a validation and a test part (`evaluation.splits`).
 
     Attributes:
-        sampled: whether a seed draws the parts. Results over seeds are then a sample of splits.
+        sampled: whether a seed draws the parts, so that results over seeds are a sample of splits; False for a probe.
         strictness: reports show predictions of the strictest protocol of a run; how far its test regions are from those
             that a model was trained on. `random` has 0, `spatial` 1.
+        division: how it divides the regions, for the model card. `{evaluation.blocks}` puts in a value of the recipe's
+            section `evaluation`; `{shares}` the fractions in percent.
+        reading: a sentence for the report on how to read its results, with the same values.
     """
 
     sampled: ClassVar[bool] = True
     strictness: ClassVar[int] = 0
+    division: ClassVar[str] = ""
+    reading: ClassVar[str] = ""
 
     def __init__(self, params: P) -> None:
         self.params = params
@@ -95,6 +106,12 @@ class SplitProtocol(Component[P], ABC):
 class RandomSplit(SplitProtocol):
     """Regions drawn at random, the protocol of the UrbanMMCL paper."""
 
+    division = (
+        "regions in training, validation and test parts ({shares} %), so that a test region mostly has training "
+        "regions beside it"
+    )
+    reading = "The random split lets a model interpolate between neighbours."
+
     def split(self, xy: NDArray[np.float64], seed: int, fractions: Sequence[float], blocks: int) -> Split:
         return random_split(len(xy), seed, fractions)
 
@@ -103,13 +120,74 @@ class SpatialSplit(SplitProtocol):
     """Whole blocks of a grid over the city, so that most neighbours of a test region are test regions too."""
 
     strictness = 1
+    division = (
+        "blocks of a {evaluation.blocks} × {evaluation.blocks} grid over the city, each wholly in one part "
+        "({shares} %); what to expect of a part of the city without labels"
+    )
+    reading = "The spatial split tests on entire blocks of the city and is the most relevant one."
 
     def split(self, xy: NDArray[np.float64], seed: int, fractions: Sequence[float], blocks: int) -> Split:
         return spatial_split(xy, seed, blocks, fractions)
 
 
+class ProbeProtocol(SplitProtocol[P]):
+    """Fits a model of its own to the frozen embedding instead of a head, so that it has no validation part."""
+
+    sampled = False
+
+    def split(self, xy: NDArray[np.float64], seed: int, fractions: Sequence[float], blocks: int) -> Split:
+        raise UserError("this protocol has no validation part, which training needs: use random or spatial")
+
+    @abstractmethod
+    def check(self, tasks: Mapping[str, TaskData], evaluation: Evaluation) -> None:
+        """Raise `UserError` for tasks that cannot be scored, before anything is trained."""
+
+    @abstractmethod
+    def score(
+        self, model: str, embeddings: NDArray[np.float64], tasks: Mapping[str, TaskData], evaluation: Evaluation
+    ) -> Scored:
+        """Return the scores of frozen embeddings [N, d] on every task, under the name `model`."""
+
+    @abstractmethod
+    def score_floors(
+        self, tasks: Mapping[str, TaskData], raw: RawFeatures, xy: NDArray[np.float64], evaluation: Evaluation
+    ) -> Scored:
+        """Return the scores of the floors; `xy` are the centres of the regions [N, 2]."""
+
+    @abstractmethod
+    def summary(self, evaluation: Evaluation) -> str:
+        """Return what is fitted, for `urbankit run --dry-run`."""
+
+
+def probes(protocols: Iterable[str]) -> list[ProbeProtocol]:
+    """The protocols that fit a model of their own."""
+    return [registry.create("split", Use(name=protocol)) for protocol in protocols if is_probe(protocol)]
+
+
+def is_probe(protocol: str) -> bool:
+    """Whether a protocol fits a model of its own to the frozen embedding."""
+    return protocol in registry.names("split") and issubclass(registry.get("split", protocol), ProbeProtocol)
+
+
+def describe_protocol(protocol: str, evaluation: Evaluation) -> str:
+    """How a protocol divides the regions, with the values of a recipe; empty for one that is not installed."""
+    if protocol == ALL:
+        return "no label of this city was seen; what predicts was fitted to another city's"
+    if protocol not in registry.names("split"):
+        return ""
+    shares = "/".join(f"{100 * share:g}" for share in evaluation.fractions)
+    return registry.get("split", protocol).division.format(shares=shares, evaluation=evaluation)
+
+
+def how_to_read(protocol: str, evaluation: Evaluation) -> str:
+    """How to read the results of a protocol, with the values of a recipe; empty where there is nothing to say."""
+    if protocol not in registry.names("split"):
+        return ""
+    return registry.get("split", protocol).reading.format(evaluation=evaluation)
+
+
 def is_sampled(protocol: str) -> bool:
-    """Whether seeds draw the test regions of a protocol: not of `folds`, of `all`, or of one that is not installed."""
+    """Whether seeds draw the test regions of a protocol: not of a probe, of `all`, or of one that is not installed."""
     return protocol in registry.names("split") and registry.get("split", protocol).sampled
 
 

@@ -28,8 +28,7 @@ from urbankit import registry
 from urbankit.analysis.anchors import find_anchors
 from urbankit.analysis.walks import sample_walks
 from urbankit.city.city import City
-from urbankit.evaluation.folds import check_folds, evaluate_folds
-from urbankit.evaluation.splits import ALL
+from urbankit.evaluation.splits import ALL, probes
 from urbankit.evaluation.tasks import Scored, TaskData
 from urbankit.graph.engine import select_engine
 from urbankit.methods.base import Method, MethodInputs
@@ -155,8 +154,8 @@ def build_inputs(
         for task in tasks.values():
             for split in splits.values():
                 split.of(task.labelled, f"tasks.{task.name}")
-        if "folds" in recipe.evaluation.splits:
-            check_folds(tasks, recipe.evaluation.folds)
+        for probe in probes(recipe.evaluation.splits):
+            probe.check(tasks, recipe.evaluation)
         manifest.note([*notes, *(note for task in tasks.values() for note in task.notes)], progress)
         device = pick_device(recipe.device)
         torch.manual_seed(recipe.seed)
@@ -295,14 +294,14 @@ def finetune(state: RunState, embeddings: Tensor) -> Predictions:
 
 
 def score(state: RunState, embeddings: Tensor, predictions: Predictions) -> Scores:
-    """Score the predictions, probe the embeddings on folds, score the floors, and write the results.
+    """Score the predictions, fit the probes of split protocols, score the floors, and write the results.
 
     Writes `metrics.parquet`, `metrics.json`, `predictions.parquet`, `floor_predictions.parquet`, `history.parquet` and
     for heads that weigh the blocks of the embedding `block_weights.parquet`.
 
     Args:
         state: The state.
-        embeddings: Region embeddings [N, dim]; the split protocol `folds` fits a ridge regression to them.
+        embeddings: Region embeddings [N, dim]; a probe, such as the split protocol `folds`, fits a model to them.
         predictions: What `finetune` returned.
 
     Returns:
@@ -311,10 +310,8 @@ def score(state: RunState, embeddings: Tensor, predictions: Predictions) -> Scor
     recipe, city, tasks, zero_shot = state.recipe, state.city, state.tasks, state.zero_shot
     name, evaluation, folder = recipe.method.name, recipe.evaluation, state.manifest.folder
     with state.manifest.stage("probe"):
-        probed = []
-        if "folds" in evaluation.splits:
-            vectors = embeddings.cpu().numpy()
-            probed.append(evaluate_folds(name, vectors, tasks, evaluation.folds, evaluation.seeds))
+        vectors = embeddings.cpu().numpy()
+        probed = [probe.score(name, vectors, tasks, evaluation) for probe in probes(evaluation.splits)]
     with state.manifest.stage("floors"):
         floors = [run_floors(recipe, city, tasks, state.splits, state.progress)]
         if zero_shot is not None:

@@ -177,9 +177,10 @@ def _transfer_mistakes(recipe: RecipeSchema, tree: Node) -> Iterator[Problem]:
         if name not in recipe.modalities:
             message = f"the recipe has no modality '{name}'.{suggest(name, recipe.modalities)}"
             yield tree.problem_at(("transfer", "modalities"), message)
-    if transfer.graph == "keep" and "folds" in recipe.evaluation.splits:
-        message = "`folds` fits a probe to this city's labels, which `transfer.graph: keep` does not use: remove it"
-        yield tree.problem_at(("evaluation", "splits"), message)
+    probes = [name for name in recipe.evaluation.splits if not registry.get("split", name).sampled]
+    if transfer.graph == "keep" and probes:
+        message = f"`{probes[0]}` fits a probe to this city's labels, which `transfer.graph: keep` does not use"
+        yield tree.problem_at(("evaluation", "splits"), f"{message}: remove it")
     frozen = finetune.paradigm == "linear_probe" or (finetune.paradigm == "finetune" and not finetune.update)
     if transfer.graph == "keep" and not frozen:
         key = "update" if finetune.paradigm == "finetune" else "paradigm"

@@ -13,23 +13,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from urbankit.city.city import City
 from urbankit.evaluation.metrics import compares, higher_is_better
-from urbankit.evaluation.splits import protocol_label
+from urbankit.evaluation.splits import describe_protocol, protocol_label
 from urbankit.runs.folder import Run
 from urbankit.tables.markdown import grid
 from urbankit.tables.results import ResultsTable
 from urbankit.tables.table import FLOOR, Row, Table, label
 from urbankit.utils.errors import UserError
 from urbankit.utils.files import write_text
-
-PROTOCOLS = {
-    "random": "regions in training, validation and test parts ({shares} %), so that a test region mostly has training "
-    "regions beside it",
-    "spatial": "blocks of a {blocks} × {blocks} grid over the city, each wholly in one part ({shares} %); what to "
-    "expect of a part of the city without labels",
-    "folds": "a fixed probe on the frozen embedding, each fold predicted from the others; every region is tested, and "
-    "there is no validation part",
-    "all": "no label of this city was seen; what predicts was fitted to another city's",
-}
 
 
 class Markdown(str):
@@ -196,12 +186,9 @@ def _limits(run: Run, city: City | None, table: ResultsTable | None) -> Iterator
         for one in table.tables:
             yield from _verdicts(one)
         yield "A split is judged by its first metric; others are named where a floor is as good by them or better."
-        evaluation = run.recipe.evaluation
-        shares = "/".join(f"{100 * share:g}" for share in evaluation.fractions)
         for split in table.splits:
-            yield f"Test protocol, {protocol_label(split)}" + (
-                f": {PROTOCOLS[split].format(shares=shares, blocks=evaluation.blocks)}." if split in PROTOCOLS else "."
-            )
+            division = describe_protocol(split, run.recipe.evaluation)
+            yield f"Test protocol, {protocol_label(split)}{f': {division}' if division else ''}."
         seeds = table.metrics.groupby(["task", "model", "split"])["seed"].nunique().max()
         if seeds == 1:
             yield "One seed was run, so that nothing is known of the spread."

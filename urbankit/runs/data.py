@@ -10,10 +10,9 @@ from urbankit.city.city import City
 from urbankit.city.prepare.prepare import prepare
 from urbankit.datasets.synthetic import write_demo
 from urbankit.evaluation.floors import evaluate_floors
-from urbankit.evaluation.folds import evaluate_fold_floors
 from urbankit.evaluation.metrics import failed_metrics
 from urbankit.evaluation.raw_features import build_raw_features, unread_inputs
-from urbankit.evaluation.splits import Split, is_sampled, make_split
+from urbankit.evaluation.splits import Split, is_sampled, make_split, probes
 from urbankit.evaluation.tasks import Scored, TaskData, load_task
 from urbankit.methods.base import MethodInputs
 from urbankit.recipe.components import components
@@ -120,7 +119,7 @@ def load_tasks(recipe: Recipe, city: City) -> dict[str, TaskData]:
 
 
 def make_splits(recipe: Recipe, city: City) -> Splits:
-    """The splits of the recipe, by protocol and seed; the protocol `folds` has none."""
+    """The splits of the recipe, by protocol and seed; a probe has none."""
     settings = recipe.evaluation
     return {
         (protocol, seed): make_split(protocol, city.xy, seed, fractions=settings.fractions, blocks=settings.blocks)
@@ -137,12 +136,11 @@ def run_floors(
     splits: Splits,
     progress: Progress,
 ) -> Scored:
-    """Score the floors of the recipe on its tasks, splits and folds; no trained method is needed."""
+    """Score the floors of the recipe on its tasks and split protocols; no trained method is needed."""
     settings = recipe.evaluation
     if not tasks or not settings.floors:
         return Scored.joined([])
     features = build_raw_features(city, recipe)
     scored = [evaluate_floors(tasks, features, city.xy, splits, settings.floors, progress)] if splits else []
-    if "folds" in settings.splits:
-        scored.append(evaluate_fold_floors(tasks, features, city.xy, settings.floors, settings.folds, settings.seeds))
+    scored += [probe.score_floors(tasks, features, city.xy, settings) for probe in probes(settings.splits)]
     return Scored.joined(scored)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from urbankit.evaluation.metrics import has_fold_mean, higher_is_better, metric_label
-from urbankit.evaluation.splits import FOLDS
+from urbankit.evaluation.splits import is_probe
 from urbankit.tables.significance import LEVEL, Test
 
 FLOOR = "floor:"
@@ -184,9 +184,9 @@ class Table:
 
 
 def label(split: str, metric: str) -> str:
-    """The name of a metric. Folds have two R², and the name says which."""
+    """The name of a metric. Under a probe over folds there are two R², and the name says which."""
     name = metric_label(metric) or metric.replace("_", " ")
-    return f"pooled {name}" if split == FOLDS and has_fold_mean(metric) else name
+    return f"pooled {name}" if is_probe(split) and has_fold_mean(metric) else name
 
 
 def rank_rows(means: Mapping[str, float], higher: bool) -> dict[str, int]:

@@ -6,14 +6,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from urbankit.evaluation.splits import BLOCKS, FRACTIONS, PARTS, Split
+from urbankit.evaluation.splits import BLOCKS, FRACTIONS, PARTS, ProbeProtocol, Split
 from urbankit.testing.candidate import Candidate, Check
 from urbankit.testing.city import tiny_city
 
 
 def divides_the_regions(candidate: Candidate) -> Iterator[str]:
     """Its parts are sorted, disjoint and not empty."""
-    if not candidate.component.sampled:  # protocols such as folds have no parts
+    if not candidate.component.sampled:
+        if not issubclass(candidate.component, ProbeProtocol):
+            yield "`sampled` is False, but the class is no urbankit.evaluation.splits.ProbeProtocol, which has no parts"
         return
     split = _split(candidate)
     if not isinstance(split, Split):

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
-
+from urbankit.config.yaml import parse_yaml
 from urbankit.runs.folder import Run
 
 
 class UncheckedRecipe:
-    """`text` is the content of `recipe.yaml`; a key can be looked up even if the rest is not valid."""
+    """A recipe of which a key can be looked up even if the rest is not valid.
+
+    Args:
+        text: The content of `recipe.yaml`. Raises `UserError` if it is not YAML or beyond the limits of a recipe.
+    """
 
     def __init__(self, text: str) -> None:
         self.text = text
-        tree = yaml.safe_load(text)
+        tree = parse_yaml(text).plain()
         self._tree: dict[str, Any] = tree if isinstance(tree, dict) else {}
 
     @classmethod

@@ -11,7 +11,8 @@ from markupsafe import Markup
 
 from urbankit.city.city import City
 from urbankit.city.report import PrepareReport
-from urbankit.evaluation.splits import protocol_label
+from urbankit.evaluation.splits import how_to_read, protocol_label
+from urbankit.recipe.schema import Evaluation
 from urbankit.report.figures import Figures
 from urbankit.report.page.recipe import UncheckedRecipe
 from urbankit.report.page.render import render
@@ -60,23 +61,18 @@ def results_section(run: Run, recipe: UncheckedRecipe) -> str:
 
 
 def _explained(recipe: UncheckedRecipe) -> Iterator[str]:
-    splits = recipe.get("evaluation.splits") or []
     yield "Mean ± standard deviation over seeds; the best of a column in bold."
     yield (
         "A floor predicts without representation learning: from the mean of the labels, the location, or the inputs "
         "themselves. An embedding is of use if it beats the best floor."
     )
-    if "random" in splits:
-        yield "The random split lets a model interpolate between neighbours."
-    if "spatial" in splits:
-        yield "The spatial split tests on entire blocks of the city and is the most relevant one."
-    if "folds" in splits:
-        alpha, number = recipe.get("evaluation.folds.alpha", 1), recipe.get("evaluation.folds.number", 5)
-        yield (
-            f"Folds: ridge regression (α = {alpha:g}) on the frozen embedding, {number} folds in the order "
-            "of the regions, no fine-tuning. Pooled R² is computed from the predictions of all folds together, "
-            "fold-mean R² is the mean over folds. Classes are clustered by k-means; the deviation is over its seeds."
-        )
+    try:
+        settings = dict(recipe.get("evaluation") or {})
+        splits = settings.pop("splits", [])  # those of plugins may not be installed any more
+        evaluation = Evaluation.model_validate(settings)
+    except (TypeError, ValueError):  # a recipe of another version of urbankit
+        return
+    yield from filter(None, (how_to_read(str(split), evaluation) for split in splits))
 
 
 def figures_section(figures: Figures, most_bytes: int) -> tuple[str, list[str]]:
