@@ -12,13 +12,17 @@ from urbankit.modalities.flow_profile import FlowProfile, flow_profile
 from urbankit.modalities.image_stats import ImageStats, image_stats
 from urbankit.modalities.poi_counts import PoiCounts
 from urbankit.modalities.pooling import RegionEncoder
-from urbankit.modalities.standardise import standardised
+from urbankit.modalities.standardise import Statistics
 from urbankit.modalities.table import Table
 from urbankit.utils.errors import UserError
 
 
 def rows(encoder: FeatureEncoder) -> np.ndarray:
     return encoder.load(np.arange(len(encoder.observations()))).numpy()
+
+
+def standardised(values: np.ndarray) -> np.ndarray:
+    return Statistics.of(values, [str(column) for column in range(values.shape[1])]).apply(values)
 
 
 def test_standardised_is_scikit_learns_where_all_is_known() -> None:

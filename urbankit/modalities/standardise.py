@@ -84,12 +84,3 @@ class Statistics:
         except (KeyError, TypeError, ValueError):
             message = "its statistics were written by another version of urbankit; run its recipe anew"
             raise ValueError(message) from None
-
-
-def standardised(values: NDArray) -> NDArray[np.float32]:
-    """Columns with mean 0 and variance 1 over their finite values, and the missing flags: float32[M, F + flags].
-
-    Missing values become 0, the mean; a constant column becomes 0.
-    """
-    values = np.asarray(values, dtype=np.float64)
-    return Statistics.of(values, [str(i) for i in range(values.shape[1])]).apply(values)

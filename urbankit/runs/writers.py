@@ -16,33 +16,34 @@ from numpy.typing import NDArray
 
 from urbankit.city.city import City
 from urbankit.utils.files import atomic_path, write_json
+from urbankit.utils.parquet import write_table
 
 
 def write_metrics(folder: str | Path, records: Sequence[Mapping[str, Any]]) -> None:
     """Write metric records to `metrics.parquet` and `metrics.json`. An undefined metric is NaN, in JSON null."""
     table = pd.DataFrame(list(records), columns=list(METRIC_COLUMNS))
     table = table.astype({"seed": "int64", "value": "float64"})
-    _write_table(Path(folder) / "metrics.parquet", table)
+    write_table(table, Path(folder) / "metrics.parquet")
     rows = [{**row, "value": None if math.isnan(row["value"]) else row["value"]} for row in table.to_dict("records")]
     write_json(Path(folder) / "metrics.json", rows)
 
 
 def write_history(folder: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write losses to `history.parquet`: rows of `stage, epoch, part, name, value`."""
-    _write_table(Path(folder) / "history.parquet", pd.DataFrame(list(rows), columns=list(HISTORY_COLUMNS)))
+    write_table(pd.DataFrame(list(rows), columns=list(HISTORY_COLUMNS)), Path(folder) / "history.parquet")
 
 
 def write_block_weights(folder: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write `block_weights.parquet` of heads that weigh the blocks of the embedding; no file without rows."""
     if rows:
         table = pd.DataFrame(list(rows), columns=list(BLOCK_WEIGHT_COLUMNS))
-        _write_table(Path(folder) / "block_weights.parquet", table)
+        write_table(table, Path(folder) / "block_weights.parquet")
 
 
 def write_walks(folder: str | Path, table: pd.DataFrame) -> None:
     """Write `walks.parquet`, a table of `sample_walks`; no file without rows."""
     if len(table):
-        _write_table(Path(folder) / "walks.parquet", table)
+        write_table(table, Path(folder) / "walks.parquet")
 
 
 def write_predictions(
@@ -53,10 +54,10 @@ def write_predictions(
     Both are tables of `TaskData.predictions`. For regression, `truth` and `prediction` are in the units of the target,
     NaN without a label. For classification they are class indices; `truth_class` and `prediction_class` are the names.
     """
-    _write_table(Path(folder) / "predictions.parquet", _with_ids(predictions, city, PREDICTION_COLUMNS))
+    write_table(_with_ids(predictions, city, PREDICTION_COLUMNS), Path(folder) / "predictions.parquet")
     if floors is not None:
         columns = ("model", *PREDICTION_COLUMNS)
-        _write_table(Path(folder) / "floor_predictions.parquet", _with_ids(floors, city, columns))
+        write_table(_with_ids(floors, city, columns), Path(folder) / "floor_predictions.parquet")
 
 
 def _with_ids(predictions: pd.DataFrame, city: City, columns: Sequence[str]) -> pd.DataFrame:
@@ -76,11 +77,6 @@ def write_embeddings(folder: str | Path, city: City, embeddings: NDArray[np.floa
     table = table.append_column("embedding", column)
     with atomic_path(Path(folder) / "embeddings.parquet") as temporary:
         pq.write_table(table, temporary)
-
-
-def _write_table(path: Path, table: pd.DataFrame) -> None:
-    with atomic_path(path) as temporary:
-        table.to_parquet(temporary, index=False)
 
 
 METRIC_COLUMNS = ("task", "model", "split", "seed", "metric", "value")
