@@ -17,6 +17,7 @@ import yaml
 from urbankit.pipeline.run import run
 from urbankit.recipe.recipe import Recipe
 from urbankit.runs.folder import Run
+from urbankit.runs.member_weights import member_lines
 from urbankit.utils.errors import UserError
 from urbankit.utils.progress import Progress
 
@@ -158,6 +159,25 @@ def test_every_paradigm_predicts(paradigm, tiny_recipe, tmp_path):
     tiny_recipe["evaluation"]["floors"] = ["mean"]
     result = completed(tiny_recipe, tmp_path / "run")
     assert np.isfinite(result.metrics.query("metric == 'mae'")["value"]).all()
+
+
+def test_weights_of_the_models_in_a_stack_are_written(tiny_recipe, tmp_path):
+    tiny_recipe["tasks"] = {"co": {"head": {"name": "stack"}}, "pm25": {"head": {"name": "gp"}}}
+    tiny_recipe["finetune"] |= {"update": []}
+    tiny_recipe["evaluation"]["floors"] = ["mean", "raw-gp", "raw-stack"]
+    result = completed(tiny_recipe, tmp_path / "run")
+    weights = result.member_weights
+    assert list(weights.columns) == ["task", "split", "seed", "member", "weight"]
+    assert set(weights["task"]) == {"co"} and set(weights["split"]) == {"random", "spatial"}
+    assert {"ridge on embedding", "ridge on features", "smoother on coordinates"} <= set(weights["member"])
+    np.testing.assert_allclose(weights.groupby(["split", "seed"])["weight"].sum(), 1)
+    lines = list(member_lines(weights.to_dict("records")))
+    assert lines[0].startswith("co, random split: ")
+    assert lines[0] in (result.path / "report.html").read_text(encoding="utf-8")
+    scores = result.metrics.query("metric == 'mae'")
+    assert {"floor:raw-gp", "floor:raw-stack"} < set(scores["model"])
+    assert np.isfinite(scores["value"]).all()
+    assert [floor.label for floor in result.table().tables[0].floors][1:] == ["floor: raw-gp", "floor: raw-stack"]
 
 
 def test_block_weights_of_tasks_are_written(tiny_recipe, tmp_path):

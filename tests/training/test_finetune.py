@@ -54,7 +54,7 @@ def predicted(data: TaskData, head: str = "mlp", method: Method | None = None, *
     return result.predictions["type"]
 
 
-@pytest.mark.parametrize("head", ["mlp", "gp", "forest"])
+@pytest.mark.parametrize("head", ["mlp", "gp", "forest", "stack"])
 @pytest.mark.parametrize("kind", ["regression", "classification"])
 def test_labels_of_the_test_part_change_no_prediction(head, kind):
     data = task(kind)

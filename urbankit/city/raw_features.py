@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 
 import numpy as np
 import scipy.sparse
@@ -32,11 +33,18 @@ class RawFeatures:
         values: float64 [N, F], NaN where a region lacks the source.
         names: the names of the F columns.
         bound: columns that describe this city alone, such as coordinates; the floors of another city leave them out.
+        sources: what each column comes from, such as `points of interest`; columns of one source are neighbours.
     """
 
     values: NDArray[np.float64]
     names: tuple[str, ...]
     bound: frozenset[str] = frozenset()
+    sources: tuple[str, ...] = ()
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """The number of columns of each source, in order."""
+        return tuple(len(list(columns)) for _, columns in groupby(self.sources or [""] * len(self.names)))
 
     @classmethod
     def by_region(
@@ -63,7 +71,14 @@ class RawFeatures:
             np.hstack([block.values for block in blocks]),
             tuple(name for block in blocks for name in block.names),
             frozenset().union(*(block.bound for block in blocks)),
+            tuple(source for block in blocks for source in (block.sources or [""] * len(block.names))),
         )
+
+    def columns(self, names: Sequence[str]) -> RawFeatures:
+        """The columns `names`, in this order."""
+        index = [self.names.index(name) for name in names]
+        sources = tuple(self.sources[i] for i in index) if self.sources else ()
+        return RawFeatures(self.values[:, index], tuple(names), self.bound & set(names), sources)
 
     def filled(self, train: NDArray[np.int64]) -> NDArray[np.float64]:
         """Replace missing values by the median of the `train` regions, and add a 0/1 column for every set of columns
@@ -100,7 +115,10 @@ def geometry(city: City) -> RawFeatures:
     of population density from 0.54 to 0.76.
     """
     return RawFeatures(
-        np.column_stack([city.xy, np.log(city.area_km2)]), ("x", "y", "log area"), bound=frozenset({"x", "y"})
+        np.column_stack([city.xy, np.log(city.area_km2)]),
+        ("x", "y", "log area"),
+        bound=frozenset({"x", "y"}),
+        sources=("centre", "centre", "area"),
     )
 
 
@@ -173,7 +191,8 @@ def _flows(city: City) -> RawFeatures:
     totals = (flows.sum(axis=1), flows.sum(axis=0), flows.diagonal())
     columns.append(np.log1p(np.column_stack([np.asarray(total).ravel() for total in totals])))
     names = (*components, "flow out total", "flow in total", "flow within")
-    return RawFeatures(np.hstack(columns), names, bound=frozenset(components))
+    sources = tuple(" ".join(name.split()[:2]) if name in components else "flow totals" for name in names)
+    return RawFeatures(np.hstack(columns), names, bound=frozenset(components), sources=sources)
 
 
 def _images(city: City, source: str) -> RawFeatures:

@@ -12,6 +12,7 @@ from typing import Any
 import joblib
 import numpy as np
 import sklearn
+import torch
 from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import Ridge, RidgeClassifier
@@ -23,6 +24,9 @@ from urbankit.evaluation.metrics import higher_is_better, score
 from urbankit.evaluation.splits import Split
 from urbankit.evaluation.tasks import Scored, TaskData
 from urbankit.evaluation.transforms import LOGARITHMS, TargetTransform
+from urbankit.heads.gp import GP
+from urbankit.heads.stacking.features import Scaler, Table
+from urbankit.heads.stacking.super_learner import Features, SuperLearner
 from urbankit.utils.errors import UserError, suggest
 from urbankit.utils.files import atomic_path, cache_folder, hash_json
 from urbankit.utils.progress import Progress
@@ -45,25 +49,35 @@ _VERSION = 7
 def evaluate_floors(
     tasks: Mapping[str, TaskData],
     raw: RawFeatures,
-    xy: NDArray[np.float64],
+    xy: NDArray[np.float64] | None,
     splits: Mapping[tuple[str, int], Split],
     floors: Sequence[str],
     progress: Progress | None = None,
+    groups: Mapping[str, NDArray[np.int64] | None] | None = None,
 ) -> Scored:
     """Fit and score `floors` on every task and every split, keyed by (protocol, seed).
 
     A floor is fitted to the training part, and its settings are chosen on the validation part. The labels of the test
     part are used for scoring only. Floors do not depend on the method, so the cache folder stores them by content.
+
+    Args:
+        tasks: the labels by task.
+        raw: the un-learned inputs of N regions.
+        xy: their centres in metres, [N, 2]; None where they are not of one city.
+        splits: training, validation and test regions.
+        floors: names, in the order of the results.
+        progress: where progress is shown.
+        groups: by protocol, the group of each region that the protocol keeps together, [N] (`split_groups`).
     """
     for floor in floors:
         if floor not in FLOORS:
             raise UserError(f"unknown floor '{floor}'.{suggest(floor, FLOORS)}")
     scored = []
     progress = Progress(quiet=True) if progress is None else progress
-    digests = {"raw": _digest(raw.values), "xy": _digest(xy)}
+    digests = {"raw": _digest(raw.values), "xy": "" if xy is None else _digest(xy)}
     with progress.stage("floors", total=len(splits) * len(tasks) * len(floors)) as stage:
         for (protocol, seed), split in splits.items():
-            inputs = Inputs(raw, np.asarray(xy, dtype=np.float64), split)
+            inputs = Inputs(raw, xy, split, (groups or {}).get(protocol))
             for task in tasks.values():
                 case = Case(task, split.of(task.labelled, task.name), inputs)
                 for floor in floors:
@@ -80,14 +94,20 @@ class Inputs:
     """The features that floors predict from, on one split of all regions."""
 
     raw: RawFeatures
-    xy: NDArray[np.float64]
+    xy: NDArray[np.float64] | None
     split: Split
+    groups: NDArray[np.int64] | None = None
 
     @cached_property
     def scaled(self) -> NDArray[np.float64]:
         """Raw inputs [N, F] without missing values, standardised by the training part."""
         filled = self.raw.filled(self.split.train)
         return standardised(filled, filled[self.split.train])
+
+    def features(self, regions: NDArray[np.int64]) -> Features:
+        """What a super learner reads of `regions`."""
+        tables = {"features": Table(self.raw.values[regions], self.raw.blocks)}
+        return Features(tables, None if self.xy is None else self.xy[regions])
 
 
 @dataclass(frozen=True)
@@ -142,15 +162,18 @@ class Case:
         best, chosen = -np.inf, candidates[0]
         for candidate in candidates:
             self.fit(candidate)
-            truth, prediction = self.task.y[self.split.validation], self.predict(candidate, "validation")
-            value = score(self.task.kind, truth, prediction)[self.task.metric]
-            if np.isnan(value):  # R² of a validation part in which all values are the same
-                value = -float(np.mean((prediction - truth) ** 2))
-            elif not higher_is_better(self.task.metric):
-                value = -value
+            value = self.validated(self.predict(candidate, "validation"))
             if value > best:
                 best, chosen = value, candidate
         return chosen
+
+    def validated(self, prediction: NDArray[Any]) -> float:
+        """How good a prediction of the validation part is; larger is better."""
+        truth = self.task.y[self.split.validation]
+        value = score(self.task.kind, truth, prediction)[self.task.metric]
+        if np.isnan(value):  # R² of a validation part in which all values are the same
+            return -float(np.mean((prediction - truth) ** 2))
+        return value if higher_is_better(self.task.metric) else -value
 
 
 def mean(case: Case) -> NDArray:
@@ -164,6 +187,7 @@ def location(case: Case) -> NDArray:
     """The mean, or the majority, of the five nearest training regions by distance between centres."""
     estimator = KNeighborsClassifier if case.task.classes else KNeighborsRegressor
     train, xy = case.split.train, case.inputs.xy
+    assert xy is not None  # callers leave this floor out otherwise
     model = estimator(n_neighbors=min(NEIGHBOURS, len(train)))
     return model.fit(xy[train], case.task.y[train]).predict(xy[case.split.test])
 
@@ -213,11 +237,54 @@ def _forest_settings(case: Case) -> dict[str, Any]:
     }
 
 
+def raw_gp(case: Case) -> NDArray[Any]:
+    """The head `gp` on the input features, with a length scale for each source.
+
+    The validation part chooses whether the kernel has linear terms.
+    """
+    if case.one_class:
+        return mean(case)
+    train, y = case.split.train, case.task.y[case.split.train]
+    table = Table(case.inputs.raw.values[case.inputs.split.train], case.inputs.raw.blocks)
+    scaler = Scaler(table)
+    x = torch.from_numpy(scaler.scaled(case.inputs.raw.values))
+    transform = None if case.task.classes else case.fitted(case.task.transform)
+    labels = torch.from_numpy(y if transform is None else transform.transform(y))
+    predictions = []
+    for linear in (False, True):
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(0)
+            head = GP(GP.Params(linear=linear), x.shape[1], case.task.outputs)
+            head.fit(x[train], labels, scaler.blocks)
+            outputs = head(x).numpy()
+        predictions.append(outputs.argmax(axis=1) if transform is None else transform.inverse(outputs[:, 0]))
+    best = max(predictions, key=lambda predicted: case.validated(predicted[case.split.validation]))
+    return best[case.split.test]
+
+
+def raw_stack(case: Case) -> NDArray[Any]:
+    """The head `stack` without an embedding: on the input features and the coordinates."""
+    train, inputs = case.split.train, case.inputs
+    y = case.task.y[train]
+    transform = None if case.task.classes else case.fitted(case.task.transform)
+    learner = SuperLearner(
+        inputs.features(train),
+        np.eye(case.task.outputs)[y] if transform is None else transform.transform(y)[:, None],
+        classified=transform is None,
+        groups=None if inputs.groups is None else inputs.groups[train],
+        transform=transform,
+    )
+    outputs = learner.predict(inputs.features(case.split.test))
+    return learner.logits(outputs).argmax(axis=1) if transform is None else transform.inverse(outputs[:, 0])
+
+
 FLOORS: dict[str, Callable[[Case], NDArray]] = {
     "mean": mean,
     "location": location,
     "raw-ridge": raw_ridge,
     "raw-forest": raw_forest,
+    "raw-gp": raw_gp,
+    "raw-stack": raw_stack,
 }
 
 
@@ -226,6 +293,11 @@ def _cached_prediction(floor: str, case: Case, digests: Mapping[str, str]) -> ND
     task, split = case.task, case.inputs.split
     features = digests["raw" if floor.startswith("raw") else "xy"]
     arrays = [_digest(array) for array in (task.y, split.train, split.validation, split.test)]
+    if floor in ("raw-gp", "raw-stack"):
+        features = hash_json([features, case.inputs.raw.blocks])
+    if floor == "raw-stack":
+        groups = case.inputs.groups
+        features = hash_json([features, digests["xy"], "" if groups is None else _digest(groups)])
     facts = [_VERSION, sklearn.__version__, floor, task.kind, task.transform, features, *arrays]
     path = cache_folder() / "floors" / f"{hash_json(facts)}.npy"
     if path.is_file():

@@ -28,6 +28,9 @@ from urbankit.evaluation.tasks import Scored, TaskData
 from urbankit.recipe.schema import Evaluation, Folds
 from urbankit.utils.errors import Problems
 
+FLOORS = ("mean", "location", "raw-ridge", "raw-forest")
+"""The floors of this protocol; the others choose their settings on a validation part or on folds of their own."""
+
 Predict = Callable[[Split], NDArray[np.float64]]
 """Predictions for the test part of a split, from the labels of its training part."""
 
@@ -115,7 +118,7 @@ def evaluate_fold_floors(
             for name, table in _to_cluster(inputs, floors).items():
                 yield _clustered(f"floor:{name}", task, table, folds, seeds)
             return
-        for floor in floors:
+        for floor in (floor for floor in floors if floor in FLOORS):
             predict = partial(_floor, floor, task, inputs)
             yield _predicted(f"floor:{floor}", task, predict, folds, seeds[0])
 
@@ -188,7 +191,7 @@ def _floor(floor: str, task: TaskData, inputs: Inputs, split: Split) -> NDArray[
 
 
 def _to_cluster(inputs: Inputs, floors: Sequence[str]) -> dict[str, NDArray[np.float64]]:
-    tables = {"location": inputs.xy} if "location" in floors else {}
+    tables = {"location": inputs.xy} if "location" in floors and inputs.xy is not None else {}
     if any(floor.startswith("raw") for floor in floors):
         tables["raw-kmeans"] = inputs.scaled
     return tables

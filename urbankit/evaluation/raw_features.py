@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from urbankit import registry
@@ -30,7 +31,7 @@ def build_raw_features(city: City, recipe: UsesModalitiesAndViews) -> RawFeature
         for source in component_sources or ():
             sources.setdefault(source.name, source)
     ordered = sorted(sources.values(), key=lambda source: source.position)
-    return RawFeatures.joined([geometry(city), *(source.read() for source in ordered)])
+    return RawFeatures.joined([geometry(city), *(_named(source) for source in ordered)])
 
 
 def unread_inputs(city: City, recipe: UsesModalitiesAndViews) -> list[str]:
@@ -39,6 +40,12 @@ def unread_inputs(city: City, recipe: UsesModalitiesAndViews) -> list[str]:
     Their components do not state what they read, and have no features before the first learned layer.
     """
     return [name for name, sources in _sources(city, recipe) if sources is None]
+
+
+def _named(source: RawSource) -> RawFeatures:
+    """The numbers of a source, with its name where they are not divided further."""
+    numbers = source.read()
+    return numbers if numbers.sources else replace(numbers, sources=(source.name,) * len(numbers.names))
 
 
 def _sources(city: City, recipe: UsesModalitiesAndViews) -> Iterator[tuple[str, list[RawSource] | None]]:

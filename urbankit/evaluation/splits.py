@@ -102,6 +102,17 @@ class SplitProtocol(Component[P], ABC):
             UserError: the city cannot be divided so.
         """
 
+    def groups(self, xy: NDArray[np.float64], blocks: int) -> NDArray[np.int64] | None:
+        """Return the group of each region, int64 [N], if whole groups go to one part; None for single regions.
+
+        A model that divides its training part into folds keeps these groups together, too.
+
+        Args:
+            xy: centres of the regions in metres, [N, 2].
+            blocks: blocks along each side of a grid over the city (`evaluation.blocks`).
+        """
+        return None
+
 
 class RandomSplit(SplitProtocol):
     """Regions drawn at random, the protocol of the UrbanMMCL paper."""
@@ -128,6 +139,9 @@ class SpatialSplit(SplitProtocol):
 
     def split(self, xy: NDArray[np.float64], seed: int, fractions: Sequence[float], blocks: int) -> Split:
         return spatial_split(xy, seed, blocks, fractions)
+
+    def groups(self, xy: NDArray[np.float64], blocks: int) -> NDArray[np.int64]:
+        return grid_blocks(xy, blocks)
 
 
 class ProbeProtocol(SplitProtocol[P]):
@@ -209,6 +223,11 @@ def make_split(
 ) -> Split:
     """The split by `protocol`, such as `random`, of the regions centred at `xy` (metres, [N, 2])."""
     return registry.create("split", Use(name=protocol)).split(xy, seed, fractions, blocks)
+
+
+def split_groups(protocol: str, xy: NDArray[np.float64], blocks: int = BLOCKS) -> NDArray[np.int64] | None:
+    """The group of each region that `protocol` keeps together, int64 [N]; None if it draws single regions."""
+    return registry.create("split", Use(name=protocol)).groups(xy, blocks)
 
 
 def random_split(n: int, seed: int, fractions: Sequence[float] = FRACTIONS) -> Split:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from urbankit.registry.component import Component, P
@@ -38,6 +42,10 @@ class Head(Component[P], nn.Module, ABC):
         """Return the weight of each part of the embedding, float [blocks]; None for a head without such weights."""
         return None
 
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        """Return the probabilities of the classes, [B, C], from logits `outputs` [B, C]; their softmax by default."""
+        return outputs.softmax(dim=1)
+
 
 class FittedHead(Head[P]):
     """A head that is fitted to the pre-trained embedding at once, without gradient steps."""
@@ -51,3 +59,74 @@ class FittedHead(Head[P]):
             labels: transformed targets, float [n], or class numbers, int64 [n].
             blocks: widths of the parts of the embedding, in order.
         """
+
+
+class Transform(Protocol):
+    """The form that a regression target is learned in."""
+
+    def transform(self, y: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return values in the learned form."""
+        ...
+
+    def inverse(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return values of the learned form in the target's own units."""
+        ...
+
+
+@dataclass(frozen=True)
+class RegionData:
+    """What a `RegionHead` reads beside the embedding: row i is of the region of row i of the embedding.
+
+    Attributes:
+        features: un-learned numbers, float64 [n, F], NaN where missing; None if there are none.
+        blocks: widths of the blocks of `features`, in order.
+        xy: centres in metres, [n, 2]; None where regions are not of one city.
+        groups: int64 [n]; regions of one group stay together when a head divides the training regions into folds, as
+            the split protocol keeps them together. None divides single regions.
+        transform: the form in which a regression target is learned; None for its own units.
+    """
+
+    features: NDArray[np.float64] | None = None
+    blocks: tuple[int, ...] = ()
+    xy: NDArray[np.float64] | None = None
+    groups: NDArray[np.int64] | None = None
+    transform: Transform | None = None
+
+    def rows(self, index: NDArray[np.int64]) -> RegionData:
+        """Return the rows `index`."""
+        arrays = {name: getattr(self, name) for name in ("features", "xy", "groups")}
+        return replace(self, **{name: array[index] for name, array in arrays.items() if array is not None})
+
+
+class RegionHead(FittedHead[P]):
+    """A fitted head that also reads the regions' coordinates and un-learned numbers.
+
+    As a `FittedHead`, it is fitted to the embedding alone.
+    """
+
+    @abstractmethod
+    def fit_regions(self, embedding: Tensor, labels: Tensor, blocks: Sequence[int], regions: RegionData) -> None:
+        """Fit the head.
+
+        Args:
+            embedding: training regions, [n, in_dim].
+            labels: transformed targets, float [n], or class numbers, int64 [n].
+            blocks: widths of the parts of the embedding, in order.
+            regions: what else is known of the training regions.
+        """
+
+    @abstractmethod
+    def predict_regions(self, embedding: Tensor, regions: RegionData) -> Tensor:
+        """Return the outputs [B, out_dim] for `embedding` [B, in_dim] and what else is known of its regions."""
+
+    def member_weights(self) -> Mapping[str, float]:
+        """Return how much each model in the fitted head contributes, by name; empty for a head of one model."""
+        return {}
+
+    def fit(self, embedding: Tensor, labels: Tensor, blocks: Sequence[int]) -> None:
+        """Fit the head to the embedding alone."""
+        self.fit_regions(embedding, labels, blocks, RegionData())
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """Return the outputs of a head that was fitted to the embedding alone."""
+        return self.predict_regions(embedding, RegionData())

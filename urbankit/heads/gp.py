@@ -51,12 +51,18 @@ class GP(FittedHead):
     params: Params
 
     def fit(self, embedding: Tensor, labels: Tensor, blocks: Sequence[int]) -> None:
-        order = torch.randperm(len(embedding)).to(embedding.device)[: self.params.max_points]
+        if labels.is_floating_point():
+            values = labels.double().unsqueeze(1)
+        else:
+            values = F.one_hot(labels, self.out_dim).double()
+        self.fit_values(embedding, values, blocks)
+
+    def fit_values(self, embedding: Tensor, values: Tensor, blocks: Sequence[int]) -> None:
+        """Fit the head to `values`, float64 [n, out_dim]; the rest as in `fit`."""
+        self.order = torch.randperm(len(embedding)).to(embedding.device)[: self.params.max_points]
         self.block_widths = list(blocks)
-        self.points = self._blocks(embedding[order])
-        y = labels[order].double().unsqueeze(1)
-        if not labels.is_floating_point():
-            y = F.one_hot(labels[order], self.out_dim).double()
+        self.points = self._blocks(embedding[self.order])
+        y = values[self.order]
         self.mean = y.mean(dim=0)
         self.theta = {
             name: y.new_full((len(blocks),) if name in ("length", "linear") else (), value)
@@ -65,11 +71,25 @@ class GP(FittedHead):
         n = self.params.search_points
         with torch.enable_grad():
             self._maximise_likelihood([block[:n] for block in self.points], y[:n] - self.mean)
-        self.weights = torch.cholesky_solve(y - self.mean, self._factor(self._gram(self.points)))
+        factor = self._factor(self._gram(self.points))
+        self.weights = torch.cholesky_solve(y - self.mean, factor)
+        self.factor = factor
+
+    def weights_without(self, rows: Tensor) -> Tensor:
+        """Return the weights [n, out_dim] of the fitted points when those in `rows`, int64, are left out.
+
+        The kernel's parameters and the mean stay those of all points (Rasmussen and Williams, 2006, section 5.4.2).
+        """
+        inverse = torch.cholesky_inverse(self.factor)[:, rows]
+        return self.weights - inverse @ torch.linalg.solve(inverse[rows], self.weights[rows])
+
+    def predict_with(self, embedding: Tensor, weights: Tensor) -> Tensor:
+        """Return predictions [B, out_dim] for `embedding` [B, in_dim] by `weights` of the fitted points."""
+        parts = embedding.split(ROWS_AT_ONCE)
+        return torch.cat([self._gram(self._blocks(part)) @ weights + self.mean for part in parts])
 
     def forward(self, embedding: Tensor) -> Tensor:
-        parts = embedding.split(ROWS_AT_ONCE)
-        return torch.cat([self._gram(self._blocks(part)) @ self.weights + self.mean for part in parts])
+        return self.predict_with(embedding, self.weights)
 
     def _maximise_likelihood(self, points: list[Tensor], y: Tensor) -> None:
         squared, inner = self._products(points, points)

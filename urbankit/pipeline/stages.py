@@ -28,13 +28,15 @@ from urbankit import registry
 from urbankit.analysis.anchors import find_anchors
 from urbankit.analysis.walks import sample_walks
 from urbankit.city.city import City
+from urbankit.evaluation.raw_features import build_raw_features
 from urbankit.evaluation.splits import ALL, probes
 from urbankit.evaluation.tasks import Scored, TaskData
 from urbankit.graph.engine import select_engine
+from urbankit.heads.base import RegionData
 from urbankit.methods.base import Method, MethodInputs
 from urbankit.modalities.base import ModalityEncoder
 from urbankit.pipeline.resume import check_city, check_files, check_source, check_weights, open_run
-from urbankit.pipeline.transfer.floors import carried_floors
+from urbankit.pipeline.transfer.floors import carried_floors, shared_features
 from urbankit.pipeline.transfer.source import Source
 from urbankit.pipeline.transfer.weights import transfer_weights
 from urbankit.pipeline.transfer.zero_shot import ZeroShot
@@ -44,9 +46,19 @@ from urbankit.report.card import write_card
 from urbankit.report.check import check_report
 from urbankit.runs import writers
 from urbankit.runs.context import RunContext
-from urbankit.runs.data import Splits, load_tasks, make_splits, method_inputs, prepare_city, run_floors
+from urbankit.runs.data import (
+    Splits,
+    load_tasks,
+    make_splits,
+    method_inputs,
+    needs_region_data,
+    prepare_city,
+    region_data,
+    run_floors,
+)
 from urbankit.runs.folder import Run
 from urbankit.runs.manifest import Manifest
+from urbankit.runs.member_weights import member_lines
 from urbankit.training.checkpoint import load_trained_state, trained_state
 from urbankit.training.finetune import Finetuned, check_parts, updated_parts
 from urbankit.training.finetune import finetune as train_heads
@@ -269,6 +281,7 @@ def finetune(state: RunState, embeddings: Tensor) -> Predictions:
             embeddings, tasks, splits = zero_shot.joined(embeddings), zero_shot.tasks, zero_shot.splits
         heads = {name: state.recipe.tasks[name].head for name in tasks}
         settings, method = state.recipe.finetune, state.method
+        regions = _region_data(state)
         pretrained = trained_state(method)
         predictions = {}
         for (protocol, seed), split in splits.items():
@@ -280,7 +293,7 @@ def finetune(state: RunState, embeddings: Tensor) -> Predictions:
                 with state.progress.stage(name, total=settings.epochs) as shown:
                     result = train_heads(
                         method, embeddings, tasks, heads, split, settings, seed, name=name, last=last, progress=shown,
-                        reference_rows=None if zero_shot is None else zero_shot.n_source,
+                        reference_rows=None if zero_shot is None else zero_shot.n_source, regions=regions.get(protocol),
                     )  # fmt: skip
                 result.save(path)
                 last.unlink(missing_ok=True)
@@ -290,6 +303,8 @@ def finetune(state: RunState, embeddings: Tensor) -> Predictions:
         if zero_shot is not None:
             predictions = zero_shot.results(predictions)
         state.history += [row for result in predictions.values() for row in result.history]
+        for line in member_lines(_member_weights(predictions)):
+            state.progress.say(line)
         return predictions
 
 
@@ -297,7 +312,8 @@ def score(state: RunState, embeddings: Tensor, predictions: Predictions) -> Scor
     """Score the predictions, fit the probes of split protocols, score the floors, and write the results.
 
     Writes `metrics.parquet`, `metrics.json`, `predictions.parquet`, `floor_predictions.parquet`, `history.parquet` and
-    for heads that weigh the blocks of the embedding `block_weights.parquet`.
+    for heads that weigh the blocks of the embedding `block_weights.parquet`, and for heads that join several models
+    `member_weights.parquet`.
 
     Args:
         state: The state.
@@ -324,6 +340,7 @@ def score(state: RunState, embeddings: Tensor, predictions: Predictions) -> Scor
         writers.write_predictions(folder, city, scores.method.predictions, scores.floors.predictions)
         writers.write_metrics(folder, [*scores.method.records, *scores.floors.records])
         writers.write_block_weights(folder, _block_weights(predictions, state.method))
+        writers.write_member_weights(folder, _member_weights(predictions))
     return scores
 
 
@@ -362,6 +379,33 @@ def _block_weights(predictions: Predictions, method: Method) -> list[dict[str, A
         for (protocol, seed), result in predictions.items()
         for task, weights in result.block_weights.items()
         for block, weight in zip(_block_names(method, len(weights)), weights, strict=True)
+    ]
+
+
+def _region_data(state: RunState) -> dict[str, RegionData]:
+    """By split protocol, what heads read beside the embedding; empty if no head reads more."""
+    recipe, city, zero_shot = state.recipe, state.city, state.zero_shot
+    if not needs_region_data(recipe):
+        return {}
+    features = build_raw_features(city, recipe)
+    protocols = {protocol for protocol, _ in (state.splits if zero_shot is None else zero_shot.splits)}
+    if zero_shot is None:
+        return {protocol: region_data(recipe, city, features, protocol) for protocol in protocols}
+    # Coordinates of another city say nothing here: no smoother.
+    both = shared_features(build_raw_features(zero_shot.city, recipe), features)
+    return {
+        protocol: RegionData(both.values, both.blocks, None, zero_shot.groups(protocol, city.n_regions))
+        for protocol in protocols
+    }
+
+
+def _member_weights(predictions: Predictions) -> list[dict[str, Any]]:
+    """The rows of `member_weights.parquet`, of heads that join several models."""
+    return [
+        {"task": task, "split": protocol, "seed": seed, "member": member, "weight": weight}
+        for (protocol, seed), result in predictions.items()
+        for task, weights in result.member_weights.items()
+        for member, weight in weights.items()
     ]
 
 

@@ -131,7 +131,7 @@ class Evaluation(Params):
     )
     blocks: int = Field(10, ge=2, description="Blocks along each side of the grid of the spatial split.")
     folds: Folds = Field(default_factory=lambda: Folds(), description="The probe of the protocol `folds`.")
-    floors: list[Literal["mean", "location", "raw-ridge", "raw-forest"]] = Field(
+    floors: list[Literal["mean", "location", "raw-ridge", "raw-forest", "raw-gp", "raw-stack"]] = Field(
         ["mean", "location", "raw-ridge", "raw-forest"],
         description="No-learning baselines that the results table carries.",
     )

@@ -8,12 +8,14 @@ from pathlib import Path
 from urbankit import registry
 from urbankit.city.city import City
 from urbankit.city.prepare.prepare import prepare
+from urbankit.city.raw_features import RawFeatures
 from urbankit.datasets.synthetic import write_demo
 from urbankit.evaluation.floors import evaluate_floors
 from urbankit.evaluation.metrics import failed_metrics
 from urbankit.evaluation.raw_features import build_raw_features, unread_inputs
-from urbankit.evaluation.splits import Split, is_sampled, make_split, probes
+from urbankit.evaluation.splits import Split, is_sampled, make_split, probes, split_groups
 from urbankit.evaluation.tasks import Scored, TaskData, load_task
+from urbankit.heads.base import RegionData, RegionHead
 from urbankit.methods.base import MethodInputs
 from urbankit.recipe.components import components
 from urbankit.recipe.recipe import Recipe
@@ -141,6 +143,29 @@ def run_floors(
     if not tasks or not settings.floors:
         return Scored.joined([])
     features = build_raw_features(city, recipe)
-    scored = [evaluate_floors(tasks, features, city.xy, splits, settings.floors, progress)] if splits else []
+    scored = []
+    if splits:
+        groups = {protocol: split_groups(protocol, city.xy, settings.blocks) for protocol, _ in splits}
+        scored.append(evaluate_floors(tasks, features, city.xy, splits, settings.floors, progress, groups))
     scored += [probe.score_floors(tasks, features, city.xy, settings) for probe in probes(settings.splits)]
     return Scored.joined(scored)
+
+
+def region_data(recipe: Recipe, city: City, features: RawFeatures, protocol: str) -> RegionData:
+    """What heads may read of the regions beside the embedding, under a split protocol.
+
+    Args:
+        recipe: The recipe.
+        city: Its prepared city.
+        features: The un-learned inputs of the recipe (`build_raw_features`).
+        protocol: The split protocol; heads divide their training regions into folds as it does.
+    """
+    groups = split_groups(protocol, city.xy, recipe.evaluation.blocks)
+    return RegionData(features.values, features.blocks, city.xy, groups)
+
+
+def needs_region_data(recipe: Recipe) -> bool:
+    """Whether a head of the recipe reads more than the embedding."""
+    if recipe.finetune.paradigm == "linear_probe":
+        return False
+    return any(issubclass(registry.get("head", task.head.name), RegionHead) for task in recipe.tasks.values())

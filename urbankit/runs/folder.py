@@ -113,6 +113,11 @@ class Run:
         return self._table("block_weights.parquet")
 
     @cached_property
+    def member_weights(self) -> pd.DataFrame:
+        """Weights of the models that heads join: `task, split, seed, member, weight`, such as `ridge on embedding`."""
+        return self._table("member_weights.parquet")
+
+    @cached_property
     def walks(self) -> pd.DataFrame:
         """Subgraphs that the method samples around a few regions: `view, root, region_id, target, weight, visits`."""
         return self._table("walks.parquet")

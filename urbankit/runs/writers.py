@@ -40,6 +40,13 @@ def write_block_weights(folder: str | Path, rows: Sequence[Mapping[str, Any]]) -
         write_table(table, Path(folder) / "block_weights.parquet")
 
 
+def write_member_weights(folder: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write `member_weights.parquet` of heads that join several models; no file without rows."""
+    if rows:
+        table = pd.DataFrame(list(rows), columns=list(MEMBER_WEIGHT_COLUMNS))
+        write_table(table, Path(folder) / "member_weights.parquet")
+
+
 def write_walks(folder: str | Path, table: pd.DataFrame) -> None:
     """Write `walks.parquet`, a table of `sample_walks`; no file without rows."""
     if len(table):
@@ -91,3 +98,6 @@ HISTORY_COLUMNS = ("stage", "epoch", "part", "name", "value")
 
 
 BLOCK_WEIGHT_COLUMNS = ("task", "split", "seed", "block", "weight")
+
+
+MEMBER_WEIGHT_COLUMNS = ("task", "split", "seed", "member", "weight")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from urbankit import registry
 from urbankit.evaluation.splits import Split
 from urbankit.evaluation.tasks import TaskData
-from urbankit.heads.base import FittedHead, Head
+from urbankit.heads.base import FittedHead, Head, RegionData, RegionHead
 from urbankit.methods.base import Method
 from urbankit.recipe.training_schema import Finetune
 from urbankit.registry.component import Use
@@ -37,17 +37,19 @@ class Finetuned:
         record: `Training.record` of the trained heads; empty if all heads are fitted.
         history: losses by epoch.
         block_weights: by task, the weight of each part of the embedding, for heads that have such weights.
+        member_weights: by task, the weight of each model in the head, for heads that join several.
     """
 
     predictions: dict[str, np.ndarray]
     record: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     block_weights: dict[str, list[float]] = field(default_factory=dict)
+    member_weights: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write the result to one safetensors file."""
         tensors = {name: torch.as_tensor(values) for name, values in self.predictions.items()}
-        facts = {"record": self.record, "history": self.history, "block_weights": self.block_weights}
+        facts = {name: getattr(self, name) for name in ("record", "history", "block_weights", "member_weights")}
         checkpoint.save(path, tensors, facts)
 
     @classmethod
@@ -56,7 +58,7 @@ class Finetuned:
         tensors, facts = checkpoint.load(path)
         try:
             predictions = {k: v.numpy() for k, v in tensors.items()}
-            return cls(predictions, facts["record"], facts["history"], facts["block_weights"])
+            return cls(predictions, facts["record"], facts["history"], facts["block_weights"], facts["member_weights"])
         except KeyError as error:
             raise checkpoint.damaged(path, f"it lacks {error}") from None
 
@@ -97,6 +99,7 @@ def finetune(
     last: Path | None = None,
     progress: Stage | None = None,
     reference_rows: int | None = None,
+    regions: RegionData | None = None,
 ) -> Finetuned:
     """Train new heads, and the unfrozen parts of `method`, on the training part of `split`, all tasks together.
 
@@ -115,6 +118,7 @@ def finetune(
         last: the checkpoint file; None writes none.
         progress: shows the epochs.
         reference_rows: how many rows of `embeddings`, from the first, standardise the input of the heads; None for all.
+        regions: what heads may read beside the embedding, N rows.
     """
     torch.manual_seed(epoch_seed(seed, name, -1))
     labels = {task: Labels(data, split, settings.class_balance, embeddings.device) for task, data in tasks.items()}
@@ -135,14 +139,20 @@ def finetune(
         result = _train(model, {task: labels[task] for task in trained}, settings, seed, name, last, progress)
     z = model.standardised(embeddings)
     for task, head in fitted.items():
-        result.predictions[task] = _fit(head, labels[task], z, blocks)
+        result.predictions[task] = _fit(head, labels[task], z, blocks, regions or RegionData())
+        if isinstance(head, RegionHead) and head.member_weights():
+            result.member_weights[task] = dict(head.member_weights())
     return result
 
 
-def _fit(head: FittedHead, labels: Labels, z: Tensor, blocks: Sequence[int]) -> np.ndarray:
+def _fit(head: FittedHead, labels: Labels, z: Tensor, blocks: Sequence[int], regions: RegionData) -> np.ndarray:
     """Predictions for all regions of a head fitted to the training part."""
     rows = labels.parts["train"].nonzero().squeeze(1)
     with torch.no_grad():
+        if isinstance(head, RegionHead):
+            regions = replace(regions, transform=labels.transform)
+            head.fit_regions(z[rows], labels.y[rows], blocks, regions.rows(rows.cpu().numpy()))
+            return labels.predict(head.predict_regions(z, regions))
         head.fit(z[rows], labels.y[rows], blocks)
         return labels.predict(head(z))
 

@@ -74,6 +74,7 @@ class Labels:
 
     Attributes:
         y: the transformed target, float32 [N], or class numbers, int64 [N].
+        transform: how the target was transformed; None for classes.
         parts: the labelled regions of the `train` and the `validation` part, bool [N] each.
     """
 
@@ -84,6 +85,7 @@ class Labels:
             part: torch.zeros(len(data.y), dtype=torch.bool).index_fill(0, torch.as_tensor(rows), True).to(device)
             for part, rows in (("train", visible.train), ("validation", visible.validation))
         }
+        self.transform: TargetTransform | None = None
         if data.kind == "classification":
             self.y = torch.as_tensor(data.y, device=device)
             counts = np.bincount(data.y[visible.train], minlength=data.outputs)
@@ -106,7 +108,7 @@ class Labels:
 
     def predict(self, outputs: Tensor) -> np.ndarray:
         """Return predictions from `outputs` [N, n_outputs]: float64 [N] in the target's units, or int64 [N]."""
-        if self.data.kind == "classification":
+        if self.transform is None:
             return outputs.argmax(dim=1).cpu().numpy()
         return self.transform.inverse(outputs.squeeze(1).double().cpu().numpy())
 

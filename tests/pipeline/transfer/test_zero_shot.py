@@ -12,7 +12,7 @@ from helpers.transfer_runs import completed, keys_on
 from urbankit import City
 from urbankit.city.raw_features import RawFeatures
 from urbankit.evaluation.splits import make_split
-from urbankit.pipeline.transfer.floors import _shared_features
+from urbankit.pipeline.transfer.floors import shared_features
 from urbankit.runs.folder import Run
 
 
@@ -59,6 +59,15 @@ def test_zero_shot_trains_nothing_and_scores_beside_the_floors(keep, other_city,
         "floor:carried-mean": {"random", "spatial", "all"},
     }
     assert "all: urbanmmcl" in str(result.table())
+
+
+def test_a_stack_and_the_floors_of_its_kind_are_carried_over_without_coordinates(keep, tmp_path):
+    keep["evaluation"] |= {"floors": ["raw-gp", "raw-stack"], "splits": ["spatial"]}
+    result = completed(keep | {"tasks": {"co": {"head": {"name": "stack"}}}}, tmp_path / "run")
+    assert {"floor:carried-raw-gp", "floor:carried-raw-stack"} <= set(result.floor_predictions["model"])
+    assert np.isfinite(result.predictions["prediction"]).all()
+    members = set(result.member_weights["member"])
+    assert "forest on features" in members and "smoother on coordinates" not in members
 
 
 def test_floors_are_carried_over_from_the_labels_that_the_heads_see(keep, tiny_city, tmp_path):
@@ -116,6 +125,6 @@ def test_permuting_the_regions_permutes_the_embeddings(keep, other_city, source,
 def test_raw_inputs_of_carried_floors_stay_within_the_sources_range():
     source = RawFeatures(np.array([[0.0, 1, 5], [9, 3, np.nan]]), ("x", "a", "b"))
     own = RawFeatures(np.array([[7.0, 2, 4], [np.nan, 0, 4]]), ("b", "a", "flow in component 1"))
-    shared = _shared_features(source, own)
+    shared = shared_features(source, own)
     assert shared.names == ("b", "a")
     np.testing.assert_array_equal(shared.values, [[5, 1], [np.nan, 3], [5, 2], [np.nan, 1]])

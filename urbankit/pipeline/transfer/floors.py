@@ -29,12 +29,12 @@ def carried_floors(
     names = [name for name in recipe.evaluation.floors if name != "location"]
     if not names or not zero_shot.tasks:
         return Scored.joined([])
-    features = _shared_features(build_raw_features(zero_shot.city, recipe), build_raw_features(city, recipe))
+    features = shared_features(build_raw_features(zero_shot.city, recipe), build_raw_features(city, recipe))
+    groups = {protocol: zero_shot.groups(protocol, city.n_regions) for protocol, _ in zero_shot.splits}
     tasks = {name: _with_both_labels(task, zero_shot.scored[name]) for name, task in zero_shot.tasks.items()}
     n, all_regions = zero_shot.n_source, np.arange(city.n_regions)
     both = {key: Split(split.train, split.validation, n + all_regions) for key, split in zero_shot.splits.items()}
-    xy = np.vstack([zero_shot.city.xy, city.xy])
-    fitted = evaluate_floors(tasks, features, xy, both, names, progress).predictions
+    fitted = evaluate_floors(tasks, features, None, both, names, progress, groups).predictions
     scored = []
     for key, rows in fitted.groupby(["task", "model", "split", "seed"], sort=False):
         name, floor, protocol, seed = cast(tuple[str, str, str, int], key)
@@ -51,7 +51,7 @@ def carried_floors(
     return Scored.joined(scored)
 
 
-def _shared_features(source: RawFeatures, target: RawFeatures) -> RawFeatures:
+def shared_features(source: RawFeatures, target: RawFeatures) -> RawFeatures:
     """The rows of both cities, in the columns that both have and that have the same meaning in both.
 
     Values of the target city are clipped to the range of the source city. Without this, a ridge regression
@@ -59,9 +59,9 @@ def _shared_features(source: RawFeatures, target: RawFeatures) -> RawFeatures:
     population density on New York's tracts was -4 million.
     """
     names = [name for name in target.names if name in source.names and name not in target.bound]
-    before, after = (one.values[:, [one.names.index(name) for name in names]] for one in (source, target))
-    after = np.clip(after, np.fmin.reduce(before, axis=0), np.fmax.reduce(before, axis=0))
-    return RawFeatures(np.vstack([before, after]), tuple(names))
+    before, shared = source.columns(names).values, target.columns(names)
+    after = np.clip(shared.values, np.fmin.reduce(before, axis=0), np.fmax.reduce(before, axis=0))
+    return replace(shared, values=np.vstack([before, after]))
 
 
 def _with_both_labels(source: TaskData, scored: TaskData) -> TaskData:

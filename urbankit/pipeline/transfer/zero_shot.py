@@ -8,10 +8,11 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from urbankit.city.city import City
-from urbankit.evaluation.splits import ALL, make_split
+from urbankit.evaluation.splits import ALL, make_split, split_groups
 from urbankit.evaluation.tasks import TaskData, load_task
 from urbankit.pipeline.transfer.source import Source
 from urbankit.recipe.recipe import Recipe
@@ -33,6 +34,7 @@ class ZeroShot:
         scored: The tasks of this city; classes that only the source city has come after its own.
         splits: Splits of the regions of the source city.
         statistics: As in the key `transfer` of the recipe.
+        blocks: Blocks along each side of the grid of the source run.
     """
 
     city: City
@@ -41,6 +43,7 @@ class ZeroShot:
     scored: dict[str, TaskData]
     splits: Splits
     statistics: Literal["source", "own"]
+    blocks: int
 
     @classmethod
     def of(cls, source: Source, recipe: Recipe, tasks: dict[str, TaskData], progress: Progress) -> ZeroShot:
@@ -81,6 +84,7 @@ class ZeroShot:
             {name: _add_classes(task, source_tasks[name]) for name, task in tasks.items()},
             splits,
             recipe.transfer.statistics,
+            evaluation.blocks,
         )
 
     @property
@@ -95,6 +99,11 @@ class ZeroShot:
             mean, std = mean_and_std(embeddings)
             embeddings = (embeddings - mean) / std * source.std(dim=0) + source.mean(dim=0)
         return torch.cat([source, embeddings])
+
+    def groups(self, protocol: str, n: int) -> NDArray[np.int64] | None:
+        """The groups that a split protocol keeps together, int64 [S + n]; -1 for the `n` regions of this city."""
+        groups = split_groups(protocol, self.city.xy, self.blocks)
+        return None if groups is None else np.concatenate([groups, np.full(n, -1)])
 
     def notes(self) -> list[str]:
         """Notes on classes that one of the cities lacks."""

@@ -17,6 +17,7 @@ from urbankit.report.figures import Figures
 from urbankit.report.page.recipe import UncheckedRecipe
 from urbankit.report.page.render import render
 from urbankit.runs.folder import Run
+from urbankit.runs.member_weights import member_lines
 
 
 def run_section(city: City | None, recipe: UncheckedRecipe, manifest: dict[str, Any]) -> str:
@@ -57,7 +58,9 @@ def results_section(run: Run, recipe: UncheckedRecipe) -> str:
     if run.metrics.empty:
         text = "The recipe has no tasks, so there is nothing to score; the embeddings are the result."
         return render("results", table=None, text=text)
-    return render("results", table=Markup(run.table().html()), text=" ".join(_explained(recipe)))
+    weights = run.member_weights.to_dict("records") if run.has("member_weights.parquet") else []
+    table, text = Markup(run.table().html()), " ".join(_explained(recipe))
+    return render("results", table=table, text=text, members=list(member_lines(weights)))
 
 
 def _explained(recipe: UncheckedRecipe) -> Iterator[str]:

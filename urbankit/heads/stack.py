@@ -1,0 +1,57 @@
+"""Several models on the embedding and on the un-learned numbers, joined by a super learner."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from urbankit.heads.base import RegionData, RegionHead
+from urbankit.heads.stacking.features import Table
+from urbankit.heads.stacking.super_learner import Features, SuperLearner
+
+
+class Stack(RegionHead):
+    """A super learner (van der Laan, Polley and Hubbard, 2007).
+
+    Ridge, a Gaussian process, a random forest and gradient-boosted trees, each on the embedding and on the un-learned
+    features, a smoother on coordinates, and the mean. Five folds inside the training part, divided as the split
+    protocol divides (whole blocks of the grid under `spatial`), predict each training region from the others. The
+    weights minimise the squared error of these predictions; none is negative, their sum is 1.
+
+    The logits of classes are `log p - b log share`, with joined probabilities p. The folds choose b by macro-F1.
+    """
+
+    def fit_regions(self, embedding: Tensor, labels: Tensor, blocks: Sequence[int], regions: RegionData) -> None:
+        self.blocks = tuple(blocks)
+        classified = not labels.is_floating_point()
+        values = labels.cpu().numpy()
+        y = np.eye(self.out_dim)[values] if classified else values.astype(np.float64)[:, None]
+        self.learner = SuperLearner(
+            self._features(embedding, regions),
+            y,
+            classified=classified,
+            groups=regions.groups,
+            transform=regions.transform,
+            seed=int(torch.randint(2**31, ())),
+        )
+
+    def predict_regions(self, embedding: Tensor, regions: RegionData) -> Tensor:
+        outputs = self.learner.predict(self._features(embedding, regions))
+        if self.learner.classified:
+            outputs = self.learner.logits(outputs)
+        return torch.as_tensor(outputs, device=embedding.device)
+
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        return (outputs + self.learner.balance * torch.as_tensor(self.learner.log_shares).to(outputs)).softmax(dim=1)
+
+    def member_weights(self) -> Mapping[str, float]:
+        return self.learner.weights
+
+    def _features(self, embedding: Tensor, regions: RegionData) -> Features:
+        tables = {"embedding": Table(embedding.double().cpu().numpy(), self.blocks, learned=True)}
+        if regions.features is not None and regions.features.shape[1]:
+            tables["features"] = Table(regions.features, regions.blocks)
+        return Features(tables, regions.xy)

@@ -1,0 +1,1 @@
+"""The parts of the head `stack`: its members, inner folds and weights."""

@@ -1,0 +1,81 @@
+"""What the members of a stack read: tables of numbers about regions, completed and standardised by training rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+LEADING = 8
+"""Most numbers of a learned block that trees read. A column of such a block means nothing by itself."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Numbers about regions, in blocks of columns.
+
+    Attributes:
+        values: float64 [n, F]; NaN where a region lacks a number.
+        blocks: widths of the blocks, in order; their sum is F.
+        learned: whether the columns are those of an embedding, which may be turned.
+    """
+
+    values: Array
+    blocks: tuple[int, ...]
+    learned: bool = False
+
+
+class Scaler:
+    """Completes and standardises the rows of a table by its training rows.
+
+    Missing numbers become the median of the training rows, and a 0/1 column is added for every set of columns that
+    are missing together.
+
+    Attributes:
+        blocks: widths of the blocks of the result; the 0/1 columns are the last.
+    """
+
+    def __init__(self, training: Table) -> None:
+        values = training.values
+        missing = np.isnan(values)
+        self.median = np.zeros(values.shape[1])
+        has_value = ~missing.all(axis=0)
+        self.median[has_value] = np.nanmedian(values[:, has_value], axis=0)
+        _, self.indicators = np.unique(missing, axis=1, return_index=True)
+        self.indicators = self.indicators[missing[:, self.indicators].any(axis=0)]
+        added = (len(self.indicators),) if len(self.indicators) else ()
+        self.blocks = (*training.blocks, *added)
+        filled = self._fill(values)
+        self.mean, std = filled.mean(axis=0), filled.std(axis=0)
+        self.std = np.where(std > 1e-9 * np.maximum(np.abs(self.mean), 1), std, 1.0)
+        self.turns = list(self._turns((filled - self.mean) / self.std)) if training.learned else None
+
+    def scaled(self, values: Array) -> Array:
+        """Return rows [m, F] as linear models read them."""
+        return (self._fill(values) - self.mean) / self.std
+
+    def short(self, scaled: Array) -> Array:
+        """Return rows of `scaled` as trees read them: of a learned block the leading principal components alone."""
+        if self.turns is None:
+            return scaled
+        return np.hstack([scaled[:, start : start + len(turn)] @ turn for start, turn in self.turns])
+
+    def _fill(self, values: Array) -> Array:
+        missing = np.isnan(values)
+        filled = np.where(missing, self.median, values)
+        return np.hstack([filled, missing[:, self.indicators].astype(np.float64)])
+
+    def _turns(self, scaled: Array) -> Iterator[tuple[int, Array]]:
+        start = 0
+        for width in self.blocks:
+            turn = np.eye(width)
+            if width > LEADING:
+                block = scaled[:, start : start + width]
+                _, vectors = np.linalg.eigh(block.T @ block)
+                turn = vectors[:, ::-1][:, :LEADING]
+            yield start, turn
+            start += width

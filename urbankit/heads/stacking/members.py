@@ -1,0 +1,223 @@
+"""The members of a stack: each is fitted to all training regions, and predicts every fold of them from the others."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import joblib
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+
+from urbankit.heads.gp import GP
+from urbankit.heads.stacking.features import Array
+
+Predict = Callable[[Array], Array]
+"""Returns predictions [m, outputs] for rows [m, features]."""
+
+PENALTIES = 10.0 ** np.arange(-1, 6.5, 0.5)
+TREES, TREES_A_FOLD = 60, 25
+"""Trees of a forest that predicts, and of those that only decide about weights."""
+INPUTS_A_SPLIT = 24
+ROWS_A_TREE = 5_000
+PROCESS = GP.Params(linear=True, steps=30, search_points=400, max_points=2000)
+SMOOTHERS = tuple((neighbours, power) for neighbours in (3, 5, 10, 20, 40) for power in (0, 1, 2))
+
+
+@dataclass(frozen=True)
+class Training:
+    """The labels that members are fitted to.
+
+    Attributes:
+        y: learned form of the target, [n, 1], or a column of 0 and 1 for each class, [n, classes].
+        folds: the inner fold of each region, int64 [n].
+        classified: whether the columns of `y` are classes.
+        seed: decides every random choice.
+    """
+
+    y: Array
+    folds: NDArray[np.int64]
+    classified: bool
+    seed: int
+
+    @property
+    def codes(self) -> NDArray[np.int64]:
+        """The class of each region, [n]."""
+        return self.y.argmax(axis=1)
+
+
+Fit = Callable[[Array, Training], "Fitted"]
+"""Fits a member to rows [n, features]."""
+
+
+class Fitted(NamedTuple):
+    """A fitted member.
+
+    Attributes:
+        held_out: predictions of the training regions, each by the folds that it is not in, [n, outputs].
+        predict: predictions of the member that is fitted to all training regions.
+    """
+
+    held_out: Array
+    predict: Predict
+
+
+def mean(x: Array, training: Training) -> Fitted:
+    """The mean of the training regions, or the shares of the classes."""
+    return _refitted(x, training, lambda _, y: constant(y.mean(axis=0)))
+
+
+def ridge(x: Array, training: Training) -> Fitted:
+    """Ridge regression, of indicators for classes; the folds choose its penalty."""
+    held_out = np.empty((len(PENALTIES), *training.y.shape))
+    for train, test in _folds(training):
+        held_out[:, test] = _ridge_path(x[train], training.y[train], PENALTIES)(x[test])
+    best = _best(held_out, training)
+    path = _ridge_path(x, training.y, PENALTIES[best : best + 1])
+    return Fitted(held_out[best], lambda new: path(new)[0])
+
+
+def smoother(xy: Array, training: Training) -> Fitted:
+    """Mean of the nearest training regions. The folds choose how many, and the power of the distance in the weights."""
+    held_out = np.empty((len(SMOOTHERS), *training.y.shape))
+    for train, test in _folds(training):
+        held_out[:, test] = _smooth(xy[train], training.y[train], xy[test], SMOOTHERS)
+    best = _best(held_out, training)
+    y = training.y
+    return Fitted(held_out[best], lambda new: _smooth(xy, y, new, SMOOTHERS[best : best + 1])[0])
+
+
+def gaussian_process(x: Array, training: Training, blocks: Sequence[int]) -> Fitted:
+    """The Gaussian process of the head `gp`. The folds share the parameters of its kernel, fitted to all regions."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(training.seed)
+        head = GP(PROCESS, x.shape[1], training.y.shape[1])
+        head.fit_values(torch.from_numpy(x), torch.from_numpy(training.y), blocks)
+
+    def predict(new: Array, weights: torch.Tensor) -> Array:
+        return head.predict_with(torch.from_numpy(new), weights).numpy()
+
+    held_out = np.empty_like(training.y)
+    fold_of_point = training.folds[head.order.numpy()]
+    for fold, (_, test) in zip(np.unique(training.folds), _folds(training), strict=True):
+        weights = head.weights_without(torch.from_numpy(np.flatnonzero(fold_of_point == fold)))
+        held_out[test] = predict(x[test], weights)
+    return Fitted(held_out, partial(predict, weights=head.weights))
+
+
+def forest(x: Array, training: Training) -> Fitted:
+    """A random forest."""
+    common: dict[str, Any] = {
+        "n_estimators": TREES,
+        "min_samples_leaf": 3,
+        "max_samples": ROWS_A_TREE / len(x) if len(x) > ROWS_A_TREE else None,
+        "random_state": training.seed,
+    }
+    features = max(1, min(x.shape[1] // 3, INPUTS_A_SPLIT))
+    if training.classified:
+        model = RandomForestClassifier(max_features=features, **common)
+    else:
+        model = RandomForestRegressor(max_features=features, **common)
+    return _trees(x, training, model, _clone(model).set_params(n_estimators=TREES_A_FOLD))
+
+
+def boosting(x: Array, training: Training) -> Fitted:
+    """Gradient-boosted trees on histograms."""
+    common: dict[str, Any] = {
+        "max_iter": 20 if training.classified else 50,
+        "learning_rate": 0.2 if training.classified else 0.12,
+        "max_leaf_nodes": 8,
+        "max_bins": 32,
+        "early_stopping": False,
+        "random_state": training.seed,
+    }
+    kind = HistGradientBoostingClassifier if training.classified else HistGradientBoostingRegressor
+    return _trees(x, training, kind(**common), kind(**common))
+
+
+def _trees(x: Array, training: Training, full_model: Any, fold_model: Any) -> Fitted:
+    def fit(rows: Array, y: Array) -> Predict:
+        model = fold_model if len(rows) < len(x) else full_model
+        if (y == y[0]).all():
+            return constant(y[0])
+        # Threads that grow a forest race for the list of warning filters and may leave it empty for good.
+        with warnings.catch_warnings():
+            fitted = _clone(model).fit(rows, y.argmax(axis=1) if training.classified else y[:, 0])
+
+        def predict(new: Array) -> Array:
+            # Threads would add up the predictions of a forest's trees in any order, so not to the same last bit.
+            with joblib.parallel_config(backend="sequential"):
+                if not training.classified:
+                    return fitted.predict(new)[:, None]
+                shares = np.zeros((len(new), y.shape[1]))
+                shares[:, fitted.classes_] = fitted.predict_proba(new)
+                return shares
+
+        return predict
+
+    return _refitted(x, training, fit)
+
+
+def _clone(model: Any) -> Any:
+    return type(model)(**model.get_params())
+
+
+def _refitted(x: Array, training: Training, fit: Callable[[Array, Array], Predict]) -> Fitted:
+    held_out = np.empty_like(training.y)
+    for train, test in _folds(training):
+        held_out[test] = fit(x[train], training.y[train])(x[test])
+    return Fitted(held_out, fit(x, training.y))
+
+
+def _folds(training: Training) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    return [
+        (np.flatnonzero(training.folds != fold), np.flatnonzero(training.folds == fold))
+        for fold in np.unique(training.folds)
+    ]
+
+
+def _best(held_out: Array, training: Training) -> int:
+    """The first index of `held_out` [settings, n, outputs] whose squared error is smallest."""
+    return int(np.square(held_out - training.y).sum(axis=(1, 2)).argmin())
+
+
+def constant(values: Array) -> Predict:
+    """Returns a member that predicts the same `values` [outputs] for all regions."""
+    return lambda new: np.tile(values, (len(new), 1))
+
+
+def _ridge_path(x: Array, y: Array, penalties: Array) -> Callable[[Array], Array]:
+    """Ridge regression with an intercept for each penalty, which predicts [penalties, m, outputs]."""
+    shift, level = x.mean(axis=0), y.mean(axis=0)
+    x, y = x - shift, y - level
+    dual = len(x) < x.shape[1]
+    values, vectors = np.linalg.eigh(x @ x.T if dual else x.T @ x)
+    shrunk = 1 / (np.maximum(values, 0) + penalties[:, None])
+    coefficients = vectors @ (shrunk[:, :, None] * (vectors.T @ (y if dual else x.T @ y)))
+    if dual:
+        coefficients = x.T @ coefficients
+    return lambda new: (new - shift) @ coefficients + level
+
+
+def _smooth(xy: Array, y: Array, new: Array, settings: Sequence[tuple[int, int]]) -> Array:
+    most = min(max(neighbours for neighbours, _ in settings), len(xy))
+    distance, nearest = cKDTree(xy).query(new, k=np.arange(1, most + 1))
+    floor = np.maximum(distance[:, :1], 1e-3 * np.ptp(xy, axis=0).max() + 1e-9)
+    predictions = np.empty((len(settings), len(new), y.shape[1]))
+    for index, (neighbours, power) in enumerate(settings):
+        count = min(neighbours, most)
+        weight = (floor / np.maximum(distance[:, :count], floor)) ** power
+        weight /= weight.sum(axis=1, keepdims=True)
+        predictions[index] = np.einsum("mk,mko->mo", weight, y[nearest[:, :count]])
+    return predictions

@@ -1,0 +1,183 @@
+"""A super learner: models joined by weights that their held-out predictions decide (van der Laan et al., 2007)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import f1_score
+from threadpoolctl import threadpool_limits
+
+from urbankit.heads.base import Transform
+from urbankit.heads.stacking import members
+from urbankit.heads.stacking.features import Array, Scaler, Table
+from urbankit.heads.stacking.members import Fit, Predict, Training
+from urbankit.heads.stacking.weights import inner_folds, simplex_weights
+
+BALANCES = (0.0, 0.25, 0.5, 0.75, 1.0)
+SMALLEST = 1e-6
+"""Smallest probability of a class."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """What is known of regions: tables by name, and centres in metres [n, 2], or None."""
+
+    tables: Mapping[str, Table]
+    xy: Array | None = None
+
+
+class _Member(NamedTuple):
+    """A fitted member: what it reads (a key of `_Readings`), and whether it predicts the learned form."""
+
+    reads: str
+    predict: Predict
+    learned_form: bool
+
+
+class SuperLearner:
+    """Ridge, Gaussian process, random forest and boosted trees on every table, a smoother on coordinates, and the mean.
+
+    Weights minimise the squared error of held-out predictions: of a regression in the target's own units, of classes
+    that of the probabilities (the Brier score). Ridge and the Gaussian process predict the learned form of the target,
+    the others its own units, of which they give means.
+
+    Attributes:
+        weights: weight by member, such as `forest on features`; none is negative, their sum is 1.
+        balance: the exponent b in the prediction of classes, argmax p / share^b for joined probabilities p and the
+            shares of the classes. Of `BALANCES` it has the best macro-F1 of held-out predictions.
+        log_shares: logarithms of the shares of the classes, [classes].
+    """
+
+    def __init__(
+        self,
+        features: Features,
+        y: Array,
+        *,
+        classified: bool,
+        groups: NDArray[np.int64] | None = None,
+        transform: Transform | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Fit to training regions.
+
+        Args:
+            features: the training regions, n rows.
+            y: learned form of the target, [n, 1], or a column of 0 and 1 for each class, [n, classes].
+            classified: whether the columns of `y` are classes.
+            groups: int64 [n]; regions of one group stay in one inner fold. None folds single regions.
+            transform: how `y` was made from the target's own units; None if these are the same.
+            seed: decides every random choice.
+        """
+        self.classified, self.transform = classified, None if classified else transform
+        self.learned, self.own = _Unit(0.0, 1.0), _Unit(0.0, 1.0)
+        if not classified:
+            self.learned, self.own = _Unit.of(y), _Unit.of(self._inverse(y))
+        self.balance, self.log_shares = 0.0, np.log(np.maximum(y.mean(axis=0), SMALLEST))
+        self.scalers: dict[str, Scaler] = {}
+        self._members: dict[str, _Member] = {}
+        if (y == y[0]).all():  # nothing to learn, or a single region
+            of_all = self.own.scaled(self._inverse(y[0]))
+            self._members["mean"] = _Member("nothing", members.constant(of_all), False)
+            self.weights = {"mean": 1.0}
+            return
+        folds = inner_folds(len(y), groups, np.random.default_rng(seed))
+        learned = Training(self.learned.scaled(y), folds, classified, seed)
+        own = Training(self.own.scaled(self._inverse(y)), folds, classified, seed)
+        self.scalers = {name: Scaler(table) for name, table in features.tables.items()}
+        held_out = {}
+        # The matrices are small: threads take longer to meet than to compute.
+        with threadpool_limits(1):
+            readings = self._readings(features)
+            for name, reads, fit, in_learned_form in self._kinds(features):
+                fitted = fit(readings[reads], learned if in_learned_form else own)
+                self._members[name] = _Member(reads, fitted.predict, in_learned_form)
+                held_out[name] = self._comparable(fitted.held_out, in_learned_form)
+        matrix = np.stack([predictions.ravel() for predictions in held_out.values()], axis=1)
+        weights = simplex_weights(matrix, own.y.ravel())
+        self.weights = {name: float(weight) for name, weight in zip(held_out, weights, strict=True)}
+        if classified:
+            self.balance = self._best_balance((matrix @ weights).reshape(y.shape), learned.codes)
+
+    def predict(self, features: Features) -> Array:
+        """Return the learned form of the target, [m, 1], or the joined probabilities of the classes, [m, classes]."""
+        joined: Array = np.zeros(1)
+        with threadpool_limits(1):
+            readings = self._readings(features)
+            for name, weight in self.weights.items():
+                if weight > 0:
+                    member = self._members[name]
+                    predicted = self._comparable(member.predict(readings[member.reads]), member.learned_form)
+                    joined = joined + weight * predicted
+        if self.classified:
+            return joined
+        own = self.own.unscaled(joined)
+        return own if self.transform is None else self.transform.transform(own)
+
+    def logits(self, probabilities: Array) -> Array:
+        """Return what is largest for the predicted class, [m, classes]: log p - b log share."""
+        return np.log(probabilities) - self.balance * self.log_shares
+
+    def _kinds(self, features: Features) -> list[tuple[str, str, Fit, bool]]:
+        """Name, what it reads, how it is fitted, and whether to the learned form, of each member."""
+        kinds: list[tuple[str, str, Fit, bool]] = [("mean", "nothing", members.mean, False)]
+        for name, scaler in self.scalers.items():
+            process = partial(members.gaussian_process, blocks=scaler.blocks)
+            kinds += [
+                (f"ridge on {name}", name, members.ridge, True),
+                (f"gp on {name}", name, process, True),
+                (f"forest on {name}", f"{name} for trees", members.forest, False),
+                (f"boosting on {name}", f"{name} for trees", members.boosting, False),
+            ]
+        if features.xy is not None:
+            kinds.append(("smoother on coordinates", "coordinates", members.smoother, False))
+        return kinds
+
+    def _readings(self, features: Features) -> dict[str, Array]:
+        readings = {}
+        for name, scaler in self.scalers.items():
+            readings[name] = scaler.scaled(features.tables[name].values)
+            readings[f"{name} for trees"] = scaler.short(readings[name])
+        if features.xy is not None:
+            readings["coordinates"] = features.xy
+        n = len(next(iter(features.tables.values())).values)
+        return {"nothing": np.empty((n, 0)), **readings}
+
+    def _comparable(self, predictions: Array, learned_form: bool) -> Array:
+        """Probabilities, or standardised values in the target's own units."""
+        if self.classified:
+            predictions = np.clip(predictions, SMALLEST, None)
+            return predictions / predictions.sum(axis=1, keepdims=True)
+        if not learned_form:
+            return predictions
+        return self.own.scaled(self._inverse(self.learned.unscaled(predictions)))
+
+    def _inverse(self, y: Array) -> Array:
+        return y if self.transform is None else self.transform.inverse(y)
+
+    def _best_balance(self, joined: Array, codes: NDArray[np.int64]) -> float:
+        predicted = [(np.log(joined) - b * self.log_shares).argmax(axis=1) for b in BALANCES]
+        scores = [f1_score(codes, one, average="macro", zero_division=0) for one in predicted]
+        return BALANCES[int(np.argmax(scores))]
+
+
+class _Unit(NamedTuple):
+    """Mean and standard deviation of training labels."""
+
+    mean: float
+    std: float
+
+    @classmethod
+    def of(cls, y: Array) -> _Unit:
+        mean, std = float(y.mean()), float(y.std())
+        return cls(mean, std if std > 1e-12 * max(abs(mean), 1.0) else 1.0)
+
+    def scaled(self, y: Array) -> Array:
+        return (y - self.mean) / self.std
+
+    def unscaled(self, y: Array) -> Array:
+        return y * self.std + self.mean

@@ -1,0 +1,54 @@
+"""Weights of a super learner, and folds to find them by."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+FOLDS = 5
+
+
+def simplex_weights(predictions: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return weights that are not negative, sum to one and minimise the squared error of the joined predictions.
+
+    This is the super learner of van der Laan, Polley and Hubbard (2007). With D = P - y, least squares of (D, 1) w on
+    (0, 1) over w >= 0 has the solution t·v, v being the best weights that sum to one: for a given direction the error
+    is t²|Dv|² + (t - 1)², whose smallest value over t grows with |Dv|².
+
+    Args:
+        predictions: held-out predictions, [n, members].
+        truth: what they predict, [n].
+    """
+    difference = predictions - truth[:, None]
+    scale = np.sqrt(np.square(difference).sum(axis=0).min())
+    if not scale > 0:  # a member without any error
+        return np.eye(predictions.shape[1])[np.square(difference).sum(axis=0).argmin()]
+    # The orthogonal factor keeps all sums of squares, in a matrix of members by members.
+    triangle = np.linalg.qr(difference / scale, mode="r")
+    matrix = np.vstack([triangle, np.ones(predictions.shape[1])])
+    weights, _ = nnls(matrix, np.append(np.zeros(len(triangle)), 1.0))
+    return weights / weights.sum()
+
+
+def inner_folds(n: int, groups: NDArray[np.int64] | None, random: np.random.Generator) -> NDArray[np.int64]:
+    """Return the fold of each of `n` regions, int64 [n]: at most `FOLDS`, and fewer where there are fewer groups.
+
+    Args:
+        n: number of regions.
+        groups: group of each region, [n]; a group is not divided, unless there is only one. None for none.
+        random: draws the folds.
+    """
+    if groups is None or len(np.unique(groups)) < 2:
+        groups = np.arange(n)
+    _, group = np.unique(groups, return_inverse=True)
+    sizes = np.bincount(group)
+    order = random.permutation(len(sizes))
+    order = order[np.argsort(-sizes[order], kind="stable")]  # large groups first, so that folds are of equal size
+    filled = np.zeros(min(FOLDS, len(sizes)), dtype=np.int64)
+    fold_of_group = np.empty(len(sizes), dtype=np.int64)
+    for index in order:
+        fold = int(filled.argmin())
+        fold_of_group[index] = fold
+        filled[fold] += sizes[index]
+    return fold_of_group[group]
