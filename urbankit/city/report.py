@@ -11,6 +11,7 @@ from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from urbankit.utils.console import SafeConsole
 from urbankit.utils.files import read_json, write_json
 from urbankit.utils.text import list_some
 
@@ -94,7 +95,7 @@ class PrepareReport:
 
     def print(self, console: Console | None = None) -> None:
         """Show the report as tables on a terminal."""
-        (console or Console()).print(self)
+        (console or SafeConsole()).print(self)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         table = Table(title=f"{self.city}: {self.regions} regions", title_justify="left")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
 from urbankit.utils.errors import explain
+from urbankit.utils.streams import print_error
 
 
 class Group(TyperGroup):
@@ -19,15 +19,17 @@ class Group(TyperGroup):
         """Run a command."""
         try:
             return super().invoke(ctx)
-        except (Exception, KeyboardInterrupt) as error:
-            if _is_typer_own(error) or os.environ.get("URBANKIT_DEBUG"):
+        except BaseException as error:  # the panic of a native library is no `Exception`
+            if _is_of_typer(error) or os.environ.get("URBANKIT_DEBUG"):
                 raise
             status, lines = explain(error)
             for line in lines:
-                print(line, file=sys.stderr)
+                print_error(line)
             raise typer.Exit(status) from None
 
 
-def _is_typer_own(error: BaseException) -> bool:
-    """Whether typer itself handles the error: usage errors, exits and closed pipes."""
-    return isinstance(error, typer.Exit | typer.Abort | BrokenPipeError) or hasattr(error, "format_message")
+def _is_of_typer(error: BaseException) -> bool:
+    """Whether typer or Python handles the error: usage errors, exits and closed pipes."""
+    return isinstance(error, SystemExit | typer.Exit | typer.Abort | BrokenPipeError) or hasattr(
+        error, "format_message"
+    )

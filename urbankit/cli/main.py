@@ -27,6 +27,7 @@ from urbankit.cli import (
     validate,
 )
 from urbankit.cli.errors import Group
+from urbankit.utils.streams import replace_unencodable
 from urbankit.utils.version import __version__
 
 app = typer.Typer(
@@ -59,6 +60,7 @@ app.command("new-plugin")(new_plugin.new_plugin)
 
 def main() -> None:
     """Run the command line; exits 0 when done, 1 when the run failed, 2 when the input is wrong."""
+    replace_unencodable()
     app(prog_name="urbankit")
 
 

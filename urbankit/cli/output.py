@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from urbankit.utils.text import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -15,9 +17,9 @@ if TYPE_CHECKING:
 
 def console() -> Console:
     """Standard output. In a pipe lines are wide, so that each row of a table is one line."""
-    from rich.console import Console
+    from urbankit.utils.console import SafeConsole
 
-    return Console(width=None if sys.stdout.isatty() else 240, highlight=False)
+    return SafeConsole(width=None if sys.stdout.isatty() else 240, highlight=False)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -62,11 +64,6 @@ def figure(value: Any) -> str:
     return printable(str(value))
 
 
-def printable(text: str) -> str:
-    """A text on one line, with control characters escaped."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
 def units(context: RunContext) -> dict[str, str]:
     """The unit of each target that has one."""
     return {task.name: task.unit for task in context.tasks if task.unit}
@@ -80,5 +77,7 @@ def with_units(columns: Iterable[str], context: RunContext) -> list[str]:
 
 def warn(sentences: Iterable[str]) -> None:
     """Print sentences about missing data to standard error."""
+    from urbankit.utils.streams import print_error
+
     for sentence in sentences:
-        print(sentence, file=sys.stderr)
+        print_error(sentence)

@@ -21,8 +21,26 @@ class CSV(Exporter):
     def write(self, table: ExportTable, paths: Sequence[Path]) -> list[str]:
         """`region_id`, centroids `lon` and `lat` in degrees (WGS 84), then the columns; UTF-8, missing values empty."""
         [path] = paths
-        centroids = pd.DataFrame(lonlat(table.frame.geometry).round(7), columns=["lon", "lat"])
-        columns = pd.concat([table.frame[["region_id"]], centroids, table.frame[table.columns]], axis=1)
+        columns = self._columns(table)
         with atomic_path(path) as temporary:
             columns.to_csv(temporary, index=False, encoding="utf-8", lineterminator="\n")
         return []
+
+    def _columns(self, table: ExportTable) -> pd.DataFrame:
+        centroids = pd.DataFrame(lonlat(table.frame.geometry).round(7), columns=["lon", "lat"])
+        return pd.concat([table.frame[["region_id"]], centroids, table.frame[table.columns]], axis=1)
+
+
+class SpreadsheetCSV(CSV):
+    """CSV of which no spreadsheet runs a text as a formula: an apostrophe before `=`, `+`, `-` and `@` prevents it."""
+
+    files = ("{what}-spreadsheet.csv",)
+
+    def _columns(self, table: ExportTable) -> pd.DataFrame:
+        columns = super()._columns(table)
+        for name in columns.columns:
+            if not pd.api.types.is_numeric_dtype(columns[name]):
+                text = columns[name].astype("string")
+                formula = text.str.match(r"[=+\-@\t\r\n]").fillna(False).astype(bool)
+                columns[name] = columns[name].mask(formula, "'" + text)
+        return columns.rename(columns=lambda name: f"'{name}" if str(name).startswith(tuple("=+-@")) else name)

@@ -116,6 +116,7 @@ def register_exporters(register: Register) -> None:
     register("gpkg", "urbankit.export.geopackage:GeoPackage", "GeoPackage, for QGIS and every other GIS")
     register("geoparquet", "urbankit.export.geoparquet:GeoParquet", "GeoParquet, for geopandas, DuckDB and QGIS")
     register("csv", "urbankit.export.csv_table:CSV", "CSV with centroids, for spreadsheets and R")
+    register("csv_spreadsheet", "urbankit.export.csv_table:SpreadsheetCSV", "CSV whose texts are never formulas")
     register("npy", "urbankit.export.numpy_arrays:NumPy", "a NumPy matrix with the names of its rows and columns")
     register("geotiff", "urbankit.export.geotiff:GeoTIFF", "a raster of one band a column")
 

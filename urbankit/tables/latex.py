@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from urbankit.tables.table import Cell, Row, Table, percentage
+from urbankit.utils.text import printable
 
 PREAMBLE = r"""% In the preamble: \usepackage{booktabs,graphicx}
 """
@@ -34,7 +35,7 @@ def latex(tables: Iterable[Table]) -> str:
 
 def escape_latex(text: str) -> str:
     """The text with LaTeX's own characters escaped and Greek letters and signs as commands."""
-    return " ".join(text.split()).translate(_ESCAPES)
+    return printable(" ".join(text.split())).translate(_ESCAPES)
 
 
 def _results(table: Table) -> str:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from urbankit.tables.table import Cell, Row, Table, percentage
+from urbankit.utils.text import printable
 
 
 def markdown(tables: Iterable[Table]) -> str:
@@ -15,7 +16,7 @@ def markdown(tables: Iterable[Table]) -> str:
 
 def escape_markdown(text: str) -> str:
     """The text on one line, with everything escaped that Markdown or HTML would interpret."""
-    return re.sub(r"([\\`*_{}\[\]<>|#~&$])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_{}\[\]<>|#~&$])", r"\\\1", printable(" ".join(text.split())))
 
 
 def grid(table: Table) -> str:

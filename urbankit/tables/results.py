@@ -13,6 +13,7 @@ from urbankit.tables.html import html
 from urbankit.tables.markdown import markdown
 from urbankit.tables.table import FLOOR, Cell, Column, Row, Table, label, rank_rows
 from urbankit.tables.terminal import render
+from urbankit.utils.console import SafeConsole
 
 
 class ResultsTable:
@@ -60,7 +61,7 @@ class ResultsTable:
 
     def print(self, console: Console | None = None) -> None:
         """Show the tables on a terminal."""
-        (console or Console()).print(self)
+        (console or SafeConsole()).print(self)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for table in self.tables:

@@ -10,6 +10,8 @@ from types import TracebackType
 from rich import progress as bars
 from rich.console import Console
 
+from urbankit.utils.console import SafeConsole
+
 
 class Stage:
     """A running stage of a job, with a bar or with lines."""
@@ -55,7 +57,7 @@ class Progress:
 
     def __init__(self, console: Console | None = None, *, quiet: bool = False, every: float = 5.0) -> None:
         self.quiet, self.every = quiet, every
-        self.console = console or Console(stderr=True)
+        self.console = console or SafeConsole(stderr=True)
         self.bars: bars.Progress | None = None
 
     def __enter__(self) -> Progress:
