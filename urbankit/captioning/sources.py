@@ -12,7 +12,8 @@ import numpy as np
 from urbankit.captioning.captioners.base import Captioner
 from urbankit.city.city import City
 from urbankit.city.image_source import ImageSource
-from urbankit.city.io.patches import cut_patches, mosaic_bands
+from urbankit.city.io.access import Access
+from urbankit.city.io.patches import cut_patches, open_mosaic
 from urbankit.city.io.pictures import read_picture
 from urbankit.city.prepare.attach import DESCRIBED_LAYERS
 from urbankit.city.prepare.images import mosaic_files, patch_extent_m
@@ -125,7 +126,7 @@ def find_items(
     elif "mosaic" in spec:
         read = _patch_reader(city, source, rows, colours, spec, data)
     else:
-        read = _picture_reader(source, rows, data)
+        read = _picture_reader(source, rows, data, "outside" in city.access.allow)
     identity = {
         "images": source.content_hash,
         "pixels": "prepared" if data is None else "sources",
@@ -140,10 +141,10 @@ def _prepared_reader(source: ImageSource, rows: np.ndarray, colours: list[int]) 
     return lambda chosen: list(_rgb(source.read(rows[list(chosen)]), source, colours))
 
 
-def _picture_reader(source: ImageSource, rows: np.ndarray, data: Path) -> Reader:
+def _picture_reader(source: ImageSource, rows: np.ndarray, data: Path, outside: bool) -> Reader:
     def read_one(row: int) -> np.ndarray | Problem:
         try:
-            return read_picture(data_paths(data, [source.files[row]])[0], PICTURE_SIDE)
+            return read_picture(data_paths(data, [source.files[row]], outside=outside)[0], PICTURE_SIDE)
         except UserError as error:
             return error.problems[0]
 
@@ -155,19 +156,21 @@ def _patch_reader(
 ) -> Reader:
     images = MosaicImages(**spec)
     names = mosaic_files(images)
-    paths = data_paths(data, names)
+    access = Access(data, city.access.allow)
+    paths = data_paths(data, names, outside="outside" in access.allow)
     for name, path in zip(names, paths, strict=True):
         if not path.is_file():
             raise UserError(Problem(f"there is no '{name}'; give the folder of the city's sources", data))
-    bands = mosaic_bands(paths, images.bands)
+    mosaic = open_mosaic(paths, images.bands, crs=images.crs, nodata=images.nodata, access=access)
+    xy = city.regions[["x", "y"]].to_numpy(np.float64)
     extent_m = patch_extent_m(images, city.regions)
     height, width = images.height_width
     scale = max(1.0, PATCH_SIDE / max(height, width))
     size = (round(scale * height), round(scale * width))
 
     def read(chosen: Sequence[int]) -> Pixels:
-        centres = city.xy[source.region[rows[list(chosen)]]]
-        batches = cut_patches(bands, centres, city.regions.crs, extent_m, size)
+        centres = xy[source.region[rows[list(chosen)]]]
+        batches = cut_patches(mosaic, centres, city.regions.crs, extent_m, size)
         return [picture for batch in batches for picture in _rgb(batch, source, colours)]
 
     return read

@@ -15,10 +15,12 @@ import pandas as pd
 import scipy.sparse
 
 from urbankit.city.image_source import ImageSource
+from urbankit.city.io.access import Access
 from urbankit.city.manifest import FORMAT, Entry, read_manifest
 from urbankit.city.report import PrepareReport
 from urbankit.utils.errors import Problem, UserError, suggest
-from urbankit.utils.paths import explain_missing, resolve_inside
+from urbankit.utils.geometry import true_metres
+from urbankit.utils.paths import data_paths, explain_missing
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -81,12 +83,17 @@ class City:
         folder = self.manifest.get("sources")
         if folder is None:
             raise UserError(Problem(f"does not record where its sources are ('{name}'); prepare it again", self.path))
-        path = resolve_inside(Path(folder), name)
-        if path is None:
-            raise UserError(f"the path '{name}' leaves the folder of the city's sources, {folder}; put the file in it")
+        [path] = data_paths(Path(folder), [name], outside="outside" in self.access.allow)
         if not path.is_file():
             raise UserError(Problem(explain_missing(path), path))
         return path
+
+    @property
+    def access(self) -> Access:
+        """What the city's sources may refer to, as its city file says."""
+        folder = self.manifest.get("sources")
+        allow = self.manifest.get("spec", {}).get("allow", [])
+        return Access(None if folder is None else Path(folder), frozenset(allow))
 
     @property
     def n_regions(self) -> int:
@@ -114,8 +121,12 @@ class City:
 
     @cached_property
     def xy(self) -> np.ndarray:
-        """Centroids, float64[N, 2] in metres in the city's CRS."""
-        return self.regions[["x", "y"]].to_numpy(np.float64)
+        """Centroids, float64[N, 2] in metres: `x` and `y` of `regions`.
+
+        Where the metres of the city's CRS are off by more than 1 %, as those of EPSG:3857 are, they are positions in a
+        projection around the city whose metres are true.
+        """
+        return true_metres(self.regions[["x", "y"]].to_numpy(np.float64), self.regions.crs)
 
     @cached_property
     def area_km2(self) -> np.ndarray:

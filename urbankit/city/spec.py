@@ -22,6 +22,10 @@ from pyproj.exceptions import CRSError
 from urbankit.config.validation import one_of, validate
 from urbankit.config.yaml import load_mapping
 from urbankit.utils.errors import Problems
+from urbankit.utils.geometry import placeable
+
+LONGEST_M = 20_000_000.0
+"""Half of the way round the Earth."""
 
 NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
 
@@ -41,21 +45,41 @@ class Spec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
 
-class RegionFile(Spec):
+class _WithCRS(Spec):
+    crs: str | None = Field(
+        None,
+        description="What the file's CRS must be; needed where the file has none, or one without a place on Earth.",
+    )
+
+    check_crs = field_validator("crs")(lambda crs: _placed_crs(crs))
+
+
+class _Vector(_WithCRS):
+    layer: str | None = Field(None, description="Layer of a vector file that has several.")
+
+
+class _Raster(_WithCRS):
+    nodata: list[float] = Field([], description="Further values of missing cells, as stored in the file.")
+
+
+class PointFile(_Vector):
+    """How to read a file of points."""
+
+    lon: str | None = Field("lon", description="Column with the longitude in degrees; unused for point files.")
+    lat: str | None = Field("lat", description="Column with the latitude in degrees; unused for point files.")
+
+
+class RegionFile(_Vector):
     """Regions drawn as polygons."""
 
-    file: str = Field(description="Polygons: GeoPackage, Shapefile, GeoJSON or GeoParquet.")
+    file: str = Field(description="Polygons: GeoPackage, Shapefile, GeoJSON, FlatGeobuf or GeoParquet.")
     id: str = Field(description="Column that identifies a region; read as text, without nulls or duplicates.")
-    layer: str | None = Field(None, description="Layer of a file that has several.")
-    crs: str | None = Field(None, description="What the file's CRS must be; needed where the file has none.")
-
-    check_crs = field_validator("crs")(lambda crs: _known_crs(crs))
 
 
-class Grid(Spec):
+class Grid(_Vector):
     """A square grid aligned to multiples of its size in the projected CRS."""
 
-    size_m: float = Field(gt=0, description="Side of a cell in metres.")
+    size_m: float = Field(gt=0, le=LONGEST_M, description="Side of a cell in metres.")
     covering: str = Field(description="Raster (cells over a valid value) or polygons (cells that intersect).")
 
 
@@ -65,7 +89,7 @@ class GridRegions(Spec):
     grid: Grid = Field(description="The grid.")
 
 
-class H3(Spec):
+class H3(_Vector):
     """H3 cells."""
 
     resolution: int = Field(ge=0, le=15, description="H3 resolution; 8 is about 0.7 km².")
@@ -96,7 +120,7 @@ def _size(default: int) -> Any:
     return Field(default, description="Side in pixels, or [height, width]; images are resized to it.")
 
 
-class MosaicImages(_Images):
+class MosaicImages(_Images, _Raster):
     """One patch a region, cut from rasters: north-up, centred on the region, all bands stacked."""
 
     mosaic: str | list[str] = Field(
@@ -109,6 +133,7 @@ class MosaicImages(_Images):
     extent_m: float | None = Field(
         None,
         gt=0,
+        le=LONGEST_M,
         description="Side of the patch on the ground in metres; null takes the square root of the median region area.",
     )
     size: Size = _size(64)
@@ -128,13 +153,11 @@ class RegionImages(_Images):
         return files
 
 
-class PointImages(_Images):
+class PointImages(_Images, PointFile):
     """Images taken at points, such as street views: any number a region."""
 
     points: str = Field(description="Table (CSV, JSONL, Parquet) or point file with one row an image.")
     image: str = Field("image", description="Column with the image's path; it also identifies the image.")
-    lon: str | None = Field("lon", description="Column with the longitude in degrees; unused for point files.")
-    lat: str | None = Field("lat", description="Column with the latitude in degrees; unused for point files.")
     size: Size = _size(224)
 
 
@@ -162,13 +185,11 @@ class PoiCounts(Spec):
     region: str = Field(description="Column with the region's id; every other column is a category.")
 
 
-class PoiPoints(Spec):
+class PoiPoints(PointFile):
     """Points of interest with a category."""
 
     points: str = Field(description="Points: GeoPackage, Shapefile, GeoJSON, GeoParquet, or a table with lon and lat.")
     category: str = Field(description="Column with the category.")
-    lon: str | None = Field("lon", description="Column with the longitude in degrees; unused for point files.")
-    lat: str | None = Field("lat", description="Column with the latitude in degrees; unused for point files.")
 
 
 class FlowsByRegion(Spec):
@@ -225,7 +246,7 @@ class TableTarget(Spec):
     unit: str = Field("", description="Unit shown in tables and figures.")
 
 
-class RasterTarget(Spec):
+class RasterTarget(_Raster):
     """A target from a raster, weighted by the exact area of each cell within the region."""
 
     raster: str = Field(description="GeoTIFF.")
@@ -237,13 +258,11 @@ class RasterTarget(Spec):
     unit: str = Field("", description="Unit shown in tables and figures.")
 
 
-class PointTarget(Spec):
+class PointTarget(PointFile):
     """The commonest label of a region's points (classification); a tie goes to the alphabet's first."""
 
     points: str = Field(description="Points: GeoPackage, Shapefile, GeoJSON, GeoParquet, or a table with lon and lat.")
     label: str = Field(description="Column with the label.")
-    lon: str | None = Field("lon", description="Column with the longitude in degrees; unused for point files.")
-    lat: str | None = Field("lat", description="Column with the latitude in degrees; unused for point files.")
     unit: str = Field("", description="Unit shown in tables and figures.")
 
 
@@ -280,6 +299,11 @@ class CitySpec(Spec):
 
     name: Name = Field(description="The city's name, also the name of its folder.")
     crs: str | None = Field(None, description="Projected CRS in metres; null takes the regions' UTM zone.")
+    allow: list[Literal["network", "outside"]] = Field(
+        [],
+        description="What sources may refer to: `outside`, files outside the data folder (also by paths and symbolic "
+        "links); `network`, addresses in a VRT. By default neither.",
+    )
     regions: RegionSpec = Field(description="Where the regions come from.")
     images: dict[Name, ImageSpec] = Field({}, description="Image sources by name, such as `rsi` and `svi`.")
     captions: dict[Name, Captions] = Field({}, description="Captions by the name of the image source they describe.")
@@ -322,6 +346,13 @@ def _known_crs(crs: str | None) -> str | None:
         CRS.from_user_input(crs)
     except CRSError:
         raise ValueError(f"{crs!r} is not a known CRS; write it as EPSG:4326") from None
+    return crs
+
+
+def _placed_crs(crs: str | None) -> str | None:
+    crs = _known_crs(crs)
+    if crs is not None and not placeable(CRS.from_user_input(crs)):
+        raise ValueError(f"{crs} has no place on Earth; give a geographic or projected CRS such as EPSG:4326")
     return crs
 
 

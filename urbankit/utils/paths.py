@@ -18,11 +18,22 @@ def resolve_inside(folder: Path, name: str) -> Path | None:
     return None if ".." in relative.parts else Path(folder) / relative
 
 
-def data_paths(folder: Path, names: Sequence[str], key: str | None = None, file: Path | None = None) -> list[Path]:
+def is_inside(folder: Path, path: Path) -> bool:
+    """Return whether a path is in a folder after following symbolic links."""
+    root = os.path.realpath(folder)
+    return os.path.commonpath([root, os.path.realpath(path)]) == root
+
+
+def data_paths(
+    folder: Path, names: Sequence[str], key: str | None = None, file: Path | None = None, *, outside: bool = False
+) -> list[Path]:
     """Each of `names` in the data folder.
 
-    Raises `UserError` for the first that leaves it, also by a symbolic link; `key` and `file` say where it is named.
+    Raises `UserError` for the first that leaves it, also by a symbolic link, unless `outside` paths are allowed; `key`
+    and `file` say where it is named.
     """
+    if outside and not any("\0" in name for name in names):
+        return [Path(folder) / name for name in names]
     root = os.path.realpath(folder)
     # Pictures share their folders: following links once a folder, not once a picture, makes this cheap.
     real_folder = functools.cache(os.path.realpath)
@@ -32,7 +43,10 @@ def data_paths(folder: Path, names: Sequence[str], key: str | None = None, file:
         if path is not None:
             real = os.path.realpath(path) if path.is_symlink() else real_folder(path.parent)
         if path is None or os.path.commonpath([root, real]) != root:
-            message = f"the path '{name}' leaves the data folder {folder}; put the file in it"
+            message = (
+                f"the path '{name}' leaves the data folder {folder}; put the file in it, or write `allow: [outside]` "
+                "in the city file"
+            )
             raise UserError(Problem(message, file, key=key))
         paths.append(path)
     return paths

@@ -198,7 +198,7 @@ def broken(tmp_path: Path) -> dict[str, Path]:
         ("short", "truncated or damaged"),
         ("header", "truncated"),
         ("text", "cannot be opened as a raster"),
-        ("no crs", "without CRS"),
+        ("no crs", "has no CRS"),
         ("two bands", "has 2 bands"),
         ("rotated", "rotated"),
         ("elsewhere", "no region overlaps a valid cell"),
@@ -213,7 +213,7 @@ def test_a_raster_that_cannot_be_used_is_one_problem(broken: dict[str, Path], wh
 
 def test_a_band_that_is_not_there(broken: dict[str, Path]) -> None:
     assert "bands are 1 to 2" in str(next(iter(run(broken["two bands"], frame(blobs(1, 100, 200)), "mean", 3)[1])))
-    with pytest.raises(UserError, match="without CRS"):
+    with pytest.raises(UserError, match="has no CRS"):
         extent(broken["no crs"])
 
 

@@ -15,6 +15,7 @@ from urbankit.utils.errors import UserError
 from urbankit.utils.text import first_line
 
 CHECKED_ROWS = 1 << 17
+MAX_BYTES = 8 << 30
 
 
 class Parquet(Source):
@@ -45,7 +46,13 @@ class Parquet(Source):
                     raise UserError(f"{place} is damaged ({reason}); fetch the file again")
 
     def read_vector(self, path: Path, layer: str | None) -> gpd.GeoDataFrame:
-        return gpd.read_parquet(path)
+        metadata = pq.read_metadata(path)
+        if sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)) > MAX_BYTES:
+            raise UserError(f"unpacks to more than {MAX_BYTES >> 30} GB; cut it to the city first")
+        frame = gpd.read_parquet(path)
+        # Other tools keep ids in the index, such as srai's `region_id`.
+        named = [name for name in frame.index.names if name is not None and name not in frame.columns]
+        return frame.reset_index(named) if named else frame
 
     def is_vector(self, path: Path) -> bool:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,12 +19,19 @@ from exactextract.raster import RasterSource
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
+from urbankit.city.io.access import NO_REFERENCES, Access, gdal_raster
+from urbankit.city.io.crs import source_crs
+from urbankit.city.io.nodata import NodataWatch
+from urbankit.utils.content import explain_content
 from urbankit.utils.errors import Problem, UserError
+from urbankit.utils.geometry import reproject, split_longitudes, unwrap
 
 Statistic = Literal["mean", "sum", "density", "majority"]
 
 _CELLS_IN_MEMORY = 8_000_000
 _CACHE_BYTES = 256 << 20
+_MAX_BLOCK = 1 << 30
+_MAX_CELLS = 10_000_000_000
 # Rounding alone covers less than this share of a region (or of a cell): it does not count as overlap.
 _LEAST_SHARE = 1e-9
 
@@ -35,7 +43,16 @@ class ZonalResult(NamedTuple):
     notes: list[str]
 
 
-def zonal(path: str | Path, regions: gpd.GeoDataFrame, statistic: Statistic, band: int | None = None) -> ZonalResult:
+def zonal(
+    path: str | Path,
+    regions: gpd.GeoDataFrame,
+    statistic: Statistic,
+    band: int | None = None,
+    nodata: Collection[float] = (),
+    *,
+    crs: str | None = None,
+    access: Access = NO_REFERENCES,
+) -> ZonalResult:
     """A statistic of one raster band over every region, each cell weighted by its part within the region.
 
     That part is computed from the exact intersection of polygon and cell (exactextract), so it also holds for
@@ -51,15 +68,18 @@ def zonal(path: str | Path, regions: gpd.GeoDataFrame, statistic: Statistic, ban
             water or a missing edge does not lower it.
             `majority`: the class code with the largest covered area; the larger code of two that tie.
         band: Counted from 1; None for a raster of one band.
+        nodata: Further values that stand for a missing cell.
+        crs: The CRS of a raster that has none, or a local one.
+        access: What the raster may refer to.
 
     Raises:
         UserError: For a raster that cannot be used, or that has no valid cell in any region.
     """
-    with open_raster(path) as dataset:
-        shapes = regions.geometry.to_crs(dataset.crs)
-        cells = _Cells(dataset, _chosen_band(dataset, band))
+    with open_raster(path, crs=crs, access=access) as dataset:
+        shapes = _in_raster(regions.geometry, dataset, crs)
+        cells = _Cells(dataset, _chosen_band(dataset, band), nodata)
         weighted = {"mean": "mean", "majority": "mode"}.get(statistic)
-        table = _extract(cells, shapes, {"value": _by_area(weighted, dataset) if weighted else "sum"})
+        table = _extract(cells, shapes, {"value": _by_area(weighted, shapes) if weighted else "sum"})
         values, share = table["value"].to_numpy(np.float64), _valid_share(table, shapes, cells)
         present = share > _LEAST_SHARE
         if not present.any():
@@ -76,6 +96,8 @@ def cell_statistics(
     operations: Mapping[str, str],
     band: int | None = None,
     nodata: Collection[float] = (),
+    *,
+    access: Access = NO_REFERENCES,
 ) -> pd.DataFrame:
     """Statistics of the cells of one raster band within every region.
 
@@ -88,6 +110,7 @@ def cell_statistics(
         operations: Operations of exactextract (`mean`, `stdev`, `quantile(q=0.1)`, …) by the name of their column.
         band: Counted from 1; None for a raster of one band.
         nodata: Further values that stand for a missing cell.
+        access: What the raster may refer to.
 
     Returns:
         float64 [N, operations + 1] in the order of the regions. The last column, `valid`, is the share, 0 to 1, of
@@ -96,10 +119,10 @@ def cell_statistics(
     Raises:
         UserError: For a raster that cannot be used, lacks the band, or has no valid cell in any region.
     """
-    with open_raster(path) as dataset:
-        shapes = regions.geometry.to_crs(dataset.crs)
+    with open_raster(path, access=access) as dataset:
+        shapes = _in_raster(regions.geometry, dataset)
         cells = _Cells(dataset, _chosen_band(dataset, band), nodata)
-        table = _extract(cells, shapes, {name: _by_area(how, dataset) for name, how in operations.items()})
+        table = _extract(cells, shapes, {name: _by_area(how, shapes) for name, how in operations.items()})
         share = _valid_share(table, shapes, cells)
         if not (share > _LEAST_SHARE).any():
             raise UserError(Problem(_explain_no_overlap(dataset, shapes), path))
@@ -107,20 +130,24 @@ def cell_statistics(
     return values.assign(valid=np.where(share > _LEAST_SHARE, share, 0.0))
 
 
-def covering_mask(path: str | Path, boxes: gpd.GeoSeries) -> np.ndarray:
+def covering_mask(
+    path: str | Path, boxes: gpd.GeoSeries, *, crs: str | None = None, access: Access = NO_REFERENCES
+) -> np.ndarray:
     """bool[N]: which of `boxes` (in any CRS) overlap at least one valid cell of the raster's first band.
 
-    Raises UserError for a raster that cannot be used.
+    `crs` and `access` are as for `zonal`. Raises UserError for a raster that cannot be used.
     """
-    with open_raster(path) as dataset:
-        table = _extract(_Cells(dataset, 1), boxes.to_crs(dataset.crs), {})
+    with open_raster(path, crs=crs, access=access) as dataset:
+        table = _extract(_Cells(dataset, 1), _in_raster(boxes, dataset, crs), {})
         return table["count"].to_numpy() > _LEAST_SHARE
 
 
-def extent(path: str | Path) -> tuple[tuple[float, float, float, float], Any]:
-    """`(left, bottom, right, top)` of a raster in its own CRS, and that CRS (pyproj). Raises UserError."""
-    with open_raster(path) as dataset:
-        return dataset.bounds, pyproj.CRS.from_user_input(dataset.crs)
+def extent(
+    path: str | Path, *, crs: str | None = None, access: Access = NO_REFERENCES
+) -> tuple[tuple[float, float, float, float], pyproj.CRS]:
+    """`(left, bottom, right, top)` of a raster in its own CRS, and that CRS. Raises UserError."""
+    with open_raster(path, crs=crs, access=access) as dataset:
+        return dataset.bounds, raster_crs(dataset, crs)
 
 
 def ellipsoidal_area_km2(regions: gpd.GeoDataFrame | gpd.GeoSeries) -> np.ndarray:
@@ -128,43 +155,98 @@ def ellipsoidal_area_km2(regions: gpd.GeoDataFrame | gpd.GeoSeries) -> np.ndarra
 
     A UTM zone is off by up to 0.1 %, Web Mercator by a factor of two at 45 degrees.
     """
-    lonlat = regions.geometry.to_crs("EPSG:4326")
+    lonlat = unwrap(regions.geometry.to_crs("EPSG:4326"))
     left, bottom, right, top = lonlat.total_bounds
     equal_area = f"+proj=laea +lon_0={(left + right) / 2:.4f} +lat_0={(bottom + top) / 2:.4f} +ellps=WGS84 +units=m"
     return lonlat.to_crs(equal_area).area.to_numpy() / 1e6
 
 
-def raster_files(path: str | Path) -> list[Path]:
-    """Return a raster's file and its companions, such as a mask. Raises `UserError` as `open_raster`."""
-    with open_raster(path) as dataset:
+def raster_files(path: str | Path, access: Access = NO_REFERENCES) -> list[Path]:
+    """A raster's file and its companions, such as a mask or a file of statistics. Raises `UserError` as `open_raster`."""
+    with open_raster(path, access=access) as dataset:
         return [Path(name) for name in dataset.files]
 
 
 @contextmanager
-def open_raster(path: str | Path) -> Iterator[rasterio.DatasetReader]:
+def open_raster(
+    path: str | Path, *, crs: str | None = None, access: Access = NO_REFERENCES
+) -> Iterator[rasterio.DatasetReader]:
     """Open a georeferenced raster for reading.
 
-    Raises `UserError` for a file that is missing, not a raster, without CRS or georeference, or truncated; a truncated
-    file may raise it only at a later read inside the block.
+    `crs` is the CRS of a raster that has none, or a local one; `access` says what the raster may refer to. Raises
+    `UserError` for a file that is missing, not a raster, without CRS or georeference, or truncated; a truncated file
+    may raise it only at a later read inside the block.
     """
-    if not Path(path).is_file():
+    path = Path(path)
+    if not path.is_file():
         raise UserError(Problem("file not found", path))
+    is_open = False
     try:
-        dataset = rasterio.open(path)
-    except RasterioError as error:
-        raise UserError(Problem(f"cannot be opened as a raster; it may be truncated ({_cause(error)})", path)) from None
-    # GDAL would cache blocks in 5 % of the machine's memory; one environment also spares each call its own.
-    with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES), dataset:
-        if dataset.crs is None:
-            message = "raster without CRS; write one into it, such as `gdal_edit.py -a_srs EPSG:4326 FILE`"
-            raise UserError(Problem(message, path))
-        if dataset.transform.is_identity:
-            raise UserError(Problem("raster without georeference: its cells have no position on the map", path))
-        try:
+        # GDAL would cache blocks in 5 % of the machine's memory.
+        with gdal_raster(path, access, GDAL_CACHEMAX=_CACHE_BYTES) as dataset:
+            is_open = True
+            _check_usable(dataset, path)
+            raster_crs(dataset, crs)
             yield dataset
-        except RasterioError as error:
+    except RasterioError as error:
+        message = f"cannot be opened as a raster; it may be truncated ({_cause(error)}){explain_content(path)}"
+        if is_open:
             message = f"cannot be read to its end: truncated or damaged ({_cause(error)}); fetch it again"
-            raise UserError(Problem(message, path)) from None
+        raise UserError(Problem(message, path)) from None
+
+
+def raster_crs(dataset: rasterio.DatasetReader, declared: str | None = None) -> pyproj.CRS:
+    """The CRS of an open raster, or the declared one where it has none. Raises `UserError` without a usable one."""
+    crs = None if dataset.crs is None else pyproj.CRS.from_wkt(dataset.crs.to_wkt())
+    return source_crs(crs, declared, Path(dataset.name))
+
+
+def _check_usable(dataset: rasterio.DatasetReader, path: Path) -> None:
+    """Raise `UserError` for a raster without cells or position, or with blocks too large to be read."""
+    if dataset.count == 0:
+        names = [name.rpartition(":")[2].strip('"/') for name in dataset.subdatasets]
+        if not names:
+            raise UserError(Problem("holds no cells", path))
+        message = (
+            f"holds several variables ({', '.join(names[:10])}); write one of them into a GeoTIFF, such as with "
+            f"`gdal_translate {dataset.subdatasets[0]} OUT.tif`"
+        )
+        raise UserError(Problem(message, path))
+    if dataset.transform.is_identity:
+        if dataset.gcps[0] or dataset.rpcs:
+            kind = "ground control points" if dataset.gcps[0] else "rational polynomials"
+            message = (
+                f"its cells are placed by {kind} only; warp it to a north-up raster, such as with "
+                "`gdalwarp -t_srs EPSG:4326 IN.tif OUT.tif`"
+            )
+            raise UserError(Problem(message, path))
+        message = "raster without georeference: its cells have no position on the map"
+        raise UserError(Problem(message, path))
+    block = max(
+        math.prod(shape) * np.dtype(dtype.replace("complex_int16", "complex64")).itemsize
+        for shape, dtype in zip(dataset.block_shapes, dataset.dtypes, strict=True)
+    )
+    if block > _MAX_BLOCK:
+        message = f"is stored in blocks of {block / 1e9:,.1f} GB; rewrite it with `gdal_translate -co TILED=YES IN OUT`"
+        raise UserError(Problem(message, path))
+
+
+def _in_raster(shapes: gpd.GeoSeries, dataset: rasterio.DatasetReader, declared: str | None = None) -> gpd.GeoSeries:
+    """Polygons in the CRS of a raster, in the turn of longitudes that its cells have."""
+    crs = raster_crs(dataset, declared)
+    shapes = reproject(shapes, crs)
+    if crs.is_geographic:
+        left, right = dataset.bounds.left, dataset.bounds.right
+        bounds = shapes.bounds.to_numpy()[:, [0, 2]]
+        if any(((bounds[:, 0] + turn < right) & (bounds[:, 1] + turn > left)).any() for turn in (-360, 360)):
+            shapes = split_longitudes(shapes, left)
+    west, south, east, north = dataset.bounds
+    bounds = shapes.bounds.clip([west, south, west, south], [east, north, east, north], axis=1).to_numpy()
+    cells = np.nansum(np.prod(bounds[:, 2:] - bounds[:, :2], axis=1)) / (dataset.res[0] * dataset.res[1])
+    if cells > _MAX_CELLS:
+        message = f"has {cells:,.0f} cells over the regions, too many to read; make a coarser one with `gdalwarp -tr`"
+        raise UserError(Problem(message, dataset.name))
+    return shapes
 
 
 def read_cells(
@@ -197,9 +279,9 @@ def _chosen_band(dataset: rasterio.DatasetReader, band: int | None) -> int:
     return band or 1
 
 
-def _by_area(operation: str, dataset: rasterio.DatasetReader) -> str:
-    """An operation of exactextract that weights cells by covered area, on the sphere for a raster in degrees."""
-    if not dataset.crs.is_geographic:
+def _by_area(operation: str, shapes: gpd.GeoSeries) -> str:
+    """An operation of exactextract that weights cells by covered area, on the sphere for shapes in degrees."""
+    if not shapes.crs.is_geographic:
         return operation
     name, _, arguments = operation.removesuffix(")").partition("(")
     return f"{name}({arguments + ',' if arguments else ''}coverage_weight=area_spherical_m2)"
@@ -239,7 +321,7 @@ def _Cells(dataset: rasterio.DatasetReader, band: int, nodata: Collection[float]
     south_up = transform.e > 0
 
     class Cells(RasterSource):
-        undeclared: float | None = None
+        watch = NodataWatch()
 
         def res(self) -> tuple[float, float]:
             return abs(transform.a), abs(transform.e)
@@ -258,10 +340,7 @@ def _Cells(dataset: rasterio.DatasetReader, band: int, nodata: Collection[float]
         def read_window(self, x: int, y: int, width: int, height: int) -> np.ndarray:
             row = dataset.height - y - height if south_up else y
             cells = read_cells(dataset, band, nodata, window=Window(x, row, width, height))
-            if self.undeclared is None and cells.count():
-                lowest = float(cells.min())
-                if lowest == -9999 or lowest < -1e30:
-                    self.undeclared = lowest
+            self.watch.add(cells)
             filled = np.ma.filled(cells.astype(np.float64), np.nan)
             return filled[::-1] if south_up else filled
 
@@ -275,15 +354,14 @@ def _notes(share: np.ndarray, cells: Any) -> list[str]:
         notes.append(f"{absent} of {len(share)} regions overlap no valid cell")
     if partly:
         notes.append(f"{partly} of {len(share)} regions have valid cells on less than half of their area")
-    if cells.undeclared is not None:
-        notes.append(f"the raster holds the value {cells.undeclared:g}, which looks like nodata but is not declared so")
+    notes += cells.watch.notes("the raster")
     return notes
 
 
 def _explain_no_overlap(dataset: rasterio.DatasetReader, shapes: gpd.GeoSeries) -> str:
     return (
         f"no region overlaps a valid cell; the raster covers {_box(dataset.bounds)}, "
-        f"the regions {_box(shapes.total_bounds)} ({dataset.crs.to_string()}): check both CRS"
+        f"the regions {_box(shapes.total_bounds)} ({shapes.crs.to_string()}): check both CRS"
     )
 
 

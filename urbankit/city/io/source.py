@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from urbankit import registry
 from urbankit.registry.component import Component, P, Use
+from urbankit.utils.content import explain_content
 from urbankit.utils.errors import Problem, UserError
 
 if TYPE_CHECKING:
@@ -124,7 +125,9 @@ def reading(path: Path, key: str) -> Iterator[None]:
         raise UserError(problems) from None
     except Exception as error:  # (GDAL, Arrow, geopandas and plugins raise kinds of their own)
         reason = str(error) or type(error).__name__
-        raise UserError(Problem(f"cannot be read, it may be truncated: {reason}", path, key=key)) from None
+        raise UserError(
+            Problem(f"cannot be read, it may be truncated: {reason}{explain_content(path)}", path, key=key)
+        ) from None
 
 
 def _suffixes() -> dict[str, tuple[str, ...]]:

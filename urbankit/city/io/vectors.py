@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Sequence
 from pathlib import Path
 
 import geopandas as gpd
 import pyogrio
-from pyproj import CRS
 
+from urbankit.city.io.access import NO_REFERENCES, VECTOR_DRIVERS, Access, vector_name
+from urbankit.city.io.crs import crs_name, source_crs
 from urbankit.city.io.source import Source, find_source, reading
 from urbankit.utils.errors import Problem, UserError
+from urbankit.utils.geometry import unwrap
 from urbankit.utils.paths import explain_missing
 
 
 class VectorFile(Source):
     """Vector files that GDAL reads."""
 
-    suffixes = (".gpkg", ".shp", ".geojson", ".fgb")
+    suffixes = (*VECTOR_DRIVERS, ".zip")
 
     def read_vector(self, path: Path, layer: str | None) -> gpd.GeoDataFrame:
-        return gpd.read_file(path, layer=layer)
+        with vector_name(path) as name:
+            return pyogrio.read_dataframe(name, layer=layer)
 
     def layers(self, path: Path) -> Sequence[str]:
-        return [str(name) for name in pyogrio.list_layers(path)[:, 0]]
+        with vector_name(path) as name:
+            return [str(layer) for layer in pyogrio.list_layers(name)[:, 0]]
 
     def files(self, path: Path) -> Sequence[Path]:
-        """A Shapefile is several files."""
-        if path.suffix.lower() != ".shp":
-            return [path]
-        return sorted(file for file in path.parent.glob(f"{path.stem}.*") if file.is_file())
+        """A Shapefile is several files, and a GeoPackage that is being written has another beside it."""
+        if path.suffix.lower() == ".shp":
+            return sorted(file for file in path.parent.glob(f"{glob.escape(path.stem)}.*") if file.is_file())
+        return [path, *(file for file in [path.with_name(f"{path.name}-wal")] if file.is_file())]
 
 
 def is_vector(path: Path) -> bool:
@@ -38,34 +43,34 @@ def is_vector(path: Path) -> bool:
     return source is not None and source.is_vector(path)
 
 
-def read_vector(path: Path, key: str, *, layer: str | None = None, crs: str | None = None) -> gpd.GeoDataFrame:
+def read_vector(
+    path: Path, key: str, *, layer: str | None = None, crs: str | None = None, access: Access = NO_REFERENCES
+) -> gpd.GeoDataFrame:
     """All features of a file, in its CRS.
 
-    `crs` is what the file's CRS must be; a file without one is read as being in it. Raises `UserError` under `key` for
-    a file that cannot be read, has no features, no CRS, or coordinates that its CRS does not allow.
+    `crs` is what the file's CRS must be; a file without one, or with a local one, is read as being in it. Longitudes
+    are continuous where features cross 180 degrees. `access` says what the file may refer to. Raises `UserError` under
+    `key` for a file that cannot be read, has no features, no CRS, or coordinates that its CRS does not allow.
     """
     if not path.is_file():
         raise UserError(Problem(explain_missing(path), path, key=key))
-    # GDAL reads more formats than `is_vector` lists.
+    # `VectorFile` says what to do about a suffix that no source has.
     source = find_source(path, key) or VectorFile(VectorFile.Params())
+    for file in source.files(path):
+        access.check(file, path, key)
     with reading(path, key):
         frame = source.read_vector(path, _check_layer(source.layers(path), layer, path, key))
     if not isinstance(frame, gpd.GeoDataFrame) or not len(frame):
         raise UserError(Problem("holds no features", path, key=key))
-    if frame.crs is None:
-        if crs is None:
-            raise UserError(Problem("has no CRS; declare it with `crs`, or save the file with one", path, key=key))
-        frame = frame.set_crs(crs)
-    if crs is not None and not frame.crs.equals(CRS.from_user_input(crs), ignore_axis_order=True):
-        raise UserError(Problem(f"is in {_name(frame.crs)}, but {crs} is declared", path, key=f"{key}.crs"))
+    frame = frame.set_crs(source_crs(frame.crs, crs, path, key), allow_override=True)
     left, bottom, right, top = frame.total_bounds
     if frame.crs.is_geographic and not (left >= -360 and right <= 360 and bottom >= -90.001 and top <= 90.001):
         message = (
-            f"is declared in {_name(frame.crs)}, in degrees, but its coordinates span x {left:.6g} to {right:.6g}, "
+            f"is declared in {crs_name(frame.crs)}, in degrees, but its coordinates span x {left:.6g} to {right:.6g}, "
             f"y {bottom:.6g} to {top:.6g}: they are in another CRS"
         )
         raise UserError(Problem(message, path, key=key))
-    return frame
+    return frame.set_geometry(unwrap(frame.geometry))
 
 
 def _check_layer(layers: Sequence[str], layer: str | None, path: Path, key: str) -> str | None:
@@ -75,7 +80,3 @@ def _check_layer(layers: Sequence[str], layer: str | None, path: Path, key: str)
         message = f"has no layer '{layer}', only {', '.join(layers)}" if layers else "has no layers; remove the key"
         raise UserError(Problem(message, path, key=f"{key}.layer"))
     return layer
-
-
-def _name(crs: CRS) -> str:
-    return crs.to_string() if len(crs.to_string()) < 40 else crs.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ import polars as pl
 
 from urbankit.city.ids import RegionIds
 from urbankit.city.image_source import ImageSource
+from urbankit.city.io.access import Access
 from urbankit.city.prepare.points import PointIndex
 from urbankit.utils.files import atomic_path
 from urbankit.utils.parquet import write_table
@@ -30,6 +32,7 @@ class Context:
         progress: Shows long steps.
         built_regions: The regions, None until their layer is built; other builders read `regions`.
         image_entries: The manifest entry of each image source that is prepared.
+        allow: What sources may refer to beyond the files in `data`, as the city file says.
     """
 
     data: Path
@@ -37,6 +40,7 @@ class Context:
     progress: Progress = field(default_factory=lambda: Progress(quiet=True))
     built_regions: gpd.GeoDataFrame | None = None
     image_entries: dict[str, dict[str, Any]] = field(default_factory=dict)
+    allow: frozenset[str] = frozenset()
 
     @property
     def regions(self) -> gpd.GeoDataFrame:
@@ -54,9 +58,18 @@ class Context:
         """Looks regions up by longitude and latitude."""
         return PointIndex(self.regions)
 
-    def path(self, name: str) -> Path:
+    @property
+    def access(self) -> Access:
+        """What the sources may refer to."""
+        return Access(self.data, self.allow)
+
+    def path(self, name: str, key: str | None = None) -> Path:
         """A source file. Raises `UserError` if its path leaves the data folder."""
-        return data_paths(self.data, [name])[0]
+        return self.paths([name], key)[0]
+
+    def paths(self, names: Sequence[str], key: str | None = None, file: Path | None = None) -> list[Path]:
+        """Source files; `key` and `file` say where they are named. Raises `UserError` as `path`."""
+        return data_paths(self.data, names, key, file, outside="outside" in self.allow)
 
     def image_source(self, name: str) -> ImageSource:
         """The prepared images of one source."""

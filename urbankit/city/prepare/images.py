@@ -7,7 +7,7 @@ the same shards and index, which `ImageSource` reads.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from urbankit.city.io.columns import texts
-from urbankit.city.io.patches import cut_patches, mosaic_bands
+from urbankit.city.io.patches import cut_patches, open_mosaic
 from urbankit.city.io.pictures import decode_pictures
 from urbankit.city.io.shards import write_shards
 from urbankit.city.prepare.context import Built, Context
@@ -25,8 +25,12 @@ from urbankit.city.report import SourceReport
 from urbankit.city.spec import ImageSpec, MosaicImages, PointImages, RegionImages
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.files import atomic_path, hash_json
-from urbankit.utils.paths import data_paths
+from urbankit.utils.geometry import units_per_metre
 from urbankit.utils.progress import Stage
+from urbankit.utils.text import list_some
+
+MANY_MISSING = 0.25
+"""The share of its pixels that a band may lack where other bands have values, before it is reported."""
 
 RGB = ["red", "green", "blue"]
 
@@ -58,8 +62,12 @@ def build_images(spec: ImageSpec, context: Context, report: SourceReport) -> Bui
 
 
 def patch_extent_m(spec: MosaicImages, regions: gpd.GeoDataFrame) -> float:
-    """Side on the ground of the patches of a mosaic, in metres; `regions` in a projected CRS."""
-    return spec.extent_m or math.sqrt(float(np.median(regions.area)))
+    """Side on the ground of the patches of a mosaic, in metres; `regions` as in a city."""
+    if spec.extent_m:
+        return spec.extent_m
+    metres = units_per_metre(regions[["x", "y"]].to_numpy(np.float64), regions.crs)
+    area = regions.area if (metres == 1.0).all() else regions["area_km2"] * 1e6
+    return math.sqrt(float(np.median(area)))
 
 
 def mosaic_files(spec: MosaicImages) -> list[str]:
@@ -81,12 +89,13 @@ class _Images:
     dtype: str = "uint8"
     dropped: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    notes_after: Callable[[], list[str]] = list
 
 
 def _files(spec: RegionImages, context: Context, report: SourceReport) -> _Images:
     ids = context.ids.ids
     names = [spec.files.replace("{region_id}", region_id) for region_id in ids]
-    paths = data_paths(context.data, names, f"{report.key}.files")
+    paths = context.paths(names, f"{report.key}.files")
     region = np.array([row for row, path in enumerate(paths) if path.is_file()], np.int64)
     if not len(region):
         raise UserError(Problem(f"none of the {len(paths)} files exists; the first would be {names[0]}", paths[0]))
@@ -102,8 +111,8 @@ def _files(spec: RegionImages, context: Context, report: SourceReport) -> _Image
 
 def _points(spec: PointImages, context: Context, report: SourceReport) -> _Images:
     key, index = report.key, context.point_index
-    [table] = data_paths(context.data, [spec.points], f"{key}.points")
-    points = read_points(table, {"image": spec.image}, spec.lon, spec.lat, key)
+    table = context.path(spec.points, f"{key}.points")
+    points = read_points(table, {"image": spec.image}, spec, context.access, key)
     image = texts(points.columns, spec.image, table, f"{key}.image", as_written=True)
     names = np.array(image.fill_null("").to_list(), dtype=object)
     rows, region = index.pairs(points.lon, points.lat)
@@ -133,7 +142,7 @@ def _points(spec: PointImages, context: Context, report: SourceReport) -> _Image
         files,
         np.stack([points.lon[rows], points.lat[rows]], 1),
         files,
-        decode_pictures(data_paths(context.data, files, f"{key}.image", table), spec.height_width),
+        decode_pictures(context.paths(files, f"{key}.image", table), spec.height_width),
         rows=len(points),
         dropped={reason: int(mask.sum()) for reason, mask in dropped.items() if mask.any()},
         notes=[f"images that lie in several regions, and stand in each: {several}"] if several else [],
@@ -142,7 +151,9 @@ def _points(spec: PointImages, context: Context, report: SourceReport) -> _Image
 
 def _patches(spec: MosaicImages, context: Context, report: SourceReport) -> _Images:
     regions, names = context.regions, mosaic_files(spec)
-    bands = mosaic_bands(data_paths(context.data, names, f"{report.key}.mosaic"), spec.bands)
+    paths = context.paths(names, f"{report.key}.mosaic")
+    mosaic = open_mosaic(paths, spec.bands, crs=spec.crs, nodata=spec.nodata, access=context.access)
+    bands = mosaic.bands
     extent_m = patch_extent_m(spec, regions)
     centres = regions.geometry.centroid
     return _Images(
@@ -150,17 +161,46 @@ def _patches(spec: MosaicImages, context: Context, report: SourceReport) -> _Ima
         context.ids.ids,
         _centroids_lonlat(regions),
         ["+".join(names)] * len(regions),
-        cut_patches(bands, np.stack([centres.x, centres.y], 1), regions.crs, extent_m, spec.height_width),
+        cut_patches(mosaic, np.stack([centres.x, centres.y], 1), regions.crs, extent_m, spec.height_width),
         rows=len(regions),
         band_names=[band.name for band in bands],
         dtype="uint8" if all(band.dtype == "uint8" for band in bands) else "float32",
         notes=[f"patches of {extent_m:.0f} m"],
+        notes_after=mosaic.notes,
     )
+
+
+class _Missing:
+    """Counts the pixels that one band lacks and others have."""
+
+    def __init__(self, bands: int) -> None:
+        self._lacking, self._any = np.zeros(bands, np.int64), 0
+
+    def add(self, batch: np.ndarray) -> None:
+        """Count pixels of float32[k, bands, h, w]; those of uint8 are all present."""
+        if batch.dtype != np.uint8:
+            present = np.isfinite(batch)
+            some = present.any(1, keepdims=True)
+            self._lacking += (some & ~present).sum((0, 2, 3))
+            self._any += int(some.sum())
+
+    def notes(self, names: list[str]) -> list[str]:
+        """A sentence on the bands that lack many pixels."""
+        share = self._lacking / max(self._any, 1)
+        lacking = np.flatnonzero(share > MANY_MISSING)
+        if not len(lacking):
+            return []
+        bands = list_some(f"{names[i]} ({share[i]:.0%})" for i in lacking)
+        return [
+            f"bands without values where other bands have some: {bands}. Rasters side by side are stacked as bands, "
+            "not joined; to join them, make one file first, such as with `gdalbuildvrt OUT.vrt WEST.tif EAST.tif`"
+        ]
 
 
 def _write(images: _Images, size: tuple[int, int], context: Context, name: str, stage: Stage) -> dict[str, Any]:
     folder = context.out / "images" / name
     valid: list[np.ndarray] = []
+    missing = _Missing(len(images.band_names))
 
     def present() -> Iterator[np.ndarray]:
         for batch in images.batches:
@@ -168,6 +208,7 @@ def _write(images: _Images, size: tuple[int, int], context: Context, name: str, 
                 valid.append(np.ones(len(batch), bool))
             else:
                 valid.append(np.isfinite(batch).any((1, 2, 3)))
+            missing.add(batch)
             stage.advance(len(batch))
             if valid[-1].any():
                 yield batch[valid[-1]]
@@ -205,7 +246,7 @@ def _write(images: _Images, size: tuple[int, int], context: Context, name: str, 
         "rows": images.rows,
         "regions": int(np.unique(region).size),
         "dropped": images.dropped | ({"no valid pixel": empty} if empty else {}),
-        "notes": images.notes,
+        "notes": [*images.notes, *images.notes_after(), *missing.notes(images.band_names)],
     }
 
 

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from urbankit.city.io.access import RASTER_DRIVERS, Access, read_files
 from urbankit.city.io.columns import texts
 from urbankit.city.io.source import find_source
 from urbankit.city.manifest import FORMAT
@@ -24,7 +25,6 @@ from urbankit.city.report import SourceReport
 from urbankit.city.spec import CitySpec, ImageSpec, PointImages, RegionImages, Spec
 from urbankit.utils.errors import UserError
 from urbankit.utils.files import hash_file, hash_json
-from urbankit.utils.paths import data_paths, resolve_inside
 
 
 @dataclass
@@ -46,7 +46,7 @@ def regions_layer(spec: CitySpec, context: Context) -> Layer:
     """The regions, which all other layers depend on; building them sets `context.built_regions`."""
 
     def build(report: SourceReport) -> Built:
-        context.built_regions = build_regions(spec.regions, spec.crs, context.data, report)
+        context.built_regions = build_regions(spec.regions, spec.crs, context, report)
         return Built({"regions.parquet": context.built_regions})
 
     return Layer("regions", _inputs(context, spec.regions, crs=spec.crs), build)
@@ -103,13 +103,15 @@ _FILE_KEYS = {"file", "covering", "mosaic", "points", "counts", "table", "raster
 
 def _inputs(context: Context, spec: Spec, **depends: str | None) -> str:
     names = [name for _, name in source_files(spec)]
-    paths = zip(names, data_paths(context.data, names), strict=True)
-    hashes = {name: [_hash(file) for file in _files(path)] for name, path in paths}
+    paths = zip(names, context.paths(names), strict=True)
+    hashes = {name: [_hash(file) for file in _files(path, context.access)] for name, path in paths}
     return hash_json({"format": FORMAT, "files": hashes, "spec": spec.model_dump(mode="json"), **depends})
 
 
-def _files(path: Path) -> Sequence[Path]:
-    """Return the files that a source reads of `path`: a Shapefile is several files."""
+def _files(path: Path, access: Access) -> Sequence[Path]:
+    """Return the files that are read of `path`: a Shapefile is several files, and a VRT refers to others."""
+    if path.suffix.lower() in RASTER_DRIVERS:
+        return read_files(path, access)
     source = find_source(path)
     return [path] if source is None else source.files(path)
 
@@ -131,7 +133,7 @@ def _picture_stamp(context: Context, spec: ImageSpec) -> str | None:
         names = [spec.files.replace("{region_id}", name) for name in context.ids.ids]
     elif isinstance(spec, PointImages):
         try:
-            points = read_points(context.path(spec.points), {"image": spec.image}, spec.lon, spec.lat, "")
+            points = read_points(context.path(spec.points), {"image": spec.image}, spec, context.access, "")
             names = texts(points.columns, spec.image, context.path(spec.points), "", as_written=True).to_list()
         except UserError:  # building the layer reports it
             names = []
@@ -139,10 +141,9 @@ def _picture_stamp(context: Context, spec: ImageSpec) -> str | None:
         return None
     stamps = []
     for name in names:
-        path = resolve_inside(context.data, name) if name else None
         try:
-            status = path.stat() if path else None
-        except OSError:
+            status = context.path(name).stat() if name else None
+        except (OSError, UserError):
             status = None
         stamps.append([name, status and status.st_size, status and status.st_mtime_ns])
     return hash_json(stamps)

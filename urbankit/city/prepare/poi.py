@@ -68,7 +68,7 @@ def _from_counts(spec: PoiCounts, context: Context, report: SourceReport) -> tup
 
 def _from_points(spec: PoiPoints, context: Context, report: SourceReport) -> tuple[pl.DataFrame, np.ndarray, list[str]]:
     path = context.path(spec.points)
-    points = read_points(path, {"category": spec.category}, spec.lon, spec.lat, "poi")
+    points = read_points(path, {"category": spec.category}, spec, context.access, "poi")
     category = texts(points.columns, spec.category, path, "poi.category")
     row, region = locate_labelled(points, category, ("category", spec.category), path, context.point_index, report)
     categories = category.drop_nulls().unique().sort()

@@ -11,11 +11,14 @@ import numpy as np
 import polars as pl
 import shapely
 
+from urbankit.city.io.access import Access
 from urbankit.city.io.columns import from_pandas, number_matrix
 from urbankit.city.io.tables import check_columns, read
 from urbankit.city.io.vectors import is_vector, read_vector
 from urbankit.city.report import SourceReport
+from urbankit.city.spec import PointFile
 from urbankit.utils.errors import Problem, UserError
+from urbankit.utils.geometry import reproject
 
 CHUNK = 1_000_000
 
@@ -27,7 +30,9 @@ class PointIndex:
     """
 
     def __init__(self, regions: gpd.GeoDataFrame) -> None:
-        self._shapes = regions.geometry.to_crs("EPSG:4326").to_numpy()
+        shapes = reproject(regions.geometry, "EPSG:4326")
+        self._crosses_180 = bool(shapes.total_bounds[2] > 180)
+        self._shapes = shapes.to_numpy()
         shapely.prepare(self._shapes)
         self._tree = shapely.STRtree(self._shapes)
 
@@ -38,7 +43,7 @@ class PointIndex:
         """
         rows, regions = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
         for start in range(0, len(lon), CHUNK):
-            x, y = lon[start : start + CHUNK], lat[start : start + CHUNK]
+            x, y = self._turned(lon[start : start + CHUNK]), lat[start : start + CHUNK]
             point, shape = self._tree.query(shapely.points(x, y))
             inside = shapely.intersects_xy(self._shapes[shape], x[point], y[point])
             point, shape = point[inside] + start, shape[inside]
@@ -46,6 +51,12 @@ class PointIndex:
             rows.append(point[order])
             regions.append(shape[order])
         return np.concatenate(rows), np.concatenate(regions)
+
+    def _turned(self, lon: np.ndarray) -> np.ndarray:
+        """Longitudes of -180 to 360 in the turn that the regions have."""
+        if self._crosses_180:
+            return np.where(lon < 0, lon + 360, lon)
+        return np.where(lon > 180, lon - 360, lon)
 
     def first(self, lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
         """int64[n]: the region of every point, the first in order if several contain it, -1 if none does."""
@@ -58,7 +69,7 @@ class PointIndex:
         """A likely reason why no region contains any of the points."""
         valid = np.flatnonzero(np.isfinite(lon))[:CHUNK]
         if not len(valid):
-            return "no row has a longitude within ±180 and a latitude within ±90"
+            return "no row has a longitude of -180 to 360 and a latitude within ±90"
         x, y = lon[valid], lat[valid]
         swapped = np.abs(x) <= 90
         if len(self.pairs(y[swapped], x[swapped])[0]):
@@ -81,25 +92,29 @@ class Points:
         return len(self.lon)
 
 
-def read_points(path: Path, columns: Mapping[str, str], lon: str | None, lat: str | None, key: str) -> Points:
+def read_points(path: Path, columns: Mapping[str, str], spec: PointFile, access: Access, key: str) -> Points:
     """Points of a vector file, or of a table with columns `lon` and `lat`, a row for each row of the file.
 
-    `columns` maps keys of the spec to column names; problems are reported under `key` and these.
+    `spec` says how to read the file. `columns` maps keys of the spec to column names; problems are reported under `key`
+    and these.
     """
-    names = sorted(set(columns.values()))
+    names, lon, lat = sorted(set(columns.values())), spec.lon, spec.lat
     if is_vector(path):
-        frame = read_vector(path, key)
+        frame = read_vector(path, key, layer=spec.layer, crs=spec.crs, access=access)
         check_columns(path, columns, frame.columns, key)
-        points = frame.geometry.to_crs("EPSG:4326").representative_point()
+        points = reproject(frame.geometry, "EPSG:4326").representative_point()
         x, y = points.x.to_numpy(), points.y.to_numpy()
         selected = pl.DataFrame({name: from_pandas(frame[name], path, key) for name in names})
+    elif spec.layer is not None or spec.crs is not None:
+        name = "layer" if spec.layer is not None else "crs"
+        raise UserError(Problem("is for vector files; remove the key for a table", path, key=f"{key}.{name}"))
     elif lon is None or lat is None:
         raise UserError(Problem("a table of points needs the keys lon and lat", path, key=key))
     else:
         table = read(path, {**columns, "lon": lon, "lat": lat}, key)
         x, y = number_matrix(table, [lon, lat], path, f"{key}.lon", f"{key}.lat").T
         selected = table.select(names)
-    valid = np.isfinite(x) & np.isfinite(y) & (np.abs(x) <= 180) & (np.abs(y) <= 90)
+    valid = np.isfinite(x) & np.isfinite(y) & (x >= -180) & (x <= 360) & (np.abs(y) <= 90)
     return Points(np.where(valid, x, np.nan), np.where(valid, y, np.nan), selected)
 
 

@@ -75,7 +75,7 @@ def prepare(
     _create(out_folder)
     with _explain_disk_errors(out_folder), file_lock(out_folder / LOCK):
         manifest = _check_folder(out_folder, city.name)  # again, now that no other process changes it
-        context = Context(data_folder, out_folder, progress or Progress(quiet=True))
+        context = Context(data_folder, out_folder, progress or Progress(quiet=True), allow=frozenset(city.allow))
         _Preparation(city, context, manifest, existed).run()
     return out_folder
 
@@ -237,7 +237,7 @@ def _check_sources(spec: CitySpec, spec_file: Path, data: Path) -> None:
     problems = Problems()
     for key, name in layers.source_files(spec):
         with problems.collect():
-            [path] = data_paths(data, [name], key, spec_file)
+            [path] = data_paths(data, [name], key, spec_file, outside="outside" in spec.allow)
             if not path.is_file():
                 raise UserError(Problem(f"{path}: {explain_missing(path)}", spec_file, key=key))
     problems.raise_if_any()

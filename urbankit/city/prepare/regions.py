@@ -13,32 +13,36 @@ from pyproj import CRS
 
 from urbankit.city.ids import id_text
 from urbankit.city.io import raster
+from urbankit.city.io.access import Access
 from urbankit.city.io.raster import ellipsoidal_area_km2
 from urbankit.city.io.tables import check_columns
 from urbankit.city.io.vectors import is_vector, read_vector
+from urbankit.city.prepare.context import Context
 from urbankit.city.report import SourceReport
-from urbankit.city.spec import GridRegions, H3Regions, RegionFile, RegionSpec
+from urbankit.city.spec import H3, Grid, GridRegions, H3Regions, RegionFile, RegionSpec
 from urbankit.utils.errors import Problem, Problems, UserError
-from urbankit.utils.paths import data_paths
+from urbankit.utils.geometry import polygon_parts, reproject, split_longitudes, unwrap
 from urbankit.utils.text import list_some
 
 MAX_CELLS = 5_000_000
+MAX_BOX_CELLS = 100_000_000
 SLIVER = 1e-2
 
 
-def build_regions(spec: RegionSpec, crs: str | None, data: Path, report: SourceReport) -> gpd.GeoDataFrame:
+def build_regions(spec: RegionSpec, crs: str | None, context: Context, report: SourceReport) -> gpd.GeoDataFrame:
     """The regions in their order: `region_id` (text), `area_km2`, centroids `lon`, `lat`, `x`, `y`, `geometry`.
 
     `crs`: a projected CRS in metres, or None for the UTM zone of the regions. `x`, `y` are in it, areas on the
     ellipsoid.
     """
     if isinstance(spec, RegionFile):
-        shapes = _from_file(spec, data_paths(data, [spec.file])[0], report)
+        shapes = _from_file(spec, context, report)
     else:
-        shapes = _cells(spec, crs, data)
+        shapes = _cells(spec, crs, context, report)
         report.rows = len(shapes)
-    shapes = shapes.to_crs(crs or utm(shapes))
-    if not np.isfinite(shapes.total_bounds).all():
+    shapes = shapes.set_geometry(reproject(shapes.geometry, crs or utm(shapes)))
+    lonlat = shapes.geometry.to_crs("EPSG:4326")
+    if not np.isfinite([*shapes.total_bounds, *lonlat.total_bounds]).all():
         raise UserError(Problem(f"cannot be projected to {shapes.crs.to_string()}; check both CRS", key="regions"))
     _repair(shapes, report)
     _report_overlaps(shapes, report)
@@ -51,13 +55,18 @@ def build_regions(spec: RegionSpec, crs: str | None, data: Path, report: SourceR
 def utm(shapes: gpd.GeoDataFrame | gpd.GeoSeries) -> CRS:
     """The UTM zone of the middle of the shapes. Raises `UserError` near the poles, which have none."""
     try:
-        return shapes.estimate_utm_crs()
+        if not shapes.crs.is_geographic:
+            return shapes.estimate_utm_crs()
+        left, bottom, right, top = unwrap(shapes.geometry).total_bounds
+        middle = shapely.Point(((left + right) / 2 + 180) % 360 - 180, (bottom + top) / 2)
+        return gpd.GeoSeries([middle], crs=shapes.crs).estimate_utm_crs()
     except RuntimeError:
         raise UserError(Problem("there is no UTM zone here; name a projected CRS in metres", key="crs")) from None
 
 
-def _from_file(spec: RegionFile, path: Path, report: SourceReport) -> gpd.GeoDataFrame:
-    frame = read_vector(path, "regions", layer=spec.layer, crs=spec.crs)
+def _from_file(spec: RegionFile, context: Context, report: SourceReport) -> gpd.GeoDataFrame:
+    path = context.path(spec.file)
+    frame = read_vector(path, "regions", layer=spec.layer, crs=spec.crs, access=context.access)
     check_columns(path, {"id": spec.id}, frame.columns, "regions")
     report.rows = len(frame)
     problems = Problems(path)
@@ -70,12 +79,18 @@ def _from_file(spec: RegionFile, path: Path, report: SourceReport) -> gpd.GeoDat
     if len(repeated):
         problems.add(f"ids that occur more than once: {list_some(repeated['id'])}", key="regions.id")
     empty = frame.geometry.isna() | frame.geometry.is_empty
-    other = ~empty & ~frame.geom_type.isin(["Polygon", "MultiPolygon", "GeometryCollection"])
+    polygons, mixed = polygon_parts(frame.geometry)
+    other = ~empty & polygons.isna()
+    mixed &= polygons.notna().to_numpy()
+    if mixed.any():
+        report.note(
+            f"regions with points or lines besides polygons, which are left out: {list_some(frame[spec.id][mixed])}"
+        )
     for mask, fault in [(empty, "no geometry"), (other, "a geometry that is not a polygon")]:
         if mask.any():
             problems.add(f"regions with {fault}: {list_some(frame[spec.id][mask])}", key="regions.file")
     problems.raise_if_any()
-    return gpd.GeoDataFrame({"region_id": ids.to_list()}, geometry=frame.geometry.force_2d().to_numpy(), crs=frame.crs)
+    return gpd.GeoDataFrame({"region_id": ids.to_list()}, geometry=polygons.to_numpy(), crs=frame.crs)
 
 
 def _repair(shapes: gpd.GeoDataFrame, report: SourceReport) -> None:
@@ -123,38 +138,54 @@ def _with_measures(shapes: gpd.GeoDataFrame, report: SourceReport) -> gpd.GeoDat
     return gpd.GeoDataFrame(columns, geometry=shapes.geometry.to_numpy(), crs=shapes.crs)
 
 
-def _cells(spec: GridRegions | H3Regions, crs: str | None, data: Path) -> gpd.GeoDataFrame:
+def _cells(spec: GridRegions | H3Regions, crs: str | None, context: Context, report: SourceReport) -> gpd.GeoDataFrame:
     """The cells of a square or H3 grid that overlap a valid raster cell or a polygon of the file `covering`."""
-    kind, covering = ("grid", spec.grid.covering) if isinstance(spec, GridRegions) else ("h3", spec.h3.covering)
-    [path], key = data_paths(data, [covering]), f"regions.{kind}.covering"
+    kind, grid = ("grid", spec.grid) if isinstance(spec, GridRegions) else ("h3", spec.h3)
+    path, key, access = context.path(grid.covering), f"regions.{kind}.covering", context.access
     is_polygons = is_vector(path)
     if is_polygons:
-        area = read_vector(path, key).geometry
+        area = _polygons(path, key, grid, access, report)
     else:
         problems = Problems()
         with problems.collect(key):
-            bounds, raster_crs = raster.extent(path)
+            bounds, raster_crs = raster.extent(path, crs=grid.crs, access=access)
         problems.raise_if_any()
         area = gpd.GeoSeries([shapely.segmentize(shapely.box(*bounds), (bounds[2] - bounds[0]) / 50)], crs=raster_crs)
-    if isinstance(spec, GridRegions):
-        cells = _squares(spec.grid.size_m, area.to_crs(crs or utm(area)))
+    if isinstance(grid, Grid):
+        cells = _squares(grid.size_m, reproject(area, crs or utm(area)))
     else:
-        cells = _hexagons(spec.h3.resolution, area)
+        cells = _hexagons(grid.resolution, area)
     if is_polygons:
-        rows = np.unique(area.to_crs(cells.crs).sindex.query(cells.geometry, predicate="intersects")[0])
+        rows = np.unique(reproject(area, cells.crs).sindex.query(cells.geometry, predicate="intersects")[0])
     else:
-        rows = np.flatnonzero(raster.covering_mask(path, cells.geometry))
+        rows = np.flatnonzero(raster.covering_mask(path, cells.geometry, crs=grid.crs, access=access))
     if not len(rows):
         raise UserError(Problem("no cell overlaps it", path, key=key))
     return cells.iloc[rows].reset_index(drop=True)
 
 
+def _polygons(path: Path, key: str, grid: Grid | H3, access: Access, report: SourceReport) -> gpd.GeoSeries:
+    """The valid polygons of the file `covering`."""
+    area, mixed = polygon_parts(read_vector(path, key, layer=grid.layer, crs=grid.crs, access=access).geometry)
+    if area.isna().all():
+        raise UserError(Problem("holds no polygons", path, key=key))
+    if mixed.any() or area.isna().any():
+        report.note(
+            f"features of {path.name} that are not polygons alone, of which only polygons count: "
+            f"{int((mixed | area.isna()).sum())}"
+        )
+    return area.dropna().make_valid()
+
+
 def _squares(size_m: float, area: gpd.GeoSeries) -> gpd.GeoDataFrame:
-    left, bottom, right, top = np.floor(area.total_bounds / size_m).astype(np.int64)
-    count = (right - left + 1) * (top - bottom + 1)
+    bounds = np.floor(area.total_bounds / size_m)
+    if not np.isfinite(bounds).all():
+        raise UserError(Problem(f"cannot be projected to {area.crs.to_string()}; check both CRS", key="regions.grid"))
+    count = (bounds[2] - bounds[0] + 1) * (bounds[3] - bounds[1] + 1)
     if count > MAX_CELLS:
-        message = f"{size_m:g} m would make {count:,} cells, more than {MAX_CELLS:,}"
+        message = f"{size_m:g} m would make {count:,.0f} cells, more than {MAX_CELLS:,}"
         raise UserError(Problem(message, key="regions.grid.size_m"))
+    left, bottom, right, top = bounds.astype(np.int64)
     row, column = (index.ravel() for index in np.mgrid[bottom : top + 1, left : right + 1])
     boxes = shapely.box(column * size_m, row * size_m, (column + 1) * size_m, (row + 1) * size_m)
     ids = [f"{i}_{j}" for i, j in zip(column.tolist(), row.tolist(), strict=True)]
@@ -162,15 +193,27 @@ def _squares(size_m: float, area: gpd.GeoSeries) -> gpd.GeoDataFrame:
 
 
 def _hexagons(resolution: int, area: gpd.GeoSeries) -> gpd.GeoDataFrame:
-    outline = area.to_crs("EPSG:4326").union_all()
-    count = shapely.area(gpd.GeoSeries([outline], crs="EPSG:4326").to_crs("EPSG:6933"))[0]
-    count /= h3.average_hexagon_area(resolution, unit="m^2")
-    if count > MAX_CELLS:
-        message = f"would make about {count:,.0f} cells, more than {MAX_CELLS:,}"
-        raise UserError(Problem(message, key="regions.h3.resolution"))
-    cells = sorted(h3.h3shape_to_cells_experimental(h3.geo_to_h3shape(outline), resolution, "overlap"))
+    # h3 knows longitudes of -180 to 180, and edges that do not cross 180 degrees.
+    lonlat = split_longitudes(reproject(area, "EPSG:4326"), -180)
+    parts = shapely.get_parts(polygon_parts(gpd.GeoSeries([lonlat.union_all()], crs=lonlat.crs))[0].to_numpy())
+    if not len(parts) or not np.isfinite(shapely.bounds(parts)).all():
+        raise UserError(Problem("no cell overlaps the area", key="regions.h3"))
+    # h3 looks at the cells of the bounding box of each part.
+    boxes = gpd.GeoSeries(shapely.box(*shapely.bounds(parts).T), crs=lonlat.crs).to_crs("EPSG:6933")
+    for shapes, most in ((gpd.GeoSeries(parts, crs=lonlat.crs).to_crs("EPSG:6933"), MAX_CELLS), (boxes, MAX_BOX_CELLS)):
+        count = shapes.area.sum() / h3.average_hexagon_area(resolution, unit="m^2")
+        count += shapes.length.sum() / h3.average_hexagon_edge_length(resolution, unit="m") / 2
+        if count > most:
+            message = f"would make about {count:,.0f} cells, more than {most:,}"
+            raise UserError(Problem(message, key="regions.h3.resolution"))
+    # A cell that overlaps two parts is one region.
+    cells = sorted({
+        cell
+        for part in parts
+        for cell in h3.h3shape_to_cells_experimental(h3.geo_to_h3shape(part), resolution, "overlap")
+    })  # fmt: skip
     if not cells:
         raise UserError(Problem("no cell overlaps the area", key="regions.h3"))
     corners = [h3.cell_to_boundary(cell) for cell in cells]
     outlines = shapely.polygons([shapely.linearrings([(lon, lat) for lat, lon in ring]) for ring in corners])
-    return gpd.GeoDataFrame({"region_id": cells}, geometry=outlines, crs="EPSG:4326")
+    return gpd.GeoDataFrame({"region_id": cells}, geometry=unwrap(gpd.GeoSeries(outlines, crs="EPSG:4326")))

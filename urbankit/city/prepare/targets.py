@@ -67,7 +67,9 @@ def _from_table(spec: TableTarget, context: Context, report: SourceReport) -> Ta
 
 def _from_raster(spec: RasterTarget, context: Context, report: SourceReport) -> Target:
     regions = context.regions[["region_id", "geometry"]]
-    values, notes = zonal(context.path(spec.raster), regions, spec.statistic, spec.band)
+    values, notes = zonal(
+        context.path(spec.raster), regions, spec.statistic, spec.band, spec.nodata, crs=spec.crs, access=context.access
+    )
     report.notes += notes
     present = np.isfinite(values)
     report.rows, report.matched = len(regions), int(present.sum())
@@ -80,7 +82,7 @@ def _from_raster(spec: RasterTarget, context: Context, report: SourceReport) -> 
 
 def _from_points(spec: PointTarget, context: Context, report: SourceReport) -> Target:
     path = context.path(spec.points)
-    points = read_points(path, {"label": spec.label}, spec.lon, spec.lat, report.key)
+    points = read_points(path, {"label": spec.label}, spec, context.access, report.key)
     label = texts(points.columns, spec.label, path, f"{report.key}.label")
     row, region = locate_labelled(points, label, ("label", spec.label), path, context.point_index, report)
     votes = (
