@@ -22,7 +22,7 @@ from urbankit.export.base import Exporter
 from urbankit.export.tables import ExportTable
 from urbankit.utils.errors import UserError
 from urbankit.utils.files import atomic_path
-from urbankit.utils.geometry import side_m, unit
+from urbankit.utils.geometry import side_m, unit, units_per_metre, unwrap
 from urbankit.utils.text import list_some
 
 MAX_BYTES = 4_000_000_000
@@ -48,7 +48,7 @@ class GeoTIFF(Exporter):
         it would be larger than `MAX_BYTES`.
         """
         [path] = paths
-        shapes = table.frame.geometry
+        shapes = unwrap(table.frame.geometry)
         if shapes.crs is None:
             raise UserError("the run's regions have no CRS, without which there is no raster")
         metres, notes = _resolution(table, self.resolution)
@@ -93,7 +93,7 @@ class Grid:
         left, low, right, high = shapes.total_bounds
         if not np.isfinite([left, low, right, high]).all():
             raise UserError(f"the regions cannot be projected to {shapes.crs.to_string()}; check --crs")
-        dx, dy = _cell(shapes.crs, metres, (low + high) / 2)
+        dx, dy = _cell(shapes.crs, metres, (left + right) / 2, (low + high) / 2)
         # A point on a line still needs a cell, hence one more than the ceiling where there is no extent.
         columns, first = _lines(left, right, dx)
         rows, bottom = _lines(low, high, dy)
@@ -155,14 +155,15 @@ def _resolution(table: ExportTable, resolution: float | None) -> tuple[float, li
     return metres, [f"resolution {metres:g} m, since a median region is {side:,.0f} m wide; --resolution sets another"]
 
 
-def _cell(crs: CRS, metres: float, latitude: float) -> tuple[float, float]:
-    """The width and height of a square of `metres` in units of `crs`; of a geographic one, at `latitude`."""
+def _cell(crs: CRS, metres: float, x: float, y: float) -> tuple[float, float]:
+    """The width and height of a square of `metres` on the ground in units of `crs`, at a position in it."""
     if crs.is_geographic:
         assert crs.ellipsoid is not None  # a geographic CRS is on one
         degree = unit(crs) * crs.ellipsoid.semi_major_metre
-        dx = metres / (degree * max(math.cos(unit(crs) * latitude), 1e-6))
+        dx = metres / (degree * max(math.cos(unit(crs) * y), 1e-6))
         return dx, metres / degree
-    return metres / unit(crs), metres / unit(crs)
+    across, down = metres * units_per_metre(np.array([[x, y]]), crs)[0]
+    return float(across), float(down)
 
 
 def _lines(low: float, high: float, step: float) -> tuple[int, int]:

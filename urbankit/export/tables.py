@@ -16,6 +16,7 @@ from urbankit.evaluation.out_of_sample import by_region, rows_of_test_parts
 from urbankit.runs.folder import Run
 from urbankit.runs.writers import PREDICTION_COLUMNS
 from urbankit.utils.errors import Problem, UserError
+from urbankit.utils.geometry import reproject, split_longitudes
 
 RESERVED = ("region_id", "geometry", "geom", "fid", "lon", "lat")
 """Names that formats give to columns of their own."""
@@ -48,12 +49,18 @@ class ExportTable:
         return np.column_stack([self._codes(name) for name in self.columns])
 
     def to_crs(self, crs: CRS | None) -> ExportTable:
-        """The same in another CRS; None leaves it. Raises `UserError` where the regions have none, or do not fit it."""
+        """The same in another CRS; None leaves it. Regions that cross 180 degrees are cut there.
+
+        Raises `UserError` where the regions have no CRS, or do not fit it.
+        """
         if crs is None:
             return self
         if self.frame.crs is None:
             raise UserError("the run's regions have no CRS, so that they cannot be projected; leave --crs out")
-        frame = self.frame.to_crs(crs)
+        geometry = reproject(self.frame.geometry, crs)
+        if crs.is_geographic:
+            geometry = split_longitudes(geometry, -180)
+        frame = self.frame.set_geometry(geometry)
         if not np.isfinite(frame.total_bounds).all() and np.isfinite(self.frame.total_bounds).all():
             raise UserError(f"the regions cannot be projected to {crs.to_string()}; choose another --crs")
         return replace(self, frame=frame)

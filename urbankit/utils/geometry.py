@@ -39,6 +39,10 @@ def side_m(geometry: gpd.GeoSeries) -> float:
     """
     plane = in_plane(geometry)
     metres = 1.0 if plane.crs is None else unit(plane.crs)
+    if geometry.crs is not None and plane is geometry:
+        left, bottom, right, top = plane.total_bounds
+        middle = np.array([[(left + right) / 2, (bottom + top) / 2]])
+        metres = 1.0 / float(np.sqrt(np.prod(units_per_metre(middle, plane.crs))))
     plane = plane[~(plane.isna() | plane.is_empty)]
     area = plane.area.to_numpy()
     if len(area) and np.median(area) > 0:
@@ -61,6 +65,8 @@ def units_per_metre(points: NDArray[np.float64], crs: Any) -> NDArray[np.float64
     """
     crs = CRS.from_user_input(crs)
     metres = unit(crs)
+    if not placeable(crs):
+        return np.full(np.shape(points), 1.0 / metres)
     half = 50.0 / metres
     to_lonlat = Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform
     lengths = []

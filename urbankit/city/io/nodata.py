@@ -20,8 +20,8 @@ HUGE = 1e15
 class NodataWatch:
     """Watches cells for a lowest or highest value that looks like nodata; threads may share it.
 
-    A value of `NODATA_VALUES` looks like nodata if it is further from the other values than they are from each other,
-    or if it is negative and no other value is. A value beyond `HUGE` always does.
+    A value of `NODATA_VALUES` looks like nodata if it is further from the others, of which there are several, than they
+    are from each other, or if it is negative and no other is. A value beyond `HUGE` always does.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class NodataWatch:
         suspects = []
         for value in sorted(self._values):
             gap = max(low - value, value - high)
-            outlies = gap > max(high - low, 1.0) or (value < 0 <= low)
+            outlies = gap > high - low > 0 or (value < 0 <= low)
             if abs(value) > HUGE or (np.isfinite(low) and gap > 0 and outlies):
                 suspects.append(value)
         return suspects
