@@ -20,6 +20,7 @@ from urbankit import City
 from urbankit.utils.errors import UserError
 
 LOCAL = 'LOCAL_CS["site grid",UNIT["metre",1]]'
+ENGINEERING = 'ENGCRS["plant",EDATUM["corner"],CS[Cartesian,2],AXIS["x",east],AXIS["y",north],LENGTHUNIT["metre",1]]'
 GEOD = Geod(ellps="WGS84")
 
 
@@ -177,9 +178,7 @@ def test_points_of_any_geometry_are_counted(sources: Sources) -> None:
     assert sources.prepare().poi_counts()[0].sum() == 3
 
 
-@pytest.mark.parametrize(
-    "local", [LOCAL, 'ENGCRS["x",EDATUM["y"],CS[Cartesian,2],AXIS["x",east],AXIS["y",north],LENGTHUNIT["metre",1]]']
-)
+@pytest.mark.parametrize("local", [LOCAL, ENGINEERING])
 def test_a_local_crs_needs_another_and_takes_it(sources: Sources, local: str) -> None:
     sources.regions(crs=local)
     with pytest.raises(UserError, match=r"regions\.gpkg: regions: is in .*declare the CRS"):
