@@ -136,7 +136,7 @@ def test_error_gives_the_extents_if_raster_and_regions_do_not_overlap(tmp_path):
 def test_error_suggests_the_closest_file_name(tiny_city):
     with pytest.raises(UserError, match=r"nightlihgt.tif: file not found. Did you mean 'nightlight.tif'\?"):
         Raster(Raster.Params(file="nightlihgt.tif"), tiny_city, "raster", 4)
-    with pytest.raises(UserError, match=r"'../x.tif' leaves the folder of the city's sources"):
+    with pytest.raises(UserError, match=r"'../x.tif' leaves the data folder"):
         Raster(Raster.Params(file="../x.tif"), tiny_city, "raster", 4)
 
 

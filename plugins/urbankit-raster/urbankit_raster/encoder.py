@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
+from urbankit.city.io.access import NO_REFERENCES, Access
 from urbankit.city.io.raster import cell_statistics, open_raster, raster_files
 from urbankit.modalities.features import FeatureEncoder, FeatureParams
 from urbankit.registry.component import SourceFolder
@@ -77,25 +78,27 @@ class Raster(FeatureEncoder):
 
     @classmethod
     def reads(cls, params: Any, city: SourceFolder) -> list[Path]:
-        return raster_files(_path(params.file, city))
+        return raster_files(_path(params.file, city), _access(params.file, city))
 
     def features(self, city: City) -> tuple[np.ndarray, np.ndarray]:
         path, operations = _path(self.params.file, city), self._operations()
+        access = _access(self.params.file, city)
         tables = [
-            cell_statistics(path, city.regions, operations, band, self.params.nodata) for band in self._bands(path)
+            cell_statistics(path, city.regions, operations, band, self.params.nodata, access=access)
+            for band in self._bands(path, city)
         ]
         # A region without a valid cell in any band has no observation; in one band, its numbers are NaN.
         region = np.flatnonzero(np.any([table["valid"] > 0 for table in tables], axis=0))
         return np.hstack([self._scaled(table)[region] for table in tables]), region
 
     def names(self, city: City) -> list[str]:
-        bands = self._bands(_path(self.params.file, city))
+        bands = self._bands(_path(self.params.file, city), city)
         return [f"band {band} {name}" for band in bands for name in self._columns()]
 
-    def _bands(self, path: Path) -> list[int]:
+    def _bands(self, path: Path, city: City) -> list[int]:
         if self.params.bands is not None:
             return self.params.bands
-        with open_raster(path) as dataset:
+        with open_raster(path, access=_access(self.params.file, city)) as dataset:
             return list(range(1, dataset.count + 1))
 
     def _operations(self) -> dict[str, str]:
@@ -119,6 +122,11 @@ class Raster(FeatureEncoder):
                 )
             table = table.assign(**dict(zip(columns, np.log1p(values).T, strict=True)))
         return table[self._columns()].to_numpy(np.float64)
+
+
+def _access(file: str, city: SourceFolder) -> Access:
+    """What the raster may refer to: files beside it, or, for one among the city's sources, what the city file says."""
+    return NO_REFERENCES if Path(file).expanduser().is_absolute() else getattr(city, "access", NO_REFERENCES)
 
 
 def _path(file: str, city: SourceFolder) -> Path:

@@ -132,7 +132,7 @@ def _check_raster(path: Path, modified: int, folder_modified: int, access: Acces
             for name in ("OVERVIEW_FILE", "X_DATASET", "Y_DATASET"):
                 if name in tags:
                     _check_overview(tags[name], path, access)
-        for file in dataset.files:
+        for file in dataset.files[1:]:  # the first is the raster itself
             access.check(Path(file), path)
 
 

@@ -19,7 +19,7 @@ from exactextract.raster import RasterSource
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from urbankit.city.io.access import NO_REFERENCES, Access, gdal_raster
+from urbankit.city.io.access import NO_REFERENCES, Access, gdal_raster, read_files
 from urbankit.city.io.crs import source_crs
 from urbankit.city.io.nodata import NodataWatch
 from urbankit.utils.content import explain_content
@@ -162,9 +162,9 @@ def ellipsoidal_area_km2(regions: gpd.GeoDataFrame | gpd.GeoSeries) -> np.ndarra
 
 
 def raster_files(path: str | Path, access: Access = NO_REFERENCES) -> list[Path]:
-    """A raster's file and its companions, such as a mask or a file of statistics. Raises `UserError` as `open_raster`."""
-    with open_raster(path, access=access) as dataset:
-        return [Path(name) for name in dataset.files]
+    """Return a raster, its companions such as a mask, and what it refers to. Raises `UserError` as `open_raster`."""
+    with open_raster(path, access=access):
+        return read_files(Path(path), access)
 
 
 @contextmanager
