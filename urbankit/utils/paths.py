@@ -52,10 +52,20 @@ def data_paths(
     return paths
 
 
+def links_outside(folder: Path, root: Path) -> list[Path]:
+    """Return the symbolic links in a folder and below that lead out of `root`."""
+    return [path for path in sorted(folder.rglob("*")) if path.is_symlink() and not is_inside(root, path)]
+
+
 def explain_missing(path: Path) -> str:
     """Why a file is missing: its folder is missing too, or the closest names in that folder."""
     if path.is_dir():
-        return "is a folder; name a file in it"
+        is_geodatabase = path.suffix.lower() == ".gdb"
+        return (
+            "is an Esri geodatabase; convert it with `ogr2ogr OUT.gpkg IN.gdb` and name OUT.gpkg"
+            if is_geodatabase
+            else ("is a folder; name a file in it")
+        )
     if not path.parent.is_dir():
         return f"file not found: there is no folder {path.parent}"
     near = suggest(path.name, [entry.name for entry in path.parent.iterdir()])

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 from helpers.pictures import enormous_png
 from PIL import Image
 
@@ -81,6 +82,43 @@ def test_the_camera_s_orientation_is_applied(tmp_path: Path, orientation: int) -
     stored = np.ascontiguousarray(turn(quadrants(40, 80)))
     decoded = decode_picture(save(tmp_path / "a.png", stored, exif=exif), (20, 40))
     assert np.abs(np.array(corners(decoded)) - UPRIGHT).max() <= 40
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_pictures_of_16_bits_keep_the_grey_levels_that_they_use(
+    tmp_path: Path, bits: int, channels: int, suffix: str
+) -> None:
+    levels = np.linspace(0, (1 << bits) - 1, 256).astype(np.uint16)
+    cells = np.repeat(levels.reshape(1, 16, 16), channels, axis=0)
+    paths = [tmp_path / f"dark{suffix}", tmp_path / f"all{suffix}"]
+    options = {"driver": "PNG"}
+    if suffix == ".tif":
+        options = {"driver": "GTiff", "photometric": "RGB" if channels == 3 else "MINISBLACK"}
+    for path, pixels in zip(paths, [cells // 4, cells], strict=True):
+        with rasterio.open(path, "w", width=16, height=16, count=channels, dtype="uint16", **options) as file:
+            file.write(pixels)
+    [decoded] = decode_pictures(paths, (16, 16))
+    expected = np.repeat(np.arange(256).reshape(1, 16, 16), 3, axis=0)
+    assert np.abs(decoded[1].astype(int) - expected).max() <= 1
+    assert np.abs(decoded[0].astype(int) - expected // 4).max() <= 1  # one depth for all pictures of a source
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"\0\0\0\x18ftypheic" + bytes(100), "HEIC; convert it to JPEG"),
+        (b"\0\0\0\x1cftypavif" + bytes(100), "AVIF; convert it to JPEG"),
+        (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
+        (b"<!DOCTYPE html><html>", "an HTML page; the download failed"),
+        (b"", "it is empty"),
+    ],
+)
+def test_what_a_file_is_instead_of_a_picture_is_named(tmp_path: Path, content: bytes, says: str) -> None:
+    (tmp_path / "a.jpg").write_bytes(content)
+    with pytest.raises(UserError, match=says):
+        decode_picture(tmp_path / "a.jpg", (16, 16))
 
 
 def test_every_mode_becomes_rgb(tmp_path: Path) -> None:

@@ -71,6 +71,21 @@ def unreachable(*_: object, **__: object) -> None:
     raise ConnectionError("no network")
 
 
+def test_links_of_a_checkpoint_stay_in_its_folder(tmp_path: Path) -> None:
+    """Those of the hub's cache lead to files beside the snapshots."""
+    saved(clip, tmp_path / "clip")
+    (tmp_path / "clip" / "model.safetensors").rename(tmp_path / "elsewhere.safetensors")
+    (tmp_path / "clip" / "model.safetensors").symlink_to(tmp_path / "elsewhere.safetensors")
+    assert "outside the folder" in refusal(tmp_path / "clip")
+    cached = hub_cache(tmp_path, "some/clip")
+    saved(clip, cached)
+    blobs = cached.parent.parent / "blobs"
+    blobs.mkdir()
+    (cached / "model.safetensors").rename(blobs / "0")
+    (cached / "model.safetensors").symlink_to(Path("../../blobs/0"))
+    assert checkpoint_folder(str(cached), KEY) == cached
+
+
 def test_files_that_are_not_read_may_lack_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError

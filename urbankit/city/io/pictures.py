@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
+from rasterio.errors import NotGeoreferencedWarning
 
+from urbankit.city.io.access import gdal_raster
+from urbankit.utils.content import explain_content
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.prefetch import thread_map
 
@@ -16,6 +20,7 @@ MAX_PIXELS = 100_000_000
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 _BATCH_BYTES = 32 << 20
 _MOST_PROBLEMS = 20
+_SAMPLE = 32
 
 
 def decode_pictures(paths: list[Path], size: tuple[int, int]) -> Iterator[np.ndarray]:
@@ -28,7 +33,8 @@ def decode_pictures(paths: list[Path], size: tuple[int, int]) -> Iterator[np.nda
     batch, problems = [], []
     ahead = 8 * (os.cpu_count() or 1)
     # MAX_PIXELS is the limit here; Pillow would warn of pictures a little below it.
-    for decoded in thread_map(lambda path: _attempt(path, size), paths, ahead, Image.DecompressionBombWarning):
+    bits = _bits(paths)
+    for decoded in thread_map(lambda path: _attempt(path, size, bits), paths, ahead, Image.DecompressionBombWarning):
         if isinstance(decoded, Problem):
             if decoded not in problems:
                 problems.append(decoded)
@@ -46,20 +52,21 @@ def decode_pictures(paths: list[Path], size: tuple[int, int]) -> Iterator[np.nda
         yield np.stack(batch)
 
 
-def decode_picture(path: Path, size: tuple[int, int]) -> np.ndarray:
+def decode_picture(path: Path, size: tuple[int, int], bits: int = 16) -> np.ndarray:
     """One picture as uint8[3, h, w] of RGB, `size` = (h, w).
 
     It is turned upright (EXIF orientation), scaled until it just covers h x w (averaged if it shrinks) and cropped
-    around its centre. Grey and palette pictures become RGB; transparent pixels become black. A picture of 16 bits keeps
-    the upper eight. Raises `UserError` for a file that is missing, damaged, of more than `MAX_PIXELS` (read from its
-    header, before anything is decoded), or not a picture of 8 or 16 bits.
+    around its centre. Grey and palette pictures become RGB; transparent pixels become black. Of a picture of 16 bits,
+    of which the lower `bits` are used, the upper eight of these are kept. Raises `UserError` for a file that is
+    missing, damaged, of more than `MAX_PIXELS` (read from its header, before anything is decoded), or not a picture of
+    8 or 16 bits.
     """
 
     def fit(image: Image.Image) -> Image.Image:
         return ImageOps.fit(image, size[::-1], method=Image.Resampling.BICUBIC)
 
     # Twice the final size leaves the scaling its detail.
-    return np.ascontiguousarray(_decode(path, 2 * max(size), fit).transpose(2, 0, 1))
+    return np.ascontiguousarray(_decode(path, 2 * max(size), fit, bits).transpose(2, 0, 1))
 
 
 def read_picture(path: Path, longest: int) -> np.ndarray:
@@ -72,10 +79,10 @@ def read_picture(path: Path, longest: int) -> np.ndarray:
         image.thumbnail((longest, longest), Image.Resampling.BICUBIC)
         return image
 
-    return _decode(path, longest, shrink)
+    return _decode(path, longest, shrink, _bits([path]))
 
 
-def _decode(path: Path, enough: int, resize: Callable[[Image.Image], Image.Image]) -> np.ndarray:
+def _decode(path: Path, enough: int, resize: Callable[[Image.Image], Image.Image], bits: int) -> np.ndarray:
     """uint8[h, w, 3]: the picture, decoded with at least `enough` pixels a side, after `resize`."""
     if not path.is_file():
         raise UserError(Problem("image not found", path))
@@ -85,25 +92,64 @@ def _decode(path: Path, enough: int, resize: Callable[[Image.Image], Image.Image
                 raise UserError(_too_large(path, f"{image.width:,} x {image.height:,} pixels"))
             # JPEG can be decoded at 1/2, 1/4 or 1/8.
             image.draft(None, (enough, enough))
-            return np.array(resize(_rgb(ImageOps.exif_transpose(image), path)))
+            upright = _eight_bits(image, path, bits) if _is_deep(image) else ImageOps.exif_transpose(image)
+            return np.array(resize(_rgb(upright, path)))
     except UserError:
         raise
     except Image.DecompressionBombError as error:
         raise UserError(_too_large(path, str(error).split(" exceeds")[0])) from None
     except Exception as error:  # (Pillow's decoders raise errors of many kinds on damaged files)
-        raise UserError(Problem(f"image cannot be decoded, truncated or damaged: {error}", path)) from None
+        message = f"image cannot be decoded, truncated or damaged: {error}{explain_content(path)}"
+        raise UserError(Problem(message, path)) from None
 
 
-def _attempt(path: Path, size: tuple[int, int]) -> np.ndarray | Problem:
+def _attempt(path: Path, size: tuple[int, int], bits: int) -> np.ndarray | Problem:
     try:
-        return decode_picture(path, size)
+        return decode_picture(path, size, bits)
     except UserError as error:
         return error.problems[0]
 
 
-def _rgb(image: Image.Image, path: Path) -> Image.Image:
+def _bits(paths: list[Path]) -> int:
+    """How many bits the pictures of 16 bits use: cameras store 10, 12 or 14 in 16. It is read off some of them."""
+    highest = 0
+    for path in paths[:: max(1, len(paths) // _SAMPLE)]:
+        try:
+            with Image.open(path, formats=_FORMATS) as image:
+                if _is_deep(image) and image.width * image.height <= MAX_PIXELS:
+                    highest = max(highest, int(_deep_pixels(image, path).max()))
+        except Exception:
+            continue
+    return next((bits for bits in (8, 10, 12, 14) if 0 < highest < 1 << bits), 16)
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether a picture has 16 bits a channel."""
+    return image.mode.startswith("I;16") or any(";16" in str(tile[3]) for tile in getattr(image, "tile", []))
+
+
+def _deep_pixels(image: Image.Image, path: Path) -> np.ndarray:
+    """Pixels uint16[h, w] or [h, w, channels]; Pillow would cut those of several channels to 8 bits."""
     if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+        return np.asarray(image).astype(np.uint16)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with gdal_raster(path) as dataset:
+            return dataset.read().transpose(1, 2, 0)
+
+
+def _eight_bits(image: Image.Image, path: Path, bits: int) -> Image.Image:
+    """A picture of 16 bits with the upper eight of the bits that are used, upright."""
+    orientation = image.getexif().get(ExifTags.Base.Orientation)
+    pixels = np.minimum(_deep_pixels(image, path) >> (bits - 8), 255).astype(np.uint8)
+    if pixels.ndim == 3 and pixels.shape[2] not in (3, 4):
+        pixels = pixels[:, :, 0]
+    result = Image.fromarray(pixels)
+    result.getexif()[ExifTags.Base.Orientation] = orientation or 1
+    return ImageOps.exif_transpose(result)
+
+
+def _rgb(image: Image.Image, path: Path) -> Image.Image:
     if image.mode in ("I", "F"):
         raise UserError(Problem("holds numbers, not colours; give it as a `mosaic` instead", path))
     if "A" in image.mode or "transparency" in image.info:

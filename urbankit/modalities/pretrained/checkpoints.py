@@ -28,7 +28,7 @@ from transformers.utils import logging
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.files import hash_json
 from urbankit.utils.hashes import cached_hashes
-from urbankit.utils.paths import resolve_inside
+from urbankit.utils.paths import links_outside, resolve_inside
 
 # If a checkpoint has several of these, the first is read. Pickles are read only by torch's weights-only reader, which
 # builds tensors and plain containers and calls nothing else. Python files of a repository are never read.
@@ -61,6 +61,7 @@ def checkpoint_folder(name: str, key: str, revision: str | None = None) -> Path:
     folder = Path(name).expanduser()
     if folder.is_dir():
         _check_layout([path.name for path in folder.iterdir()], name, key, folder)
+        _check_links(folder, key)
         _check_revision(folder, revision, key)
         return folder
     _refuse_paths(name, key, "folder")
@@ -260,6 +261,14 @@ def _only_weights(files: Sequence[str], requested: str | None, name: str, key: s
         return matches[0]
     what = f"several files of weights: name one of {', '.join(matches)}" if matches else "no file of weights"
     raise UserError(Problem(f"'{name}' has {what}{f' as {name}/FILE' if matches else ''}", key=key))
+
+
+def _check_links(folder: Path, key: str) -> None:
+    """Raise `UserError` where files of a local checkpoint are links out of its folder, or of the hub's cache of it."""
+    links = links_outside(folder, folder.parent.parent if folder.parent.name == "snapshots" else folder)
+    if links:
+        message = f"{links[0].name} is a link to {links[0].resolve()}, outside the folder; copy that file into it"
+        raise UserError(Problem(message, folder, key=key))
 
 
 def _check_revision(folder: Path, revision: str | None, key: str) -> None:
