@@ -132,7 +132,8 @@ def test_the_stack_uses_the_embedding_and_the_features(city):
     assert min(weights.values()) >= 0
     assert set(weights) == {
         "mean", "smoother on coordinates",
-        *(f"{m} on {table}" for m in ("ridge", "gp", "forest", "boosting") for table in ("embedding", "features")),
+        *(f"{model} on embedding" for model in ("ridge", "gp", "gp with trend", "forest", "boosting")),
+        *(f"{model} on features" for model in ("ridge", "gp", "gp with trend", "forest", "boosting")),
     }  # fmt: skip
     assert sum(weight for name, weight in weights.items() if name.endswith("embedding")) > 0.2
     assert sum(weight for name, weight in weights.items() if name.endswith("features")) > 0.2
@@ -206,9 +207,9 @@ def test_held_out_predictions_of_the_gaussian_process_are_those_without_the_fold
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(30, 4)), rng.normal(size=(30, 1))
     folds = np.arange(30) % 3
-    held_out = members.gaussian_process(x, Training(y, folds, False, 0), (1, 3)).held_out
+    held_out = members.gaussian_process(x, Training(y, folds, False, 0), (1, 3), linear=True).held_out
     torch.manual_seed(0)
-    head = registry.create("head", Use(name="gp", **members.PROCESS.model_dump()), 4, 1)
+    head = registry.create("head", Use(name="gp", **members.PROCESS.model_dump() | {"linear": True}), 4, 1)
     head.fit_values(torch.from_numpy(x), torch.from_numpy(y), (1, 3))
     points = head.points
     for fold in range(3):

@@ -31,7 +31,7 @@ TREES, TREES_A_FOLD = 60, 25
 """Trees of a forest that predicts, and of those that only decide about weights."""
 INPUTS_A_SPLIT = 24
 ROWS_A_TREE = 5_000
-PROCESS = GP.Params(linear=True, steps=30, search_points=400, max_points=2000)
+PROCESS = GP.Params(steps=30, search_points=400, max_points=2000)
 SMOOTHERS = tuple((neighbours, power) for neighbours in (3, 5, 10, 20, 40) for power in (0, 1, 2))
 
 
@@ -98,11 +98,11 @@ def smoother(xy: Array, training: Training) -> Fitted:
     return Fitted(held_out[best], lambda new: _smooth(xy, y, new, SMOOTHERS[best : best + 1])[0])
 
 
-def gaussian_process(x: Array, training: Training, blocks: Sequence[int]) -> Fitted:
+def gaussian_process(x: Array, training: Training, blocks: Sequence[int], linear: bool) -> Fitted:
     """The Gaussian process of the head `gp`. The folds share the parameters of its kernel, fitted to all regions."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
-        head = GP(PROCESS, x.shape[1], training.y.shape[1])
+        head = GP(PROCESS.model_copy(update={"linear": linear}), x.shape[1], training.y.shape[1])
         head.fit_values(torch.from_numpy(x), torch.from_numpy(training.y), blocks)
 
     def predict(new: Array, weights: torch.Tensor) -> Array:

