@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import geopandas as gpd
+
 from urbankit.city import city
 from urbankit.city.prepare import prepare as preparation
 from urbankit.export.export import export
 from urbankit.pipeline import run as pipeline
+from urbankit.pipeline.predict_run import predict_run
 from urbankit.recipe.recipe import Recipe
 from urbankit.runs import folder
 from urbankit.utils.progress import Progress
@@ -47,6 +50,32 @@ class Run(folder.Run):
     """A finished run: `Run.open` reads one, `Run.export` writes it for other tools; see `urbankit.runs.folder.Run`."""
 
     export = export
+
+    def predict(
+        self,
+        *,
+        tasks: str | list[str] | None = None,
+        interval: float | None = None,
+        split: str | None = None,
+        progress: Progress | None = None,
+    ) -> gpd.GeoDataFrame:
+        """Predict the tasks for every region of the city, labelled or not, with intervals or class probabilities.
+
+        Args:
+            tasks: One or more tasks; by default all of the run.
+            interval: The share of regions that an interval should cover; by default that of the recipe.
+            split: The split protocol that calibrates intervals and probabilities: `random` if regions without labels
+                lie between labelled ones, `spatial` if they are districts of their own; by default that of the recipe.
+            progress: Where progress is shown; nowhere by default.
+
+        Returns:
+            One row a region: `region_id`, `geometry`, and for each task the columns that
+            `urbankit.runs.prediction_table.prediction_table` lists.
+
+        Raises:
+            UserError: If an argument is wrong, or the run has no predictions.
+        """
+        return predict_run(self, tasks=tasks, interval=interval, split=split, progress=progress).table
 
 
 def run(

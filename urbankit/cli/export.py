@@ -18,7 +18,9 @@ def export(
     what: Annotated[
         str | None,
         typer.Option(
-            metavar="WHAT", help="embeddings, predictions, or embeddings,predictions; default all that the run has."
+            metavar="WHAT",
+            help="embeddings, predictions (of test regions) or predictions_all (of every region), with commas between;"
+            " default all that the run has.",
         ),
     ] = None,
     resolution: Annotated[

@@ -19,6 +19,7 @@ from urbankit.cli import (
     list_components,
     neighbours,
     new_plugin,
+    predict,
     prepare,
     report,
     run,
@@ -42,6 +43,7 @@ app.command("run")(run.run)
 app.command("validate")(validate.validate)
 app.command("list-components")(list_components.list_components)
 app.command("show")(show.show)
+app.command("predict")(predict.predict)
 app.command("report")(report.report)
 app.command("bench")(bench.bench)
 app.command("compare")(compare.compare)

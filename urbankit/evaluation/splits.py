@@ -41,10 +41,10 @@ class Split:
     validation: NDArray[np.int64]
     test: NDArray[np.int64]
 
-    def of(self, labelled: NDArray[np.bool_], task: str = "the task") -> Split:
-        """The split among the labelled regions (bool [N]). A part left without any is a `UserError`."""
+    def of(self, labelled: NDArray[np.bool_], task: str = "the task", required: Sequence[str] = PARTS) -> Split:
+        """The split among the labelled regions (bool [N]). Raises `UserError` if a required part is left empty."""
         parts = {part: getattr(self, part)[labelled[getattr(self, part)]] for part in PARTS}
-        empty = [part for part, regions in parts.items() if len(regions) == 0]
+        empty = [part for part in required if len(parts[part]) == 0]
         if empty:
             raise UserError(
                 f"{task}: no labelled region falls into the {' or '.join(empty)} part of a split of "
@@ -228,6 +228,37 @@ def make_split(
 def split_groups(protocol: str, xy: NDArray[np.float64], blocks: int = BLOCKS) -> NDArray[np.int64] | None:
     """The group of each region that `protocol` keeps together, int64 [N]; None if it draws single regions."""
     return registry.create("split", Use(name=protocol)).groups(xy, blocks)
+
+
+def make_folds(
+    protocol: str, xy: NDArray[np.float64], n_folds: int, seed: int, blocks: int = BLOCKS
+) -> NDArray[np.int64]:
+    """The fold of each region, int64 [n] from 0 to `n_folds` - 1: single regions, or the groups of the protocol.
+
+    Args:
+        protocol: The split protocol.
+        xy: Centres of the regions in metres, [n, 2].
+        n_folds: Number of folds.
+        seed: Decides which regions or groups are in a fold.
+        blocks: As in `SplitProtocol.split`.
+
+    Raises:
+        UserError: If there are fewer regions or groups than folds.
+    """
+    groups, generator = split_groups(protocol, xy, blocks), np.random.default_rng([seed, 2])
+    occupied, group = np.unique(np.arange(len(xy)) if groups is None else groups, return_inverse=True)
+    if len(occupied) < n_folds:
+        of = f"the {len(xy)} labelled regions are in" if groups is not None else "there are"
+        raise UserError(
+            f"{of} {len(occupied)} {'groups' if groups is not None else 'labelled regions'}; {n_folds} folds of the "
+            f"protocol {protocol} need as many: use fewer folds (predict.folds) or another protocol"
+        )
+    order, fold_of_group = generator.permutation(len(occupied)), np.empty(len(occupied), dtype=np.int64)
+    if groups is None:
+        fold_of_group[order] = np.arange(len(occupied)) % n_folds
+    else:
+        fold_of_group[order] = _assign(np.bincount(group)[order], np.full(n_folds, len(xy) / n_folds))
+    return fold_of_group[group]
 
 
 def random_split(n: int, seed: int, fractions: Sequence[float] = FRACTIONS) -> Split:

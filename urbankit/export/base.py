@@ -15,7 +15,8 @@ class Exporter(Component[P], ABC):
     """Writes one format of `urbankit export --to NAME`.
 
     Attributes:
-        files: names of the files it writes; `{what}` becomes `embeddings` or `predictions`.
+        files: names of the files it writes; `{what}` becomes `embeddings`, `predictions` or
+            `predictions_all`.
         has_resolution: whether it writes a raster, whose cells `--resolution` sets.
         resolution: side of a raster's cells in metres; None for one that fits the regions.
 

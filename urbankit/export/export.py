@@ -16,13 +16,18 @@ from pyproj.exceptions import CRSError
 from urbankit import registry
 from urbankit.export.base import Exporter
 from urbankit.export.record import Record
-from urbankit.export.tables import ExportTable, embeddings, predictions
+from urbankit.export.tables import ExportTable, all_predictions, embeddings, predictions
 from urbankit.registry.component import Use
 from urbankit.runs.folder import Run
+from urbankit.runs.prediction_table import FILE as CROSS_FIT
 from urbankit.utils.errors import Problem, Problems, UserError, suggest, unwritable
 from urbankit.utils.locks import file_lock
 
-WHAT: dict[str, Callable[[Run], ExportTable]] = {"embeddings": embeddings, "predictions": predictions}
+WHAT: dict[str, Callable[[Run], ExportTable]] = {
+    "embeddings": embeddings,
+    "predictions": predictions,
+    "predictions_all": all_predictions,
+}
 
 UNFINISHED = ".export"
 
@@ -51,7 +56,8 @@ def export(
         to: One or more exporters: `gpkg`, `geoparquet`, `csv`, `npy`, `geotiff` or a plugin's.
         out: The folder to write; by default `export` in the run folder. Files are named `embeddings.gpkg`,
             `predictions.tif` and so on.
-        what: One or both of `embeddings` and `predictions`; by default all that the run has.
+        what: Some of `embeddings`, `predictions` (of test regions) and `predictions_all` (of every region); by default
+            all that the run has.
         crs: A coordinate reference system, as pyproj reads them; by default that of the run.
         resolution: The side of the pixels of a raster in metres; by default about a quarter of the side of a median
             region.
@@ -125,7 +131,8 @@ def _what(run: Run, what: str | Sequence[str] | None) -> list[str]:
             raise UserError(Problem("the run has no predictions: its recipe has no task that predicts", run.path))
         return selected
     run.embeddings  # noqa: B018  the error of a run without them says its status
-    return ["embeddings"] + ["predictions"] * (run.has("predictions.parquet") and len(run.predictions) > 0)
+    predicts = run.has("predictions.parquet") and len(run.predictions) > 0
+    return ["embeddings"] + ["predictions"] * predicts + ["predictions_all"] * run.has(CROSS_FIT)
 
 
 def _chosen(requested: str | Sequence[str], valid: list[str], kind: str, key: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,8 +12,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from pyproj import CRS
 
+from urbankit.evaluation.cross_fit import CrossFit
 from urbankit.evaluation.out_of_sample import by_region, rows_of_test_parts
 from urbankit.runs.folder import Run
+from urbankit.runs.prediction_table import ALL_LABELS, OUT_OF_FOLD, load_cross_fits
+from urbankit.runs.prediction_table import FILE as CROSS_FIT
 from urbankit.runs.writers import PREDICTION_COLUMNS
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.geometry import reproject, split_longitudes
@@ -24,7 +27,7 @@ RESERVED = ("region_id", "geometry", "geom", "fid", "lon", "lat")
 
 @dataclass(frozen=True)
 class ExportTable:
-    """One table of a run: `embeddings` or `predictions`.
+    """One table of a run: `embeddings`, `predictions` or `predictions_all`.
 
     `frame` has `region_id` (text), the columns, and `geometry`. `classes` has for each column of class names the code
     of each, the one of `predictions.parquet`. `facts` say where it is from.
@@ -104,6 +107,21 @@ def predictions(run: Run) -> ExportTable:
         {unique[name]: names for name, names in classes.items()},
         _facts(run),
     )
+
+
+def all_predictions(run: Run) -> ExportTable:
+    """The predictions of every region, labelled or not, with intervals or class probabilities."""
+    fits, _ = load_cross_fits(run.file(CROSS_FIT))
+    return prediction_export(run, fits, run.predictions_all)
+
+
+def prediction_export(run: Run, fits: Mapping[str, CrossFit], table: gpd.GeoDataFrame) -> ExportTable:
+    """A table of `prediction_table` for export; columns of text are classes with a code each."""
+    classes = {f"{name}_from": dict(enumerate((OUT_OF_FOLD, ALL_LABELS))) for name in fits}
+    for name, fit in fits.items():
+        if fit.task.classes:
+            classes |= {key: dict(enumerate(fit.task.classes)) for key in (name, f"{name}_truth")}
+    return ExportTable("predictions_all", table.assign(region_id=table["region_id"].astype(str)), classes, _facts(run))
 
 
 def dimension_names(dim: int) -> list[str]:

@@ -43,6 +43,7 @@ def _run_stages(recipe: Recipe, folder: Path, resume: bool, progress: Progress) 
         stages.pretrain(state)
         embeddings = stages.embed(state)
         predictions = stages.finetune(state, embeddings)
+        stages.predict(state, embeddings)
         stages.score(state, embeddings, predictions)
         stages.report(state)
     except BaseException as error:

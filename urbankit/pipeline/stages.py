@@ -1,6 +1,6 @@
 """The stages of a run, in their order.
 
-    load_recipe → prepare_city → build_inputs → (transfer) → pretrain → embed → finetune → score → report
+    load_recipe → prepare_city → build_inputs → (transfer) → pretrain → embed → finetune → predict → score → report
 
 `urbankit.run` calls them one after another. Each can be called on its own, to enter or leave the flow at any arrow:
 
@@ -10,6 +10,7 @@
 >>> pretrain(state)
 >>> embeddings = embed(state)                 # or your own, [N, dim]
 >>> predictions = finetune(state, embeddings)
+>>> everywhere = predict(state, embeddings)   # also of regions without labels
 >>> scores = score(state, embeddings, predictions)
 >>> report(state)
 """
@@ -17,7 +18,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,15 +28,15 @@ from urbankit import registry
 from urbankit.analysis.anchors import find_anchors
 from urbankit.analysis.walks import sample_walks
 from urbankit.city.city import City
-from urbankit.evaluation.raw_features import build_raw_features
 from urbankit.evaluation.splits import ALL, probes
 from urbankit.evaluation.tasks import Scored, TaskData
 from urbankit.graph.engine import select_engine
-from urbankit.heads.base import RegionData
-from urbankit.methods.base import Method, MethodInputs
+from urbankit.methods.base import Method
 from urbankit.modalities.base import ModalityEncoder
+from urbankit.pipeline.predict import predict
 from urbankit.pipeline.resume import check_city, check_files, check_source, check_weights, open_run
-from urbankit.pipeline.transfer.floors import carried_floors, shared_features
+from urbankit.pipeline.state import Predictions, RunState
+from urbankit.pipeline.transfer.floors import carried_floors
 from urbankit.pipeline.transfer.source import Source
 from urbankit.pipeline.transfer.weights import transfer_weights
 from urbankit.pipeline.transfer.zero_shot import ZeroShot
@@ -51,17 +51,13 @@ from urbankit.runs.data import (
     load_tasks,
     make_splits,
     method_inputs,
-    needs_region_data,
     prepare_city,
-    region_data,
     run_floors,
 )
 from urbankit.runs.folder import Run
 from urbankit.runs.manifest import Manifest
 from urbankit.runs.member_weights import member_lines
-from urbankit.training.checkpoint import load_trained_state, trained_state
-from urbankit.training.finetune import Finetuned, check_parts, updated_parts
-from urbankit.training.finetune import finetune as train_heads
+from urbankit.training.finetune import check_parts, updated_parts
 from urbankit.training.pretrain import pretrain as train_method
 from urbankit.training.seeds import epoch_seed
 from urbankit.utils.device import pick_device
@@ -75,49 +71,13 @@ __all__ = [
     "embed",
     "finetune",
     "load_recipe",
+    "predict",
     "prepare_city",
     "pretrain",
     "report",
     "score",
     "transfer",
 ]
-
-Predictions = dict[tuple[str, int], Finetuned]
-"""Predictions for all regions, by split protocol and seed."""
-
-
-@dataclass
-class RunState:
-    """What the stages of one run share.
-
-    Attributes:
-        recipe: The resolved recipe.
-        city: The prepared city, of N regions.
-        inputs: The modalities and views of the recipe that the city has.
-        tasks: The tasks of the recipe, with the labels of the city.
-        splits: Training, validation and test regions, by split protocol and seed.
-        method: The method; `pretrain` trains it.
-        manifest: The manifest of the run; its `folder` is the run folder.
-        progress: Where progress is shown.
-        zero_shot: Labels and embeddings of another city, in a zero-shot transfer.
-        history: Losses of every epoch so far, in rows of `history.parquet`.
-    """
-
-    recipe: Recipe
-    city: City
-    inputs: MethodInputs
-    tasks: dict[str, TaskData]
-    splits: Splits
-    method: Method
-    manifest: Manifest
-    progress: Progress
-    zero_shot: ZeroShot | None = None
-    history: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def checkpoints(self) -> Path:
-        """The folder of the checkpoints."""
-        return self.manifest.folder / "checkpoints"
 
 
 class Scores(NamedTuple):
@@ -276,28 +236,12 @@ def finetune(state: RunState, embeddings: Tensor) -> Predictions:
     with state.manifest.stage("finetune"):
         if not state.tasks:
             return {}
-        zero_shot, tasks, splits = state.zero_shot, state.tasks, state.splits
-        if zero_shot is not None:
-            embeddings, tasks, splits = zero_shot.joined(embeddings), zero_shot.tasks, zero_shot.splits
-        heads = {name: state.recipe.tasks[name].head for name in tasks}
-        settings, method = state.recipe.finetune, state.method
-        regions = _region_data(state)
-        pretrained = trained_state(method)
+        zero_shot, splits = state.zero_shot, state.splits if state.zero_shot is None else state.zero_shot.splits
+        training = state.head_training(embeddings, "finetune")
         predictions = {}
         for (protocol, seed), split in splits.items():
             name = f"finetune {protocol} {seed}"
-            path = state.checkpoints / "finetune" / f"{protocol}-{seed}.safetensors"
-            if not path.exists():
-                load_trained_state(method, pretrained)
-                last = path.with_suffix(".last.safetensors")
-                with state.progress.stage(name, total=settings.epochs) as shown:
-                    result = train_heads(
-                        method, embeddings, tasks, heads, split, settings, seed, name=name, last=last, progress=shown,
-                        reference_rows=None if zero_shot is None else zero_shot.n_source, regions=regions.get(protocol),
-                    )  # fmt: skip
-                result.save(path)
-                last.unlink(missing_ok=True)
-            predictions[protocol, seed] = Finetuned.load(path)
+            predictions[protocol, seed] = training.fit(split, protocol, seed, name, f"{protocol}-{seed}")
             if predictions[protocol, seed].record:
                 state.manifest.values["training"][name] = predictions[protocol, seed].record
         if zero_shot is not None:
@@ -380,23 +324,6 @@ def _block_weights(predictions: Predictions, method: Method) -> list[dict[str, A
         for task, weights in result.block_weights.items()
         for block, weight in zip(_block_names(method, len(weights)), weights, strict=True)
     ]
-
-
-def _region_data(state: RunState) -> dict[str, RegionData]:
-    """By split protocol, what heads read beside the embedding; empty if no head reads more."""
-    recipe, city, zero_shot = state.recipe, state.city, state.zero_shot
-    if not needs_region_data(recipe):
-        return {}
-    features = build_raw_features(city, recipe)
-    protocols = {protocol for protocol, _ in (state.splits if zero_shot is None else zero_shot.splits)}
-    if zero_shot is None:
-        return {protocol: region_data(recipe, city, features, protocol) for protocol in protocols}
-    # Coordinates of another city say nothing here: no smoother.
-    both = shared_features(build_raw_features(zero_shot.city, recipe), features)
-    return {
-        protocol: RegionData(both.values, both.blocks, None, zero_shot.groups(protocol, city.n_regions))
-        for protocol in protocols
-    }
 
 
 def _member_weights(predictions: Predictions) -> list[dict[str, Any]]:

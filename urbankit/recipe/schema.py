@@ -46,6 +46,9 @@ class RecipeSchema(Params):
         None, description="What is taken over from a finished run on another city; null takes nothing."
     )
     evaluation: Evaluation = Field(default_factory=lambda: Evaluation(), description="Splits, seeds and floors.")
+    predict: Predict = Field(
+        default_factory=lambda: Predict(), description="Predictions for every region, labelled or not."
+    )
     report: Report = Field(default_factory=lambda: Report(), description="What is drawn at the end.")
     engine: Literal["auto", "dgl", "torch"] = Field(
         "auto",
@@ -173,6 +176,38 @@ class Folds(Params):
     starts: int = Field(
         10, ge=1, description="Starts of k-means, of which the tightest clustering is kept; one clustering a seed."
     )
+
+
+def _sampled_split(name: str) -> str:
+    if not registry.get("split", _known_split(name)).sampled:
+        raise ValueError(f"`{name}` has no folds drawn by a seed; use `random` or `spatial`")
+    return name
+
+
+class Predict(Params):
+    """Predictions for every region, with intervals or class probabilities."""
+
+    interval: float = Field(
+        0.9, gt=0, lt=1, description="Share of the regions that the interval of a prediction should cover."
+    )
+    split: Annotated[str, AfterValidator(_sampled_split)] = Field(
+        "random",
+        json_schema_extra={"component_names": "split"},
+        description="What calibrates intervals and probabilities: `random` if regions without labels lie between"
+        " labelled ones, `spatial` if they are districts of their own.",
+    )
+    folds: int = Field(
+        5,
+        ge=0,
+        le=100,
+        description="Folds of the labelled regions, at least 3; 0 makes no predictions for all regions.",
+    )
+
+    @model_validator(mode="after")
+    def _enough_folds(self) -> Predict:
+        if self.folds in (1, 2):
+            raise ValueError("`folds` is 0 or at least 3")
+        return self
 
 
 class Report(Params):

@@ -98,6 +98,13 @@ class Run:
         return self._table("predictions.parquet")
 
     @cached_property
+    def predictions_all(self) -> gpd.GeoDataFrame:
+        """Predictions of every region, labelled or not, one row a region; see `prediction_table`."""
+        path = self.file("predictions_all.parquet")
+        with _readable(path):
+            return gpd.read_parquet(path)
+
+    @cached_property
     def floor_predictions(self) -> pd.DataFrame:
         """Predictions of the floors for the test regions, with an additional column `model`."""
         return self._table("floor_predictions.parquet")

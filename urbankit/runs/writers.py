@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -72,6 +73,12 @@ def _with_ids(predictions: pd.DataFrame, city: City, columns: Sequence[str]) -> 
         return pd.DataFrame(columns=list(columns))
     ids = np.asarray(city.region_ids, dtype=object)[predictions["region"].to_numpy()]
     return predictions.assign(region_id=ids)[list(columns)]
+
+
+def write_all_predictions(folder: str | Path, table: gpd.GeoDataFrame) -> None:
+    """Write the GeoParquet file `predictions_all.parquet`, a table of `prediction_table`."""
+    with atomic_path(Path(folder) / "predictions_all.parquet") as temporary:
+        table.to_parquet(temporary, index=False)
 
 
 def write_embeddings(folder: str | Path, city: City, embeddings: NDArray[np.float32]) -> None:

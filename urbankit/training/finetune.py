@@ -27,6 +27,9 @@ from urbankit.training.seeds import epoch_seed
 from urbankit.utils.errors import Problems, suggest
 from urbankit.utils.progress import Stage
 
+OUTPUTS = "outputs/"
+"""Prefix of the tensors in a checkpoint that are outputs of heads."""
+
 
 @dataclass(frozen=True)
 class Finetuned:
@@ -38,6 +41,7 @@ class Finetuned:
         history: losses by epoch.
         block_weights: by task, the weight of each part of the embedding, for heads that have such weights.
         member_weights: by task, the weight of each model in the head, for heads that join several.
+        outputs: by task of a classification, what the head returns for all regions, float64 [N, classes].
     """
 
     predictions: dict[str, np.ndarray]
@@ -45,10 +49,19 @@ class Finetuned:
     history: list[dict[str, Any]] = field(default_factory=list)
     block_weights: dict[str, list[float]] = field(default_factory=dict)
     member_weights: dict[str, dict[str, float]] = field(default_factory=dict)
+    outputs: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def add(self, labels: Labels, outputs: Tensor) -> None:
+        """Add the predictions of a task from the outputs [N, n_outputs] of its head."""
+        name = labels.data.name
+        self.predictions[name] = labels.predict(outputs)
+        if labels.data.kind == "classification":
+            self.outputs[name] = outputs.double().cpu().numpy()
 
     def save(self, path: Path) -> None:
         """Write the result to one safetensors file."""
         tensors = {name: torch.as_tensor(values) for name, values in self.predictions.items()}
+        tensors |= {f"{OUTPUTS}{name}": torch.as_tensor(values) for name, values in self.outputs.items()}
         facts = {name: getattr(self, name) for name in ("record", "history", "block_weights", "member_weights")}
         checkpoint.save(path, tensors, facts)
 
@@ -57,8 +70,11 @@ class Finetuned:
         """Read the result that `save` wrote. Raises `UserError` for any other file."""
         tensors, facts = checkpoint.load(path)
         try:
-            predictions = {k: v.numpy() for k, v in tensors.items()}
-            return cls(predictions, facts["record"], facts["history"], facts["block_weights"], facts["member_weights"])
+            arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+            outputs = {k.removeprefix(OUTPUTS): v for k, v in arrays.items() if k.startswith(OUTPUTS)}
+            predictions = {k: v for k, v in arrays.items() if not k.startswith(OUTPUTS)}
+            records = {name: facts[name] for name in ("record", "history", "block_weights", "member_weights")}
+            return cls(predictions, outputs=outputs, **records)
         except KeyError as error:
             raise checkpoint.damaged(path, f"it lacks {error}") from None
 
@@ -139,22 +155,22 @@ def finetune(
         result = _train(model, {task: labels[task] for task in trained}, settings, seed, name, last, progress)
     z = model.standardised(embeddings)
     for task, head in fitted.items():
-        result.predictions[task] = _fit(head, labels[task], z, blocks, regions or RegionData())
+        result.add(labels[task], _fit(head, labels[task], z, blocks, regions or RegionData()))
         if isinstance(head, RegionHead) and head.member_weights():
             result.member_weights[task] = dict(head.member_weights())
     return result
 
 
-def _fit(head: FittedHead, labels: Labels, z: Tensor, blocks: Sequence[int], regions: RegionData) -> np.ndarray:
-    """Predictions for all regions of a head fitted to the training part."""
+def _fit(head: FittedHead, labels: Labels, z: Tensor, blocks: Sequence[int], regions: RegionData) -> Tensor:
+    """The outputs for all regions of a head fitted to the training part."""
     rows = labels.parts["train"].nonzero().squeeze(1)
     with torch.no_grad():
         if isinstance(head, RegionHead):
             regions = replace(regions, transform=labels.transform)
             head.fit_regions(z[rows], labels.y[rows], blocks, regions.rows(rows.cpu().numpy()))
-            return labels.predict(head.predict_regions(z, regions))
+            return head.predict_regions(z, regions)
         head.fit(z[rows], labels.y[rows], blocks)
-        return labels.predict(head(z))
+        return head(z)
 
 
 def _train(
@@ -220,18 +236,18 @@ def _train(
         last=last,
     )
     training = loop.run(train_epoch, validate, progress)
-    predictions, block_weights = {}, {}
+    result = Finetuned({}, training.record(), training.history)
     for task, task_labels in labels.items():
         checkpoint.load_trained_state(model, training.best[task].state)
         model.eval()
         torch.manual_seed(epoch_seed(seed, f"{name} prediction", 0))
         weights = model.heads[task].block_weights()
         if weights is not None:
-            block_weights[task] = weights.tolist()
+            result.block_weights[task] = weights.tolist()
         with torch.no_grad():
             chunks = torch.arange(n, device=device).split(batch_size)
-            predictions[task] = task_labels.predict(torch.cat([model(chunk)[task] for chunk in chunks]))
-    return Finetuned(predictions, training.record(), training.history, block_weights)
+            result.add(task_labels, torch.cat([model(chunk)[task] for chunk in chunks]))
+    return result
 
 
 def _labelled(labels: Mapping[str, Labels], part: str) -> Tensor:

@@ -80,7 +80,7 @@ class Labels:
 
     def __init__(self, data: TaskData, split: Split, balance: float, device: torch.device) -> None:
         self.data = data
-        visible = split.of(data.labelled, data.name)
+        visible = split.of(data.labelled, data.name, required=("train", "validation"))
         self.parts = {
             part: torch.zeros(len(data.y), dtype=torch.bool).index_fill(0, torch.as_tensor(rows), True).to(device)
             for part, rows in (("train", visible.train), ("validation", visible.validation))

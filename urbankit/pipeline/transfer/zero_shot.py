@@ -126,7 +126,8 @@ class ZeroShot:
             if task.classes:
                 codes = [self.scored[name].classes.index(label) for label in task.classes]
                 predictions[name] = np.array(codes, dtype=np.int64)[predictions[name]]
-        return replace(result, predictions=predictions)
+        # Outputs have a column for each class of the source city, which may not be those of this city.
+        return replace(result, predictions=predictions, outputs={})
 
 
 def _source_task(source: Source, city: City, recipe: Recipe, task: TaskData) -> TaskData:

@@ -1,0 +1,118 @@
+"""Predictions for every region of a city, with intervals and class probabilities, from cross-fitted heads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from urbankit.evaluation.calibration import Calibration, expected_calibration_error
+from urbankit.evaluation.intervals import Interval, cv_plus, split_conformal
+from urbankit.evaluation.metrics import score
+from urbankit.evaluation.tasks import TaskData
+from urbankit.evaluation.transforms import TargetTransform
+
+
+@dataclass(frozen=True)
+class CrossFit:
+    """The predictions of one task: K heads are fitted to the labels outside one fold each, and one head to all labels.
+
+    A labelled region gets the prediction of the head that did not see its label. Other regions get that of the head
+    fitted to all labels.
+
+    Attributes:
+        task: The labels, of N regions.
+        fold: The fold of each region, int64 [N]; -1 without a label.
+        by_fold: Predictions without each fold: float64 [K, N] in the target's units, or outputs [K, N, classes].
+        full: Predictions of the head fitted to all labels, float64 [N] or [N, classes].
+    """
+
+    task: TaskData
+    fold: NDArray[np.int64]
+    by_fold: NDArray[np.float64]
+    full: NDArray[np.float64]
+
+    @property
+    def labelled(self) -> NDArray[np.bool_]:
+        """Whether a region has an out-of-fold prediction, bool [N]."""
+        return self.fold >= 0
+
+    @property
+    def values(self) -> NDArray[np.float64]:
+        """Out-of-fold predictions of labelled regions and predictions of the others: [N], or outputs [N, classes]."""
+        rows = np.flatnonzero(self.labelled)
+        values = self.full.copy()
+        values[rows] = self.by_fold[self.fold[rows], rows]
+        return values
+
+    @property
+    def prediction(self) -> NDArray:
+        """Predictions, float64 [N] in the target's units or class codes int64 [N]."""
+        return self.values.argmax(axis=1) if self.task.classes else self.values
+
+    def scores(self) -> dict[str, float]:
+        """The metrics of the out-of-fold predictions."""
+        return score(self.task.kind, self.task.y[self.labelled], self.prediction[self.labelled])
+
+    def interval(self, level: float) -> Interval | None:
+        """The conformal interval of a regression, [N] in the target's units; None with too few labels for the level.
+
+        Labelled regions have the out-of-fold prediction plus and minus a quantile of all out-of-fold residuals, others
+        the CV+ interval. Residuals are those of the learned form of the target: with a logarithm the interval is wider
+        where the prediction is larger. A lower bound below 0 becomes 0 if no label is negative.
+        """
+        rows, y = np.flatnonzero(self.labelled), self.task.y
+        transform = TargetTransform.fit(self.task.transform, y[rows])
+        by_fold = transform.transform(self.by_fold)
+        fold = self.fold[rows]
+        centre = by_fold[fold, rows]
+        residuals = np.abs(transform.transform(y[rows]) - centre)
+        of_labelled = split_conformal(residuals, centre, level)
+        of_others = cv_plus(residuals, fold, by_fold, level)
+        if of_labelled is None or of_others is None:
+            return None
+        bounds = []
+        for labelled, others in zip(of_labelled, of_others, strict=True):
+            others[rows] = labelled
+            bounds.append(transform.inverse(others))
+        floor = 0.0 if y[rows].min() >= 0 else -np.inf
+        prediction = self.values
+        lower = np.minimum(np.maximum(bounds[0], floor), prediction)
+        return Interval(lower, np.maximum(bounds[1], prediction))
+
+    def probabilities(self) -> NDArray[np.float64]:
+        """Class probabilities [N, classes], calibrated on the out-of-fold outputs."""
+        values, rows = self.values, np.flatnonzero(self.labelled)
+        return Calibration.fit(values[rows], self.task.y[rows]).probabilities(values)
+
+
+def interval_scores(
+    task: TaskData, transform: TargetTransform, calibration: NDArray[np.int64], test: NDArray[np.int64],
+    prediction: NDArray[np.float64], level: float,
+) -> dict[str, float]:  # fmt: skip
+    """Coverage and mean width on test regions of a split-conformal interval; empty with too few calibrating regions.
+
+    Args:
+        task: The labels, of N regions.
+        transform: The transform that the head learned the target in. Residuals are taken there.
+        calibration: Labelled regions that the head was not fitted to, [n].
+        test: Labelled regions to score, [m].
+        prediction: Predictions in the target's units, [N].
+        level: The share of regions that the interval should cover.
+    """
+    centre = transform.transform(prediction)
+    residuals = np.abs(transform.transform(task.y[calibration]) - centre[calibration])
+    interval = split_conformal(residuals, centre[test], level)
+    if interval is None:
+        return {}
+    in_units = Interval(transform.inverse(interval.lower), transform.inverse(interval.upper))
+    return {"coverage": in_units.coverage(task.y[test]), "width": in_units.width()}
+
+
+def probability_scores(
+    task: TaskData, calibration: NDArray[np.int64], test: NDArray[np.int64], outputs: NDArray[np.float64]
+) -> dict[str, float]:
+    """The expected calibration error on test regions, of probabilities calibrated on other regions."""
+    fitted = Calibration.fit(outputs[calibration], task.y[calibration])
+    return {"ece": expected_calibration_error(fitted.probabilities(outputs[test]), task.y[test])}

@@ -1,0 +1,45 @@
+"""Predictions for every region: the stage `predict` of a run, and predictions of a finished run."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from urbankit.evaluation.cross_fit import CrossFit
+from urbankit.pipeline.state import RunState
+from urbankit.runs import writers
+from urbankit.runs.prediction_table import FILE, prediction_table, save_cross_fits
+from urbankit.utils.errors import UserError
+
+
+def predict(state: RunState, embeddings: Tensor) -> dict[str, CrossFit]:
+    """Predict the tasks for every region, and write `predictions_all.parquet` and `cross_fit.safetensors`.
+
+    Heads are fitted without each fold of the labels and once to all labels (`HeadTraining.cross_fit`). Test regions of
+    the results table play no part: each label is predicted by heads that did not see it.
+
+    Args:
+        state: The state.
+        embeddings: Region embeddings [N, dim] of `embed`.
+
+    Returns:
+        Cross-fitted predictions by task; empty without tasks, with `predict.folds: 0`, or if the labels are too few.
+    """
+    recipe, city, zero_shot = state.recipe, state.city, state.zero_shot
+    settings = recipe.predict
+    with state.manifest.stage("predict"):
+        if not state.tasks or not settings.folds:
+            return {}
+        source = city if zero_shot is None else zero_shot.city
+        try:
+            fits = state.head_training(embeddings, "predict").cross_fit(
+                settings, source.xy, recipe.evaluation.seeds[0], recipe.evaluation.blocks
+            )
+        except UserError as error:
+            state.manifest.note([f"predictions for every region were not made: {error}"], state.progress)
+            return {}
+        truth = None if zero_shot is None else state.tasks
+        table, notes = prediction_table(fits, city.regions, settings.interval, tasks=truth)
+        state.manifest.note(notes, state.progress)
+        save_cross_fits(state.manifest.folder / FILE, fits, settings.split)
+        writers.write_all_predictions(state.manifest.folder, table)
+    return fits

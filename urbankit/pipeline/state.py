@@ -1,0 +1,99 @@
+"""What the stages of a run share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from urbankit.city.city import City
+from urbankit.evaluation.raw_features import build_raw_features
+from urbankit.evaluation.tasks import TaskData
+from urbankit.heads.base import RegionData
+from urbankit.methods.base import Method, MethodInputs
+from urbankit.pipeline.transfer.floors import shared_features
+from urbankit.pipeline.transfer.zero_shot import ZeroShot
+from urbankit.recipe.recipe import Recipe
+from urbankit.runs.data import Splits, needs_region_data, region_data
+from urbankit.runs.manifest import Manifest
+from urbankit.training.finetune import Finetuned
+from urbankit.training.head_training import HeadTraining
+from urbankit.utils.progress import Progress
+
+Predictions = dict[tuple[str, int], Finetuned]
+"""Predictions for all regions, by split protocol and seed."""
+
+
+@dataclass
+class RunState:
+    """What the stages of one run share.
+
+    Attributes:
+        recipe: The resolved recipe.
+        city: The prepared city, of N regions.
+        inputs: The modalities and views of the recipe that the city has.
+        tasks: The tasks of the recipe, with the labels of the city.
+        splits: Training, validation and test regions, by split protocol and seed.
+        method: The method; `pretrain` trains it.
+        manifest: The manifest of the run; its `folder` is the run folder.
+        progress: Where progress is shown.
+        zero_shot: Labels and embeddings of another city, in a zero-shot transfer.
+        history: Losses of every epoch so far, in rows of `history.parquet`.
+    """
+
+    recipe: Recipe
+    city: City
+    inputs: MethodInputs
+    tasks: dict[str, TaskData]
+    splits: Splits
+    method: Method
+    manifest: Manifest
+    progress: Progress
+    zero_shot: ZeroShot | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.manifest.folder / "checkpoints"
+
+    def head_training(self, embeddings: Tensor, folder: str) -> HeadTraining:
+        """The training of heads on embeddings [N, dim], with checkpoints in a folder of `checkpoints`.
+
+        In a zero-shot transfer the heads are trained on the labels of the other city.
+        """
+        tasks, rows = self.tasks, None
+        if self.zero_shot is not None:
+            tasks, rows = self.zero_shot.tasks, self.zero_shot.n_source
+            embeddings = self.zero_shot.joined(embeddings)
+        heads = {name: self.recipe.tasks[name].head for name in tasks}
+        return HeadTraining(
+            self.method,
+            embeddings,
+            tasks,
+            heads,
+            self.recipe.finetune,
+            self.checkpoints / folder,
+            self.progress,
+            rows,
+            self._region_data(),
+        )
+
+    def _region_data(self) -> dict[str, RegionData]:
+        """By split protocol, what heads read beside the embedding; empty if no head reads more."""
+        recipe, city, zero_shot = self.recipe, self.city, self.zero_shot
+        if not needs_region_data(recipe):
+            return {}
+        features = build_raw_features(city, recipe)
+        protocols = {protocol for protocol, _ in (self.splits if zero_shot is None else zero_shot.splits)}
+        protocols.add(recipe.predict.split)
+        if zero_shot is None:
+            return {protocol: region_data(recipe, city, features, protocol) for protocol in protocols}
+        # Coordinates of another city say nothing here: no smoother.
+        both = shared_features(build_raw_features(zero_shot.city, recipe), features)
+        return {
+            protocol: RegionData(both.values, both.blocks, None, zero_shot.groups(protocol, city.n_regions))
+            for protocol in protocols
+        }

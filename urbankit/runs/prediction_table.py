@@ -1,0 +1,116 @@
+"""The predictions of a run for every region: the file that keeps them, and the table that users read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from urbankit.evaluation.cross_fit import CrossFit
+from urbankit.evaluation.intervals import highest_level
+from urbankit.evaluation.tasks import TaskData
+from urbankit.training import checkpoint
+
+FILE = "cross_fit.safetensors"
+OUT_OF_FOLD, ALL_LABELS = "out-of-fold", "all labels"
+"""Where a prediction is from: heads that did not see the label of the region, or heads fitted to all labels."""
+
+_TASK = ("name", "kind", "classes", "unit", "transform")
+
+
+def save_cross_fits(path: Path, fits: Mapping[str, CrossFit], split: str) -> None:
+    """Write cross-fitted predictions, from which intervals of any level are computed."""
+    tensors, facts = {}, []
+    for index, fit in enumerate(fits.values()):
+        arrays = {"y": fit.task.y, "fold": fit.fold, "by_fold": fit.by_fold, "full": fit.full}
+        tensors |= {f"{index}/{name}": torch.as_tensor(array) for name, array in arrays.items()}
+        facts.append({name: getattr(fit.task, name) for name in _TASK})
+    checkpoint.save(path, tensors, {"tasks": facts, "split": split})
+
+
+def load_cross_fits(path: Path) -> tuple[dict[str, CrossFit], str]:
+    """Read what `save_cross_fits` wrote: the predictions by task, and the split protocol that calibrates them.
+
+    Raises `UserError` if the file is missing or damaged.
+    """
+    tensors, facts = checkpoint.load(path)
+    try:
+        fits = {}
+        for index, of_task in enumerate(facts["tasks"]):
+            y, fold, by_fold, full = (tensors[f"{index}/{n}"].numpy() for n in ("y", "fold", "by_fold", "full"))
+            labelled = y >= 0 if of_task["classes"] else ~np.isnan(y)
+            task = TaskData(y=y, labelled=labelled, **(of_task | {"classes": tuple(of_task["classes"])}))
+            fits[task.name] = CrossFit(task, fold, by_fold, full)
+        return fits, str(facts["split"])
+    except (KeyError, TypeError) as error:
+        raise checkpoint.damaged(path, error) from None
+
+
+def prediction_table(
+    fits: Mapping[str, CrossFit],
+    regions: gpd.GeoDataFrame,
+    level: float,
+    *,
+    tasks: Mapping[str, TaskData] | None = None,
+) -> tuple[gpd.GeoDataFrame, list[str]]:
+    """The predictions of every region, one row a region.
+
+    Columns of a regression TASK: `TASK`, `TASK_lower`, `TASK_upper` in the units of the target. The bounds are NaN if
+    the labels are too few for the level. Columns of a classification: `TASK`, `TASK_probability` of this class, and
+    `TASK_probability_CLASS` of each class. Both have `TASK_truth`, missing without a label, and `TASK_from`:
+    `out-of-fold` for a region whose label the head did not see, `all labels` for a region without a label.
+
+    Args:
+        fits: Cross-fitted predictions. The N regions are the last rows; other rows before them are of another city.
+        regions: `region_id` and `geometry` of the N regions.
+        level: The share of regions that an interval should cover.
+        tasks: The labels of the N regions, if those of `fits` are of another city.
+
+    Returns:
+        The table, and notes on intervals that the labels are too few for.
+    """
+    n, columns, notes = len(regions), {}, []
+    for name, fit in fits.items():
+        rows = slice(len(fit.fold) - n, None)
+        truth = fit.task if tasks is None else tasks[name]
+        if fit.task.classes:
+            columns |= _class_columns(name, fit, rows)
+        else:
+            columns |= _number_columns(name, fit, rows, level)
+            if np.isnan(columns[f"{name}_lower"]).all():
+                count = int(fit.labelled.sum())
+                notes.append(
+                    f"{name}: {count} labelled regions are too few for an interval of level {level:g}; "
+                    f"the highest level that they can calibrate is {highest_level(count):g}"
+                )
+        columns[f"{name}_truth"] = _labels(truth, truth.y[rows] if tasks is None else truth.y)
+        columns[f"{name}_from"] = np.where(fit.labelled[rows], OUT_OF_FOLD, ALL_LABELS).astype(object)
+    table = pd.DataFrame(columns, index=regions.index)
+    joined = pd.concat([regions[["region_id"]], table, regions[["geometry"]]], axis=1)
+    return joined.set_geometry("geometry", crs=regions.crs), notes
+
+
+def _number_columns(name: str, fit: CrossFit, rows: slice, level: float) -> dict[str, NDArray]:
+    interval = fit.interval(level)
+    missing = np.full(len(fit.fold), np.nan)
+    lower, upper = (missing, missing) if interval is None else interval
+    return {name: fit.values[rows], f"{name}_lower": lower[rows], f"{name}_upper": upper[rows]}
+
+
+def _class_columns(name: str, fit: CrossFit, rows: slice) -> dict[str, NDArray]:
+    codes, probabilities = fit.prediction[rows], fit.probabilities()[rows]
+    return {
+        name: _labels(fit.task, codes),
+        f"{name}_probability": probabilities[np.arange(len(codes)), codes],
+        **{f"{name}_probability_{label}": of for label, of in zip(fit.task.classes, probabilities.T, strict=True)},
+    }
+
+
+def _labels(task: TaskData, values: NDArray) -> NDArray:
+    """Class names of codes [n], None for -1; the numbers of a regression."""
+    return np.array([*task.classes, None], dtype=object)[values] if task.classes else values

@@ -1,0 +1,138 @@
+"""Training of heads on one split after another, each kept in a checkpoint, and cross-fitting."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from urbankit import registry
+from urbankit.evaluation.cross_fit import CrossFit
+from urbankit.evaluation.splits import Split, make_folds
+from urbankit.evaluation.tasks import TaskData
+from urbankit.heads.base import FittedHead, RegionData
+from urbankit.methods.base import Method
+from urbankit.recipe.schema import Predict
+from urbankit.recipe.training_schema import Finetune
+from urbankit.registry.component import Use
+from urbankit.training.checkpoint import load_trained_state, trained_state
+from urbankit.training.finetune import Finetuned, finetune
+from urbankit.utils.progress import Progress
+
+
+@dataclass
+class HeadTraining:
+    """Trains heads on a pre-trained method; every split starts from the same state of it.
+
+    Attributes:
+        method: The method in its pre-trained state, frozen as `settings` say.
+        embeddings: Its embeddings, [N, dim].
+        tasks: The labels by task, of N regions.
+        heads: The recipe's head by task.
+        settings: The recipe's section `finetune`.
+        folder: The folder of the checkpoints. A split that has one is read from it; None keeps none.
+        progress: Where progress is shown.
+        reference_rows: As in `finetune`.
+        regions: What heads may read beside the embedding, by split protocol.
+    """
+
+    method: Method
+    embeddings: Tensor
+    tasks: Mapping[str, TaskData]
+    heads: Mapping[str, Use]
+    settings: Finetune
+    folder: Path | None
+    progress: Progress
+    reference_rows: int | None = None
+    regions: Mapping[str, RegionData] = field(default_factory=dict)
+    pretrained: dict[str, Tensor] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.pretrained = trained_state(self.method)
+
+    def fit(
+        self, split: Split, protocol: str, seed: int, name: str, file: str, tasks: Collection[str] | None = None
+    ) -> Finetuned:
+        """Train the heads on one split.
+
+        Args:
+            split: The regions to train on, to stop training by, and to test on.
+            protocol: The split protocol.
+            seed: Seed of the training.
+            name: Name of the stage in the history, in messages and in the progress display.
+            file: Name of the checkpoint, without suffix.
+            tasks: The tasks to train; all by default.
+        """
+        path = None if self.folder is None else self.folder / f"{file}.safetensors"
+        if path is not None and path.exists():
+            return Finetuned.load(path)
+        chosen = {task: data for task, data in self.tasks.items() if tasks is None or task in tasks}
+        last = None if path is None else path.with_suffix(".last.safetensors")
+        load_trained_state(self.method, self.pretrained)
+        with self.progress.stage(name, total=self.settings.epochs) as shown:
+            result = finetune(
+                self.method, self.embeddings, chosen, {task: self.heads[task] for task in chosen}, split, self.settings,
+                seed, name=name, last=last, progress=shown, reference_rows=self.reference_rows,
+                regions=self.regions.get(protocol),
+            )  # fmt: skip
+        if path is not None and last is not None:
+            result.save(path)
+            last.unlink(missing_ok=True)
+            return Finetuned.load(path)
+        return result
+
+    def cross_fit(self, settings: Predict, xy: NDArray[np.float64], seed: int, blocks: int) -> dict[str, CrossFit]:
+        """Fit the heads without each fold of the labels, and once to all labels.
+
+        A head that is fitted at once gets all labels outside the fold. Heads that are trained by gradient steps are
+        trained together; the next fold tells when to stop.
+
+        Args:
+            settings: The recipe's section `predict`.
+            xy: Centres of the regions in metres, [N, 2]; regions that no task labels may be missing at the end.
+            seed: Seed of the folds and of the training.
+            blocks: Blocks along each side of the grid of spatial folds.
+
+        Returns:
+            Cross-fitted predictions by task.
+
+        Raises:
+            UserError: If the labels of a task are too few for the folds.
+        """
+        groups = [[task] for task in self.tasks if self._is_fitted(task)]
+        trained = [task for task in self.tasks if not self._is_fitted(task)]
+        results = {}
+        for group in [*groups, trained] if trained else groups:
+            labelled = np.any([self.tasks[task].labelled for task in group], axis=0)
+            fold = np.full(len(labelled), -1, dtype=np.int64)
+            rows = np.flatnonzero(labelled)
+            fold[rows] = make_folds(settings.split, xy[rows], settings.folds, seed, blocks)
+            fits = [self._fit_without(k, fold, settings, group, seed) for k in range(settings.folds + 1)]
+            for task in group:
+                data = self.tasks[task]
+                arrays = [(fit.outputs if data.classes else fit.predictions)[task] for fit in fits]
+                results[task] = CrossFit(data, np.where(data.labelled, fold, -1), np.stack(arrays[:-1]), arrays[-1])
+        return {task: results[task] for task in self.tasks}
+
+    def _is_fitted(self, task: str) -> bool:
+        linear = self.settings.paradigm == "linear_probe"
+        return not linear and issubclass(registry.get("head", self.heads[task].name), FittedHead)
+
+    def _fit_without(
+        self, k: int, fold: NDArray[np.int64], settings: Predict, group: list[str], seed: int
+    ) -> Finetuned:
+        """Fit the heads of `group` without fold k, or with k = `settings.folds` to all labels."""
+        name = f"{settings.split}-{k}"
+        train = (fold >= 0) & (fold != k)
+        stops = train
+        if self._is_fitted(group[0]):
+            name = f"{name}-{group[0]}"
+        else:
+            stops = fold == (k + 1) % settings.folds
+            train = train & ~stops
+        split = Split(*(np.flatnonzero(mask) for mask in (train, stops, fold == k)))
+        return self.fit(split, settings.split, seed, f"predict {name}", name, group)
