@@ -10,7 +10,15 @@ from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 from urbankit import RunError, testing
 from urbankit.evaluation.floors import evaluate_floors
 from urbankit.evaluation.folds import Folds, evaluate_folds
-from urbankit.evaluation.metrics import Metric, failed_metrics, main_metrics, recorded_names, score, suite_columns
+from urbankit.evaluation.metrics import (
+    Metric,
+    failed_metrics,
+    has_direction,
+    main_metrics,
+    recorded_names,
+    score,
+    suite_columns,
+)
 from urbankit.evaluation.splits import random_split
 from urbankit.tables.results import ResultsTable
 from urbankit.testing import ConformanceError
@@ -53,7 +61,9 @@ def test_built_in_metrics_keep_their_order() -> None:
     names = ["macro_f1", "weighted_f1", "macro_recall", "accuracy"]
     assert list(score("classification", np.arange(3), np.arange(3))) == names
     assert list(score("clustering", np.arange(3), np.arange(3))) == ["nmi", "ari"]
-    assert recorded_names() == ["r2", "r2_fold_mean", "mae", "rmse", "mse", *names, "nmi", "ari"]
+    assert recorded_names() == [
+        "r2", "r2_fold_mean", "mae", "rmse", "mse", "coverage", "width", *names, "ece", "nmi", "ari",
+    ]  # fmt: skip
     assert suite_columns() == ["mae", "mse", "r2", "macro_f1", "macro_recall"]
     assert main_metrics() == ["r2", "r2_fold_mean", "macro_f1", "nmi"]
 
@@ -135,3 +145,14 @@ def test_the_checks_of_a_metric_say_what_is_wrong(plugin: Plugin, attributes: di
     plugin("metric", type("Wrong", (Worst,), {"__doc__": "Wrong.", **attributes}))
     with pytest.raises(ConformanceError, match=message):
         testing.check_component("metric", "mine")
+
+
+def test_coverage_and_width_of_intervals():
+    bounds = np.array([[0.0, 1.0], [0.0, 3.0]])
+    assert score("interval", [1.0, 4.0], bounds) == {"coverage": 0.5, "width": 2.0}
+    assert not has_direction("coverage")
+    assert has_direction("width")
+
+
+def test_the_calibration_error_of_probabilities():
+    assert score("probabilities", [0, 0], np.array([[0.75, 0.25], [0.25, 0.75]])) == {"ece": 0.25}

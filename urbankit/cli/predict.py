@@ -34,7 +34,7 @@ def predict(
     [bold]urbankit predict runs/ny --task pm25 --interval 0.8 --out pm25.gpkg[/bold]
     """
     from urbankit.cli.output import console, figure, print_table, warn
-    from urbankit.evaluation.metrics import LABELS
+    from urbankit.evaluation.metrics import metric_label
     from urbankit.pipeline.predict_run import predict_run, write_predictions
     from urbankit.runs.folder import Run
     from urbankit.utils.progress import Progress
@@ -52,7 +52,7 @@ def predict(
             width = figure(float((table[f"{name}_upper"] - table[f"{name}_lower"]).mean()))
         unit = f" ({fit.task.unit})" if fit.task.unit else ""
         without = len(predictions.table) - labelled
-        rows.append([name + unit, str(labelled), str(without), f"{LABELS[metric]} {scores[metric]:.3f}", width])
+        rows.append([name + unit, str(labelled), str(without), f"{metric_label(metric)} {scores[metric]:.3f}", width])
     title = f"{opened.path}: {predictions.level:.0%} intervals, calibrated on {predictions.split} folds"
     print_table(title, ["task", "labelled", "without label", "out-of-fold score", "mean width"], rows)
     warn(predictions.notes)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, adjusted_rand_score, f1_score, normalized_mutual_info_score, recall_score
 
+from urbankit.evaluation.calibration import expected_calibration_error
 from urbankit.evaluation.metrics import Metric
 
 
@@ -146,6 +147,45 @@ class ARI(Metric):
 
     def compute(self, truth: NDArray[Any], prediction: NDArray[Any]) -> float:
         return float(adjusted_rand_score(truth, prediction))
+
+
+class Coverage(Metric):
+    """The share of regions whose true value is inside the interval; it should be near the level of the interval."""
+
+    kinds = ("interval",)
+    label = "coverage"
+    higher_is_better = None
+    order = 35
+    suite_order = None
+
+    def compute(self, truth: NDArray[Any], prediction: NDArray[Any]) -> float:
+        return float(np.mean((truth >= prediction[:, 0]) & (truth <= prediction[:, 1])))
+
+
+class Width(Metric):
+    """The mean width of the intervals, in the units of the target."""
+
+    kinds = ("interval",)
+    label = "interval width"
+    higher_is_better = False
+    order = 36
+    suite_order = None
+
+    def compute(self, truth: NDArray[Any], prediction: NDArray[Any]) -> float:
+        return float(np.mean(prediction[:, 1] - prediction[:, 0]))
+
+
+class ECE(Metric):
+    """The expected calibration error of the likeliest class over ten equal bins (Guo et al., 2017, eq. 3)."""
+
+    kinds = ("probabilities",)
+    label = "ECE"
+    higher_is_better = False
+    order = 75
+    suite_order = None
+
+    def compute(self, truth: NDArray[Any], prediction: NDArray[Any]) -> float:
+        return expected_calibration_error(prediction, truth)
 
 
 def mean_squared_error(truth: NDArray[Any], prediction: NDArray[Any]) -> float:

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from urbankit.evaluation.calibration import Calibration, expected_calibration_error
+from urbankit.evaluation.calibration import Calibration
 from urbankit.evaluation.intervals import Interval, cv_plus, split_conformal
 from urbankit.evaluation.metrics import score
 from urbankit.evaluation.tasks import TaskData
 from urbankit.evaluation.transforms import TargetTransform
+
+Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -87,32 +89,23 @@ class CrossFit:
         return Calibration.fit(values[rows], self.task.y[rows]).probabilities(values)
 
 
-def interval_scores(
-    task: TaskData, transform: TargetTransform, calibration: NDArray[np.int64], test: NDArray[np.int64],
-    prediction: NDArray[np.float64], level: float,
-) -> dict[str, float]:  # fmt: skip
-    """Coverage and mean width on test regions of a split-conformal interval; empty with too few calibrating regions.
+def split_interval(
+    task: TaskData, train: Indices, calibration: Indices, prediction: NDArray[np.float64], level: float
+) -> Interval | None:
+    """The split-conformal interval of a head that was fitted to the training part of a split.
 
     Args:
         task: The labels, of N regions.
-        transform: The transform that the head learned the target in. Residuals are taken there.
-        calibration: Labelled regions that the head was not fitted to, [n].
-        test: Labelled regions to score, [m].
+        train: Labelled regions that the head was fitted to; they also fit the transform that residuals are taken in.
+        calibration: Labelled regions that the head was not fitted to.
         prediction: Predictions in the target's units, [N].
         level: The share of regions that the interval should cover.
+
+    Returns:
+        The interval, [N]; None with too few calibrating regions for the level.
     """
+    transform = TargetTransform.fit(task.transform, task.y[train])
     centre = transform.transform(prediction)
     residuals = np.abs(transform.transform(task.y[calibration]) - centre[calibration])
-    interval = split_conformal(residuals, centre[test], level)
-    if interval is None:
-        return {}
-    in_units = Interval(transform.inverse(interval.lower), transform.inverse(interval.upper))
-    return {"coverage": in_units.coverage(task.y[test]), "width": in_units.width()}
-
-
-def probability_scores(
-    task: TaskData, calibration: NDArray[np.int64], test: NDArray[np.int64], outputs: NDArray[np.float64]
-) -> dict[str, float]:
-    """The expected calibration error on test regions, of probabilities calibrated on other regions."""
-    fitted = Calibration.fit(outputs[calibration], task.y[calibration])
-    return {"ece": expected_calibration_error(fitted.probabilities(outputs[test]), task.y[test])}
+    interval = split_conformal(residuals, centre, level)
+    return None if interval is None else Interval(*(transform.inverse(bound) for bound in interval))

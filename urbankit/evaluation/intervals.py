@@ -22,14 +22,6 @@ class Interval(NamedTuple):
     lower: NDArray[np.float64]
     upper: NDArray[np.float64]
 
-    def coverage(self, truth: NDArray[np.float64]) -> float:
-        """The share of true values [n] inside the bounds."""
-        return float(np.mean((truth >= self.lower) & (truth <= self.upper)))
-
-    def width(self) -> float:
-        """The mean distance of the bounds."""
-        return float(np.mean(self.upper - self.lower))
-
 
 def highest_level(n: int) -> float:
     """The highest level, in hundredths, that `n` residuals can calibrate."""

@@ -13,8 +13,12 @@ from urbankit import registry
 from urbankit.registry.component import Component, P, Use
 from urbankit.utils.errors import RunError, UserError
 
-KINDS = ("regression", "classification", "clustering")
-"""What a metric compares: numbers, classes, or clusters with classes (classifications under the protocol `folds`)."""
+MODEL_KINDS = ("regression", "classification", "clustering")
+"""Numbers, classes, or clusters with classes (classifications under the protocol `folds`): models are compared by one
+metric of each."""
+
+KINDS = (*MODEL_KINDS, "interval", "probabilities")
+"""What a metric compares with the truth; also the bounds of intervals, and probabilities of classes."""
 
 FOLD_MEAN = "_fold_mean"
 
@@ -26,9 +30,10 @@ class Metric(Component[P], ABC):
     `order`.
 
     Attributes:
-        kinds: What it compares; some of `regression`, `classification` and `clustering`.
+        kinds: What it compares; some of `regression`, `classification`, `clustering`, `interval` and
+            `probabilities`.
         label: The name in tables and reports: `macro-F1`.
-        higher_is_better: Whether a higher value means a better prediction.
+        higher_is_better: Whether a higher value means a better prediction; None if a certain value is aimed at.
         order: Metrics with lower numbers come first; those of urbankit have 0 to 90.
         in_run_table: Whether the table of a run has a column for it.
         suite_order: The position among the columns of a suite's table that names no metrics; None for no column.
@@ -37,7 +42,7 @@ class Metric(Component[P], ABC):
 
     kinds: ClassVar[tuple[str, ...]]
     label: ClassVar[str]
-    higher_is_better: ClassVar[bool]
+    higher_is_better: ClassVar[bool | None]
     order: ClassVar[int] = 1000
     in_run_table: ClassVar[bool] = True
     suite_order: ClassVar[int | None] = 1000
@@ -52,7 +57,9 @@ class Metric(Component[P], ABC):
 
         Args:
             truth: The labels [n]: float64 in the target's unit for a regression, else a code or name of a class.
-            prediction: The predictions [n] of the same type; for `clustering`, the number of each region's cluster.
+                For `interval` numbers, for `probabilities` codes.
+            prediction: The predictions [n] of the same type; for `clustering`, the number of each region's cluster, for
+                `interval` lower and upper bounds [n, 2], for `probabilities` those of each class [n, C].
         """
 
 
@@ -80,7 +87,7 @@ def failed_metrics() -> Iterator[str]:
 
 def score(kind: str, truth: NDArray[Any], prediction: NDArray[Any]) -> dict[str, float]:
     """Return every metric of `kind` of predictions [n] against the truth [n]. Raises `RunError` if one fails."""
-    dtype = np.float64 if kind == "regression" else None
+    dtype = np.float64 if kind in ("regression", "interval") else None
     truth, prediction = np.asarray(truth, dtype), np.asarray(prediction, dtype)
     values = {}
     for name, metric in metrics(kind).items():
@@ -99,7 +106,7 @@ def primary(kind: str) -> str:
 
 def main_metrics() -> list[str]:
     """Return the metrics that models are compared by, of every kind, each before the mean over its folds."""
-    main = {primary(kind) for kind in KINDS}
+    main = {primary(kind) for kind in MODEL_KINDS}
     return [name for name in recorded_names() if name.removesuffix(FOLD_MEAN) in main]
 
 
@@ -123,7 +130,13 @@ def suite_columns() -> list[str]:
 def higher_is_better(name: str) -> bool:
     """Return whether a higher value of a recorded metric is better; False for one that is not installed."""
     metric = _metric(name)
-    return metric is not None and metric.higher_is_better
+    return metric is not None and bool(metric.higher_is_better)
+
+
+def has_direction(name: str) -> bool:
+    """Return whether higher or lower values of a recorded metric are better; False if a certain value is aimed at."""
+    metric = _metric(name)
+    return metric is None or metric.higher_is_better is not None
 
 
 def compares(name: str, kind: str) -> bool:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 from torch import Tensor
 
-from urbankit.evaluation.cross_fit import CrossFit
+from urbankit.evaluation.calibration import Calibration
+from urbankit.evaluation.cross_fit import CrossFit, split_interval
+from urbankit.evaluation.metrics import score
+from urbankit.evaluation.splits import Split
+from urbankit.evaluation.tasks import TaskData
 from urbankit.pipeline.state import RunState
 from urbankit.runs import writers
 from urbankit.runs.prediction_table import FILE, prediction_table, save_cross_fits
+from urbankit.training.finetune import Finetuned
 from urbankit.utils.errors import UserError
 
 
@@ -43,3 +49,27 @@ def predict(state: RunState, embeddings: Tensor) -> dict[str, CrossFit]:
         save_cross_fits(state.manifest.folder / FILE, fits, settings.split)
         writers.write_all_predictions(state.manifest.folder, table)
     return fits
+
+
+def uncertainty_scores(task: TaskData, split: Split, result: Finetuned, level: float) -> dict[str, float]:
+    """The scores of intervals or class probabilities on the test part, calibrated on the validation part.
+
+    Args:
+        task: The labels.
+        split: The labelled regions of each part.
+        result: What the heads predict that were trained on the training part.
+        level: The share of regions that an interval should cover.
+
+    Returns:
+        Metrics of intervals or of probabilities by name; empty if the validation part is too small for the level.
+    """
+    if task.classes:
+        outputs = result.outputs.get(task.name)
+        if outputs is None:
+            return {}
+        calibration = Calibration.fit(outputs[split.validation], task.y[split.validation])
+        return score("probabilities", task.y[split.test], calibration.probabilities(outputs[split.test]))
+    interval = split_interval(task, split.train, split.validation, result.predictions[task.name], level)
+    if interval is None:
+        return {}
+    return score("interval", task.y[split.test], np.column_stack(interval)[split.test])

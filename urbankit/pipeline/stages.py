@@ -33,7 +33,7 @@ from urbankit.evaluation.tasks import Scored, TaskData
 from urbankit.graph.engine import select_engine
 from urbankit.methods.base import Method
 from urbankit.modalities.base import ModalityEncoder
-from urbankit.pipeline.predict import predict
+from urbankit.pipeline.predict import predict, uncertainty_scores
 from urbankit.pipeline.resume import check_city, check_files, check_source, check_weights, open_run
 from urbankit.pipeline.state import Predictions, RunState
 from urbankit.pipeline.transfer.floors import carried_floors
@@ -278,7 +278,8 @@ def score(state: RunState, embeddings: Tensor, predictions: Predictions) -> Scor
             floors.append(carried_floors(zero_shot, city, recipe, state.splits, state.progress))
     with state.manifest.stage("report"):
         scored_tasks = tasks if zero_shot is None else zero_shot.scored
-        finetuned = _score_splits(name, scored_tasks, state.splits, predictions)
+        level = recipe.predict.interval if zero_shot is None else None  # no label of this city may calibrate
+        finetuned = _score_splits(name, scored_tasks, state.splits, predictions, level)
         scores = Scores(Scored.joined([*finetuned, *probed]), Scored.joined(floors))
         writers.write_history(folder, state.history)
         writers.write_predictions(folder, city, scores.method.predictions, scores.floors.predictions)
@@ -301,17 +302,19 @@ def report(state: RunState) -> None:
     write_card(run, city)
 
 
-def _score_splits(model: str, tasks: dict[str, TaskData], splits: Splits, predictions: Predictions) -> list[Scored]:
+def _score_splits(
+    model: str, tasks: dict[str, TaskData], splits: Splits, predictions: Predictions, level: float | None
+) -> list[Scored]:
     """Metrics and predictions on the test regions of each split, or of `ALL` on all labelled regions."""
     scored = []
     for (protocol, seed), result in predictions.items():
         for name, task in tasks.items():
-            if protocol == ALL:
-                regions = task.labelled.nonzero()[0]
-            else:
-                regions = splits[protocol, seed].of(task.labelled, name).test
+            split = None if protocol == ALL else splits[protocol, seed].of(task.labelled, name)
+            regions = task.labelled.nonzero()[0] if split is None else split.test
             values = result.predictions[name][regions]
             records = task.records(model, protocol, seed, regions, values)
+            if split is not None and level is not None:
+                records += task.scores(model, protocol, seed, uncertainty_scores(task, split, result, level))
             scored.append(Scored(records, task.predictions(model, protocol, seed, {"test": regions}, values)))
     return scored
 

@@ -103,10 +103,13 @@ def register_metrics(register: Register) -> None:
     register("mae", f"{module}:MAE", "mean absolute error")
     register("rmse", f"{module}:RMSE", "root of the mean squared error")
     register("mse", f"{module}:MSE", "mean squared error")
+    register("coverage", f"{module}:Coverage", "share of regions whose value is inside the interval")
+    register("width", f"{module}:Width", "mean width of the intervals")
     register("macro_f1", f"{module}:MacroF1", "mean F1 of the classes")
     register("weighted_f1", f"{module}:WeightedF1", "mean F1 of the classes, weighted by their frequency")
     register("macro_recall", f"{module}:MacroRecall", "mean recall of the classes")
     register("accuracy", f"{module}:Accuracy", "share of regions with the right class")
+    register("ece", f"{module}:ECE", "expected calibration error of class probabilities")
     register("nmi", f"{module}:NMI", "normalised mutual information of clusters and classes")
     register("ari", f"{module}:ARI", "adjusted Rand index of clusters and classes")
 

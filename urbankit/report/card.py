@@ -114,7 +114,8 @@ def _front_matter(run: Run, city_name: str, table: ResultsTable | None) -> str:
 
 def _index(table: Table, city_name: str) -> Iterator[dict[str, Any]]:
     """The method's metrics of one task, a result a split."""
-    classified = not all(compares(column.metric, "regression") for column in table.columns)
+    kinds = ("classification", "clustering")
+    classified = any(compares(column.metric, one) for column in table.columns for one in kinds)
     kind = "tabular-classification" if classified else "tabular-regression"
     for row in table.rows:
         for indices in table.groups.values():

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from urbankit.evaluation.metrics import has_fold_mean, higher_is_better, metric_label
+from urbankit.evaluation.metrics import has_direction, has_fold_mean, higher_is_better, metric_label
 from urbankit.evaluation.splits import is_probe
 from urbankit.tables.significance import LEVEL, Test
 
@@ -50,7 +50,7 @@ class Column:
     def heading(self) -> str:
         """The name of the metric, with an arrow to the better side."""
         name = TRAINING_LABELS.get(self.metric) or label(self.split, self.metric)
-        return f"{name} {'↑' if self.higher else '↓'}"
+        return f"{name} {'↑' if self.higher else '↓'}" if has_direction(self.metric) else name
 
 
 @dataclass(frozen=True)
