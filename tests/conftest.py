@@ -111,6 +111,7 @@ def _recipe_on(city) -> dict[str, Any]:
         "pretrain": {"epochs": 3, "batch_size": 32, "patience": 2},
         "finetune": {"epochs": 3, "patience": 2, "update": ["projections", "graph_encoder"]},
         "evaluation": {"seeds": [0], "min_class_size": 1},
+        "predict": {"folds": 0},
         "report": {"figures": False},
     }
 

@@ -101,6 +101,33 @@ def task_layers(task: MapTask, predictions: pd.DataFrame | None, region_ids: NDA
         }
 
 
+def all_prediction_layers(task: MapTask, table: pd.DataFrame, region_ids: NDArray) -> Iterator[Layer]:
+    """The prediction of every region, and the width of its interval or the probability of its class."""
+    if task.name not in table:
+        return
+    of_regions = table.set_index(table["region_id"].astype(str)).reindex([str(name) for name in region_ids])
+    group = f"{task.name} ({task.unit})" if task.unit else task.name
+    common: Layer = {"group": group, "task": task.name, "unit": task.unit}
+    predicted = {"id": f"everywhere:{task.name}", "label": "predicted, every region"}
+    if task.classes:
+        codes = of_regions[task.name].map({name: code for code, name in enumerate(task.classes)}).to_numpy(np.float64)
+        yield {**common, **predicted, "kind": "class", "classes": list(task.classes), **_data(task, codes)}
+        extent, label = of_regions[f"{task.name}_probability"], "probability of the class"
+        common["unit"] = ""
+    else:
+        values = of_regions[task.name].to_numpy(np.float64)
+        yield {**common, **predicted, "kind": "value", "scale": _scale(task), **_data(task, values)}
+        extent, label = of_regions[f"{task.name}_upper"] - of_regions[f"{task.name}_lower"], "width of the interval"
+    amounts = extent.to_numpy(np.float64)
+    if np.isfinite(amounts).any():
+        low, high = colour_ends(amounts[np.isfinite(amounts)])
+        scale = {"low": low, "high": high, "log": False}
+        yield {
+            **common, "id": f"uncertainty:{task.name}", "label": label, "kind": "value", "scale": scale,
+            "data": pack_floats(amounts),
+        }  # fmt: skip
+
+
 def cluster_layers(vectors: NDArray[np.float32]) -> Iterator[Layer]:
     """Ward's clusters of the embeddings, for each number of them, numbered as in the figures."""
     for k, labels in Hierarchy.of(vectors).nested(CLUSTERS).items():

@@ -15,6 +15,7 @@ from urbankit.report.page.layers import (
     NO_CLASS,
     Layer,
     MapTask,
+    all_prediction_layers,
     cluster_layers,
     coverage_layers,
     map_tasks,
@@ -63,15 +64,21 @@ def _task_layers(context: RunContext, ids: np.ndarray, missing: Missing) -> list
         predictions = missing.attempt("No predictions", lambda: run.predictions, None)
     tasks: list[MapTask] = missing.attempt("No targets", lambda: map_tasks(context.tasks, predictions, ids), [])
     layers: list[Layer] = []
+    everywhere = None
+    if run.has("predictions_all.parquet"):
+        everywhere = missing.attempt("No predictions of every region", lambda: run.predictions_all, None)
     for task in tasks:
-        layers += missing.attempt(f"No map of {task.name}", partial(_layers_of, task, predictions, ids), [])
+        layers += missing.attempt(f"No map of {task.name}", partial(_layers_of, task, predictions, everywhere, ids), [])
     if not tasks:
         missing.add("There are no targets to show: the run has no tasks, or has not come to them.")
     return layers
 
 
-def _layers_of(task: MapTask, predictions: pd.DataFrame | None, ids: np.ndarray) -> list[Layer]:
-    return list(task_layers(task, predictions, ids))
+def _layers_of(
+    task: MapTask, predictions: pd.DataFrame | None, everywhere: pd.DataFrame | None, ids: np.ndarray
+) -> list[Layer]:
+    layers = list(task_layers(task, predictions, ids))
+    return layers if everywhere is None else [*layers, *all_prediction_layers(task, everywhere, ids)]
 
 
 def _vectors(context: RunContext, ids: np.ndarray) -> np.ndarray:

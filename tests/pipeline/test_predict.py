@@ -1,0 +1,165 @@
+"""Predictions of every region: the stage of a run, `Run.predict` and `urbankit predict`."""
+
+import copy
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+
+from urbankit import Run as PublicRun
+from urbankit.pipeline.run import run
+from urbankit.recipe.recipe import Recipe
+from urbankit.runs.folder import Run
+from urbankit.runs.prediction_table import load_cross_fits
+from urbankit.utils.errors import UserError
+from urbankit.utils.progress import Progress
+
+
+@pytest.fixture(scope="module")
+def recipe(cheap_recipe):
+    recipe = copy.deepcopy(cheap_recipe)
+    gp = {"name": "gp", "steps": 5}
+    recipe["tasks"] = {"pm25": {"head": gp}, "population_density": {"transform": "log"}, "land_use": {"head": gp}}
+    recipe["evaluation"] |= {"seeds": [0], "splits": ["random", "spatial"]}
+    recipe["predict"] = {"folds": 3}
+    recipe |= {"name": "predicted", "report": {"figures": False}}
+    return recipe
+
+
+@pytest.fixture(scope="module")
+def predicted(recipe, tmp_path_factory) -> Run:
+    return run(Recipe.load(recipe), tmp_path_factory.mktemp("predicted") / "run", progress=Progress(quiet=True))
+
+
+def test_every_region_has_a_prediction_and_labelled_regions_one_from_outside_their_fold(predicted, tiny_city):
+    table, city_labels = predicted.predictions_all, tiny_city.target("pm25").values
+    assert table["region_id"].tolist() == tiny_city.region_ids
+    assert np.isfinite(table["pm25"]).all()
+    assert table["land_use"].notna().all()
+    np.testing.assert_array_equal(table["pm25_truth"], city_labels)
+    np.testing.assert_array_equal(table["pm25_from"] == "out-of-fold", ~np.isnan(city_labels))
+    fits, split = load_cross_fits(predicted.path / "cross_fit.safetensors")
+    assert split == "random"
+    assert set(np.unique(fits["pm25"].fold)) == {-1, 0, 1, 2}
+
+
+def test_a_label_does_not_reach_the_prediction_of_its_region(recipe, predicted, tiny_city, tmp_path, monkeypatch):
+    """The label of one region changes: its own prediction stays, those of other regions may change."""
+    fits, _ = load_cross_fits(predicted.path / "cross_fit.safetensors")
+    region = int(np.flatnonzero(fits["pm25"].labelled)[0])
+    target = type(tiny_city).target
+
+    def changed(city, name):
+        found = target(city, name)
+        if name == "pm25":
+            found.values[region] += 100
+        return found
+
+    monkeypatch.setattr(type(tiny_city), "target", changed)
+    other = run(Recipe.load(recipe), tmp_path / "run", progress=Progress(quiet=True)).predictions_all
+    assert other["pm25_truth"][region] == predicted.predictions_all["pm25_truth"][region] + 100
+    assert other["pm25"][region] == predicted.predictions_all["pm25"][region]
+    assert not np.array_equal(other["pm25"], predicted.predictions_all["pm25"])
+
+
+def test_intervals_contain_the_prediction_and_grow_with_the_level(predicted):
+    opened = PublicRun.open(predicted.path)
+    narrow, wide = opened.predict(interval=0.5), opened.predict(interval=0.9)
+    for task in ("pm25", "population_density"):
+        assert (wide[f"{task}_lower"] <= wide[task]).all()
+        assert (wide[task] <= wide[f"{task}_upper"]).all()
+        width = [table[f"{task}_upper"] - table[f"{task}_lower"] for table in (narrow, wide)]
+        assert (width[0] <= width[1] + 1e-9).all()
+    pd.testing.assert_frame_equal(pd.DataFrame(wide), pd.DataFrame(predicted.predictions_all), check_dtype=False)
+
+
+def test_class_probabilities_sum_to_one(predicted):
+    table = predicted.predictions_all
+    columns = [name for name in table.columns if name.startswith("land_use_probability_")]
+    np.testing.assert_allclose(table[columns].sum(axis=1), 1)
+    of_class = [row[f"land_use_probability_{row['land_use']}"] for _, row in table.iterrows()]
+    np.testing.assert_allclose(table["land_use_probability"], of_class)
+
+
+def test_the_results_table_has_coverage_width_and_calibration_error(predicted):
+    of_method = predicted.metrics[predicted.metrics["model"] == "urbanmmcl"]
+    recorded = of_method.groupby("task")["metric"].agg(set)
+    assert {"coverage", "width"} <= recorded["pm25"]
+    assert "ece" in recorded["land_use"]
+    assert "coverage" in str(predicted.table())
+    shares = of_method.query("metric in ['coverage', 'ece']")["value"]
+    assert shares.between(0, 1).all()
+
+
+def test_another_split_fits_the_heads_again(predicted):
+    opened = PublicRun.open(predicted.path)
+    spatial = opened.predict(split="spatial", tasks="pm25")
+    assert not np.array_equal(spatial["pm25"], predicted.predictions_all["pm25"])
+    unlabelled = spatial["pm25_from"] == "all labels"
+    np.testing.assert_allclose(spatial["pm25"][unlabelled], predicted.predictions_all["pm25"][unlabelled], rtol=1e-4)
+
+
+def test_a_resumed_run_predicts_the_same(recipe, predicted, tmp_path, monkeypatch):
+    from urbankit.training import head_training
+
+    calls = []
+
+    def interrupted(*arguments, name, **settings):
+        calls.append(name)
+        if name.startswith("predict") and len(calls) > 7:
+            raise KeyboardInterrupt
+        return finetune(*arguments, name=name, **settings)
+
+    finetune = head_training.finetune
+    monkeypatch.setattr(head_training, "finetune", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(Recipe.load(recipe), tmp_path / "run", progress=Progress(quiet=True))
+    monkeypatch.setattr(head_training, "finetune", finetune)
+    resumed = run(Recipe.load(recipe), tmp_path / "run", resume=True, progress=Progress(quiet=True))
+    expected = (predicted.path / "predictions_all.parquet").read_bytes()
+    assert (resumed.path / "predictions_all.parquet").read_bytes() == expected
+
+
+def test_the_command_prints_a_summary_and_writes_a_file(predicted, cli, tmp_path):
+    result = cli("predict", predicted.path, "--task", "pm25", "--interval", 0.8, "--out", tmp_path / "pm25.gpkg")
+    assert "80% intervals, calibrated on random folds" in result.stdout
+    frame = gpd.read_file(tmp_path / "pm25.gpkg")
+    assert {"pm25", "pm25_lower", "pm25_upper", "pm25_from"} <= set(frame.columns)
+    assert "land_use" not in frame.columns
+    [error] = cli("predict", predicted.path, "--out", tmp_path / "pm25.gpkg", status=2).errors
+    assert "exists" in error
+    assert "--force" in error
+
+
+def test_too_few_labels_for_a_level_are_a_note_with_the_highest_level(predicted, cli):
+    result = cli("predict", predicted.path, "--task", "pm25", "--interval", 0.9999)
+    assert "too few for an interval of level 0.9999; the highest level that they can calibrate is 0.9" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--task", "pm2"], "--task: the run has no task 'pm2'"),
+        (["--interval", "1.5"], "--interval: "),
+        (["--split", "spatal"], "--split: unknown split 'spatal'"),
+        (["--out", "x.xlsx"], "--out"),
+    ],
+)
+def test_mistakes_are_named(predicted, cli, arguments, message):
+    assert message in cli("predict", predicted.path, *arguments, status=2).stderr
+
+
+def test_a_run_without_tasks_has_no_predictions(predicted, tmp_path, cheap_recipe):
+    untrained = {**cheap_recipe, "name": "untrained", "tasks": {}, "pretrain": {"epochs": 0}}
+    finished = run(Recipe.load(untrained), tmp_path / "run", progress=Progress(quiet=True))
+    with pytest.raises(UserError, match="has no task"):
+        PublicRun.open(finished.path).predict()
+
+
+def test_every_region_is_exported(predicted, tmp_path):
+    opened = PublicRun.open(predicted.path)
+    written = opened.export(["csv", "npy"], what="predictions_all", out=tmp_path / "export")
+    table = pd.read_csv(written[0].path)
+    assert {"pm25", "pm25_upper", "land_use_probability"} <= set(table.columns)
+    assert np.load(tmp_path / "export" / "predictions_all.npy").shape[0] == len(table)
