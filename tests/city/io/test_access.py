@@ -1,17 +1,23 @@
 """Sources that refer to other files, and files that are not what their suffix says."""
 
+import http.server
 import json
 import shutil
+import threading
 import zipfile
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 from helpers.rasters import write_raster
 from helpers.small_city import CRS, EAST, IDS, NORTH, Sources, squares
+from rasterio.vrt import WarpedVRT
 
 from urbankit.city.io.access import Access, check_raster, vrt_sources
 from urbankit.utils.errors import UserError
@@ -168,6 +174,55 @@ def test_the_environment_does_not_widen_what_is_read(sources: Sources, secret: P
     vrt(sources.folder / "x.vrt", secret, 0)
     with pytest.raises(UserError, match="outside the folder"):
         target(sources, "x.vrt")
+
+
+class _Answers(http.server.BaseHTTPRequestHandler):
+    """Answers every request, and notes it."""
+
+    requests: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.requests.append(self.path)
+        self.send_error(404)
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    with http.server.HTTPServer(("127.0.0.1", 0), _Answers) as listening:
+        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.server_port}"
+        listening.shutdown()
+
+
+def test_no_source_makes_a_request(sources: Sources, secret: Path, server: str, monkeypatch: Any) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    link = {"type": "link", "properties": {"href": f"{server}/crs", "type": "ogcwkt"}}
+    shapes = gpd.GeoDataFrame({"id": IDS}, geometry=squares(), crs=CRS).to_crs("EPSG:4326")
+    (sources.folder / "r.geojson").write_text(json.dumps(json.loads(shapes.to_json()) | {"crs": link}))
+    sources.spec["regions"]["file"] = "r.geojson"
+    with suppress(UserError):
+        sources.prepare()
+    sources.spec["regions"]["file"] = "regions.gpkg"
+    vrt(sources.folder / "a.vrt", f"/vsicurl/{server}/x.tif", 0)
+    vrt(sources.folder / "b.vrt", "inside.tif", 1, "", f"<Metadata><MDI key='x'>{server}</MDI></Metadata>")
+    (sources.folder / "c.vrt").write_text((sources.folder / "b.vrt").read_text().replace("EPSG:32618", f"{server}/crs"))
+    for name in ("a.vrt", "b.vrt", "c.vrt"):
+        with suppress(UserError):
+            target(sources, name)
+    assert _Answers.requests == []
+
+
+def test_vrts_of_gdal_tools_are_read(sources: Sources, secret: Path) -> None:
+    with rasterio.open(sources.folder / "inside.tif") as dataset, WarpedVRT(dataset, crs="EPSG:4326") as warped:
+        rasterio.shutil.copy(warped, sources.folder / "warped.vrt", driver="VRT")
+        rasterio.shutil.copy(dataset, sources.folder / "copied.vrt", driver="VRT")
+    for name in ("warped.vrt", "copied.vrt"):
+        assert target(sources, name) == pytest.approx(7)
 
 
 @pytest.mark.parametrize("name", ["r.geojson", "r.json", "r.gpkg", "r.shp", "r.fgb"])

@@ -43,7 +43,9 @@ _SIGNATURES = {
 }
 _COMPANION_SIGNATURES = {".ovr": (*_TIFF, b"EHFA_HEADER_TAG"), ".msk": _TIFF, ".rrd": (b"EHFA_HEADER_TAG",)}
 
-_NO_NETWORK = {"CPL_VSIL_CURL_ALLOWED_FILENAME": "/none"}
+# Files are addressed by /vsicurl and its kind; a GeoJSON file can name its CRS by an address, which is fetched through
+# the proxy: nothing listens at this port.
+_NO_NETWORK = {"CPL_VSIL_CURL_ALLOWED_FILENAME": "/none", "GDAL_HTTP_PROXY": "127.0.0.1:9"}
 _OPTIONS = {
     "GDAL_VRT_ENABLE_PYTHON": "NO",
     "GDAL_DISABLE_READDIR_ON_OPEN": "FALSE",
@@ -112,7 +114,7 @@ def check_raster(path: Path, access: Access = NO_REFERENCES) -> None:
 
 @lru_cache(maxsize=100_000)
 def _check_raster(path: Path, modified: int, folder_modified: int, access: Access) -> None:
-    driver = _driver(path, RASTER_DRIVERS, "raster", "convert it, such as with `gdal_translate IN OUT.tif`")
+    driver = _driver(path, RASTER_DRIVERS, "raster", "make one, such as with `gdal_translate IN OUT.tif`")
     _check_companions(path, access)
     if driver == "VRT":
         for source in vrt_sources(path, access):
@@ -120,7 +122,6 @@ def _check_raster(path: Path, modified: int, folder_modified: int, access: Acces
                 message = f"refers to {source.name}: only GeoTIFF, PNG, JPEG 2000, IMG and VRT can be its sources"
                 raise UserError(Problem(message, path))
             check_raster(source, access)
-        return
     if driver == "netCDF" and starts_with(path, _HDF5) and "outside" not in access.allow:
         message = (
             "netCDF-4 and HDF5 files can refer to other files; convert it with `gdal_translate IN.nc OUT.tif`, or "
@@ -134,6 +135,12 @@ def _check_raster(path: Path, modified: int, folder_modified: int, access: Acces
                     _check_overview(tags[name], path, access)
         for file in dataset.files[1:]:  # the first is the raster itself
             access.check(Path(file), path)
+
+
+def explain_other_format(path: Path) -> str:
+    """Return what a file is that is not what its suffix says, as `explain_content`; otherwise an empty text."""
+    signatures = _SIGNATURES.get(RASTER_DRIVERS.get(path.suffix.lower(), ""))
+    return "" if signatures and starts_with(path, *signatures) else explain_content(path)
 
 
 def _open(path: Path) -> rasterio.DatasetReader:
@@ -265,7 +272,7 @@ def vector_name(path: Path) -> Iterator[str]:
         name, driver = f"/vsizip/{{{name}}}/{member}", VECTOR_DRIVERS[Path(member).suffix.lower()]
         valid = driver == "GeoJSON" or head.startswith(_SIGNATURES[driver])
     else:
-        driver = _driver(path, VECTOR_DRIVERS, "vector file", "convert it, such as with `ogr2ogr OUT.gpkg IN`")
+        driver = _driver(path, VECTOR_DRIVERS, "vector file", "make one, such as with `ogr2ogr OUT.gpkg IN`")
         valid = driver == "GeoJSON" or starts_with(path, *_SIGNATURES[driver])
     if not valid:
         raise UserError(Problem(f"is not {driver}, as its suffix says{explain_content(path)}", path))
@@ -274,11 +281,13 @@ def vector_name(path: Path) -> Iterator[str]:
     options = _OPTIONS | _NO_NETWORK
     with _ogr_lock:  # OGR's options are those of the whole process
         before = {option: pyogrio.get_gdal_config_option(option) for option in options}
+        direct = {name: os.environ.pop(name) for name in ("NO_PROXY", "no_proxy") if name in os.environ}
         pyogrio.set_gdal_config_options(options)
         try:
             yield name
         finally:
             pyogrio.set_gdal_config_options(before)
+            os.environ.update(direct)
 
 
 def _zipped(path: Path) -> tuple[str, bytes]:
@@ -302,7 +311,8 @@ def _driver(path: Path, drivers: dict[str, str], kind: str, advice: str) -> str:
     driver = drivers.get(path.suffix.lower())
     if driver is None:
         suffixes = ", ".join(drivers)
-        raise UserError(Problem(f"'{path.suffix}' is no suffix of a {kind} ({suffixes}); {advice}", path))
+        message = f"'{path.suffix}' is no suffix of a {kind} ({suffixes}){explain_content(path)}; {advice}"
+        raise UserError(Problem(message, path))
     return driver
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -19,10 +20,9 @@ from exactextract.raster import RasterSource
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from urbankit.city.io.access import NO_REFERENCES, Access, gdal_raster, read_files
+from urbankit.city.io.access import NO_REFERENCES, Access, explain_other_format, gdal_raster, read_files
 from urbankit.city.io.crs import source_crs
 from urbankit.city.io.nodata import NodataWatch
-from urbankit.utils.content import explain_content
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.geometry import reproject, split_longitudes, unwrap
 
@@ -188,10 +188,18 @@ def open_raster(
             _check_usable(dataset, path)
             raster_crs(dataset, crs)
             yield dataset
+    except UserError as error:
+        absolute = str(path.absolute())  # GDAL knows the file by this name
+        problems = [replace(one, file=path) if str(one.file) == absolute else one for one in error.problems]
+        raise UserError(problems) from None
     except RasterioError as error:
-        message = f"cannot be opened as a raster; it may be truncated ({_cause(error)}){explain_content(path)}"
+        other = explain_other_format(path)
         if is_open:
             message = f"cannot be read to its end: truncated or damaged ({_cause(error)}); fetch it again"
+        elif other:
+            message = f"cannot be opened as a raster, its suffix says another format{other}"
+        else:
+            message = f"cannot be opened as a raster; it may be truncated ({_cause(error)})"
         raise UserError(Problem(message, path)) from None
 
 
