@@ -62,12 +62,12 @@ def build_images(spec: ImageSpec, context: Context, report: SourceReport) -> Bui
 
 
 def patch_extent_m(spec: MosaicImages, regions: gpd.GeoDataFrame) -> float:
-    """Side on the ground of the patches of a mosaic, in metres; `regions` as in a city."""
+    """Side on the ground of the patches of a mosaic, in metres; `regions` in a projected CRS."""
     if spec.extent_m:
         return spec.extent_m
-    metres = units_per_metre(regions[["x", "y"]].to_numpy(np.float64), regions.crs)
-    area = regions.area if (metres == 1.0).all() else regions["area_km2"] * 1e6
-    return math.sqrt(float(np.median(area)))
+    centres = regions.geometry.centroid
+    units = units_per_metre(np.column_stack([centres.x, centres.y]), regions.crs)
+    return math.sqrt(float(np.median(regions.area / np.prod(units, axis=1))))
 
 
 def mosaic_files(spec: MosaicImages) -> list[str]:
