@@ -132,8 +132,8 @@ SPOILT_SOURCES: dict[str, tuple[Change, str]] = {
         cut("satellite_captions.jsonl"),
         r"captions\.jsonl: captions\.rsi: .*row \d+ is not a JSON object",
     ),
-    "raster without CRS": (without_crs("co.tif"), r"co\.tif: targets\.co: raster without CRS; write one"),
-    "mosaic without CRS": (without_crs("satellite.tif"), r"satellite\.tif: images\.rsi: raster without CRS"),
+    "raster without CRS": (without_crs("co.tif"), r"co\.tif: targets\.co: has no CRS; declare it"),
+    "mosaic without CRS": (without_crs("satellite.tif"), r"satellite\.tif: images\.rsi: has no CRS"),
     "another CRS than declared": (
         key("EPSG:3857", "regions", "crs"),
         r"regions\.gpkg: regions\.crs: is in .*, but EPSG:3857 is",
