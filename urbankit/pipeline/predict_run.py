@@ -143,11 +143,11 @@ def write_predictions(predictions: Predictions, run: Run, path: Path, *, force: 
     Raises:
         UserError: If the suffix is another one, or the file exists.
     """
-    exporters = {}
-    for name in registry.names("exporter"):
-        files = registry.get("exporter", name).files
+    exporters: dict[str, str] = {}
+    for exporter in registry.names("exporter"):
+        files = registry.get("exporter", exporter).files
         if len(files) == 1:
-            exporters.setdefault(Path(files[0]).suffix, name)
+            exporters.setdefault(Path(files[0]).suffix, exporter)
     name = exporters.get(path.suffix.lower())
     if name is None:
         message = f"its suffix is none of {', '.join(sorted(exporters))}, which predictions can be written to"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -25,7 +26,8 @@ _TASK = ("name", "kind", "classes", "unit", "transform")
 
 def save_cross_fits(path: Path, fits: Mapping[str, CrossFit], split: str) -> None:
     """Write cross-fitted predictions, from which intervals of any level are computed."""
-    tensors, facts = {}, []
+    tensors: dict[str, torch.Tensor] = {}
+    facts = []
     for index, fit in enumerate(fits.values()):
         arrays = {"y": fit.task.y, "fold": fit.fold, "by_fold": fit.by_fold, "full": fit.full}
         tensors |= {f"{index}/{name}": torch.as_tensor(array) for name, array in arrays.items()}
@@ -74,7 +76,8 @@ def prediction_table(
     Returns:
         The table, and notes on intervals that the labels are too few for.
     """
-    n, columns, notes = len(regions), {}, []
+    n, notes = len(regions), []
+    columns: dict[str, NDArray[Any]] = {}
     for name, fit in fits.items():
         rows = slice(len(fit.fold) - n, None)
         truth = fit.task if tasks is None else tasks[name]

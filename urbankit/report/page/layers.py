@@ -110,8 +110,14 @@ def all_prediction_layers(task: MapTask, table: pd.DataFrame, region_ids: NDArra
     common: Layer = {"group": group, "task": task.name, "unit": task.unit}
     predicted = {"id": f"everywhere:{task.name}", "label": "predicted, every region"}
     if task.classes:
-        codes = of_regions[task.name].map({name: code for code, name in enumerate(task.classes)}).to_numpy(np.float64)
-        yield {**common, **predicted, "kind": "class", "classes": list(task.classes), **_data(task, codes)}
+        codes = of_regions[task.name].map({name: float(code) for code, name in enumerate(task.classes)})
+        yield {
+            **common,
+            **predicted,
+            "kind": "class",
+            "classes": list(task.classes),
+            **_data(task, np.asarray(codes, np.float64)),
+        }
         extent, label = of_regions[f"{task.name}_probability"], "probability of the class"
         common["unit"] = ""
     else:
