@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
@@ -9,10 +10,13 @@ import pandas as pd
 import pytest
 import rasterio
 from helpers.small_run import ODD, squares
+from pyproj import CRS
 from rasterio.features import rasterize
+from shapely.geometry import box
 
 from urbankit import Run
 from urbankit.export import geotiff
+from urbankit.export.tables import ExportTable
 
 
 def expected_density(run: Run, split: str = "random") -> pd.DataFrame:
@@ -127,7 +131,7 @@ def test_geotiff_has_the_region_of_each_cell_centre(make_run) -> None:
 
 @pytest.mark.parametrize(("crs", "resolution"), [("EPSG:4326", 50.0), ("EPSG:2263", 100.0), ("EPSG:3857", 100.0)])
 def test_geotiff_in_other_units(make_run, crs: str, resolution: float) -> None:
-    """Degrees, feet, and Mercator in its own metres: cells have the size asked for and the values of their regions."""
+    """Degrees, feet, and Mercator: cells have the requested size on the ground and the values of their regions."""
     run = make_run()
     [(path, _)] = run.export("geotiff", what="embeddings", crs=crs, resolution=resolution)
     with rasterio.open(path) as raster:
@@ -140,9 +144,27 @@ def test_geotiff_in_other_units(make_run, crs: str, resolution: float) -> None:
             [raster.bounds.bottom, raster.bounds.bottom + raster.res[1], raster.bounds.bottom],
             crs=crs,
         )
-        plane = corner.to_crs("EPSG:32618" if crs != "EPSG:3857" else crs)
+        plane = corner.to_crs("EPSG:32618")
         assert plane[0].distance(plane[1]) == pytest.approx(resolution, rel=0.01)
         assert plane[0].distance(plane[2]) == pytest.approx(resolution, rel=0.01)
+
+
+def test_regions_across_180_degrees_make_a_small_raster(tmp_path: Path) -> None:
+    """In zone 60, whose eastern edge is 180 degrees; in degrees the polygons are cut there."""
+    shapes = gpd.GeoSeries([box(179.9 + i / 10, -17, 180 + i / 10, -16.9) for i in range(3)], crs=4326)
+    frame = gpd.GeoDataFrame(
+        {"region_id": ["a", "b", "c"], "e0": [1.0, 2.0, 3.0]}, geometry=shapes.to_crs("EPSG:32760")
+    )
+    table = ExportTable("embeddings", frame, facts={}).to_crs(CRS.from_epsg(4326))
+    left, _, right, _ = table.frame.total_bounds
+    assert left >= -180 and right <= 180 and table.frame.area.sum() == pytest.approx(0.03, rel=1e-3)
+    geotiff.GeoTIFF(1000.0).write(table, [tmp_path / "x.tif"])
+    with rasterio.open(tmp_path / "x.tif") as raster:
+        assert raster.bounds.left == pytest.approx(179.9, abs=0.02) and raster.bounds.right == pytest.approx(
+            180.2, abs=0.02
+        )
+        sampled = [values[0] for values in raster.sample([(179.95, -16.95), (180.05, -16.95), (180.15, -16.95)])]
+    assert sampled == [1.0, 2.0, 3.0]
 
 
 def test_the_default_resolution_is_in_metres_whatever_the_unit(make_run) -> None:
