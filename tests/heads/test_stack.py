@@ -141,6 +141,17 @@ def test_the_stack_uses_the_embedding_and_the_features(city):
     assert error < 0.5 * labels[80:].var()
 
 
+def test_without_features_the_stack_reads_the_embedding_alone(city):
+    labels = torch.from_numpy(city["signal"]).float()
+    torch.manual_seed(0)
+    head = registry.create("head", Use(name="stack", features=False), 12, 1)
+    data = RegionData(city["features"], (2, 3), city["xy"])
+    head.fit_regions(city["z"][:80], labels[:80], [8, 4], data.rows(np.arange(80)))
+    assert all(name == "mean" or name.endswith("on embedding") for name in head.member_weights())
+    others = replace(data, features=-city["features"], xy=city["xy"][::-1])
+    assert torch.equal(head.predict_regions(city["z"], data), head.predict_regions(city["z"], others))
+
+
 @pytest.mark.parametrize("n", [1, 2, 3, 4])
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_fewer_labels_than_folds_give_finite_predictions(n, outputs, city):

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from urbankit.heads.base import RegionData, RegionHead
 from urbankit.heads.stacking.features import Table
 from urbankit.heads.stacking.super_learner import Features, SuperLearner
+from urbankit.registry import component
 
 
 class Stack(RegionHead):
@@ -21,8 +23,19 @@ class Stack(RegionHead):
     protocol divides (whole blocks of the grid under `spatial`), predict each training region from the others. The
     weights minimise the squared error of these predictions; none is negative, their sum is 1.
 
+    With `features: false` it reads the embedding alone, so that methods can be compared by it.
+
     The logits of classes are `log p - b log share`, with joined probabilities p. The folds choose b by macro-F1.
     """
+
+    class Params(component.Params):
+        features: bool = Field(
+            True,
+            description="Whether the models also read the input features of the recipe and the coordinates; `false`"
+            " leaves the embedding alone, to compare embeddings.",
+        )
+
+    params: Params
 
     def fit_regions(self, embedding: Tensor, labels: Tensor, blocks: Sequence[int], regions: RegionData) -> None:
         self.blocks = tuple(blocks)
@@ -52,6 +65,8 @@ class Stack(RegionHead):
 
     def _features(self, embedding: Tensor, regions: RegionData) -> Features:
         tables = {"embedding": Table(embedding.double().cpu().numpy(), self.blocks, learned=True)}
+        if not self.params.features:
+            return Features(tables)
         if regions.features is not None and regions.features.shape[1]:
             tables["features"] = Table(regions.features, regions.blocks)
         return Features(tables, regions.xy)
