@@ -233,10 +233,13 @@ def wait_for(happened: Any, process: subprocess.Popen[str]) -> None:
 
 def test_a_folder_has_one_bench_at_a_time(finished, workplace, monkeypatch, tmp_path):
     from urbankit.bench import run
-    from urbankit.utils.locks import file_lock
+    from urbankit.utils.locks import LOCK, file_lock
 
     monkeypatch.setattr(run, "LOCK_TIMEOUT", 0.0)
-    with file_lock(tmp_path / "out" / ".lock"), pytest.raises(UserError, match="another bench uses this folder"):
+    with (
+        file_lock(tmp_path / "out" / LOCK),
+        pytest.raises(UserError, match="another bench uses this folder"),
+    ):
         run_suite(workplace / "sound.yaml", tmp_path / "out", progress=QUIET)
 
 

@@ -213,11 +213,16 @@ def test_a_full_disk_is_said_whichever_library_writes(make_run, monkeypatch, err
         run.export("npy", what="embeddings")
 
 
-def test_the_record_names_the_city_and_run_and_a_damaged_record_allows_no_replacement(make_run) -> None:
+def test_the_record_names_the_city_and_run_and_a_damaged_record_allows_no_loss(make_run) -> None:
     run = make_run()
     run.export("csv")
     record = json.loads((run.path / "export" / "exports.json").read_text())
     assert record["embeddings.csv"]["city"] == "small & odd" and record["embeddings.csv"]["run"] == "run"
     for text in ("{", "[]", '{"embeddings.csv": 3}'):
         (run.path / "export" / "exports.json").write_text(text)
+        run.export("csv")  # the files are as an export wrote them
+        (run.path / "export" / "exports.json").write_text(text)
+        with (run.path / "export" / "embeddings.csv").open("a") as stream:
+            stream.write("mine")
         assert "no export wrote it or it has changed since" in refusal(run, "csv")
+        run.export("csv", force=True)

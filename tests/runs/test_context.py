@@ -9,7 +9,7 @@ import yaml
 from urbankit import Run
 from urbankit.runs.context import RunContext
 from urbankit.utils.errors import UserError
-from urbankit.utils.files import read_json, write_json
+from urbankit.utils.files import read_json, write_json, write_text
 
 
 def test_the_city_is_the_one_that_was_read(finished_run: Run) -> None:
@@ -43,7 +43,7 @@ def test_a_missing_city_is_prepared_again_if_possible(copied_run: Path) -> None:
     write_json(copied_run / "manifest.json", manifest | {"city_folder": str(copied_run / "gone")})
     assert RunContext.of(Run.open(copied_run)).missing == []
     recipe = yaml.safe_load((copied_run / "recipe.yaml").read_text())
-    (copied_run / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"city": {"prepared": str(copied_run / "gone")}}))
+    write_text(copied_run / "recipe.yaml", yaml.safe_dump(recipe | {"city": {"prepared": str(copied_run / "gone")}}))
     context = RunContext.of(Run.open(copied_run))
     assert context.city is None
     assert len(context.regions) == manifest["regions"]
@@ -54,14 +54,14 @@ def test_a_run_is_read_without_the_city_file_and_plugins_it_names(cli, copied_ru
     recipe = yaml.safe_load((copied_run / "recipe.yaml").read_text())
     recipe |= {"city": {"spec": str(copied_run / "gone.yaml")}, "transfer": {"from": str(copied_run / "gone")}}
     recipe["method"] = {"name": "a-plugins-own", "width": 3}
-    (copied_run / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    write_text(copied_run / "recipe.yaml", yaml.safe_dump(recipe))
     context = RunContext.of(Run.open(copied_run))
     assert context.missing == [] and len(context.tasks) == len(finished_run.recipe.tasks)
     cli("report", copied_run, "--no-figures")
 
 
 def test_a_recipe_of_another_version_is_refused_with_a_clear_message(copied_run: Path) -> None:
-    (copied_run / "recipe.yaml").write_text("wings: 2\n")
+    write_text(copied_run / "recipe.yaml", "wings: 2\n")
     with pytest.raises(UserError, match=r"recipe\.yaml: is not a recipe that this version of urbankit reads"):
         _ = Run.open(copied_run).recipe
 

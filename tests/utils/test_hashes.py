@@ -17,8 +17,15 @@ READ: list[str] = []
 def counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of 8 bytes are large, files are settled at once, and what is read is noted in `READ`."""
     READ.clear()
-    plain = hashes.hash_file
-    monkeypatch.setattr(hashes, "hash_file", lambda path: READ.append(Path(path).name) or plain(path))
+    plain = hashes._hash_descriptor
+    names = {}
+
+    def opened(path, descriptor, of=hashes.hash_open_file):
+        names[descriptor] = Path(path).name
+        return of(path, descriptor)
+
+    monkeypatch.setattr(hashes, "hash_open_file", opened)
+    monkeypatch.setattr(hashes, "_hash_descriptor", lambda file: READ.append(names[file]) or plain(file))
     monkeypatch.setattr(hashes, "LARGE", 8)
     monkeypatch.setattr(hashes, "SETTLED", -1.0)
 

@@ -27,8 +27,10 @@ from urbankit.tables.records import EvaluationSetup, results
 from urbankit.tables.table import Table
 from urbankit.utils.errors import Problem, Problems, UserError, unwritable
 from urbankit.utils.files import atomic_path, read_json, write_json, write_text
-from urbankit.utils.locks import file_lock
+from urbankit.utils.ledger import LEDGER, PARTIAL, start_ledger
+from urbankit.utils.locks import LOCK, file_lock
 from urbankit.utils.progress import Progress
+from urbankit.utils.text import list_some
 
 WRITE_EVERY = 30.0
 """The minimum of seconds between two writings of the tables of what is finished."""
@@ -116,7 +118,9 @@ def run_suite(
     plan = suite if isinstance(suite, Plan) else load_plan(suite, sets, None if data is None else Path(data), cities)
     folder = Path(out) if out is not None else Path("runs") / plan.name
     plan.select(rows)  # raises for unknown rows
+    _check_out(folder)
     with nullcontext(progress) if progress is not None else Progress() as reporter, _locked(folder) as lock:
+        start_ledger(folder)
         prepared = _prepare_cities(plan, folder, reporter)
         plan = _restrict(plan, prepared)
         bench = _Bench(plan, folder, prepared, reporter)
@@ -126,6 +130,18 @@ def run_suite(
             finished = bench.write()
         _draw(finished, reporter)
     return finished
+
+
+def _check_out(folder: Path) -> None:
+    """Raise `UserError` if the folder holds something and no bench wrote it."""
+    if not folder.is_dir() or (folder / LEDGER).exists():
+        return
+    if all((folder / name).exists() for name in ("results.parquet", "failures.json")):  # of an earlier version
+        return
+    foreign = sorted(path.name for path in folder.iterdir() if path.name != LOCK and not path.name.startswith(PARTIAL))
+    if foreign:
+        message = f"exists and is no folder of a bench (it holds {list_some(foreign, 3)}); choose another --out"
+        raise UserError(Problem(message, folder))
 
 
 def _draw(finished: Bench, progress: Progress) -> None:
@@ -146,7 +162,7 @@ def _locked(folder: Path) -> Iterator[int]:
     with ExitStack() as stack:
         while True:
             try:
-                lock = stack.enter_context(file_lock(folder / ".lock", wait=False))
+                lock = stack.enter_context(file_lock(folder / LOCK, wait=False))
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,9 +19,11 @@ from urbankit.recipe.recipe import Recipe
 from urbankit.runs.data import files_read
 from urbankit.runs.folder import Run
 from urbankit.runs.manifest import recipe_hash
-from urbankit.utils.errors import UserError
+from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.files import hash_json
 from urbankit.utils.hashes import cached_hash
+from urbankit.utils.removal import remove_recorded
+from urbankit.utils.text import list_some
 from urbankit.utils.version import __version__
 
 IRRELEVANT = {"name", "description", "report", "city"}
@@ -57,8 +58,9 @@ class StoredRun:
             resumable = not failed and Run.open(self.folder).manifest.get("recipe_hash") == recipe_hash(recipe)
         except UserError:
             resumable = False
-        if self.folder.exists() and not resumable:
-            shutil.rmtree(self.folder)
+        if self.folder.exists() and not resumable and (remaining := remove_recorded(self.folder)):
+            message = f"cannot be run again: urbankit did not write {list_some(remaining, 3)} in it; move them"
+            raise UserError(Problem(message, self.folder))
 
 
 class Store:

@@ -20,7 +20,9 @@ import pandas as pd
 
 from urbankit.pipeline import run as pipeline
 from urbankit.recipe.recipe import Recipe
+from urbankit.registry.failure import explained
 from urbankit.runs import data
+from urbankit.runs.manifest import MANIFEST
 from urbankit.utils.errors import Diverged, UserError, explain
 from urbankit.utils.files import atomic_path
 from urbankit.utils.progress import Progress
@@ -55,7 +57,8 @@ def _run_job(job: dict[str, Any], log: IO[str]) -> dict[str, Any]:
         JOBS[job["kind"]](Recipe.from_yaml(job["recipe"]), Path(job["out"]))
     except KeyboardInterrupt:
         return _reply(["interrupted"], interrupted=True)
-    except Exception as error:
+    except (Exception, SystemExit) as raised:
+        error = explained(raised)
         traceback.print_exc()
         errors = [line.removeprefix("error: ") for line in explain(error)[1]]
         return _reply(errors, resumable=not isinstance(error, UserError | Diverged))
@@ -71,7 +74,7 @@ def _reply(errors: list[str], *, interrupted: bool = False, resumable: bool = Tr
 
 def run(recipe: Recipe, out: Path) -> None:
     """Run the recipe in folder `out`, or resume the run in it."""
-    pipeline.run(recipe, out, resume=True, progress=Progress())
+    pipeline.run(recipe, out, resume=(out / MANIFEST).exists(), progress=Progress())
 
 
 def floors(recipe: Recipe, out: Path) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from urbankit.utils.errors import Problem, UserError
+from urbankit.utils.files import sync_folder
+from urbankit.utils.removal import remove_file
 
 Record = dict[str, Any]
 
@@ -28,7 +30,7 @@ class CaptionLog:
         self._stream.seek(length)
         if not lines:
             self._append(settings)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
             return
         check_settings(lines[0], settings, path)
         for line in lines[1:]:
@@ -41,7 +43,7 @@ class CaptionLog:
 
     def remove(self) -> None:
         self.close()
-        self.path.unlink()
+        remove_file(self.path)
 
     def close(self) -> None:
         self._stream.close()
@@ -89,15 +91,3 @@ def check_settings(recorded: Any, settings: dict[str, Any], path: Path) -> None:
 def _shorten(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 100 else f"{text[:100]}…"
-
-
-def _sync_folder(folder: Path) -> None:
-    """Write a new file's name to disk, if the system lets a folder be opened."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

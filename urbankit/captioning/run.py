@@ -22,7 +22,7 @@ from urbankit.city.prepare.attach import attach_captions, check_attachable
 from urbankit.city.spec import Captions
 from urbankit.registry.component import Use
 from urbankit.utils.errors import Problem, RunError, UserError, unwritable
-from urbankit.utils.locks import file_lock
+from urbankit.utils.locks import LOCK, file_lock
 from urbankit.utils.prefetch import prefetch
 from urbankit.utils.progress import Progress
 
@@ -79,7 +79,7 @@ def caption_city(
             check_attachable(city, name)
     job = _Job(component, captioner.name, description, out, progress)
     try:
-        with file_lock(out / ".lock", wait=False):
+        with file_lock(out / LOCK, wait=False):
             files = [job.run(items, city) for items in modality_items]
     except BlockingIOError:
         message = "another process writes captions here; wait for it, or choose another --out"

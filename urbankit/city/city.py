@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,10 +15,11 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 
+from urbankit.city.files import CityFiles
 from urbankit.city.image_source import ImageSource
 from urbankit.city.io.access import Access
-from urbankit.city.manifest import FORMAT, Entry, read_manifest
-from urbankit.city.report import PrepareReport
+from urbankit.city.manifest import FORMAT, Entry, all_checks, read_manifest
+from urbankit.city.report import PrepareReport, SourceReport
 from urbankit.utils.errors import Problem, UserError, suggest
 from urbankit.utils.geometry import true_metres
 from urbankit.utils.paths import data_paths, explain_missing
@@ -49,6 +51,7 @@ class City:
         self.crs: str = manifest["crs"]
         self.content_hash: str = manifest["content_hash"]
         self._layers: dict[str, Entry] = manifest["parts"]
+        self._files = CityFiles(path, all_checks(manifest))
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
@@ -67,6 +70,17 @@ class City:
         if manifest.get("format") != FORMAT:
             raise UserError(Problem("was prepared by another version of urbankit; prepare it again", path))
         return cls(path, manifest)
+
+    def check(self) -> None:
+        """Compare every file with the size and SHA-256 that `prepare` recorded.
+
+        A city stays what it was when it was opened: files that are replaced later are not read.
+
+        Raises:
+            UserError: With each file that is damaged or missing.
+        """
+        if problems := self._files.damaged():
+            raise UserError(problems)
 
     def __repr__(self) -> str:
         return f"City({self.name!r}, {self.n_regions} regions, {self.path})"
@@ -106,8 +120,8 @@ class City:
 
         Columns: `region_id`, `area_km2`, centroids `lon`, `lat` (degrees) and `x`, `y` (metres), `geometry`.
         """
-        with self._file("regions.parquet") as path:
-            return gpd.read_parquet(path)
+        with self._reading("regions.parquet") as content:
+            return gpd.read_parquet(content)
 
     @cached_property
     def region_ids(self) -> list[str]:
@@ -141,7 +155,7 @@ class City:
     def images(self, name: str) -> ImageSource:
         """The images of one source."""
         entry = self._layer("images", name, "image source")
-        return ImageSource.open(self.path / "images" / name, entry["image"])
+        return ImageSource.open(self._files, entry["image"])
 
     @property
     def caption_sources(self) -> list[str]:
@@ -239,8 +253,8 @@ class City:
     @cached_property
     def report(self) -> PrepareReport:
         """The report of `prepare`; `city.report.print()` shows it."""
-        with self._file("report.json") as path:
-            return PrepareReport.read(path)
+        sources = [SourceReport.from_json(entry["report"]) for entry in self._layers.values()]
+        return PrepareReport(self.name, self.n_regions, sources, list(self.manifest.get("without_modality", [])))
 
     def any_modality(self) -> np.ndarray | None:
         """bool[N]: regions with any image, caption, count, flow or table; None in a city without all of them."""
@@ -273,17 +287,18 @@ class City:
         return self._layers[f"{kind}.{name}"]
 
     def _table(self, name: str) -> pd.DataFrame:
-        with self._file(name) as path:
-            return pd.read_parquet(path)
+        with self._reading(name) as content:
+            return pd.read_parquet(content)
 
     @contextmanager
-    def _file(self, name: str) -> Iterator[Path]:
-        """The path of a file of the city; errors while it is read become a `UserError`."""
-        path = self.path / name
+    def _reading(self, name: str) -> Iterator[BytesIO]:
+        """The content of a file of the city; errors while it is parsed become a `UserError`."""
+        content = self._files.read(name)
         try:
-            yield path
-        except (OSError, ValueError) as error:
-            raise UserError(Problem(f"is damaged or missing ({error}); prepare the city again", path)) from None
+            yield content
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            message = f"cannot be read ({error}); prepare the city again"
+            raise UserError(Problem(message, self.path / name)) from None
 
 
 @dataclass

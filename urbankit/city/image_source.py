@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from urbankit.city.files import CityFiles
 from urbankit.city.io.shards import ShardReader
-from urbankit.utils.errors import Problem, UserError
 
 
 class ImageSource:
@@ -29,7 +28,7 @@ class ImageSource:
         content_hash: Changes with any pixel or row.
     """
 
-    def __init__(self, folder: Path, entry: dict[str, Any]) -> None:
+    def __init__(self, files: CityFiles, entry: dict[str, Any]) -> None:
         self.name: str = entry["name"]
         self.bands, self.band_names = int(entry["bands"]), list(entry["band_names"])
         height, width = entry["size"]
@@ -37,29 +36,28 @@ class ImageSource:
         self.dtype: str = entry["dtype"]
         self.band_mean, self.band_std = np.array(entry["band_mean"]), np.array(entry["band_std"])
         self.content_hash: str = entry["content_hash"]
-        try:
-            index = pd.read_parquet(folder / "index.parquet")
-            self._shards = ShardReader(folder, entry["shards"])
-        except (OSError, ValueError) as error:
-            message = f"the prepared images are damaged ({error}); prepare the city again"
-            raise UserError(Problem(message, folder)) from None
+        folder = f"images/{self.name}"
+        index = pd.read_parquet(files.read(f"{folder}/index.parquet"))
+        shards = entry["shards"]
+        arrays = [files.map_array(f"{folder}/{shard['file']}") for shard in shards]
+        self._shards = ShardReader(arrays, [shard["rows"] for shard in shards])
         self.region = index["region"].to_numpy(np.int64)
         self.lonlat = index[["lon", "lat"]].to_numpy(np.float64)
         self.image_ids: list[str] = index["image_id"].tolist()
         self.files: list[str] = index["file"].tolist()
 
     @classmethod
-    def open(cls, folder: str | Path, entry: dict[str, Any]) -> ImageSource:
-        """Open the images in `folder`.
+    def open(cls, files: CityFiles, entry: dict[str, Any]) -> ImageSource:
+        """Open the images of one source.
 
         Args:
-            folder: The source's folder in the city's.
-            entry: What the city's manifest records of it.
+            files: The files of the city.
+            entry: What the city's manifest records of the source under `image`.
 
         Raises:
             UserError: If files are damaged or missing.
         """
-        return cls(Path(folder), entry)
+        return cls(files, entry)
 
     def __len__(self) -> int:
         return len(self.region)

@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from urbankit.utils.errors import Problem, UserError
-from urbankit.utils.files import hash_file, hash_json, read_json
+from urbankit.utils.files import file_check, hash_json, read_json, write_json
+from urbankit.utils.hashes import hash_large
+from urbankit.utils.ledger import Check
 from urbankit.utils.paths import resolve_inside
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 REPORT = "report.json"
-LOCK = ".lock"
-"""Held while a city is prepared or captions are attached to it."""
+COPY = "manifest-copy.json"
+"""A copy of the manifest, for `prepare` to repair a city whose manifest is damaged."""
 
 ORDER = ["regions", "images", "captions", "poi", "flows", "tables", "targets"]
 """Kinds of layers in the order of the manifest and the report."""
@@ -38,7 +40,42 @@ def hash_entries(entries: Mapping[str, Entry]) -> str:
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a city folder. Raises `UserError` if it is missing or damaged."""
-    path = folder / MANIFEST
+    manifest = _read(folder, folder / MANIFEST)
+    if manifest.get("format") == FORMAT and not is_unchanged(manifest):
+        message = "is damaged, or was changed by hand; run the same `urbankit prepare` again, which repairs it"
+        raise UserError(Problem(message, folder / MANIFEST))
+    return manifest
+
+
+def read_repairable_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a city folder, or its copy if the manifest is damaged. Raises `UserError` if both are.
+
+    A manifest with entries that urbankit does not write, such as files outside the folder, raises `UserError` as well.
+    """
+    try:
+        return read_manifest(folder)
+    except UserError:
+        copy = folder / COPY
+        if not _is_damaged(folder / MANIFEST) or not copy.is_file():
+            raise
+        manifest = _read(folder, copy)
+        if not is_unchanged(manifest):
+            raise
+        return manifest | {"complete": False}
+
+
+def _is_damaged(path: Path) -> bool:
+    """Whether a manifest is missing, cannot be read, or is not what was written, but names no file of others."""
+    try:
+        return not is_unchanged(_read(path.parent, path))
+    except UserError:
+        try:
+            return not isinstance(read_json(path), dict)
+        except (ValueError, OSError):
+            return True
+
+
+def _read(folder: Path, path: Path) -> dict[str, Any]:
     try:
         manifest = read_json(path)
     except FileNotFoundError:
@@ -47,6 +84,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except (ValueError, OSError) as error:
         raise UserError(Problem(f"is damaged ({error}); prepare the city again into an empty folder", path)) from None
     if not isinstance(manifest, dict) or not isinstance(manifest.get("parts"), dict):
+        raise UserError(Problem("is not the manifest of a city; prepare it again", path))
+    written = manifest.get("written", {})
+    if not isinstance(written, dict) or not all(isinstance(hashes, list) for hashes in written.values()):
         raise UserError(Problem("is not the manifest of a city; prepare it again", path))
     faults = [fault for key, entry in manifest["parts"].items() for fault in _entry_faults(folder, key, entry)]
     if faults:
@@ -65,20 +105,67 @@ def _entry_faults(folder: Path, key: str, entry: Any) -> list[str]:
     files = entry.get("files")
     if not isinstance(files, list) or not all(isinstance(name, str) for name in files):
         return [f"parts.{key}.files is no list of files"]
-    outside = [name for name in files if not _is_inside(folder, name)]
+    checks = entry.get("checks", {})
+    if not isinstance(checks, dict) or not all(_is_check(check) for check in checks.values()):
+        return [f"parts.{key}.checks are no sizes and hashes of files"]
+    outside = [name for name in (*files, *checks) if not is_inside(folder, name)]
     if outside:
         return [f"parts.{key} names a file outside the city folder: {outside[0]}"]
     return [] if isinstance(entry.get("report"), dict) else [f"parts.{key} has no report"]
 
 
-def _is_inside(folder: Path, name: str) -> bool:
+def _is_check(check: Any) -> bool:
+    return isinstance(check, dict) and isinstance(check.get("size"), int) and isinstance(check.get("sha256"), str)
+
+
+def is_inside(folder: Path, name: str) -> bool:
+    """Whether `name` is a path in the folder, also after following links."""
     path = resolve_inside(folder, name)
     return path is not None and path.resolve().is_relative_to(folder.resolve())
 
 
-def file_checks(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Write the manifest of a city, with the hash of its own content, and its copy."""
+    content = {key: value for key, value in manifest.items() if key != "sha256"}
+    for name in (MANIFEST, COPY):
+        write_json(folder / name, content | {"sha256": hash_json(content)})
+
+
+def is_unchanged(manifest: Mapping[str, Any]) -> bool:
+    """Whether a manifest is what `write_manifest` wrote."""
+    content = {key: value for key, value in manifest.items() if key != "sha256"}
+    return manifest.get("sha256") == hash_json(content)
+
+
+def file_checks(folder: Path, names: Iterable[str]) -> dict[str, Check]:
     """The size in bytes and the SHA-256 of each file, as an entry records them under `checks`."""
-    return {name: {"size": (folder / name).stat().st_size, "sha256": hash_file(folder / name)} for name in names}
+    return {name: file_check(folder / name) for name in names}
+
+
+def all_checks(manifest: Mapping[str, Any]) -> dict[str, Check]:
+    """The size and SHA-256 of every file that a manifest lists, by its path in the folder."""
+    listed = [entry.get("checks", {}) for entry in manifest["parts"].values()] + [manifest.get("checks", {})]
+    return {name: check for checks in listed for name, check in checks.items()}
+
+
+def recorded_hashes(manifest: Mapping[str, Any]) -> dict[str, set[str]]:
+    """Every SHA-256 that a manifest records of a file, by the file's path, also of an unfinished `prepare`."""
+    hashes = {name: set(recorded) for name, recorded in manifest.get("written", {}).items()}
+    for entry in manifest.get("parts", {}).values():
+        for name in entry["files"]:
+            hashes.setdefault(name, set())
+        for name, check in entry.get("checks", {}).items():
+            hashes[name].add(check["sha256"])
+    return hashes
+
+
+def is_recorded(folder: Path, manifest: Mapping[str, Any]) -> bool:
+    """Whether report, manifest and its copy in the folder are those of `manifest`."""
+    try:
+        copies = [read_json(folder / name) for name in (MANIFEST, COPY)]
+        return copies == [manifest, manifest] and manifest["checks"] == file_checks(folder, [REPORT])
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def is_intact(folder: Path, entry: Entry) -> bool:
@@ -86,7 +173,7 @@ def is_intact(folder: Path, entry: Entry) -> bool:
     try:
         return all(
             (folder / name).stat().st_size == entry["checks"][name]["size"]
-            and hash_file(folder / name) == entry["checks"][name]["sha256"]
+            and hash_large(folder / name) == entry["checks"][name]["sha256"]
             for name in entry["files"]
         )
     except (OSError, KeyError, TypeError):

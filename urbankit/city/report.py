@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from urbankit.utils.console import SafeConsole
-from urbankit.utils.files import read_json, write_json
+from urbankit.utils.files import write_json
 from urbankit.utils.text import list_some
 
 
@@ -86,12 +86,6 @@ class PrepareReport:
     def write(self, path: str | Path) -> None:
         """Write the report as JSON."""
         write_json(path, asdict(self))
-
-    @classmethod
-    def read(cls, path: str | Path) -> PrepareReport:
-        """Read a report that `write` wrote."""
-        data = read_json(path)
-        return cls(**data | {"sources": [SourceReport.from_json(source) for source in data["sources"]]})
 
     def print(self, console: Console | None = None) -> None:
         """Show the report as tables on a terminal."""

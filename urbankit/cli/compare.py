@@ -30,10 +30,13 @@ def compare(
     from urbankit.tables.latex import latex as as_latex
     from urbankit.tables.markdown import markdown as as_markdown
     from urbankit.tables.terminal import show
-    from urbankit.utils.files import write_text
+    from urbankit.utils.written import check_replaceable, write_own
 
+    for path in (markdown, latex):
+        if path is not None:
+            check_replaceable(path)
     tables = compare_runs(runs, names or [])
     show(tables, console())
     for path, text in ((markdown, as_markdown), (latex, as_latex)):
         if path is not None:
-            write_text(path, text(tables))
+            write_own(path, text(tables))

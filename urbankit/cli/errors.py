@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
+import warnings
+from types import FrameType
 from typing import Any
 
 import typer
@@ -17,19 +21,45 @@ class Group(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
+        _handle_signals()
+        warnings.showwarning = _show_warning
         try:
             return super().invoke(ctx)
         except BaseException as error:  # the panic of a native library is no `Exception`
-            if _is_of_typer(error) or os.environ.get("URBANKIT_DEBUG"):
+            if _is_of_typer(error) or (os.environ.get("URBANKIT_DEBUG") and not isinstance(error, SystemExit)):
                 raise
-            status, lines = explain(error)
+            from urbankit.registry.failure import explained
+
+            status, lines = explain(explained(error))
             for line in lines:
                 print_error(line)
             raise typer.Exit(status) from None
 
 
+def _handle_signals() -> None:
+    """Let SIGTERM and SIGHUP interrupt a command as Ctrl-C does, so that it cleans up."""
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):
+            kind = getattr(signal, name, None)
+            if kind is not None and signal.getsignal(kind) is signal.SIG_DFL:
+                signal.signal(kind, interrupt)
+
+
+_show = warnings.showwarning
+
+
+def _show_warning(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
+    """Print a warning of urbankit as one line, without the place in the code."""
+    if category.__module__.startswith("urbankit."):
+        print_error(f"warning: {message}")
+    else:
+        _show(message, category, *place, **more)
+
+
 def _is_of_typer(error: BaseException) -> bool:
-    """Whether typer or Python handles the error: usage errors, exits and closed pipes."""
-    return isinstance(error, SystemExit | typer.Exit | typer.Abort | BrokenPipeError) or hasattr(
-        error, "format_message"
-    )
+    """Whether typer itself handles the error: usage errors, exits and closed pipes."""
+    return isinstance(error, typer.Exit | typer.Abort | BrokenPipeError) or hasattr(error, "format_message")

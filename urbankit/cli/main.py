@@ -10,6 +10,7 @@ from urbankit.cli import (
     bench,
     caption,
     caption_check,
+    check,
     clusters,
     compare,
     demo,
@@ -54,6 +55,7 @@ app.command("prepare")(prepare.prepare)
 app.command("encode")(encode.encode)
 app.command("caption")(caption.caption)
 app.command("caption-check")(caption_check.caption_check)
+app.command("check")(check.check)
 app.command("demo")(demo.demo)
 app.command("schema")(schema.schema)
 app.command("doctor")(doctor.doctor)

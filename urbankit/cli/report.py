@@ -41,11 +41,14 @@ def report(
     """
     from urbankit.cli.output import console
     from urbankit.utils.errors import UserError
+    from urbankit.utils.written import check_replaceable
 
     if len(runs) == 1 and names:
         raise UserError("--name needs several runs; the report of one run shows the name of its recipe")
     if beside and (len(runs) > 1 or not figures):
         raise UserError("--beside needs exactly one run, and cannot be used with --no-figures")
+    if out is not None:
+        check_replaceable(out)
     written = _one(runs[0], out, figures, beside or []) if len(runs) == 1 else _several(runs, names or [], out)
     for sentence in written.missing:
         console().print(f"missing: {sentence}", markup=False, soft_wrap=True)

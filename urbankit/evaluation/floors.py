@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,8 +28,9 @@ from urbankit.evaluation.transforms import LOGARITHMS, TargetTransform
 from urbankit.heads.gp import GP
 from urbankit.heads.stacking.features import Scaler, Table
 from urbankit.heads.stacking.super_learner import Features, SuperLearner
+from urbankit.utils.cache import read_entry, write_entry
 from urbankit.utils.errors import UserError, suggest
-from urbankit.utils.files import atomic_path, cache_folder, hash_json
+from urbankit.utils.files import cache_folder, hash_json
 from urbankit.utils.progress import Progress
 from urbankit.utils.standardise import standardised
 
@@ -300,11 +302,12 @@ def _cached_prediction(floor: str, case: Case, digests: Mapping[str, str]) -> ND
         features = hash_json([features, digests["xy"], "" if groups is None else _digest(groups)])
     facts = [_VERSION, sklearn.__version__, floor, task.kind, task.transform, features, *arrays]
     path = cache_folder() / "floors" / f"{hash_json(facts)}.npy"
-    if path.is_file():
-        return np.load(path, allow_pickle=False)
-    prediction = FLOORS[floor](case)
-    with atomic_path(path) as temporary:
-        np.save(temporary, prediction, allow_pickle=False)
+    content = read_entry(path)
+    if content is not None:
+        return np.load(io.BytesIO(content), allow_pickle=False)
+    prediction, stream = FLOORS[floor](case), io.BytesIO()
+    np.save(stream, prediction, allow_pickle=False)
+    write_entry(path, stream.getvalue())
     return prediction
 
 

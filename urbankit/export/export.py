@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,7 +20,9 @@ from urbankit.registry.component import Use
 from urbankit.runs.folder import Run
 from urbankit.runs.prediction_table import FILE as CROSS_FIT
 from urbankit.utils.errors import Problem, Problems, UserError, suggest, unwritable
+from urbankit.utils.ledger import PARTIAL
 from urbankit.utils.locks import file_lock
+from urbankit.utils.removal import remove_empty_folder, remove_files, work_folder
 
 WHAT: dict[str, Callable[[Run], ExportTable]] = {
     "embeddings": embeddings,
@@ -29,7 +30,7 @@ WHAT: dict[str, Callable[[Run], ExportTable]] = {
     "predictions_all": all_predictions,
 }
 
-UNFINISHED = ".export"
+UNFINISHED = f"{PARTIAL}export"
 
 
 class Exported(NamedTuple):
@@ -95,15 +96,13 @@ def _unfinished(folder: Path) -> Iterator[Path]:
     """
     existed, unfinished = folder.exists(), folder / UNFINISHED
     try:
-        with file_lock(unfinished / "lock"):
-            try:
-                for left in set(unfinished.iterdir()) - {unfinished / "lock"}:
-                    left.unlink()
+        try:
+            with file_lock(unfinished / "lock"), work_folder(unfinished):
+                remove_files(unfinished, [path.name for path in unfinished.iterdir() if path.name != "lock"])
                 yield unfinished
-            finally:
-                shutil.rmtree(unfinished)
-                if not existed and not any(folder.iterdir()):
-                    folder.rmdir()
+        finally:
+            if not existed:
+                remove_empty_folder(folder)
     except OSError as error:
         raise unwritable(folder, "the export", error) from None
 

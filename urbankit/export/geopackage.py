@@ -9,6 +9,7 @@ from urbankit.export.base import Exporter
 from urbankit.export.tables import ExportTable
 from urbankit.utils.errors import UserError
 from urbankit.utils.files import atomic_path
+from urbankit.utils.removal import remove_file
 
 MOST_COLUMNS = 1998
 """SQLite holds 2,000 columns a table; a GeoPackage needs one for the key and one for the geometry."""
@@ -28,6 +29,6 @@ class GeoPackage(Exporter):
                 "use --to geoparquet"
             )
         with atomic_path(path) as temporary:
-            temporary.unlink()  # GDAL creates a data set where there is no file, and refuses an empty one
+            remove_file(temporary)  # GDAL creates a data set where there is no file, and refuses an empty one
             table.frame.to_file(temporary, driver="GPKG", layer=table.what, engine="pyogrio")
         return []

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from urbankit.utils.errors import Problems
-from urbankit.utils.files import hash_file, read_json, write_json
+from urbankit.utils.files import file_check, hash_file, read_json, replace_file, write_json
+from urbankit.utils.written import is_own, note_own
 
 NAME = "exports.json"
 
 
 class Record:
-    """`exports.json` of a folder: the SHA-256 and the source of each file that an export wrote there.
+    """`exports.json` of a folder: the size, the SHA-256 and the source of each file that an export wrote there.
 
     `before` is the SHA-256 of the file that was replaced, because an export can be interrupted between writing the
     record and moving the file.
@@ -30,7 +31,7 @@ class Record:
             path = self.folder / name
             if path.is_dir():
                 problems.add("is a folder; choose another --out", file=path)
-            elif path.exists() and not force and self._recorded_hash(path) is None:
+            elif path.exists() and not force and self._recorded_hash(path) is None and not is_own(path):
                 problems.add(
                     "exists, but no export wrote it or it has changed since; choose another --out, or use --force",
                     file=path,
@@ -40,12 +41,13 @@ class Record:
     def move(self, temporary: Path, facts: Mapping[str, str]) -> Path:
         """Record the file `temporary`, move it into the folder, and return its new path."""
         path = self.folder / temporary.name
-        entry = {"sha256": hash_file(temporary), **facts}
+        entry = {**file_check(temporary), **facts}
         if path.exists() and (before := self._recorded_hash(path)):
             entry["before"] = before
         self.files[path.name] = entry
         write_json(self.folder / NAME, self.files)
-        temporary.replace(path)
+        replace_file(temporary, path)
+        note_own(path)  # should the record be damaged
         return path
 
     def _recorded_hash(self, path: Path) -> str | None:

@@ -19,10 +19,11 @@ from urbankit.modalities.cache.files import Features, Form, read_features, write
 from urbankit.modalities.cache.store import FeatureStore
 from urbankit.modalities.pooling import RegionEncoder, with_progress
 from urbankit.utils.errors import Problem, UserError, unwritable
-from urbankit.utils.files import read_json, write_json
-from urbankit.utils.locks import file_lock
+from urbankit.utils.files import file_check, read_json, write_json
+from urbankit.utils.locks import LOCK, file_lock
 from urbankit.utils.prefetch import in_background
 from urbankit.utils.progress import Progress, Stage
+from urbankit.utils.removal import remove_partial_files
 
 FORMAT = 1
 ROWS = 4096
@@ -63,7 +64,7 @@ def encode(
     except OSError as error:
         raise unwritable(folder, "features", error) from None
     try:
-        with file_lock(folder / ".lock", wait=False):
+        with file_lock(folder / LOCK, wait=False):
             work = _Encoding(pool, city, folder, form, rows, precision, content)
             work.run(Progress(quiet=True) if progress is None else progress)
     except BlockingIOError:
@@ -96,13 +97,15 @@ class _Encoding:
     def run(self, progress: Progress) -> None:
         self._check_folder()
         write_json(self.folder / "manifest.json", self.manifest | {"complete": False})
-        remaining = [part for part in self.parts if not part[0].exists() or self._read(*part) is None]
+        remove_partial_files(self.folder)
+        remaining = [part for part in self.parts if not self._is_finished(*part)]
         if len(remaining) < len(self.parts):
             progress.say(f"{len(self.parts) - len(remaining)} of {len(self.parts)} files exist already")
         with progress.stage(f"encode {self.pool.name}", sum(end - begin for _, begin, end in remaining)) as stage:
             self._compute(remaining, stage)
         self._store_means()
-        write_json(self.folder / "manifest.json", self.manifest | {"complete": True})
+        checks = {path.name: file_check(path) for path, _, _ in self.parts}
+        write_json(self.folder / "manifest.json", self.manifest | {"complete": True, "checks": checks})
 
     def _compute(self, parts: list[tuple[Path, int, int]], stage: Stage) -> None:
         """Write the files of `parts`, one while the next is computed."""
@@ -135,6 +138,13 @@ class _Encoding:
             if features is None:
                 raise UserError(Problem("was changed during encoding; delete it and run the command again", path))
             yield features.observation, torch.from_numpy(features.vector.copy())
+
+    def _is_finished(self, path: Path, begin: int, end: int) -> bool:
+        """Whether a file holds its features; a damaged one is computed again."""
+        try:
+            return path.exists() and self._read(path, begin, end) is not None
+        except UserError:
+            return False
 
     def _read(self, path: Path, begin: int, end: int) -> Features | None:
         """Read the features of the observations `begin` to `end`; None if the file holds something else."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import keyword
 import re
-import secrets
-import shutil
 from importlib import metadata
 from pathlib import Path
 
 from urbankit import registry
 from urbankit.registry.kinds import Kind
 from urbankit.utils.errors import Problems, UserError, suggest
+from urbankit.utils.removal import new_folder
 from urbankit.utils.version import __version__
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -136,18 +135,11 @@ def _filled(template: Path, values: dict[str, str]) -> str:
 def _write(files: dict[str, str], folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists and is not an empty folder; choose another --out")
-    temporary = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
     try:
-        for name, text in files.items():
-            path = temporary / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-        if not folder.exists():
-            temporary.rename(folder)
-        else:  # it may be the working directory
-            for path in temporary.iterdir():
-                path.rename(folder / path.name)
+        with new_folder(folder) as temporary:
+            for name, text in files.items():
+                path = temporary / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write to {folder.parent}: {error.strerror}; give another --out") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

@@ -14,6 +14,8 @@ Each check records its facts in the manifest of a new run and compares them in a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -25,55 +27,105 @@ from urbankit.pipeline.transfer.source import Source
 from urbankit.recipe.recipe import Recipe
 from urbankit.runs.data import files_read
 from urbankit.runs.folder import Run
-from urbankit.runs.manifest import Manifest, new_manifest
+from urbankit.runs.manifest import COPY, MANIFEST, Manifest, new_manifest
 from urbankit.utils.errors import UserError, unwritable
-from urbankit.utils.files import write_json, write_text
+from urbankit.utils.files import file_check, read_json, write_text
+from urbankit.utils.ledger import LEDGER, PARTIAL, Ledger, start_ledger
+from urbankit.utils.locks import LOCK, file_lock
+from urbankit.utils.removal import remove_empty_folder, remove_file, remove_files, remove_partial_files
+
+
+@contextmanager
+def run_lock(folder: Path, *, resume: bool = False) -> Iterator[None]:
+    """Hold the lock of a run folder, so that no other process works in it.
+
+    Raises `UserError` if another process does, or if the folder is not one for this run (`check_folder`).
+    """
+    check_folder(folder, resume=resume)
+    existed = folder.exists()
+    with ExitStack() as stack:
+        if not existed:
+            stack.callback(remove_empty_folder, folder)
+        try:
+            stack.enter_context(file_lock(folder / LOCK, wait=False))
+        except BlockingIOError:
+            raise UserError(f"{folder}: another run uses this folder. Wait for it, or choose another --out.") from None
+        except OSError as error:
+            raise unwritable(folder, "the run folder", error) from None
+        stack.callback(remove_file, folder / LOCK)
+        yield
+
+
+def check_folder(folder: Path, *, resume: bool = False) -> None:
+    """Raise `UserError` if the folder holds something and `resume` is not set, or if there is no run to resume."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file, not a folder. Choose another --out.")
+    has_run = any((folder / name).is_file() for name in (MANIFEST, COPY))
+    if resume and not has_run:
+        raise UserError(
+            f"{folder}: there is no run to resume here (no manifest.json). Choose another --out, or leave --resume out "
+            "to start a run."
+        )
+    if resume or not folder.is_dir():
+        return
+    # A run that was killed before its manifest was written leaves nothing else.
+    if any(path.name not in (LOCK, LEDGER) and not path.name.startswith(PARTIAL) for path in folder.iterdir()):
+        raise UserError(f"{folder}: is not empty. Resume the run in it with --resume, or choose another --out.")
 
 
 def open_run(recipe: Recipe, folder: Path, *, resume: bool = False) -> Manifest:
     """Start a run of `recipe` in `folder`, or with `resume` continue the run there.
 
-    Raises `UserError` if the folder holds something and `resume` is not set, if there is no run to resume, or if that
-    run has another recipe.
+    Raises `UserError` as `check_folder` does, or if the run to resume has another recipe.
     """
+    check_folder(folder, resume=resume)
     started = new_manifest(recipe)
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: is a file, not a folder. Choose another --out.")
-    if folder.exists() and any(folder.iterdir()):
-        if not resume:
-            raise UserError(f"{folder}: is not empty. Resume the run in it with --resume, or choose another --out.")
-        if not (folder / "manifest.json").is_file():
-            raise UserError(f"{folder}: there is no run to resume here (no manifest.json). Choose another --out.")
-        previous = Run.open(folder).manifest
+    if resume:
+        previous = _previous(folder)
         if previous.get("recipe_hash") != started["recipe_hash"]:
             raise UserError(
                 f"{folder}: --resume needs the recipe that the run started with, {folder / 'recipe.yaml'}; "
                 "this one differs. Run that file, or choose another --out."
             )
+        remove_partial_files(folder)
+        start_ledger(folder)
         write_text(folder / "recipe.yaml", recipe.to_yaml())
         values = deepcopy(previous) | {"status": "running", "notes": [], "resumed": previous.get("resumed", 0) + 1}
         return Manifest(folder, values, previous)
     manifest, existed = Manifest(folder, started), folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        remove_partial_files(folder)
+        start_ledger(folder)
+        manifest.write()  # first: a run that is killed after it can be resumed
         write_text(folder / "recipe.yaml", recipe.to_yaml())
-        manifest.write()
     except OSError as error:
         undo(manifest, keep_folder=existed)
         raise unwritable(folder, "the run folder", error) from None
     return manifest
 
 
+def _previous(folder: Path) -> dict[str, Any]:
+    """The manifest of the run in a folder, or its copy if the manifest is damaged."""
+    try:
+        return Run.open(folder).manifest
+    except UserError:
+        with suppress(OSError, ValueError):
+            copy = read_json(folder / COPY)
+            if isinstance(copy, dict) and Ledger(folder).accepts(COPY, file_check(folder / COPY)):
+                return copy
+        raise
+
+
 def undo(manifest: Manifest, *, keep_folder: bool) -> None:
     """Leave the run folder as it was before `open_run`; an empty folder stays only with `keep_folder`."""
     folder = manifest.folder
     if manifest.previous is not None:
-        write_json(folder / "manifest.json", manifest.previous)
+        Manifest(folder, manifest.previous).write()
     elif folder.is_dir():
-        for name in ("manifest.json", "recipe.yaml"):
-            (folder / name).unlink(missing_ok=True)
+        remove_files(folder, ["recipe.yaml", MANIFEST, COPY, LEDGER])
         if not keep_folder:
-            folder.rmdir()
+            remove_empty_folder(folder)
 
 
 def check_city(manifest: Manifest, city: City) -> None:

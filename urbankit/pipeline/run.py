@@ -6,10 +6,11 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from urbankit.pipeline import stages
-from urbankit.pipeline.resume import open_run, undo
+from urbankit.pipeline.resume import open_run, run_lock, undo
 from urbankit.recipe.recipe import Recipe
+from urbankit.registry.failure import explained
 from urbankit.runs.folder import Run
-from urbankit.utils.errors import UserError
+from urbankit.utils.errors import RunError
 from urbankit.utils.progress import Progress
 
 
@@ -24,14 +25,13 @@ def run(
     if not isinstance(recipe, Recipe):
         recipe = stages.load_recipe(recipe)
     folder = Path(out) if out is not None else Path("runs") / recipe.name
-    with nullcontext(progress) if progress is not None else Progress() as reporter:
+    with nullcontext(progress) if progress is not None else Progress() as reporter, run_lock(folder, resume=resume):
         _run_stages(recipe, folder, resume, reporter)
     return Run.open(folder)
 
 
 def _run_stages(recipe: Recipe, folder: Path, resume: bool, progress: Progress) -> None:
-    """Run all stages. Wrong input before any training leaves the folder as it was."""
-    existed = folder.exists()
+    """Run all stages. What fails before any training, wrong input or a crash, leaves the folder as it was."""
     manifest = open_run(recipe, folder, resume=resume)
     accepted = False
     try:
@@ -46,12 +46,17 @@ def _run_stages(recipe: Recipe, folder: Path, resume: bool, progress: Progress) 
         stages.predict(state, embeddings)
         stages.score(state, embeddings, predictions)
         stages.report(state)
-    except BaseException as error:
+    except BaseException as raised:
+        error = explained(raised)
         trained = (folder / "checkpoints").exists() or (folder / "embeddings.parquet").exists()
         unchanged = not accepted or (manifest.previous is None and not trained)
-        if isinstance(error, UserError) and unchanged:
-            undo(manifest, keep_folder=existed)
-        elif not manifest.finished:
-            with suppress(OSError):  # a full disk may be the reason why the run failed
+        # A full disk, an interruption and a loss that diverged leave a run that can be resumed or looked at.
+        resumable = isinstance(error, OSError | RunError) or not isinstance(error, Exception)
+        with suppress(OSError):  # a full disk may be the reason why the run failed
+            if unchanged and not resumable:
+                undo(manifest, keep_folder=True)
+            elif not manifest.finished:
                 manifest.end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
-        raise
+        if error is raised:
+            raise
+        raise error from raised

@@ -11,6 +11,7 @@ from urbankit.registry.known_packages import known_package
 from urbankit.registry.registry import (
     Registry,
     add_plugin,
+    blame,
     create,
     entries,
     failed_plugins,
@@ -29,6 +30,7 @@ __all__ = [
     "Kind",
     "Registry",
     "add_plugin",
+    "blame",
     "create",
     "entries",
     "failed_plugins",

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pluggy
 
+from urbankit.registry.contain import PluginError, contained, safe_text
 from urbankit.registry.entry import THIS_PROCESS, Entry
 from urbankit.registry.hookspecs import specifications
 from urbankit.registry.kinds import KINDS, NAME
@@ -86,14 +87,15 @@ def load(plugin: object, name: str, distribution: str = THIS_PROCESS, version: s
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(specifications())
     try:
-        manager.register(plugin, name)
-        manager.check_pending()
-        for kind in KINDS.values():
-            hook = getattr(manager.hook, kind.hook)
-            hook(register=partial(_register, found, kind.name, name, distribution, version))
-        manager.hook.register_recipes(register=partial(_register_recipes, folders))
-    except (Exception, SystemExit) as error:
-        return Plugin(name, distribution, version, failure=_reason(error))
+        with contained(f"'{name}' ({distribution} {version})"):
+            manager.register(plugin, name)
+            manager.check_pending()
+            for kind in KINDS.values():
+                hook = getattr(manager.hook, kind.hook)
+                hook(register=partial(_register, found, kind.name, name, distribution, version))
+            manager.hook.register_recipes(register=partial(_register_recipes, folders))
+    except PluginError as error:
+        return Plugin(name, distribution, version, failure=str(error))
     if not (found or folders):
         failure = "it registers nothing; its functions `register_KINDs` are to be marked with @urbankit.hookimpl"
         return Plugin(name, distribution, version, failure=failure)
@@ -103,9 +105,10 @@ def load(plugin: object, name: str, distribution: str = THIS_PROCESS, version: s
 def _discovered(point: metadata.EntryPoint) -> Plugin:
     distribution, version = _origin(point)
     try:
-        plugin = point.load()
-    except (Exception, SystemExit) as error:
-        return Plugin(point.name, distribution, version, failure=_reason(error))
+        with contained(f"'{point.name}' ({distribution} {version})"):
+            plugin = point.load()
+    except PluginError as error:
+        return Plugin(point.name, distribution, version, failure=str(error))
     return load(plugin, point.name, distribution, version)
 
 
@@ -162,14 +165,11 @@ def _register(
 ) -> None:
     for what, value in (("name", name), ("target", target), ("description", description)):
         if not isinstance(value, str):
-            raise TypeError(f"{kind} '{name}': the {what} is {value!r} and not a text; a class is named 'module:Class'")
+            message = f"the {what} is a {type(value).__name__} and not a text; a class is named 'module:Class'"
+            raise TypeError(f"{kind} '{safe_text(name)}': {message}")
     if not re.fullmatch(NAME, name):
         raise ValueError(f"{kind} '{name}': names have letters, digits, hyphens and underscores, a letter first")
     module, colon, attribute = target.partition(":")
     if not (module and colon and attribute):
         raise ValueError(f"{kind} '{name}': the target '{target}' is not of the form 'module:Class'")
     found.append(Entry(kind, name, target, description, plugin, distribution, version))
-
-
-def _reason(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"

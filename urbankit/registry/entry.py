@@ -6,6 +6,7 @@ import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from urbankit.registry.contain import PluginError, contained
 from urbankit.registry.kinds import KINDS
 from urbankit.utils.errors import UserError
 
@@ -33,25 +34,25 @@ class Entry:
         """The distribution and version that registered it."""
         return f"{self.distribution} {self.version}".strip()
 
+    def __str__(self) -> str:
+        return f"{self.kind} '{self.name}' of plugin '{self.plugin}' ({self.origin})"
+
     def load(self) -> type[Any]:
         """Import the class and check it; raises `UserError` naming the plugin where it is not one of its kind."""
         module, _, attribute = self.target.partition(":")
         try:
-            component: Any = importlib.import_module(module)
-            for name in attribute.split("."):
-                component = getattr(component, name)
-        except (Exception, SystemExit) as error:
+            with contained(f"'{self.plugin}' ({self.origin})"):
+                component: Any = importlib.import_module(module)
+                for name in attribute.split("."):
+                    component = getattr(component, name)
+        except PluginError as error:
             raise UserError(
-                f"{self.kind} '{self.name}' of plugin '{self.plugin}' ({self.origin}) does not load from"
-                f" '{self.target}': {type(error).__name__}: {error}. The target is to be `module:Class`, a module that"
+                f"{self} does not load from '{self.target}': {error}. The target is to be `module:Class`, a module that"
                 " can be imported and a class in it; correct it where the plugin registers it, or install what it"
                 " imports."
             ) from error
         if faults := _faults(self.kind, component):
-            raise UserError(
-                f"{self.kind} '{self.name}' of plugin '{self.plugin}' ({self.origin}), class '{self.target}',"
-                f" {'; and it '.join(faults)}"
-            )
+            raise UserError(f"{self}, class '{self.target}', {'; and it '.join(faults)}")
         return component
 
 

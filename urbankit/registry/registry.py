@@ -69,6 +69,11 @@ def faults() -> list[str]:
     return found
 
 
+def blame(error: BaseException) -> Entry | None:
+    """The component of a plugin whose code raised `error`; None for errors of urbankit and of libraries."""
+    return _registry().blame(error)
+
+
 def add_plugin(plugin: object, name: str) -> None:
     """Add a plugin of this process, such as a class in a notebook or test, as though it were installed."""
     _registry().add(load(plugin, name))
@@ -85,7 +90,7 @@ class Registry:
     def __init__(self, plugins: Iterable[Plugin] = ()) -> None:
         self._plugins: list[Plugin] = []
         self._entries: dict[tuple[str, str], list[Entry]] = {}
-        for plugin in plugins:
+        for plugin in sorted(plugins, key=lambda plugin: plugin.distribution != BUILTIN):
             self.add(plugin)
 
     def add(self, plugin: Plugin) -> None:
@@ -94,9 +99,33 @@ class Registry:
             self._plugins.remove(earlier)
             for entry in earlier.entries:
                 self._entries[entry.kind, entry.name].remove(entry)
+        plugin = self._without_builtin_names(plugin)
         self._plugins.append(plugin)
         for entry in plugin.entries:
             self._entries.setdefault((entry.kind, entry.name), []).append(entry)
+
+    def _without_builtin_names(self, plugin: Plugin) -> Plugin:
+        """The plugin, failed if it registers a name of a built-in component: recipes that use that name must run."""
+        for entry in plugin.entries:
+            rivals = self._entries.get((entry.kind, entry.name), [])
+            if entry.distribution != BUILTIN and any(rival.distribution == BUILTIN for rival in rivals):
+                failure = f"it registers the {entry.kind} '{entry.name}', which is built in; its author renames it"
+                return Plugin(plugin.name, plugin.distribution, plugin.version, failure=failure)
+        return plugin
+
+    def blame(self, error: BaseException) -> Entry | None:
+        """The component of a plugin in whose module `error` was raised, None if it was in none."""
+        modules = {
+            entry.target.partition(":")[0]: entry
+            for found in self._entries.values()
+            for entry in found
+            if entry.distribution != BUILTIN
+        }
+        names, trace = [], error.__traceback__
+        while trace is not None:
+            names.append(str(trace.tb_frame.f_globals.get("__name__")))
+            trace = trace.tb_next
+        return next((modules[name] for name in reversed(names) if name in modules), None)
 
     def get(self, kind: str, name: str) -> type[Any]:
         found = sorted(self._entries.get((kind, name), []), key=lambda entry: entry.origin)
@@ -139,6 +168,10 @@ class Registry:
             listed = ", ".join(f"{plugin.name} ({plugin.origin})" for plugin in left_out)
             message += f" Installed, but left out by URBANKIT_PLUGINS or --no-plugins: {listed}."
         return message
+
+
+BUILTIN = "urbankit"
+"""The distribution of the built-in components."""
 
 
 @cache

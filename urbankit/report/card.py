@@ -20,6 +20,8 @@ from urbankit.tables.results import ResultsTable
 from urbankit.tables.table import FLOOR, Row, Table, label
 from urbankit.utils.errors import UserError
 from urbankit.utils.files import write_text
+from urbankit.utils.ledger import LEDGER, is_listed
+from urbankit.utils.written import is_own
 
 
 class Markdown(str):
@@ -55,9 +57,11 @@ _TEMPLATES.filters["code"] = _code
 
 
 def write_card(run: Run, city: City | None = None) -> Path:
-    """Write the card into the run's folder; see `model_card`."""
+    """Write the card into the run's folder; see `model_card`. A card that someone has edited stays."""
     path = run.path / "README.md"
-    write_text(path, model_card(run, city))
+    recorded = is_listed(run.path.absolute(), path)
+    if not path.exists() or not (run.path / LEDGER).is_file() or (recorded and is_own(path)):
+        write_text(path, model_card(run, city))
     return path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,8 +20,10 @@ from urbankit.heads.base import RegionData, RegionHead
 from urbankit.methods.base import MethodInputs
 from urbankit.recipe.components import components
 from urbankit.recipe.recipe import Recipe
+from urbankit.recipe.schema import WhichCity
+from urbankit.utils.cache import is_writable, warn_unwritable
 from urbankit.utils.device import encoder_precision, pick_device
-from urbankit.utils.errors import Problem, Problems, UserError
+from urbankit.utils.errors import Problem, Problems, UrbankitError, UserError
 from urbankit.utils.files import cache_folder, hash_json
 from urbankit.utils.hashes import cached_hash
 from urbankit.utils.locks import file_lock
@@ -45,8 +48,26 @@ def prepare_city(recipe: Recipe, progress: Progress | None = None) -> City:
     """
     settings = recipe.city
     if settings.prepared is not None:
-        return City.open(settings.prepared)
+        city = City.open(settings.prepared)
+        city.check()
+        return city
     cities = cache_folder() / "cities"
+    try:
+        return _prepare_in(cities, settings, progress)
+    except (OSError, UrbankitError) as error:
+        if is_writable(cities):
+            raise
+        warn_unwritable(error)
+    _TEMPORARY.append(tempfile.TemporaryDirectory(prefix="urbankit-cities-"))
+    return _prepare_in(Path(_TEMPORARY[-1].name), settings, progress)
+
+
+_TEMPORARY: list[tempfile.TemporaryDirectory[str]] = []
+"""Folders of cities that could not be prepared in the cache; each is removed when the process ends."""
+
+
+def _prepare_in(cities: Path, settings: WhichCity, progress: Progress | None) -> City:
+    """Prepare a city file or the synthetic city in a folder of `cities`."""
     if settings.demo is not None:
         sources = cities / f"demo-{settings.demo.regions}-{settings.demo.seed}-{__version__}"
         with file_lock(sources.with_name(f"{sources.name}.lock")):

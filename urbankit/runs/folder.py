@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +18,13 @@ from numpy.typing import NDArray
 from urbankit.recipe.recipe import Recipe
 from urbankit.tables.results import ResultsTable
 from urbankit.utils.errors import Problem, UserError
-from urbankit.utils.files import read_json
+from urbankit.utils.ledger import LEDGER, Ledger
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+TRIES = 3
+"""How often a file is read again that another process may be writing."""
 
 
 class Run:
@@ -60,7 +66,7 @@ class Run:
         """The resolved recipe. Plugins and files that it names need not exist any more."""
         path = self.file("recipe.yaml")
         try:
-            return Recipe.from_yaml(path.read_text(encoding="utf-8"))
+            return Recipe.from_yaml(self.recipe_text)
         except ValueError as error:
             message = f"is not a recipe that this version of urbankit reads ({str(error).splitlines()[0]})"
             raise UserError(Problem(f"{message}; run it again in another folder", path)) from None
@@ -68,14 +74,14 @@ class Run:
     @cached_property
     def recipe_text(self) -> str:
         """The text of `recipe.yaml`, also if this version of urbankit does not read it as a recipe."""
-        return self.file("recipe.yaml").read_text(encoding="utf-8")
+        return self._content("recipe.yaml").read().decode("utf-8")
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """Status, versions, seeds, hashes, device, and the seconds of each stage."""
         path = self.file("manifest.json")
         try:
-            manifest = read_json(path)
+            manifest = json.loads(self._content("manifest.json").read())
         except ValueError as error:
             raise UserError(Problem(f"is damaged ({error}); run the recipe again in another folder", path)) from None
         if not isinstance(manifest, dict):
@@ -132,9 +138,8 @@ class Run:
     @cached_property
     def embeddings(self) -> gpd.GeoDataFrame:
         """`region_id`, `geometry` and `embedding`, a float32 array [dim], of N regions in the order of the city."""
-        path = self.file("embeddings.parquet")
-        with _readable(path):
-            return gpd.read_parquet(path)
+        with _readable(self.path / "embeddings.parquet"):
+            return gpd.read_parquet(self._content("embeddings.parquet"))
 
     @cached_property
     def vectors(self) -> NDArray[np.float32]:
@@ -182,9 +187,20 @@ class Run:
         return self.path / name
 
     def _table(self, name: str) -> pd.DataFrame:
+        with _readable(self.path / name):
+            return pd.read_parquet(self._content(name))
+
+    def _content(self, name: str) -> BytesIO:
+        """The bytes of a file. Raises `UserError` if they are not those that urbankit wrote, where that is recorded."""
         path = self.file(name)
-        with _readable(path):
-            return pd.read_parquet(path)
+        for _ in range(TRIES):
+            content = path.read_bytes()
+            check = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+            ledger = Ledger(self.path)
+            if name not in ledger.files or ledger.accepts(name, check):
+                return BytesIO(content)
+        message = f"is damaged: it was changed after urbankit wrote it ({LEDGER} has its hash)"
+        raise UserError(Problem(f"{message}; restore it, or run the recipe again in another folder", path))
 
 
 class _readable:

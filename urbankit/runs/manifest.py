@@ -17,6 +17,9 @@ from urbankit.recipe.recipe import Recipe
 from urbankit.utils.files import hash_json, write_json
 from urbankit.utils.progress import Progress
 
+MANIFEST = "manifest.json"
+COPY = "manifest-copy.json"
+
 LIBRARIES = (
     "torch", "dgl", "transformers", "numpy", "scipy", "scikit-learn", "pandas", "polars", "pyarrow", "geopandas",
     "rasterio", "exactextract",
@@ -38,8 +41,9 @@ class Manifest:
         self.finished = False
 
     def write(self) -> None:
-        """Write `manifest.json`."""
-        write_json(self.folder / "manifest.json", self.values)
+        """Write `manifest.json` and its copy, which is read if the manifest is damaged."""
+        for name in (MANIFEST, COPY):
+            write_json(self.folder / name, self.values)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
 import json
-import shutil
 import tempfile
 from collections.abc import Callable
 from functools import cache
@@ -145,9 +143,13 @@ def write_grid(folder: Path, order: np.ndarray, spec: str = GRID) -> Path:
     return folder / "city.yaml"
 
 
+_FOLDERS: list[tempfile.TemporaryDirectory[str]] = []
+"""Folders of cities; each is removed when the process ends."""
+
+
 def _prepared(spec: str, order: np.ndarray, write: Callable[..., Path] = write_sources) -> City:
-    folder = Path(tempfile.mkdtemp(prefix="urbankit-tiny-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    _FOLDERS.append(tempfile.TemporaryDirectory(prefix="urbankit-tiny-"))
+    folder = Path(_FOLDERS[-1].name)
     (folder / "sources").mkdir()
     return City.open(prepare(write(folder / "sources", order, spec), out=folder / "prepared"))
 

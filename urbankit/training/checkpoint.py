@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -12,32 +13,63 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from urbankit.utils.errors import Problem, UserError
-from urbankit.utils.files import atomic_path
+from urbankit.utils.files import atomic_path, file_check
+from urbankit.utils.ledger import Ledger, ledger_folder
 
 
 def save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-    """Write named tensors and JSON facts as one safetensors file, atomically."""
+    """Write named tensors, JSON facts and the hash of both as one safetensors file, atomically."""
     copies = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+    text = json.dumps(facts)
     with atomic_path(path) as temporary:
-        save_file(copies, temporary, metadata={"urbankit": json.dumps(facts)})
+        save_file(copies, temporary, metadata={"urbankit": text, "sha256": _digest(copies, text)})
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors and facts that `save` wrote. Raises `UserError` if the file is not such a checkpoint."""
+    """Return the tensors and facts that `save` wrote.
+
+    Raises `DamagedCheckpoint` if the file is not such a checkpoint, or if anything in it has changed.
+    """
     try:
         with safe_open(path, framework="pt") as stream:
-            facts = json.loads((stream.metadata() or {})["urbankit"])
-            return {name: stream.get_tensor(name) for name in stream.keys()}, facts  # noqa: SIM118
+            metadata = stream.metadata() or {}
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+        facts = json.loads(metadata["urbankit"])
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such checkpoint") from None
     except Exception as error:
         raise damaged(path, error) from None
+    folder = ledger_folder(path)
+    recorded = folder is None or Ledger(folder).accepts(
+        path.absolute().relative_to(folder).as_posix(), file_check(path)
+    )
+    if not recorded or metadata.get("sha256") not in (None, _digest(tensors, metadata["urbankit"])):
+        raise damaged(path, "its content does not have the hash that was written with it")
+    return tensors, facts
 
 
-def damaged(path: Path, reason: object) -> UserError:
+class DamagedCheckpoint(UserError):
+    """A checkpoint that cannot be used."""
+
+
+def damaged(path: Path, reason: object) -> DamagedCheckpoint:
     """The error of a checkpoint that cannot be used."""
-    message = f"is not a checkpoint of this stage, or damaged ({reason}); remove it, and --resume trains it anew"
-    return UserError(Problem(message, path))
+    message = f"is not a checkpoint of this stage, or damaged ({reason}); run the recipe again in another folder"
+    return DamagedCheckpoint(Problem(message, path))
+
+
+def previous(path: Path) -> Path:
+    """The path of the checkpoint before `path`."""
+    return path.with_suffix(f".previous{path.suffix}")
+
+
+def _digest(tensors: dict[str, Tensor], facts: str) -> str:
+    digest = hashlib.sha256(facts.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def trained_state(model: nn.Module) -> dict[str, Tensor]:

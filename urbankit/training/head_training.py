@@ -19,9 +19,10 @@ from urbankit.methods.base import Method
 from urbankit.recipe.schema import Predict
 from urbankit.recipe.training_schema import Finetune
 from urbankit.registry.component import Use
-from urbankit.training.checkpoint import load_trained_state, trained_state
+from urbankit.training.checkpoint import DamagedCheckpoint, load_trained_state, trained_state
 from urbankit.training.finetune import Finetuned, finetune
 from urbankit.utils.progress import Progress
+from urbankit.utils.removal import remove_file
 
 
 @dataclass
@@ -69,7 +70,10 @@ class HeadTraining:
         """
         path = None if self.folder is None else self.folder / f"{file}.safetensors"
         if path is not None and path.exists():
-            return Finetuned.load(path)
+            try:
+                return Finetuned.load(path)
+            except DamagedCheckpoint as error:
+                self.progress.say(f"{error.problems[0]}; the split is trained again")
         chosen = {task: data for task, data in self.tasks.items() if tasks is None or task in tasks}
         last = None if path is None else path.with_suffix(".last.safetensors")
         load_trained_state(self.method, self.pretrained)
@@ -81,7 +85,7 @@ class HeadTraining:
             )  # fmt: skip
         if path is not None and last is not None:
             result.save(path)
-            last.unlink(missing_ok=True)
+            remove_file(last)
             return Finetuned.load(path)
         return result
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request to stop after the current epoch."""
+"""Ctrl-C, SIGTERM and SIGHUP as a request to stop after the current epoch."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+"""Signals that ask to stop."""
+
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Yield a function that returns whether Ctrl-C or SIGTERM was received; the second signal stops at once.
+    """Yield a function that returns whether one of them was received; the second signal stops at once.
 
     Signals reach the main thread only: in another thread the function always returns False.
     """
@@ -26,7 +29,8 @@ def interruptible() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         interrupted = True
 
-    previous = {kind: signal.signal(kind, handle) for kind in (signal.SIGINT, signal.SIGTERM)}
+    kinds = [kind for kind in STOPS if signal.getsignal(kind) is not signal.SIG_IGN]  # as `nohup` leaves SIGHUP
+    previous = {kind: signal.signal(kind, handle) for kind in kinds}
     try:
         yield lambda: interrupted
     finally:

@@ -24,7 +24,9 @@ from urbankit.training.losses import Losses
 from urbankit.training.optimizer import build_scheduler
 from urbankit.training.seeds import epoch_seed, reseed
 from urbankit.utils.errors import Diverged
+from urbankit.utils.files import replace_file
 from urbankit.utils.progress import Stage
+from urbankit.utils.removal import remove_file
 
 
 @dataclass
@@ -109,7 +111,7 @@ class Loop:
             Diverged: a loss is not finite.
             KeyboardInterrupt: Ctrl-C or SIGTERM was received; the current epoch has been finished and saved.
         """
-        training = self._resume()
+        training = self._resume(progress)
         scheduler = build_scheduler(self.optimizer, self.schedule, self.epochs, training.epoch)
         if progress and training.epoch:
             progress.advance(training.epoch)
@@ -124,6 +126,8 @@ class Loop:
                     self._save(training)
                     saved = time.monotonic()
         self._save(training)
+        if self.last is not None:
+            remove_file(checkpoint.previous(self.last))
         without_best = [name for name in self.judged if name not in training.best]
         if without_best:
             with self._average.in_place():
@@ -191,16 +195,32 @@ class Loop:
             "best": best,
             "history": training.history,
         }
+        if self.last.exists():
+            replace_file(self.last, checkpoint.previous(self.last))
         checkpoint.save(self.last, tensors, facts)
 
-    def _resume(self) -> Training:
-        if self.last is None or not self.last.exists():
+    def _resume(self, progress: Stage | None) -> Training:
+        """Continue from the last checkpoint, from the one before if that is damaged, or else from the start."""
+        if self.last is None:
             return Training()
-        tensors, facts = checkpoint.load(self.last)
+        for path in (self.last, checkpoint.previous(self.last)):
+            if not path.exists():
+                continue
+            try:
+                return self._read(path)
+            except checkpoint.DamagedCheckpoint as error:
+                if progress:
+                    progress.say(f"{error.problems[0]}; continuing from the checkpoint before, or from the start")
+        return Training()
+
+    def _read(self, path: Path) -> Training:
+        tensors, facts = checkpoint.load(path)
+        before = checkpoint.trained_state(self.model)
         try:
             return self._restored(tensors, facts)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise checkpoint.damaged(self.last, str(error).splitlines()[0]) from None
+            checkpoint.load_trained_state(self.model, before)
+            raise checkpoint.damaged(path, str(error).splitlines()[0]) from None
 
     def _restored(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> Training:
         if facts["stage"] != self.stage:

@@ -162,7 +162,11 @@ def explain(error: BaseException) -> tuple[int, list[str]]:
         status, remedy = REMEDIES.get(error.errno, (FAILED, os.strerror(error.errno)))
         file = f"{error.filename}: " if error.filename else ""
         return status, [f"error: {file}{remedy}"]
+    try:
+        text = str(error)
+    except Exception:  # a plugin's own error class may be broken as well
+        text = "its message cannot be shown"
     return FAILED, [
-        f"error: {type(error).__name__}: {error}",
+        f"error: {type(error).__name__}: {text}",
         "This is a bug in urbankit or in a plugin. Set URBANKIT_DEBUG=1 to see where it happened.",
     ]

@@ -9,14 +9,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
-PARTIAL = ".urbankit-partial-"
-"""Prefix of files that are not written to the end; a process that was killed leaves them behind."""
+from urbankit.utils.ledger import PARTIAL, ledger_folder, record
 
 FULL = 1 << 16
 """A disk with fewer free bytes is full: libraries write larger blocks."""
@@ -26,6 +25,7 @@ FULL = 1 << 16
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path to write to, which replaces `path` if the block succeeds and is removed if it fails.
 
+    It is moved by `replace_file`.
     A full disk raises an `OSError` with `ENOSPC` and the name of the file, whichever library was writing.
     """
     path = Path(path)
@@ -36,15 +36,39 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary.chmod(0o666 & ~_UMASK)
     try:
         yield temporary
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
-        temporary.replace(path)
+        replace_file(temporary, path)
     except Exception as error:
         if _is_full(path.parent, error):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def replace_file(temporary: Path, path: Path) -> None:
+    """Move a finished file to `path`, in place of the file there.
+
+    Its bytes are on disk before, and the name after; the folder's ledger records the file, if the folder has one.
+    """
+    _sync(temporary)
+    if folder := ledger_folder(path):
+        record(folder, path, file_check(temporary))
+    temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Write the names of a folder's files to disk, if the system lets a folder be opened."""
+    with suppress(OSError):
+        _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _is_full(folder: Path, error: Exception) -> bool:
@@ -87,6 +111,11 @@ def hash_file(path: str | Path) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def file_check(path: str | Path) -> dict[str, Any]:
+    """Return the `size` in bytes and the `sha256` of a file, as manifests and ledgers record them."""
+    return {"size": Path(path).stat().st_size, "sha256": hash_file(path)}
 
 
 def hash_json(value: Any) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import re
 import time
 from collections.abc import Sequence
@@ -10,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from urbankit.utils.files import cache_folder, hash_file, hash_json, write_json
+from urbankit.utils.files import cache_folder, hash_json, write_json
 
 LARGE = 1 << 24
 """Size in bytes from which on the hash of a file is cached; a smaller file is read in about a tenth of a second."""
@@ -32,8 +34,21 @@ def cached_hash(path: str | Path) -> str:
     path = Path(path)
     size = path.stat().st_size
     if size < LARGE:
-        return hash_file(path)
-    return _named_by_hub(path) or _downloaded(path) or _from_cache(path)
+        return hash_large(path)
+    return _named_by_hub(path) or _downloaded(path) or hash_large(path)
+
+
+def hash_large(path: Path) -> str:
+    """Return the SHA-256 of a file. That of a large file is cached by its size, times and inode, see `cached_hash`."""
+    with path.open("rb") as stream:
+        return hash_open_file(path, stream.fileno())
+
+
+def hash_open_file(path: Path, descriptor: int) -> str:
+    """Return the SHA-256 of an open file as `hash_large` does; `path` is where it was opened."""
+    if os.fstat(descriptor).st_size < LARGE:
+        return _hash_descriptor(descriptor)
+    return _from_cache(path, descriptor)
 
 
 def cached_hashes(paths: Sequence[Path]) -> list[str]:
@@ -64,10 +79,10 @@ def _is_hash(name: str) -> bool:
     return re.fullmatch("[0-9a-f]{64}", name) is not None
 
 
-def _from_cache(path: Path) -> str:
+def _from_cache(path: Path, descriptor: int) -> str:
     """Return the hash in urbankit's cache folder if the file is unchanged, else compute and store it."""
     note = cache_folder() / "hashes" / f"{hash_json(str(path.resolve()))}.json"
-    state = _state(path)
+    state = _state(descriptor)
     try:
         cached = json.loads(note.read_text(encoding="utf-8"))
         if cached["state"] == state:
@@ -75,15 +90,24 @@ def _from_cache(path: Path) -> str:
     except (OSError, ValueError, KeyError, TypeError):
         pass
     began = time.time()
-    digest = hash_file(path)
+    digest = _hash_descriptor(descriptor)
     # A file that changed just before reading may change again during reading without a visible change of its times.
-    if _state(path) == state and began - max(state[1:3]) / 1e9 > SETTLED:
+    if _state(descriptor) == state and began - max(state[1:3]) / 1e9 > SETTLED:
         with suppress(OSError):  # the file is read again the next time
             write_json(note, {"file": str(path), "state": state, "sha256": digest})
     return digest
 
 
-def _state(path: Path) -> list[int]:
+def _hash_descriptor(descriptor: int) -> str:
+    """Return the SHA-256 of an open file, without using its position."""
+    digest, position = hashlib.sha256(), 0
+    while block := os.pread(descriptor, 1 << 20, position):
+        digest.update(block)
+        position += len(block)
+    return digest.hexdigest()
+
+
+def _state(descriptor: int) -> list[int]:
     """Return the size of a file, its times of modification and of status change in nanoseconds, and its inode."""
-    about = path.stat()
+    about = os.fstat(descriptor)
     return [about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino]

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+LOCK = ".urbankit-lock"
+"""Name of the file that is locked while a process writes into its folder."""
+
 
 @contextmanager
 def file_lock(path: str | Path, *, wait: bool = True) -> Iterator[int]:

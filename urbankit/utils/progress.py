@@ -36,6 +36,10 @@ class Stage:
             of = f"/{self.total}" if self.total else ""
             self._progress.say(f"{self.name} {self.done}{of}  {note}{remaining}".rstrip())
 
+    def say(self, text: str) -> None:
+        """Print one line beside the bars."""
+        self._progress.say(text)
+
     def finish(self) -> None:
         """Remove the bar and print how long the stage took."""
         if self._progress.bars is not None and self._bar is not None:

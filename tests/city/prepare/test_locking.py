@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 
 from urbankit import City
-from urbankit.city.manifest import LOCK
 from urbankit.city.prepare import layers
 from urbankit.city.prepare.attach import attach_captions
 from urbankit.city.spec import Captions
 from urbankit.testing.city import GRID, N, write_grid
 from urbankit.utils.errors import UserError
-from urbankit.utils.locks import file_lock
+from urbankit.utils.locks import LOCK, file_lock
 
 SPEC = Captions(file="rsi.jsonl", region="region", text="text")
 

@@ -77,7 +77,7 @@ def command(views: City, clip: Path, out: Path) -> list[str]:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != ".lock"}
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != ".urbankit-lock"}
 
 
 def test_a_killed_encode_resumes_to_the_same_bytes(views: City, clip: Path, tmp_path: Path, cli) -> None:

@@ -16,6 +16,7 @@ from urbankit.registry.recipes import shipped
 from urbankit.runs.folder import Run
 from urbankit.training import checkpoint
 from urbankit.utils.errors import UserError
+from urbankit.utils.files import write_json
 from urbankit.utils.progress import Progress
 
 
@@ -79,7 +80,7 @@ def test_wrong_transfer_sections_are_refused(change, message, new):
 def manifest_says(key: str, value: Any):
     def spoil(folder: Path) -> None:
         manifest = json.loads((folder / "manifest.json").read_text())
-        (folder / "manifest.json").write_text(json.dumps(manifest | {key: value}))
+        write_json(folder / "manifest.json", manifest | {key: value})
 
     return spoil
 
@@ -94,7 +95,7 @@ def manifest_says(key: str, value: Any):
         (lambda f: (f / "checkpoints/best.safetensors").unlink(), r"transfer\.from: .*it has no pre-trained weights"),
         (lambda f: (f / "checkpoints/best.safetensors").write_bytes(b"x" * 99), r"transfer\.from: .*cannot be read"),
         (manifest_says("city_hash", "0"), r"transfer\.from: its city, .*, has changed since"),
-        (lambda f: (f / "embeddings.parquet").write_bytes(b"x" * 99), "embeddings.parquet: cannot be read"),
+        (lambda f: (f / "embeddings.parquet").write_bytes(b"x" * 99), "embeddings.parquet: is damaged"),
     ],
 )
 def test_unusable_source_runs_are_refused(spoil, message, keep, copied, tmp_path):

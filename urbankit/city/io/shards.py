@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,6 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from urbankit.utils.errors import UserError
-from urbankit.utils.files import atomic_path
 
 SHARD_BYTES = 256 << 20
 
@@ -32,7 +31,7 @@ class Shards:
 
 
 def write_shards(
-    folder: Path,
+    new_file: Callable[[str], Path],
     batches: Iterable[np.ndarray],
     shape: tuple[int, int, int],
     dtype: str,
@@ -41,9 +40,10 @@ def write_shards(
 ) -> Shards:
     """Write `batches`, each [k, bands, h, w], `shape` = (bands, h, w), as files of at most `shard_bytes`.
 
+    `new_file` returns the path to write the file of a name to.
     A batch is of `dtype`, or of float32 with NaN for missing pixels. A missing pixel is stored as 0 in uint8 and left
-    out of the statistics. One batch at a time is in memory. Raises `UserError`, and writes nothing, if a band has no
-    valid pixel in any image.
+    out of the statistics. One batch at a time is in memory. Raises `UserError` if a band has no valid pixel in any
+    image.
     """
     rows_each = max(1, shard_bytes // (math.prod(shape) * np.dtype(dtype).itemsize))
     statistics = _Statistics(shape[0], scale=255.0 if dtype == "uint8" else 1.0)
@@ -58,8 +58,8 @@ def write_shards(
             while len(pixels):
                 if shard is None or shard.rows == rows_each:
                     files.append({"file": f"shard-{len(files):05d}.npy", "rows": 0})
-                    path = open_files.enter_context(atomic_path(folder / files[-1]["file"]))
-                    shard = _Shard(open_files.enter_context(path.open("wb")), shape, dtype)
+                    stream = open_files.enter_context(new_file(files[-1]["file"]).open("wb"))
+                    shard = _Shard(stream, shape, dtype)
                 head, pixels = np.split(pixels, [rows_each - shard.rows])
                 shard.append(head)
                 files[-1]["rows"] = shard.rows
@@ -74,11 +74,11 @@ def write_shards(
 
 
 class ShardReader:
-    """Rows across the shards of one folder, read by memory map. Safe to share between threads."""
+    """Rows across the shards of one source, `arrays` of so many `rows` each. Safe to share between threads."""
 
-    def __init__(self, folder: Path, files: list[dict[str, Any]]) -> None:
-        self._maps = [np.asarray(np.load(folder / file["file"], mmap_mode="r", allow_pickle=False)) for file in files]
-        self._starts = np.cumsum([0] + [file["rows"] for file in files])
+    def __init__(self, arrays: list[np.ndarray], rows: list[int]) -> None:
+        self._maps = arrays
+        self._starts = np.cumsum([0, *rows])
 
     def __len__(self) -> int:
         return int(self._starts[-1])

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+from io import BytesIO
 from pathlib import Path
 
 from urbankit.city.city import City
-from urbankit.city.manifest import LOCK, MANIFEST, REPORT, file_checks, hash_entries, sort_entries
+from urbankit.city.manifest import REPORT, file_checks, hash_entries, is_inside, sort_entries, write_manifest
 from urbankit.city.prepare.captions import build_captions
 from urbankit.city.prepare.context import Context
 from urbankit.city.prepare.prepare import report_of
 from urbankit.city.report import SourceReport
 from urbankit.city.spec import Captions
 from urbankit.utils.errors import Problem, UserError
-from urbankit.utils.files import PARTIAL, hash_file, hash_json, write_json
-from urbankit.utils.locks import file_lock
-from urbankit.utils.parquet import write_table
-from urbankit.utils.removal import remove_files
+from urbankit.utils.files import atomic_path, hash_file, hash_json
+from urbankit.utils.locks import LOCK, file_lock
+from urbankit.utils.parquet import write_parquet
+from urbankit.utils.removal import remove_unchanged
 
 DESCRIBED_LAYERS = ("regions", "poi", "tables")
 """Kinds of layers that captions of regions describe."""
@@ -69,20 +71,28 @@ def _attach(city: City, source: str, spec: Captions, folder: Path) -> City:
     entries = city.manifest["parts"]
     context = Context(folder, city.path, built_regions=city.regions)
     if spec.image is not None:
-        context.image_entries[source] = entries[f"images.{source}"]["image"]
+        context.image_entries[source] = entries[f"images.{source}"]
     report = SourceReport(f"captions.{source}")
     [table] = build_captions(spec, context, report).tables.values()
     # The file is named by its content, so that the manifest stays valid for the old file until it names the new one.
-    temporary = city.path / "captions" / f"{PARTIAL}{source}.parquet"
-    write_table(table, temporary)
-    digest = hash_json([hash_file(temporary)])
+    content = BytesIO()
+    write_parquet(table, content)
+    sha256 = hashlib.sha256(content.getvalue()).hexdigest()
+    digest = hash_json([sha256])
     name = f"captions/{source}.{digest[:16]}.parquet"
-    temporary.replace(city.path / name)
+    path = city.path / name
+    if not is_inside(city.path, name) or (path.exists() and hash_file(path) != sha256):
+        raise UserError(Problem("exists, but urbankit did not write it; move it", path))
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content.getvalue())
     entry = {"inputs": hash_json({"attached": digest}), "hash": digest, "files": [name], "report": vars(report)}
     entry["checks"] = file_checks(city.path, [name])
     updated = sort_entries(entries | {report.key: entry | {"attached": True}})
     manifest = city.manifest | {"content_hash": hash_entries(updated), "parts": updated}
-    report_of(city.path, manifest).write(city.path / REPORT)
-    write_json(city.path / MANIFEST, manifest)
-    remove_files(city.path, set(entries.get(report.key, {"files": []})["files"]) - {name})
+    prepared = report_of(city.path, manifest)
+    prepared.write(city.path / REPORT)
+    manifest["without_modality"] = prepared.without_modality
+    write_manifest(city.path, manifest | {"checks": file_checks(city.path, [REPORT])})
+    old = entries.get(report.key, {}).get("checks", {})
+    remove_unchanged(city.path, {file: [check["sha256"]] for file, check in old.items() if file != name})
     return City.open(city.path)

@@ -12,12 +12,14 @@ import geopandas as gpd
 import pandas as pd
 import polars as pl
 
+from urbankit.city.files import CityFiles
 from urbankit.city.ids import RegionIds
 from urbankit.city.image_source import ImageSource
 from urbankit.city.io.access import Access
+from urbankit.city.manifest import Entry
 from urbankit.city.prepare.points import PointIndex
-from urbankit.utils.files import atomic_path
-from urbankit.utils.parquet import write_table
+from urbankit.city.prepare.staging import Staging
+from urbankit.utils.parquet import write_parquet
 from urbankit.utils.paths import data_paths
 from urbankit.utils.progress import Progress
 
@@ -31,7 +33,7 @@ class Context:
         out: The city's folder.
         progress: Shows long steps.
         built_regions: The regions, None until their layer is built; other builders read `regions`.
-        image_entries: The manifest entry of each image source that is prepared.
+        image_entries: The manifest entry of each image layer that is prepared, by the name of the source.
         allow: What sources may refer to beyond the files in `data`, as the city file says.
     """
 
@@ -39,8 +41,13 @@ class Context:
     out: Path
     progress: Progress = field(default_factory=lambda: Progress(quiet=True))
     built_regions: gpd.GeoDataFrame | None = None
-    image_entries: dict[str, dict[str, Any]] = field(default_factory=dict)
+    image_entries: dict[str, Entry] = field(default_factory=dict)
     allow: frozenset[str] = frozenset()
+
+    @cached_property
+    def staging(self) -> Staging:
+        """The new files of the city, before they replace others."""
+        return Staging(self.out)
 
     @property
     def regions(self) -> gpd.GeoDataFrame:
@@ -73,7 +80,8 @@ class Context:
 
     def image_source(self, name: str) -> ImageSource:
         """The prepared images of one source."""
-        return ImageSource.open(self.out / "images" / name, self.image_entries[name])
+        entry = self.image_entries[name]
+        return ImageSource.open(CityFiles(self.out, entry["checks"]), entry["image"])
 
 
 @dataclass
@@ -92,11 +100,10 @@ class Built:
     files: list[str] = field(default_factory=list)
     digest: str | None = None
 
-    def write(self, folder: Path) -> None:
-        """Write the tables into a city folder, each file whole or not at all."""
+    def write(self, staging: Staging) -> None:
+        """Write the tables beside the files that they will replace."""
         for name, table in self.tables.items():
             if isinstance(table, gpd.GeoDataFrame):
-                with atomic_path(folder / name) as temporary:
-                    table.to_parquet(temporary)
+                table.to_parquet(staging.new(name))
             else:
-                write_table(table, folder / name)
+                write_parquet(table, staging.new(name))

@@ -24,7 +24,7 @@ from urbankit.city.prepare.points import in_several, read_points
 from urbankit.city.report import SourceReport
 from urbankit.city.spec import ImageSpec, MosaicImages, PointImages, RegionImages
 from urbankit.utils.errors import Problem, UserError
-from urbankit.utils.files import atomic_path, hash_json
+from urbankit.utils.files import hash_json
 from urbankit.utils.geometry import units_per_metre
 from urbankit.utils.progress import Stage
 from urbankit.utils.text import list_some
@@ -40,7 +40,7 @@ def build_images(spec: ImageSpec, context: Context, report: SourceReport) -> Bui
 
     A region without a picture, or whose patch has no valid pixel, has no row in the index. A point outside every region
     is dropped and counted; the image of a point in several has a row in each. Rows are sorted by region, then in the
-    order of the source. Raises `UserError` before anything is replaced.
+    order of the source. The files are in `context.staging` until the layer is complete.
 
     The entry holds what `ImageSource.open` needs, and `rows` (read), `images` (stored), `regions` (with at least one
     image), `dropped` (reason to count) and `notes`.
@@ -198,7 +198,7 @@ class _Missing:
 
 
 def _write(images: _Images, size: tuple[int, int], context: Context, name: str, stage: Stage) -> dict[str, Any]:
-    folder = context.out / "images" / name
+    folder = f"images/{name}"
     valid: list[np.ndarray] = []
     missing = _Missing(len(images.band_names))
 
@@ -214,7 +214,9 @@ def _write(images: _Images, size: tuple[int, int], context: Context, name: str, 
                 yield batch[valid[-1]]
 
     shape = (len(images.band_names), *size)
-    shards = write_shards(folder, present(), shape, images.dtype, images.band_names)
+    shards = write_shards(
+        lambda file: context.staging.new(f"{folder}/{file}"), present(), shape, images.dtype, images.band_names
+    )
     rows = np.flatnonzero(np.concatenate(valid))
     region, ids = images.region[rows], context.ids.ids
     index = pd.DataFrame(
@@ -227,10 +229,7 @@ def _write(images: _Images, size: tuple[int, int], context: Context, name: str, 
             "file": [images.files[row] for row in rows],
         }
     )
-    with atomic_path(folder / "index.parquet") as temporary:
-        index.to_parquet(temporary, index=False)
-    for stale in set(folder.glob("shard-*.npy")) - {folder / file["file"] for file in shards.files}:
-        stale.unlink()
+    index.to_parquet(context.staging.new(f"{folder}/index.parquet"), index=False)
     empty = len(images.region) - len(rows)
     return {
         "name": name,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,20 @@ import geopandas as gpd
 
 from urbankit.city.city import City
 from urbankit.city.manifest import (
+    COPY,
     FORMAT,
-    LOCK,
     MANIFEST,
     REPORT,
     Entry,
     file_checks,
     hash_entries,
+    is_inside,
     is_intact,
-    read_manifest,
+    is_recorded,
+    read_repairable_manifest,
+    recorded_hashes,
     sort_entries,
+    write_manifest,
 )
 from urbankit.city.prepare import layers
 from urbankit.city.prepare.context import Built, Context
@@ -31,11 +35,11 @@ from urbankit.city.prepare.layers import Layer
 from urbankit.city.report import PrepareReport, SourceReport
 from urbankit.city.spec import CitySpec, load_city_spec
 from urbankit.utils.errors import Problem, Problems, RunError, UserError
-from urbankit.utils.files import PARTIAL, hash_json, write_json
-from urbankit.utils.locks import file_lock
+from urbankit.utils.files import PARTIAL, hash_json
+from urbankit.utils.locks import LOCK, file_lock
 from urbankit.utils.paths import data_paths, explain_missing
 from urbankit.utils.progress import Progress
-from urbankit.utils.removal import remove_files, remove_partial_files
+from urbankit.utils.removal import remove_empty_folder, remove_files, remove_partial_files, remove_unchanged
 from urbankit.utils.text import list_some
 
 
@@ -90,31 +94,31 @@ class _Preparation:
         self.done: dict[str, Entry] = {}
         self.pending: list[tuple[Layer, Built, SourceReport]] = []
         self.existed, self.written = existed, False
+        self.hashes = recorded_hashes(self.before)
 
     def run(self) -> None:
+        remove_partial_files(self.context.out)
         try:
             self._build()
-        except UserError:
-            self._undo()
+        except BaseException as error:
+            self.context.staging.discard()
+            resumable = isinstance(error, OSError | RunError) or not isinstance(error, Exception)
+            if not (self.written and resumable):
+                with suppress(OSError):  # a full disk may be the reason
+                    self._undo()
             raise
 
     def _undo(self) -> None:
-        """Leave the folder as it was: without a city, or with the old one unless images of it were replaced."""
+        """Leave the folder as it was: without a city, or with the old one unless layers of it were replaced."""
+        out = self.context.out
         if "parts" in self.before:
             if not self.written:
-                write_json(self.context.out / MANIFEST, self.before)
-        else:
-            written = [name for entry in (self.valid | self.done).values() for name in entry["files"]]
-            images = [f"images/{name}/{file}" for name in self.spec.images for file in self._image_files(name)]
-            remove_partial_files(self.context.out)
-            remove_files(self.context.out, [*written, *images, REPORT, MANIFEST, LOCK])
-            if not self.existed and not any(self.context.out.iterdir()):
-                self.context.out.rmdir()
-
-    def _image_files(self, name: str) -> list[str]:
-        """The names of the shards and the index that have been written of an image source."""
-        folder = self.context.out / "images" / name
-        return [path.name for pattern in ("shard-*.npy", "index.parquet") for path in folder.glob(pattern)]
+                write_manifest(out, self.before)
+            return
+        remove_unchanged(out, self.hashes)
+        remove_files(out, [REPORT, MANIFEST, COPY, LOCK])
+        if not self.existed:
+            remove_empty_folder(out)
 
     def _build(self) -> None:
         regions = layers.regions_layer(self.spec, self.context)
@@ -132,65 +136,85 @@ class _Preparation:
         self.problems.raise_if_any()
         for name, captions in self.spec.captions.items():
             if captions.image is not None:
-                self.context.image_entries[name] = self.done[f"images.{name}"]["image"]
+                self.context.image_entries[name] = self.done[f"images.{name}"]
                 self._add(layers.image_captions_layer(self.spec, self.context, name, regions, images[name]))
         self.problems.raise_if_any()
         self._finish()
 
     def _add(self, layer: Layer) -> None:
-        """Reuse an unchanged layer, else build it. Images are written at once, all others by `_finish`."""
+        """Reuse an unchanged layer, else build it. Images are moved to their place at once, all others by `_finish`."""
         old = self.valid.get(layer.key)
         if old and old["inputs"] == layer.inputs and is_intact(self.context.out, old):
             self.done[layer.key] = old
             return
-        report, writes_itself = SourceReport(layer.key), layer.key.startswith("images.")
+        report = SourceReport(layer.key)
         self.context.progress.say(f"{layer.key} …")
-        if writes_itself:
-            self._invalidate(layer)
         with self.problems.collect(layer.key):
             self.pending.append((layer, layer.build(report), report))
-            if writes_itself:
+            if layer.key.startswith("images."):
                 self._flush()
 
-    def _invalidate(self, layer: Layer) -> None:
-        """Remove a layer from the manifest before its files change; the city is then incomplete."""
-        self.valid.pop(layer.key, None)
-        self._write_manifest(complete=False)
-
     def _flush(self) -> None:
-        """Write the pending layers, then list them in the manifest."""
+        """Write the pending layers, then list them in the manifest.
+
+        The manifest names the new files before they replace others, so that after a kill they are known as urbankit's.
+        """
+        staging = self.context.staging
+        for _, built, _ in self.pending:
+            built.write(staging)
+        checks = staging.checks()
+        self._check_free(checks)
+        for layer, _, _ in self.pending:
+            self.valid.pop(layer.key, None)
+        for name, check in checks.items():
+            self.hashes.setdefault(name, set()).add(check["sha256"])
+        if self.pending:
+            self._write_manifest(complete=False)
+            self.written = True
+        staging.commit()
         for layer, built, report in self.pending:
-            self._invalidate(layer)
-            built.write(self.context.out)
             files = [*built.tables, *built.files]
-            checks = file_checks(self.context.out, files)
             self.done[layer.key] = {
                 "inputs": layer.inputs,
                 "hash": built.digest or hash_json([checks[name]["sha256"] for name in files]),
                 "files": files,
-                "checks": checks,
+                "checks": {name: checks[name] for name in files},
                 "report": vars(report),
                 **built.entry,
             }
-            self.written = True
         if self.pending:
             self._write_manifest(complete=False)
         self.pending.clear()
 
+    def _check_free(self, names: Iterable[str]) -> None:
+        """Raise `UserError` for each file that would be replaced but that urbankit did not write."""
+        problems = Problems()
+        for name in names:
+            path = self.context.out / name
+            if not is_inside(self.context.out, name):
+                problems.add("lies outside the city folder, because of a link; remove the link", file=path)
+            elif os.path.lexists(path) and name not in self.hashes:
+                problems.add("exists, but urbankit did not write it; move it, or choose another --out", file=path)
+        problems.raise_if_any()
+
     def _finish(self) -> None:
         self._flush()
+        out = self.context.out
         changed = self.written or set(self.done) != set(self.before.get("parts", {}))
-        changed = changed or self.before.get("sources") != self._sources()
-        if not changed and self.before.get("complete") and (self.context.out / REPORT).is_file():
+        changed = changed or self.before.get("sources") != self._sources() or not is_recorded(out, self.before)
+        if not changed and self.before.get("complete"):
             return
         self._write_manifest(complete=False)
-        report_of(self.context.out, self._manifest(complete=True)).write(self.context.out / REPORT)
-        self._write_manifest(complete=True)
         self._remove_stale()
+        complete = self._manifest(complete=True)
+        report = report_of(out, complete)
+        report.write(out / REPORT)
+        complete |= {"without_modality": report.without_modality, "checks": file_checks(out, [REPORT])}
+        write_manifest(out, complete)
 
     def _manifest(self, *, complete: bool) -> dict[str, Any]:
         regions = self.context.built_regions
-        return {
+        manifest = {
             "format": FORMAT,
             "complete": complete,
             "urbankit": version("urbankit"),
@@ -202,22 +226,20 @@ class _Preparation:
             "sources": self._sources(),
             "parts": sort_entries(self.done) if complete else self.valid | self.done,
         }
+        return manifest if complete else manifest | {"written": {name: sorted(h) for name, h in self.hashes.items()}}
 
     def _sources(self) -> str:
         return str(self.context.data.resolve())
 
     def _write_manifest(self, *, complete: bool) -> None:
-        write_json(self.context.out / MANIFEST, self._manifest(complete=complete))
+        write_manifest(self.context.out, self._manifest(complete=complete))
 
     def _remove_stale(self) -> None:
-        """Remove files of layers that the spec no longer names, and half-written ones of an interrupted call."""
-        out = self.context.out
-        current, old = (
-            {name for entry in entries.values() for name in entry["files"]}
-            for entries in (self.done, self.before.get("parts", {}))
-        )
-        remove_files(out, old - current)
-        remove_partial_files(out)
+        """Remove files of layers that the spec no longer names, unless someone has changed them."""
+        current = {name for entry in self.done.values() for name in entry["files"]}
+        stale = {name: hashes for name, hashes in self.hashes.items() if name not in current}
+        for name in remove_unchanged(self.context.out, stale):
+            self.context.progress.say(f"{name} is no part of the city any more; it stays, because it was changed")
 
 
 def report_of(folder: Path, manifest: dict[str, Any]) -> PrepareReport:
@@ -247,9 +269,9 @@ def _check_folder(out: Path, name: str) -> dict[str, Any] | None:
     """The manifest of the city in `out`, None if that is empty or missing. Raises `UserError` for anything else."""
     if out.exists() and not out.is_dir():
         raise UserError(Problem("exists and is no folder; choose another --out", out))
-    manifest = read_manifest(out) if (out / MANIFEST).is_file() else None
+    manifest = read_repairable_manifest(out) if (out / MANIFEST).exists() or (out / COPY).exists() else None
     if manifest is None and out.is_dir():
-        foreign = sorted(path.name for path in out.iterdir() if path.name != LOCK and not path.name.startswith(PARTIAL))
+        foreign = sorted(path.name for path in out.iterdir() if _is_foreign(path))
         if foreign:
             message = f"exists and is no prepared city (it holds {list_some(foreign, 3)}); choose another --out"
             raise UserError(Problem(message, out))
@@ -258,7 +280,19 @@ def _check_folder(out: Path, name: str) -> dict[str, Any] | None:
     nearest = next(folder for folder in [out, *out.absolute().parents] if folder.is_dir())
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise UserError(Problem(f"is not writable; choose another --out than {out}", nearest))
-    return manifest if manifest is None or manifest.get("format") == FORMAT else {"name": name}
+    if manifest is None or manifest.get("format") == FORMAT:
+        return manifest
+    hashes = recorded_hashes(manifest)
+    return {"name": name, "parts": {}, "written": {file: sorted(recorded) for file, recorded in hashes.items()}}
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether an entry of a folder without a manifest is more than what a killed `prepare` leaves."""
+    if path.name == LOCK or path.name.startswith(PARTIAL):
+        return False
+    if path.is_symlink() or not path.is_dir():
+        return True
+    return not (children := list(path.iterdir())) or any(_is_foreign(child) for child in children)
 
 
 def _create(out: Path) -> None:

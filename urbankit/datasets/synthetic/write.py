@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import secrets
-import shutil
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 
 import geopandas as gpd
@@ -25,6 +24,7 @@ from urbankit.datasets.synthetic.satellite import write_mosaic
 from urbankit.datasets.synthetic.street import scenes, write_street_views
 from urbankit.utils.errors import UserError
 from urbankit.utils.progress import Progress
+from urbankit.utils.removal import new_folder
 
 _SMALLEST = 4
 
@@ -64,18 +64,12 @@ def write_demo(folder: str | Path, regions: int = 400, seed: int = 0, progress: 
     """
     folder, progress = Path(folder).absolute(), progress or Progress(quiet=True)
     _check(folder, regions, seed)
-    temporary = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
-    try:
-        temporary.mkdir(parents=True)
-    except OSError as error:
-        raise UserError(f"cannot write to {folder.parent}: {error.strerror}; choose another folder") from error
-    try:
+    with ExitStack() as stack:
+        try:
+            temporary = stack.enter_context(new_folder(folder))
+        except OSError as error:
+            raise UserError(f"cannot write to {folder.parent}: {error.strerror}; choose another folder") from error
         _write_sources(temporary, draw_model(regions, seed), seed, progress)
-        if folder.exists():
-            folder.rmdir()
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return folder / "city.yaml"
 
 

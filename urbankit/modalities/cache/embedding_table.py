@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from urbankit.city.io.columns import data_columns, describe, holds_numbers, numb
 from urbankit.city.io.raster import open_raster, raster_files, zonal
 from urbankit.city.io.tables import read
 from urbankit.city.prepare.match_regions import explain_no_match
-from urbankit.modalities.cache.files import Features, read_features
+from urbankit.modalities.cache.files import Features, damaged_features, read_features
 from urbankit.modalities.cache.store import FeatureStore
 from urbankit.utils.errors import Problem, Problems, UserError, suggest
 from urbankit.utils.files import hash_json, read_json
@@ -100,6 +100,8 @@ def _encoded(path: Path, key: str) -> Features | None:
             raise UserError(Problem(message, path, key=key)) from None
         if not complete:
             raise UserError(Problem("was not completed; run the same `urbankit encode` command again", path, key=key))
+        if problems := damaged_features(path, facts):
+            raise UserError(replace(problem, key=key) for problem in problems)
         features = [_features(file, key) for file in files]
         vectors = [one.vector for one in features]
         for file, vector in zip(files, vectors, strict=True):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from urbankit.utils.errors import Problem, UserError
-from urbankit.utils.files import atomic_path
+from urbankit.utils.files import atomic_path, file_check
 
 Form = Literal["parquet", "safetensors"]
 COLUMNS = ("region_id", "observation", "vector")
@@ -57,6 +58,19 @@ def read_features(path: Path) -> Features | None:
         raise UserError(Problem(f"cannot be read, it may be truncated or damaged: {error}", path)) from None
 
 
+def damaged_features(folder: Path, manifest: Mapping[str, Any]) -> list[Problem]:
+    """A problem for each file of a folder of features that is not as its manifest records it under `checks`."""
+    problems = []
+    for name in manifest["files"]:
+        path = folder / Path(name).name
+        recorded = manifest.get("checks", {}).get(name)
+        if not path.is_file():
+            problems.append(Problem("is missing; give the same `urbankit encode` again", path))
+        elif recorded is not None and recorded != file_check(path):
+            problems.append(Problem("is damaged; give the same `urbankit encode` again", path))
+    return problems
+
+
 def _write_parquet(path: Path, features: Features) -> None:
     vectors = np.ascontiguousarray(features.vector, dtype=np.float32)
     columns = [
@@ -78,8 +92,10 @@ def _read_parquet(path: Path) -> Features | None:
     vectors = table["vector"].combine_chunks()
     values = vectors.flatten().to_numpy(zero_copy_only=False)
     width = vectors.type.list_size
-    content = json.loads(schema.metadata[b"urbankit"]).get("content", "")
-    return Features(table["region_id"].to_pylist(), table["observation"].to_numpy(), values.reshape(-1, width), content)
+    facts = json.loads(schema.metadata[b"urbankit"])
+    vector, observation = values.reshape(-1, width), table["observation"].to_numpy()
+    features = Features(table["region_id"].to_pylist(), observation, vector, facts.get("content", ""))
+    return _verified(features, facts)
 
 
 def _write_safetensors(path: Path, features: Features) -> None:
@@ -99,8 +115,22 @@ def _read_safetensors(path: Path) -> Features | None:
             return None
         region, observation, vector = (file.get_tensor(name) for name in ("region", "observation", "vector"))
     ids = np.asarray(facts["region_ids"], dtype=object)
-    return Features(ids[region].tolist(), observation, vector, facts.get("content", ""))
+    return _verified(Features(ids[region].tolist(), observation, vector, facts.get("content", "")), facts)
 
 
 def _facts(features: Features, **more: object) -> str:
-    return json.dumps({"content": features.content, **more})
+    return json.dumps({"content": features.content, "sha256": _digest(features), **more})
+
+
+def _digest(features: Features) -> str:
+    """The SHA-256 of the observations and vectors."""
+    digest = hashlib.sha256(json.dumps(list(features.region_id)).encode())
+    digest.update(np.ascontiguousarray(features.observation, dtype=np.int64).data)
+    digest.update(np.ascontiguousarray(features.vector, dtype=np.float32).data)
+    return digest.hexdigest()
+
+
+def _verified(features: Features, facts: Mapping[str, Any]) -> Features:
+    if facts.get("sha256") not in (None, _digest(features)):
+        raise ValueError("its content does not have the hash that was written with it")
+    return features

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
-from urbankit.utils.files import atomic_path, cache_folder
+from urbankit.utils.cache import read_entry, write_entry
+from urbankit.utils.files import cache_folder
 
 
 class FeatureStore:
@@ -30,14 +29,9 @@ class FeatureStore:
 
     def get(self, key: str) -> dict[str, Tensor] | None:
         """The tensors of `key`, or None where it is absent or its file is damaged."""
-        try:
-            return load(self.path(key).read_bytes())
-        except (OSError, SafetensorError):
-            return None
+        content = read_entry(self.path(key))
+        return None if content is None else load(content)
 
     def put(self, key: str, tensors: dict[str, Tensor]) -> None:
-        try:
-            with atomic_path(self.path(key)) as temporary:
-                save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
-        except (OSError, SafetensorError) as error:
-            warnings.warn(f"features are not kept: {self.folder}: {error}", stacklevel=2)
+        content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+        write_entry(self.path(key), content)

@@ -16,6 +16,7 @@ from urbankit.runs.context import RunContext
 from urbankit.runs.folder import Run
 from urbankit.utils.errors import RunError, UserError
 from urbankit.utils.files import read_json, write_json
+from urbankit.utils.removal import remove_files
 
 
 class Figures(NamedTuple):
@@ -83,7 +84,5 @@ def _figures(left_out: list[str]) -> list[Figure]:
 
 
 def _remove_stale(folder: Path, drawn: set[str]) -> None:
-    for drawing in Figures.load(folder).drawn:
-        if drawing.png.name not in drawn:
-            for suffix in (".png", ".pdf"):
-                drawing.png.with_suffix(suffix).unlink(missing_ok=True)
+    stale = {drawing.png.name for drawing in Figures.load(folder).drawn} - drawn
+    remove_files(folder, [str(Path(name).with_suffix(suffix)) for name in stale for suffix in (".png", ".pdf")])

@@ -11,6 +11,8 @@ from urbankit.report.page.missing import Missing
 from urbankit.report.page.render import render, render_page, script
 from urbankit.report.page.thumbnails import thumbnails
 from urbankit.utils.files import write_text
+from urbankit.utils.ledger import is_listed, ledger_folder
+from urbankit.utils.written import write_own
 
 MOST_BYTES = 15_000_000
 """Of a page. Images of regions get what the rest leaves of it."""
@@ -58,7 +60,12 @@ class ReportPage:
     def write(self, path: Path, city: City | None) -> Written:
         """Write the page, with as many images of the regions of `city` as it has room for."""
         images = self._images(city) if self._has_map else None
-        write_text(path, self._html(images))
+        folder = ledger_folder(path)
+        own = is_listed(folder, path) if folder is not None else (path.parent / "manifest.json").is_file()
+        if own:
+            write_text(path, self._html(images))  # the page of this run, also if it is damaged
+        else:
+            write_own(path, self._html(images))
         return Written(path, self.missing.sentences)
 
     def _images(self, city: City | None) -> dict[str, Any] | None:

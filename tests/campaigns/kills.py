@@ -1,0 +1,265 @@
+"""Kill commands at moments of writing, damage files, give the same command again, and compare the bytes.
+
+    python tests/campaigns/kills.py --count 300 --seed 0
+
+Each trial runs one command in a process of its own. Before the n-th change of a file or folder the process gets
+SIGKILL, SIGTERM, SIGINT, two SIGINT or SIGHUP. In every third trial one of the written files is then cut. The same
+command (a run with `--resume` once it has a manifest) must end with status 0 and the same files as an undisturbed one,
+with nothing left over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import urbankit.api
+import urbankit.pipeline.check
+import urbankit.pipeline.run
+from urbankit.cli.main import main
+
+SIGNALS = {
+    "SIGKILL": [signal.SIGKILL],
+    "SIGTERM": [signal.SIGTERM],
+    "SIGINT": [signal.SIGINT],
+    "SIGINT twice": [signal.SIGINT, signal.SIGINT],
+    "SIGHUP": [signal.SIGHUP],
+}
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
+TIMEOUT = 300
+VOLATILE = ("urbankit-files.jsonl", "exports.json", ".gpkg", "report.html", "README.md", ".log")
+"""Files with times in them, whose bytes differ between two undisturbed commands."""
+MANIFESTS = ("manifest.json", "manifest-copy.json")
+
+RECIPE = """
+name: killed
+seed: 1
+city: {{prepared: {city}}}
+modalities: {{location: {{name: coordinates}}}}
+views: {{poi: {{name: poi}}, distance: {{name: distance}}}}
+method: {{name: urbanmmcl, dim: 4}}
+pretrain: {{epochs: 3, batch_size: 32, learning_rate: 0.01}}
+finetune: {{epochs: 3, patience: 0}}
+tasks: {{population_density: {{head: {{name: linear}}}}}}
+evaluation: {{splits: [random], seeds: [0, 1], floors: [mean, raw-ridge]}}
+report: {{figures: false}}
+"""
+
+
+@dataclass
+class Command:
+    """A command line, made for an output folder, and what it needs to run first."""
+
+    name: str
+    arguments: Callable[[Path, Path], list[str]]
+    after: tuple[str, ...] = ()
+
+    def line(self, base: Path, out: Path, again: bool = False) -> list[str]:
+        """The arguments; a run that has a manifest is resumed."""
+        resumed = ["--resume"] if again and self.name == "run" and (out / "run" / "manifest.json").exists() else []
+        return self.arguments(base, out) + resumed
+
+
+COMMANDS = {
+    "prepare": Command(
+        "prepare", lambda base, out: ["prepare", str(base / "demo/city.yaml"), "--out", str(out / "city")]
+    ),
+    "caption": Command("caption", lambda base, out: ["caption", str(base / "city"), "--out", str(out / "captions")]),
+    "run": Command("run", lambda base, out: ["run", str(base / "r.yaml"), "--out", str(out / "run")]),
+    "report": Command("report", lambda base, out: ["report", str(out / "run")], after=("run",)),
+    "export": Command(
+        "export", lambda base, out: ["export", str(out / "run"), "--to", "csv", "--to", "npy"], after=("run",)
+    ),
+}
+
+
+def child(arguments: list[str], log: Path, on_change: Callable[[int], None] | None, root: Path, cache: Path) -> int:
+    """Run a command in a forked process and return its exit status, negative for a signal."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            _become(arguments, log, on_change, root, cache)
+        finally:
+            os._exit(70)
+    deadline = time.monotonic() + TIMEOUT
+    while time.monotonic() < deadline:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.02)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return -99
+
+
+def _become(arguments: list[str], log: Path, on_change: Callable[[int], None] | None, root: Path, cache: Path) -> None:
+    os.environ["URBANKIT_CACHE"] = str(cache)
+    stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(stream, 1)
+    os.dup2(stream, 2)
+    if on_change is not None:
+        sys.addaudithook(_counter(on_change, (str(root), str(cache))))
+    sys.argv = ["urbankit", *arguments]
+    try:
+        main()
+    except SystemExit as exited:
+        sys.stdout.flush()
+        os._exit(int(exited.code or 0))
+    except BaseException:
+        os._exit(71)
+
+
+def _counter(on_change: Callable[[int], None], roots: tuple[str, ...]) -> Callable[[str, tuple], None]:
+    count = 0
+
+    def hook(event: str, arguments: tuple) -> None:
+        nonlocal count
+        if event in CHANGES or (event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITES):
+            path = arguments[0]
+            if isinstance(path, str | Path) and str(path).startswith(roots):
+                count += 1
+                on_change(count)
+
+    return hook
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The files of a folder; of volatile ones and manifests with times only their names."""
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            name = path.relative_to(folder).as_posix()
+            fixed = not name.endswith(VOLATILE) and not (name.startswith("run/") and name.endswith(MANIFESTS))
+            fixed = fixed and "checkpoints/" not in name
+            files[name] = path.read_bytes() if fixed else b""
+    return files
+
+
+def differences(expected: dict[str, bytes], out: Path) -> list[str]:
+    """What differs from an undisturbed command, a sentence each."""
+    actual = contents(out)
+    found = [f"{name} is missing" for name in expected.keys() - actual.keys()]
+    found += [f"{name} is left over" for name in actual.keys() - expected.keys()]
+    found += [f"{name} has other bytes" for name in expected.keys() & actual.keys() if expected[name] != actual[name]]
+    for folder in sorted(path for path in out.iterdir() if path.is_dir() and path.name != "captions"):
+        found += [str(problem) for problem in urbankit.pipeline.check.check_path(folder).problems]
+    return sorted(found)
+
+
+class Campaign:
+    """Trials of all commands in a temporary folder."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.folder, self.random = folder, random.Random(seed)
+        self.base = folder / "base"
+        self.cache = folder / "cache"
+        self.log = folder / "log.txt"
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self.failures: list[str] = []
+        self.base.mkdir(parents=True)
+        self._must("demo", "--out", str(self.base / "demo"), "--regions", "36")
+        self._must("prepare", str(self.base / "demo/city.yaml"), "--out", str(self.base / "city"))
+        (self.base / "r.yaml").write_text(RECIPE.format(city=self.base / "city"))
+
+    def _must(self, *arguments: str) -> None:
+        if child(list(arguments), self.log, None, self.folder, self.cache):
+            raise SystemExit(f"{' '.join(arguments)} failed:\n{self.log.read_text()[-3000:]}")
+
+    def references(self, names: list[str]) -> Iterator[tuple[Command, dict[str, bytes], int, Path]]:
+        """Each command with the files that it writes undisturbed, its number of changes, and the state before it."""
+        for name in names:
+            command, before, out = COMMANDS[name], self.folder / f"before-{name}", self.folder / f"out-{name}"
+            before.mkdir()
+            for needed in command.after:
+                self._must(*COMMANDS[needed].line(self.base, before))
+            shutil.copytree(before, out)
+            tally = self.folder / f"changes-{name}"
+            status = child(
+                command.line(self.base, out), self.log, partial(_note, tally), out, self.folder / f"c-{name}"
+            )
+            if status:
+                raise SystemExit(f"{name} failed:\n{self.log.read_text()[-3000:]}")
+            yield command, contents(out), tally.stat().st_size, before
+
+    def trial(self, command: Command, expected: dict[str, bytes], changes: int, before: Path, number: int) -> None:
+        """Kill the command once, perhaps cut a file, give it again, and compare."""
+        out, cache = self.folder / "trial", self.folder / "trial-cache"
+        for folder in (out, cache):
+            shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(before, out)
+        kind, moment = self.random.choice(list(SIGNALS)), self.random.randint(1, changes)
+        signals = SIGNALS[kind]
+
+        def on_change(count: int) -> None:
+            if moment <= count < moment + len(signals):
+                os.kill(os.getpid(), signals[count - moment])
+
+        child(command.line(self.base, out), self.log, on_change, out, cache)
+        cut = self._cut(out, before) if number % 3 == 0 else None
+        label = f"{command.name}, {kind} before change {moment} of {changes}" + (f", {cut}" if cut else "")
+        start = self.log.stat().st_size
+        status = child(command.line(self.base, out, again=True), self.log, None, out, cache)
+        found = (
+            [f"status {status}: {self.log.read_bytes()[start:][-600:].decode()}"]
+            if status
+            else differences(expected, out)
+        )
+        self.counts[command.name, kind + (" and a cut file" if cut else "")] += 1
+        if found:
+            self.failures.append(f"{label}: {'; '.join(found[:4])}")
+
+    def _cut(self, out: Path, before: Path) -> str | None:
+        """Cut a file that this command wrote."""
+        written = [path for path in sorted(out.rglob("*")) if path.is_file() and path.stat().st_size]
+        written = [path for path in written if not (before / path.relative_to(out)).exists()]
+        written = [path for path in written if not path.name.startswith(".") and path.suffix != ".log"]
+        if not written:
+            return None
+        path = self.random.choice(written)
+        length = self.random.randrange(path.stat().st_size)
+        os.truncate(path, length)
+        return f"{path.relative_to(out)} cut to {length} bytes"
+
+
+def _note(tally: Path, count: int) -> None:
+    handle = os.open(tally, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.write(handle, b".")
+    os.close(handle)
+
+
+def run() -> int:
+    """Run the campaign and print its figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--commands", default=",".join(COMMANDS))
+    options = parser.parse_args()
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="urbankit-kills-") as folder:
+        campaign = Campaign(Path(folder), options.seed)
+        commands = list(campaign.references(options.commands.split(",")))
+        for number in range(options.count):
+            campaign.trial(*commands[number % len(commands)], number)
+        for (name, kind), count in sorted(campaign.counts.items()):
+            print(f"{name:10} {kind:30} {count}", flush=True)
+        for failure in campaign.failures:
+            print(f"FAILED {failure}")
+        minutes = (time.monotonic() - started) / 60
+        print(f"{options.count} kills, seed {options.seed}: {len(campaign.failures)} failures, {minutes:.1f} min")
+    return 1 if campaign.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -1,0 +1,57 @@
+"""Two runs in one folder, runs that are not there, caches that cannot be used, and damaged runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from urbankit.pipeline.check import check_path
+from urbankit.pipeline.run import run
+from urbankit.recipe import Recipe
+from urbankit.runs.folder import Run
+from urbankit.utils import cache
+from urbankit.utils.errors import UserError
+from urbankit.utils.ledger import LEDGER
+from urbankit.utils.locks import LOCK, file_lock
+from urbankit.utils.progress import Progress
+
+
+def completed(recipe: dict, out: Path, **options: bool) -> Run:
+    return run(Recipe.load(recipe), out, progress=Progress(quiet=True), **options)
+
+
+def test_two_runs_do_not_share_a_folder_and_resume_needs_a_run(tiny_recipe, tmp_path: Path) -> None:
+    for folder in (tmp_path / "absent", tmp_path):
+        with pytest.raises(UserError, match="there is no run to resume"):
+            completed(tiny_recipe, folder, resume=True)
+    assert not (tmp_path / "absent").exists() and not list(tmp_path.iterdir())
+    with file_lock(tmp_path / "run" / LOCK), pytest.raises(UserError, match="another run uses this folder"):
+        completed(tiny_recipe, tmp_path / "run")
+
+
+def test_a_finished_run_has_a_record_of_every_file_and_damage_is_named(
+    tiny_recipe, tmp_path: Path, monkeypatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("URBANKIT_CACHE", str(tmp_path / "file"))
+    cache._warn.cache_clear()
+    with pytest.warns(cache.CacheWarning, match="URBANKIT_CACHE"):
+        completed(tiny_recipe, tmp_path / "run")
+    folder = tmp_path / "run"
+    written = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    checked = check_path(folder)
+    assert checked.problems == [] and checked.files == len(written - {LEDGER}) and LOCK not in written
+    data = (folder / "metrics.parquet").read_bytes()
+    (folder / "metrics.parquet").write_bytes(data[:-9] + bytes([data[-9] ^ 1]) + data[-8:])
+    (folder / "metrics.json").unlink()
+    assert sorted(problem.file.name for problem in check_path(folder).problems) == ["metrics.json", "metrics.parquet"]
+    with pytest.raises(UserError, match=r"metrics\.parquet: is damaged"):
+        _ = Run.open(folder).metrics
+
+
+def test_a_folder_of_others_cannot_be_checked(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    for path in (tmp_path, tmp_path / "notes.txt"):
+        with pytest.raises(UserError, match=r"holds nothing|is no folder"):
+            check_path(path)

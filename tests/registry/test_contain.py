@@ -1,0 +1,118 @@
+"""What a plugin does when it is loaded or used stays with it."""
+
+from __future__ import annotations
+
+import sys
+import time
+import types
+
+import pytest
+
+from urbankit import hookimpl, registry
+from urbankit.registry.contain import PluginError, contained
+from urbankit.registry.failure import ComponentError, explained
+from urbankit.utils.errors import UserError
+
+
+class Broken(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+
+
+def recursion() -> None:
+    recursion()
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def broken() -> None:
+    raise Broken
+
+
+@pytest.mark.parametrize(
+    "call", [lambda: sys.exit(0), interrupt, recursion, broken, lambda: exec("raise GeneratorExit")]
+)
+def test_a_hook_that_raises_anything_is_listed_as_failed(call) -> None:
+    plugin = types.SimpleNamespace(register_views=hookimpl(lambda register: call()))
+    registry.add_plugin(plugin, "hostile")
+    (failed,) = registry.failed_plugins()
+    assert failed.name == "hostile" and failed.failure
+    assert "poi" in registry.names("view")
+
+
+def test_a_hook_that_prints_does_not_write_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    def register_views(register) -> None:
+        print("hello")
+        register("ring", "helpers.toys:Ring")
+
+    registry.add_plugin(types.SimpleNamespace(register_views=hookimpl(register_views)), "loud")
+    output = capsys.readouterr()
+    assert output.out == "" and "hello" in output.err and "ring" in registry.names("view")
+
+
+def test_a_name_of_a_builtin_component_is_refused_and_the_builtin_stays() -> None:
+    plugin = types.SimpleNamespace(register_views=hookimpl(lambda register: register("poi", "helpers.toys:Ring")))
+    registry.add_plugin(plugin, "rival")
+    (failed,) = registry.failed_plugins()
+    assert "it registers the view 'poi', which is built in" in str(failed.failure)
+    assert registry.get("view", "poi").__name__ == "PoiView"
+
+
+def test_registered_objects_without_a_text_are_named_by_their_type() -> None:
+    class Name:
+        def __repr__(self) -> str:
+            raise RuntimeError
+
+    registry.add_plugin(types.SimpleNamespace(register_views=hookimpl(lambda register: register(Name(), "a:B"))), "odd")
+    (failed,) = registry.failed_plugins()
+    assert "the name is a Name and not a text" in str(failed.failure)
+
+
+def test_a_plugin_that_takes_long_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with contained("'slow' (slow 1.0)", slow=0.01):
+        time.sleep(0.3)
+    assert "plugin 'slow' (slow 1.0) is still loading" in capsys.readouterr().err
+
+
+def test_ctrl_c_is_not_taken_for_a_failure_of_the_plugin() -> None:
+    import os
+    import signal
+
+    with pytest.raises(KeyboardInterrupt), contained("'slow'"):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+    with pytest.raises(PluginError), contained("'hostile'"):
+        raise KeyboardInterrupt
+
+
+def test_a_component_that_does_not_load_names_its_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin = types.SimpleNamespace(register_views=hookimpl(lambda register: register("gone", "hostile_module:View")))
+    module = types.ModuleType("hostile_module")
+    module.__getattr__ = lambda name: sys.exit(0)
+    monkeypatch.setitem(sys.modules, "hostile_module", module)
+    registry.add_plugin(plugin, "hostile")
+    with pytest.raises(UserError, match=r"view 'gone' of plugin 'hostile' .* does not load .*SystemExit: 0"):
+        registry.get("view", "gone")
+
+
+def test_an_error_in_a_component_names_plugin_and_component(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("hostile_module")
+    exec("import sys\nclass View:\n    def build(self):\n        sys.exit(0)", module.__dict__)
+    monkeypatch.setitem(sys.modules, "hostile_module", module)
+    plugin = types.SimpleNamespace(register_views=hookimpl(lambda register: register("gone", "hostile_module:View")))
+    registry.add_plugin(plugin, "hostile")
+    with pytest.raises(SystemExit) as caught:
+        module.View().build()
+    error = explained(caught.value)
+    assert isinstance(error, ComponentError) and error.exit_status == 1
+    assert "view 'gone' of plugin 'hostile' (this process) failed: SystemExit: 0" in str(error)
+
+
+def test_an_exit_of_a_library_is_an_error_and_other_errors_stay() -> None:
+    error, interrupted = ValueError("x"), KeyboardInterrupt()
+    assert isinstance(explained(SystemExit(0)), ComponentError)
+    assert explained(error) is error and explained(interrupted) is interrupted

@@ -1,0 +1,129 @@
+"""Only `urbankit/utils/removal.py` and `files.py` remove, rename or replace files, and only those of urbankit."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from urbankit.utils.files import PARTIAL, hash_file, write_text
+from urbankit.utils.ledger import LEDGER, Ledger, start_ledger
+from urbankit.utils.removal import (
+    new_folder,
+    remove_files,
+    remove_partial_files,
+    remove_recorded,
+    remove_unchanged,
+)
+
+ROOT = Path(__file__).parents[2]
+ALLOWED = {"urbankit/utils/files.py", "urbankit/utils/removal.py"}
+
+
+def modules() -> list[Path]:
+    plugins = [path for path in ROOT.glob("plugins/*/*/**/*.py") if "tests" not in path.parts]
+    return [*(ROOT / "urbankit").rglob("*.py"), *plugins]
+
+
+def removals(source: str) -> list[int]:
+    """Lines with a call of a method that removes, renames or replaces a path."""
+    lines = []
+    for node in ast.walk(ast.parse(source)):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        name, positional = node.func.attr, [arg for arg in node.args if not isinstance(arg, ast.Dict)]
+        # `str.replace` has two arguments, and `rename` of a table has a mapping or keywords.
+        of_path = name in ("rename", "replace") and len(positional) == len(node.args) == 1 and not node.keywords
+        if name in ("unlink", "rmdir", "rmtree") or of_path:
+            lines.append(node.lineno)
+    return lines
+
+
+def test_no_other_module_removes_or_replaces_files() -> None:
+    paths = modules()
+    assert len(paths) > 200
+    calls = {
+        str(path.relative_to(ROOT)): lines
+        for path in paths
+        if (lines := removals(path.read_text(encoding="utf-8"))) and str(path.relative_to(ROOT)) not in ALLOWED
+    }
+    assert not calls
+
+
+def test_the_search_for_removals_knows_paths_from_texts() -> None:
+    assert removals("path.unlink()\na.replace(b)\na.rename(b)\nfolder.rmdir()\nshutil.rmtree(a)") == [1, 2, 3, 4, 5]
+    assert removals("text.replace('a', 'b')\ntable.rename({'a': 'b'})\ntable.rename(columns={})") == []
+
+
+def test_files_outside_the_folder_stay(tmp_path: Path) -> None:
+    folder = tmp_path / "city"
+    folder.mkdir()
+    (tmp_path / "mine.txt").write_text("mine")
+    (folder / "link").symlink_to(tmp_path)
+    names = ["../mine.txt", "link/mine.txt", str(tmp_path / "mine.txt"), "a\0b"]
+    remove_files(folder, names)
+    assert remove_unchanged(folder, {name: [hash_file(tmp_path / "mine.txt")] for name in names}) == names
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_a_changed_file_stays_and_an_unchanged_one_goes_with_its_folder(tmp_path: Path) -> None:
+    for name in ("a/b/own", "a/edited"):
+        write_text(tmp_path / name, name)
+    hashes = {name: [hash_file(tmp_path / name)] for name in ("a/b/own", "a/edited")} | {"a/missing": ["0"]}
+    (tmp_path / "a/edited").write_text("mine")
+    assert remove_unchanged(tmp_path, hashes) == ["a/edited"]
+    assert [path.name for path in tmp_path.rglob("*")] == ["a", "edited"]
+
+
+def test_unfinished_files_and_folders_are_removed_and_links_not_followed(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    (folder / f"{PARTIAL}export").mkdir(parents=True)
+    (folder / f"{PARTIAL}export" / "a").write_text("half")
+    (folder / "images").mkdir()
+    (folder / "images" / f"{PARTIAL}b").write_text("half")
+    (tmp_path / "mine.txt").write_text("mine")
+    (folder / f"{PARTIAL}link").symlink_to(tmp_path)
+    remove_partial_files(folder)
+    assert not list(folder.iterdir()) and (tmp_path / "mine.txt").exists()
+
+
+def test_a_folder_appears_complete_or_not_at_all(tmp_path: Path) -> None:
+    (tmp_path / f"{PARTIAL}made-0").mkdir()
+    with pytest.raises(ValueError, match="stop"), new_folder(tmp_path / "made") as temporary:
+        (temporary / "a").write_text("a")
+        raise ValueError("stop")
+    assert not list(tmp_path.iterdir())
+    with new_folder(tmp_path / "made") as temporary:
+        (temporary / "a").write_text("a")
+    assert [path.name for path in tmp_path.rglob("*")] == ["made", "a"]
+
+
+def test_only_recorded_files_of_a_folder_are_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    start_ledger(folder)
+    for name in ("metrics.json", "checkpoints/last", "edited"):
+        write_text(folder / name, name)
+    (folder / "edited").write_text("mine")
+    (folder / "notes.md").write_text("mine")
+    assert remove_recorded(folder) == ["edited", "notes.md"]
+    assert sorted(path.name for path in folder.iterdir()) == ["edited", LEDGER, "notes.md"]
+    (folder / "edited").unlink()
+    (folder / "notes.md").unlink()
+    assert remove_recorded(folder) == [] and not folder.exists()
+
+
+def test_a_ledger_accepts_the_last_two_versions_and_names_damaged_lines(tmp_path: Path) -> None:
+    start_ledger(tmp_path)
+    for text in ("one", "two", "three"):
+        write_text(tmp_path / "a", text)
+    entries = Ledger(tmp_path).files["a"]
+    assert [entry["size"] for entry in entries] == [3, 5]
+    content = (tmp_path / LEDGER).read_bytes()
+    (tmp_path / LEDGER).write_bytes(content[:-20])  # a process was killed while it wrote the last line
+    write_text(tmp_path / "b", "b")
+    ledger = Ledger(tmp_path)
+    assert ledger.damaged_lines == [3] and "b" in ledger.files
+    remove_files(tmp_path, ["b"])
+    assert "b" not in Ledger(tmp_path).files

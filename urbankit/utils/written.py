@@ -1,0 +1,53 @@
+"""Single files that a user names with `--out`: urbankit replaces one only if it wrote it and nobody changed it since.
+
+A folder with a ledger records its own files. Of other files, a note in the cache folder holds the SHA-256.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from urbankit.utils.cache import warn_unwritable
+from urbankit.utils.errors import Problem, UserError
+from urbankit.utils.files import cache_folder, file_check, hash_json, read_json, write_json, write_text
+from urbankit.utils.ledger import Ledger, is_listed, ledger_folder
+
+
+def is_own(path: Path) -> bool:
+    """Whether an existing file is as urbankit wrote it."""
+    check = file_check(path)
+    if (folder := ledger_folder(path)) is not None and is_listed(folder, path):
+        return Ledger(folder).accepts(path.absolute().relative_to(folder).as_posix(), check)
+    try:
+        return bool(read_json(_note(path)) == check)
+    except (OSError, ValueError):
+        return False
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise `UserError` if a file or folder is at `path` that urbankit did not write, or that has changed since."""
+    if path.is_dir():
+        raise UserError(Problem("is a folder; choose another file", path))
+    if path.exists() and not is_own(path):
+        message = "exists, and urbankit did not write it, or it has changed since; remove it, or choose another file"
+        raise UserError(Problem(message, path))
+
+
+def write_own(path: Path, text: str) -> None:
+    """Write a text file that may be replaced later. Raises `UserError` as `check_replaceable` does."""
+    check_replaceable(path)
+    write_text(path, text)
+    note_own(path)
+
+
+def note_own(path: Path) -> None:
+    """Note that urbankit wrote the file at `path`."""
+    if ledger_folder(path) is None:
+        try:
+            write_json(_note(path), file_check(path))
+        except OSError as error:
+            warn_unwritable(error)
+
+
+def _note(path: Path) -> Path:
+    return cache_folder() / "written" / f"{hash_json(str(path.resolve()))}.json"
