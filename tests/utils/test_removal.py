@@ -108,7 +108,7 @@ def test_only_recorded_files_of_a_folder_are_removed(tmp_path: Path) -> None:
     (folder / "edited").write_text("mine")
     (folder / "notes.md").write_text("mine")
     assert remove_recorded(folder) == ["edited", "notes.md"]
-    assert sorted(path.name for path in folder.iterdir()) == ["edited", LEDGER, "notes.md"]
+    assert {path.name for path in folder.iterdir()} == {"edited", LEDGER, "notes.md"}
     (folder / "edited").unlink()
     (folder / "notes.md").unlink()
     assert remove_recorded(folder) == [] and not folder.exists()
