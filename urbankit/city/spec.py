@@ -311,6 +311,9 @@ class CitySpec(Spec):
     flows: FlowSpec | None = Field(None, description="Flows between regions.")
     tables: dict[Name, Table] = Field({}, description="Other numbers by region, by name.")
     targets: dict[Name, TargetSpec] = Field({}, description="What is to be predicted, by name.")
+    allow_leak: list[str] = Field(
+        [], description="Columns of tables that may equal a target or almost: `income`, or `census.income`."
+    )
 
     check_crs = field_validator("crs")(lambda crs: _projected_crs(crs))
 

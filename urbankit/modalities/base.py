@@ -176,6 +176,10 @@ class ModalityEncoder(nn.Module, Component[E], Generic[E, B], ABC):
         """Backbone vectors Tensor[..., width] in the shared space, Tensor[..., dim]."""
         return self.projection(x)
 
+    def columns_read(self) -> tuple[np.ndarray, np.ndarray, list[str]] | None:
+        """Numbers that a run compares with the targets: float64[M, F], the region of each row, the F names; or None."""
+        return None
+
     def fingerprint(self, of: str | None = None) -> str:
         """A hash of everything `load(_, of)` can return, by which kept outputs are found again."""
         return hash_json([self.city_hash, self.modality, of])

@@ -55,6 +55,7 @@ class FeatureEncoder(ModalityEncoder[F, Tensor]):
         self._named = names is not None
         if names is None:
             names = [str(i) for i in range(self._raw.shape[1])]
+        self._names = list(names)
         self._standardise(self.describe(np.asarray(values, dtype=np.float64), names))
         features = self._values.shape[1]
         self.backbone: nn.Module = nn.Identity()
@@ -83,6 +84,9 @@ class FeatureEncoder(ModalityEncoder[F, Tensor]):
     def names(self, city: City) -> list[str] | None:
         """The names of the F features, by which they are found again in another city; None goes by position."""
         return None
+
+    def columns_read(self) -> tuple[np.ndarray, np.ndarray, list[str]] | None:
+        return self._raw, self._region, self._names
 
     def describe(self, values: np.ndarray, names: list[str]) -> Statistics:
         """What standardises `values` [M, F]."""

@@ -33,6 +33,7 @@ from urbankit.evaluation.tasks import Scored, TaskData
 from urbankit.graph.engine import select_engine
 from urbankit.methods.base import Method
 from urbankit.modalities.base import ModalityEncoder
+from urbankit.pipeline.leaks import check_encoders
 from urbankit.pipeline.predict import predict, uncertainty_scores
 from urbankit.pipeline.resume import check_city, check_files, check_source, check_weights, open_run
 from urbankit.pipeline.state import Predictions, RunState
@@ -145,11 +146,14 @@ def build_inputs(
                 for name, width in zip(_block_names(method, len(method.blocks)), method.blocks, strict=True)
             ],
         }
+        encoders = [module for module in method.modules() if isinstance(module, ModalityEncoder)]
+        leaks = check_encoders(encoders, tasks, recipe, city)
+        manifest.values["leak_check"] = leaks.to_json()
+        manifest.note(leaks.noted, progress)
         check_files(manifest, recipe, city)
         check_weights(manifest, method)
-        for encoder in method.modules():
-            if isinstance(encoder, ModalityEncoder):
-                manifest.note([f"modality {encoder.modality}: {note}" for note in encoder.notes], progress)
+        for encoder in encoders:
+            manifest.note([f"modality {encoder.modality}: {note}" for note in encoder.notes], progress)
         check_parts(method, recipe.finetune)
     return RunState(recipe, city, inputs, tasks, splits, method, manifest, progress)
 

@@ -40,6 +40,11 @@ class RecipeSchema(Params):
         default_factory=dict,
         description="What is predicted from the embeddings; none yields embeddings only.",
     )
+    allow_leak: list[str] = Field(
+        default_factory=list,
+        description="Columns of inputs that may equal a target or almost (rank correlation above 0.995): `income`, or"
+        " `census.income`. Others of this kind are refused.",
+    )
     pretrain: Pretrain = Field(default_factory=Pretrain, description=Pretrain.__doc__)
     finetune: Finetune = Field(default_factory=Finetune, description=Finetune.__doc__)
     transfer: Transfer | None = Field(

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
+import polars as pl
 
 from urbankit.city.city import City
+from urbankit.city.leaks import Columns, LeakCheck, check_leaks, values_of
 from urbankit.city.manifest import (
     COPY,
     FORMAT,
@@ -95,6 +97,7 @@ class _Preparation:
         self.pending: list[tuple[Layer, Built, SourceReport]] = []
         self.existed, self.written = existed, False
         self.hashes = recorded_hashes(self.before)
+        self.leak_check: LeakCheck | None = None
 
     def run(self) -> None:
         remove_partial_files(self.context.out)
@@ -129,6 +132,7 @@ class _Preparation:
         for layer in layers.table_layers(self.spec, self.context, regions):
             self._add(layer)
         self.problems.raise_if_any()
+        self._check_leaks()
         # Images take longest and are written while they are decoded, so they come after everything that may fail.
         images = {name: layers.image_layer(self.spec, self.context, name, regions) for name in self.spec.images}
         for layer in images.values():
@@ -140,6 +144,24 @@ class _Preparation:
                 self._add(layers.image_captions_layer(self.spec, self.context, name, regions, images[name]))
         self.problems.raise_if_any()
         self._finish()
+
+    def _check_leaks(self) -> None:
+        """Compare the columns of all tables with all targets; raises `UserError` for one that gives a target away."""
+        tables = {name: table for _, part, _ in self.pending for name, table in part.tables.items()}
+        for entry in self.done.values():
+            for name in entry["files"]:
+                if name.startswith(("tables/", "targets/")):
+                    tables[name] = pl.read_parquet(self.context.out / name)
+        sources, targets = [], {}
+        for file, table in tables.items():
+            kind, _, name = file.removesuffix(".parquet").partition("/")
+            if kind == "tables":
+                sources.append(Columns(f"tables.{name}", table.to_numpy(), list(table.columns)))
+            elif kind == "targets":
+                targets[name] = values_of(pl.DataFrame(table)["value"])
+        self.leak_check = check_leaks(sources, targets, self.spec.allow_leak)
+        for note in self.leak_check.noted:
+            self.context.progress.say(f"note: {note}")
 
     def _add(self, layer: Layer) -> None:
         """Reuse an unchanged layer, else build it. Images are moved to their place at once, all others by `_finish`."""
@@ -224,6 +246,7 @@ class _Preparation:
             "content_hash": hash_entries(self.done) if complete else None,
             "spec": self.spec.model_dump(mode="json"),
             "sources": self._sources(),
+            "leak_check": None if self.leak_check is None else self.leak_check.to_json(),
             "parts": sort_entries(self.done) if complete else self.valid | self.done,
         }
         return manifest if complete else manifest | {"written": {name: sorted(h) for name, h in self.hashes.items()}}
