@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints
 
 from urbankit.recipe.schema import Name
-from urbankit.registry.component import Params
+from urbankit.registry.component import Params, Seed
 from urbankit.tables.spec import SuiteTable
 
 # Row names are only shown in tables, so that they may hold any characters.
@@ -20,7 +20,7 @@ class Suite(Params):
     """A suite: recipes (its rows) × cities × seeds, and the tables to make of them."""
 
     description: str = Field("", description="What the suite is for, in a line or two.")
-    seeds: list[Annotated[int, Field(ge=0)]] = Field(
+    seeds: list[Seed] = Field(
         [0],
         min_length=1,
         description="Seeds of pre-training, one run each: the recipe's key `seed`. Those of the splits are"
@@ -64,7 +64,7 @@ class SuiteRow(Params):
     )
     set: Changes = Field(default_factory=dict, description="Changes of this row: {method.alpha: 0.2}.")
     cities: list[str] | None = Field(None, min_length=1, description="The cities it runs on; default all.")
-    seeds: list[Annotated[int, Field(ge=0)]] | None = Field(
+    seeds: list[Seed] | None = Field(
         None, min_length=1, description="Seeds of pre-training of this row; default the suite's."
     )
 

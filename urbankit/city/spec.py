@@ -42,7 +42,7 @@ Name = Annotated[str, Field(max_length=64), AfterValidator(_check_name)]
 class Spec(BaseModel):
     """A part of a city spec: unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True, allow_inf_nan=False)
 
 
 class _WithCRS(Spec):
@@ -305,12 +305,16 @@ class CitySpec(Spec):
         "links); `network`, addresses in a VRT. By default neither.",
     )
     regions: RegionSpec = Field(description="Where the regions come from.")
-    images: dict[Name, ImageSpec] = Field({}, description="Image sources by name, such as `rsi` and `svi`.")
-    captions: dict[Name, Captions] = Field({}, description="Captions by the name of the image source they describe.")
+    images: dict[Name, ImageSpec] = Field(
+        {}, max_length=100, description="Image sources by name, such as `rsi` and `svi`."
+    )
+    captions: dict[Name, Captions] = Field(
+        {}, max_length=100, description="Captions by the name of the image source they describe."
+    )
     poi: PoiSpec | None = Field(None, description="Points of interest.")
     flows: FlowSpec | None = Field(None, description="Flows between regions.")
-    tables: dict[Name, Table] = Field({}, description="Other numbers by region, by name.")
-    targets: dict[Name, TargetSpec] = Field({}, description="What is to be predicted, by name.")
+    tables: dict[Name, Table] = Field({}, max_length=1000, description="Other numbers by region, by name.")
+    targets: dict[Name, TargetSpec] = Field({}, max_length=1000, description="What is to be predicted, by name.")
     allow_leak: list[str] = Field(
         [], description="Columns of tables that may equal a target or almost: `income`, or `census.income`."
     )

@@ -14,12 +14,17 @@ import yaml
 
 from urbankit.config.tree import Location, Node, dotted
 from urbankit.utils.errors import Problem, Problems, UserError
+from urbankit.utils.text import printable
 
-MAX_BYTES = 1_000_000
+MAX_BYTES = 250_000
 MAX_DEPTH = 100
 MAX_NODES = 100_000
 """The most values after aliases are expanded."""
 
+LARGEST = 2**64
+"""The largest integer of any key."""
+
+_UNUSABLE = re.compile(r"[\x00\ud800-\udfff]")
 _TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("map", "seq", "str", "int", "float", "bool", "null")}
 
 
@@ -136,10 +141,20 @@ class _Reader:
 
     def _scalar(self, node: yaml.ScalarNode) -> Any:
         try:
-            return self.loader.construct_object(node)
-        except (ValueError, KeyError):  # a number of thousands of digits, or a tag that the text does not fit
+            value = self.loader.construct_object(node)
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            OverflowError,
+        ):  # a number of thousands of digits, or a tag that the text does not fit
             kind = node.tag.rpartition(":")[2]
             raise _error(f"{node.value[:20]!r} cannot be read as {kind}", node) from None
+        if isinstance(value, int) and abs(value) > LARGEST:
+            raise _error(f"{node.value[:20]} is larger than any number that has a meaning here", node)
+        if isinstance(value, str) and _UNUSABLE.search(value):
+            raise _error(f"{printable(value)[:60]!r} holds a NUL byte or half of a surrogate pair", node)
+        return value
 
 
 def _refuse_depth(depth: int, node: yaml.Node | yaml.Event) -> None:

@@ -11,6 +11,9 @@ from urbankit.config.yaml import load_mapping, parse_yaml
 from urbankit.registry.recipes import find
 from urbankit.utils.errors import Problem, Problems, UserError
 
+MAX_CHAIN = 50
+"""The most recipes that extend each other in a row."""
+
 NOT_INHERITED = ("name", "description")
 
 
@@ -64,6 +67,8 @@ def _extended(tree: Node, chain: tuple[Path, ...], problems: Problems) -> Node:
         path = find(extends.value, _beside(tree))
     except UserError as error:
         raise UserError([extends.problem(str(error), "extends")]) from None
+    if len(chain) >= MAX_CHAIN:
+        raise UserError(extends.problem(f"more than {MAX_CHAIN} recipes extend each other", "extends"))
     if path.resolve() in chain:
         circle = " → ".join(file.name for file in (*chain[chain.index(path.resolve()) :], path))
         raise UserError(extends.problem(f"the recipes extend each other in a circle: {circle}", "extends"))

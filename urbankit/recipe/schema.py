@@ -10,8 +10,19 @@ from pydantic import AfterValidator, Field, model_validator
 from urbankit import registry
 from urbankit.recipe.training_schema import Finetune, Pretrain
 from urbankit.recipe.transfer_schema import Transfer
-from urbankit.registry.component import Name, Params, Use, uses
+from urbankit.registry.component import Name, Params, Seed, Use, uses
 from urbankit.utils.errors import suggest
+
+
+def _check_folder_name(name: str) -> str:
+    if name in (".", "..") or any(sign in name for sign in "/\\:") or not name.isprintable():
+        raise ValueError("names a folder of a run: it holds no '/', '\\', ':' or control character")
+    if len(name.encode()) > 200:
+        raise ValueError("names a folder of a run: it is longer than 200 bytes")
+    return name
+
+
+RunName = Annotated[str, AfterValidator(_check_folder_name)]
 
 
 class RecipeSchema(Params):
@@ -20,24 +31,27 @@ class RecipeSchema(Params):
     `urbankit.Recipe` adds reading and checking.
     """
 
-    name: str = Field(min_length=1, description="Name of the run folder; default the file's name. Not inherited.")
+    name: RunName = Field(min_length=1, description="Name of the run folder; default the file's name. Not inherited.")
     description: str = Field("", description="What the recipe is for, in a line or two. Not inherited.")
-    seed: int = Field(0, ge=0, description="Seed of pre-training: initial weights, batches, walks.")
+    seed: Seed = Field(0, description="Seed of pre-training: initial weights, batches, walks.")
     city: WhichCity = Field(description="Which city: exactly one of `demo`, `prepared` and `spec`.")
     modalities: dict[Name, Use] = Field(
         default_factory=dict,
+        max_length=100,
         description="Encoders by modality: {rsi: {name: vit}}. The name is the city's image source, `text`,"
         " `location` or what a plugin's encoder reads.",
         json_schema_extra={"component_kind": "modality_encoder"},
     )
     views: dict[Name, Use] = Field(
         default_factory=dict,
+        max_length=100,
         description="Graphs over the regions, by name: {mobility: {name: mobility}}.",
         json_schema_extra={"component_kind": "view"},
     )
     method: Use = uses("method", description="The pre-training procedure and its parameters.")
     tasks: dict[Name, Task] = Field(
         default_factory=dict,
+        max_length=1000,
         description="What is predicted from the embeddings; none yields embeddings only.",
     )
     allow_leak: list[str] = Field(
@@ -89,8 +103,8 @@ class WhichCity(Params):
 class Demo(Params):
     """The synthetic city."""
 
-    regions: int = Field(400, ge=1, description="How many regions.")
-    seed: int = Field(7, ge=0, description="Which city of this size.")
+    regions: int = Field(400, ge=1, le=1_000_000, description="How many regions.")
+    seed: Seed = Field(7, description="Which city of this size.")
 
 
 class Task(Params):
@@ -128,16 +142,17 @@ class Evaluation(Params):
         description="Split protocols, reported side by side. `folds` is that of the region-graph papers: a fixed probe"
         " on the frozen embedding, without fine-tuning or a validation part.",
     )
-    seeds: list[Annotated[int, Field(ge=0)]] = Field(
+    seeds: list[Seed] = Field(
         default_factory=lambda: [0, 1, 2, 3, 4],
         min_length=1,
+        max_length=1000,
         description="One split a seed. At least 5 for a mean and standard deviation worth reporting. Of `folds` they"
         " are the seeds of k-means.",
     )
     fractions: tuple[float, float, float] = Field(
         (0.6, 0.2, 0.2), description="Shares of the regions for training, validation and test."
     )
-    blocks: int = Field(10, ge=2, description="Blocks along each side of the grid of the spatial split.")
+    blocks: int = Field(10, ge=2, le=10_000, description="Blocks along each side of the grid of the spatial split.")
     folds: Folds = Field(default_factory=lambda: Folds(), description="The probe of the protocol `folds`.")
     floors: list[Literal["mean", "location", "raw-ridge", "raw-forest", "raw-gp", "raw-stack"]] = Field(
         ["mean", "location", "raw-ridge", "raw-forest"],

@@ -12,7 +12,10 @@ from typing_extensions import Self, TypeVar
 from urbankit.registry.kinds import NAME
 from urbankit.utils.errors import Problem, UserError
 
-Name = Annotated[str, StringConstraints(pattern=NAME)]
+Name = Annotated[str, StringConstraints(pattern=NAME, max_length=200)]
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""A seed that numpy, scikit-learn and torch all take."""
 
 
 class Params(BaseModel):
@@ -22,7 +25,7 @@ class Params(BaseModel):
     paper adds `json_schema_extra={"source": "eq. 17"}`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
     @classmethod
     def checked(cls, values: Mapping[str, Any], component: str) -> Self:

@@ -131,13 +131,19 @@ def unwritable(folder: Path, what: str, error: OSError) -> UrbankitError:
     return UserError(f"{folder}: {what} cannot be written ({error.strerror or error}). Choose another --out.")
 
 
+MAX_COMPARED, LONGEST_COMPARED, MAX_LISTED = 2000, 200, 100
+"""The most names that `suggest` compares, the longest it compares, and the most that it lists."""
+
+
 def suggest(name: str, options: Iterable[str]) -> str:
     """Return `" Did you mean 'vit'?"` if `name` is close to one of `options`, otherwise a list of all options."""
     names = sorted(options)
-    closest = difflib.get_close_matches(name, names, n=2, cutoff=0.6)
+    few = len(names) <= MAX_COMPARED and len(name) <= LONGEST_COMPARED
+    closest = difflib.get_close_matches(name, names, n=2, cutoff=0.6) if few else []
     if closest:
         return " Did you mean " + " or ".join(f"'{match}'" for match in closest) + "?"
-    return f" Known: {', '.join(names)}." if names else ""
+    more = f", … ({len(names):,} in all)" if len(names) > MAX_LISTED else ""
+    return f" Known: {', '.join(names[:MAX_LISTED])}{more}." if names else ""
 
 
 _AGAIN = "free some space and give the same command again, a run with --resume"
