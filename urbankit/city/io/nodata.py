@@ -6,11 +6,12 @@ import threading
 
 import numpy as np
 
-NODATA_VALUES = frozenset(
+_INTEGERS = (
     [sign * (10.0**digits - 1) for digits in range(3, 8) for sign in (-1, 1)]  # 999 to 9999999
     + [-32768.0, -32767.0, -2147483648.0, -2147483647.0, -666666666.0, 65535.0, 65534.0, 2147483647.0, 4294967295.0]
     + [127.0, -128.0, 255.0, 32767.0]
 )
+NODATA_VALUES = frozenset(_INTEGERS + [float(np.float32(value)) for value in _INTEGERS])
 """Numbers that often stand for a missing value, of which some are values in other rasters."""
 
 HUGE = 1e15
