@@ -1,0 +1,92 @@
+"""Mutated recipes, city files and tables are read or refused with a `UserError`, never with another error.
+
+The long form: `URBANKIT_CAMPAIGN=10000 URBANKIT_CAMPAIGN_SEED=1 pytest -n 0 tests/campaigns/test_mutated_input.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import strategies as st
+
+from urbankit.city.io.columns import data_columns, numbers, texts
+from urbankit.city.io.tables import read
+from urbankit.city.spec import load_city_spec
+from urbankit.recipe.recipe import Recipe
+from urbankit.utils.errors import UserError
+
+COUNT, SEED = int(os.environ.get("URBANKIT_CAMPAIGN", "25")), int(os.environ.get("URBANKIT_CAMPAIGN_SEED", "0"))
+CAMPAIGN = settings(max_examples=COUNT, deadline=10_000, suppress_health_check=list(HealthCheck), database=None)
+FRAME = pl.DataFrame(
+    {"id": [f"r{i}" for i in range(200)], "v": [i / 7 for i in range(200)], "c": ["park", "shop"] * 100}
+)
+RECIPE = b"city: {demo: {regions: 50}}\nmodalities: {c: {name: coordinates}}\nmethod: {name: urbanmmcl}\nseed: 1\n"
+CITY = b"name: c\nregions: {file: r.gpkg, id: id}\ntables: {t: {file: t.csv, region: id}}\ntargets: {t: {table: t.csv, "
+CITY += b"region: id, column: v}}\n"
+PIECES = [
+    b"",
+    b"\0",
+    b"\xff",
+    b"\x1b[2J",
+    b'"',
+    b"[" * 200,
+    b"{",
+    b": ",
+    b"&a *a",
+    b"!!int x",
+    b".inf",
+    b"-1",
+    b"9" * 99,
+]
+EDIT = st.tuples(st.floats(0, 1), st.integers(0, 40), st.sampled_from(PIECES) | st.binary(max_size=20))
+
+
+def mutated(content: bytes, edits: list[tuple[float, int, bytes]]) -> bytes:
+    for position, length, piece in edits:
+        start = int(position * len(content))
+        content = content[:start] + piece + content[start + length :]
+    return content
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_a_mutated_table_is_read_or_refused(suffix: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"t{suffix}"
+        {".csv": FRAME.write_csv, ".jsonl": FRAME.write_ndjson, ".parquet": FRAME.write_parquet}[suffix](path)
+        content = path.read_bytes()
+
+        @seed(SEED)
+        @CAMPAIGN
+        @given(st.lists(EDIT, min_size=1, max_size=4))
+        def check(edits: list[tuple[float, int, bytes]]) -> None:
+            path.write_bytes(mutated(content, edits))
+            with suppress(UserError):
+                frame = read(path, {"region": "id"}, "t")
+                texts(frame, "id", path, "t")
+                for name in data_columns(frame, {"id"}, path, "t").names:
+                    with suppress(UserError):
+                        numbers(frame, name, path, "t")
+
+        check()
+
+
+@pytest.mark.parametrize(("content", "load"), [(RECIPE, Recipe.load), (CITY, load_city_spec)])
+def test_a_mutated_recipe_or_city_file_is_read_or_refused(content: bytes, load: object) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.yaml"
+
+        @seed(SEED)
+        @CAMPAIGN
+        @given(st.lists(EDIT, min_size=1, max_size=4))
+        def check(edits: list[tuple[float, int, bytes]]) -> None:
+            path.write_bytes(mutated(content, edits))
+            with suppress(UserError):
+                load(path)
+
+        check()
