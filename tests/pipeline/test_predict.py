@@ -13,7 +13,6 @@ from urbankit.city.city import City
 from urbankit.pipeline.run import run
 from urbankit.recipe.recipe import Recipe
 from urbankit.runs.folder import Run
-from urbankit.runs.prediction_table import load_cross_fits
 from urbankit.utils.errors import UserError
 from urbankit.utils.progress import Progress
 
@@ -66,14 +65,14 @@ def test_every_region_has_a_prediction_and_labelled_regions_one_from_outside_the
     assert table["land_use"].notna().all()
     np.testing.assert_array_equal(table["pm25_truth"], city_labels)
     np.testing.assert_array_equal(table["pm25_from"] == "out-of-fold", ~np.isnan(city_labels))
-    fits, split = load_cross_fits(predicted.path / "cross_fit.safetensors")
+    fits, split = predicted.cross_fits
     assert split == "random"
     assert set(np.unique(fits["pm25"].fold)) == {-1, 0, 1, 2}
 
 
 def test_a_label_does_not_reach_the_prediction_of_its_region(recipe, predicted, tiny_city, tmp_path, monkeypatch):
     """The label of one region changes: its own prediction stays, those of other regions may change."""
-    fits, _ = load_cross_fits(predicted.path / "cross_fit.safetensors")
+    fits, _ = predicted.cross_fits
     region = int(np.flatnonzero(fits["pm25"].labelled)[0])
 
     def raised(values):

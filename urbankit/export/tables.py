@@ -15,8 +15,7 @@ from pyproj import CRS
 from urbankit.evaluation.cross_fit import CrossFit
 from urbankit.evaluation.out_of_sample import by_region, rows_of_test_parts
 from urbankit.runs.folder import Run
-from urbankit.runs.prediction_table import ALL_LABELS, OUT_OF_FOLD, load_cross_fits
-from urbankit.runs.prediction_table import FILE as CROSS_FIT
+from urbankit.runs.prediction_table import ALL_LABELS, OUT_OF_FOLD
 from urbankit.runs.writers import PREDICTION_COLUMNS
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.geometry import reproject, split_longitudes
@@ -111,7 +110,7 @@ def predictions(run: Run) -> ExportTable:
 
 def all_predictions(run: Run) -> ExportTable:
     """The predictions of every region, labelled or not, with intervals or class probabilities."""
-    fits, _ = load_cross_fits(run.file(CROSS_FIT))
+    fits, _ = run.cross_fits
     return prediction_export(run, fits, run.predictions_all)
 
 

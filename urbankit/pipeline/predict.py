@@ -12,13 +12,13 @@ from urbankit.evaluation.splits import Split
 from urbankit.evaluation.tasks import TaskData
 from urbankit.pipeline.state import RunState
 from urbankit.runs import writers
-from urbankit.runs.prediction_table import FILE, prediction_table, save_cross_fits
+from urbankit.runs.prediction_table import FILE, prediction_table, write_cross_fits
 from urbankit.training.finetune import Finetuned
 from urbankit.utils.errors import UserError
 
 
 def predict(state: RunState, embeddings: Tensor) -> dict[str, CrossFit]:
-    """Predict the tasks for every region, and write `predictions_all.parquet` and `cross_fit.safetensors`.
+    """Predict the tasks for every region, and write `predictions_all.parquet` and `cross_fit.parquet`.
 
     Heads are fitted without each fold of the labels and once to all labels (`HeadTraining.cross_fit`). Test regions of
     the results table play no part: each label is predicted by heads that did not see it.
@@ -46,7 +46,7 @@ def predict(state: RunState, embeddings: Tensor) -> dict[str, CrossFit]:
         truth = None if zero_shot is None else state.tasks
         table, notes = prediction_table(fits, city.regions, settings.interval, tasks=truth)
         state.manifest.note(notes, state.progress)
-        save_cross_fits(state.manifest.folder / FILE, fits, settings.split)
+        write_cross_fits(state.manifest.folder / FILE, fits, settings.split)
         writers.write_all_predictions(state.manifest.folder, table)
     return fits
 

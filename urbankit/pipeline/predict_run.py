@@ -18,7 +18,7 @@ from urbankit.recipe.schema import Predict
 from urbankit.registry.component import Use
 from urbankit.runs.context import find_city
 from urbankit.runs.folder import Run
-from urbankit.runs.prediction_table import FILE, load_cross_fits, prediction_table
+from urbankit.runs.prediction_table import FILE, prediction_table
 from urbankit.training import checkpoint
 from urbankit.training.finetune import updated_parts
 from urbankit.utils.errors import Problem, Problems, UserError, suggest
@@ -62,11 +62,7 @@ def predict_run(
         UserError: If an argument is wrong, the run has no predictions, or its city is needed and not available.
     """
     settings = _settings(run, interval, split)
-    path = run.path / FILE
-    if path.is_file():
-        fits, calibrated_by = load_cross_fits(path)
-    else:
-        fits, calibrated_by = {}, ""
+    fits, calibrated_by = run.cross_fits if run.has(FILE) else ({}, "")
     if calibrated_by != settings.split:
         if not run.recipe.tasks:
             raise UserError(Problem("the run has no predictions: its recipe has no task", run.path))

@@ -15,7 +15,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from urbankit.evaluation.cross_fit import CrossFit
 from urbankit.recipe.recipe import Recipe
+from urbankit.runs.prediction_table import FILE as CROSS_FIT
+from urbankit.runs.prediction_table import read_cross_fits
 from urbankit.tables.results import ResultsTable
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.ledger import LEDGER, Ledger
@@ -109,6 +112,12 @@ class Run:
         path = self.file("predictions_all.parquet")
         with _readable(path):
             return gpd.read_parquet(path)
+
+    @cached_property
+    def cross_fits(self) -> tuple[dict[str, CrossFit], str]:
+        """Cross-fitted predictions by task, and the split protocol that calibrates them."""
+        with _readable(self.path / CROSS_FIT):
+            return read_cross_fits(self._content(CROSS_FIT))
 
     @cached_property
     def floor_predictions(self) -> pd.DataFrame:

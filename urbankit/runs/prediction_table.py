@@ -2,55 +2,69 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
-import torch
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from urbankit.evaluation.cross_fit import CrossFit
 from urbankit.evaluation.intervals import highest_level
 from urbankit.evaluation.tasks import TaskData
-from urbankit.training import checkpoint
+from urbankit.utils.files import atomic_path
 
-FILE = "cross_fit.safetensors"
+FILE = "cross_fit.parquet"
 OUT_OF_FOLD, ALL_LABELS = "out-of-fold", "all labels"
 """Where a prediction is from: heads that did not see the label of the region, or heads fitted to all labels."""
 
 _TASK = ("name", "kind", "classes", "unit", "transform")
 
 
-def save_cross_fits(path: Path, fits: Mapping[str, CrossFit], split: str) -> None:
-    """Write cross-fitted predictions, from which intervals of any level are computed."""
-    tensors: dict[str, torch.Tensor] = {}
+def write_cross_fits(path: Path, fits: Mapping[str, CrossFit], split: str) -> None:
+    """Write cross-fitted predictions, from which intervals of any level are computed, as Parquet: a row a region."""
+    columns: dict[str, NDArray[Any]] = {}
     facts = []
     for index, fit in enumerate(fits.values()):
-        arrays = {"y": fit.task.y, "fold": fit.fold, "by_fold": fit.by_fold, "full": fit.full}
-        tensors |= {f"{index}/{name}": torch.as_tensor(array) for name, array in arrays.items()}
-        facts.append({name: getattr(fit.task, name) for name in _TASK})
-    checkpoint.save(path, tensors, {"tasks": facts, "split": split})
+        columns |= {f"{index} y": fit.task.y, f"{index} fold": fit.fold}
+        for k, values in enumerate([*fit.by_fold, fit.full]):
+            outputs = values.reshape(len(values), -1).T
+            columns |= {f"{index} {k} {output}": of_output for output, of_output in enumerate(outputs)}
+        facts.append({name: getattr(fit.task, name) for name in _TASK} | {"folds": len(fit.by_fold)})
+    metadata = {"urbankit": json.dumps({"tasks": facts, "split": split})}
+    with atomic_path(path) as temporary:
+        pq.write_table(pa.table(columns).replace_schema_metadata(metadata), temporary)
 
 
-def load_cross_fits(path: Path) -> tuple[dict[str, CrossFit], str]:
-    """Read what `save_cross_fits` wrote: the predictions by task, and the split protocol that calibrates them.
+def read_cross_fits(file: BinaryIO) -> tuple[dict[str, CrossFit], str]:
+    """Read what `write_cross_fits` wrote: the predictions by task, and the split protocol that calibrates them.
 
-    Raises `UserError` if the file is missing or damaged.
+    Raises `ValueError` if it is another file.
     """
-    tensors, facts = checkpoint.load(path)
+    table, fits = pq.read_table(file), {}
     try:
-        fits = {}
+        facts = json.loads(table.schema.metadata[b"urbankit"])
         for index, of_task in enumerate(facts["tasks"]):
-            y, fold, by_fold, full = (tensors[f"{index}/{n}"].numpy() for n in ("y", "fold", "by_fold", "full"))
-            labelled = y >= 0 if of_task["classes"] else ~np.isnan(y)
-            task = TaskData(y=y, labelled=labelled, **(of_task | {"classes": tuple(of_task["classes"])}))
-            fits[task.name] = CrossFit(task, fold, by_fold, full)
+            n_folds, classes = of_task.pop("folds"), tuple(of_task.pop("classes"))
+            y, fold = (table[f"{index} {name}"].to_numpy() for name in ("y", "fold"))
+            values = [_outputs(table, f"{index} {k}", len(classes)) for k in range(n_folds + 1)]
+            labelled = y >= 0 if classes else ~np.isnan(y)
+            task = TaskData(y=y, labelled=labelled, classes=classes, **of_task)
+            fits[task.name] = CrossFit(task, fold, np.stack(values[:-1]), values[-1])
         return fits, str(facts["split"])
     except (KeyError, TypeError) as error:
-        raise checkpoint.damaged(path, error) from None
+        raise ValueError(f"it lacks {error}") from None
+
+
+def _outputs(table: pa.Table, prefix: str, n_classes: int) -> NDArray[np.float64]:
+    """Predictions [N], or outputs [N, classes]."""
+    columns = [table[f"{prefix} {output}"].to_numpy() for output in range(n_classes or 1)]
+    return np.stack(columns, axis=1) if n_classes else columns[0]
 
 
 def prediction_table(
