@@ -18,6 +18,9 @@ from urbankit.views.base import View
 class SmallCity:
     """Twelve regions with every source; what the reader API of a city promises, from memory."""
 
+    def unlabelled(self):
+        return self
+
     def __init__(self) -> None:
         rng = np.random.default_rng(1)
         self.n_regions, self.content_hash = 12, "small"

@@ -90,6 +90,9 @@ class FakeCity:
     def table(self, name: str) -> tuple[np.ndarray, list[str]]:
         return self._tables[name]
 
+    def unlabelled(self) -> FakeCity:
+        return self
+
     def permuted(self, order: np.ndarray) -> FakeCity:
         """The same city with its regions in another order: region i is this city's region `order[i]`."""
         other = FakeCity.__new__(FakeCity)

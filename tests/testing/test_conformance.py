@@ -108,6 +108,21 @@ class Rows(FeatureEncoder):
         return np.arange(city.n_regions, dtype=float)[:, None], np.arange(city.n_regions)
 
 
+class ReadsLabels(FeatureEncoder):
+    """The target itself."""
+
+    def features(self, city):
+        return city.target("pm25").values[:, None], np.arange(city.n_regions)
+
+
+class LinksEqualLabels(View):
+    """Joins regions of one class."""
+
+    def build(self, city):
+        use = city.target("land_use").values
+        return ViewGraph(scipy.sparse.csr_array(use[:, None] == use[None]), np.ones(city.n_regions, dtype=bool))
+
+
 class Unseeded(Rows):
     """Features that are drawn anew."""
 
@@ -193,6 +208,8 @@ class Hidden(Method):
         ),
         ("view", TooSmall, ["a view of 19 regions; expected the city's 20"]),
         ("view", Raises, ["it raises ZeroDivisionError: division by zero", "test_conformance.py:"]),
+        ("view", LinksEqualLabels, ["reads the target 'land_use'; its labels would leak into the embedding"]),
+        ("modality_encoder", ReadsLabels, ["reads the target 'pm25'; its labels would leak into the embedding"]),
         ("view", Random, ["two builds differ; draw random numbers from a generator with a fixed seed"]),
         (
             "view",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
@@ -52,6 +53,7 @@ class City:
         self.content_hash: str = manifest["content_hash"]
         self._layers: dict[str, Entry] = manifest["parts"]
         self._files = CityFiles(path, all_checks(manifest))
+        self._labelled = True
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
@@ -236,8 +238,17 @@ class City:
         """Names of the targets."""
         return self._names("targets")
 
+    def unlabelled(self) -> Self:
+        """The same city without its targets, as modality encoders, views and methods get it: `target` raises."""
+        city = copy(self)
+        city._labelled = False
+        return city
+
     def target(self, name: str) -> Target:
         """One target, with its values by region."""
+        if not self._labelled:
+            message = f"a modality encoder, view or method reads the target '{name}'; its labels would leak into the"
+            raise UserError(f"{message} embedding. Read other data of the city")
         entry = self._layer("targets", name, "target")
         value = self._table(f"targets/{name}.parquet")["value"]
         if entry["kind"] == "regression":

@@ -26,6 +26,7 @@ def build_raw_features(city: City, recipe: UsesModalitiesAndViews) -> RawFeature
 
     Every encoder and view states what it reads (`raw_features`). A source that several of them read is included once.
     """
+    city = city.unlabelled()
     sources: dict[str, RawSource] = {}
     for _, component_sources in _sources(city, recipe):
         for source in component_sources or ():

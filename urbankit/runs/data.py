@@ -83,6 +83,7 @@ def _prepare_in(cities: Path, settings: WhichCity, progress: Progress | None) ->
 
 def method_inputs(recipe: Recipe, city: City) -> tuple[MethodInputs, list[str]]:
     """The modalities and views of the recipe that the city has, and notes on those that it or the floors lack."""
+    city = city.unlabelled()
     modalities, views, notes = {}, {}, []
     for name, use in recipe.modalities.items():
         encoder = registry.get("modality_encoder", use.name)

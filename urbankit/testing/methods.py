@@ -136,7 +136,7 @@ def follows_the_regions(candidate: Candidate) -> Iterator[str]:
 
 
 def _method(candidate: Candidate, city: City | None = None, seed: int = 0) -> Method:
-    city, (modalities, views) = city or tiny_city(), _recipe(candidate)
+    city, (modalities, views) = (city or tiny_city()).unlabelled(), _recipe(candidate)
     graphs = {name: registry.create("view", Use(**view)).build(city) for name, view in views.items()}
     inputs = MethodInputs(city, {name: Use(**use) for name, use in modalities.items()}, graphs)
     method = candidate.create(inputs, seed=seed)

@@ -127,7 +127,7 @@ def checks_the_city(candidate: Candidate) -> Iterator[str]:
 
 
 def _encoder(candidate: Candidate, city: City | None = None, seed: int = 0) -> ModalityEncoder:
-    return candidate.create(city or tiny_city(), _modality(candidate), DIM, seed=seed)
+    return candidate.create((city or tiny_city()).unlabelled(), _modality(candidate), DIM, seed=seed)
 
 
 def _modality(candidate: Candidate) -> str:

@@ -59,7 +59,7 @@ def _differing(candidate: Candidate, city: City, moved: City, order: np.ndarray)
 
 
 def _built(candidate: Candidate, city: City) -> ViewGraph:
-    return candidate.create().build(city)
+    return candidate.create().build(city.unlabelled())
 
 
 def _graph_faults(graph: object, city: City) -> Iterator[str]:
