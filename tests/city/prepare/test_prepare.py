@@ -57,8 +57,8 @@ def test_a_source_taken_out_of_the_spec_leaves_no_file(full: Sources) -> None:
     city = full.prepare()
     assert city.target_names == city.image_sources == []
     assert set(files(city.path)) == {
-        "manifest.json", "report.json", "regions.parquet", "poi.parquet", "flows.parquet", "captions/rsi.parquet",
-        "tables/census.parquet",
+        "manifest.json", "manifest-copy.json", "report.json", "regions.parquet", "poi.parquet", "flows.parquet",
+        "captions/rsi.parquet", "tables/census.parquet",
     }  # fmt: skip
 
 

@@ -314,6 +314,7 @@ def test_undeclared_and_declared_missing_values(sources: Sources) -> None:
     assert "'income': -666,666,666, 1 times, looks like an undeclared missing value" in notes(sources.prepare())
     sources.spec["tables"]["t"]["missing"] = [-666666666]
     sources.spec["targets"] = {"i": {"table": "t.csv", "region": "id", "column": "income", "missing": [-666666666]}}
+    sources.spec["allow_leak"] = ["income"]
     city = sources.prepare()
     assert np.isnan(city.table("t")[0][2, 0]) and not city.target("i").present[2]
     assert "looks like" not in notes(city)
