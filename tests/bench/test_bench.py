@@ -22,6 +22,7 @@ from urbankit.bench.suite import load_plan
 from urbankit.tables.records import COLUMNS
 from urbankit.tables.table import TRAINING_LABELS
 from urbankit.utils.errors import UserError
+from urbankit.utils.files import write_json
 from urbankit.utils.progress import Progress
 
 QUIET = Progress(quiet=True)
@@ -312,7 +313,7 @@ def test_a_transfer_source_is_identified_by_its_content(finished, workplace, tmp
     shutil.copytree(other, tmp_path / "moved")
     assert key(source) != key(tmp_path / "moved")
     manifest = tmp_path / "moved" / "manifest.json"
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"status": "running"}))
+    write_json(manifest, json.loads(manifest.read_text()) | {"status": "running"})
     with pytest.raises(UserError, match=r"transfer\.from: the run is not finished"):
         key(tmp_path / "moved")
 
@@ -345,7 +346,7 @@ def test_runs_of_one_name_are_seeds_of_one_row(finished):
     out, _, _ = finished
     runs = sorted((out / "runs").glob("the-same-*"))
     (table,) = compare_runs(runs, ["it", "it"])
-    assert [(line.label, line.entries[0].n) for line in table.rows] == [("it", 2 * 3)]
+    assert [(line.label, line.cells[0].n) for line in table.rows] == [("it", 2 * 3)]
     with pytest.raises(UserError, match="has the name 'it' and seed 0"):
         compare_runs([runs[0], runs[0]], ["it", "it"])
     with pytest.raises(UserError, match="2 runs and 1 names"):

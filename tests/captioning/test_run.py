@@ -385,7 +385,7 @@ def test_attached_captions_become_captions_of_the_city(copied: City, sources: Pa
     assert prepared.caption_sources == [] and prepared.content_hash == copied.content_hash
 
 
-@pytest.mark.parametrize("fails", ["report.PrepareReport.write", "prepare.attach.write_json"])
+@pytest.mark.parametrize("fails", ["report.PrepareReport.write", "prepare.attach.write_manifest"])
 def test_a_disk_that_fills_up_while_attaching_leaves_the_city_as_it_was(
     copied: City, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
 ) -> None:

@@ -290,7 +290,9 @@ def test_nodata_said_beside_a_raster_counts_after_it_was_read(twelve: City, tmp_
     path = raster(tmp_path / "alpha.tif", bands, nodata=None)
     for _ in range(2):  # the second time from the feature store
         (note,) = encoder(twelve, path).notes
-        assert note == "band 1: the raster holds the value -9999, which looks like nodata but is not declared so"
+        assert note.startswith(
+            "band 1: the raster holds the value -9999, which looks like nodata but is not declared so"
+        )
     nodata = "".join(
         f"<PAMRasterBand band='{band}'><NoDataValue>-9999</NoDataValue></PAMRasterBand>" for band in (1, 2)
     )

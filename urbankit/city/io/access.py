@@ -134,7 +134,8 @@ def _check_raster(path: Path, modified: int, folder_modified: int, access: Acces
                 if name in tags:
                     _check_overview(tags[name], path, access)
         for file in dataset.files[1:]:  # the first is the raster itself
-            access.check(Path(file), path)
+            if not (file.startswith("/vsicurl/") and "network" in access.allow):
+                access.check(Path(file), path)
 
 
 def explain_other_format(path: Path) -> str:
