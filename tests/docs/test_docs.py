@@ -136,7 +136,7 @@ def test_yaml_of_a_page_is_valid(page: str, tmp_path: Path) -> None:
             (tmp_path / "DATA" / "new-york").mkdir(parents=True)
             (tmp_path / "suite.yaml").write_text(text, encoding="utf-8")
             assert load_plan(tmp_path / "suite.yaml").runs
-        elif "regions" in shown or "captions" in shown:
+        elif {"regions", "captions", "allow"} & set(shown):
             CitySpec.model_validate({"name": "shown", "regions": {"file": "regions.gpkg", "id": "id"}} | shown)
         else:
             # The city that it names is the reader's.
