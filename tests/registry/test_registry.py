@@ -106,7 +106,7 @@ def test_a_cell_of_a_notebook_that_runs_again_replaces_its_plugin() -> None:
     ("registering", "reason"),
     [
         (lambda register: register("metro", toys.Ring), "the target is .* and not a text"),
-        (lambda register: register(3, "helpers.toys:Ring"), "the name is 3 and not a text"),
+        (lambda register: register(3, "helpers.toys:Ring"), "the name is of type int and not a text"),
         (lambda register: register("a.b", "helpers.toys:Ring"), "'a.b': names have letters, digits"),
     ],
 )

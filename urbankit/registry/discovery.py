@@ -165,7 +165,7 @@ def _register(
 ) -> None:
     for what, value in (("name", name), ("target", target), ("description", description)):
         if not isinstance(value, str):
-            message = f"the {what} is a {type(value).__name__} and not a text; a class is named 'module:Class'"
+            message = f"the {what} is of type {type(value).__name__} and not a text; a class is named 'module:Class'"
             raise TypeError(f"{kind} '{safe_text(name)}': {message}")
     if not re.fullmatch(NAME, name):
         raise ValueError(f"{kind} '{name}': names have letters, digits, hyphens and underscores, a letter first")

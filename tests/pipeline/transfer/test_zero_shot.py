@@ -7,6 +7,7 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.edited_city import accept_changes
 from helpers.transfer_runs import completed, keys_on
 
 from urbankit import City
@@ -35,6 +36,7 @@ def test_zero_shot_sees_no_label_of_the_city(keep, other_city, tmp_path):
         table = pd.read_parquet(path)
         table["value"] = draw.permutation(table["value"].to_numpy())
         table.to_parquet(path)
+    accept_changes(relabelled)
     after = completed(keep | {"city": {"prepared": str(relabelled)}}, tmp_path / "after")
     assert not before.metrics["value"].equals(after.metrics["value"])
     rows = ["region_id", "task", "split", "seed"]
@@ -91,6 +93,7 @@ def test_classes_of_one_city_alone_are_noted_and_count_as_wrong(keep, other_city
     keep["tasks"] = {"land_use": {"head": {"name": "forest"}}}
     lost = completed(keep, tmp_path / "before").predictions.query("split == 'all'")["prediction_class"].mode()[0]
     pd.DataFrame({"value": table["value"].replace(lost, "elsewhere")}).to_parquet(path)
+    accept_changes(renamed)
     result = completed(keep | {"city": {"prepared": str(renamed)}}, tmp_path / "run")
     notes = " ".join(result.manifest["notes"])
     assert (
