@@ -7,9 +7,11 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from urbankit import Run as PublicRun
 from urbankit.city.city import City
+from urbankit.pipeline import stages
 from urbankit.pipeline.run import run
 from urbankit.recipe.recipe import Recipe
 from urbankit.runs.folder import Run
@@ -84,6 +86,19 @@ def test_a_label_does_not_reach_the_prediction_of_its_region(recipe, predicted, 
     assert other["pm25_truth"][region] == predicted.predictions_all["pm25_truth"][region] + 100
     assert other["pm25"][region] == predicted.predictions_all["pm25"][region]
     assert not np.array_equal(other["pm25"], predicted.predictions_all["pm25"])
+
+
+def test_labels_of_one_split_do_not_stay_in_the_method(recipe, tmp_path):
+    """Heads for every region start from the pre-trained method, not from one that was fine-tuned to a split."""
+    tuned = Recipe.load({**recipe, "finetune": {"epochs": 2, "update": ["all"]}})
+    state = stages.build_inputs(tuned, stages.prepare_city(tuned), tmp_path / "run")
+    stages.pretrain(state)
+    embeddings = stages.embed(state)
+    pretrained = {name: value.clone() for name, value in state.method.state_dict().items()}
+    fitted = stages.finetune(state, embeddings)
+    assert any(result.history for result in fitted.values())
+    for name, value in state.method.state_dict().items():
+        assert torch.equal(value, pretrained[name]), name
 
 
 def test_intervals_contain_the_prediction_and_grow_with_the_level(predicted):

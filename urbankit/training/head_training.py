@@ -27,7 +27,7 @@ from urbankit.utils.removal import remove_file
 
 @dataclass
 class HeadTraining:
-    """Trains heads on a pre-trained method; every split starts from the same state of it.
+    """Trains heads on a pre-trained method; every split starts from the same state of it, and leaves it in that state.
 
     Attributes:
         method: The method in its pre-trained state, frozen as `settings` say.
@@ -35,7 +35,7 @@ class HeadTraining:
         tasks: The labels by task, of N regions.
         heads: The recipe's head by task.
         settings: The recipe's section `finetune`.
-        folder: The folder of the checkpoints. A split that has one is read from it; None keeps none.
+        folder: The folder of the checkpoints. A split that has one is read from it.
         progress: Where progress is shown.
         reference_rows: As in `finetune`.
         regions: What heads may read beside the embedding, by split protocol.
@@ -46,7 +46,7 @@ class HeadTraining:
     tasks: Mapping[str, TaskData]
     heads: Mapping[str, Use]
     settings: Finetune
-    folder: Path | None
+    folder: Path
     progress: Progress
     reference_rows: int | None = None
     regions: Mapping[str, RegionData] = field(default_factory=dict)
@@ -68,26 +68,25 @@ class HeadTraining:
             file: Name of the checkpoint, without suffix.
             tasks: The tasks to train; all by default.
         """
-        path = None if self.folder is None else self.folder / f"{file}.safetensors"
-        if path is not None and path.exists():
+        path = self.folder / f"{file}.safetensors"
+        if path.exists():
             try:
                 return Finetuned.load(path)
             except DamagedCheckpoint as error:
                 self.progress.say(f"{error.problems[0]}; the split is trained again")
         chosen = {task: data for task, data in self.tasks.items() if tasks is None or task in tasks}
-        last = None if path is None else path.with_suffix(".last.safetensors")
-        load_trained_state(self.method, self.pretrained)
+        last = path.with_suffix(".last.safetensors")
         with self.progress.stage(name, total=self.settings.epochs) as shown:
             result = finetune(
                 self.method, self.embeddings, chosen, {task: self.heads[task] for task in chosen}, split, self.settings,
                 seed, name=name, last=last, progress=shown, reference_rows=self.reference_rows,
                 regions=self.regions.get(protocol),
             )  # fmt: skip
-        if path is not None and last is not None:
-            result.save(path)
-            remove_file(last)
-            return Finetuned.load(path)
-        return result
+        # The labels of this split must not reach the next, nor another `HeadTraining`.
+        load_trained_state(self.method, self.pretrained)
+        result.save(path)
+        remove_file(last)
+        return Finetuned.load(path)
 
     def cross_fit(self, settings: Predict, xy: NDArray[np.float64], seed: int, blocks: int) -> dict[str, CrossFit]:
         """Fit the heads without each fold of the labels, and once to all labels.
