@@ -14,7 +14,9 @@ from urbankit.evaluation.metrics import (
     Metric,
     failed_metrics,
     has_direction,
+    has_fold_mean,
     main_metrics,
+    metrics,
     recorded_names,
     score,
     suite_columns,
@@ -122,6 +124,14 @@ def test_a_metric_that_does_not_load_is_noted_and_the_others_are_computed(plugin
     assert list(score("regression", np.arange(3), np.arange(3))) == ["r2", "mae", "rmse", "mse"]
     [reason] = failed_metrics()
     assert reason.startswith("metric mine is left out:") and "lacks what every metric has: compute" in reason
+    assert not has_fold_mean("mine")
+
+
+def test_metrics_are_created_once_until_a_plugin_is_added(plugin: Plugin) -> None:
+    before = metrics()
+    assert all(metrics()[name] is metric for name, metric in before.items())
+    plugin("metric", Worst)
+    assert set(metrics()) == {*before, "mine"}
 
 
 def test_a_metric_that_fails_is_named(plugin: Plugin) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import numpy as np
@@ -65,14 +66,15 @@ class Metric(Component[P], ABC):
 
 def metrics(kind: str | None = None) -> dict[str, Metric[Any]]:
     """Return the metrics that compare `kind`, by default all, by name and in order, except those that do not load."""
+    return {name: metric for name, metric in _all_metrics().items() if kind is None or kind in metric.kinds}
+
+
+@registry.cached
+def _all_metrics() -> dict[str, Metric[Any]]:
     loaded: dict[str, Metric[Any]] = {}
     for name in registry.names("metric"):
-        try:
-            metric = registry.create("metric", Use(name=name))
-        except UserError:  # `failed_metrics` says why
-            continue
-        if kind is None or kind in metric.kinds:
-            loaded[name] = metric
+        with suppress(UserError):  # `failed_metrics` says why
+            loaded[name] = registry.create("metric", Use(name=name))
     return dict(sorted(loaded.items(), key=lambda item: (item[1].order, item[0])))
 
 
@@ -150,12 +152,13 @@ def metric_label(name: str) -> str | None:
     metric = _metric(name)
     if metric is None:
         return None
-    return metric.label if name in registry.names("metric") else f"fold-mean {metric.label}"
+    return metric.label if name in metrics() else f"fold-mean {metric.label}"
 
 
 def has_fold_mean(name: str) -> bool:
     """Return whether under folds the mean of the folds' own values is recorded beside the metric."""
-    return name in registry.names("metric") and metrics()[name].fold_mean
+    metric = metrics().get(name)
+    return metric is not None and metric.fold_mean
 
 
 def _recorded(name: str, metric: Metric[Any]) -> list[str]:

@@ -7,10 +7,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import cache
+from collections.abc import Callable, Iterable
+from functools import cache, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from urbankit.registry.discovery import Plugin, discover, load
 from urbankit.registry.entry import THIS_PROCESS, Entry
@@ -20,6 +20,8 @@ from urbankit.utils.errors import UserError, suggest
 
 if TYPE_CHECKING:
     from urbankit.registry.component import Use
+
+T = TypeVar("T")
 
 
 def get(kind: str, name: str) -> type[Any]:
@@ -79,15 +81,33 @@ def add_plugin(plugin: object, name: str) -> None:
     _registry().add(load(plugin, name))
 
 
+def cached(compute: Callable[[], T]) -> Callable[[], T]:
+    """Decorate a function of the registered components: its result is kept until a plugin is added, or `reload`."""
+
+    @wraps(compute)
+    def result() -> T:
+        results = _registry().results
+        if compute not in results:
+            results[compute] = compute()
+        return cast(T, results[compute])
+
+    return result
+
+
 def reload() -> None:
     """Forget everything, so that the next question discovers the installed plugins anew."""
     _registry.cache_clear()
 
 
 class Registry:
-    """The components of a set of plugins."""
+    """The components of a set of plugins.
+
+    Attributes:
+        results: What was computed from these components, by the function that computes it (`cached`).
+    """
 
     def __init__(self, plugins: Iterable[Plugin] = ()) -> None:
+        self.results: dict[Callable[[], Any], Any] = {}
         self._plugins: list[Plugin] = []
         self._entries: dict[tuple[str, str], list[Entry]] = {}
         for plugin in sorted(plugins, key=lambda plugin: plugin.distribution != BUILTIN):
@@ -95,6 +115,7 @@ class Registry:
 
     def add(self, plugin: Plugin) -> None:
         """Add a plugin, in place of one of the same name that this process added before."""
+        self.results.clear()
         for earlier in [p for p in self._plugins if (p.name, p.distribution) == (plugin.name, THIS_PROCESS)]:
             self._plugins.remove(earlier)
             for entry in earlier.entries:
