@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
@@ -53,7 +52,6 @@ class City:
         self.content_hash: str = manifest["content_hash"]
         self._layers: dict[str, Entry] = manifest["parts"]
         self._files = CityFiles(path, all_checks(manifest))
-        self._labelled = True
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
@@ -238,17 +236,14 @@ class City:
         """Names of the targets."""
         return self._names("targets")
 
-    def unlabelled(self) -> Self:
+    def unlabelled(self) -> City:
         """The same city without its targets, as modality encoders, views and methods get it: `target` raises."""
-        city = copy(self)
-        city._labelled = False
+        city = object.__new__(_UnlabelledCity)
+        city.__dict__ = self.__dict__  # both keep what either reads
         return city
 
     def target(self, name: str) -> Target:
         """One target, with its values by region."""
-        if not self._labelled:
-            message = f"a modality encoder, view or method reads the target '{name}'; its labels would leak into the"
-            raise UserError(f"{message} embedding. Read other data of the city")
         entry = self._layer("targets", name, "target")
         value = self._table(f"targets/{name}.parquet")["value"]
         if entry["kind"] == "regression":
@@ -310,6 +305,14 @@ class City:
         except (OSError, ValueError, KeyError, TypeError) as error:
             message = f"cannot be read ({error}); prepare the city again"
             raise UserError(Problem(message, self.path / name)) from None
+
+
+class _UnlabelledCity(City):
+    """A city whose targets cannot be read."""
+
+    def target(self, name: str) -> Target:
+        message = f"a modality encoder, view or method reads the target '{name}'; its labels would leak into the"
+        raise UserError(f"{message} embedding. Read other data of the city")
 
 
 @dataclass
