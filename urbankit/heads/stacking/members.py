@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
+from sklearn.base import clone
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
@@ -129,7 +130,7 @@ def forest(x: Array, training: Training) -> Fitted:
         model = RandomForestClassifier(max_features=features, **common)
     else:
         model = RandomForestRegressor(max_features=features, **common)
-    return _trees(x, training, model, _clone(model).set_params(n_estimators=TREES_A_FOLD))
+    return _trees(x, training, model, clone(model).set_params(n_estimators=TREES_A_FOLD))
 
 
 def boosting(x: Array, training: Training) -> Fitted:
@@ -153,7 +154,7 @@ def _trees(x: Array, training: Training, full_model: Any, fold_model: Any) -> Fi
             return constant(y[0])
         # Threads that grow a forest race for the list of warning filters and may leave it empty for good.
         with warnings.catch_warnings():
-            fitted = _clone(model).fit(rows, y.argmax(axis=1) if training.classified else y[:, 0])
+            fitted = clone(model).fit(rows, y.argmax(axis=1) if training.classified else y[:, 0])
 
         def predict(new: Array) -> Array:
             # Threads would add up the predictions of a forest's trees in any order, so not to the same last bit.
@@ -167,10 +168,6 @@ def _trees(x: Array, training: Training, full_model: Any, fold_model: Any) -> Fi
         return predict
 
     return _refitted(x, training, fit)
-
-
-def _clone(model: Any) -> Any:
-    return type(model)(**model.get_params())
 
 
 def _refitted(x: Array, training: Training, fit: Callable[[Array, Array], Predict]) -> Fitted:
