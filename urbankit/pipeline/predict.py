@@ -30,21 +30,17 @@ def predict(state: RunState, embeddings: Tensor) -> dict[str, CrossFit]:
     Returns:
         Cross-fitted predictions by task; empty without tasks, with `predict.folds: 0`, or if the labels are too few.
     """
-    recipe, city, zero_shot = state.recipe, state.city, state.zero_shot
-    settings = recipe.predict
+    settings = state.recipe.predict
     with state.manifest.stage("predict"):
         if not state.tasks or not settings.folds:
             return {}
-        source = city if zero_shot is None else zero_shot.city
         try:
-            fits = state.head_training(embeddings, "predict").cross_fit(
-                settings, source.xy, recipe.evaluation.seeds[0], recipe.evaluation.blocks
-            )
+            fits = state.cross_fit(embeddings)
         except UserError as error:
             state.manifest.note([f"predictions for every region were not made: {error}"], state.progress)
             return {}
-        truth = None if zero_shot is None else state.tasks
-        table, notes = prediction_table(fits, city.regions, settings.interval, tasks=truth)
+        truth = None if state.zero_shot is None else state.tasks
+        table, notes = prediction_table(fits, state.city.regions, settings.interval, tasks=truth)
         state.manifest.note(notes, state.progress)
         write_cross_fits(state.manifest.folder / FILE, fits, settings.split)
         writers.write_all_predictions(state.manifest.folder, table)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -25,6 +26,7 @@ from urbankit.utils.errors import Problem, Problems, UserError, suggest
 from urbankit.utils.progress import Progress
 
 
+@dataclass(frozen=True)
 class Predictions:
     """The predictions of a run for every region.
 
@@ -36,8 +38,11 @@ class Predictions:
         notes: Notes on intervals that cannot be had.
     """
 
-    def __init__(self, fits: dict[str, CrossFit], table: gpd.GeoDataFrame, level: float, split: str, notes: list[str]):
-        self.fits, self.table, self.level, self.split, self.notes = fits, table, level, split, notes
+    fits: dict[str, CrossFit]
+    table: gpd.GeoDataFrame
+    level: float
+    split: str
+    notes: list[str]
 
 
 def predict_run(
@@ -68,7 +73,7 @@ def predict_run(
             raise UserError(Problem("the run has no predictions: its recipe has no task", run.path))
         fits = _fit_again(run, settings, progress or Progress(quiet=True))
     selected = _select(fits, tasks)
-    table, notes = prediction_table(selected, _regions(run), settings.interval)
+    table, notes = prediction_table(selected, run.embeddings, settings.interval)
     _add_truth(table, run, list(selected))
     return Predictions(selected, table, settings.interval, settings.split, notes)
 
@@ -100,9 +105,7 @@ def _fit_again(run: Run, settings: Predict, progress: Progress) -> dict[str, Cro
             pretrain(state)  # such a run has no weights of its own: nothing is trained here either
         state.method.freeze(updated_parts(state.method, recipe.finetune))
         state.method.eval()
-        training = state.head_training(torch.from_numpy(run.vectors), "predict")
-        source = city if state.zero_shot is None else state.zero_shot.city
-        return training.cross_fit(settings, source.xy, recipe.evaluation.seeds[0], recipe.evaluation.blocks)
+        return state.cross_fit(torch.from_numpy(run.vectors))
 
 
 def _select(fits: Mapping[str, CrossFit], tasks: str | list[str] | None) -> dict[str, CrossFit]:
@@ -113,10 +116,6 @@ def _select(fits: Mapping[str, CrossFit], tasks: str | list[str] | None) -> dict
             problems.add(f"the run has no task '{name}'.{suggest(name, fits)}", key="--task")
     problems.raise_if_any()
     return {name: fits[name] for name in names}
-
-
-def _regions(run: Run) -> gpd.GeoDataFrame:
-    return run.embeddings[["region_id", "geometry"]]
 
 
 def _add_truth(table: gpd.GeoDataFrame, run: Run, tasks: list[str]) -> None:

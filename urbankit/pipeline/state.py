@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from urbankit.city.city import City
+from urbankit.evaluation.cross_fit import CrossFit
 from urbankit.evaluation.raw_features import build_raw_features
 from urbankit.evaluation.tasks import TaskData
 from urbankit.heads.base import RegionData
@@ -78,9 +80,23 @@ class RunState:
             self.checkpoints / folder,
             self.progress,
             rows,
-            self._region_data(),
+            self._region_data,
         )
 
+    def cross_fit(self, embeddings: Tensor) -> dict[str, CrossFit]:
+        """Cross-fitted predictions by task for embeddings [N, dim], as the section `predict` of the recipe says.
+
+        In a zero-shot transfer the rows are those of the other city, then those of this city.
+
+        Raises:
+            UserError: If the labels of a task are too few for the folds.
+        """
+        city = self.city if self.zero_shot is None else self.zero_shot.city
+        evaluation = self.recipe.evaluation
+        training = self.head_training(embeddings, "predict")
+        return training.cross_fit(self.recipe.predict, city.xy, evaluation.seeds[0], evaluation.blocks)
+
+    @cached_property
     def _region_data(self) -> dict[str, RegionData]:
         """By split protocol, what heads read beside the embedding; empty if no head reads more."""
         recipe, city, zero_shot = self.recipe, self.city, self.zero_shot
