@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -54,39 +55,37 @@ def mutated(content: bytes, edits: list[tuple[float, int, bytes]]) -> bytes:
     return content
 
 
+def check_mutated(path: Path, content: bytes, load: Callable[[Path], object]) -> None:
+    """Load many mutations of a file. Only `UserError` may be raised."""
+
+    @seed(SEED)
+    @CAMPAIGN
+    @given(st.lists(EDIT, min_size=1, max_size=4))
+    def check(edits: list[tuple[float, int, bytes]]) -> None:
+        path.write_bytes(mutated(content, edits))
+        with suppress(UserError):
+            load(path)
+
+    check()
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
 def test_a_mutated_table_is_read_or_refused(suffix: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"t{suffix}"
         {".csv": FRAME.write_csv, ".jsonl": FRAME.write_ndjson, ".parquet": FRAME.write_parquet}[suffix](path)
-        content = path.read_bytes()
 
-        @seed(SEED)
-        @CAMPAIGN
-        @given(st.lists(EDIT, min_size=1, max_size=4))
-        def check(edits: list[tuple[float, int, bytes]]) -> None:
-            path.write_bytes(mutated(content, edits))
-            with suppress(UserError):
-                frame = read(path, {"region": "id"}, "t")
-                texts(frame, "id", path, "t")
-                for name in data_columns(frame, {"id"}, path, "t").names:
-                    with suppress(UserError):
-                        numbers(frame, name, path, "t")
+        def load(path: Path) -> None:
+            frame = read(path, {"region": "id"}, "t")
+            texts(frame, "id", path, "t")
+            for name in data_columns(frame, {"id"}, path, "t").names:
+                with suppress(UserError):
+                    numbers(frame, name, path, "t")
 
-        check()
+        check_mutated(path, path.read_bytes(), load)
 
 
 @pytest.mark.parametrize(("content", "load"), [(RECIPE, Recipe.load), (CITY, load_city_spec)])
-def test_a_mutated_recipe_or_city_file_is_read_or_refused(content: bytes, load: object) -> None:
+def test_a_mutated_recipe_or_city_file_is_read_or_refused(content: bytes, load: Callable[[Path], object]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "x.yaml"
-
-        @seed(SEED)
-        @CAMPAIGN
-        @given(st.lists(EDIT, min_size=1, max_size=4))
-        def check(edits: list[tuple[float, int, bytes]]) -> None:
-            path.write_bytes(mutated(content, edits))
-            with suppress(UserError):
-                load(path)
-
-        check()
+        check_mutated(Path(folder) / "x.yaml", content, load)
