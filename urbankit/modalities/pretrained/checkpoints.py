@@ -83,15 +83,13 @@ def weights_file(name: str, key: str, revision: str | None = None) -> Path:
         _check_revision(path.parent, revision, key)
         return path
     *owner, last = name.split("/")
-    resolve_inside = last if len(owner) == 2 else None
-    repository = "/".join(owner) if resolve_inside else name
-    if name.count("/") == 0 or (resolve_inside is None and path.suffix in {Path(kind).suffix for kind in SINGLE}):
+    file = last if len(owner) == 2 else None
+    repository = "/".join(owner) if file else name
+    if name.count("/") == 0 or (file is None and path.suffix in {Path(kind).suffix for kind in SINGLE}):
         raise UserError(Problem("file not found", path, key=key))
     _refuse_paths(repository, key, "file")
-    folder = _from_hub(
-        repository, key, revision, lambda files, _: [_only_weights(files, resolve_inside, repository, key)]
-    )
-    return folder / _only_weights(_files_in(folder), resolve_inside, repository, key)
+    folder = _from_hub(repository, key, revision, lambda files, _: [_only_weights(files, file, repository, key)])
+    return folder / _only_weights(_files_in(folder), file, repository, key)
 
 
 def provenance(name: str, path: Path) -> dict[str, str | None]:
