@@ -10,7 +10,7 @@ from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.files import file_check, hash_json, read_json, write_json
 from urbankit.utils.hashes import hash_large
 from urbankit.utils.ledger import Check
-from urbankit.utils.paths import resolve_inside
+from urbankit.utils.paths import is_name_inside
 
 FORMAT = 2
 MANIFEST = "manifest.json"
@@ -108,7 +108,7 @@ def _entry_faults(folder: Path, key: str, entry: Any) -> list[str]:
     checks = entry.get("checks", {})
     if not isinstance(checks, dict) or not all(_is_check(check) for check in checks.values()):
         return [f"parts.{key}.checks are no sizes and hashes of files"]
-    outside = [name for name in (*files, *checks) if not is_inside(folder, name)]
+    outside = [name for name in (*files, *checks) if not is_name_inside(folder, name)]
     if outside:
         return [f"parts.{key} names a file outside the city folder: {outside[0]}"]
     return [] if isinstance(entry.get("report"), dict) else [f"parts.{key} has no report"]
@@ -116,12 +116,6 @@ def _entry_faults(folder: Path, key: str, entry: Any) -> list[str]:
 
 def _is_check(check: Any) -> bool:
     return isinstance(check, dict) and isinstance(check.get("size"), int) and isinstance(check.get("sha256"), str)
-
-
-def is_inside(folder: Path, name: str) -> bool:
-    """Whether `name` is a path in the folder, also after following links."""
-    path = resolve_inside(folder, name)
-    return path is not None and path.resolve().is_relative_to(folder.resolve())
 
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:

@@ -39,10 +39,8 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise UserError(f"{path}: there is no such checkpoint") from None
     except Exception as error:
         raise damaged(path, error) from None
-    folder = ledger_folder(path)
-    recorded = folder is None or Ledger(folder).accepts(
-        path.absolute().relative_to(folder).as_posix(), file_check(path)
-    )
+    ledger = None if (folder := ledger_folder(path)) is None else Ledger(folder)
+    recorded = ledger is None or ledger.accepts(ledger.name_of(path), file_check(path))
     if not recorded or metadata.get("sha256") not in (None, _digest(tensors, metadata["urbankit"])):
         raise damaged(path, "its content does not have the hash that was written with it")
     return tensors, facts

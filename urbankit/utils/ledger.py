@@ -39,6 +39,10 @@ class Ledger:
             else:
                 self.files.pop(entry["name"], None)
 
+    def name_of(self, path: Path) -> str:
+        """The path of a file in the folder as the ledger records it."""
+        return _name(self.folder, path)
+
     def accepts(self, name: str, check: Check) -> bool:
         """Whether a file of this size and SHA-256 is one that urbankit wrote as `name`."""
         return any(all(entry[key] == check[key] for key in ("size", "sha256")) for entry in self.files.get(name, []))
@@ -59,12 +63,12 @@ def ledger_folder(path: Path) -> Path | None:
 
 def is_listed(folder: Path, path: Path) -> bool:
     """Whether the ledger of `folder` lists the file `path` in it."""
-    return path.absolute().relative_to(folder).as_posix() in Ledger(folder).files
+    return _name(folder, path) in Ledger(folder).files
 
 
 def record(folder: Path, path: Path, check: Check) -> None:
     """Add the file that is about to be at `path` to the ledger of `folder`; with `check` empty, that it is removed."""
-    entry = {"name": path.absolute().relative_to(folder).as_posix(), **check}
+    entry = {"name": _name(folder, path), **check}
     text = json.dumps(entry | {"line": _digest(entry)}, ensure_ascii=False)
     with (folder / LEDGER).open("a+b") as stream:  # appends of several processes do not mix
         end = stream.seek(0, os.SEEK_END)
@@ -75,6 +79,10 @@ def record(folder: Path, path: Path, check: Check) -> None:
         stream.write(text.encode() + b"\n")
         stream.flush()
         os.fsync(stream.fileno())
+
+
+def _name(folder: Path, path: Path) -> str:
+    return path.absolute().relative_to(folder).as_posix()
 
 
 def _lines(path: Path) -> list[bytes]:

@@ -18,6 +18,12 @@ def resolve_inside(folder: Path, name: str) -> Path | None:
     return None if ".." in relative.parts else Path(folder) / relative
 
 
+def is_name_inside(folder: Path, name: str) -> bool:
+    """Return whether `name` is a path in a folder, also after following symbolic links."""
+    path = resolve_inside(folder, name)
+    return path is not None and is_inside(folder, path)
+
+
 def is_inside(folder: Path, path: Path) -> bool:
     """Return whether a path is in a folder after following symbolic links."""
     root = os.path.realpath(folder)

@@ -10,14 +10,16 @@ from pathlib import Path
 from urbankit.utils.cache import warn_unwritable
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.files import cache_folder, file_check, hash_json, read_json, write_json, write_text
-from urbankit.utils.ledger import Ledger, is_listed, ledger_folder
+from urbankit.utils.ledger import Ledger, ledger_folder
 
 
 def is_own(path: Path) -> bool:
     """Whether an existing file is as urbankit wrote it."""
     check = file_check(path)
-    if (folder := ledger_folder(path)) is not None and is_listed(folder, path):
-        return Ledger(folder).accepts(path.absolute().relative_to(folder).as_posix(), check)
+    if (folder := ledger_folder(path)) is not None:
+        ledger = Ledger(folder)
+        if (name := ledger.name_of(path)) in ledger.files:
+            return ledger.accepts(name, check)
     try:
         return bool(read_json(_note(path)) == check)
     except (OSError, ValueError):

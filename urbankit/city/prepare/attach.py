@@ -7,7 +7,7 @@ from io import BytesIO
 from pathlib import Path
 
 from urbankit.city.city import City
-from urbankit.city.manifest import REPORT, file_checks, hash_entries, is_inside, sort_entries, write_manifest
+from urbankit.city.manifest import REPORT, file_checks, hash_entries, sort_entries, write_manifest
 from urbankit.city.prepare.captions import build_captions
 from urbankit.city.prepare.context import Context
 from urbankit.city.prepare.prepare import report_of
@@ -17,6 +17,7 @@ from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.files import atomic_path, hash_file, hash_json
 from urbankit.utils.locks import LOCK, file_lock
 from urbankit.utils.parquet import write_parquet
+from urbankit.utils.paths import is_name_inside
 from urbankit.utils.removal import remove_unchanged
 
 DESCRIBED_LAYERS = ("regions", "poi", "tables")
@@ -81,7 +82,7 @@ def _attach(city: City, source: str, spec: Captions, folder: Path) -> City:
     digest = hash_json([sha256])
     name = f"captions/{source}.{digest[:16]}.parquet"
     path = city.path / name
-    if not is_inside(city.path, name) or (path.exists() and hash_file(path) != sha256):
+    if not is_name_inside(city.path, name) or (path.exists() and hash_file(path) != sha256):
         raise UserError(Problem("exists, but urbankit did not write it; move it", path))
     with atomic_path(path) as temporary:
         temporary.write_bytes(content.getvalue())

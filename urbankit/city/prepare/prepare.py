@@ -23,7 +23,6 @@ from urbankit.city.manifest import (
     Entry,
     file_checks,
     hash_entries,
-    is_inside,
     is_intact,
     is_recorded,
     read_repairable_manifest,
@@ -39,7 +38,7 @@ from urbankit.city.spec import CitySpec, load_city_spec
 from urbankit.utils.errors import Problem, Problems, RunError, UserError
 from urbankit.utils.files import PARTIAL, hash_json
 from urbankit.utils.locks import LOCK, file_lock
-from urbankit.utils.paths import data_paths, explain_missing
+from urbankit.utils.paths import data_paths, explain_missing, is_name_inside
 from urbankit.utils.progress import Progress
 from urbankit.utils.removal import remove_empty_folder, remove_files, remove_partial_files, remove_unchanged
 from urbankit.utils.text import list_some
@@ -213,7 +212,7 @@ class _Preparation:
         problems = Problems()
         for name in names:
             path = self.context.out / name
-            if not is_inside(self.context.out, name):
+            if not is_name_inside(self.context.out, name):
                 problems.add("lies outside the city folder, because of a link; remove the link", file=path)
             elif os.path.lexists(path) and name not in self.hashes:
                 problems.add("exists, but urbankit did not write it; move it, or choose another --out", file=path)
