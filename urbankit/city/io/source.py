@@ -130,6 +130,7 @@ def reading(path: Path, key: str) -> Iterator[None]:
         ) from None
 
 
+@registry.cached
 def _suffixes() -> dict[str, tuple[str, ...]]:
     """Return the suffixes of every source that loads, by name."""
     suffixes = {}
