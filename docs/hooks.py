@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -79,9 +79,22 @@ def table(title: str, file: str) -> str:
     """Render a table of `results/` as Markdown, with a link to its data."""
     with (DOCS / file).open(encoding="utf-8", newline="") as stream:
         records = list(csv.DictReader(stream))
-    rows = list(_with_floors(records) if "best_floor" in records[0] else _by_row(records))
+    rows = list(_layout(records)(records))
     lines = [" | ".join(row) for row in [rows[0], ["---", *["---:"] * (len(rows[0]) - 1)], *rows[1:]]]
     return "\n".join([f"*{title} ([data]({file}))*", "", *(f"| {line} |" for line in lines)])
+
+
+def _layout(records: list[dict[str, str]]) -> Callable[[list[dict[str, str]]], Iterator[list[str]]]:
+    """How to lay a table out, by its columns."""
+    if "best_floor" in records[0]:
+        return _with_floors
+    return _by_row if "rank" in records[0] else _as_it_is
+
+
+def _as_it_is(records: list[dict[str, str]]) -> Iterator[list[str]]:
+    """The rows and columns of the file."""
+    yield [name.replace("_", " ") for name in records[0]]
+    yield from (list(record.values()) for record in records)
 
 
 def _with_floors(records: list[dict[str, str]]) -> Iterator[list[str]]:

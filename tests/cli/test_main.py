@@ -2,7 +2,6 @@
 
 import errno
 import json
-import os
 import re
 import subprocess
 import sys
@@ -211,20 +210,3 @@ def test_a_closed_pipe_is_no_error() -> None:
     command = f"{sys.executable} -m urbankit list-components | head -n 1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert done.stderr == ""
-
-
-@pytest.mark.parametrize("args", [["--help"], ["list-components"]])
-def test_the_start_is_quick(args: list[str]) -> None:
-    """A quarter of a second more than an empty app takes: processor time, the least of three, as machines are busy."""
-
-    def seconds(*command: str) -> float:
-        before = os.times()
-        subprocess.run([sys.executable, *command], capture_output=True, check=True)
-        after = os.times()
-        return after.children_user - before.children_user + after.children_system - before.children_system
-
-    empty = (
-        "import typer, rich.table, pluggy; a = typer.Typer(); a.command()(lambda: None); a([], standalone_mode=False)"
-    )
-    least = min(seconds("-c", empty) for _ in range(3))
-    assert min(seconds("-m", "urbankit", *args) for _ in range(3)) < least + 0.25

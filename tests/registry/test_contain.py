@@ -69,7 +69,7 @@ def test_registered_objects_without_a_text_are_named_by_their_type() -> None:
 
     registry.add_plugin(types.SimpleNamespace(register_views=hookimpl(lambda register: register(Name(), "a:B"))), "odd")
     (failed,) = registry.failed_plugins()
-    assert "the name is a Name and not a text" in str(failed.failure)
+    assert "the name is of type Name and not a text" in str(failed.failure)
 
 
 def test_a_plugin_that_takes_long_is_named(capsys: pytest.CaptureFixture[str]) -> None:

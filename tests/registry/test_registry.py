@@ -83,13 +83,16 @@ def test_create_builds_with_validated_params(toy: None) -> None:
         registry.create("view", Use(name="made", neighbours=0), "a city")
 
 
-def test_listing_imports_nothing_heavy() -> None:
+@pytest.mark.parametrize("argument", ["--help", "list-components"])
+def test_listing_imports_nothing_heavy(argument: str) -> None:
     code = (
-        "import sys; from urbankit import registry; registry.entries(); import urbankit.cli.main;"
-        "print([m for m in ('torch', 'transformers', 'pydantic', 'numpy', 'pandas', 'geopandas') if m in sys.modules])"
+        f"import atexit, sys; sys.argv = ['urbankit', {argument!r}];"
+        "heavy = ('torch', 'transformers', 'numpy', 'pandas', 'geopandas', 'polars', 'sklearn', 'matplotlib');"
+        "atexit.register(lambda: print('imported:', [name for name in heavy if name in sys.modules]));"
+        "from urbankit.cli.main import main; main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.splitlines()[-1] == "imported: []"
 
 
 def test_a_cell_of_a_notebook_that_runs_again_replaces_its_plugin() -> None:
