@@ -56,7 +56,7 @@ def make_city(
     return SimpleNamespace(
         name=f"small & odd {EVIL}", crs="EPSG:32618", n_regions=n, region_ids=ids, area_km2=np.ones(n),
         regions=gpd.GeoDataFrame({"region_id": ids}, geometry=centres if points else shapes, crs="EPSG:32618"),
-        xy=np.column_stack([centres.x, centres.y]), image_sources=[], caption_sources=[], tables=[],
+        xy=np.column_stack([centres.x, centres.y]), image_sources=[], overhead_sources=[], caption_sources=[], tables=[],
         poi_counts=lambda: (counts, list("abcde")), flows=lambda: flows, target_names=list(targets),
         target=targets.__getitem__, report=report,
     )  # fmt: skip
@@ -153,6 +153,7 @@ def furnished(city: SimpleNamespace) -> SimpleNamespace:
     counts = scipy.sparse.csr_array(np.arange(n, dtype=float)[:, None])
     vars(city).update(
         image_sources=list(sources),
+        overhead_sources=[name for name in sources if name == "rsi"],
         images=sources.__getitem__,
         caption_sources=[],
         tables=[],

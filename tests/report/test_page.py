@@ -235,7 +235,7 @@ def test_a_run_of_another_version(make_run) -> None:
 def test_a_run_without_tasks_a_city_without_images_and_a_city_of_one_region(make_run) -> None:
     run, city = make_run(side=2, tasks=())
     context = context_of(run, city)
-    city.image_sources = []
+    city.image_sources = city.overhead_sources = []
     written = write_report(context)
     assert "There are no images of regions: the city has none." in written.missing
     assert "nothing to score" in written.path.read_text()

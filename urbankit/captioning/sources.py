@@ -73,9 +73,7 @@ def choose_modalities(captioner: Captioner, city: City, requested: list[str] | N
         )
         raise UserError(Problem(message, city.path))
     if requested is None:
-        specs = city.manifest["spec"]["images"]
-        one_a_region = [name for name in sources if "points" not in specs[name]]
-        return sources if captioner.reads_images else one_a_region or ["rsi"]
+        return sources if captioner.reads_images else city.overhead_sources or list(REGION_MODALITIES[:1])
     available = sources if captioner.reads_images else list(dict.fromkeys([*sources, *REGION_MODALITIES]))
     problems = Problems(city.path)
     for name in requested:

@@ -152,6 +152,12 @@ class City:
         """Names of the image sources, such as `rsi` and `svi`."""
         return self._names("images")
 
+    @property
+    def overhead_sources(self) -> list[str]:
+        """Names of the image sources with one image a region, such as satellite tiles; others are taken at points."""
+        specs = self.manifest["spec"]["images"]
+        return [name for name in self.image_sources if "points" not in specs[name]]
+
     def images(self, name: str) -> ImageSource:
         """The images of one source."""
         entry = self._layer("images", name, "image source")

@@ -4,6 +4,7 @@ import hashlib
 import shutil
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from urbankit import UserError, testing
 from urbankit.captioning.captioners.base import Batch, Caption
-from urbankit.captioning.captioners.vlm import ANY_IMAGE, PROMPTS, VLM
+from urbankit.captioning.captioners.vlm import AT_POINTS, OVERHEAD, VLM
 
 
 @pytest.fixture(scope="module")
@@ -40,17 +41,17 @@ def directly(model: Path, text: str, pixels: list[np.ndarray], **options: Any) -
     return [Caption(" ".join(text.split()), count) for text, count in zip(said, counts, strict=True)]
 
 
-@pytest.mark.parametrize("modality", ["rsi", "svi"])
-def test_blip2_says_what_transformers_says(city, blip2: Path, pixels, modality: str) -> None:
-    said = describe(city, blip2, pixels, modality)
-    assert said == directly(blip2, f"Question: {PROMPTS[modality]} Answer:", pixels, max_new_tokens=77)
-    assert len({one.text for one in said}) > 1
-    assert max(one.tokens for one in said) <= 77
+@pytest.mark.parametrize(("modality", "prompt"), [("rsi", OVERHEAD), ("svi", AT_POINTS)])
+def test_blip2_writes_what_transformers_writes(city, blip2: Path, pixels, modality: str, prompt: str) -> None:
+    captions = describe(city, blip2, pixels, modality)
+    assert captions == directly(blip2, f"Question: {prompt} Answer:", pixels, max_new_tokens=77)
+    assert len({caption.text for caption in captions}) > 1
+    assert max(caption.tokens for caption in captions) <= 77
 
 
 def test_another_family_is_asked_through_its_chat_template(city, llava: Path, pixels) -> None:
     said = describe(city, llava, pixels, "rsi", max_tokens=9)
-    assert said == directly(llava, f"USER: <image> {PROMPTS['rsi']} ASSISTANT:", pixels, max_new_tokens=9)
+    assert said == directly(llava, f"USER: <image> {OVERHEAD} ASSISTANT:", pixels, max_new_tokens=9)
     assert max(one.tokens for one in said) <= 9
 
 
@@ -58,13 +59,17 @@ def test_prompt_and_form_are_the_users(city, blip2: Path, pixels) -> None:
     said = describe(city, blip2, pixels, prompts={"svi": "A street"}, form="{prompt} with", max_tokens=5)
     assert said == directly(blip2, "A street with", pixels, max_new_tokens=5)
     captioner = VLM(VLM.Params(model=str(blip2), prompts={"svi": "A street"}), city)
-    assert (captioner.prompt("svi"), captioner.prompt("rsi")) == ("A street", PROMPTS["rsi"])
-    assert captioner.prompt("nightlight") == ANY_IMAGE
+    assert (captioner.prompt("svi"), captioner.prompt("rsi")) == ("A street", OVERHEAD)
+
+
+def test_the_prompt_follows_the_kind_of_the_source_and_not_its_name(blip2: Path) -> None:
+    captioner = VLM(VLM.Params(model=str(blip2)), SimpleNamespace(overhead_sources=["svi"]))
+    assert (captioner.prompt("svi"), captioner.prompt("rsi")) == (OVERHEAD, AT_POINTS)
 
 
 def test_beams(city, blip2: Path, pixels) -> None:
     said = describe(city, blip2, pixels, beams=3, max_tokens=6)
-    question = f"Question: {PROMPTS['svi']} Answer:"
+    question = f"Question: {AT_POINTS} Answer:"
     assert said == directly(blip2, question, pixels, max_new_tokens=6, num_beams=3)
 
 
@@ -83,7 +88,7 @@ def test_settings_record_the_model_its_weights_and_for_draws_the_batch_size(city
     digest = hashlib.sha256((blip2 / "model.safetensors").read_bytes()).hexdigest()
     settings = captioner.settings("rsi")
     assert (settings["model"], settings["revision"]) == (str(blip2), f"sha256:{digest}")
-    assert settings["prompt"] == PROMPTS["rsi"]
+    assert settings["prompt"] == OVERHEAD
     assert settings["precision"] in ("fp32", "bf16")
     assert settings["weights"] == digest
     assert not {"batch_size", "device", "prompts"} & set(settings)

@@ -29,11 +29,8 @@ from urbankit.utils.device import has_bf16, pick_device
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.files import hash_file, hash_json
 
-PROMPTS = {
-    "rsi": "What does this satellite image show of land use, buildings, roads, vegetation and water?",
-    "svi": "What does this street view show of buildings, the road, vegetation, vehicles and people?",
-}
-ANY_IMAGE = "What does this image show?"
+OVERHEAD = "What does this satellite image show of land use, buildings, roads, vegetation and water?"
+AT_POINTS = "What does this street view show of buildings, the road, vegetation, vehicles and people?"
 FORMS = {"blip-2": "Question: {prompt} Answer:"}
 
 
@@ -55,8 +52,9 @@ class VLM(Captioner):
         )
         revision: str | None = Field(None, description="Branch, tag or commit on the hub; null takes its main branch.")
         prompts: dict[str, str] = Field(
-            PROMPTS,
-            description=f"Prompts by modality; for others '{ANY_IMAGE}' An empty prompt asks nothing.",
+            {},
+            description=f"Prompts by image source. Otherwise the prompt is '{OVERHEAD}' for a source with one image a "
+            f"region, and '{AT_POINTS}' for one of images at points. An empty prompt asks nothing.",
             json_schema_extra={"source": "figure 2: one prompt for satellite images, one for street views"},
         )
         form: str | None = Field(
@@ -99,6 +97,7 @@ class VLM(Captioner):
         self.device = pick_device(params.device)
         self.precision = _precision(params.precision, self.device)
         self.batch_size = params.batch_size
+        self._overhead = frozenset(city.overhead_sources)
         self.folder = checkpoint_folder(params.model, "model", params.revision)
         self.kind = _checked_kind(self.folder)
         origin = provenance(params.model, self.folder)
@@ -107,7 +106,7 @@ class VLM(Captioner):
         self._hashes = {"weights": origin["weights"], "files": _hash_beside(self.folder)}
 
     def prompt(self, modality: str) -> str:
-        return (PROMPTS | self.params.prompts).get(modality, ANY_IMAGE)
+        return self.params.prompts.get(modality, OVERHEAD if modality in self._overhead else AT_POINTS)
 
     def settings(self, modality: str) -> dict[str, Any]:
         # These replace the parameters of the same name: revision and precision are resolved.

@@ -105,7 +105,7 @@ def _draw_above(ax: Any, context: FigureContext) -> str:
     left, low, right, high = context.map.bounds
     ax.imshow(picture, extent=(left, right, low, high), interpolation="antialiased")
     context.map.frame(ax)
-    title = picture_title(satellite_source(context.city))
+    title = picture_title(context.city.images(satellite_source(context.city)))
     ax.set_title(title)
     return title
 

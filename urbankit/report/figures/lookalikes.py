@@ -13,7 +13,6 @@ from urbankit.evaluation.tasks import TaskData
 from urbankit.modalities.image_stats import all_image_stats
 from urbankit.report.figures.context import FigureContext
 from urbankit.report.figures.errors import NotPossible
-from urbankit.report.figures.mosaic import SATELLITE
 from urbankit.utils.standardise import standardised
 
 PAIRS = 2
@@ -47,17 +46,13 @@ def find_cases(context: FigureContext, tasks: Sequence[TaskData]) -> tuple[list[
 def _appearance(context: FigureContext) -> tuple[NDArray, str]:
     """Return features of the appearance of regions [N, F], NaN if unknown, and a text for the caption."""
     city = context.run_context.city
-    if city is not None and SATELLITE in city.image_sources:
-        images = city.images(SATELLITE)
+    if city is not None and city.overhead_sources:
+        images = city.images(city.overhead_sources[0])
         regions, first = np.unique(images.region, return_index=True)
         of_images = np.asarray(all_image_stats(images), np.float64)[first]
         features = np.full((city.n_regions, of_images.shape[1]), np.nan)
         features[regions] = of_images
         return features, "their satellite images have similar colours and textures"
-    blocks = context.run.blocks()
-    image_blocks = [name for name in blocks if name.split("/")[0] in (SATELLITE, "svi")]
-    if image_blocks:
-        return blocks[image_blocks[0]], f"their embeddings of {image_blocks[0]} are similar"
     return context.vectors, "their embeddings are similar"
 
 

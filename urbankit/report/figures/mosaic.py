@@ -16,7 +16,6 @@ from urbankit.report.maps import RegionMap
 from urbankit.report.rgb_bands import colour_bands
 from urbankit.report.style import shorten
 
-SATELLITE = "rsi"
 LONGEST = 600
 """Pixels of the longer side, for a printed map of 2 inches at 300 dots per inch."""
 
@@ -24,11 +23,11 @@ _CHUNK = 256
 _SEAM = 0.12
 
 
-def satellite_source(city: City) -> ImageSource:
-    """Return the image source of satellite images. Raises `NotPossible` if the city has none."""
-    if SATELLITE not in city.image_sources:
+def satellite_source(city: City) -> str:
+    """Return the name of the first source of satellite images. Raises `NotPossible` if the city has none."""
+    if not city.overhead_sources:
         raise NotPossible("the city has no satellite images")
-    return city.images(SATELLITE)
+    return city.overhead_sources[0]
 
 
 def from_above(city: City, outline: RegionMap) -> NDArray[np.float32]:
@@ -37,11 +36,12 @@ def from_above(city: City, outline: RegionMap) -> NDArray[np.float32]:
     Each pixel comes from the image of the region with the nearest centre; images are centred on their region, with
     north up. Pixels outside that image, beyond a small seam, are transparent.
     """
-    images = satellite_source(city)
+    name = satellite_source(city)
+    images = city.images(name)
     first_of = dict(zip(images.region[::-1].tolist(), range(len(images) - 1, -1, -1), strict=True))
     regions, rows = np.array(list(first_of)), np.array(list(first_of.values()))
     x, y = _grid(outline.bounds)
-    region, pixel = _lookup(outline.centres[regions], x, y, _extent_m(city, outline), images.size)
+    region, pixel = _lookup(outline.centres[regions], x, y, _extent_m(city, name, outline), images.size)
     picture = np.full((len(y) * len(x), 4), np.nan, np.float32)
     inside = pixel >= 0
     order = np.argsort(region, kind="stable")
@@ -103,9 +103,9 @@ def _lookup(
     return region, np.where(inside, row * size[1] + column, -1).astype(np.int64)
 
 
-def _extent_m(city: City, outline: RegionMap) -> NDArray[np.float64]:
+def _extent_m(city: City, source_name: str, outline: RegionMap) -> NDArray[np.float64]:
     """Return the size of an image on the ground [2] in metres: that of a patch, else of a bounding box."""
-    notes = next((source.notes for source in city.report.sources if source.key == f"images.{SATELLITE}"), [])
+    notes = next((source.notes for source in city.report.sources if source.key == f"images.{source_name}"), [])
     patch = next((match for note in notes if (match := re.search(r"patches of (\d+) m", note))), None)
     if patch is not None:
         return np.full(2, float(patch[1]))
