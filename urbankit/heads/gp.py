@@ -97,9 +97,13 @@ class GP(FittedHead):
             value.requires_grad_()
         optimizer = torch.optim.Adam(self.theta.values(), lr=self.params.learning_rate)
         for _ in range(self.params.steps):
-            factor = self._factor(self._kernel(squared, inner))
-            fit = 0.5 * (y * torch.cholesky_solve(y, factor)).sum(dim=0).mean()
-            loss = fit + factor.diagonal().log().sum()
+            kernel, noise = self._kernel(squared, inner), torch.exp(self.theta["noise"])
+            with torch.no_grad():
+                inverse = torch.cholesky_inverse(self._factor(kernel))
+                weights = inverse @ y
+                slope = 0.5 * (inverse - weights @ weights.T / y.shape[1])
+            # Its gradient is that of the negative log likelihood (equation 5.9); this way takes half the time.
+            loss = (slope * kernel).sum() + slope.diagonal().sum() * noise
             loss = loss + PRIOR_WEIGHT * sum((v - START[name]).square().sum() for name, v in self.theta.items())
             optimizer.zero_grad()
             loss.backward()
