@@ -23,6 +23,8 @@ class VectorFile(Source):
     suffixes = (*VECTOR_DRIVERS, ".zip")
 
     def read_vector(self, path: Path, layer: str | None) -> gpd.GeoDataFrame:
+        if path.suffix.lower() == ".shp":
+            _check_shapefile_length(path)
         with vector_name(path) as name:
             return pyogrio.read_dataframe(name, layer=layer)
 
@@ -71,6 +73,15 @@ def read_vector(
         )
         raise UserError(Problem(message, path, key=key))
     return frame.set_geometry(unwrap(frame.geometry))
+
+
+def _check_shapefile_length(path: Path) -> None:
+    """Refuse a Shapefile shorter than its header says: GDAL reads the features that it lacks without a geometry."""
+    with path.open("rb") as stream:
+        words = int.from_bytes(stream.read(28)[24:], "big")  # a word has 16 bits
+    size = path.stat().st_size
+    if size < 2 * words:
+        raise UserError(f"has {size:,} of {2 * words:,} bytes, so the file was cut short; fetch it again")
 
 
 def _check_layer(layers: Sequence[str], layer: str | None, path: Path, key: str) -> str | None:
