@@ -40,6 +40,20 @@ def test_a_class_without_any_region_gets_a_small_finite_probability():
     assert 0 < probabilities[0, 2] < 0.05
 
 
+def test_a_class_without_votes_gets_a_small_finite_probability():
+    """A forest gives minus infinity, the logarithm of no votes; some of these regions are of that class all the same."""
+    rng = np.random.default_rng(3)
+    shares = rng.multinomial(20, [0.6, 0.35, 0.05], size=2_000) / 20
+    truth = draw_classes(shares * 0.95 + 0.05 / 3, rng)
+    with np.errstate(divide="ignore"):
+        outputs = np.log(shares)
+    calibration = Calibration.fit(outputs, truth)
+    probabilities = calibration.probabilities(outputs)
+    assert np.isfinite(probabilities).all() and (probabilities > 0).all()
+    assert expected_calibration_error(probabilities, truth) < 0.05
+    assert np.isfinite(calibration.probabilities(np.array([[-np.inf, -np.inf, 0.0]]))).all()
+
+
 def test_the_calibration_error_is_the_gap_of_confidence_and_accuracy():
     probabilities = np.array([[0.95, 0.05]] * 4 + [[0.4, 0.6]] * 2)
     truth = np.array([0, 0, 0, 1, 1, 0])  # three of four right at 0.95, one of two right at 0.6

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from urbankit import Run as PublicRun
+from urbankit import registry
 from urbankit.city.city import City
 from urbankit.pipeline import stages
 from urbankit.pipeline.run import run
@@ -118,6 +119,16 @@ def test_class_probabilities_sum_to_one(predicted):
     np.testing.assert_allclose(table[columns].sum(axis=1), 1)
     of_class = [row[f"land_use_probability_{row['land_use']}"] for _, row in table.iterrows()]
     np.testing.assert_allclose(table["land_use_probability"], of_class)
+
+
+@pytest.mark.parametrize("head", sorted(entry.name for entry in registry.entries("head")))
+def test_every_head_has_calibrated_probabilities(head, recipe, tmp_path):
+    tasks = {"land_use": {"head": {"name": head}}}
+    finished = run(Recipe.load(recipe | {"tasks": tasks}), tmp_path / "run", progress=Progress(quiet=True))
+    scores = finished.metrics.query("metric == 'ece' and model == 'urbanmmcl'").value
+    assert len(scores) == 2 and scores.between(0, 1).all()
+    probabilities = finished.predictions_all.filter(regex="^land_use_probability_")
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
 
 
 def test_the_results_table_has_coverage_width_and_calibration_error(predicted):

@@ -23,10 +23,12 @@ class Calibration:
     Attributes:
         scale: one number above 0, so that the order of classes changes by the biases alone.
         bias: one number a class, [C].
+        least: stands for outputs of minus infinity, which a forest gives to a class without votes.
     """
 
     scale: float
     bias: NDArray[np.float64]
+    least: float = -1.0
 
     @classmethod
     def fit(cls, outputs: NDArray[np.float64], classes: NDArray[np.int64]) -> Calibration:
@@ -34,6 +36,8 @@ class Calibration:
 
         Outputs are of regions that the head was not fitted to.
         """
+        least = float(outputs[np.isfinite(outputs)].min(initial=0.0)) - 1.0
+        outputs = _finite(outputs, least)
         n, n_classes = outputs.shape
         one_hot = np.eye(n_classes)[classes]
         unit = float(outputs.std()) or 1.0
@@ -48,11 +52,15 @@ class Calibration:
             return value, gradient + 2 * PENALTY * theta
 
         theta = minimize(loss, np.zeros(n_classes + 1), jac=True, method="L-BFGS-B").x
-        return cls(float(np.exp(theta[0]) / unit), theta[1:])
+        return cls(float(np.exp(theta[0]) / unit), theta[1:], least)
 
     def probabilities(self, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
         """Probabilities [m, C] of outputs [m, C]; each row sums to 1."""
-        return softmax(self.scale * outputs + self.bias, axis=1)
+        return softmax(self.scale * _finite(outputs, self.least) + self.bias, axis=1)
+
+
+def _finite(outputs: NDArray[np.float64], least: float) -> NDArray[np.float64]:
+    return np.where(np.isneginf(outputs), least, outputs)
 
 
 def expected_calibration_error(probabilities: NDArray[np.float64], classes: NDArray[np.int64]) -> float:
