@@ -41,7 +41,7 @@ def test_a_class_without_any_region_gets_a_small_finite_probability():
 
 
 def test_a_class_without_votes_gets_a_small_finite_probability():
-    """A forest gives minus infinity, the logarithm of no votes; some of these regions are of that class all the same."""
+    """A forest gives minus infinity, the logarithm of no votes. Some of these regions are of that class."""
     rng = np.random.default_rng(3)
     shares = rng.multinomial(20, [0.6, 0.35, 0.05], size=2_000) / 20
     truth = draw_classes(shares * 0.95 + 0.05 / 3, rng)
