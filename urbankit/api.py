@@ -5,15 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import geopandas as gpd
+import pandas as pd
 
+from urbankit.analysis import queries
 from urbankit.city import city
 from urbankit.city.prepare import prepare as preparation
 from urbankit.export.export import export
 from urbankit.pipeline import run as pipeline
 from urbankit.pipeline.predict_run import predict_run
 from urbankit.recipe.recipe import Recipe
+from urbankit.report.rewrite import rewrite_report
 from urbankit.runs import folder
+from urbankit.runs.context import RunContext
 from urbankit.utils.progress import Progress
+from urbankit.utils.written import check_replaceable
 
 
 class City(city.City):
@@ -47,9 +52,60 @@ class City(city.City):
 
 
 class Run(folder.Run):
-    """A finished run: `Run.open` reads one, `Run.export` writes it for other tools; see `urbankit.runs.folder.Run`."""
+    """A finished run: `Run.open` reads one, its methods use it; `urbankit.runs.folder.Run` has what it wrote."""
 
     export = export
+
+    def neighbours(self, region_id: str, *, k: int = 5, view: str | None = None) -> pd.DataFrame:
+        """The regions most similar to a region.
+
+        Args:
+            region_id: The id of the region.
+            k: The number of neighbours.
+            view: Compare only the block of this view or modality, such as `poi`; by default whole embeddings.
+
+        Returns:
+            The region itself and its `k` neighbours: `region_id`, `similarity` (the cosine of embeddings about their
+            mean), `distance_km`, and a column a target.
+
+        Raises:
+            UserError: If the run has no such region, view or modality.
+        """
+        return queries.neighbours(RunContext.of(self, prepare=False), region_id, k, view)
+
+    def clusters(self, k: int) -> queries.Clusters:
+        """The regions in `k` clusters of Ward's hierarchy.
+
+        Args:
+            k: The number of clusters; there are fewer where embeddings are equal.
+
+        Returns:
+            `summary`, one row a cluster with its size, targets and typical regions, and `regions`, the cluster of
+            every region.
+
+        Raises:
+            UserError: If there are fewer regions than clusters.
+        """
+        return queries.clusters(RunContext.of(self, prepare=False), k)
+
+    def report(self, out: str | Path | None = None, *, figures: bool = True, progress: Progress | None = None) -> Path:
+        """Write the report of the run again, with its figures and model card.
+
+        Args:
+            out: The file of the page, by default `report.html` in the run's folder.
+            figures: Whether figures are drawn again.
+            progress: Where progress is shown; nowhere by default.
+
+        Returns:
+            The path of the page.
+
+        Raises:
+            UserError: If the page cannot be written.
+        """
+        path = None if out is None else Path(out)
+        if path is not None:
+            check_replaceable(path)
+        return rewrite_report(self, path, figures=figures, progress=progress).path
 
     def predict(
         self,

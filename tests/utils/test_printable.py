@@ -19,10 +19,10 @@ from rich.text import Text
 from urbankit.cli.errors import Group
 from urbankit.export.csv_table import SpreadsheetCSV
 from urbankit.export.tables import ExportTable
-from urbankit.tables.html import escape
 from urbankit.tables.latex import escape_latex
 from urbankit.tables.markdown import escape_markdown
 from urbankit.utils.console import SafeConsole
+from urbankit.utils.html import escape
 from urbankit.utils.text import printable
 
 EVIL = "\x1b]0;title\x07\x1b[2Ja\u202eb\x9b\ud800\r"

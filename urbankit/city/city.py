@@ -22,6 +22,7 @@ from urbankit.city.manifest import FORMAT, Entry, all_checks, read_manifest
 from urbankit.city.report import PrepareReport, SourceReport
 from urbankit.utils.errors import Problem, UserError, suggest
 from urbankit.utils.geometry import true_metres
+from urbankit.utils.html import facts
 from urbankit.utils.paths import data_paths, explain_missing
 
 if TYPE_CHECKING:
@@ -84,6 +85,18 @@ class City:
 
     def __repr__(self) -> str:
         return f"City({self.name!r}, {self.n_regions} regions, {self.path})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the size of the city and the names of what it holds."""
+        layers: dict[str, list[str]] = {
+            "images": self.image_sources,
+            "captions": self.caption_sources,
+            "points of interest and flows": [name for name in ("poi", "flows") if name in self._layers],
+            "tables": self.tables,
+            "targets": self.target_names,
+        }
+        size = [("regions", f"{self.n_regions:,}"), ("CRS", self.manifest["crs"]), ("folder", self.path)]
+        return facts(f"City {self.name}", [*size, *((kind, ", ".join(names)) for kind, names in layers.items())])
 
     def source(self, name: str) -> Path:
         """A file in the folder of the city's sources, for encoders and views that read a file of their own.

@@ -9,8 +9,6 @@ import typer
 
 if TYPE_CHECKING:
     from urbankit.report.page import Written
-    from urbankit.runs.context import RunContext
-    from urbankit.runs.folder import Run
 
 
 def report(
@@ -56,29 +54,13 @@ def report(
 
 
 def _one(path: Path, out: Path | None, figures: bool, beside: list[Path]) -> Written:
-    from urbankit.report import write_report
-    from urbankit.report.card import write_card
-    from urbankit.runs.context import RunContext
+    from urbankit.report.rewrite import rewrite_report
     from urbankit.runs.folder import Run
     from urbankit.utils.progress import Progress
 
     with Progress() as progress:
-        context = RunContext.of(Run.open(path), progress=progress)
-        if figures:
-            _draw(context, [Run.open(other) for other in beside])
-        if context.city is not None and context.run.status == "done":
-            write_card(context.run, context.city)
-        return write_report(context, out)
-
-
-def _draw(context: RunContext, others: list[Run]) -> None:
-    """Draw the figures again. Most figures need the city; without it the existing figures remain."""
-    from urbankit.report import draw_all
-
-    if context.city is None and (context.run.path / "figures" / "captions.json").is_file():
-        context.missing.append("The figures are from an earlier report, because drawing them needs the city.")
-        return
-    draw_all(context, others)
+        others = [Run.open(other) for other in beside]
+        return rewrite_report(Run.open(path), out, figures=figures, beside=others, progress=progress)
 
 
 def _several(paths: list[Path], names: list[str], out: Path | None) -> Written:

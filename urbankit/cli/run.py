@@ -53,6 +53,35 @@ def run(
     console().print(f"The run is in {folder}; start with {folder / 'report.html'}", markup=False, soft_wrap=True)
 
 
+def print_matches(recipe: Recipe) -> None:
+    """Print how many rows of each source belong to a region, if the recipe names a city file whose sources exist."""
+    from urbankit.city.prepare.check import check_files, match_sources
+    from urbankit.city.spec import load_city_spec
+    from urbankit.cli.output import print_table, warn
+    from urbankit.utils.errors import UserError
+
+    if recipe.city.spec is None:
+        return
+    spec_file, data = recipe.city.spec, recipe.city.data
+    try:
+        check_files(load_city_spec(spec_file), spec_file, data or spec_file.parent)
+    except UserError as error:
+        reason, *others = error.problems
+        more = f" (and {len(others)} more)" if others else ""
+        warn([f"Ids were not compared, because files of the city are missing: {reason}{more}"])
+        return
+    reports = match_sources(spec_file, data)
+    print_table(
+        "sources",
+        ("source", "rows", "of a region", "left out"),
+        [
+            (report.key, f"{report.rows:,}", f"{report.matched:,}",
+             "; ".join(f"{count:,} {reason}" for reason, count in report.dropped.items()))
+            for report in reports
+        ],
+    )  # fmt: skip
+
+
 def _plan(recipe: Recipe, folder: Path) -> None:
     """Print the resolved recipe, its components with their distributions, and the planned stages."""
     from urbankit import registry
@@ -67,6 +96,7 @@ def _plan(recipe: Recipe, folder: Path) -> None:
         [(used.key, used.kind, used.use.name, origins[used.kind, used.use.name]) for used in components(recipe)],
     )
     print_table("stages", ("", ""), _steps(recipe, folder))
+    print_matches(recipe)
 
 
 def _steps(recipe: Recipe, folder: Path) -> list[tuple[str, str]]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import typer
 
-from urbankit.cli.run import Changes, RecipeName
+from urbankit.cli.run import Changes, RecipeName, print_matches
 
 
 def validate(recipe: RecipeName, sets: Changes = None) -> None:
-    """Check a recipe and its components; all mistakes are listed with file and line.
+    """Check a recipe, its components, and whether the tables of its city name its regions.
+
+    All mistakes are listed with file and line. The ids of tables are compared if their files are there.
 
     [bold]urbankit validate recipes/urbanmmcl.yaml --set method.dim=32[/bold]
     """
@@ -22,4 +24,5 @@ def validate(recipe: RecipeName, sets: Changes = None) -> None:
         "tasks": ", ".join(checked.tasks),
     }
     listed = "; ".join(f"{name}: {value or 'none'}" for name, value in sections.items())
+    print_matches(checked)
     typer.echo(f"{checked.name} is a valid recipe ({listed})")

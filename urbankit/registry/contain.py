@@ -22,16 +22,18 @@ class _UserInterrupt(KeyboardInterrupt):
 
 
 @contextmanager
-def contained(plugin: str, slow: float | None = None) -> Iterator[None]:
+def contained(plugin: str, slow: float | None = None, *, name_if_slow: bool = True) -> Iterator[None]:
     """Turn anything that the block raises into a `PluginError`, except Ctrl-C. What it prints goes to standard error.
 
     Args:
         plugin: The name and origin of the plugin, for a line on standard error if the block takes long.
         slow: Seconds after which that line is printed; default `SLOW`.
+        name_if_slow: Whether that line is printed at all; urbankit's own components cannot be left out.
     """
     timer = threading.Timer(SLOW if slow is None else slow, _say_slow, [plugin])
     timer.daemon = True
-    timer.start()
+    if name_if_slow:
+        timer.start()
     try:
         with _own_interrupt(), redirect_stdout(sys.stderr):
             yield

@@ -13,6 +13,9 @@ from urbankit.utils.errors import UserError
 if TYPE_CHECKING:
     from urbankit.registry.component import Params
 
+BUILTIN = "urbankit"
+"""The distribution of the built-in components."""
+
 THIS_PROCESS = "this process"
 """The distribution of plugins that `add_plugin` added."""
 
@@ -41,7 +44,7 @@ class Entry:
         """Import the class and check it; raises `UserError` naming the plugin where it is not one of its kind."""
         module, _, attribute = self.target.partition(":")
         try:
-            with contained(f"'{self.plugin}' ({self.origin})"):
+            with contained(f"'{self.plugin}' ({self.origin})", name_if_slow=self.distribution != BUILTIN):
                 component: Any = importlib.import_module(module)
                 for name in attribute.split("."):
                     component = getattr(component, name)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from urbankit.registry.discovery import Plugin, discover, load
-from urbankit.registry.entry import THIS_PROCESS, Entry
+from urbankit.registry.entry import BUILTIN, THIS_PROCESS, Entry
 from urbankit.registry.kinds import KINDS
 from urbankit.registry.known_packages import known_package
 from urbankit.utils.errors import UserError, suggest
@@ -189,10 +189,6 @@ class Registry:
             listed = ", ".join(f"{plugin.name} ({plugin.origin})" for plugin in left_out)
             message += f" Installed, but left out by URBANKIT_PLUGINS or --no-plugins: {listed}."
         return message
-
-
-BUILTIN = "urbankit"
-"""The distribution of the built-in components."""
 
 
 @cache

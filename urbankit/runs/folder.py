@@ -21,6 +21,7 @@ from urbankit.runs.prediction_table import FILE as CROSS_FIT
 from urbankit.runs.prediction_table import read_cross_fits
 from urbankit.tables.results import ResultsTable
 from urbankit.utils.errors import Problem, UserError
+from urbankit.utils.html import facts
 from urbankit.utils.ledger import LEDGER, Ledger
 
 if TYPE_CHECKING:
@@ -63,6 +64,14 @@ class Run:
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: what was run, its status, and the results table."""
+        manifest = self.manifest
+        shown = facts(
+            f"Run {self.path}", [("city", manifest.get("city", "")), ("status", self.status), ("folder", self.path)]
+        )
+        return shown + (self.table().html() if self.has("metrics.parquet") else "")
 
     @cached_property
     def recipe(self) -> Recipe:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import html as markup
-
 from urbankit.tables.table import Cell, Row, Table
-from urbankit.utils.text import printable
+from urbankit.utils.html import escape
 
 
 def html(table: Table, *, with_notes: bool = False) -> str:
@@ -23,11 +21,6 @@ def html(table: Table, *, with_notes: bool = False) -> str:
     return f'<table class="results"><thead>{head}</thead><tbody>{body}</tbody></table>' + (
         f"<ul>{notes}</ul>" if notes else ""
     )
-
-
-def escape(text: str) -> str:
-    """The text with the signs of HTML and control characters escaped."""
-    return markup.escape(printable(text))
 
 
 def _row(row: Row, rule: bool = False) -> str:

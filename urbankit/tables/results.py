@@ -67,6 +67,10 @@ class ResultsTable:
         for table in self.tables:
             yield from render(table, console, options.max_width)
 
+    def to_frame(self) -> pd.DataFrame:
+        """One record a model, task, split and metric, see `Table.to_frame`."""
+        return pd.concat([table.to_frame() for table in self.tables], ignore_index=True)
+
     def markdown(self) -> str:
         """The tables as Markdown."""
         return markdown(self.tables)
@@ -74,6 +78,8 @@ class ResultsTable:
     def html(self) -> str:
         """The tables and their notes as an HTML fragment."""
         return "".join(html(table, with_notes=True) for table in self.tables)
+
+    _repr_html_ = html
 
 
 def _column(records: pd.DataFrame, column: Column, models: list[str]) -> dict[str, Cell]:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import pandas as pd
+
 from urbankit.evaluation.metrics import has_direction, has_fold_mean, higher_is_better, metric_label
 from urbankit.evaluation.splits import is_probe
 from urbankit.tables.significance import LEVEL, Test
@@ -163,6 +165,16 @@ class Table:
         for position, column in enumerate(self.columns):
             groups.setdefault(column.group, []).append(position)
         return groups
+
+    def to_frame(self) -> pd.DataFrame:
+        """One record a row and column: `row, task, split, metric, mean, std, n`; floors are rows named `floor:NAME`."""
+        records = [
+            (row.name, column.task, column.split, column.metric, cell.mean, cell.std, cell.n)
+            for row in (*self.rows, *self.floors)
+            for column, cell in zip(self.columns, row.cells, strict=True)
+            if cell.n
+        ]
+        return pd.DataFrame(records, columns=["row", "task", "split", "metric", "mean", "std", "n"])
 
     def split_by_group(self) -> list[Table]:
         """One table a group of columns, with the rows of this one; without title and notes."""

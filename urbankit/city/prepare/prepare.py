@@ -31,6 +31,7 @@ from urbankit.city.manifest import (
     write_manifest,
 )
 from urbankit.city.prepare import layers
+from urbankit.city.prepare.check import check_files
 from urbankit.city.prepare.context import Built, Context
 from urbankit.city.prepare.layers import Layer
 from urbankit.city.report import PrepareReport, SourceReport
@@ -38,7 +39,7 @@ from urbankit.city.spec import CitySpec, load_city_spec
 from urbankit.utils.errors import Problem, Problems, RunError, UserError
 from urbankit.utils.files import PARTIAL, hash_json
 from urbankit.utils.locks import LOCK, file_lock
-from urbankit.utils.paths import data_paths, explain_missing, is_name_inside
+from urbankit.utils.paths import is_name_inside
 from urbankit.utils.progress import Progress
 from urbankit.utils.removal import remove_empty_folder, remove_files, remove_partial_files, remove_unchanged
 from urbankit.utils.text import list_some
@@ -74,7 +75,7 @@ def prepare(
     city = load_city_spec(spec_file)
     data_folder = Path(data) if data is not None else spec_file.parent
     out_folder = Path(out) if out is not None else Path("cities") / city.name
-    _check_sources(city, spec_file, data_folder)
+    check_files(city, spec_file, data_folder)
     _check_folder(out_folder, city.name)
     existed = out_folder.exists()
     _create(out_folder)
@@ -271,20 +272,6 @@ def report_of(folder: Path, manifest: dict[str, Any]) -> PrepareReport:
     without = [] if present is None else city.regions.region_id[~present].tolist()
     sources = [SourceReport.from_json(entry["report"]) for entry in manifest["parts"].values()]
     return PrepareReport(city.name, city.n_regions, sources, without)
-
-
-def _check_sources(spec: CitySpec, spec_file: Path, data: Path) -> None:
-    """Raise `UserError` if a file that the spec names is missing, or lies outside the data folder."""
-    if not data.is_dir():
-        message = f"there is no data folder {data}; give the folder of the sources with --data"
-        raise UserError(Problem(message, spec_file))
-    problems = Problems()
-    for key, name in layers.source_files(spec):
-        with problems.collect():
-            [path] = data_paths(data, [name], key, spec_file, outside="outside" in spec.allow)
-            if not path.is_file():
-                raise UserError(Problem(f"{path}: {explain_missing(path)}", spec_file, key=key))
-    problems.raise_if_any()
 
 
 def _check_folder(out: Path, name: str) -> dict[str, Any] | None:
