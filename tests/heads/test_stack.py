@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize
+from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import Ridge
 
 from urbankit import registry
@@ -14,7 +15,7 @@ from urbankit.evaluation.tasks import make_task
 from urbankit.evaluation.transforms import TargetTransform
 from urbankit.heads.base import RegionData
 from urbankit.heads.stacking import members
-from urbankit.heads.stacking.features import Scaler, Table
+from urbankit.heads.stacking.features import BINS, Scaler, Table
 from urbankit.heads.stacking.members import Training
 from urbankit.heads.stacking.super_learner import Features, SuperLearner
 from urbankit.heads.stacking.weights import FOLDS, inner_folds, simplex_weights
@@ -26,8 +27,7 @@ N = 120
 
 @pytest.fixture(autouse=True)
 def fewer_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(members, "TREES", 10)
-    monkeypatch.setattr(members, "TREES_A_FOLD", 5)
+    monkeypatch.setattr(members, "TREES", 5)
     monkeypatch.setattr(members, "PROCESS", members.PROCESS.model_copy(update={"steps": 5}))
 
 
@@ -230,6 +230,67 @@ def test_held_out_predictions_of_the_gaussian_process_are_those_without_the_fold
         values = torch.from_numpy(y)[head.order][rest] - y.mean()
         expected = head.predict_with(torch.from_numpy(x[folds == fold]), torch.linalg.solve(kernel, values))
         np.testing.assert_allclose(held_out[folds == fold], expected, atol=1e-8)
+
+
+def test_regions_beyond_the_points_of_a_process_are_held_out_with_their_fold(monkeypatch):
+    """They are predicted without the points of their fold, so those of one fold follow none of its labels."""
+    monkeypatch.setattr(members, "PROCESS", members.PROCESS.model_copy(update={"max_points": 20, "steps": 1}))
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(30, 3)), rng.normal(size=(30, 1))
+    folds = np.arange(30) % 3
+    held_out = members.gaussian_process(x, Training(y, folds, False, 0), (3,), linear=False).held_out
+    torch.manual_seed(0)
+    head = registry.create("head", Use(name="gp", **members.PROCESS.model_dump()), 3, 1)
+    head.fit_values(torch.from_numpy(x), torch.from_numpy(y), (3,))
+    order, points = head.order.numpy(), head.points
+    mean = y[order].mean()
+    for fold in range(3):
+        rest = np.flatnonzero(folds[order] != fold)
+        head.points = [block[rest] for block in points]
+        kernel = head._gram(head.points) + (head.theta["noise"].exp() + 1e-4) * torch.eye(len(rest))
+        weights = torch.linalg.solve(kernel, torch.from_numpy(y[order][rest] - mean))
+        expected = head.predict_with(torch.from_numpy(x[folds == fold]), weights)
+        np.testing.assert_allclose(held_out[folds == fold], expected, atol=1e-8)
+
+
+def test_trees_predict_by_the_mean_of_the_folds_and_hold_out_by_one():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 3)), rng.normal(size=(60, 1))
+    folds = np.arange(60) % 2
+    settings = {"n_estimators": 4, "random_state": 0}
+    fitted = members._trees(x, Training(y, folds, False, 0), RandomForestRegressor, settings)
+    models = [RandomForestRegressor(**settings).fit(x[folds != fold], y[folds != fold, 0]) for fold in (0, 1)]
+    both = np.stack([model.predict(x) for model in models])
+    np.testing.assert_allclose(fitted.held_out[:, 0], both[folds, np.arange(60)])
+    np.testing.assert_allclose(fitted.predict(x)[:, 0], both.mean(axis=0))
+
+
+def test_boosting_reads_the_columns_that_explain_most():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(200, 6)), rng.integers(0, 3, 200)
+    x[:, 4] += 2 * (y == 1)
+    x[:, 1] = y + rng.normal(0, 0.2, 200)
+    assert members._informative(x, np.eye(3)[y], 2).tolist() == [1, 4]
+    assert members._informative(x, (y - y.mean())[:, None], 1).tolist() == [1]
+
+
+def test_trees_read_quantiles_of_the_training_rows():
+    values = np.arange(100.0)[:, None] ** 3
+    scaler = Scaler(Table(values, (1,)))
+    binned = scaler.binned(scaler.scaled(np.array([[-5.0], [0], [50**3], [2e6]])))[:, 0]
+    assert binned.tolist() == [0, 0, BINS // 2, BINS - 1]
+
+
+def test_predictions_below_zero_are_zero_before_a_logarithm():
+    """Boosted trees overshoot in the target's own units; the logarithm of such a value is not defined."""
+    learned = TargetTransform.fit("log", np.array([0.0, 1, 2]))
+    learner = SuperLearner(
+        Features({"features": Table(np.arange(4.0)[:, None], (1,))}),
+        learned.transform(np.array([0.0, 1, 2, 9]))[:, None], classified=False, transform=learned,
+    )  # fmt: skip
+    learner.weights = {"mean": 1.0}
+    learner._members["mean"] = learner._members["mean"]._replace(predict=members.constant(np.array([-50.0])))
+    assert learned.inverse(learner.predict(Features({"features": Table(np.zeros((1, 1)), (1,))}))) == 0
 
 
 def test_scaler_completes_by_training_rows_and_marks_what_was_missing():

@@ -44,7 +44,7 @@ between 0.01 below and 0.03 above (60 trees, two seeds)."""
 ROWS_A_TREE = 5_000
 """A tree is grown on a sample of at most this many training regions, so that its time does not grow with the city."""
 ALPHAS = tuple(10.0 ** np.arange(-1, 5.5, 0.5))
-_VERSION = 7
+_VERSION = 8
 """Part of every cache key: raise it when a floor computes something else."""
 
 

@@ -46,10 +46,10 @@ class TargetTransform:
         return cls(kind, float(logs.mean()), float(nonzero_std(logs)), float(logs.max()) + 1, scale)
 
     def transform(self, y: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Own units to the learned form, [n]; NaN stays NaN."""
+        """Own units to the learned form, [n]; NaN stays NaN. A logarithm takes predictions below 0 as 0."""
         values = np.asarray(y, dtype=np.float64)
         if self.kind in LOGARITHMS:
-            values = np.log1p(values / self.scale)
+            values = np.log1p(np.maximum(values, 0) / self.scale)
         return (values - self.mean) / self.std
 
     def inverse(self, z: NDArray[np.float64]) -> NDArray[np.float64]:

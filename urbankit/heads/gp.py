@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from pydantic import Field
@@ -75,13 +75,23 @@ class GP(FittedHead):
         self.weights = torch.cholesky_solve(y - self.mean, factor)
         self.factor = factor
 
-    def weights_without(self, rows: Tensor) -> Tensor:
-        """Return the weights [n, out_dim] of the fitted points when those in `rows`, int64, are left out.
+    def without_folds(self, folds: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Leave out one fold of the fitted points after another; kernel and mean stay those of all points.
 
-        The kernel's parameters and the mean stay those of all points (Rasmussen and Williams, 2006, section 5.4.2).
+        The solution is in closed form (Rasmussen and Williams, 2006, section 5.4.2).
+
+        Args:
+            folds: the fold of each fitted point, int64 [n], in the order of `order`.
+
+        Yields:
+            The points of the fold, int64 [m], their residuals [m, out_dim], and the weights [n, out_dim] without them.
         """
-        inverse = torch.cholesky_inverse(self.factor)[:, rows]
-        return self.weights - inverse @ torch.linalg.solve(inverse[rows], self.weights[rows])
+        inverse = torch.cholesky_inverse(self.factor)
+        for fold in folds.unique():
+            points = (folds == fold).nonzero().squeeze(1)
+            columns = inverse[:, points]
+            residuals = torch.linalg.solve(columns[points], self.weights[points])
+            yield points, residuals, self.weights - columns @ residuals
 
     def predict_with(self, embedding: Tensor, weights: Tensor) -> Tensor:
         """Return predictions [B, out_dim] for `embedding` [B, in_dim] by `weights` of the fitted points."""

@@ -29,6 +29,10 @@ class Table:
     learned: bool = False
 
 
+BINS = 32
+"""Values that trees tell apart in a column. They are found once: for boosted trees it takes longer than the fit."""
+
+
 class Scaler:
     """Completes and standardises the rows of a table by its training rows.
 
@@ -52,14 +56,24 @@ class Scaler:
         filled = self._fill(values)
         self.mean, std = filled.mean(axis=0), filled.std(axis=0)
         self.std = np.where(std > 1e-9 * np.maximum(np.abs(self.mean), 1), std, 1.0)
-        self.turns = list(self._turns((filled - self.mean) / self.std)) if training.learned else None
+        scaled = (filled - self.mean) / self.std
+        self.turns = list(self._turns(scaled)) if training.learned else None
+        self.cuts = np.quantile(self._short(scaled), np.arange(1, BINS) / BINS, axis=0)
 
     def scaled(self, values: Array) -> Array:
         """Return rows [m, F] as linear models read them."""
         return (self._fill(values) - self.mean) / self.std
 
-    def short(self, scaled: Array) -> Array:
-        """Return rows of `scaled` as trees read them: of a learned block the leading principal components alone."""
+    def binned(self, scaled: Array) -> Array:
+        """Return rows of `scaled` as trees read them: how many quantiles of the training rows a value exceeds.
+
+        Of a learned block trees read the leading principal components alone.
+        """
+        short = self._short(scaled)
+        columns = zip(self.cuts.T, short.T, strict=True)
+        return np.stack([np.searchsorted(cuts, values) for cuts, values in columns], axis=1).astype(np.float64)
+
+    def _short(self, scaled: Array) -> Array:
         if self.turns is None:
             return scaled
         return np.hstack([scaled[:, start : start + len(turn)] @ turn for start, turn in self.turns])

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import joblib
@@ -13,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
-from sklearn.base import clone
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
@@ -22,17 +20,19 @@ from sklearn.ensemble import (
 )
 
 from urbankit.heads.gp import GP
-from urbankit.heads.stacking.features import Array
+from urbankit.heads.stacking.features import BINS, Array
 
 Predict = Callable[[Array], Array]
 """Returns predictions [m, outputs] for rows [m, features]."""
 
 PENALTIES = 10.0 ** np.arange(-1, 6.5, 0.5)
-TREES, TREES_A_FOLD = 60, 25
-"""Trees of a forest that predicts, and of those that only decide about weights."""
+TREES = 15
+"""Trees of the forest of each fold."""
 INPUTS_A_SPLIT = 24
+BOOSTED_COLUMNS = 64
+"""Boosting takes as long to read a column as to grow several trees on it."""
 ROWS_A_TREE = 5_000
-PROCESS = GP.Params(steps=30, search_points=400, max_points=2000)
+PROCESS = GP.Params(steps=20, learning_rate=0.15, search_points=300, max_points=2000)
 SMOOTHERS = tuple((neighbours, power) for neighbours in (3, 5, 10, 20, 40) for power in (0, 1, 2))
 
 
@@ -76,7 +76,10 @@ class Fitted(NamedTuple):
 
 def mean(x: Array, training: Training) -> Fitted:
     """The mean of the training regions, or the shares of the classes."""
-    return _refitted(x, training, lambda _, y: constant(y.mean(axis=0)))
+    held_out = np.empty_like(training.y)
+    for train, test in _folds(training):
+        held_out[test] = training.y[train].mean(axis=0)
+    return Fitted(held_out, constant(training.y.mean(axis=0)))
 
 
 def ridge(x: Array, training: Training) -> Fitted:
@@ -106,75 +109,82 @@ def gaussian_process(x: Array, training: Training, blocks: Sequence[int], linear
         head = GP(PROCESS.model_copy(update={"linear": linear}), x.shape[1], training.y.shape[1])
         head.fit_values(torch.from_numpy(x), torch.from_numpy(training.y), blocks)
 
-    def predict(new: Array, weights: torch.Tensor) -> Array:
-        return head.predict_with(torch.from_numpy(new), weights).numpy()
-
-    held_out = np.empty_like(training.y)
-    fold_of_point = training.folds[head.order.numpy()]
-    for fold, (_, test) in zip(np.unique(training.folds), _folds(training), strict=True):
-        weights = head.weights_without(torch.from_numpy(np.flatnonzero(fold_of_point == fold)))
-        held_out[test] = predict(x[test], weights)
-    return Fitted(held_out, partial(predict, weights=head.weights))
+    order = head.order.numpy()
+    folds, held_out = training.folds[order], training.y.copy()
+    others = np.setdiff1d(np.arange(len(x)), order)  # of more regions than the process has points
+    for points, residuals, weights in head.without_folds(torch.from_numpy(folds)):
+        fold = points.numpy()
+        held_out[order[fold]] -= residuals.numpy()
+        rows = others[training.folds[others] == folds[fold[0]]]
+        held_out[rows] = head.predict_with(torch.from_numpy(x[rows]), weights).numpy() if len(rows) else 0
+    return Fitted(held_out, lambda new: head(torch.from_numpy(new)).numpy())
 
 
 def forest(x: Array, training: Training) -> Fitted:
-    """A random forest."""
+    """Random forests, one for each fold."""
     common: dict[str, Any] = {
         "n_estimators": TREES,
         "min_samples_leaf": 3,
         "max_samples": ROWS_A_TREE / len(x) if len(x) > ROWS_A_TREE else None,
+        "max_features": max(1, min(x.shape[1] // 3, INPUTS_A_SPLIT)),
         "random_state": training.seed,
     }
-    features = max(1, min(x.shape[1] // 3, INPUTS_A_SPLIT))
-    if training.classified:
-        model = RandomForestClassifier(max_features=features, **common)
-    else:
-        model = RandomForestRegressor(max_features=features, **common)
-    return _trees(x, training, model, clone(model).set_params(n_estimators=TREES_A_FOLD))
+    return _trees(x, training, RandomForestClassifier if training.classified else RandomForestRegressor, common)
 
 
 def boosting(x: Array, training: Training) -> Fitted:
-    """Gradient-boosted trees on histograms."""
+    """Gradient-boosted trees on histograms, for each fold, on the columns that say most about the labels alone."""
     common: dict[str, Any] = {
-        "max_iter": 20 if training.classified else 50,
+        "max_iter": 15 if training.classified else 40,
         "learning_rate": 0.2 if training.classified else 0.12,
         "max_leaf_nodes": 8,
-        "max_bins": 32,
+        "max_bins": BINS,
         "early_stopping": False,
         "random_state": training.seed,
     }
     kind = HistGradientBoostingClassifier if training.classified else HistGradientBoostingRegressor
-    return _trees(x, training, kind(**common), kind(**common))
+    return _trees(x, training, kind, common, BOOSTED_COLUMNS)
 
 
-def _trees(x: Array, training: Training, full_model: Any, fold_model: Any) -> Fitted:
+def _trees(
+    x: Array, training: Training, kind: Any, settings: Mapping[str, Any], most_columns: int | None = None
+) -> Fitted:
+    """Trees fitted without each fold. Their mean predicts other regions, so that none is fitted to all regions."""
+
     def fit(rows: Array, y: Array) -> Predict:
-        model = fold_model if len(rows) < len(x) else full_model
         if (y == y[0]).all():
             return constant(y[0])
+        columns = _informative(rows, y, most_columns)
         # Threads that grow a forest race for the list of warning filters and may leave it empty for good.
         with warnings.catch_warnings():
-            fitted = clone(model).fit(rows, y.argmax(axis=1) if training.classified else y[:, 0])
+            fitted = kind(**settings).fit(rows[:, columns], y.argmax(axis=1) if training.classified else y[:, 0])
 
         def predict(new: Array) -> Array:
             # Threads would add up the predictions of a forest's trees in any order, so not to the same last bit.
             with joblib.parallel_config(backend="sequential"):
                 if not training.classified:
-                    return fitted.predict(new)[:, None]
+                    return fitted.predict(new[:, columns])[:, None]
                 shares = np.zeros((len(new), y.shape[1]))
-                shares[:, fitted.classes_] = fitted.predict_proba(new)
+                shares[:, fitted.classes_] = fitted.predict_proba(new[:, columns])
                 return shares
 
         return predict
 
-    return _refitted(x, training, fit)
-
-
-def _refitted(x: Array, training: Training, fit: Callable[[Array, Array], Predict]) -> Fitted:
-    held_out = np.empty_like(training.y)
+    models, held_out = [], np.empty_like(training.y)
     for train, test in _folds(training):
-        held_out[test] = fit(x[train], training.y[train])(x[test])
-    return Fitted(held_out, fit(x, training.y))
+        models.append(fit(x[train], training.y[train]))
+        held_out[test] = models[-1](x[test])
+    return Fitted(held_out, lambda new: np.mean([model(new) for model in models], axis=0))
+
+
+def _informative(x: Array, y: Array, most: int | None) -> NDArray[np.int64]:
+    """The columns of `x` that explain the largest share of variance of `y`, each alone; all for None."""
+    if most is None or x.shape[1] <= most:
+        return np.arange(x.shape[1])
+    x = x - x.mean(axis=0)
+    explained = np.square(x.T @ y / np.sqrt(np.square(y).sum(axis=0) + 1e-12)).sum(axis=1)
+    share = explained / (np.square(x).sum(axis=0) + 1e-12)
+    return np.sort(np.argsort(-share, kind="stable")[:most])
 
 
 def _folds(training: Training) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:

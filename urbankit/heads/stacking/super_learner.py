@@ -143,7 +143,7 @@ class SuperLearner:
         readings = {}
         for name, scaler in self.scalers.items():
             readings[name] = scaler.scaled(features.tables[name].values)
-            readings[f"{name} for trees"] = scaler.short(readings[name])
+            readings[f"{name} for trees"] = scaler.binned(readings[name])
         if features.xy is not None:
             readings["coordinates"] = features.xy
         n = len(next(iter(features.tables.values())).values)
