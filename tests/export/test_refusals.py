@@ -226,3 +226,14 @@ def test_the_record_names_the_city_and_run_and_a_damaged_record_allows_no_loss(m
             stream.write("mine")
         assert "no export wrote it or it has changed since" in refusal(run, "csv")
         run.export("csv", force=True)
+
+
+@pytest.mark.parametrize("text", ['{"my": "own"}', '{"a": {"b": 1}}', "[1, 2", ""])
+def test_a_file_of_the_user_with_the_name_of_the_record_stays(make_run, tmp_path: Path, text: str) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "exports.json").write_text(text)
+    with pytest.raises(UserError, match=r"exports\.json: exists, and is no record of an export"):
+        make_run().export("csv", out=folder)
+    assert [path.name for path in folder.iterdir()] == ["exports.json"]
+    assert (folder / "exports.json").read_text() == text

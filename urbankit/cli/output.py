@@ -30,9 +30,10 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title or None, title_justify="left", header_style="bold", show_header=any(columns))
+    heading = Text(printable(title)) if title else None
+    table = Table(title=heading, title_justify="left", header_style="bold", show_header=any(columns))
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(Text(printable(column)), overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console().print(table)
@@ -41,7 +42,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
 def _print_plain(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     lines = [[printable(cell) for cell in row] for row in ([columns, *rows] if any(columns) else rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in [[title]] * bool(title) + lines:
+    for line in [[printable(title)]] * bool(title) + lines:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=False)).rstrip())
 
 

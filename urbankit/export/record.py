@@ -8,7 +8,7 @@ from typing import Any
 
 from urbankit.utils.errors import Problems
 from urbankit.utils.files import file_check, hash_file, read_json, replace_file, write_json
-from urbankit.utils.written import is_own, note_own
+from urbankit.utils.written import is_own, note_own, was_written
 
 NAME = "exports.json"
 
@@ -27,6 +27,9 @@ class Record:
     def check(self, names: Iterable[str], *, force: bool) -> None:
         """Raise `UserError` for existing files that no export wrote or that have changed since, unless `force`."""
         problems = Problems()
+        path = self.folder / NAME
+        if path.exists() and not (self.files or force or was_written(path)):
+            problems.add(f"exists, and is no record of an export; move it, as exports write {NAME}", file=path)
         for name in dict.fromkeys(names):
             path = self.folder / name
             if path.is_dir():
@@ -46,6 +49,7 @@ class Record:
             entry["before"] = before
         self.files[path.name] = entry
         write_json(self.folder / NAME, self.files)
+        note_own(self.folder / NAME)
         replace_file(temporary, path)
         note_own(path)  # should the record be damaged
         return path
@@ -62,4 +66,5 @@ class Record:
             record = read_json(self.folder / NAME)
         except (FileNotFoundError, ValueError):
             return {}
-        return {k: v for k, v in record.items() if isinstance(v, dict)} if isinstance(record, dict) else {}
+        entries = record.items() if isinstance(record, dict) else ()
+        return {name: entry for name, entry in entries if isinstance(entry, dict) and "sha256" in entry}

@@ -24,6 +24,7 @@ from urbankit.training import checkpoint
 from urbankit.training.finetune import updated_parts
 from urbankit.utils.errors import Problem, Problems, UserError, suggest
 from urbankit.utils.progress import Progress
+from urbankit.utils.written import check_no_result
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,7 @@ def write_predictions(predictions: Predictions, run: Run, path: Path, *, force: 
     if name is None:
         message = f"its suffix is none of {', '.join(sorted(exporters))}, which predictions can be written to"
         raise UserError(Problem(message, path, key="--out"))
+    check_no_result(path, "--out")
     if path.exists() and not force:
         raise UserError(Problem("exists; choose another file, or replace it with --force", path, key="--out"))
     path.parent.mkdir(parents=True, exist_ok=True)

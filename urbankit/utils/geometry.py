@@ -96,8 +96,17 @@ def true_metres(points: NDArray[np.float64], crs: Any) -> NDArray[np.float64]:
 
 
 def in_plane(geometry: gpd.GeoSeries) -> gpd.GeoSeries:
-    """The geometry in a projected CRS: unchanged, or from degrees into a global equal-area CRS."""
-    return geometry.to_crs("EPSG:6933") if geometry.crs is not None and geometry.crs.is_geographic else geometry
+    """The geometry in a projected CRS: unchanged, or from degrees into a global equal-area CRS.
+
+    The edge of that CRS lies at 180 degrees, or on the other side of the Earth if geometries cross 180 degrees.
+    """
+    if geometry.crs is None or not geometry.crs.is_geographic:
+        return geometry
+    geometry = unwrap(geometry)
+    left, _, right, _ = geometry.total_bounds
+    if not (left < -180 or right > 180):
+        return geometry.to_crs("EPSG:6933")
+    return geometry.to_crs(f"+proj=cea +lat_ts=30 +lon_0={(left + right) / 2:.4f} +ellps=WGS84 +units=m")
 
 
 def reproject(geometry: gpd.GeoSeries, crs: Any) -> gpd.GeoSeries:

@@ -72,6 +72,10 @@ def explain_missing(path: Path) -> str:
             if is_geodatabase
             else ("is a folder; name a file in it")
         )
+    if path.is_symlink():
+        return f"is a symbolic link to {path.readlink()}, which is no file"
+    if path.exists():
+        return "is no regular file but a pipe, socket or device; write its content to a file"
     if not path.parent.is_dir():
         return f"file not found: there is no folder {path.parent}"
     near = suggest(path.name, [entry.name for entry in path.parent.iterdir()])

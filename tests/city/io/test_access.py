@@ -324,3 +324,14 @@ def test_what_a_file_is_instead_is_named(sources: Sources, secret: Path, content
     sources.spec["regions"]["file"] = "x.gpkg"
     with pytest.raises(UserError, match=says):
         sources.prepare()
+
+
+def test_a_vrt_that_refers_to_itself_is_refused(sources: Sources) -> None:
+    source = (
+        '<VRTRasterBand dataType="Float32" band="1"><SimpleSource><SourceFilename relativeToVRT="1">{}</SourceFilename>'
+    )
+    for name, other in (("a.vrt", "b.vrt"), ("b.vrt", "a.vrt")):
+        text = HEAD + source.format(other) + "</SimpleSource></VRTRasterBand></VRTDataset>"
+        (sources.folder / name).write_text(text)
+    with pytest.raises(UserError, match="or refers to itself"):
+        check_raster(sources.folder / "a.vrt", Access(sources.folder))

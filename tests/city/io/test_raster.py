@@ -228,3 +228,35 @@ def test_statistics_of_new_york(shared_data: Path) -> None:
     assert tracts.tract[np.isnan(pm25)].tolist() == ["36061000100"]
     assert 3.5e6 < np.nansum(people) < 4.2e6  # Manhattan and Queens
     assert np.nanmin(pm25) > 4 and np.nanmax(pm25) < 12
+
+
+@pytest.mark.parametrize("step_x", [1, -1])
+@pytest.mark.parametrize("step_y", [1, -1])
+def test_rows_and_columns_may_run_in_either_direction(
+    tmp_path: Path, cells: np.ndarray, step_x: int, step_y: int
+) -> None:
+    regions = frame(blobs(6, 100, 300))
+    expected = zonal(write_raster(tmp_path / "plain.tif", cells), regions, "mean").values
+    left, top = EAST if step_x > 0 else EAST + 2000, NORTH if step_y > 0 else NORTH - 2000
+    turned = write_raster(
+        tmp_path / "turned.tif",
+        cells[::step_y, ::step_x],
+        transform=Affine(100 * step_x, 0, left, 0, -100 * step_y, top),
+    )
+    np.testing.assert_allclose(zonal(turned, regions, "mean").values, expected)
+    assert extent(turned)[0] == (EAST, NORTH - 2000, EAST + 2000, NORTH)
+
+
+@pytest.mark.parametrize(
+    ("cells", "says"),
+    [
+        (np.full((20, 20), 2**53 + 1, np.int64), r"integers beyond 2\^53"),
+        (np.full((20, 20), 2**64 - 1, np.uint64), r"integers beyond 2\^53"),
+        (np.ones((20, 20), np.complex64), "band 1 holds complex numbers"),
+    ],
+)
+def test_numbers_that_float64_cannot_hold_are_refused(tmp_path: Path, cells: np.ndarray, says: str) -> None:
+    values, problems = run(write_raster(tmp_path / "x.tif", cells), frame(blobs(2, 100, 300)), "majority")
+    assert np.isnan(values).all()
+    with pytest.raises(UserError, match=says):
+        problems.raise_if_any()

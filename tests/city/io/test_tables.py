@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 
+from urbankit.city.io import text_tables
 from urbankit.city.io.columns import data_columns, number_matrix, numbers, sentences, texts
 from urbankit.city.io.tables import check_rows, read
-from urbankit.city.io.text_tables import other_file
+from urbankit.utils.content import unlike_text
 from urbankit.utils.errors import UserError
 
 ROWS = 30_000
@@ -58,9 +60,9 @@ def test_a_stream_that_ends_early_is_refused(tmp_path: Path) -> None:
         (b"id,v\na,1,2\n", "line 2 has 3 values, the header 2"),
         (b'id,v\na,"1\nb,2\n', "cannot be read, it may be truncated or damaged"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a Git LFS pointer"),
-        (b"<!DOCTYPE html><html></html>", "is a web page"),
+        (b"<!DOCTYPE html><html></html>", "is an HTML page"),
         (b"PK\x03\x04abc", "is a ZIP archive or an Excel workbook"),
-        (b"\x1f\x8babc", "is compressed by gzip"),
+        (b"\x1f\x8babc", "is a gzip archive"),
     ],
 )
 def test_a_csv_file_that_is_something_else_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
@@ -206,6 +208,41 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
         data_columns(read(tmp_path / "t.csv", {"region": "id"}, "t"), {"id"}, tmp_path / "t.csv", "t")
 
 
-def test_other_file_knows_nothing_about_a_table(tmp_path: Path) -> None:
+def test_a_file_of_json_may_be_a_table(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text(json.dumps({"id": 1}))
-    assert other_file(tmp_path / "t.jsonl") is None
+    assert unlike_text(tmp_path / "t.jsonl") is None
+
+
+@pytest.mark.parametrize("block", [1, 2, 7, 1 << 22])
+@pytest.mark.parametrize(
+    ("content", "rows"),
+    [
+        (b"id,v,w\na,1,2\nb\nc,3\nd,4,5\n", [2, 3]),
+        (b"\xef\xbb\xbfid,v,w\r\na,1\r\n\r\nb,2,3\r\n\r\n5\r\n", [1, 5]),
+        (b'id,v,w\n"a,""\n,x",1\n"b,c",1,"d\n\ne"\nf,1', [1, 3]),
+        (b"id,v\ra\rb,2\r", [1]),
+        (b"id\na\n\nb\n", []),
+        (b"id,v\na,\n,\nb,2", []),
+    ],
+)
+def test_rows_with_fewer_values_than_the_header_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, rows: list[int], block: int
+) -> None:
+    monkeypatch.setattr(text_tables, "BLOCK", block)
+    (tmp_path / "t.csv").write_bytes(content)
+    assert text_tables.short_rows(tmp_path / "t.csv", ",").tolist() == rows
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_another_separator_is_named_also_if_names_hold_commas(tmp_path: Path, separator: str) -> None:
+    (tmp_path / "t.csv").write_text(separator.join(["id", '"a"', "b, c"]) + "\n")
+    with (tmp_path / "t.csv").open("a") as stream:
+        stream.write(separator.join(["x", "1,5", "2"]) + "\n")
+    with pytest.raises(UserError, match=re.escape(f"separated by {separator!r}")):
+        read(tmp_path / "t.csv", {"region": "a"}, "t")
+
+
+def test_columns_named_level_are_data_unless_they_count_the_rows() -> None:
+    frame = pl.DataFrame({"level_0": [0, 1, 2], "level_1": [7, 7, 9], "level_2": [1.5, 2.0, 2.5]})
+    columns = data_columns(frame, set(), Path("t.parquet"), "t")
+    assert columns.names == ["level_1", "level_2"] and "level_0" in columns.notes[0]

@@ -27,3 +27,11 @@ def test_a_file_that_was_cut_short_is_refused(tmp_path: Path, suffix: str, fract
     damaged.write_bytes(content[: int(len(content) * fraction)])
     with pytest.raises(UserError, match=r"squares\.\w+: regions: .*(cut short|truncated)"):
         read_vector(path, "regions")
+
+
+def test_a_shapefile_with_the_table_of_another_is_refused(tmp_path: Path) -> None:
+    SQUARES.to_file(tmp_path / "squares.shp")
+    SQUARES.iloc[:300].to_file(tmp_path / "fewer.shp")
+    (tmp_path / "squares.dbf").write_bytes((tmp_path / "fewer.dbf").read_bytes())
+    with pytest.raises(UserError, match=r"squares\.shx has 500 shapes, but squares\.dbf 300 rows"):
+        read_vector(tmp_path / "squares.shp", "regions")

@@ -1,5 +1,6 @@
 """Regions from polygons, grids and H3, and what can be wrong with them."""
 
+import os
 from typing import Any
 
 import geopandas as gpd
@@ -152,3 +153,26 @@ def test_h3_cells(sources: Sources) -> None:
     assert h3.latlng_to_cell(area.centroid.y, area.centroid.x, 8) in city.region_ids
     assert city.regions.to_crs("EPSG:4326").union_all().buffer(1e-9).covers(area)
     assert city.area_km2.sum() == pytest.approx(sum(h3.cell_area(cell, "km^2") for cell in city.region_ids), rel=0.01)
+
+
+def test_ids_that_are_geometries_or_records_are_refused(sources: Sources) -> None:
+    frame = gpd.GeoDataFrame({"place": squares()}, geometry=squares(), crs=CRS)
+    frame["place"] = gpd.GeoSeries(squares(), crs=CRS)
+    frame.to_parquet(sources.folder / "r.parquet")
+    sources.spec["regions"] = {"file": "r.parquet", "id": "place"}
+    with pytest.raises(UserError, match="'place' must hold text or numbers, but holds geometries"):
+        sources.prepare()
+    records = gpd.GeoDataFrame({"place": [{"a": i} for i in range(9)]}, geometry=squares(), crs=CRS)
+    records.to_parquet(sources.folder / "r.parquet")
+    with pytest.raises(UserError, match="'place' must hold text or numbers, one value a row, but holds records"):
+        sources.prepare()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no pipes")
+def test_links_that_lead_nowhere_and_pipes_are_named(sources: Sources) -> None:
+    (sources.folder / "loop.csv").symlink_to("loop.csv")
+    os.mkfifo(sources.folder / "pipe.csv")
+    tables = {"a": {"file": "loop.csv", "region": "id"}, "b": {"file": "pipe.csv", "region": "id"}}
+    sources.spec["tables"] = tables
+    with pytest.raises(UserError, match=r"symbolic link to loop\.csv(.|\n)*no regular file but a pipe"):
+        sources.prepare()

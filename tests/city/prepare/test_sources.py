@@ -390,3 +390,10 @@ def test_columns_of_an_unexpected_type_are_one_message(sources: Sources, values:
         sources.spec = {"name": "small", "regions": sources.spec["regions"], key: source}
         with pytest.raises(UserError, match=rf"[tp]\.parquet: {key}.*'v' (must hold|holds).* (lists|records|bytes) \("):
             sources.prepare()
+
+
+def test_rows_with_too_few_values_are_named_in_the_report(sources: Sources) -> None:
+    (sources.folder / "t.csv").write_text("id,v,w\n000,1,2\n001\n002,3\n003,4,5\n")
+    sources.spec["tables"] = {"t": {"file": "t.csv", "region": "id"}}
+    city = sources.prepare()
+    assert "rows of t.csv with fewer values than the header" in notes(city) and "2, such as row 2, row 3" in notes(city)

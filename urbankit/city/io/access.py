@@ -57,6 +57,7 @@ _ENVIRONMENT = ("GDAL_PAM_PROXY_DIR", "SPATIALITE_SECURITY", "PROJ_NETWORK", "PR
 
 MAX_UNZIPPED = 4 << 30
 MAX_VRT = 64 << 20
+MAX_NESTED_VRT = 20
 _VRT_CLASSES = {
     "", "vrtdataset", "vrtwarpeddataset", "vrtpansharpeneddataset", "vrtrasterband", "vrtsourcedrasterband",
     "vrtwarpedrasterband", "vrtpansharpenedrasterband", "vrtderivedrasterband",
@@ -107,13 +108,19 @@ def gdal_raster(path: Path, access: Access = NO_REFERENCES, **options: int) -> I
         yield dataset
 
 
-def check_raster(path: Path, access: Access = NO_REFERENCES) -> None:
-    """Raise `UserError` if a raster is not what its suffix says, or refers to what `access` does not allow."""
-    _check_raster(path, path.stat().st_mtime_ns, path.parent.stat().st_mtime_ns, access)
+def check_raster(path: Path, access: Access = NO_REFERENCES, *, within: int = 0) -> None:
+    """Raise `UserError` if a raster is not what its suffix says, or refers to what `access` does not allow.
+
+    `within`: how many VRT are around it, each a source of the one before.
+    """
+    if within > MAX_NESTED_VRT:
+        message = f"is within more than {MAX_NESTED_VRT} VRT, or refers to itself; make one VRT of the rasters"
+        raise UserError(Problem(message, path))
+    _check_raster(path, path.stat().st_mtime_ns, path.parent.stat().st_mtime_ns, access, within)
 
 
 @lru_cache(maxsize=100_000)
-def _check_raster(path: Path, modified: int, folder_modified: int, access: Access) -> None:
+def _check_raster(path: Path, modified: int, folder_modified: int, access: Access, within: int) -> None:
     driver = _driver(path, RASTER_DRIVERS, "raster", "make one, such as with `gdal_translate IN OUT.tif`")
     _check_companions(path, access)
     if driver == "VRT":
@@ -121,7 +128,7 @@ def _check_raster(path: Path, modified: int, folder_modified: int, access: Acces
             if RASTER_DRIVERS.get(source.suffix.lower()) not in (*_SIGNATURES, "VRT"):
                 message = f"refers to {source.name}: only GeoTIFF, PNG, JPEG 2000, IMG and VRT can be its sources"
                 raise UserError(Problem(message, path))
-            check_raster(source, access)
+            check_raster(source, access, within=within + 1)
     if driver == "netCDF" and starts_with(path, _HDF5) and "outside" not in access.allow:
         message = (
             "netCDF-4 and HDF5 files can refer to other files; convert it with `gdal_translate IN.nc OUT.tif`, or "

@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+from geopandas.array import GeometryDtype
 
 from urbankit.city.ids import MISSING, id_text
 from urbankit.city.io.tables import repeated_columns
 from urbankit.utils.errors import Problem, Problems, UserError
 from urbankit.utils.text import list_some
 
-UNNAMED = re.compile(r"|_duplicated_\d+|Unnamed: \d+(\.\d+)*|__index_level_\d+__|level_\d+|\.\.\.\d+")
+UNNAMED = re.compile(r"|_duplicated_\d+|Unnamed: \d+(\.\d+)*|__index_level_\d+__|\.\.\.\d+")
 """Names that pandas, R and Polars give to a column without one."""
 
 ROW_NUMBERS = {
@@ -83,9 +84,16 @@ def number(column: str, dtype: pl.DataType) -> pl.Expr:
     return value.cast(pl.Float64, strict=False)
 
 
-def is_missing(column: str) -> pl.Expr:
-    """Whether a value of a column of text is empty or a word for a missing value."""
-    return pl.col(column).is_null() | pl.col(column).str.strip_chars().str.to_lowercase().is_in(MISSING)
+def is_missing(text: pl.Expr) -> pl.Expr:
+    """Whether a text is null, empty or a word for a missing value."""
+    return text.is_null() | text.str.strip_chars().str.to_lowercase().is_in(MISSING)
+
+
+def _without_missing(text: pl.Series, missing: Collection[str | float] = ()) -> pl.Series:
+    """A column of text with null where it is missing, or one of `missing`."""
+    value = pl.col("text")
+    absent = is_missing(value) | value.is_in([str(one) for one in missing])
+    return text.to_frame("text").select(pl.when(~absent).then(value)).to_series()
 
 
 def numbers(
@@ -100,7 +108,7 @@ def numbers(
     text = pl.col(column).cast(pl.String, strict=False)
     parsed = frame.select(number=number(column, dtype), text=text).with_row_index("row", offset=1)
     declared = [float(value) for value in missing if not isinstance(value, str)]
-    absent = is_missing("text") | pl.col("text").str.strip_chars().is_in([str(value) for value in missing])
+    absent = is_missing(pl.col("text")) | pl.col("text").str.strip_chars().is_in([str(value) for value in missing])
     invalid = parsed.filter(pl.col("number").is_null() & ~absent)
     if len(invalid):
         rows = ", ".join(f"row {row} {text!r}" for row, text in invalid.select("row", "text").head(3).iter_rows())
@@ -145,8 +153,7 @@ def texts(
         text = frame[column].cast(pl.String).str.strip_chars()
     else:
         text = frame.select(id_text(column, dtype)).to_series()
-    absent = text.str.to_lowercase().is_in(MISSING) | text.is_in([str(value) for value in missing])
-    return text.set(absent.fill_null(True), None)
+    return _without_missing(text, missing)
 
 
 def sentences(frame: pl.DataFrame, column: str, path: Path, key: str) -> pl.Series:
@@ -154,12 +161,15 @@ def sentences(frame: pl.DataFrame, column: str, path: Path, key: str) -> pl.Seri
     if not is_text(frame.schema[column]) and frame.schema[column] != pl.Null:
         message = f"column '{column}' must hold text, one a row, but holds {describe(frame.schema[column])}"
         raise UserError(Problem(message, path, key=key))
-    text = frame[column].cast(pl.String).str.strip_chars()
-    return text.set(text.str.to_lowercase().is_in(MISSING).fill_null(True), None)
+    return _without_missing(frame[column].cast(pl.String).str.strip_chars())
 
 
 def from_pandas(column: pd.Series, path: Path, key: str) -> pl.Series:
     """A column of a vector file. Raises `UserError` if its values are of several types or of none that is known."""
+    if isinstance(column.dtype, GeometryDtype):
+        raise UserError(
+            Problem(f"column '{column.name}' must hold text or numbers, but holds geometries", path, key=key)
+        )
     try:
         return pl.from_pandas(column)
     except (TypeError, ValueError, pa.ArrowException, pl.exceptions.PolarsError, pl.exceptions.PanicException):
@@ -190,14 +200,20 @@ def data_columns(frame: pl.DataFrame, others: Collection[str], path: Path, key: 
         if name in others:
             continue
         if UNNAMED.fullmatch(name):
-            columns.notes.append(f"a column without a name ('{name}') is left aside: row numbers, not data")
+            columns.notes.append(f"a column without a name ('{name}') is left aside; if it holds data, name it")
         elif _holds_geometry(frame[name]):
             columns.notes.append(f"the column '{name}' is left aside: it holds geometries")
-        elif _counts_rows(frame[name]) and name.strip().lower() in ROW_NUMBERS:
+        elif _counts_rows(frame[name]) and _names_row_numbers(name):
             columns.notes.append(f"the column '{name}' is left aside: it counts the rows")
         else:
             columns.names.append(name)
     return columns
+
+
+def _names_row_numbers(name: str) -> bool:
+    """Whether a column's name is one of row numbers; pandas names the levels of an index `level_0` and so on."""
+    name = name.strip().lower()
+    return name in ROW_NUMBERS or re.fullmatch(r"level_\d+", name) is not None
 
 
 def _holds_geometry(column: pl.Series) -> bool:

@@ -32,6 +32,7 @@ _CELLS_IN_MEMORY = 8_000_000
 _CACHE_BYTES = 256 << 20
 _MAX_BLOCK = 1 << 30
 _MAX_CELLS = 10_000_000_000
+_MAX_INTEGER = 2**53
 # Rounding alone covers less than this share of a region (or of a cell): it does not count as overlap.
 _LEAST_SHARE = 1e-9
 
@@ -147,7 +148,7 @@ def extent(
 ) -> tuple[tuple[float, float, float, float], pyproj.CRS]:
     """`(left, bottom, right, top)` of a raster in its own CRS, and that CRS. Raises UserError."""
     with open_raster(path, crs=crs, access=access) as dataset:
-        return dataset.bounds, raster_crs(dataset, crs)
+        return _bounds(dataset), raster_crs(dataset, crs)
 
 
 def ellipsoidal_area_km2(regions: gpd.GeoDataFrame | gpd.GeoSeries) -> np.ndarray:
@@ -239,16 +240,22 @@ def _check_usable(dataset: rasterio.DatasetReader, path: Path) -> None:
         raise UserError(Problem(message, path))
 
 
+def _bounds(dataset: rasterio.DatasetReader) -> tuple[float, float, float, float]:
+    """`(left, bottom, right, top)`, also of a raster whose rows run northwards or whose columns run westwards."""
+    (left, right), (bottom, top) = sorted(dataset.bounds[::2]), sorted(dataset.bounds[1::2])
+    return left, bottom, right, top
+
+
 def _in_raster(shapes: gpd.GeoSeries, dataset: rasterio.DatasetReader, declared: str | None = None) -> gpd.GeoSeries:
     """Polygons in the CRS of a raster, in the turn of longitudes that its cells have."""
     crs = raster_crs(dataset, declared)
     shapes = reproject(shapes, crs)
     if crs.is_geographic:
-        left, right = dataset.bounds.left, dataset.bounds.right
+        left, _, right, _ = _bounds(dataset)
         bounds = shapes.bounds.to_numpy()[:, [0, 2]]
         if any(((bounds[:, 0] + turn < right) & (bounds[:, 1] + turn > left)).any() for turn in (-360, 360)):
             shapes = split_longitudes(shapes, left)
-    west, south, east, north = dataset.bounds
+    west, south, east, north = _bounds(dataset)
     bounds = shapes.bounds.clip([west, south, west, south], [east, north, east, north], axis=1).to_numpy()
     cells = np.nansum(np.prod(bounds[:, 2:] - bounds[:, :2], axis=1)) / (dataset.res[0] * dataset.res[1])
     if cells > _MAX_CELLS:
@@ -284,7 +291,10 @@ def _chosen_band(dataset: rasterio.DatasetReader, band: int | None) -> int:
         raise UserError(Problem(f"the raster has {count} bands; choose one with `band`, counted from 1", dataset.name))
     if band is not None and not 1 <= band <= count:
         raise UserError(Problem(f"has no band {band}; its bands are 1 to {count}", dataset.name))
-    return band or 1
+    band = band or 1
+    if dataset.dtypes[band - 1].startswith("complex"):
+        raise UserError(Problem(f"band {band} holds complex numbers", dataset.name))
+    return band
 
 
 def _by_area(operation: str, shapes: gpd.GeoSeries) -> str:
@@ -326,7 +336,7 @@ def _Cells(dataset: rasterio.DatasetReader, band: int, nodata: Collection[float]
         raise UserError(
             Problem("the raster is rotated; warp it to north-up first, such as with gdalwarp", dataset.name)
         )
-    south_up = transform.e > 0
+    step_y, step_x = -1 if transform.e > 0 else 1, -1 if transform.a < 0 else 1
 
     class Cells(RasterSource):
         watch = NodataWatch()
@@ -335,9 +345,7 @@ def _Cells(dataset: rasterio.DatasetReader, band: int, nodata: Collection[float]
             return abs(transform.a), abs(transform.e)
 
         def extent(self) -> tuple[float, float, float, float]:
-            left, right = sorted((transform.c, transform.c + transform.a * dataset.width))
-            bottom, top = sorted((transform.f, transform.f + transform.e * dataset.height))
-            return left, bottom, right, top
+            return _bounds(dataset)
 
         def srs_wkt(self) -> None:
             return None
@@ -346,13 +354,21 @@ def _Cells(dataset: rasterio.DatasetReader, band: int, nodata: Collection[float]
             return None
 
         def read_window(self, x: int, y: int, width: int, height: int) -> np.ndarray:
-            row = dataset.height - y - height if south_up else y
-            cells = read_cells(dataset, band, nodata, window=Window(x, row, width, height))
+            row = y if step_y > 0 else dataset.height - y - height
+            column = x if step_x > 0 else dataset.width - x - width
+            cells = read_cells(dataset, band, nodata, window=Window(column, row, width, height))
+            _check_exact(cells, Path(dataset.name))
             self.watch.add(cells)
-            filled = np.ma.filled(cells.astype(np.float64), np.nan)
-            return filled[::-1] if south_up else filled
+            return np.ma.filled(cells.astype(np.float64), np.nan)[::step_y, ::step_x]
 
     return Cells()
+
+
+def _check_exact(cells: np.ma.MaskedArray, path: Path) -> None:
+    """Raise `UserError` for integers that float64 would round: two codes would become one."""
+    values = cells.compressed() if cells.dtype.kind in "iu" and cells.dtype.itemsize == 8 else np.empty(0)
+    if len(values) and not -_MAX_INTEGER <= values.min() <= values.max() <= _MAX_INTEGER:
+        raise UserError(Problem("holds integers beyond 2^53, which would be rounded; give its cells other codes", path))
 
 
 def _notes(share: np.ndarray, cells: Any) -> list[str]:

@@ -79,6 +79,10 @@ class Source(Component[P], ABC):
         """Return whether a file holds geometries; by default, whether the class overrides `read_vector`."""
         return type(self).read_vector is not Source.read_vector
 
+    def notes(self, path: Path) -> list[str]:
+        """Return sentences for the user on rows that are read, but not as the file's author may have meant them."""
+        return []
+
     def files(self, path: Path) -> Sequence[Path]:
         """Return the files that are read; a change of any of them prepares the city again."""
         return [path]

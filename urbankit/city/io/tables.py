@@ -82,7 +82,12 @@ def check_columns(path: Path, columns: Mapping[str, str], available: Iterable[ob
             problems.add(f"several columns have the name '{column}'; rename all but one", key=f"{key}.{spec_key}")
         elif column not in options:
             hint = suggest(column, names)
-            if len(names) == 1 and ";" in names[0]:
-                hint = " The file is separated by ';': save it separated by commas."
+            separator = next((one for one in ";\t|" if any(column in _split(name, one) for name in names)), None)
+            if separator is not None:
+                hint = f" The file is separated by {separator!r}: save it separated by commas."
             problems.add(f"there is no column '{column}'.{hint}", key=f"{key}.{spec_key}")
     problems.raise_if_any()
+
+
+def _split(name: str, separator: str) -> list[str]:
+    return [part.strip(' "') for part in name.split(separator)] if separator in name else []

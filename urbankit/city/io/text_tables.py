@@ -11,38 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from urbankit.city.io.source import Source
+from urbankit.utils.content import unlike_text
 from urbankit.utils.errors import UserError
 
 BLOCK = 1 << 22
 LONGEST_LINE = 1 << 20
 UTF8_BOM = b"\xef\xbb\xbf"
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_OTHER_FILES = {
-    b"version https://git-lfs": "is a Git LFS pointer, not the file itself; fetch it with `git lfs pull`",
-    b"<!doctype html": "is a web page: the download failed; fetch the file again",
-    b"<html": "is a web page: the download failed; fetch the file again",
-    b"<?xml": "is an XML file; save it in the format that its name says",
-    b"PK\x03\x04": "is a ZIP archive or an Excel workbook; unpack it, or save the table as CSV",
-    b"\xd0\xcf\x11\xe0": "is an old Excel workbook; save the table as CSV",
-    b"\x1f\x8b": "is compressed by gzip; unpack it",
-    b"BZh": "is compressed by bzip2; unpack it",
-    b"\xfd7zXZ": "is compressed by xz; unpack it",
-    b"\x28\xb5\x2f\xfd": "is compressed by zstd; unpack it",
-    b"PAR1": "is a Parquet file; name it .parquet",
-    b"SQLite format 3": "is an SQLite database such as a GeoPackage; export the table as CSV",
-    b"%PDF": "is a PDF; save the table as CSV",
-}
-
-
-def other_file(path: Path) -> str | None:
-    """Return what a file is by its first bytes, if that is no text table: a web page, a pointer, an archive."""
-    with path.open("rb") as stream:
-        start = stream.read(64).removeprefix(UTF8_BOM).lstrip()
-    matches = (text for mark, text in _OTHER_FILES.items() if start.lower().startswith(mark.lower()))
-    return next(matches, None)
 
 
 @dataclass
@@ -71,6 +51,15 @@ class CSV(Source):
     def repeated_columns(self, path: Path) -> list[str]:
         names = csv_header(path, _separator(path))
         return [name for name in dict.fromkeys(names) if name and names.count(name) > 1]
+
+    def notes(self, path: Path) -> list[str]:
+        """Return a sentence on rows with fewer values than the header, whose last columns are read as missing."""
+        rows = short_rows(path, _separator(path))
+        if not len(rows):
+            return []
+        first = ", ".join(f"row {row:,}" for row in rows[:3])
+        message = f"rows of {path.name} with fewer values than the header, of which the last columns are missing"
+        return [f"{message}: {len(rows):,}, such as {first}"]
 
     def explain_damage(self, path: Path) -> str | None:
         row = first_long_row(path, _separator(path))
@@ -128,6 +117,37 @@ def first_long_row(path: Path, separator: str) -> tuple[int, int, int] | None:
         return None
 
 
+def short_rows(path: Path, separator: str) -> NDArray[np.int64]:
+    """Return the rows of a CSV file, counted from 1 after the header, that have fewer values than the header.
+
+    Empty lines count as rows, but are not returned. Separators and line ends between quotes are part of a value.
+    """
+    needed = len(csv_header(path, separator)) - 1
+    short = [np.empty(0, np.int64)]
+    rows = separators = length = in_quotes = 0  # of the row that the last block ended in
+    line_end, before = _line_end(path), 0
+    for block, is_last in _blocks(path):
+        text = np.frombuffer(block + bytes([line_end]) if is_last else block, np.uint8)
+        is_end, is_separator = text == line_end, text == ord(separator)
+        if in_quotes or b'"' in block:
+            quoted = (np.cumsum(text == ord('"'), dtype=np.int32) + in_quotes) % 2
+            is_end, is_separator, in_quotes = is_end & (quoted == 0), is_separator & (quoted == 0), int(quoted[-1])
+        ends, positions = np.flatnonzero(is_end), np.flatnonzero(is_separator)
+        counts = np.diff(np.searchsorted(positions, ends), prepend=-separators)
+        lengths = np.diff(ends, prepend=-1 - length) - 1
+        is_empty = (lengths == 0) | ((lengths == 1) & (np.where(ends > 0, text[ends - 1], before) == ord("\r")))
+        short.append(rows + np.flatnonzero((counts < needed) & ~is_empty))
+        last = int(ends[-1]) if len(ends) else -1 - length
+        separators = len(positions) - int(np.searchsorted(positions, last)) + (0 if len(ends) else separators)
+        rows, length, before = rows + len(ends), len(text) - 1 - last, int(text[-1])
+    return np.concatenate(short)
+
+
+def _line_end(path: Path) -> int:
+    with path.open("rb") as stream:
+        return ord("\n" if b"\n" in stream.read(LONGEST_LINE) else "\r")
+
+
 def csv_header(path: Path, separator: str) -> list[str]:
     """Return the names of the columns of a CSV file as they are written, duplicates included."""
     with path.open("rb") as stream:
@@ -140,9 +160,9 @@ def csv_header(path: Path, separator: str) -> list[str]:
 
 def _check_text(path: Path) -> _Text:
     """Read a file once and refuse what is not UTF-8 text."""
-    message = other_file(path)
-    if message is not None:
-        raise UserError(message)
+    kind = unlike_text(path)
+    if kind is not None:
+        raise UserError(f"is {kind}")
     text, decoder, lines = _Text(), codecs.getincrementaldecoder("utf-8")(), 0
     for index, (block, is_last) in enumerate(_blocks(path)):
         if index == 0:

@@ -8,8 +8,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from urbankit.city.ids import MISSING
-from urbankit.city.io.columns import describe, is_text
+from urbankit.city.io.columns import describe, is_missing, is_text
 from urbankit.utils.errors import Problem, UserError
 
 _CLOCK = r"[T ,]+(\d{1,2}):(\d{2})(?::\d{2}(?:[.,]\d+)?)?\s*([AaPp][Mm])?"
@@ -77,7 +76,7 @@ def _typed(column: str, dtype: pl.Datetime, zone: str | None, path: Path, key: s
 def _parsed(table: pl.LazyFrame, column: str, zone: str | None, path: Path, key: str) -> tuple[pl.Expr, list[str]]:
     """The times of a column of text, and sentences on rows without one. One pass over all rows chooses the format."""
     text = pl.col(column).cast(pl.String).str.strip_chars()
-    present = text.is_not_null() & ~text.str.to_lowercase().is_in(MISSING)
+    present = ~is_missing(text)
     forms = {name: _local_time(text, *form) for name, form in _DATES.items()}
     offset = text.str.extract(rf"\d\s*(?:[AaPp][Mm])?\s*{_ZONE}$")
     in_utc = offset.str.to_uppercase().is_in(["Z", "UTC", "GMT", "+00", "+0000", "+00:00", "-00:00", "-0000"])

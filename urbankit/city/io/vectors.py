@@ -9,7 +9,7 @@ from pathlib import Path
 import geopandas as gpd
 import pyogrio
 
-from urbankit.city.io.access import NO_REFERENCES, VECTOR_DRIVERS, Access, vector_name
+from urbankit.city.io.access import NO_REFERENCES, VECTOR_DRIVERS, Access, companions, vector_name
 from urbankit.city.io.crs import crs_name, source_crs
 from urbankit.city.io.source import Source, find_source, reading
 from urbankit.utils.errors import Problem, UserError
@@ -24,7 +24,7 @@ class VectorFile(Source):
 
     def read_vector(self, path: Path, layer: str | None) -> gpd.GeoDataFrame:
         if path.suffix.lower() == ".shp":
-            _check_shapefile_length(path)
+            _check_shapefile(path)
         with vector_name(path) as name:
             return pyogrio.read_dataframe(name, layer=layer)
 
@@ -75,13 +75,26 @@ def read_vector(
     return frame.set_geometry(unwrap(frame.geometry))
 
 
-def _check_shapefile_length(path: Path) -> None:
-    """Refuse a Shapefile shorter than its header says: GDAL reads the features that it lacks without a geometry."""
+def _check_shapefile(path: Path) -> None:
+    """Refuse a Shapefile that is shorter than its header says, or whose parts have different numbers of records.
+
+    GDAL reads the features that such a file lacks without a geometry, or not at all.
+    """
     with path.open("rb") as stream:
         words = int.from_bytes(stream.read(28)[24:], "big")  # a word has 16 bits
     size = path.stat().st_size
     if size < 2 * words:
         raise UserError(f"has {size:,} of {2 * words:,} bytes, so the file was cut short; fetch it again")
+    parts = {file.suffix.lower(): file for file in companions(path)}
+    if ".shx" not in parts or ".dbf" not in parts:
+        return
+    with parts[".shx"].open("rb") as stream:
+        shapes = (2 * int.from_bytes(stream.read(28)[24:], "big") - 100) // 8
+    with parts[".dbf"].open("rb") as stream:
+        rows = int.from_bytes(stream.read(8)[4:], "little")
+    if shapes != rows:
+        message = f"{parts['.shx'].name} has {shapes:,} shapes, but {parts['.dbf'].name} {rows:,} rows"
+        raise UserError(f"{message}: they are not of one file, or one was cut short; fetch all parts again")
 
 
 def _check_layer(layers: Sequence[str], layer: str | None, path: Path, key: str) -> str | None:

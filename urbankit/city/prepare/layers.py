@@ -49,15 +49,16 @@ def regions_layer(spec: CitySpec, context: Context) -> Layer:
         context.built_regions = build_regions(spec.regions, spec.crs, context, report)
         return Built({"regions.parquet": context.built_regions})
 
-    return Layer("regions", _inputs(context, spec.regions, crs=spec.crs), build)
+    return _layer("regions", spec.regions, context, build, crs=spec.crs)
 
 
 def table_layers(spec: CitySpec, context: Context, regions: Layer) -> list[Layer]:
     """All layers that depend on the regions alone and fit into memory."""
 
     def layer(key: str, source: Spec, build: Callable[[Any, Context, SourceReport], Built], **depends: str) -> Layer:
-        inputs = _inputs(context, source, regions=regions.inputs, **depends)
-        return Layer(key, inputs, lambda report: build(source, context, report))
+        return _layer(
+            key, source, context, lambda report: build(source, context, report), regions=regions.inputs, **depends
+        )
 
     captions = {name: source for name, source in spec.captions.items() if source.region is not None}
     return [
@@ -72,15 +73,35 @@ def table_layers(spec: CitySpec, context: Context, regions: Layer) -> list[Layer
 def image_layer(spec: CitySpec, context: Context, name: str, regions: Layer) -> Layer:
     """One image source. Its pictures are written while they are decoded."""
     source = spec.images[name]
-    inputs = _inputs(context, source, regions=regions.inputs, pictures=_picture_stamp(context, source))
-    return Layer(f"images.{name}", inputs, lambda report: build_images(source, context, report))
+    return _layer(
+        f"images.{name}", source, context, lambda report: build_images(source, context, report),
+        regions=regions.inputs, pictures=_picture_stamp(context, source),
+    )  # fmt: skip
 
 
 def image_captions_layer(spec: CitySpec, context: Context, name: str, regions: Layer, images: Layer) -> Layer:
     """Captions that name the images of the source `name`."""
     source = spec.captions[name]
-    inputs = _inputs(context, source, regions=regions.inputs, images=images.inputs)
-    return Layer(f"captions.{name}", inputs, lambda report: build_captions(source, context, report))
+    return _layer(
+        f"captions.{name}", source, context, lambda report: build_captions(source, context, report),
+        regions=regions.inputs, images=images.inputs,
+    )  # fmt: skip
+
+
+def _layer(
+    key: str, spec: Spec, context: Context, build: Callable[[SourceReport], Built], **depends: str | None
+) -> Layer:
+    """A layer whose report also has what the sources of its files note about them."""
+
+    def build_and_note(report: SourceReport) -> Built:
+        built = build(report)
+        for _, name in source_files(spec):
+            path = context.path(name)
+            if (source := find_source(path)) is not None:
+                report.notes += source.notes(path)
+        return built
+
+    return Layer(key, _inputs(context, spec, **depends), build_and_note)
 
 
 def source_files(spec: Spec) -> list[tuple[str, str]]:

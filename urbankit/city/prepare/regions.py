@@ -14,6 +14,7 @@ from pyproj import CRS
 from urbankit.city.ids import id_text
 from urbankit.city.io import raster
 from urbankit.city.io.access import Access
+from urbankit.city.io.columns import check_text, from_pandas
 from urbankit.city.io.raster import ellipsoidal_area_km2
 from urbankit.city.io.tables import check_columns
 from urbankit.city.io.vectors import is_vector, read_vector
@@ -70,7 +71,8 @@ def _from_file(spec: RegionFile, context: Context, report: SourceReport) -> gpd.
     check_columns(path, {"id": spec.id}, frame.columns, "regions")
     report.rows = len(frame)
     problems = Problems(path)
-    column = pl.from_pandas(frame[spec.id])
+    column = from_pandas(frame[spec.id], path, "regions.id")
+    check_text(spec.id, column.dtype, path, "regions.id")
     ids = column.to_frame("id").select(id_text("id", column.dtype)).to_series()
     if ids.null_count():
         rows = list_some(np.flatnonzero(ids.is_null().to_numpy()) + 1)

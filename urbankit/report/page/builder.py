@@ -11,7 +11,6 @@ from urbankit.report.page.missing import Missing
 from urbankit.report.page.render import render, render_page, script
 from urbankit.report.page.thumbnails import thumbnails
 from urbankit.utils.files import write_text
-from urbankit.utils.ledger import is_listed, ledger_folder
 from urbankit.utils.written import write_own
 
 MOST_BYTES = 15_000_000
@@ -57,13 +56,14 @@ class ReportPage:
             self._sections.append(Section("map", "Map", render("map", data=data, script=script())))
             self._has_map = True
 
-    def write(self, path: Path, city: City | None) -> Written:
-        """Write the page, with as many images of the regions of `city` as it has room for."""
+    def write(self, path: Path, city: City | None, *, replace: bool = False) -> Written:
+        """Write the page, with as many images of the regions of `city` as it has room for.
+
+        `replace`: the page of the run itself, which replaces an earlier one also if that is damaged.
+        """
         images = self._images(city) if self._has_map else None
-        folder = ledger_folder(path)
-        own = is_listed(folder, path) if folder is not None else (path.parent / "manifest.json").is_file()
-        if own:
-            write_text(path, self._html(images))  # the page of this run, also if it is damaged
+        if replace:
+            write_text(path, self._html(images))
         else:
             write_own(path, self._html(images))
         return Written(path, self.missing.sentences)

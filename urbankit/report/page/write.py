@@ -47,7 +47,8 @@ def write_report(context: RunContext, path: Path | None = None) -> Written:
     if city is not None:
         page.add("city", "City", lambda: sections.city_section(city.report))
     page.add("files", "Recipe and manifest", lambda: sections.files_section(recipe, manifest))
-    return page.write(run.path / "report.html" if path is None else path, city)
+    default = run.path / "report.html"
+    return page.write(path or default, city, replace=path is None or path.resolve() == default.resolve())
 
 
 def _map(context: RunContext, name: str, missing: Missing) -> dict[str, Any] | None:
