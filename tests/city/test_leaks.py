@@ -49,6 +49,11 @@ def test_a_column_that_names_the_class_is_refused() -> None:
     assert check(RNG.integers(0, 4, 200).astype(float), classes) == []
 
 
+def test_no_column_names_classes_of_one_region_each() -> None:
+    classes = np.array([f"class {i}" for i in range(200)], object)
+    assert check(RNG.random(200), classes) == []
+
+
 def test_prepare_refuses_a_table_that_equals_a_target(sources: Sources) -> None:
     sources.csv("t.csv", id=IDS, income=[5, 3, 8, 1, 9, 2, 7, 4, 6])
     sources.spec |= {

@@ -147,11 +147,9 @@ def _rank_correlations(block: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def _names_classes(column: np.ndarray, codes: np.ndarray) -> bool:
-    """Whether every class has one value of a column and every value one class, over enough regions."""
-    if len(codes) < LEAST:
-        return False
+    """Whether every class has one value of a column and every value one class, over enough regions of equal class."""
     values = np.unique(column, return_inverse=True)[1]
     classes = np.unique(codes)
-    if len(classes) < 2 or values.max() + 1 != len(classes):
+    if len(classes) < 2 or len(codes) - len(classes) < LEAST // 2 or values.max() + 1 != len(classes):
         return False
     return len(np.unique(np.column_stack([values, codes]), axis=0)) == len(classes)
