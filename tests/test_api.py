@@ -18,7 +18,7 @@ def run(copied_run: Path) -> urbankit.Run:
     return urbankit.Run.open(copied_run)
 
 
-def test_neighbours_and_clusters_are_those_of_the_commands(run: urbankit.Run) -> None:
+def test_neighbours_and_clusters_equal_those_of_the_commands(run: urbankit.Run) -> None:
     context, region = RunContext.of(run, prepare=False), run.embeddings["region_id"][3]
     pd.testing.assert_frame_equal(run.neighbours(region, k=4), queries.neighbours(context, region, 4))
     pd.testing.assert_frame_equal(run.clusters(3).regions, queries.clusters(context, 3).regions)
@@ -26,7 +26,7 @@ def test_neighbours_and_clusters_are_those_of_the_commands(run: urbankit.Run) ->
         run.neighbours("elsewhere")
 
 
-def test_the_report_is_written_where_it_is_asked_for(run: urbankit.Run, tmp_path: Path) -> None:
+def test_report_is_written_to_the_requested_path(run: urbankit.Run, tmp_path: Path) -> None:
     page = run.report(tmp_path / "page.html", figures=False)
     assert page == tmp_path / "page.html" and "</html>" in page.read_text()
     (tmp_path / "mine.html").write_text("notes of mine")
@@ -35,7 +35,7 @@ def test_the_report_is_written_where_it_is_asked_for(run: urbankit.Run, tmp_path
     assert (tmp_path / "mine.html").read_text() == "notes of mine"
 
 
-def test_the_table_is_a_frame(run: urbankit.Run) -> None:
+def test_table_converts_to_a_frame(run: urbankit.Run) -> None:
     frame = run.table().to_frame()
     values = run.metrics.groupby(["model", "task", "split", "metric"])["value"]
     expected = values.agg(lambda of_seeds: of_seeds.mean(skipna=False))

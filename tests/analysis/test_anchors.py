@@ -19,7 +19,7 @@ def make_city(n: int = 40) -> SimpleNamespace:
     )  # fmt: skip
 
 
-def test_a_and_b_are_near_and_unlike_a_and_c_far_and_alike_and_b_and_c_tied_by_flows() -> None:
+def test_anchors_a_and_b_are_near_and_differ_a_and_c_are_far_and_similar_b_and_c_share_flows() -> None:
     city = make_city()
     a, b, c = find_anchors(city)
     found = Relations.of(city, np.array([a, b, c]))
@@ -29,7 +29,7 @@ def test_a_and_b_are_near_and_unlike_a_and_c_far_and_alike_and_b_and_c_tied_by_f
     assert find_anchors(city) == [a, b, c]
 
 
-def test_anchors_of_a_city_without_counts_and_flows_and_of_too_few_regions() -> None:
+def test_anchors_need_three_regions_but_neither_counts_nor_flows() -> None:
     bare = make_city()
     bare.poi_counts = bare.flows = lambda: None
     a, b, c = find_anchors(bare)
@@ -39,7 +39,7 @@ def test_anchors_of_a_city_without_counts_and_flows_and_of_too_few_regions() -> 
     assert find_anchors(small) == []
 
 
-def test_anchors_that_are_asked_for_keep_their_order() -> None:
+def test_requested_anchors_keep_their_order() -> None:
     assert find_anchors(make_city(), ["r7", "r0", "r9"]) == [7, 0, 9]
 
 

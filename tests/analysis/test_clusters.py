@@ -15,7 +15,7 @@ def vectors() -> np.ndarray:
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 6])
-def test_clusters_are_those_of_scikit_learn(vectors: np.ndarray, k: int) -> None:
+def test_clusters_equal_those_of_scikit_learn(vectors: np.ndarray, k: int) -> None:
     labels = Hierarchy.of(vectors).labels(k)
     assert adjusted_rand_score(labels, AgglomerativeClustering(k).fit_predict(vectors)) == 1
     sizes = np.bincount(labels)
@@ -23,14 +23,14 @@ def test_clusters_are_those_of_scikit_learn(vectors: np.ndarray, k: int) -> None
     assert (np.diff(sizes) <= 0).all()
 
 
-def test_clusters_lie_within_those_of_a_smaller_number(vectors: np.ndarray) -> None:
+def test_clusters_are_nested(vectors: np.ndarray) -> None:
     hierarchy = Hierarchy.of(vectors)
     for k in range(1, 8):
         inner, outer = hierarchy.labels(k + 1), hierarchy.labels(k)
         assert all(len(set(outer[inner == cluster])) == 1 for cluster in range(k + 1))
 
 
-def test_a_cut_at_the_height_gives_the_clusters(vectors: np.ndarray) -> None:
+def test_cutting_the_tree_at_the_height_gives_the_clusters(vectors: np.ndarray) -> None:
     from scipy.cluster.hierarchy import fcluster
 
     hierarchy = Hierarchy.of(vectors)
@@ -39,7 +39,7 @@ def test_a_cut_at_the_height_gives_the_clusters(vectors: np.ndarray) -> None:
         assert adjusted_rand_score(cut, hierarchy.labels(k)) == 1
 
 
-def test_regions_outside_the_sample_are_with_the_nearest_in_it(vectors: np.ndarray) -> None:
+def test_regions_outside_the_sample_join_the_nearest_sampled_region(vectors: np.ndarray) -> None:
     hierarchy = Hierarchy.of(vectors, most=40)
     assert len(hierarchy.linked) == 40
     assert adjusted_rand_score(hierarchy.labels(3), Hierarchy.of(vectors).labels(3)) == 1
@@ -50,7 +50,7 @@ def test_regions_outside_the_sample_are_with_the_nearest_in_it(vectors: np.ndarr
         assert all(len(set(outer[inner == cluster])) == 1 for cluster in range(k + 1))
 
 
-def test_a_cluster_keeps_its_number_where_another_is_split(vectors: np.ndarray) -> None:
+def test_cluster_keeps_its_number_if_another_is_split(vectors: np.ndarray) -> None:
     before = np.array([0, 0, 0, 0, 0, 1, 1])
     labels = np.array([1, 1, 2, 2, 2, 0, 0])
     np.testing.assert_array_equal(following(before, labels), [2, 2, 0, 0, 0, 1, 1])

@@ -16,12 +16,12 @@ def test_regions_that_share_a_border_or_a_corner_are_neighbours() -> None:
     assert list(np.diff(weights.tocsr().indptr)) == [3, 5, 3, 5, 8, 5, 3, 5, 3, 0]
 
 
-def test_points_have_their_nearest_as_neighbours() -> None:
+def test_points_get_their_nearest_points_as_neighbours() -> None:
     weights = contiguity(np.array([Point(x, 0) for x in range(20)]))
     assert set(np.diff(weights.tocsr().indptr)) == {8}
 
 
-def test_morans_i_is_that_of_a_plain_loop_and_of_esda_where_it_is() -> None:
+def test_morans_i_equals_a_plain_loop_and_esda_if_installed() -> None:
     shapes = grid(6)
     values = np.random.default_rng(0).normal(size=36) + np.arange(36) / 10
     weights = contiguity(np.array(shapes))
@@ -37,7 +37,7 @@ def test_morans_i_is_that_of_a_plain_loop_and_of_esda_where_it_is() -> None:
     assert found.i == pytest.approx(theirs.I) and found.p == pytest.approx(theirs.p_sim, abs=0.01)
 
 
-def test_noise_and_a_chessboard() -> None:
+def test_morans_i_is_near_zero_for_noise_and_negative_for_alternating_rows() -> None:
     weights = contiguity(np.array(grid(10)))
     noise = moran(np.random.default_rng(1).normal(size=100), weights)
     assert abs(noise.i) < 0.15 and noise.p > 0.05
@@ -45,7 +45,7 @@ def test_noise_and_a_chessboard() -> None:
     assert moran(rows.astype(float), weights).i < 0
 
 
-def test_it_is_not_defined_for_constant_or_few_values_or_without_neighbours() -> None:
+def test_morans_i_is_undefined_for_constant_or_few_values_or_without_neighbours() -> None:
     weights = contiguity(np.array(grid(4)))
     apart = contiguity(np.array([box(10 * x, 0, 10 * x + 1, 1) for x in range(16)]))
     few = contiguity(np.array(grid(2)))

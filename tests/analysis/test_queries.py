@@ -13,7 +13,7 @@ from urbankit.runs.context import RunContext
 from urbankit.utils.files import read_json, write_json
 
 
-def test_neighbours_as_json(cli, finished_run: Run) -> None:
+def test_neighbours_prints_json(cli, finished_run: Run) -> None:
     ids = finished_run.embeddings["region_id"].tolist()
     answer = json.loads(cli("neighbours", finished_run.path, ids[3], "-k", 4, "--json").stdout)
     assert answer["region"]["region_id"] == ids[3] and answer["region"]["distance_km"] == 0
@@ -31,7 +31,7 @@ def test_neighbours_as_json(cli, finished_run: Run) -> None:
     assert answer["missing"] == [] and answer["units"]
 
 
-def test_neighbours_in_the_terminal_and_of_one_view(cli, finished_run: Run) -> None:
+def test_neighbours_prints_a_table_and_can_use_one_view(cli, finished_run: Run) -> None:
     region = finished_run.embeddings["region_id"][0]
     shown = cli("neighbours", finished_run.path, region, "-k", 2)
     assert f"like {region}" in shown.stdout and "similarity" in shown.stdout and shown.stderr == ""
@@ -44,12 +44,12 @@ def test_neighbours_in_the_terminal_and_of_one_view(cli, finished_run: Run) -> N
     assert "Did you mean 'poi'?" in cli("neighbours", finished_run.path, region, "--view", "pio", status=2).stderr
 
 
-def test_an_unknown_region(cli, finished_run: Run) -> None:
+def test_neighbours_refuses_an_unknown_region(cli, finished_run: Run) -> None:
     said = cli("neighbours", finished_run.path, "nowhere", status=2)
     assert "no region of 30 has the id 'nowhere' (closest: " in said.stderr and said.stdout == ""
 
 
-def test_clusters(cli, finished_run: Run, tmp_path: Path) -> None:
+def test_clusters_writes_json_and_csv(cli, finished_run: Run, tmp_path: Path) -> None:
     out = tmp_path / "clusters.csv"
     answer = json.loads(cli("clusters", finished_run.path, "-k", 3, "--json", "--out", out).stdout)
     of = pd.read_csv(out, dtype={"region_id": str})
@@ -67,7 +67,7 @@ def test_clusters(cli, finished_run: Run, tmp_path: Path) -> None:
     assert "choose -k from 1 to 30" in cli("clusters", finished_run.path, "-k", 31, status=2).stderr
 
 
-def test_without_its_city_a_run_answers_with_what_it_wrote(cli, copied_run: Path) -> None:
+def test_neighbours_and_clusters_use_the_predictions_if_the_city_is_gone(cli, copied_run: Path) -> None:
     write_json(copied_run / "manifest.json", read_json(copied_run / "manifest.json") | {"city_hash": "another"})
     region = Run.open(copied_run).embeddings["region_id"][0]
     shown = cli("neighbours", copied_run, region)
@@ -76,7 +76,7 @@ def test_without_its_city_a_run_answers_with_what_it_wrote(cli, copied_run: Path
     assert len(answer["clusters"]) == 2 and answer["missing"]
 
 
-def test_a_city_that_is_gone_is_not_prepared_for_an_answer(cli, copied_run: Path, tmp_path: Path) -> None:
+def test_neighbours_and_clusters_do_not_prepare_a_missing_city(cli, copied_run: Path, tmp_path: Path) -> None:
     """Which would take minutes of a large one; a report does it."""
     gone = {"city_folder": str(tmp_path / "gone")}
     write_json(copied_run / "manifest.json", read_json(copied_run / "manifest.json") | gone)
@@ -86,7 +86,7 @@ def test_a_city_that_is_gone_is_not_prepared_for_an_answer(cli, copied_run: Path
     assert "The city is not available any more" in cli("clusters", copied_run, "-k", 2).stderr
 
 
-def test_a_run_cut_short(cli, copied_run: Path) -> None:
+def test_neighbours_and_clusters_read_interrupted_runs_or_name_the_missing_file(cli, copied_run: Path) -> None:
     for name in ("predictions.parquet", "metrics.parquet", "recipe.yaml"):
         (copied_run / name).unlink()
     write_json(copied_run / "manifest.json", read_json(copied_run / "manifest.json") | {"status": "interrupted"})

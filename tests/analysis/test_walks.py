@@ -17,7 +17,7 @@ def method(sampler: object) -> SimpleNamespace:
     return SimpleNamespace(parameters=lambda: iter(()), sample_subgraphs=draw)
 
 
-def test_visits_sum_to_the_steps_of_a_walk_and_edges_are_the_views_own() -> None:
+def test_visits_sum_to_the_steps_of_a_walk_and_edges_belong_to_the_view() -> None:
     walk = RandomWalk(RandomWalk.Params(length=6))
     before = torch.random.get_rng_state()
     table = sample_walks(method(walk), [0, 3], IDS, seed=0)
@@ -34,6 +34,6 @@ def test_visits_sum_to_the_steps_of_a_walk_and_edges_are_the_views_own() -> None
     assert sample_walks(method(walk), [0, 3], IDS, seed=0).equals(table)
 
 
-def test_no_rows_where_all_share_the_whole_graph_or_nobody_is_asked_for() -> None:
+def test_table_is_empty_for_full_graphs_and_for_no_regions() -> None:
     assert sample_walks(method(FullGraph(FullGraph.Params())), [0], IDS, seed=0).empty
     assert sample_walks(method(RandomWalk(RandomWalk.Params())), [], IDS, seed=0).empty

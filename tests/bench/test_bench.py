@@ -128,7 +128,7 @@ def test_results_are_tidy(finished):
     ]
 
 
-def test_costs_are_metrics_of_their_own(finished):
+def test_training_costs_are_recorded_as_metrics(finished):
     out, _, _ = finished
     costs = of(pd.read_parquet(out / "results.parquet"), task="training", row="UrbanMMCL", run_seed=0)
     assert set(costs["metric"]) == set(TRAINING_LABELS)
@@ -169,7 +169,7 @@ def city(out: Path) -> str:
     return pd.read_parquet(out / "results.parquet")["city"].iloc[0]
 
 
-def test_a_run_in_a_worker_equals_a_run_on_its_own(finished, workplace):
+def test_run_in_a_worker_equals_a_direct_run(finished, workplace):
     """Several runs of one process leave nothing to one another: their numbers are those of `urbankit run`."""
     out, _, _ = finished
     ended(workplace, "run", "cheap.yaml", "--out", "alone", "--set", "seed=1")
@@ -178,7 +178,7 @@ def test_a_run_in_a_worker_equals_a_run_on_its_own(finished, workplace):
         assert (kept / name).read_bytes() == (workplace / "alone" / name).read_bytes()
 
 
-def test_only_what_has_changed_is_run_again(finished, workplace, tmp_path):
+def test_only_changed_rows_are_run_again(finished, workplace, tmp_path):
     """A copy of the bench in which a row is renamed, a title changed, and one row has another parameter."""
     out, _, _ = finished
     shutil.copytree(out, tmp_path / "out")
@@ -232,7 +232,7 @@ def wait_for(happened: Any, process: subprocess.Popen[str]) -> None:
     assert process.poll() is None, process.communicate()
 
 
-def test_a_folder_has_one_bench_at_a_time(finished, workplace, monkeypatch, tmp_path):
+def test_second_bench_in_a_folder_is_refused(finished, workplace, monkeypatch, tmp_path):
     from urbankit.bench import run
     from urbankit.utils.locks import LOCK, file_lock
 
@@ -318,7 +318,7 @@ def test_a_transfer_source_is_identified_by_its_content(finished, workplace, tmp
         key(tmp_path / "moved")
 
 
-def test_dry_run_runs_nothing(workplace):
+def test_dry_run_starts_no_run(workplace):
     stdout, _ = ended(workplace, "bench", "sound.yaml", "--out", "dry", "--only", "UrbanMMCL", "--dry-run")
     assert "2 runs into dry" in stdout and "w/o graph" not in stdout
     assert not (workplace / "dry").exists()
@@ -327,7 +327,7 @@ def test_dry_run_runs_nothing(workplace):
 # compare
 
 
-def test_compare_from_the_command_line(finished, workplace, tmp_path):
+def test_compare_command_writes_markdown_and_latex(finished, workplace, tmp_path):
     out, _, _ = finished
     runs = [str(next((out / "runs").glob(f"{row}-*-seed0-*"))) for row in ("w-o-graph", "the-same")]
     stdout, _ = ended(

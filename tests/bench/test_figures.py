@@ -18,7 +18,7 @@ def scores(split: str) -> list[Column]:
     return [Column("co", "mae", split, "CO"), Column("co", "r2", split, "CO"), Column("use", "macro_f1", split, "Use")]
 
 
-def test_a_table_becomes_bars_of_both_protocols_and_one_of_costs_paradigms(tmp_path: Path) -> None:
+def test_tables_of_scores_become_bars_and_tables_of_costs_become_paradigm_figures(tmp_path: Path) -> None:
     cost_metrics = ("finetune_epochs_to_best", "finetune_seconds_per_epoch")
     with_costs = {
         split: [*scores(split), *(Column(TRAINING, name, split, "training") for name in cost_metrics)] for split in "ab"
@@ -34,7 +34,7 @@ def test_a_table_becomes_bars_of_both_protocols_and_one_of_costs_paradigms(tmp_p
     assert all(drawing.png.with_suffix(".pdf").is_file() for drawing in drawn)
 
 
-def test_values_that_are_not_defined_are_left_out(tmp_path: Path) -> None:
+def test_undefined_values_are_left_out(tmp_path: Path) -> None:
     columns = scores("random")
     undefined = Row("undefined", tuple(Cell(np.nan, np.nan, 3) for _ in columns))
     full = table("random", columns)

@@ -28,7 +28,7 @@ def outcomes(jobs: list[Job], monkeypatch, program: str) -> list[Outcome]:
     return list(run_jobs(jobs, 2))
 
 
-def test_a_process_that_cannot_be_started(jobs, monkeypatch):
+def test_process_that_cannot_be_started_is_reported_and_resumable(jobs, monkeypatch):
     def popen(*_, **__):
         raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 
@@ -49,7 +49,7 @@ def test_a_killed_worker_is_reported_with_its_signal(jobs, monkeypatch, number, 
     assert all(outcome.died and outcome.resumable and name in outcome.errors[0] for outcome in ended)
 
 
-def test_a_process_that_goes_on_after_nonsense_is_ended(jobs, monkeypatch):
+def test_process_that_continues_after_an_invalid_reply_is_ended(jobs, monkeypatch):
     monkeypatch.setattr(workers, "EXIT_TIMEOUT", 0.1)
     ended = outcomes(jobs, monkeypatch, "print('nonsense', flush=True)")
     assert len(ended) == 3 and all(outcome.died for outcome in ended)
@@ -65,7 +65,7 @@ def test_a_process_that_goes_on_after_nonsense_is_ended(jobs, monkeypatch):
         (MemoryError(), True),
     ],
 )
-def test_only_faults_of_the_job_itself_are_not_resumable(error, resumable, monkeypatch, tmp_path):
+def test_only_errors_of_the_job_itself_are_not_resumable(error, resumable, monkeypatch, tmp_path):
     """As a worker replies; its streams, which go to the log, are put back."""
 
     def fail(*_):

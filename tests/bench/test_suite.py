@@ -39,7 +39,7 @@ def test_runs_are_rows_by_cities_by_seeds_and_the_first_seeds_come_first(suite_f
     }
 
 
-def test_changes_are_laid_over_in_order(suite_file):
+def test_overrides_are_applied_in_the_order_suite_city_row(suite_file):
     """The suite's, then the city's, then the row's, in dots or mappings; `--set` changes the suite itself."""
     plan = load_plan(
         suite_file(
@@ -59,7 +59,7 @@ def test_changes_are_laid_over_in_order(suite_file):
     assert list(own.tasks) == ["land_use"]
 
 
-def test_a_city_may_bring_its_recipe(suite_file, tmp_path: Path, tiny_city):
+def test_city_recipe_sets_city_and_tasks(suite_file, tmp_path: Path, tiny_city):
     """`recipe` of a city gives `city` and `tasks`; `{city}` in a row's recipe is the city's name."""
     (tmp_path / "elsewhere.yaml").write_text(
         f"extends: cheap.yaml\ncity: {{prepared: {tiny_city.path}}}\ntasks: {{co: null, pm25: {{}}}}\n"
@@ -76,7 +76,7 @@ def test_a_city_may_bring_its_recipe(suite_file, tmp_path: Path, tiny_city):
     assert [run.source for run in plan.runs] == ["cheap.yaml", "elsewhere.yaml"]
 
 
-def test_data_folders(suite_file, tmp_path: Path, tiny_city):
+def test_data_folder_of_a_city_comes_from_the_suite_or_the_data_option(suite_file, tmp_path: Path, tiny_city):
     """A city's own `data` is relative to the suite, `--data` holds a folder a city, other cities can be left out."""
     spec = tiny_city.path.parent / "city.yaml"
     (tmp_path / "data" / "a").mkdir(parents=True)
@@ -146,7 +146,7 @@ def test_mistakes_name_the_line_and_key(case: str, suite_file):
     assert any(re.search(message, line) for line in told(suite_file, text)), told(suite_file, text)
 
 
-def test_all_mistakes_at_once_and_each_once(suite_file):
+def test_all_mistakes_are_reported_once_in_one_message(suite_file):
     lines = told(
         suite_file,
         """
@@ -161,7 +161,7 @@ def test_all_mistakes_at_once_and_each_once(suite_file):
     assert [line.split(": ")[1] for line in lines] == ["pretrain.epoch", "method.dmi", "runs.c.recipe"]
 
 
-def test_unknown_rows_cities_and_suites(suite_file):
+def test_unknown_rows_cities_and_suites_are_refused_with_a_suggestion(suite_file):
     path = suite_file("cities: {here: }\nruns: {first: cheap.yaml}\n")
     with pytest.raises(UserError, match=r"suite suite: there is no row 'fist'. Did you mean 'first'"):
         load_plan(path).select(["fist"])
@@ -171,7 +171,7 @@ def test_unknown_rows_cities_and_suites(suite_file):
         load_plan("paper-table")
 
 
-def test_a_table_may_ask_for_all_regions_of_zero_shot_transfer(suite_file, tmp_path: Path):
+def test_table_accepts_the_split_all_of_zero_shot_transfer(suite_file, tmp_path: Path):
     text = """
         runs: {zero: {recipe: cheap.yaml, set: {transfer: {from: FOLDER, graph: GRAPH}, finetune.update: []}}}
         tables: {t: {splits: [all]}}

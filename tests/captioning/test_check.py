@@ -21,7 +21,7 @@ def test_empty_and_repeated_captions_are_flagged() -> None:
     assert flags("A road.", "A road.", ids=["a", "a"]) == [set(), set()]
 
 
-def test_truncated_by_tokens_or_else_by_words() -> None:
+def test_captions_are_flagged_as_truncated_by_tokens_or_else_by_words() -> None:
     long = " ".join(["word"] * 45)
     assert flags(long, f"{long}.", long, "a road", tokens=[77, 77, 76, 3]) == [
         {"truncated", "repeated"},
@@ -65,7 +65,7 @@ def test_consistent_captions_are_not_flagged(text: str) -> None:
     assert flags(text) == [set()]
 
 
-def test_claims_are_read_and_captions_of_one_image_that_disagree_are_flagged() -> None:
+def test_contradicting_captions_of_one_image_are_flagged() -> None:
     assert claims("No cars or people. There are many green trees.") == (
         ("vehicles", False, "no cars or people"),
         ("people", False, "no cars or people"),
@@ -113,7 +113,7 @@ def test_captions_of_a_city_are_checked(cli, tiny_city, city) -> None:
     assert "has no captions; make some with `urbankit caption`" in cli("caption-check", city.path, status=2)[1]
 
 
-def test_prepare_reports_what_is_odd(sources: Path, tmp_path: Path) -> None:
+def test_prepare_reports_flagged_captions(sources: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(sources, tmp_path / "sources")
     ids = [f"r{number:04d}" for number in range(1, 17)]
     texts = ["There are no trees. Many trees line the road.", "word " * 50, *["A road."] * 14]

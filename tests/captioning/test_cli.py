@@ -15,7 +15,7 @@ import yaml
 from urbankit.city.city import City
 
 
-def test_killed_in_the_middle_it_goes_on_and_ends_the_same(cli, city: City, blip2: Path, tmp_path: Path) -> None:
+def test_killed_caption_command_resumes_to_the_same_files(cli, city: City, blip2: Path, tmp_path: Path) -> None:
     command = ["caption", city.path, "--captioner", "vlm", "--modality", "svi"]
     command += ["--set", f"model={blip2}", "--set", "batch_size=2", "--set", "temperature=1.2"]
     partial = tmp_path / "cut" / "svi.partial.jsonl"
@@ -69,7 +69,7 @@ def test_attached_captions_are_read_by_a_run(cli, copied: City, blip2: Path, tmp
     assert not any("text" in note for note in manifest["notes"])
 
 
-def test_the_lines_for_city_yaml_are_right(cli, sources: Path, tmp_path: Path, monkeypatch) -> None:
+def test_printed_lines_for_city_yaml_are_valid(cli, sources: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     folder = shutil.copytree(sources, tmp_path / "sources")
     out, _ = cli("caption", folder / "city.yaml", "--out", folder / "made")
@@ -81,7 +81,7 @@ def test_the_lines_for_city_yaml_are_right(cli, sources: Path, tmp_path: Path, m
     assert len(captions) == 16 and captions["text"].str.startswith("An area of").all()
 
 
-def test_default_is_the_template_and_its_check_is_shown(cli, city: City, tmp_path: Path) -> None:
+def test_caption_uses_the_template_by_default_and_prints_its_check(cli, city: City, tmp_path: Path) -> None:
     out, _ = cli("caption", city.path, "--out", tmp_path)
     assert "rsi: 16 captions in" in out
     assert "contradicting" in out and "Copy the files into the folder of the city's sources" in out

@@ -10,7 +10,7 @@ from urbankit.captioning.log import CaptionLog
 SETTINGS = {"captioner": "toy", "prompt": "What?", "tables": ("a", "b")}
 
 
-def test_records_come_back(tmp_path: Path) -> None:
+def test_records_are_read_as_written(tmp_path: Path) -> None:
     with CaptionLog(tmp_path / "log", SETTINGS) as log:
         log.append([{"caption": "ein Weg\n\u2028über die Brücke"}, {"skipped": "x"}])
         log.append([{"caption": "b"}])
@@ -44,7 +44,7 @@ def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
         CaptionLog(tmp_path / "log", other)
 
 
-def test_damage_in_the_middle_is_not_passed_over(tmp_path: Path) -> None:
+def test_damaged_record_in_the_middle_is_refused(tmp_path: Path) -> None:
     with CaptionLog(tmp_path / "log", SETTINGS) as log:
         log.append([{"caption": "a"}])
         log.append([{"caption": "b"}])

@@ -140,7 +140,7 @@ def test_a_failure_keeps_finished_captions_and_the_same_call_continues(city: Cit
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
-def test_finished_captions_are_not_made_again(city: City, tmp_path: Path) -> None:
+def test_finished_captions_are_not_computed_again(city: City, tmp_path: Path) -> None:
     first = made(city, tmp_path, modalities=["svi"])
     CALLS.clear()
     assert made(city, tmp_path, modalities=["svi"]) == first
@@ -220,9 +220,7 @@ def test_sources_are_read_larger_than_the_city_stores_them(sources: Path, city: 
     assert abs(small.mean() - large.mean()) < 2
 
 
-def test_a_mosaic_is_cut_by_one_thread_that_starts_others(
-    sources: Path, city: City, tmp_path: Path, monkeypatch
-) -> None:
+def test_mosaic_is_cut_in_one_thread(sources: Path, city: City, tmp_path: Path, monkeypatch) -> None:
     threads, cut = [], caption_sources.cut_patches
 
     def watched(*arguments: Any) -> Any:

@@ -12,7 +12,7 @@ from urbankit.city.city import City
 from urbankit.utils.errors import UserError
 
 
-def test_a_city_holds_what_its_sources_hold(full: Sources) -> None:
+def test_prepared_city_equals_its_sources(full: Sources) -> None:
     city = full.prepare()
     assert (city.name, city.n_regions, city.crs, city.region_ids) == ("small", 9, CRS, IDS)
     assert city.xy[4] == pytest.approx([501_500, 4_501_500])
@@ -58,7 +58,7 @@ def test_images_and_captions_belong_to_their_regions(full: Sources) -> None:
     assert len(city.captions()) == len(street) + len(tiles)
 
 
-def test_coverage_the_printed_report_and_the_regions_file(full: Sources) -> None:
+def test_coverage_report_and_regions_file_agree_with_the_sources(full: Sources) -> None:
     city = full.prepare()
     share = city.coverage().set_index(["kind", "name"])["regions"].to_dict()
     assert share == {
@@ -75,7 +75,7 @@ def test_coverage_the_printed_report_and_the_regions_file(full: Sources) -> None
     assert frame.crs == CRS and frame["region_id"].tolist() == IDS
 
 
-def test_a_city_with_regions_only(sources: Sources) -> None:
+def test_city_with_regions_only_can_be_prepared(sources: Sources) -> None:
     city = sources.prepare()
     assert city.poi_counts() is None and city.flows() is None and not city.poi_present.any()
     assert city.image_sources == city.caption_sources == city.tables == city.target_names == []
@@ -83,14 +83,14 @@ def test_a_city_with_regions_only(sources: Sources) -> None:
     assert city.report.without_modality == []
 
 
-def test_a_city_with_one_region(sources: Sources) -> None:
+def test_city_with_one_region_can_be_prepared(sources: Sources) -> None:
     sources.regions(ids=["only"], shapes=squares()[:1])
     city = sources.prepare()
     assert city.n_regions == 1
     assert any("one region" in note for _, note in city.report.suspicious)
 
 
-def test_folders_that_are_no_city_and_damaged_cities_are_refused(tmp_path: Path, full: Sources) -> None:
+def test_other_folders_and_damaged_cities_are_refused(tmp_path: Path, full: Sources) -> None:
     with pytest.raises(UserError, match="not a prepared city"):
         City.open(tmp_path)
     city = full.prepare()

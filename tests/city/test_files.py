@@ -17,7 +17,7 @@ from urbankit.pipeline.check import check_path
 from urbankit.utils.errors import UserError
 
 
-def test_an_open_city_is_read_as_it_was_although_it_is_prepared_again(full: Sources) -> None:
+def test_open_city_keeps_its_data_if_it_is_prepared_again(full: Sources) -> None:
     old = full.prepare()
     full.csv("poi.csv", id=IDS[:2], shop=[7, 8])
     full.csv("targets.csv", id=IDS, price=np.arange(9.0)[::-1], use=list("bbbbbaaaa"))
@@ -85,7 +85,7 @@ def test_prepare_does_not_replace_a_file_that_it_did_not_write(full: Sources) ->
     assert City.open(city.path).content_hash == city.content_hash
 
 
-def test_more_files_than_stay_open_and_copies_of_a_city(full: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_city_and_its_copies_can_be_read_with_few_open_files(full: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "MOST_OPEN", 2)
     city = full.prepare()
     for other in (city, copy.deepcopy(city), pickle.loads(pickle.dumps(city))):

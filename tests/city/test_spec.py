@@ -33,7 +33,7 @@ def write(tmp_path: Path, text: str) -> Path:
     return file
 
 
-def test_a_full_spec(tmp_path: Path) -> None:
+def test_spec_with_all_keys_is_read(tmp_path: Path) -> None:
     spec = load_city_spec(write(tmp_path, FULL))
     assert spec.crs == "EPSG:32618"
     assert isinstance(spec.images["rsi"], MosaicImages)
@@ -42,7 +42,7 @@ def test_a_full_spec(tmp_path: Path) -> None:
     assert CitySpec.model_validate(spec.model_dump(mode="json")) == spec
 
 
-def test_every_mistake_at_once_with_its_line(tmp_path: Path) -> None:
+def test_all_mistakes_are_reported_at_once_with_their_lines(tmp_path: Path) -> None:
     text = """name: new york
 crs: EPSG:4326
 regions: {file: a.gpkg}
@@ -76,12 +76,12 @@ tragets: {}
 
 
 @pytest.mark.parametrize("text", ["", "[1, 2]", "hello"])
-def test_not_a_mapping(tmp_path: Path, text: str) -> None:
+def test_spec_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(UserError, match="a city has keys such as"):
         load_city_spec(write(tmp_path, text))
 
 
-def test_captions_by_image_need_their_images(tmp_path: Path) -> None:
+def test_captions_by_image_require_the_image_source(tmp_path: Path) -> None:
     text = "name: a\nregions: {file: a.gpkg, id: i}\ncaptions: {svi: {file: c.csv, image: image}}"
     with pytest.raises(UserError, match="no image source 'svi'"):
         load_city_spec(write(tmp_path, text))

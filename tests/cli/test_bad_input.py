@@ -321,7 +321,7 @@ UNFIT_CITY: dict[str, tuple[Change, dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", UNFIT_CITY)
-def test_a_run_on_an_unfit_city_leaves_nothing(case: str, sources: Path, small, cli, tmp_path: Path) -> None:
+def test_run_on_an_unsuitable_city_writes_nothing(case: str, sources: Path, small, cli, tmp_path: Path) -> None:
     change, keys, message = UNFIT_CITY[case]
     recipe = written(tmp_path, small | {"city": {"spec": str(spoil(sources, change))}} | keys)
     result = cli("run", recipe, "--out", tmp_path / "out", status=2)
@@ -334,7 +334,7 @@ def test_a_run_on_an_unfit_city_leaves_nothing(case: str, sources: Path, small, 
 
 @pytest.mark.parametrize("command", ["prepare", "run"])
 @pytest.mark.parametrize("way", ["a file", "below a file", "something else in it"])
-def test_folders_that_cannot_be_written(command: str, way: str, tiny_city, small, cli, tmp_path: Path) -> None:
+def test_unwritable_folders_are_refused(command: str, way: str, tiny_city, small, cli, tmp_path: Path) -> None:
     given = tiny_city.path.parent / "city.yaml" if command == "prepare" else written(tmp_path, small)
     (tmp_path / "place").mkdir()
     out = tmp_path / "place" / "out"
@@ -365,7 +365,7 @@ def full_after(writes: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("writes", [0, 1, 4, 9, 14])
-def test_prepare_on_a_full_disk(writes: int, tiny_city, cli, monkeypatch, tmp_path: Path) -> None:
+def test_prepare_reports_a_full_disk(writes: int, tiny_city, cli, monkeypatch, tmp_path: Path) -> None:
     command = ("prepare", tiny_city.path.parent / "city.yaml", "--out", tmp_path / "out")
     with monkeypatch.context() as patch:
         full_after(writes, patch)
@@ -400,7 +400,7 @@ def test_a_run_on_a_full_disk_resumes(finished, cli, monkeypatch, tmp_path: Path
     assert all(after[name] == finished[name] for name in RESULTS)
 
 
-def test_a_library_that_finds_the_disk_full_in_its_own_words(small, cli, monkeypatch, tmp_path: Path) -> None:
+def test_full_disk_error_of_a_library_is_recognised(small, cli, monkeypatch, tmp_path: Path) -> None:
     def save_file(*args: object, **options: object) -> None:
         raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
 
@@ -412,7 +412,7 @@ def test_a_library_that_finds_the_disk_full_in_its_own_words(small, cli, monkeyp
 CHECKPOINTS = ("checkpoints/last.safetensors", "checkpoints/finetune/random-0.safetensors")
 
 
-def test_resume_does_without_damaged_checkpoints_and_rewrites_results(finished, cli, tmp_path: Path) -> None:
+def test_resume_skips_damaged_checkpoints_and_rewrites_results(finished, cli, tmp_path: Path) -> None:
     folder, recipe = tmp_path / "whole", tmp_path / "r.yaml"
     for name in CHECKPOINTS:
         other = next(path for path in CHECKPOINTS if path != name)

@@ -54,7 +54,7 @@ def test_usage_errors_exit_2(cli) -> None:
     cli("no-such-command", status=2)
 
 
-def test_list_components(cli, toy) -> None:
+def test_list_components_prints_all_components(cli, toy) -> None:
     lines = cli("list-components").stdout.splitlines()
     (line,) = [line for line in lines if "toy_ring" in line]
     assert all(part in line for part in ("view", "a ring", "this process"))
@@ -127,7 +127,7 @@ def test_show_lists_the_parameters_of_a_component(cli, toy) -> None:
     assert "Did you mean 'toy_ring'?" in cli("show", "view", "toy_rong", status=2).stderr
 
 
-def test_show_json(cli, toy) -> None:
+def test_show_prints_json(cli, toy) -> None:
     parameters = json.loads(cli("show", "method", "toy_contrast", "--json").stdout)["parameters"]
     by_name = {parameter["name"]: parameter for parameter in parameters}
     assert by_name["mode"]["type"] == "mean | root"
@@ -147,7 +147,7 @@ def test_validate_reports_mistakes_with_file_and_line(cli, recipe_file) -> None:
     assert lines[1].endswith("bad.yaml:10: sede: unknown key. Did you mean 'seed'?")
 
 
-def test_run_hands_the_recipe_on(cli, recipe_file, pipeline, tmp_path: Path) -> None:
+def test_run_passes_recipe_output_and_resume_to_the_pipeline(cli, recipe_file, pipeline, tmp_path: Path) -> None:
     cli("run", recipe_file(), "--out", tmp_path / "out", "--set", "method.dim=8", "--set", "seed=3", "--resume")
     (asked,) = pipeline
     assert (asked["out"], asked["resume"]) == (tmp_path / "out", True)
@@ -156,7 +156,7 @@ def test_run_hands_the_recipe_on(cli, recipe_file, pipeline, tmp_path: Path) -> 
     assert pipeline[1]["out"] == Path("runs/toy")
 
 
-def test_run_ends_with_the_table_and_where_the_files_are(cli, recipe_file, monkeypatch, pipeline) -> None:
+def test_run_prints_the_table_and_the_folder(cli, recipe_file, monkeypatch, pipeline) -> None:
     finished = types.SimpleNamespace(has=lambda name: name == "metrics.parquet", table=lambda: "the results table")
     monkeypatch.setattr(sys.modules["urbankit.pipeline.run"], "run", lambda recipe, **options: finished)
     lines = cli("run", recipe_file(), "--out", "runs/x").stdout.splitlines()
@@ -194,12 +194,14 @@ def raising(error: BaseException) -> Callable[..., None]:
         (ZeroDivisionError("division by zero"), 1, "error: ZeroDivisionError: division by zero\nThis is a bug in"),
     ],
 )
-def test_errors_of_a_run(cli, recipe_file, pipeline, monkeypatch, error, status: int, message: str) -> None:
+def test_errors_of_a_run_set_exit_status_and_message(
+    cli, recipe_file, pipeline, monkeypatch, error, status: int, message: str
+) -> None:
     monkeypatch.setattr(sys.modules["urbankit.pipeline.run"], "run", raising(error))
     assert cli("run", recipe_file(), status=status).stderr.startswith(message)
 
 
-def test_debug_lets_the_traceback_through(cli, recipe_file, pipeline, monkeypatch) -> None:
+def test_debug_shows_the_traceback(cli, recipe_file, pipeline, monkeypatch) -> None:
     monkeypatch.setattr(sys.modules["urbankit.pipeline.run"], "run", raising(ZeroDivisionError()))
     monkeypatch.setenv("URBANKIT_DEBUG", "1")
     with pytest.raises(ZeroDivisionError):

@@ -24,7 +24,7 @@ def test_every_value_has_its_line(tmp_path: Path) -> None:
     assert tree.at(("tasks", "so2")) is None
 
 
-def test_scalars_are_yaml_1_2() -> None:
+def test_scalars_follow_yaml_1_2() -> None:
     data = parse_yaml(
         "a: 1e-3\nb: no\nc: 007\nd: 2024-01-01\ne: 12:30\nf: true\ng:\nh: 1_000\ni: -2.5E+3\nj: .inf"
     ).plain()
@@ -81,7 +81,7 @@ def test_duplicate_keys_can_be_collected() -> None:
     assert [str(problem) for problem in problems] == ["x.yaml:2: a: duplicate key, first in line 1; keep one of them"]
 
 
-def test_missing_folder_and_binary_files(tmp_path: Path) -> None:
+def test_missing_binary_and_large_files_and_folders_are_refused(tmp_path: Path) -> None:
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "large.yaml").write_bytes(b"#" * (MAX_BYTES + 1))
     for name, says in [("absent", "no such file"), (".", "folder"), ("binary", "UTF-8"), ("large", "larger than")]:
@@ -90,7 +90,7 @@ def test_missing_folder_and_binary_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "says"), [("", "is empty; a city has"), ("- a", "not a mapping")])
-def test_a_file_that_is_no_mapping_says_what_it_should_be(tmp_path: Path, text: str, says: str) -> None:
+def test_file_that_is_no_mapping_is_refused_with_the_expected_form(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "a.yaml").write_text(text)
     with pytest.raises(UserError, match=says):
         load_mapping(tmp_path / "a.yaml", "a city has a name")

@@ -25,7 +25,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str,
     return folder, os.environ | pip | paths
 
 
-def test_every_command_does_what_the_page_says(workplace):
+def test_commands_of_the_plugins_page_succeed(workplace):
     folder, environment = workplace
     commands = "".join(text for language, text in BLOCKS if language == "bash")
     # An editable install needs a site-packages folder, which a target is not.
@@ -38,7 +38,7 @@ def test_every_command_does_what_the_page_says(workplace):
 
 
 @pytest.mark.parametrize("number", range(sum(language == "python" for language, _ in BLOCKS)))
-def test_every_block_of_python_runs(number, workplace):
+def test_python_blocks_of_the_plugins_page_run(number, workplace):
     folder, environment = workplace
     script = folder / f"block{number}.py"
     script.write_text([text for language, text in BLOCKS if language == "python"][number], encoding="utf-8")
@@ -46,14 +46,14 @@ def test_every_block_of_python_runs(number, workplace):
     assert done.returncode == 0, done.stderr
 
 
-def test_the_tree_is_that_of_the_package(workplace):
+def test_tree_on_the_plugins_page_matches_a_new_plugin(workplace):
     [tree] = [text for language, text in BLOCKS if not language and text.startswith("urbankit-metro/")]
     folder = workplace[0] / "urbankit-metro"
     for name in re.findall(r"^ +(\S+\.\w+)", tree, flags=re.MULTILINE):
         assert list(folder.rglob(name)), name
 
 
-def test_the_recipe_is_yaml():
+def test_recipe_on_the_plugins_page_is_yaml():
     for language, text in BLOCKS:
         if language == "yaml":
             assert set(yaml.safe_load(text)) == {"extends", "views"}

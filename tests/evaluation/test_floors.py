@@ -38,7 +38,7 @@ def test_every_floor_is_scored_on_every_task_and_split(small: SimpleNamespace, f
     assert value["y", "floor:mean", "random", 0, "r2"] <= 0
 
 
-def test_mean_and_location_by_hand(small: SimpleNamespace) -> None:
+def test_mean_and_location_equal_direct_computations(small: SimpleNamespace) -> None:
     split = make_split("random", small.xy, 0)
     results = evaluate_floors(small.tasks, small.raw, small.xy, {("random", 0): split}, ["mean", "location"])
     y, c = small.tasks["y"].y, small.tasks["c"].y
@@ -50,7 +50,7 @@ def test_mean_and_location_by_hand(small: SimpleNamespace) -> None:
         assert predicted == pytest.approx(y[nearest].mean())
 
 
-def test_ridge_is_fitted_to_the_training_part_and_chosen_on_the_validation_part(small: SimpleNamespace) -> None:
+def test_ridge_is_fitted_on_training_and_selected_on_validation_labels(small: SimpleNamespace) -> None:
     split = make_split("random", small.xy, 0)
     task = {"y": small.tasks["y"]}
     found = predictions(
@@ -78,7 +78,7 @@ def test_labels_of_the_test_part_change_no_prediction(small: SimpleNamespace, fe
         assert predictions(before, model, "y", "spatial") == predictions(after, model, "y", "spatial")
 
 
-def test_results_are_kept_by_content(small: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_are_cached_by_content(small: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     splits = splits_of(small)
     first = evaluate_floors(small.tasks, small.raw, small.xy, splits, ["mean"])
     monkeypatch.setitem(FLOORS, "mean", lambda case: pytest.fail("computed again"))
@@ -89,7 +89,7 @@ def test_results_are_kept_by_content(small: SimpleNamespace, monkeypatch: pytest
         evaluate_floors(moved, small.raw, small.xy, splits, ["mean"])
 
 
-def test_missing_inputs_are_the_training_median_with_one_flag_for_columns_missing_together() -> None:
+def test_missing_features_become_the_training_median_with_one_flag_for_columns_missing_together() -> None:
     values = np.array([[1.0, 2, np.nan], [3, 4, np.nan], [np.nan, np.nan, np.nan], [5, 60, np.nan]])
     filled = RawFeatures(values, ("a", "b", "c")).filled(np.array([0, 1]))
     assert filled.shape == (4, 5)
@@ -98,7 +98,7 @@ def test_missing_inputs_are_the_training_median_with_one_flag_for_columns_missin
     assert flags == {(0, 0, 1, 0), (1, 1, 1, 1)}
 
 
-def test_a_training_part_of_one_class(few_trees: None) -> None:
+def test_floors_accept_a_training_part_of_one_class(few_trees: None) -> None:
     rng = np.random.default_rng(0)
     xy = np.column_stack([np.arange(60.0), np.zeros(60)])
     task = make_task("c", "classification", np.array(["a"] * 40 + ["b"] * 20, dtype=object))
@@ -108,7 +108,7 @@ def test_a_training_part_of_one_class(few_trees: None) -> None:
     assert (results.predictions["prediction"] == 0).all()
 
 
-def test_a_logarithm_is_the_floors_own_choice(few_trees: None) -> None:
+def test_ridge_chooses_between_values_and_logarithms(few_trees: None) -> None:
     rng = np.random.default_rng(2)
     x = rng.normal(size=(200, 3))
     values = {"straight": 20 + x @ [3.0, 1, 0], "exponential": np.expm1(5 + x @ [0.8, 0.4, 0])}

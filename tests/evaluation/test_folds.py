@@ -46,7 +46,7 @@ def by_hand(x: np.ndarray, y: np.ndarray, folds: Folds) -> tuple[np.ndarray, np.
 
 
 @pytest.mark.parametrize("folds", [Folds(), Folds(number=7, alpha=30.0, clip=False)])
-def test_ridge_over_folds_in_order_pooled_and_by_fold(small, embeddings, folds: Folds) -> None:
+def test_ridge_over_consecutive_folds_equals_a_direct_computation(small, embeddings, folds: Folds) -> None:
     y = small.tasks["y"].y
     there = ~np.isnan(y)
     pooled, own = by_hand(embeddings[there].astype(np.float64), y[there], folds)
@@ -66,7 +66,7 @@ def test_ridge_over_folds_in_order_pooled_and_by_fold(small, embeddings, folds: 
     assert (table["seed"] == 3).all()
 
 
-def test_pooled_and_fold_mean_r2_differ_where_folds_differ_in_level() -> None:
+def test_pooled_and_fold_mean_r2_differ_if_folds_differ_in_level() -> None:
     rng = np.random.default_rng(0)
     x = np.repeat(np.arange(5.0), 20)[:, None]
     task = make_task("y", "regression", 100 * x[:, 0] + rng.normal(0, 1, 100))
@@ -74,7 +74,7 @@ def test_pooled_and_fold_mean_r2_differ_where_folds_differ_in_level() -> None:
     assert found["r2"] > 0.99 > 0.1 > found["r2_fold_mean"]
 
 
-def test_predictions_are_cut_at_zero_only_where_targets_are_not_negative() -> None:
+def test_predictions_are_clipped_at_zero_only_if_targets_are_not_negative() -> None:
     x = np.linspace(-1, 1, 50)[:, None]
     low = evaluate_folds("m", x, {"y": make_task("y", "regression", np.maximum(x[:, 0], 0))}, Folds(), [0])
     assert low.predictions["prediction"].min() == 0
@@ -84,7 +84,7 @@ def test_predictions_are_cut_at_zero_only_where_targets_are_not_negative() -> No
     assert kept.predictions["prediction"].min() < 0
 
 
-def test_classes_are_clustered_once_a_seed(small, embeddings) -> None:
+def test_classes_are_clustered_once_for_each_seed(small, embeddings) -> None:
     task = small.tasks["c"]
     scored = evaluate_folds("m", embeddings, {"c": task}, Folds(starts=2), SEEDS)
     for seed in SEEDS:
@@ -110,7 +110,7 @@ def test_clusters_read_no_label_and_labels_of_a_fold_do_not_reach_its_prediction
     assert not np.allclose(before["prediction"][~own], after["prediction"][~own])
 
 
-def test_floors_under_the_same_folds(small, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_floors_use_the_same_folds(small, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(floors_module, "TREES", 20)
     task, folds = small.tasks["y"], Folds()
     there = np.flatnonzero(task.labelled)
@@ -135,7 +135,7 @@ def test_floors_under_the_same_folds(small, monkeypatch: pytest.MonkeyPatch) -> 
         assert values(scored, f"floor:{floor}", "y", 3)["r2"] == pytest.approx(r2_score(task.y[there], expected[floor]))
 
 
-def test_floors_of_classes_cluster_what_they_read(small) -> None:
+def test_floors_of_classes_cluster_their_features(small) -> None:
     task = small.tasks["c"]
     scored = evaluate_fold_floors({"c": task}, small.raw, small.xy, FLOORS, Folds(), [0])
     x = small.raw.filled(np.arange(150))
@@ -148,7 +148,7 @@ def test_floors_of_classes_cluster_what_they_read(small) -> None:
     assert evaluate_fold_floors({"c": task}, small.raw, small.xy, ["mean"], Folds(), [0]).records == []
 
 
-def test_folds_are_those_of_scikit_learn_over_the_labelled_regions() -> None:
+def test_folds_equal_those_of_scikit_learn_over_the_labelled_regions() -> None:
     labelled = np.random.default_rng(0).random(53) < 0.7
     regions = np.flatnonzero(labelled)
     for split, (train, test) in zip(make_folds(labelled, 4), KFold(4).split(regions), strict=True):
@@ -157,7 +157,7 @@ def test_folds_are_those_of_scikit_learn_over_the_labelled_regions() -> None:
         assert split.validation.size == 0
 
 
-def test_too_few_labels_for_the_folds_is_told_of_every_task() -> None:
+def test_too_few_labels_for_the_folds_are_reported_for_every_task() -> None:
     tasks = {name: make_task(name, "regression", np.arange(12.0)) for name in ("a", "b")}
     check_folds(tasks, Folds(number=12))
     with pytest.raises(UserError) as caught:
@@ -166,7 +166,7 @@ def test_too_few_labels_for_the_folds_is_told_of_every_task() -> None:
     assert "12 labelled regions cannot make 13 folds" in str(caught.value)
 
 
-def test_raw_inputs_without_a_column_leave_the_ridge_its_mean() -> None:
+def test_ridge_without_any_valid_feature_predicts_the_mean() -> None:
     task = make_task("y", "regression", np.arange(20.0))
     raw = RawFeatures(np.full((20, 1), np.nan), ("nothing",))
     scored = evaluate_fold_floors({"y": task}, raw, np.zeros((20, 2)), ["mean", "raw-ridge"], Folds(), [0])

@@ -37,7 +37,7 @@ def test_regression_agrees_with_scikit_learn() -> None:
     assert found["rmse"] == pytest.approx(math.sqrt(found["mse"]))
 
 
-def test_r2_of_a_constant_truth_is_not_defined() -> None:
+def test_r2_of_a_constant_truth_is_undefined() -> None:
     assert math.isnan(score("regression", np.full(5, 0.1), np.arange(5.0))["r2"])
     assert math.isnan(score("regression", np.array([2.0]), np.array([2.0]))["r2"])
 
@@ -47,7 +47,7 @@ def f1_of_class(c: int, truth: np.ndarray, prediction: np.ndarray) -> tuple[floa
     return 2 * both / ((truth == c).sum() + (prediction == c).sum()), both / max((truth == c).sum(), 1)
 
 
-def test_classification_by_hand_over_classes_in_truth_or_prediction() -> None:
+def test_classification_metrics_average_over_classes_in_truth_or_prediction() -> None:
     truth = np.array([0, 0, 0, 1, 1, 3])
     prediction = np.array([0, 0, 1, 1, 2, 3])
     by_class = {c: f1_of_class(c, truth, prediction) for c in (0, 1, 2, 3)}
@@ -134,7 +134,7 @@ def test_metrics_are_created_once_until_a_plugin_is_added(plugin: Plugin) -> Non
     assert set(metrics()) == {*before, "mine"}
 
 
-def test_a_metric_that_fails_is_named(plugin: Plugin) -> None:
+def test_failing_metric_is_named_in_the_error(plugin: Plugin) -> None:
     plugin("metric", type("Failing", (Worst,), {"compute": lambda self, truth, prediction: 1 / 0}))
     with pytest.raises(RunError, match=r"metric 'mine' failed: ZeroDivisionError.*Correct or remove"):
         score("regression", np.arange(3), np.arange(3))
@@ -151,18 +151,18 @@ def test_a_metric_that_fails_is_named(plugin: Plugin) -> None:
         ({"compute": lambda self, truth, prediction: prediction - truth}, "expected a finite number"),
     ],
 )
-def test_the_checks_of_a_metric_say_what_is_wrong(plugin: Plugin, attributes: dict, message: str) -> None:
+def test_checks_of_a_metric_report_each_fault(plugin: Plugin, attributes: dict, message: str) -> None:
     plugin("metric", type("Wrong", (Worst,), {"__doc__": "Wrong.", **attributes}))
     with pytest.raises(ConformanceError, match=message):
         testing.check_component("metric", "mine")
 
 
-def test_coverage_and_width_of_intervals():
+def test_coverage_and_width_of_intervals_equal_direct_computations():
     bounds = np.array([[0.0, 1.0], [0.0, 3.0]])
     assert score("interval", [1.0, 4.0], bounds) == {"coverage": 0.5, "width": 2.0}
     assert not has_direction("coverage")
     assert has_direction("width")
 
 
-def test_the_calibration_error_of_probabilities():
+def test_calibration_error_equals_a_direct_computation():
     assert score("probabilities", [0, 0], np.array([[0.75, 0.25], [0.25, 0.75]])) == {"ece": 0.25}

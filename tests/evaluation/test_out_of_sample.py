@@ -11,7 +11,7 @@ def table(*rows: tuple[str, float, str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["region_id", "prediction", "fold"])
 
 
-def test_of_a_regression_the_median_of_the_test_parts() -> None:
+def test_regression_prediction_is_the_median_over_test_parts() -> None:
     seen = table(("r1", 5, "test"), ("r1", 1, "test"), ("r1", 3, "test"), ("r1", 99, "train"), ("r2", 7, "test"))
     seen = pd.concat([seen, table(("r2", 99, "validation"), ("r9", 99, "train"))])
     found = by_region(seen, classified=False)
@@ -22,7 +22,7 @@ def test_of_a_regression_the_median_of_the_test_parts() -> None:
     assert set(rows_of_test_parts(seen)["fold"]) == {"test"}
 
 
-def test_of_classes_the_commonest_and_of_equally_common_ones_the_lowest() -> None:
+def test_class_prediction_is_the_most_frequent_and_ties_give_the_lowest_code() -> None:
     votes = table(*(("r1", code, "test") for code in (2, 0, 2)), ("r2", 1, "test"), ("r2", 0, "test"))
     found = by_region(votes, classified=True)
     np.testing.assert_array_equal(found["prediction"], [2, 0])
@@ -30,7 +30,7 @@ def test_of_classes_the_commonest_and_of_equally_common_ones_the_lowest() -> Non
     np.testing.assert_array_equal(out_of_sample(votes, np.array(["r2", "r4"]), True), [0, np.nan])
 
 
-def test_no_test_part_at_all() -> None:
+def test_regions_in_no_test_part_have_no_prediction() -> None:
     nothing = table(("r1", 1, "train"))
     for classified in (False, True):
         np.testing.assert_array_equal(out_of_sample(nothing, np.array(["r1"]), classified), [np.nan])

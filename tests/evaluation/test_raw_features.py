@@ -65,7 +65,7 @@ def column(raw, name: str) -> np.ndarray:
     return raw.values[:, raw.names.index(name)]
 
 
-def test_a_recipe_without_sources_leaves_the_place_and_area() -> None:
+def test_recipe_without_sources_gives_location_and_area() -> None:
     city = SmallCity()
     raw = build_raw_features(city, recipe({"location": {"name": "geoclip"}}))
     assert raw.names == ("x", "y", "log area")
@@ -104,7 +104,7 @@ def test_band_statistics_are_over_valid_pixels_and_averaged_over_a_regions_image
     assert np.flatnonzero(without).tolist() == [1, 11]
 
 
-def test_another_name_for_an_image_source_or_table() -> None:
+def test_source_parameter_selects_the_image_source_or_table() -> None:
     raw = build_raw_features(
         SmallCity(), recipe({"sky": {"name": "image_stats", "source": "svi"}, "census": {"name": "table"}})
     )
@@ -112,7 +112,7 @@ def test_another_name_for_an_image_source_or_table() -> None:
     np.testing.assert_array_equal(column(raw, "census: rent"), np.arange(1.0, 24, 2))
 
 
-def test_flows_as_principal_components_and_totals() -> None:
+def test_flows_become_principal_components_and_totals() -> None:
     city = SmallCity()
     raw = build_raw_features(city, recipe(views={"mobility": {"name": "mobility"}}))
     np.testing.assert_allclose(column(raw, "flow in total"), np.log1p(city.matrix.sum(axis=0)))
@@ -122,13 +122,13 @@ def test_flows_as_principal_components_and_totals() -> None:
     np.testing.assert_allclose(np.abs(column(raw, "flow out component 1")), np.abs(u[:, 0] * s[0]), atol=1e-6)
 
 
-def test_principal_components_of_an_empty_or_tiny_matrix() -> None:
+def test_principal_components_of_an_empty_or_tiny_matrix_are_finite() -> None:
     assert principal_components(sparse.csr_array((5, 5)), 40).shape == (5, 0)
     assert principal_components(sparse.csr_array(np.ones((1, 1))), 40).shape == (1, 0)
 
 
 @pytest.mark.parametrize("encoder", ["text", "words"])
-def test_captions_as_tf_idf_and_missing_where_there_is_none(encoder: str) -> None:
+def test_captions_become_tf_idf_and_are_missing_for_regions_without_captions(encoder: str) -> None:
     raw = build_raw_features(SmallCity(), recipe({"told": {"name": encoder}}))
     park = column(raw, "rsi caption 'park'")
     assert park[0] > 0 and park[3] > 0
@@ -136,7 +136,7 @@ def test_captions_as_tf_idf_and_missing_where_there_is_none(encoder: str) -> Non
     assert "rsi caption 'by'" not in raw.names
 
 
-def test_captions_of_one_source_are_those_the_recipe_reads_and_bring_no_images() -> None:
+def test_captions_of_the_recipes_source_are_read_without_its_images() -> None:
     city = SmallCity()
     city.caption_sources = ["rsi", "svi"]
     one = recipe({"text": {"name": "text", "source": "svi"}, "words": {"name": "words", "source": "svi"}})
@@ -194,7 +194,7 @@ def plugin(monkeypatch):
     registry.reload()
 
 
-def test_the_inputs_of_a_plugins_encoder_and_view_are_among_the_raw_features(plugin) -> None:
+def test_raw_features_include_those_of_plugin_encoders_and_views(plugin) -> None:
     used = recipe({"storeys": {"name": "heights"}}, {"tram": {"name": "tram"}, "again": {"name": "tram"}})
     raw = build_raw_features(SmallCity(), used)
     assert raw.names == ("x", "y", "log area", "storeys feature 1", "tram stops")
@@ -202,7 +202,7 @@ def test_the_inputs_of_a_plugins_encoder_and_view_are_among_the_raw_features(plu
     assert np.isnan(column(raw, "storeys feature 1")).sum() == 10
 
 
-def test_inputs_that_no_floor_reads_are_named(plugin) -> None:
+def test_components_without_raw_features_are_named(plugin) -> None:
     used = recipe({"noise": {"name": "sounds"}, "storeys": {"name": "heights"}}, {"tram": {"name": "tram"}})
     assert unread_inputs(SmallCity(), used) == ["modality noise"]
     assert build_raw_features(SmallCity(), recipe({"noise": {"name": "sounds"}})).names == ("x", "y", "log area")

@@ -16,7 +16,7 @@ def uneven_city(n: int = 900) -> np.ndarray:
 
 @pytest.mark.parametrize("protocol", ["random", "spatial"])
 @pytest.mark.parametrize("seed", range(5))
-def test_every_region_is_in_exactly_one_part_and_sizes_come_close(protocol: str, seed: int) -> None:
+def test_every_region_is_in_exactly_one_part_and_sizes_are_close_to_the_fractions(protocol: str, seed: int) -> None:
     xy = uneven_city()
     split = make_split(protocol, xy, seed)
     assert np.array_equal(np.sort(np.concatenate(parts(split))), np.arange(len(xy)))
@@ -42,7 +42,7 @@ def test_no_spatial_block_is_in_two_parts() -> None:
             assert home.setdefault((row, column), part) == part
 
 
-def test_blocks_of_a_city_on_one_line() -> None:
+def test_city_on_one_line_is_divided_into_blocks() -> None:
     xy = np.column_stack([np.arange(100.0), np.full(100, 7.0)])
     assert grid_blocks(xy).tolist() == np.repeat(np.arange(10), 10).tolist()
 
@@ -54,21 +54,21 @@ def test_no_part_is_empty_even_with_one_huge_block(seed: int) -> None:
     assert all(len(part) for part in parts(random_split(3, seed)))
 
 
-def test_a_city_too_small_for_three_parts() -> None:
+def test_city_too_small_for_three_parts_is_refused() -> None:
     with pytest.raises(UserError, match=r"the city has 1 regions; .* needs at least 3"):
         random_split(1, 0)
     with pytest.raises(UserError, match=r"2 occupied blocks.*random protocol"):
         spatial_split(np.array([[0.0, 0], [1, 1], [1, 1]]), 0)
 
 
-def test_unknown_protocol_and_fractions_that_do_not_sum_to_one() -> None:
+def test_unknown_protocols_and_fractions_that_do_not_sum_to_one_are_refused() -> None:
     with pytest.raises(UserError, match=r"unknown split 'temporal'\. Known: folds, random, spatial"):
         make_split("temporal", np.zeros((10, 2)), 0)
     with pytest.raises(UserError, match="sum to 1"):
         random_split(10, 0, (0.5, 0.2, 0.2))
 
 
-def test_labelled_regions_of_a_split() -> None:
+def test_split_can_be_restricted_to_labelled_regions() -> None:
     split = Split(np.array([0, 1, 2]), np.array([3]), np.array([4, 5]))
     narrowed = split.of(np.array([True, False, True, True, False, True]))
     assert [part.tolist() for part in parts(narrowed)] == [[0, 2], [3], [5]]

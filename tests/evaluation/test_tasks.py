@@ -12,7 +12,7 @@ def classes(**sizes: int) -> np.ndarray:
     return np.array([name for name, size in sizes.items() for _ in range(size)], dtype=object)
 
 
-def test_a_regression_keeps_its_values_and_marks_what_is_missing() -> None:
+def test_regression_task_keeps_its_values_and_marks_missing_ones() -> None:
     values = np.arange(20.0)
     values[3] = np.nan
     task = make_task("density", "regression", values, unit="people/km²")
@@ -21,7 +21,7 @@ def test_a_regression_keeps_its_values_and_marks_what_is_missing() -> None:
     np.testing.assert_array_equal(task.y, values)
 
 
-def test_small_classes_are_left_out_and_said() -> None:
+def test_small_classes_are_left_out_with_a_note() -> None:
     values = classes(water=1, park=12, housing=30)
     values[-1] = None
     task = make_task("use", "classification", values, min_class_size=10)
@@ -45,12 +45,12 @@ def test_small_classes_are_left_out_and_said() -> None:
         ("classification", classes(a=30, b=1), {}, "'a' 30, 'b' 1"),
     ],
 )
-def test_targets_that_cannot_be_a_task(kind: str, values: np.ndarray, options: dict, message: str) -> None:
+def test_unusable_targets_are_refused(kind: str, values: np.ndarray, options: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         make_task("t", kind, values, **options)
 
 
-def test_all_mistakes_at_once() -> None:
+def test_all_unusable_targets_are_reported_at_once() -> None:
     values = np.r_[np.arange(20.0), -1, np.inf]
     with pytest.raises(UserError) as caught:
         make_task("t", "regression", values, transform="log")
@@ -77,7 +77,7 @@ def test_records_and_predictions_of_a_split() -> None:
 
 
 @pytest.mark.parametrize("kind", ["none", "standard", "log"])
-def test_a_transform_and_its_inverse(kind: str) -> None:
+def test_inverse_transform_restores_the_values(kind: str) -> None:
     y = np.array([0.0, 1, 20, 500, np.nan])
     transform = TargetTransform.fit(kind, y[:3])
     np.testing.assert_allclose(transform.inverse(transform.transform(y[:3])), y[:3], atol=1e-9)
@@ -85,13 +85,13 @@ def test_a_transform_and_its_inverse(kind: str) -> None:
     assert TargetTransform(**asdict(transform)) == transform
 
 
-def test_a_transform_is_of_the_training_part() -> None:
+def test_transform_uses_the_statistics_of_the_training_part() -> None:
     transform = TargetTransform.fit("standard", np.array([1.0, 3.0]))
     assert (transform.mean, transform.std) == (2.0, 1.0)
     assert TargetTransform.fit("standard", np.full(4, 5.0)).transform(np.array([6.0])) == 1.0
 
 
-def test_the_inverse_of_a_logarithm_stays_near_the_training_values() -> None:
+def test_inverse_of_the_logarithm_is_bounded_by_the_training_values() -> None:
     train = np.array([0.0, 10, 100])
     found = TargetTransform.fit("log", train).inverse(np.array([-1e3, 1e3]))
     assert found[0] == 0

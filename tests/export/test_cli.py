@@ -6,7 +6,7 @@ import pytest
 from helpers.small_run import ODD
 
 
-def test_export_says_what_it_wrote(cli, make_run, tmp_path) -> None:
+def test_export_prints_the_written_files(cli, make_run, tmp_path) -> None:
     folder = make_run().path
     said = cli("export", folder, "--to", "csv", "--to", "geotiff", "--what", "embeddings", "--out", tmp_path / "out")
     assert str(tmp_path / "out" / "embeddings.csv") in said.stdout and "resolution 200 m" in said.stdout
@@ -16,11 +16,11 @@ def test_export_says_what_it_wrote(cli, make_run, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("args", [["--to", "cvs"], ["--to", "csv", "--crs", "x"], []])
-def test_export_of_a_wrong_call(cli, make_run, args: list[str]) -> None:
+def test_export_refuses_wrong_arguments(cli, make_run, args: list[str]) -> None:
     assert cli("export", make_run().path, *args, status=2).stderr
 
 
-def test_neighbours_of_regions_with_awkward_names(cli, make_run) -> None:
+def test_neighbours_accepts_unusual_region_ids(cli, make_run) -> None:
     folder = make_run().path
     shown = cli("neighbours", folder, "line\nbreak", "-k", 11)
     assert r"line\nbreak" in shown.stdout and "<b>x</b>" in shown.stdout

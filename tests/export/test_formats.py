@@ -61,7 +61,7 @@ def check_embeddings(table: pd.DataFrame, run: Run) -> None:
 
 
 @pytest.mark.parametrize(("to", "suffix"), [("gpkg", "gpkg"), ("geoparquet", "parquet")])
-def test_vector_files(make_run, to: str, suffix: str) -> None:
+def test_vector_files_hold_geometry_and_columns(make_run, to: str, suffix: str) -> None:
     run = make_run()
     written = run.export(to)
     assert [one.path.name for one in written] == [f"embeddings.{suffix}", f"predictions.{suffix}"]
@@ -73,14 +73,14 @@ def test_vector_files(make_run, to: str, suffix: str) -> None:
         assert table.geometry.geom_equals(squares().geometry).all()
 
 
-def test_a_vector_file_in_another_crs(make_run) -> None:
+def test_vector_file_is_written_in_the_requested_crs(make_run) -> None:
     [(path, _)] = make_run().export("gpkg", what="embeddings", crs="EPSG:4326")
     table = gpd.read_file(path)
     assert table.crs == "EPSG:4326"
     assert table.to_crs("EPSG:32618").geometry.geom_equals_exact(squares().geometry, 1e-3).all()
 
 
-def test_csv_keeps_ids_as_they_are(make_run) -> None:
+def test_csv_keeps_ids_unchanged(make_run) -> None:
     run = make_run()
     embeddings, predictions = (pd.read_csv(path, dtype={"region_id": str}) for path, _ in run.export("csv"))
     check_embeddings(embeddings, run)
@@ -90,7 +90,7 @@ def test_csv_keeps_ids_as_they_are(make_run) -> None:
     np.testing.assert_allclose(embeddings["lat"], centre.y, atol=1e-6)
 
 
-def test_numpy_needs_no_pickle(make_run) -> None:
+def test_numpy_files_are_read_without_pickle(make_run) -> None:
     run = make_run()
     run.export("npy")
     folder = run.path / "export"
@@ -130,7 +130,7 @@ def test_geotiff_has_the_region_of_each_cell_centre(make_run) -> None:
 
 
 @pytest.mark.parametrize(("crs", "resolution"), [("EPSG:4326", 50.0), ("EPSG:2263", 100.0), ("EPSG:3857", 100.0)])
-def test_geotiff_in_other_units(make_run, crs: str, resolution: float) -> None:
+def test_geotiff_cells_have_the_requested_size_in_any_unit(make_run, crs: str, resolution: float) -> None:
     """Degrees, feet, and Mercator: cells have the requested size on the ground and the values of their regions."""
     run = make_run()
     [(path, _)] = run.export("geotiff", what="embeddings", crs=crs, resolution=resolution)
@@ -167,7 +167,7 @@ def test_regions_across_180_degrees_make_a_small_raster(tmp_path: Path) -> None:
     assert sampled == [1.0, 2.0, 3.0]
 
 
-def test_the_default_resolution_is_in_metres_whatever_the_unit(make_run) -> None:
+def test_default_resolution_is_in_metres_for_every_crs(make_run) -> None:
     run = make_run()
     [(path, notes)] = run.export("geotiff", what="embeddings", crs="EPSG:2263")
     assert "resolution 200 m, since a median region is 1,000 m wide" in " ".join(notes)
@@ -175,7 +175,7 @@ def test_the_default_resolution_is_in_metres_whatever_the_unit(make_run) -> None
         assert raster.res[0] == pytest.approx(200 / 0.3048, rel=1e-4)
 
 
-def test_a_raster_of_many_rows_of_tiles_is_that_of_one(make_run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_raster_does_not_depend_on_the_number_of_tile_rows(make_run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Strips are put together without a seam: the grid is what rasterising it at once gives."""
     regions = squares()
     regions["geometry"] = regions.geometry.rotate(17, origin=(583_000, 4_507_000)).simplify(1)
@@ -199,7 +199,7 @@ def test_regions_without_a_cell_are_named(make_run) -> None:
     assert any('q"q' in note and "lacks" in note for note in notes)
 
 
-def test_points_and_empty_geometry(make_run) -> None:
+def test_points_and_empty_geometries_are_exported(make_run) -> None:
     regions = squares()
     regions["geometry"] = regions.centroid
     run = make_run(regions)
@@ -213,7 +213,7 @@ def test_points_and_empty_geometry(make_run) -> None:
     assert set(gpd.read_file(run.path / "export" / "embeddings.gpkg").geom_type) == {"Point"}
 
 
-def test_regions_in_degrees(make_run) -> None:
+def test_regions_in_degrees_are_exported_without_warnings(make_run) -> None:
     run = make_run(squares().to_crs("EPSG:4326"))
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)

@@ -62,7 +62,7 @@ def test_a_run_folder_and_a_file_are_refused_as_output_folder(make_run, tmp_path
     assert "is a file, not a folder" in refusal(run, "csv", out=tmp_path / "file")
 
 
-def test_a_failed_run_exports_what_it_has(make_run) -> None:
+def test_failed_run_exports_its_existing_tables(make_run) -> None:
     run = make_run(tasks=(), status="failed")
     assert [one.path.name for one in run.export("csv")] == ["embeddings.csv"]
     assert "has not written predictions.parquet (its status: failed)" in refusal(run, "csv", what="predictions")
@@ -89,7 +89,7 @@ def test_tables_of_another_version_are_refused(make_run) -> None:
     assert "another version" in refusal(Run.open(run.path), "csv", what="embeddings")
 
 
-def test_a_recipe_that_this_version_cannot_read_does_not_matter(make_run) -> None:
+def test_export_works_without_a_readable_recipe(make_run) -> None:
     run = make_run()
     (run.path / "recipe.yaml").write_text("method: {name: no_longer_there, x: 1}\nold: true\n")
     assert len(Run.open(run.path).export(["csv", "geotiff"])) == 4
@@ -115,14 +115,14 @@ def test_a_raster_that_is_too_large_is_refused_with_a_resolution_that_fits(
     run.export("geotiff", what="embeddings", resolution=enough)
 
 
-def test_raster_of_one_point_needs_a_resolution(make_run) -> None:
+def test_raster_of_one_point_requires_a_resolution(make_run) -> None:
     regions = gpd.GeoDataFrame({"region_id": ["a"]}, geometry=[Point(583_000, 4_507_000)], crs="EPSG:32618")
     run = make_run(regions, tasks=())
     assert "give --resolution in metres" in refusal(run, "geotiff")
     assert len(run.export("geotiff", resolution=10.0)) == 1
 
 
-def test_regions_without_a_crs(make_run) -> None:
+def test_regions_without_a_crs_are_exported_as_csv_only(make_run) -> None:
     run = make_run(squares().set_crs(None, allow_override=True))
     assert "have no CRS" in refusal(run, "geotiff")
     assert "have no CRS" in refusal(run, "gpkg", crs="EPSG:4326")
@@ -149,7 +149,7 @@ def test_column_names_are_distinct_whatever_their_case(make_run) -> None:
     assert distinct(["a", "A", "a", "FID", "lon"]) == ["a", "A_2", "a_3", "FID_2", "lon_2"]
 
 
-def test_no_file_is_left_half_written(make_run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_export_leaves_no_partial_file(make_run, monkeypatch: pytest.MonkeyPatch) -> None:
     run = make_run()
     run.export("npy", what="embeddings")
     before = (run.path / "export" / "embeddings.npy").read_bytes()
@@ -202,7 +202,7 @@ def test_an_interrupted_export_can_be_repeated_without_force(make_run, monkeypat
         (OSError("409600 requested and 262112 written"), 1 << 30, False),
     ],
 )
-def test_a_full_disk_is_said_whichever_library_writes(make_run, monkeypatch, error, free: int, full: bool) -> None:
+def test_full_disk_is_reported_for_every_format(make_run, monkeypatch, error, free: int, full: bool) -> None:
     def fail(*_: object, **__: object) -> None:
         raise error
 
@@ -213,7 +213,7 @@ def test_a_full_disk_is_said_whichever_library_writes(make_run, monkeypatch, err
         run.export("npy", what="embeddings")
 
 
-def test_the_record_names_the_city_and_run_and_a_damaged_record_allows_no_loss(make_run) -> None:
+def test_record_names_city_and_run_and_a_damaged_record_keeps_existing_files(make_run) -> None:
     run = make_run()
     run.export("csv")
     record = json.loads((run.path / "export" / "exports.json").read_text())

@@ -50,7 +50,7 @@ def here(make_run, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
 @parametrize_with_checks(
     [UrbanEmbedding("run", unknown="mean")], expected_failed_checks=lambda _: NOT_APPLICABLE, xfail_strict=True
 )
-def test_scikit_learns_checks(here, estimator, check) -> None:
+def test_transformer_passes_the_checks_of_scikit_learn(here, estimator, check) -> None:
     check(estimator)
 
 
@@ -68,7 +68,7 @@ def test_scikit_learns_checks(here, estimator, check) -> None:
         pytest.param(lambda ids: pl.Series(ids), id="polars series"),
     ],
 )
-def test_every_form_of_a_column(make_run, ids) -> None:
+def test_transformer_accepts_every_form_of_a_column(make_run, ids) -> None:
     run = make_run()
     wanted = ['q"q', "007", "line\nbreak", "007"]
     found = UrbanEmbedding(run.path).fit_transform(ids(wanted))
@@ -76,7 +76,7 @@ def test_every_form_of_a_column(make_run, ids) -> None:
     assert found.dtype == np.float32
 
 
-def test_pipeline_column_transformer_and_clone(make_run) -> None:
+def test_transformer_works_in_pipelines_and_can_be_cloned(make_run) -> None:
     run = make_run()
     table = pd.DataFrame({"tract": ODD * 2, "rooms": np.arange(24.0)})
     y = np.tile(run.vectors[:, 0] * 3 + 1, 2)
@@ -97,7 +97,7 @@ def test_set_output_keeps_the_index(make_run) -> None:
     assert made.index.tolist() == ["x", "y"] and made.columns.tolist() == ["e0", "e1", "e2", "e3", "e4"]
 
 
-def test_unknown_ids(make_run) -> None:
+def test_unknown_ids_are_refused_or_filled(make_run) -> None:
     run = make_run()
     ids = np.array(["10", "13", "nowhere", None], dtype=object)
     with pytest.raises(UserError) as caught:
@@ -112,7 +112,7 @@ def test_unknown_ids(make_run) -> None:
     np.testing.assert_allclose(found[1:], np.tile(run.vectors.mean(axis=0), (3, 1)), rtol=1e-6)
 
 
-def test_numbers_for_ids(make_run) -> None:
+def test_numbers_are_matched_to_ids_of_digits(make_run) -> None:
     tracts = [f"0{i}061" for i in range(10, 22)]  # digits of one width: zeros that a reader dropped come back
     run = make_run(squares(tracts), tasks=())
     for numbers in (np.array([11061, 10061]), np.array([11061.0, 10061.0]), pd.Series([11061, 10061], dtype="Int64")):
@@ -123,7 +123,7 @@ def test_numbers_for_ids(make_run) -> None:
         UrbanEmbedding(run).fit_transform(np.array([7, 10]))
 
 
-def test_mistakes(make_run) -> None:
+def test_wrong_arguments_of_the_transformer_are_refused(make_run) -> None:
     run = make_run()
     two = pd.DataFrame({"a": ["10"], "b": ["11"]})
     with pytest.raises(UserError, match=r"one column of region ids, not an array of shape \(1, 2\)"):
@@ -139,6 +139,6 @@ def test_mistakes(make_run) -> None:
     assert UrbanEmbedding(run).fit_transform([]).shape == (0, 5)
 
 
-def test_urbankit_does_not_import_scikit_learn_before_it_is_asked_for() -> None:
+def test_importing_urbankit_does_not_import_scikit_learn() -> None:
     code = "import sys, urbankit; assert 'sklearn' not in sys.modules; urbankit.UrbanEmbedding; assert 'torch' not in sys.modules"  # noqa: E501
     subprocess.run([sys.executable, "-c", code], check=True)

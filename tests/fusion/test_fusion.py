@@ -23,7 +23,7 @@ EVERYWHERE = [torch.ones(3, dtype=torch.bool)] * 2
 PARTLY = [torch.tensor([True, True, False]), torch.tensor([True, False, False])]
 
 
-def test_add_sums_what_is_present_and_rescales_unless_told_not_to(vectors):
+def test_add_sums_present_vectors_and_rescales_by_default(vectors):
     _, out = fused("add", vectors, PARTLY)
     assert torch.allclose(out[0], vectors[0][0] + vectors[1][0])
     assert torch.allclose(out[1], 2 * vectors[0][1])
@@ -33,12 +33,12 @@ def test_add_sums_what_is_present_and_rescales_unless_told_not_to(vectors):
 
 
 @pytest.mark.parametrize("name", ["add", "attention"])
-def test_what_needs_one_width_refuses_several(name):
+def test_fusions_of_one_width_refuse_several_widths(name):
     with pytest.raises(UserError, match=r"several widths.*concat"):
         registry.create("fusion", Use(name=name), [3, 4], 4)
 
 
-def test_attention_is_its_formula_written_out(vectors):
+def test_attention_matches_its_formula(vectors):
     fusion, _ = fused("attention", vectors, PARTLY, hidden=3)
     torch.nn.init.normal_(fusion.bias)
     out = fusion(vectors, PARTLY)

@@ -21,7 +21,7 @@ DENSITIES = [0.02, 0.6]  # a sparse and a dense product
 
 @pytest.mark.parametrize("name", ENGINES)
 @pytest.mark.parametrize("density", DENSITIES)
-def test_messages_are_the_product_with_the_matrix(name, density):
+def test_messages_equal_the_product_with_the_matrix(name, density):
     adjacency = random_adjacency(60, density, isolated=3)
     graph, x, own = Graph.from_scipy(adjacency), features(60, 7), torch.rand(60)
     assert torch_engine.nearly_dense(graph) == (density > 0.1)
@@ -31,7 +31,7 @@ def test_messages_are_the_product_with_the_matrix(name, density):
 
 @pytest.mark.parametrize("name", ENGINES)
 @pytest.mark.parametrize("density", DENSITIES)
-def test_edge_products_are_those_of_the_ends(name, density):
+def test_edge_products_equal_those_of_the_end_nodes(name, density):
     graph, a, b = random_graph(60, density), features(60, 7, 1), features(60, 7, 2)
     expected = [float(a[i] @ b[j]) for i, j in zip(graph.src, graph.dst, strict=True)]
     np.testing.assert_allclose(engine.edge_dot(graph, a, b, name), expected, rtol=1e-5, atol=1e-5)
@@ -39,7 +39,7 @@ def test_edge_products_are_those_of_the_ends(name, density):
 
 @pytest.mark.parametrize("name", ENGINES)
 @pytest.mark.parametrize("density", DENSITIES)
-def test_gradients_are_those_of_plain_autograd(name, density):
+def test_gradients_equal_those_of_autograd(name, density):
     graph = random_graph(40, density)
     tensors = [graph.weight, features(40, 5), torch.rand(40)]
     mine = [t.clone().requires_grad_() for t in tensors]
@@ -89,7 +89,7 @@ def test_engines_agree_to_one_part_in_100_000(density):
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_under_autocast_messages_stay_in_float32(name):
+def test_messages_stay_in_float32_under_autocast(name):
     graph, x = random_graph(50, 0.1), features(50, 8)
     expected = engine.propagate(graph, x, engine="torch")
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -99,7 +99,7 @@ def test_under_autocast_messages_stay_in_float32(name):
     torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_an_unknown_engine_and_one_that_cannot_serve_are_named(monkeypatch):
+def test_unknown_and_unusable_engines_are_refused_by_name(monkeypatch):
     with pytest.raises(UserError, match="unknown graph engine 'dgll'; choose one of auto, dgl, torch"):
         engine.select_engine("dgll")
     monkeypatch.setattr(engine, "why_not_dgl", lambda device: f"it has no kernels for {device}")
@@ -108,7 +108,7 @@ def test_an_unknown_engine_and_one_that_cannot_serve_are_named(monkeypatch):
     assert engine.select_engine("auto", "cuda") == "torch"
 
 
-def test_without_dgl_torch_serves(monkeypatch):
+def test_torch_is_used_without_dgl(monkeypatch):
     def missing():
         raise ImportError("No module named 'dgl'")
 
@@ -124,7 +124,7 @@ def test_without_dgl_torch_serves(monkeypatch):
 
 
 @needs_dgl
-def test_dgl_is_the_default_and_imports_without_a_word_or_a_file(tmp_path):
+def test_dgl_is_the_default_and_its_import_prints_and_writes_nothing(tmp_path):
     code = (
         "import sys, os\n"
         "from urbankit.graph.engine import select_engine\n"

@@ -21,7 +21,7 @@ def normalised(adjacency: np.ndarray, how: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("how", ["symmetric", "row", "none"])
-def test_normalisation_is_that_of_the_matrix_with_self_loops(how):
+def test_normalisation_equals_that_of_the_matrix_with_self_loops(how):
     adjacency = random_adjacency(25, 0.3, isolated=2)
     graph = Graph.from_scipy(adjacency)
     scaled, own = normalise(graph, how)
@@ -29,7 +29,7 @@ def test_normalisation_is_that_of_the_matrix_with_self_loops(how):
     np.testing.assert_allclose(mine, normalised(adjacency.toarray(), how), rtol=1e-5, atol=1e-6)
 
 
-def test_symmetric_normalisation_is_one_minus_networkx_laplacian():
+def test_symmetric_normalisation_equals_one_minus_the_networkx_laplacian():
     adjacency = random_adjacency(20, 0.3)
     adjacency = ((adjacency + adjacency.T) / 2).tocsr()
     scaled, own = normalise(Graph.from_scipy(adjacency))
@@ -50,7 +50,7 @@ def test_normalised_weights_follow_the_weights_of_each_graph():
 
 @pytest.mark.parametrize("how", ["symmetric", "row", "none"])
 @pytest.mark.parametrize("density", [0.03, 0.5])
-def test_layers_are_the_equation(how, density):
+def test_layers_match_the_equation(how, density):
     adjacency = random_adjacency(50, density, isolated=1)
     gcn = GCN(GCN.Params(hidden=[9, 6], out=4, normalise=how), 5).eval()
     x = features(50, 5)
@@ -66,20 +66,20 @@ def test_layers_are_the_equation(how, density):
     assert gcn.out_dim == 4 and encoded.mu is None
 
 
-def test_nodes_of_a_graph_take_their_features_by_index():
+def test_nodes_get_their_features_by_index():
     gcn, x, node = GCN(GCN.Params(hidden=[9], out=4), 5).eval(), features(30, 5), torch.randint(30, (80,))
     graph = random_graph(80, 0.05)
     torch.testing.assert_close(gcn.forward_nodes(graph, x, node), gcn(graph, x[node]).z)
 
 
-def test_one_layer_one_region_and_no_edges():
+def test_gcn_accepts_one_layer_one_region_and_no_edges():
     gcn = GCN(GCN.Params(hidden=[], out=3), 2).eval()
     graph, x = random_graph(1, 0.0), torch.ones(1, 2)
     assert len(gcn.layers) == 1
     torch.testing.assert_close(gcn(graph, x).z, x @ gcn.layers[0].linear.weight.T)
 
 
-def test_it_keeps_the_weights_of_the_view():
+def test_gcn_uses_the_weights_of_the_view():
     gcn, graph = GCN(GCN.Params(), 4), random_graph(12, 0.3)
     encoded = gcn(graph, features(12, 4))
     assert gcn.losses(graph, encoded, torch.arange(12)) == {}

@@ -7,7 +7,7 @@ from helpers.graphs import random_adjacency
 from urbankit.graph.graph import Graph
 
 
-def test_a_graph_is_its_matrix():
+def test_graph_equals_its_matrix():
     adjacency = random_adjacency(30, 0.2)
     graph = Graph.from_scipy(adjacency)
     np.testing.assert_array_equal(graph.dense().numpy(), adjacency.toarray())
@@ -15,7 +15,7 @@ def test_a_graph_is_its_matrix():
     np.testing.assert_array_equal(graph.indptr.numpy(), adjacency.indptr)
 
 
-def test_duplicates_add_up_zeros_vanish_and_the_matrix_stays_as_it_was():
+def test_duplicates_are_summed_zeros_removed_and_the_matrix_unchanged():
     matrix = scipy.sparse.csr_array(([1.0, 2.0, 0.0], ([0, 0, 1], [1, 1, 0])), shape=(2, 2))
     stored = matrix.nnz
     graph = Graph.from_scipy(matrix)
@@ -28,7 +28,7 @@ def test_a_matrix_that_is_not_square_is_refused():
         Graph.from_scipy(scipy.sparse.csr_array((2, 3)))
 
 
-def test_other_weights_carry_gradients_and_must_fit():
+def test_new_edge_weights_carry_gradients_and_must_have_the_right_shape():
     graph = Graph.from_scipy(random_adjacency(10, 0.3))
     weight = torch.rand(graph.n_edges, requires_grad=True)
     graph.with_weight(weight).dense().sum().backward()
@@ -38,7 +38,7 @@ def test_other_weights_carry_gradients_and_must_fit():
 
 
 @pytest.mark.parametrize("table_limit", [0, 5000], ids=["bisection", "table"])
-def test_edges_are_found_by_their_ends(monkeypatch, table_limit):
+def test_edge_ids_finds_edges_by_their_end_nodes(monkeypatch, table_limit):
     monkeypatch.setattr("urbankit.graph.graph.TABLE_LIMIT", table_limit)
     graph = Graph.from_scipy(random_adjacency(20, 0.3))
     of_pair = {pair: e for e, pair in enumerate(zip(graph.src.tolist(), graph.dst.tolist(), strict=True))}
@@ -47,7 +47,7 @@ def test_edges_are_found_by_their_ends(monkeypatch, table_limit):
     assert found.tolist() == [[of_pair.get((a, b), -1) for b in range(21)] for a in range(21)]
 
 
-def test_a_graph_without_edges_finds_none():
+def test_edge_ids_of_a_graph_without_edges_are_missing():
     graph = Graph.from_scipy(scipy.sparse.csr_array((3, 3)))
     assert graph.edge_ids(torch.tensor([0, 1]), torch.tensor([1, 3])).tolist() == [-1, -1]
     assert graph.indptr.tolist() == [0, 0, 0, 0]

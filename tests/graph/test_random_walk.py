@@ -35,14 +35,14 @@ def test_transitions_have_the_probabilities_of_eq_22(density):
         assert result.pvalue > 1e-4
 
 
-def test_edges_of_weight_zero_are_never_taken():
+def test_walks_never_use_edges_of_weight_zero():
     graph = random_graph(12, 1.0)
     weight = torch.where(graph.dst % 2 == 0, 0.0, 1.0)
     visited = walk(graph, weight, torch.arange(12).repeat(50), 20, seeded())
     assert (visited[:, 1:] % 2 == 1).all()
 
 
-def test_small_shares_survive_among_many_edges():
+def test_walks_use_edges_with_small_shares_among_many_edges():
     """Bisection on a running sum over a million edges still tells a node's edges apart."""
     n = 1000
     graph = Graph.from_scipy(scipy.sparse.csr_array(np.ones((n, n), dtype=np.float32)))
@@ -135,7 +135,7 @@ def test_readout_before_the_last_layer_has_the_same_gradients():
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
-def test_renaming_the_regions_renames_the_subgraphs():
+def test_permuting_the_regions_permutes_the_subgraphs():
     """On a cycle, where a walk has one way to go and the draws do not matter."""
     n, order = 20, np.random.default_rng(0).permutation(20)
     cycle = scipy.sparse.csr_array((np.ones(n), (np.arange(n), (np.arange(n) + 1) % n)), shape=(n, n))
@@ -148,7 +148,7 @@ def test_renaming_the_regions_renames_the_subgraphs():
     torch.testing.assert_close(embed(cycle[order][:, order], x[order]), embed(cycle, x)[order], rtol=1e-4, atol=1e-5)
 
 
-def test_the_full_graph_is_the_view_itself_and_a_root_its_own_row():
+def test_full_graph_equals_the_view_and_a_root_its_row():
     graph, x, roots = random_graph(20, 0.3), features(20, 5), torch.tensor([4, 4, 19])
     gcn, weight = GCN(GCN.Params(out=4), 5).eval(), torch.rand(graph.n_edges)
     drawn = FullGraph(FullGraph.Params()).sample(graph, weight, roots)
@@ -159,7 +159,7 @@ def test_the_full_graph_is_the_view_itself_and_a_root_its_own_row():
     torch.testing.assert_close(gcn.embed(drawn, x, "mean+root"), torch.cat([expected, expected], dim=1))
 
 
-def test_one_region_and_a_graph_without_edges():
+def test_subgraphs_of_one_region_and_of_graphs_without_edges_are_sampled():
     for n in (1, 5):
         graph = Graph.from_scipy(scipy.sparse.csr_array((n, n), dtype=np.float32))
         drawn = RandomWalk(RandomWalk.Params()).sample(graph, graph.weight, torch.arange(n))

@@ -39,7 +39,7 @@ def encoded_example(n: int, d: int) -> Encoded:
 
 
 @pytest.mark.parametrize("density", [0.05, 0.7])
-def test_losses_are_the_equations(density):
+def test_losses_match_the_equations(density):
     adjacency, encoded = random_adjacency(23, density, isolated=2), encoded_example(23, 4)
     vgae = VGAE(VGAE.Params(latent=4, kl_weight="literal"), 3)
     losses = vgae.losses(Graph.from_scipy(adjacency), encoded, torch.arange(23))
@@ -50,7 +50,7 @@ def test_losses_are_the_equations(density):
     assert losses["kl"].item() == pytest.approx(expected[1], rel=1e-5)
 
 
-def test_the_weight_of_the_divergence():
+def test_kl_weight_scales_the_divergence():
     graph, encoded, rows = random_graph(20, 0.2), encoded_example(20, 4), torch.arange(20)
     kl = {
         weight: VGAE(VGAE.Params(latent=4, kl_weight=weight), 3).losses(graph, encoded, rows)["kl"].item()
@@ -61,7 +61,7 @@ def test_the_weight_of_the_divergence():
 
 
 @pytest.mark.parametrize("density", [0.05, 0.7])
-def test_mini_batches_average_to_the_losses_of_all(density):
+def test_losses_of_mini_batches_average_to_the_full_loss(density):
     graph, encoded = random_graph(40, density), encoded_example(40, 4)
     vgae = VGAE(VGAE.Params(latent=4), 3)
     whole = vgae.losses(graph, encoded, torch.arange(40))
@@ -72,7 +72,7 @@ def test_mini_batches_average_to_the_losses_of_all(density):
 
 @pytest.mark.parametrize("density", [0.05, 0.7])
 @pytest.mark.parametrize("block", [1, 70, 1 << 20])
-def test_the_gradient_left_by_blocks_is_that_of_autograd(monkeypatch, density, block):
+def test_blockwise_gradient_equals_that_of_autograd(monkeypatch, density, block):
     monkeypatch.setattr(reconstruction, "BLOCK", block)
     graph, rows = random_graph(31, density), torch.tensor([4, 0, 30, 17, 5])
     mine, plain = features(31, 6).requires_grad_(), features(31, 6).requires_grad_()
@@ -84,7 +84,7 @@ def test_the_gradient_left_by_blocks_is_that_of_autograd(monkeypatch, density, b
     torch.testing.assert_close(mine.grad, plain.grad, rtol=1e-4, atol=1e-6)
 
 
-def test_the_encoder_is_eq_17_and_18():
+def test_encoder_matches_equations_17_and_18():
     graph, x = random_graph(15, 0.3), features(15, 5)
     vgae = VGAE(VGAE.Params(latent=4), 5)
     with_self = graph.dense() + torch.eye(15)
@@ -98,14 +98,14 @@ def test_the_encoder_is_eq_17_and_18():
     assert torch.equal(vgae.eval()(graph, x).z, vgae(graph, x).mu)
 
 
-def test_deviations_stay_in_bounds_whatever_the_features():
+def test_log_deviations_are_bounded_for_extreme_features():
     graph = random_graph(15, 0.3)
     encoded = VGAE(VGAE.Params(latent=4), 5)(graph, 1e6 * features(15, 5))
     assert encoded.log_sigma.min() >= LOG_SIGMA[0] and encoded.log_sigma.max() <= LOG_SIGMA[1]
 
 
 @pytest.mark.parametrize("density", [0.05, 0.7])
-def test_edge_weights_are_eq_19_on_the_view_and_on_any_pairs(density):
+def test_edge_weights_match_equation_19_for_edges_and_other_pairs(density):
     graph, encoded = random_graph(25, density), encoded_example(25, 4)
     vgae = VGAE(VGAE.Params(latent=4), 3)
     expected = [softplus(float(encoded.z[i] @ encoded.z[j])) for i, j in zip(graph.src, graph.dst, strict=True)]
@@ -115,7 +115,7 @@ def test_edge_weights_are_eq_19_on_the_view_and_on_any_pairs(density):
 
 
 @pytest.mark.parametrize("density", [0.05, 0.7])
-def test_gradients_reach_it_through_the_edges_of_the_subgraphs(density):
+def test_gradients_reach_the_vgae_through_subgraph_edges(density):
     graph, x = random_graph(30, density), features(30, 5)
     vgae = VGAE(VGAE.Params(latent=4), 5)
     weight = vgae.edge_weight(graph, vgae(graph, x), graph.src, graph.dst)
@@ -128,7 +128,7 @@ def test_gradients_reach_it_through_the_edges_of_the_subgraphs(density):
     assert reached == pairs
 
 
-def test_it_learns_the_weights_of_a_view():
+def test_vgae_learns_the_weights_of_a_view():
     torch.manual_seed(0)
     blocks = np.kron(np.eye(3), np.ones((8, 8))) * 4
     graph = Graph.from_scipy(scipy.sparse.csr_array(blocks))
@@ -144,7 +144,7 @@ def test_it_learns_the_weights_of_a_view():
     assert within.mean().item() == pytest.approx(4, abs=0.5) and within.min() > 2 * across.max()
 
 
-def test_one_region_without_edges():
+def test_losses_of_one_region_without_edges_are_finite():
     graph, x = random_graph(1, 0.0), torch.ones(1, 2)
     vgae = VGAE(VGAE.Params(latent=3), 2)
     encoded = vgae(graph, x)

@@ -8,7 +8,7 @@ from urbankit.heads.gp import GP, JITTER, PRIOR_WEIGHT, START
 
 @pytest.mark.parametrize("linear", [False, True])
 @pytest.mark.parametrize("outputs", [1, 3])
-def test_kernel_parameters_are_those_of_the_likelihoods_gradient(linear, outputs):
+def test_kernel_parameters_equal_those_of_adam_on_the_likelihood(linear, outputs):
     torch.manual_seed(0)
     x, y = torch.randn(40, 5).double(), torch.randn(40, outputs).double()
     head = GP(GP.Params(linear=linear, steps=25), 5, outputs)

@@ -43,7 +43,7 @@ def test_gp_predicts_the_posterior_mean_of_its_kernel():
     assert torch.allclose(head(new).squeeze(1), expected, atol=1e-5)
 
 
-def test_gp_finds_the_informative_block():
+def test_gp_gives_the_informative_block_a_short_length_scale():
     torch.manual_seed(0)
     z = torch.randn(150, 6)
     y = torch.sin(2 * z[:, 0])
@@ -54,7 +54,7 @@ def test_gp_finds_the_informative_block():
 
 
 @pytest.mark.parametrize("name", ["gp", "forest"])
-def test_fitted_heads_tell_classes_apart_and_allow_for_one_without_members(name):
+def test_fitted_heads_separate_classes_and_accept_a_class_without_regions(name):
     torch.manual_seed(0)
     labels = torch.arange(60) % 2
     z = torch.randn(60, 4) + 4 * labels.unsqueeze(1)
@@ -76,7 +76,7 @@ def test_forest_regresses_and_predicts_the_same_bits_again():
 
 
 @pytest.mark.parametrize("linear", [False, True])
-def test_gp_predicts_the_same_a_few_rows_at_a_time(linear, monkeypatch):
+def test_gp_predictions_do_not_depend_on_the_batch_size(linear, monkeypatch):
     z, y, new = torch.randn(30, 5), torch.randn(30), torch.randn(20, 5)
     predicted = []
     for rows in (1024, 7):
@@ -95,7 +95,7 @@ def adaptive(blocks: list[int], **params):
     return head
 
 
-def test_task_adaptive_is_its_inner_head_before_it_has_learned():
+def test_untrained_task_adaptive_equals_its_inner_head():
     head, z = adaptive([2, 4]).eval(), torch.randn(5, 6)
     assert torch.allclose(head(z), head.head(z), atol=1e-6)
 
@@ -122,11 +122,11 @@ def test_task_adaptive_gives_the_informative_block_more_weight():
     assert weights[0] > 1.2 > 0.8 > weights[1]
 
 
-def test_task_adaptive_takes_no_head_that_is_fitted():
+def test_task_adaptive_refuses_fitted_heads():
     with pytest.raises(UserError, match="passes no gradient"):
         registry.create("head", Use(name="task_adaptive", head={"name": "gp"}), 4, 1)
 
 
 @pytest.mark.parametrize("name", ["linear", "mlp", "gp", "forest"])
-def test_heads_without_block_weights_say_so(name):
+def test_heads_without_block_weights_return_none(name):
     assert registry.create("head", Use(name=name), 4, 1).block_weights() is None

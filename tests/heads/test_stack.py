@@ -49,7 +49,7 @@ def fitted(city: dict, labels: torch.Tensor, rows: np.ndarray, outputs: int = 1,
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_weights_are_those_of_an_independent_solver(seed):
+def test_weights_equal_those_of_an_independent_solver(seed):
     rng = np.random.default_rng(seed)
     truth = rng.normal(size=60)
     predictions = truth[:, None] * rng.uniform(0, 1, 6) + rng.normal(0, 0.7, (60, 6))
@@ -83,7 +83,7 @@ def test_inner_folds_keep_groups_together_unless_there_is_only_one(n_groups, n_f
     assert sizes.max() - sizes.min() <= N // n_groups
 
 
-def test_folds_are_spatial_under_the_spatial_split_alone(city, monkeypatch):
+def test_folds_are_spatial_only_under_the_spatial_split(city, monkeypatch):
     np.testing.assert_array_equal(split_groups("spatial", city["xy"], 10), grid_blocks(city["xy"], 10))
     assert split_groups("random", city["xy"], 10) is None
     rows = spatial_split(city["xy"], 0).train
@@ -197,7 +197,7 @@ def test_weights_minimise_the_error_in_the_targets_own_units(city, monkeypatch):
     np.testing.assert_allclose(list(learner.weights.values()), weights, atol=1e-6)
 
 
-def test_held_out_predictions_of_ridge_are_those_of_a_refit(city):
+def test_held_out_predictions_of_ridge_equal_those_of_a_refit(city):
     rng = np.random.default_rng(0)
     for columns in (3, 40):
         x, y = rng.normal(size=(30, columns)), rng.normal(size=(30, 2))
@@ -213,7 +213,7 @@ def test_held_out_predictions_of_ridge_are_those_of_a_refit(city):
         np.testing.assert_allclose(held_out, min(errors, key=lambda one: one[0])[1], atol=1e-8)
 
 
-def test_held_out_predictions_of_the_gaussian_process_are_those_without_the_fold():
+def test_held_out_predictions_of_the_gaussian_process_equal_a_fit_without_the_fold():
     """Against the same kernel, solved without the rows of each fold."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(30, 4)), rng.normal(size=(30, 1))
@@ -293,7 +293,7 @@ def test_predictions_below_zero_are_zero_before_a_logarithm():
     assert learned.inverse(learner.predict(Features({"features": Table(np.zeros((1, 1)), (1,))}))) == 0
 
 
-def test_scaler_completes_by_training_rows_and_marks_what_was_missing():
+def test_scaler_fills_missing_values_from_training_rows_and_flags_them():
     values = np.array([[1.0, np.nan, 5], [3, 2, 5], [5, 4, 5]])
     scaler = Scaler(Table(values, (1, 2)))
     assert scaler.blocks == (1, 2, 1)
@@ -304,7 +304,7 @@ def test_scaler_completes_by_training_rows_and_marks_what_was_missing():
     assert scaled[0, 3] > 0 > scaled[1, 3]
 
 
-def test_rows_of_region_data_are_selected_together(city):
+def test_region_data_selects_rows_of_all_arrays(city):
     data = RegionData(city["features"], (2, 3), city["xy"], np.arange(N))
     rows = data.rows(np.array([5, 2]))
     assert rows.groups.tolist() == [5, 2]

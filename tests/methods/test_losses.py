@@ -26,14 +26,14 @@ def pair() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(7, 5, generator=generator), torch.randn(7, 5, generator=generator)
 
 
-def test_one_and_two_way_losses_are_equations_25_and_12(pair):
+def test_one_and_two_way_losses_match_equations_25_and_12(pair):
     a, b = pair
     assert float(info_nce(a, b, 0.5)) == pytest.approx(one_way_by_hand(a, b, 0.5), rel=1e-5)
     expected = one_way_by_hand(a, b, 0.3) + one_way_by_hand(b, a, 0.3)
     assert float(two_way_info_nce(a, b, 0.3)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_vector_length_region_order_and_unit_weights_change_nothing(pair):
+def test_loss_ignores_vector_length_region_order_and_unit_weights(pair):
     a, b = pair
     assert torch.allclose(two_way_info_nce(a * 10, b, 0.5), two_way_info_nce(a, b, 0.5), atol=1e-6)
     order = torch.randperm(7, generator=torch.Generator().manual_seed(1))
@@ -42,7 +42,7 @@ def test_vector_length_region_order_and_unit_weights_change_nothing(pair):
 
 
 @pytest.mark.parametrize("n", [0, 1])
-def test_too_few_regions_to_contrast_cost_nothing_and_keep_the_gradient(n):
+def test_loss_of_too_few_regions_is_zero_with_a_gradient(n):
     a, b = torch.randn(n, 3, requires_grad=True), torch.randn(n, 3, requires_grad=True)
     loss = two_way_info_nce(a, b, 0.5) + info_nce(a, b, 0.5)
     assert float(loss.detach()) == 0.0

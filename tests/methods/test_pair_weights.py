@@ -27,7 +27,7 @@ def test_uniform_gives_no_weights(pairs):
     assert registry.create("pair_weight", Use(name="uniform"))(*pairs) is None
 
 
-def test_agreement_is_its_formula_written_out(pairs):
+def test_agreement_matches_its_formula(pairs):
     a, b = (x[:6] for x in pairs)
     cosine = [[float(torch.cosine_similarity(x, y, dim=0)) for y in b] for x in a]
     margin = [cosine[i][i] - sum(cosine[i][j] + cosine[j][i] for j in range(6)) / 12 for i in range(6)]
@@ -38,12 +38,12 @@ def test_agreement_is_its_formula_written_out(pairs):
     assert torch.allclose(agreement(sharpness=3, warmup=0)(a, b), expected, atol=1e-5)
 
 
-def test_wrong_pairs_count_less(pairs):
+def test_wrong_pairs_get_lower_weights(pairs):
     weight = agreement(warmup=0)(*pairs)
     assert weight[20:].mean() < 0.5 and weight[:20].mean() > 1.2
 
 
-def test_weights_are_alike_at_first_and_rise_with_training_steps_alone(pairs):
+def test_weights_start_equal_and_change_only_with_training_steps(pairs):
     weigh = agreement(warmup=4)
     full = agreement(warmup=0)(*pairs)
     assert torch.equal(weigh.eval()(*pairs), torch.ones(30)), "validation is no step"
@@ -53,7 +53,7 @@ def test_weights_are_alike_at_first_and_rise_with_training_steps_alone(pairs):
         assert torch.allclose(weight, 1 + min(step / 4, 1) * (full - 1), atol=1e-6)
 
 
-def test_a_resumed_training_goes_on_where_it_was(pairs):
+def test_resumed_training_continues_the_warmup(pairs):
     one, two = agreement(warmup=4), agreement(warmup=4)
     one(*pairs), one(*pairs)
     two.load_state_dict(one.state_dict())
@@ -61,5 +61,5 @@ def test_a_resumed_training_goes_on_where_it_was(pairs):
 
 
 @pytest.mark.parametrize("n", [0, 1])
-def test_too_few_pairs_to_compare_count_one(n):
+def test_too_few_pairs_get_weight_one(n):
     assert torch.equal(agreement(warmup=0)(torch.randn(n, 3), torch.randn(n, 3)), torch.ones(n))

@@ -25,12 +25,12 @@ def standardised(values: np.ndarray) -> np.ndarray:
     return Statistics.of(values, [str(column) for column in range(values.shape[1])]).apply(values)
 
 
-def test_standardised_is_scikit_learns_where_all_is_known() -> None:
+def test_standardised_equals_scikit_learn_without_missing_values() -> None:
     values = np.random.default_rng(0).normal([5, -1e6, 3e-9], [2, 1e3, 1e-9], (40, 3))
     np.testing.assert_allclose(standardised(values), StandardScaler().fit_transform(values), atol=1e-4)
 
 
-def test_missing_values_are_the_mean_and_flagged_and_a_constant_column_stays_constant() -> None:
+def test_missing_values_become_the_mean_with_a_flag_and_constant_columns_stay_constant() -> None:
     values = np.array([[1.0, 2.0, 7.0], [np.nan, 4.0, 7.0], [3.0, np.inf, 7.0], [5.0, 6.0, 7.0]])
     one, two = 2 / np.std([1, 3, 5]), 2 / np.std([2, 4, 6])
     expected = np.array([[-one, -two, 0, 0, 0], [0, 0, 0, 1, 0], [0, 0, 0, 0, 1], [one, two, 0, 0, 0]])
@@ -38,7 +38,7 @@ def test_missing_values_are_the_mean_and_flagged_and_a_constant_column_stays_con
     assert not standardised(np.array([[0.1 + 0.2], [0.3], [0.3]])).any()
 
 
-def test_poi_counts_are_standardised_logs_and_their_own_only_token(city: FakeCity) -> None:
+def test_poi_counts_are_standardised_logs_and_their_only_token(city: FakeCity) -> None:
     encoder = PoiCounts(PoiCounts.Params(), city, "poi", 4)
     present = np.flatnonzero(city.poi_present)
     np.testing.assert_array_equal(encoder.observations(), present)
@@ -51,7 +51,7 @@ def test_poi_counts_are_standardised_logs_and_their_own_only_token(city: FakeCit
 
 
 @pytest.mark.parametrize(("form", "formed"), [("root", np.sqrt), ("count", np.asarray)])
-def test_counts_in_other_forms(city: FakeCity, form: str, formed) -> None:
+def test_counts_and_flows_accept_other_forms(city: FakeCity, form: str, formed) -> None:
     encoder = PoiCounts(PoiCounts.Params(form=form), city, "poi", 4)
     counts = city.poi_counts()[0].toarray()[city.poi_present].astype(float)
     np.testing.assert_allclose(rows(encoder), StandardScaler().fit_transform(formed(counts)), atol=1e-5)
@@ -70,7 +70,7 @@ def test_a_perceptron_on_the_features_trains(city: FakeCity) -> None:
     assert encoder.width == 7 and vectors.requires_grad and not encoder.frozen
 
 
-def test_flow_profile_is_the_singular_value_decomposition(city: FakeCity) -> None:
+def test_flow_profile_equals_the_singular_value_decomposition(city: FakeCity) -> None:
     flows = city.flows().toarray()
     between = flows - np.diag(np.diag(flows))
     both = np.hstack([np.log1p(between), np.log1p(between.T)])
@@ -88,12 +88,12 @@ def test_flow_profile_leaves_out_regions_without_flow(city: FakeCity) -> None:
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
-def test_flow_profile_of_very_few_regions(n: int) -> None:
+def test_flow_profile_accepts_very_few_regions(n: int) -> None:
     profile = flow_profile(sparse.csr_array(np.ones((n, n))), 16)
     assert profile.shape == (n, n - 1 + 5) and np.isfinite(profile).all()
 
 
-def test_flow_profile_at_size_stays_sparse() -> None:
+def test_flow_profile_of_a_large_city_stays_sparse() -> None:
     flows = sparse.random_array((20_000, 20_000), density=1e-4, format="csr", rng=np.random.default_rng(0))
     assert flow_profile(flows, 8).shape == (20_000, 13)
 
@@ -108,7 +108,7 @@ def test_a_table_gives_its_columns_with_a_flag_for_missing_values(city: FakeCity
     np.testing.assert_allclose(rows(some), values[:, [2, 0]])
 
 
-def test_table_names_what_is_wrong(city: FakeCity) -> None:
+def test_table_names_unknown_tables_and_columns(city: FakeCity) -> None:
     with pytest.raises(UserError, match=r"modalities\.censu: .*'censu'.*'census'"):
         Table(Table.Params(), city, "censu", 4)
     with pytest.raises(UserError) as caught:
@@ -120,14 +120,14 @@ def test_table_names_what_is_wrong(city: FakeCity) -> None:
 
 
 @pytest.mark.parametrize(("kind", "lost"), [(PoiCounts, "poi_counts"), (FlowProfile, "flows")])
-def test_a_city_without_the_source(city: FakeCity, monkeypatch: pytest.MonkeyPatch, kind, lost: str) -> None:
+def test_encoders_require_their_source(city: FakeCity, monkeypatch: pytest.MonkeyPatch, kind, lost: str) -> None:
     monkeypatch.setattr(city, lost, lambda: None)
     assert kind.requires(kind.Params(), city, "extra").startswith("the city has no")
     with pytest.raises(UserError, match=r"modalities\.extra: the city has no"):
         kind(kind.Params(), city, "extra", 4)
 
 
-def test_image_stats_against_a_loop(city: FakeCity) -> None:
+def test_image_stats_equal_a_loop_over_images(city: FakeCity) -> None:
     for source in ("rsi", "svi"):
         pixels = city.images(source).pixels[:6]
         found = image_stats(pixels).reshape(len(pixels), 10, -1)
@@ -155,7 +155,7 @@ def test_image_stats_are_computed_once(city: FakeCity) -> None:
     np.testing.assert_array_equal(encoder.observations(), city.images("svi").region)
 
 
-def test_a_feature_encoder_of_ones_own(city: FakeCity) -> None:
+def test_feature_encoder_can_be_subclassed(city: FakeCity) -> None:
     class Corner(FeatureEncoder):
         """Where a region lies, of regions in any order."""
 

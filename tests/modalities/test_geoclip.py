@@ -14,7 +14,7 @@ from urbankit.modalities.geoclip import FourierFeatures, GeoCLIP, equal_earth
 from urbankit.utils.errors import UserError
 
 
-def test_equal_earth_is_projs() -> None:
+def test_equal_earth_equals_that_of_proj() -> None:
     longitude, latitude = np.meshgrid(np.linspace(-180, 180, 25), np.linspace(-90, 90, 19))
     lonlat = np.column_stack([longitude.ravel(), latitude.ravel()])
     sphere = Transformer.from_crs("+proj=longlat +R=1", "+proj=eqearth +R=1", always_xy=True)
@@ -22,7 +22,7 @@ def test_equal_earth_is_projs() -> None:
     np.testing.assert_allclose(equal_earth(torch.from_numpy(lonlat)).numpy(), expected, atol=1e-9)
 
 
-def test_fourier_features_are_their_formula() -> None:
+def test_fourier_features_match_their_formula() -> None:
     layer, x = FourierFeatures(3.0, 4), torch.randn(5, 2)
     features = layer(x)
     for i in range(5):
@@ -50,7 +50,7 @@ def test_regions_at_one_location_give_finite_vectors(city: FakeCity) -> None:
     assert encoder(encoder.load(np.arange(12))).isfinite().all()
 
 
-def test_observations_are_centroids_or_the_images_points(city: FakeCity) -> None:
+def test_observations_are_centroids_or_image_points(city: FakeCity) -> None:
     encoder = GeoCLIP(GeoCLIP.Params(sources={"street": "svi"}), city, "location", 8)
     np.testing.assert_array_equal(encoder.observations(), np.arange(12))
     np.testing.assert_array_equal(encoder.observations("text"), np.arange(12))
@@ -94,7 +94,7 @@ class Published(nn.Module):
 
 
 @pytest.mark.parametrize("form", ["safetensors", "safetensors with a prefix", "state dict"])
-def test_published_weights_give_published_vectors(city: FakeCity, tmp_path: Path, form: str) -> None:
+def test_published_weights_give_the_published_vectors(city: FakeCity, tmp_path: Path, form: str) -> None:
     model = Published(6, 10, 5)
     path = tmp_path / ("geoclip.pth" if form == "state dict" else "geoclip.safetensors")
     if form == "state dict":

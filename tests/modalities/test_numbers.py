@@ -11,7 +11,7 @@ from urbankit.registry.component import Use
 from urbankit.utils.errors import UserError
 
 
-def test_shape_knows_area_perimeter_and_compactness(tiny_city):
+def test_shape_gives_area_perimeter_and_compactness(tiny_city):
     encoder = registry.create("modality_encoder", Use(name="shape"), tiny_city, "shape", 4)
     raw, region = encoder.features(tiny_city)
     polygon = tiny_city.regions.geometry.iloc[3]
@@ -28,7 +28,7 @@ def test_coordinates_keep_the_ratio_of_distances(tiny_city):
     assert np.allclose(ours / ours[0], true / true[0], atol=1e-4)
 
 
-def test_words_tell_regions_with_the_same_captions_alike(tiny_city):
+def test_words_give_equal_vectors_for_equal_captions(tiny_city):
     encoder = registry.create("modality_encoder", Use(name="words", source="rsi"), tiny_city, "words", 4)
     captions = tiny_city.captions("rsi").groupby("region")["text"].agg(" ".join)
     assert encoder.observations().tolist() == sorted(captions.index)
@@ -38,7 +38,7 @@ def test_words_tell_regions_with_the_same_captions_alike(tiny_city):
         assert np.allclose(same, same[0], atol=1e-4)
 
 
-def test_totals_of_flows_come_for_each_square_kilometre_too(tiny_city):
+def test_flow_totals_include_values_per_square_kilometre(tiny_city):
     params = {"components": 0, "per_area": True}
     encoder = registry.create("modality_encoder", Use(name="flow_profile", **params), tiny_city, "flows", 4)
     raw, region = encoder.features(tiny_city)

@@ -42,7 +42,7 @@ class RowNumbers(ModalityEncoder):
         return batch
 
 
-def test_mean_over_all_observations_equals_a_loop_and_is_without_gradient_where_there_are_none(city: FakeCity) -> None:
+def test_mean_over_observations_equals_a_loop_and_has_no_gradient_for_regions_without_any(city: FakeCity) -> None:
     encoder = svi(city)
     pooled = RegionEncoder(encoder)
     assert not pooled.present.all()
@@ -63,7 +63,7 @@ def test_a_modality_without_observations_gives_zeros_and_a_false_mask(city: Fake
     assert vectors.tolist() == [[0.0], [0.0]] and mask.tolist() == [False, False]
 
 
-def test_a_draw_is_without_replacement_and_a_region_with_few_observations_gives_all(city: FakeCity) -> None:
+def test_draw_is_without_replacement_and_uses_all_of_few_observations(city: FakeCity) -> None:
     region = np.repeat(np.arange(12), 7)
     encoder = RowNumbers(region, city)
     pooled = RegionEncoder(encoder)
@@ -159,7 +159,7 @@ def test_chunks_hold_no_more_than_their_own_images(city: FakeCity) -> None:
     assert max(len(rows) for rows in encoder.loaded) == 32
 
 
-def test_keep_equals_encode_and_later_calls_read_nothing(city: FakeCity) -> None:
+def test_cached_vectors_equal_encode_and_later_calls_load_nothing(city: FakeCity) -> None:
     encoder = svi(city, trainable="projection")
     pooled = RegionEncoder(encoder)
     direct, mask = pooled.encode(torch.arange(12))
@@ -174,7 +174,7 @@ def test_keep_equals_encode_and_later_calls_read_nothing(city: FakeCity) -> None
     assert city.images("svi").reads > reads
 
 
-def test_kept_features_come_from_the_store_for_the_same_content_only(city: FakeCity) -> None:
+def test_cached_features_are_reused_only_for_the_same_content(city: FakeCity) -> None:
     def reads(**params: object) -> int:
         torch.manual_seed(0)
         encoder = svi(city, trainable="none", **params)
@@ -198,9 +198,7 @@ def test_kept_features_come_from_the_store_for_the_same_content_only(city: FakeC
     assert reads() > 0
 
 
-def test_a_damaged_entry_of_the_store_is_computed_again_and_an_unwritable_store_only_warns(
-    city: FakeCity, tmp_path
-) -> None:
+def test_damaged_cache_entry_is_recomputed_and_unwritable_cache_only_warns(city: FakeCity, tmp_path) -> None:
     encoder = svi(city, trainable="none")
     features, _ = RegionEncoder(encoder).keep()
     (entry,) = FeatureStore().folder.rglob("*.safetensors")
@@ -212,7 +210,7 @@ def test_a_damaged_entry_of_the_store_is_computed_again_and_an_unwritable_store_
         RegionEncoder(svi(city, trainable="none")).keep(store=FeatureStore(tmp_path / "file"))
 
 
-def test_a_trainable_backbone_is_not_kept(city: FakeCity) -> None:
+def test_trainable_backbone_is_not_cached(city: FakeCity) -> None:
     encoder = svi(city)
     pooled = RegionEncoder(encoder)
     before, _ = pooled.keep()
@@ -245,7 +243,7 @@ def test_the_order_of_regions_does_not_matter(city: FakeCity, kind, modality, pa
 
 
 @pytest.mark.parametrize(("kind", "modality", "params", "of"), ALL)
-def test_autocast_is_safe_and_close(city: FakeCity, kind, modality, params, of) -> None:
+def test_autocast_gives_finite_vectors_close_to_float32(city: FakeCity, kind, modality, params, of) -> None:
     pooled = RegionEncoder(kind(kind.Params(**params), city, modality, 8), of)
     exact, _ = pooled.encode(torch.arange(12))
     with torch.autocast("cpu", torch.bfloat16):

@@ -82,7 +82,7 @@ def test_a_table_gives_its_numbers_by_id(twelve: City, tmp_path: Path, form: str
     np.testing.assert_allclose(rows(twelve, WRITTEN[form](tmp_path)), VALUES, atol=1e-6)
 
 
-def test_order_zeros_and_other_columns_do_not_matter(twelve: City, tmp_path: Path) -> None:
+def test_row_order_leading_zeros_and_other_columns_do_not_matter(twelve: City, tmp_path: Path) -> None:
     shuffled = table().assign(name="x").sample(frac=1, random_state=1)
     shuffled["tract"] = shuffled.pop("region_id").astype(int)  # as a spreadsheet leaves census codes
     shuffled.to_csv(tmp_path / "t.csv", index=False)
@@ -118,7 +118,7 @@ def test_a_row_without_numbers_counts_as_absent(twelve: City, tmp_path: Path) ->
     assert 4 not in built.observations() and built.width == 4  # a missing number brings a flag
 
 
-def test_all_mistakes_in_one_message(twelve: City, tmp_path: Path) -> None:
+def test_all_mistakes_of_a_feature_file_are_reported_in_one_message(twelve: City, tmp_path: Path) -> None:
     frame = table().astype(object)
     frame.loc[12] = [1, 2, 3, "03"]
     frame.loc[0, "region_id"], frame.loc[1, "region_id"] = "xy", ""
@@ -214,7 +214,7 @@ def test_a_raster_gives_the_means_of_its_bands(twelve: City, tmp_path: Path) -> 
         rows(twelve, path, columns=["B03"])
 
 
-def test_a_raster_that_covers_only_some_regions(twelve: City, tmp_path: Path) -> None:
+def test_raster_over_some_regions_requires_absent_mask(twelve: City, tmp_path: Path) -> None:
     bands = np.ones((2, 2, 24))
     bands[:, :, :4] = -9999
     path = raster(tmp_path / "part.tif", bands)
@@ -261,7 +261,7 @@ def test_a_folder_written_by_encode_is_read(twelve: City, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("form", ["csv", "folder", "raster"])
-def test_the_hash_of_its_files_follows_their_content(twelve: City, tmp_path: Path, form: str) -> None:
+def test_hash_of_feature_files_changes_with_their_content(twelve: City, tmp_path: Path, form: str) -> None:
     if form == "csv":
         path = changed = WRITTEN["csv"](tmp_path)
     elif form == "raster":
@@ -284,7 +284,7 @@ def test_the_hash_of_its_files_follows_their_content(twelve: City, tmp_path: Pat
     assert cached_hashes(Precomputed.reads(params, twelve)) != before
 
 
-def test_nodata_said_beside_a_raster_counts_after_it_was_read(twelve: City, tmp_path: Path) -> None:
+def test_nodata_declared_in_a_sidecar_changes_the_features(twelve: City, tmp_path: Path) -> None:
     bands = np.ones((2, 2, 24))
     bands[0, :, :2] = -9999
     path = raster(tmp_path / "alpha.tif", bands, nodata=None)
@@ -300,7 +300,7 @@ def test_nodata_said_beside_a_raster_counts_after_it_was_read(twelve: City, tmp_
     assert encoder(twelve, path).notes == ["band 1: 1 of 12 regions overlap no valid cell"]
 
 
-def test_it_passes_the_checks_of_modality_encoders(tmp_path):
+def test_precomputed_passes_the_checks_of_modality_encoders(tmp_path):
     ids = testing.tiny_city().region_ids
     values = np.random.default_rng(0).normal(size=(len(ids), 3))
     pd.DataFrame(values, columns=list("abc")).assign(region_id=ids).to_csv(tmp_path / "table.csv", index=False)

@@ -24,7 +24,7 @@ def real_by_scipy(theta: np.ndarray, phi: np.ndarray, degree: int, m: int) -> np
     return math.sqrt(2) * (-1) ** m * (value.real if m > 0 else value.imag)
 
 
-def test_harmonics_are_scipys() -> None:
+def test_harmonics_equal_those_of_scipy() -> None:
     draw = np.random.default_rng(0)
     theta = np.concatenate([draw.uniform(0, np.pi, 40), [0, np.pi, np.pi / 2, 1e-9]])
     phi = np.concatenate([draw.uniform(0, 2 * np.pi, 40), [0, 1, 2 * np.pi, 3]])
@@ -44,7 +44,7 @@ def test_harmonics_are_orthonormal() -> None:
     np.testing.assert_allclose(gram, np.eye(144), atol=1e-12)
 
 
-def test_features_are_those_that_satclips_code_writes_out() -> None:
+def test_features_equal_those_of_satclips_code() -> None:
     longitude, latitude = torch.tensor([-74.0, 103.8, 0.0]).double(), torch.tensor([40.7, 1.35, -90.0]).double()
     theta, phi = torch.deg2rad(latitude + 90), torch.deg2rad(longitude + 180)
     sine = (1.0 - theta.cos() ** 2) ** 0.5
@@ -75,7 +75,7 @@ class Published(nn.Module):
 
 
 @pytest.mark.parametrize("form", ["safetensors", "state dict", "lightning"])
-def test_published_weights_give_published_vectors(city: FakeCity, tmp_path: Path, form: str) -> None:
+def test_published_weights_give_the_published_vectors(city: FakeCity, tmp_path: Path, form: str) -> None:
     model = Published(16, 10, 5)
     weights = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     both = weights | {f"model.location.{name}": tensor for name, tensor in model.state_dict().items()}
@@ -92,7 +92,7 @@ def test_published_weights_give_published_vectors(city: FakeCity, tmp_path: Path
     assert encoder.loaded()["name"] == str(path) and len(encoder.loaded()["weights"]) == 64
 
 
-def test_the_network_is_its_formula() -> None:
+def test_network_matches_its_formula() -> None:
     network, x = Siren([9, 4, 4, 2]), torch.randn(3, 9)
     first, second, last = network.layers
     expected = torch.sin(30 * (x @ first.weight.T + first.bias))
@@ -100,7 +100,7 @@ def test_the_network_is_its_formula() -> None:
     torch.testing.assert_close(network(x), expected)
 
 
-def test_autocast_does_not_touch_the_phases(city: FakeCity) -> None:
+def test_autocast_does_not_change_the_phases(city: FakeCity) -> None:
     encoder = SatCLIP(SatCLIP.Params(), city, "location", 8).eval()
     batch = encoder.load(np.arange(12))
     with torch.autocast("cpu", torch.bfloat16):

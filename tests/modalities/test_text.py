@@ -33,7 +33,7 @@ def clip(tmp_path: Path) -> Path:
     return tmp_path / "clip"
 
 
-def test_tokens_read_back_as_the_caption() -> None:
+def test_tokens_decode_to_the_caption() -> None:
     tokenizer = train_tokenizer(TEXTS, 300)
     ids, lengths = encode_texts(tokenizer, TEXTS, 77, PAD)
     assert (ids[:, 0] == START).all() and all(ids[i, n - 1] == END for i, n in enumerate(lengths))
@@ -59,7 +59,7 @@ def test_the_tokenizer_depends_on_the_texts_alone() -> None:
     assert len(runs) == 1
 
 
-def test_the_vector_is_transformers_own_end_state(city: FakeCity) -> None:
+def test_vector_is_the_end_state_of_transformers(city: FakeCity) -> None:
     encoder, batch, vectors = encode(city, "rsi")
     with torch.no_grad():
         direct = encoder.model(batch["ids"]).pooler_output
@@ -69,7 +69,7 @@ def test_the_vector_is_transformers_own_end_state(city: FakeCity) -> None:
     torch.testing.assert_close(vectors, torch.cat(alone), atol=1e-5, rtol=1e-5)
 
 
-def test_channels_are_the_captions_of_what_they_describe(city: FakeCity) -> None:
+def test_channels_hold_the_captions_of_each_described_source(city: FakeCity) -> None:
     encoder = Text(Text.Params(captions={"street": "svi"}), city, "text", 8)
     for of, source in (("rsi", "rsi"), ("svi", "svi"), ("street", "svi")):
         np.testing.assert_array_equal(encoder.observations(of), city.captions(source)["region"])
@@ -135,7 +135,7 @@ def test_a_checkpoint_without_a_tokenizer(city: FakeCity, clip: Path) -> None:
         encode(city, pretrained=str(clip))
 
 
-def test_tokens_are_as_many_as_a_caption_has(city: FakeCity) -> None:
+def test_number_of_tokens_equals_the_caption_length(city: FakeCity) -> None:
     encoder, batch, vectors = encode(city, of="svi", hidden_size=16, layers=1, heads=2)
     with torch.no_grad():
         found = encoder.tokens(batch)

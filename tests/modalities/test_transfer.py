@@ -39,7 +39,7 @@ def vectors(encoder: Named) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("hidden", [0, 8])
-def test_features_find_each_other_by_name(hidden: int) -> None:
+def test_features_are_matched_by_name(hidden: int) -> None:
     """In another order, one with missing values: the vectors are those that the other encoder gives."""
     nan = float("nan")
     there = encoder(Named, hidden, a=[1, 2, 4], b=[0, 5, 10], c=[3, nan, 5])
@@ -50,7 +50,7 @@ def test_features_find_each_other_by_name(hidden: int) -> None:
     assert notes == []
 
 
-def test_a_feature_of_one_city_alone_counts_for_nothing() -> None:
+def test_feature_of_only_one_city_is_not_used() -> None:
     there = encoder(Named, a=[1, 2, 4], gone=[1, 1, 7])
     here = encoder(Named, new=[9, 8, 0], a=[1, 2, 4])
     state, notes = here.carried(there.state_dict(), "source")
@@ -62,7 +62,7 @@ def test_a_feature_of_one_city_alone_counts_for_nothing() -> None:
     ]
 
 
-def test_the_sources_statistics_say_what_a_value_means() -> None:
+def test_source_statistics_standardise_the_values_of_the_target_city() -> None:
     """And what lies beyond all that the source has is cut to its range."""
     there, here = encoder(Named, a=[0, 2, 4]), encoder(Named, a=[1, 3, 50])
     own, _ = here.carried(there.state_dict(), "own")
@@ -92,13 +92,13 @@ def test_the_sources_statistics_say_what_a_value_means() -> None:
         ),
     ],
 )
-def test_what_cannot_be_made_to_fit_says_why(kind: type[Named], here: dict, reason: str) -> None:
+def test_features_that_do_not_match_are_refused_with_the_reason(kind: type[Named], here: dict, reason: str) -> None:
     there = encoder(kind, a=[1, 2, 3], b=[4, 5, 6])
     with pytest.raises(ValueError, match=reason):
         encoder(kind, **here).carried(there.state_dict(), "source")
 
 
-def test_coordinates_stay_relative_to_their_own_city() -> None:
+def test_coordinates_stay_relative_to_their_city() -> None:
     cities = [FakeCity(0), FakeCity(1)]
     for city in cities:
         city.xy = city.lonlat * 1e5
@@ -108,7 +108,7 @@ def test_coordinates_stay_relative_to_their_own_city() -> None:
     assert torch.equal(two.load(np.arange(12)), before) and torch.equal(two.projection.weight, one.projection.weight)
 
 
-def test_statistics_survive_json_to_the_last_bit() -> None:
+def test_statistics_are_unchanged_by_json() -> None:
     values = np.random.default_rng(0).normal(size=(20, 3)) * [1e-9, 1, 1e9]
     values[3, 1] = np.nan
     one = Statistics.of(values, ["a", "b", "c"])
@@ -117,6 +117,6 @@ def test_statistics_survive_json_to_the_last_bit() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[1]", '{"names": ["a"], "mean": [1.0], "spread": [1.0], "flagged": []}'])
-def test_statistics_of_another_version_say_so(text: str) -> None:
+def test_statistics_of_another_version_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="another version of urbankit; run its recipe anew"):
         Statistics.from_json(text)

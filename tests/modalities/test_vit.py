@@ -57,7 +57,7 @@ def test_clip_checkpoint_equals_a_direct_call_and_another_dim_gets_a_new_project
     assert encoder.project(vectors).shape == (3, 12)
 
 
-def test_clip_vision_model_alone(city: FakeCity, clip: Path, tmp_path: Path) -> None:
+def test_clip_vision_model_checkpoint_equals_a_direct_call(city: FakeCity, clip: Path, tmp_path: Path) -> None:
     CLIPVisionModel.from_pretrained(clip).save_pretrained(tmp_path / "vision")
     pixels = colour().astype(np.float32)
     _, vectors = encode(with_images(city, pixels), pretrained=str(tmp_path / "vision"))
@@ -80,7 +80,7 @@ def test_vit_checkpoint_equals_a_direct_call(city: FakeCity, tmp_path: Path) -> 
     torch.testing.assert_close(vectors, direct, atol=1e-5, rtol=1e-5)
 
 
-def test_other_sizes_are_resampled_or_positions_are(city: FakeCity, clip: Path) -> None:
+def test_other_sizes_are_resampled_or_positions_interpolated(city: FakeCity, clip: Path) -> None:
     with_images(city, colour(size=(30, 40)))
     encoder, vectors = encode(city, pretrained=str(clip))
     assert encoder.size == (16, 16) and vectors.isfinite().all()
@@ -93,7 +93,7 @@ def test_other_sizes_are_resampled_or_positions_are(city: FakeCity, clip: Path) 
 
 
 @pytest.mark.parametrize(("rule", "bands"), [("mean", 5), ("mean", 1), ("inflate", 6), ("inflate", 9)])
-def test_equal_bands_look_like_grey_to_the_checkpoint(city: FakeCity, clip: Path, rule: str, bands: int) -> None:
+def test_equal_bands_give_the_response_of_a_grey_image(city: FakeCity, clip: Path, rule: str, bands: int) -> None:
     grey = np.random.default_rng(0).normal(size=(2, 1, 16, 16)).astype(np.float32)
     _, many = encode(with_images(city, grey.repeat(bands, 1)), pretrained=str(clip), bands=rule)
     _, three = encode(with_images(city, grey.repeat(3, 1)), pretrained=str(clip), bands=rule)
@@ -124,7 +124,7 @@ def test_validity_band_starts_without_effect_on_a_checkpoint(city: FakeCity, cli
     assert encoder._pixels(encoder.load(np.arange(3))).shape[1] == 4
 
 
-def test_missing_pixels_are_the_mean_and_may_be_flagged(city: FakeCity) -> None:
+def test_missing_pixels_become_the_mean_and_can_be_flagged(city: FakeCity) -> None:
     encoder, vectors = encode(city, modality="rsi", patch_size=8, validity_band=True)
     assert vectors.isfinite().all() and encoder.model.config.num_channels == 3
     images = city.images("rsi")
@@ -150,7 +150,7 @@ def test_sizes_that_are_not_whole_patches_are_rounded(city: FakeCity) -> None:
     assert encoder.size == (24, 8) and vectors.isfinite().all()
 
 
-def test_attention_is_the_fused_one(city: FakeCity, clip: Path) -> None:
+def test_fused_attention_is_used(city: FakeCity, clip: Path) -> None:
     with_images(city, colour())
     for params in ({}, {"pretrained": str(clip)}):
         assert encode(city, **params)[0].model.config._attn_implementation == "sdpa"
@@ -171,7 +171,7 @@ def refusal(city: FakeCity, folder: Path | str) -> str:
     return str(problem)
 
 
-def test_bad_checkpoints(city: FakeCity, clip: Path, tmp_path: Path) -> None:
+def test_missing_incomplete_and_damaged_checkpoints_are_refused(city: FakeCity, clip: Path, tmp_path: Path) -> None:
     assert "no folder" in refusal(city, tmp_path / "absent")
     (tmp_path / "empty").mkdir()
     assert "config.json" in refusal(city, tmp_path / "empty")
@@ -189,19 +189,19 @@ def test_bad_checkpoints(city: FakeCity, clip: Path, tmp_path: Path) -> None:
     assert "cannot be read" in refusal(city, clip)
 
 
-def test_a_checkpoint_without_some_weights(city: FakeCity, clip: Path) -> None:
+def test_checkpoint_with_missing_weights_is_refused(city: FakeCity, clip: Path) -> None:
     weights = load_file(clip / "model.safetensors")
     weights.pop("vision_model.post_layernorm.weight")
     save_file(weights, clip / "model.safetensors", metadata={"format": "pt"})
     assert "lacks 1 weights" in refusal(city, clip) and "post_layernorm" in refusal(city, clip)
 
 
-def test_a_checkpoint_of_another_kind(city: FakeCity, tmp_path: Path) -> None:
+def test_checkpoint_of_another_kind_is_refused(city: FakeCity, tmp_path: Path) -> None:
     BertModel(BertConfig(vocab_size=20, **SMALL)).save_pretrained(tmp_path / "bert")
     assert "'bert' is not a vision model" in refusal(city, tmp_path / "bert")
 
 
-def test_augmented_pixels_are_the_images_own(city: FakeCity) -> None:
+def test_augmented_pixels_come_from_the_image(city: FakeCity) -> None:
     images = torch.from_numpy(colour(6, 2, (12, 20)))
     for style in ("overhead", "street"):
         one, two = (augment(images, style, torch.Generator().manual_seed(4)) for _ in range(2))
@@ -211,7 +211,7 @@ def test_augmented_pixels_are_the_images_own(city: FakeCity) -> None:
     assert augment(images, "none", torch.Generator()) is images
 
 
-def test_without_crops_overhead_gives_the_eight_symmetries_and_street_only_mirrors() -> None:
+def test_augmentation_without_crops_gives_eight_symmetries_overhead_and_mirrors_on_streets() -> None:
     image = torch.arange(25.0).view(1, 1, 5, 5)
     seen = augment(image.expand(200, 1, 5, 5), "overhead", torch.Generator().manual_seed(0), smallest=1.0)
     turns = [torch.rot90(image[0], k, (1, 2)) for k in range(4)]

@@ -53,14 +53,14 @@ def component(kind: str) -> str:
 IN_RECIPES = [kind for kind in KINDS if ".yaml" in KINDS[kind].command]
 
 
-def test_all_are_listed_at_once(installed):
+def test_all_new_plugins_are_listed_together(installed):
     listed = json.loads(run(installed, "urbankit", "list-components", "--json"))
     origins = {(c["kind"], c["name"]): c["distribution"] for c in listed["components"]}
     expected = {(KINDS[kind].name, component(kind)): f"urbankit-{name}" for kind, name in NAMES.items()}
     assert expected.items() <= origins.items() and listed["failed"] == []
 
 
-def test_their_own_tests_pass(installed, packages):
+def test_tests_of_new_plugins_pass(installed, packages):
     # One process for all: most of its time is the import of torch.
     summary = run(
         installed, "pytest", "-q", "-p", "no:cacheprovider", *(str(packages / kind) for kind in KINDS), cwd=packages
@@ -68,7 +68,7 @@ def test_their_own_tests_pass(installed, packages):
     assert "failed" not in summary and "passed" in summary
 
 
-def test_their_code_is_clean(packages):
+def test_code_of_new_plugins_passes_the_linters(packages):
     for command in (["check"], ["format", "--check"]):
         done = subprocess.run(
             [sys.executable, "-m", "ruff", *command, "--no-cache", str(packages)], capture_output=True, text=True
@@ -76,7 +76,7 @@ def test_their_code_is_clean(packages):
         assert done.returncode == 0, done.stdout
 
 
-def test_their_recipes_are_valid(installed, packages):
+def test_recipes_of_new_plugins_are_valid(installed, packages):
     """Each as `urbankit validate` reads it, all in one process."""
     code = (
         "import sys\nfrom urbankit import Recipe\nfrom urbankit.recipe.components import components\n"
@@ -88,7 +88,7 @@ def test_their_recipes_are_valid(installed, packages):
     assert done.stdout.split() == ["True"] * len(IN_RECIPES), done.stderr
 
 
-def test_a_recipe_runs_to_the_end(installed, packages, tiny_city, tmp_path):
+def test_recipe_of_a_new_plugin_runs(installed, packages, tiny_city, tmp_path):
     sets = [
         f"city={{prepared: {tiny_city.path}}}", "pretrain.epochs=1", "finetune.epochs=1", "tasks={co: {}}",
         "evaluation={seeds: [0], floors: [mean], min_class_size: 1, splits: [random]}", "report.figures=false",
@@ -100,7 +100,7 @@ def test_a_recipe_runs_to_the_end(installed, packages, tiny_city, tmp_path):
     assert manifest["status"] == "done" and f"urbankit-{NAMES['method']}" in manifest["plugins"]
 
 
-def test_a_captioner_captions(installed, tiny_city, tmp_path):
+def test_new_captioner_writes_captions(installed, tiny_city, tmp_path):
     chosen = ["--captioner", component("captioner"), "--modality", "rsi", "--out", str(tmp_path)]
     run(installed, "urbankit", "caption", str(tiny_city.path), *chosen)
     rows = [json.loads(line) for line in (tmp_path / "rsi.jsonl").read_text().splitlines()]
@@ -135,14 +135,14 @@ def test_unsuitable_names_are_refused_with_the_reason(name, kind, message, tmp_p
     assert not (tmp_path / "out").exists()
 
 
-def test_the_command_line_says_what_is_wrong_without_a_traceback(tmp_path):
+def test_command_reports_mistakes_without_a_traceback(tmp_path):
     command = [sys.executable, "-m", "urbankit", "new-plugin", "poi", "--kind", "view"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "") and done.stderr.startswith("error: NAME: the view 'poi' exists in")
     assert not list(tmp_path.iterdir())
 
 
-def test_all_mistakes_are_said_at_once(tmp_path):
+def test_all_mistakes_of_new_plugin_are_reported_at_once(tmp_path):
     with pytest.raises(UserError) as caught:
         new_plugin("3d", "veiw", tmp_path / "out")
     assert len(caught.value.problems) == 2
@@ -165,12 +165,12 @@ def test_a_folder_with_files_is_refused_and_an_empty_one_is_filled(tmp_path):
 @pytest.mark.parametrize(
     ("name", "called"), [("metro-view", "MetroView"), ("view", "ViewView"), ("metro", "MetroView")]
 )
-def test_the_class_is_named_by_its_kind_once(name, called, tmp_path):
+def test_class_name_ends_with_its_kind_once(name, called, tmp_path):
     new_plugin(name, "view", tmp_path / "here")
     assert f"class {called}(View)" in next((tmp_path / "here").rglob("view.py")).read_text()
 
 
-def test_it_fills_the_folder_that_one_stands_in(tmp_path, monkeypatch):
+def test_new_plugin_accepts_the_current_folder(tmp_path, monkeypatch):
     (tmp_path / "metro").mkdir()
     monkeypatch.chdir(tmp_path / "metro")
     new_plugin("metro", "view", ".")

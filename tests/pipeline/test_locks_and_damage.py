@@ -21,7 +21,7 @@ def completed(recipe: dict, out: Path, **options: bool) -> Run:
     return run(Recipe.load(recipe), out, progress=Progress(quiet=True), **options)
 
 
-def test_two_runs_do_not_share_a_folder_and_resume_needs_a_run(tiny_recipe, tmp_path: Path) -> None:
+def test_second_run_in_a_folder_and_resume_without_a_run_are_refused(tiny_recipe, tmp_path: Path) -> None:
     for folder in (tmp_path / "absent", tmp_path):
         with pytest.raises(UserError, match="there is no run to resume"):
             completed(tiny_recipe, folder, resume=True)
@@ -50,7 +50,7 @@ def test_a_finished_run_has_a_record_of_every_file_and_damage_is_named(
         _ = Run.open(folder).metrics
 
 
-def test_a_folder_of_others_cannot_be_checked(tmp_path: Path) -> None:
+def test_check_refuses_folders_that_urbankit_did_not_write(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     for path in (tmp_path, tmp_path / "notes.txt"):
         with pytest.raises(UserError, match=r"holds nothing|is no folder"):

@@ -61,7 +61,7 @@ def predicted(recipe, tmp_path_factory) -> Run:
     return run(Recipe.load(recipe), tmp_path_factory.mktemp("predicted") / "run", progress=Progress(quiet=True))
 
 
-def test_every_region_has_a_prediction_and_labelled_regions_one_from_outside_their_fold(predicted, tiny_city):
+def test_every_region_has_a_prediction_and_labelled_regions_are_predicted_out_of_fold(predicted, tiny_city):
     table, city_labels = predicted.predictions_all, tiny_city.target("pm25").values
     assert table["region_id"].tolist() == tiny_city.region_ids
     assert np.isfinite(table["pm25"]).all()
@@ -89,7 +89,7 @@ def test_a_label_does_not_reach_the_prediction_of_its_region(recipe, predicted, 
     assert not np.array_equal(other["pm25"], predicted.predictions_all["pm25"])
 
 
-def test_labels_of_one_split_do_not_stay_in_the_method(recipe, tmp_path):
+def test_labels_of_one_split_do_not_change_the_method(recipe, tmp_path):
     """Heads for every region start from the pre-trained method, not from one that was fine-tuned to a split."""
     tuned = Recipe.load({**recipe, "finetune": {"epochs": 2, "update": ["all"]}})
     state = stages.build_inputs(tuned, stages.prepare_city(tuned), tmp_path / "run")
@@ -141,7 +141,7 @@ def test_the_results_table_has_coverage_width_and_calibration_error(predicted):
     assert shares.between(0, 1).all()
 
 
-def test_another_split_fits_the_heads_again(predicted):
+def test_prediction_with_another_split_refits_the_heads(predicted):
     opened = PublicRun.open(predicted.path)
     spatial = opened.predict(split="spatial", tasks="pm25")
     assert not np.array_equal(spatial["pm25"], predicted.predictions_all["pm25"])
@@ -181,7 +181,7 @@ def test_the_command_prints_a_summary_and_writes_a_file(predicted, cli, tmp_path
     assert "--force" in error
 
 
-def test_too_few_labels_for_a_level_are_a_note_with_the_highest_level(predicted, cli):
+def test_too_few_labels_for_a_level_give_a_note_with_the_highest_level(predicted, cli):
     result = cli("predict", predicted.path, "--task", "pm25", "--interval", 0.9999)
     assert "too few for an interval of level 0.9999; the highest level that they can calibrate is 0.9" in result.stderr
 
@@ -195,7 +195,7 @@ def test_too_few_labels_for_a_level_are_a_note_with_the_highest_level(predicted,
         (["--out", "x.xlsx"], "--out"),
     ],
 )
-def test_mistakes_are_named(predicted, cli, arguments, message):
+def test_mistakes_in_arguments_of_predict_are_named(predicted, cli, arguments, message):
     assert message in cli("predict", predicted.path, *arguments, status=2).stderr
 
 

@@ -34,7 +34,7 @@ def tiny_run(recipe_on, tiny_city, tmp_path_factory) -> Run:
     return completed(recipe_on(tiny_city), tmp_path_factory.mktemp("tiny") / "run")
 
 
-def test_a_run_leaves_the_files_of_the_contract(tiny_recipe, tiny_city, tiny_run):
+def test_run_writes_the_documented_files(tiny_recipe, tiny_city, tiny_run):
     folder = tiny_run.path
     for name in (
         "recipe.yaml", "manifest.json", "metrics.parquet", "metrics.json", "embeddings.parquet", "predictions.parquet",
@@ -63,7 +63,7 @@ def test_a_run_leaves_the_files_of_the_contract(tiny_recipe, tiny_city, tiny_run
     assert {"region_id", "task", "split", "seed", "fold", "truth", "prediction"} <= set(predictions.columns)
 
 
-def test_folds_probe_the_written_embedding_and_train_nothing(tiny_recipe, tiny_city, tmp_path):
+def test_folds_probe_the_written_embedding_without_fine_tuning(tiny_recipe, tiny_city, tmp_path):
     from sklearn.linear_model import Ridge
     from sklearn.model_selection import KFold, cross_val_predict
 
@@ -154,7 +154,7 @@ def test_a_finished_run_resumes_without_training_again(tiny_recipe, tiny_run, tm
 
 
 @pytest.mark.parametrize("paradigm", ["linear_probe", "end_to_end", "finetune"])
-def test_every_paradigm_predicts(paradigm, tiny_recipe, tmp_path):
+def test_every_paradigm_gives_finite_metrics(paradigm, tiny_recipe, tmp_path):
     tiny_recipe["finetune"] |= {"paradigm": paradigm, "batch_size": 16, "update": ["all"]}
     tiny_recipe["evaluation"]["floors"] = ["mean"]
     result = completed(tiny_recipe, tmp_path / "run")
@@ -194,7 +194,7 @@ def test_block_weights_of_tasks_are_written(tiny_recipe, tmp_path):
         assert fold["weight"].mean() == pytest.approx(1, abs=1e-5) and fold["weight"].std() > 1e-4
 
 
-def test_a_city_whose_flows_have_no_times_does_without_temporal_views(tiny_recipe, tiny_city, tmp_path):
+def test_temporal_views_are_left_out_if_flows_have_no_times(tiny_recipe, tiny_city, tmp_path):
     shutil.copytree(tiny_city.path.parent, tmp_path / "city", ignore=shutil.ignore_patterns("prepared"))
     spec = tmp_path / "city" / "city.yaml"
     spec.write_text(spec.read_text().replace("  time: time\n", ""))
@@ -212,7 +212,7 @@ def test_an_unknown_part_of_the_method_is_refused_before_training(tiny_recipe, t
     assert not (tmp_path / "run").exists()
 
 
-def test_a_modality_and_a_view_the_city_lacks_are_left_out_with_a_note(tiny_recipe, tmp_path):
+def test_modalities_and_views_missing_in_the_city_are_left_out_with_a_note(tiny_recipe, tmp_path):
     tiny_recipe["modalities"]["aerial"] = {"name": "vit"}
     tiny_recipe["tasks"] = {}
     result = completed(tiny_recipe, tmp_path / "run")

@@ -17,7 +17,7 @@ def mistakes(path: Path, sets: list[str] | None = None) -> list[str]:
     return str(caught.value).replace(f"{path.parent}/", "").splitlines()
 
 
-def test_all_mistakes_at_once(tmp_path: Path, toy: None) -> None:
+def test_all_mistakes_are_reported_at_once(tmp_path: Path, toy: None) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(
         """\
@@ -109,7 +109,7 @@ def test_mistakes_name_the_file_that_made_them(recipe_file) -> None:
         ("rsi:", "3:", "toy.yaml:3: modalities[3]: should be a valid string"),
     ],
 )  # fmt: skip
-def test_one_mistake(recipe_file, old: str, new: str, message: str) -> None:
+def test_mistake_is_reported_with_its_message(recipe_file, old: str, new: str, message: str) -> None:
     base = RECIPE.replace(old, new, 1)
     if new.startswith("views: 3"):
         base = base.replace("  ring: {name: toy_ring}\n", "").replace("tasks:\nmethod", "method")
@@ -127,7 +127,7 @@ def test_a_default_component_that_is_wrong_is_named(recipe_file, monkeypatch: py
     assert "lacks what every fusion has: no_such_thing" in found
 
 
-def test_components_are_found_wherever_they_stand(recipe_file) -> None:
+def test_components_are_listed_at_every_depth(recipe_file) -> None:
     recipe = Recipe.load(recipe_file(), ["method.stages=[{name: toy_gate}]"])
     assert [(used.key, used.kind, used.use.name) for used in components(recipe)] == [
         ("modalities.rsi", "modality_encoder", "toy_pixels"),

@@ -29,7 +29,7 @@ def validator(toy) -> jsonschema.Draft202012Validator:
         ),
     ],
 )
-def test_accepts(validator, text: str) -> None:
+def test_schema_accepts_valid_recipes(validator, text: str) -> None:
     validator.validate(yaml.safe_load(text))
 
 
@@ -43,7 +43,7 @@ def test_accepts(validator, text: str) -> None:
         RECIPE + "veiws: {}\n",
     ],
 )
-def test_refuses(validator, text: str) -> None:
+def test_schema_refuses_invalid_recipes(validator, text: str) -> None:
     with pytest.raises(jsonschema.ValidationError):
         validator.validate(yaml.safe_load(text))
 
@@ -54,5 +54,5 @@ RECIPES = [path for path in sorted(SHIPPED.rglob("*.yaml")) if path.parent.name 
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_accepts_the_shipped_recipes(validator, path: Path) -> None:
+def test_schema_accepts_the_shipped_recipes(validator, path: Path) -> None:
     validator.validate(yaml.safe_load(path.read_text()))

@@ -35,7 +35,7 @@ def test_the_resolved_recipe_reads_back_the_same(recipe_file, tmp_path: Path) ->
     assert Recipe.from_yaml(recipe.to_yaml()) == recipe
 
 
-def test_extends_merges_deeply_and_forgets_the_name(recipe_file) -> None:
+def test_extends_merges_deeply_and_drops_the_name(recipe_file) -> None:
     recipe_file("name: base\ndescription: the base\npretrain: {epochs: 7, batch_size: 8}\n")
     over = recipe_file("pretrain: {epochs: 9}\nmethod: {dim: 32}\n", "over.yaml", OVER)
     recipe = Recipe.load(over)
@@ -88,7 +88,7 @@ def test_another_kind_of_city_replaces_the_inherited_one(recipe_file, tmp_path: 
     assert recipe.city.prepared == tmp_path / "prepared"
 
 
-def test_relative_paths_start_from_the_file_that_states_them(
+def test_relative_paths_start_from_the_file_that_contains_them(
     recipe_file, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = tmp_path / "base"
@@ -108,7 +108,7 @@ def test_relative_paths_start_from_the_file_that_states_them(
     assert Recipe.load(over, ["city.data=mine"]).city.data == tmp_path / "here" / "mine"
 
 
-def test_set_creates_what_is_not_there_and_the_last_one_counts(recipe_file) -> None:
+def test_set_creates_missing_keys_and_the_last_value_wins(recipe_file) -> None:
     sets = [
         "pretrain.learning_rates.graph=1e-4",
         "method.dim=8",
@@ -148,7 +148,7 @@ def test_a_recipe_may_be_a_mapping(toy) -> None:
         ({"a.yaml": "seed: !!python/object:os.system 1\n"}, "a.yaml:1: is not valid YAML: the tag"),
     ],
 )
-def test_files_that_cannot_be_read(tmp_path: Path, files: dict[str, str], message: str) -> None:
+def test_unreadable_recipe_files_are_refused(tmp_path: Path, files: dict[str, str], message: str) -> None:
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=re.escape(message)):

@@ -30,7 +30,7 @@ OWN = [name for name in shipped() if not name.startswith(("baselines/", "plugins
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_a_shipped_recipe_runs_to_the_end(name, tiny_city, tmp_path):
+def test_shipped_recipe_runs(name, tiny_city, tmp_path):
     changes = [
         f"city={{prepared: {tiny_city.path}}}",
         "pretrain.epochs=1",
@@ -48,7 +48,7 @@ def test_a_shipped_recipe_runs_to_the_end(name, tiny_city, tmp_path):
     assert len(result.embeddings) == tiny_city.n_regions
 
 
-def test_the_engines_agree_on_a_whole_run(tiny_recipe, tmp_path):
+def test_engines_agree_on_a_complete_run(tiny_recipe, tmp_path):
     tiny_recipe["tasks"] = {}
     one, two = (
         run(Recipe.load(tiny_recipe | {"engine": engine}), tmp_path / engine, progress=Progress(quiet=True)).embeddings

@@ -72,13 +72,13 @@ def test_registered_objects_without_a_text_are_named_by_their_type() -> None:
     assert "the name is of type Name and not a text" in str(failed.failure)
 
 
-def test_a_plugin_that_takes_long_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_slow_plugin_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     with contained("'slow' (slow 1.0)", slow=0.01):
         time.sleep(0.3)
     assert "plugin 'slow' (slow 1.0) is still loading" in capsys.readouterr().err
 
 
-def test_ctrl_c_is_not_taken_for_a_failure_of_the_plugin() -> None:
+def test_ctrl_c_is_not_reported_as_a_plugin_failure() -> None:
     import os
     import signal
 
@@ -112,7 +112,7 @@ def test_an_error_in_a_component_names_plugin_and_component(monkeypatch: pytest.
     assert "view 'gone' of plugin 'hostile' (this process) failed: SystemExit: 0" in str(error)
 
 
-def test_an_exit_of_a_library_is_an_error_and_other_errors_stay() -> None:
+def test_exit_of_a_library_becomes_an_error_and_other_errors_are_unchanged() -> None:
     error, interrupted = ValueError("x"), KeyboardInterrupt()
     assert isinstance(explained(SystemExit(0)), ComponentError)
     assert explained(error) is error and explained(interrupted) is interrupted

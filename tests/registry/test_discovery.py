@@ -86,7 +86,7 @@ def test_an_installed_package_is_used_by_a_recipe(install, recipe_file) -> None:
         ),
     ],
 )
-def test_a_plugin_that_raises_is_contained(install, code: str, reason: str) -> None:
+def test_plugin_that_raises_is_listed_as_failed(install, code: str, reason: str) -> None:
     install("broken-plugin", "broken_plugin", "")
     Path(sys.path[0], "broken_plugin.py").write_text(code)
     registry.reload()
@@ -100,7 +100,7 @@ def test_a_plugin_that_raises_is_contained(install, code: str, reason: str) -> N
         registry.get("view", "half")
 
 
-def test_two_plugins_with_one_name_fail_only_when_the_name_is_asked_for(install) -> None:
+def test_two_plugins_with_one_name_fail_only_when_the_name_is_used(install) -> None:
     code = """
         from urbankit import hookimpl
 
@@ -118,7 +118,7 @@ def test_two_plugins_with_one_name_fail_only_when_the_name_is_asked_for(install)
         registry.get("view", "metro")
 
 
-def test_a_plugin_of_this_process_needs_no_package() -> None:
+def test_plugin_can_be_added_without_a_package() -> None:
     from urbankit import hookimpl
 
     plugin = types.SimpleNamespace(
@@ -128,7 +128,7 @@ def test_a_plugin_of_this_process_needs_no_package() -> None:
     assert registry.get("view", "here").__name__ == "Ring"
 
 
-def test_builtins_are_there_without_an_installed_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_builtins_are_registered_without_an_installed_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("urbankit.registry.discovery.metadata.entry_points", lambda group: [])
     entries = registry.entries("view")
     assert {"poi", "mobility", "distance"} <= {entry.name for entry in entries}

@@ -68,7 +68,7 @@ def test_the_command_line_shows_a_new_kind(ranker, cli, arguments, line):
     assert line in cli(*arguments).stdout
 
 
-def test_every_known_package_that_is_installed_registers_what_is_known_of_it():
+def test_installed_known_packages_register_their_known_components():
     entries = [entry for entry in registry.entries() if entry.distribution.startswith("urbankit-")]
     for entry in entries:
         assert registry.known_package(entry.kind, entry.name) == entry.distribution

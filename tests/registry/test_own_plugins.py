@@ -38,7 +38,7 @@ def listed(environment: dict[str, str], *options: str) -> tuple[set[str], set[st
     return {c["distribution"] for c in found["components"]}, {p["distribution"] for p in found["left_out"]}
 
 
-def test_both_are_listed_at_once(installed):
+def test_both_plugins_are_listed(installed):
     used, left_out = listed(installed)
     assert set(OURS) < used and not left_out
 
@@ -49,31 +49,31 @@ def test_a_plugin_is_chosen_by_entry_point_or_distribution(installed, name):
     assert used == {"urbankit", "urbankit-raster"} and "urbankit-contiguity" in left_out
 
 
-def test_the_core_alone(installed):
+def test_no_plugins_leaves_only_built_in_components(installed):
     for environment, options in ((installed | {"URBANKIT_PLUGINS": ""}, ()), (installed, ("--no-plugins",))):
         used, left_out = listed(environment, *options)
         assert used == {"urbankit"} and set(OURS) <= left_out
     assert listed(installed | {"URBANKIT_PLUGINS": "raster"}, "--no-plugins")[0] == {"urbankit"}
 
 
-def test_a_name_that_is_not_installed_lists_what_is(installed):
+def test_unknown_plugin_name_is_refused_with_the_installed_names(installed):
     message = urbankit(installed | {"URBANKIT_PLUGINS": "rastr,raster"}, "list-components", status=2)
     assert message.startswith("error: URBANKIT_PLUGINS: there is no plugin 'rastr'. Did you mean 'raster'? Installed:")
     assert "contiguity (urbankit-contiguity 0.1.0)" in message and message.count("error") == 1
 
 
-def test_what_is_left_out_is_told_where_a_recipe_needs_it(installed):
+def test_recipe_that_needs_a_left_out_plugin_is_refused_with_the_reason(installed):
     message = urbankit(installed, "--no-plugins", "validate", "plugins/new-york-raster", status=2)
     assert "new-york-raster.yaml:7: modalities.nightlight.name: unknown modality_encoder 'raster'" in message
     assert "left out by URBANKIT_PLUGINS or --no-plugins:" in message and "pip install" not in message
 
 
-def test_the_list_for_people_shows_what_is_left_out(installed):
+def test_list_components_shows_left_out_plugins(installed):
     lines = urbankit(installed | {"URBANKIT_PLUGINS": "raster"}, "list-components").splitlines()
     assert any("contiguity" in line and "by URBANKIT_PLUGINS or --no-plugins" in line for line in lines)
 
 
-def test_doctor_shows_the_choice_and_that_all_is_sound(installed):
+def test_doctor_shows_selected_plugins_and_no_fault(installed):
     lines = urbankit(installed | {"URBANKIT_PLUGINS": "raster"}, "doctor").splitlines()
     assert any(
         "plugins" in line and "urbankit-raster 0.1.0" in line and "URBANKIT_PLUGINS=raster" in line for line in lines
@@ -82,7 +82,7 @@ def test_doctor_shows_the_choice_and_that_all_is_sound(installed):
     assert any("components" in line and "without faults" in line for line in lines)
 
 
-def test_new_york_with_both_is_a_suite(installed):
+def test_new_york_suite_with_both_plugins_is_valid(installed):
     """Its recipes and rows, without the data, so that no city is checked."""
     code = (
         "from urbankit.bench.suite import load_plan\nplan = load_plan('plugins')\n"
@@ -92,7 +92,7 @@ def test_new_york_with_both_is_a_suite(installed):
     assert done.stdout.strip() == "+ both|+ contiguity|+ raster|UrbanMMCL", done.stderr
 
 
-def test_workers_see_the_same_choice(installed):
+def test_workers_use_the_same_plugins(installed):
     """A worker is asked for a run whose recipe names a plugin's component that the bench has left out."""
     code = (
         "import sys, pathlib, urbankit.registry.discovery\nfrom urbankit.bench.pool import Job, run_jobs\n"

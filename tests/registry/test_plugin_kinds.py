@@ -60,7 +60,7 @@ class Unfinished(Figure):
     title = "nothing"
 
 
-def test_a_figure_that_does_not_load_leaves_the_others_alone(plugin, tmp_path):
+def test_figure_that_does_not_load_does_not_affect_the_others(plugin, tmp_path):
     plugin("figure", Unfinished)
     figures = draw_all(run_context(tmp_path / "run", make_city(9), {}))
     assert "lacks what every figure has: draw" in figures.left_out[0]
@@ -77,7 +77,7 @@ class EastWest(SplitProtocol):
         return Split(*(np.sort(part) for part in np.split(order, [train, validation])))
 
 
-def test_a_split_of_a_plugin_is_named_in_a_recipe_and_divides_its_city(plugin):
+def test_split_of_a_plugin_can_be_used_in_a_recipe(plugin):
     plugin("split", EastWest)
     testing.check_component("split", "mine")
     recipe = Recipe.load("urbanmmcl", ["evaluation.splits=[random, mine]", "evaluation.seeds=[4]"])
@@ -119,14 +119,14 @@ def test_a_recipe_of_a_plugin_is_found_by_its_name(recipes):
         find("subwy")
 
 
-def test_two_recipes_of_one_name_are_refused_with_both_files(recipes):
+def test_two_recipes_with_one_name_are_refused_with_both_files(recipes):
     files = recipes("one", "twin"), recipes("two", "twin")
     with pytest.raises(UserError, match="'twin' is shipped twice") as caught:
         find("twin")
     assert all(str(file) in str(caught.value) for file in files)
 
 
-def test_a_folder_of_recipes_that_is_missing_fails_the_plugin_alone(tmp_path):
+def test_missing_recipe_folder_fails_only_its_plugin(tmp_path):
     hook = hookimpl(lambda register: register(tmp_path / "absent"))
     registry.add_plugin(SimpleNamespace(register_recipes=hook), "broken")
     [failed] = registry.failed_plugins()

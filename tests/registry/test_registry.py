@@ -52,14 +52,14 @@ def test_unknown_names_say_what_is_close_and_where_to_get_it() -> None:
         ("loose", "takes parameters that it does not know; remove `extra` from the model_config of its Params"),
     ],
 )
-def test_a_component_that_is_not_one_names_its_plugin(name: str, message: str) -> None:
+def test_invalid_component_is_refused_with_its_plugin(name: str, message: str) -> None:
     registry.add_plugin(Faulty, "faulty")
     with pytest.raises(UserError, match=f"view '{name}' of plugin 'faulty'") as caught:
         registry.get("view", name)
     assert message in str(caught.value)
 
 
-def test_every_fault_of_every_plugin_is_found_at_once() -> None:
+def test_all_faults_of_all_plugins_are_reported_at_once() -> None:
     assert registry.faults() == []
     registry.add_plugin(Faulty, "faulty")
     assert [fault.partition("'")[2].partition("'")[0] for fault in registry.faults()] == sorted(
@@ -95,7 +95,7 @@ def test_listing_imports_nothing_heavy(argument: str) -> None:
     assert done.stdout.splitlines()[-1] == "imported: []"
 
 
-def test_a_cell_of_a_notebook_that_runs_again_replaces_its_plugin() -> None:
+def test_registering_a_plugin_again_replaces_it() -> None:
     try:
         for target in ("helpers.toys:Absent", "helpers.toys:Ring"):
             hook = hookimpl(lambda register, target=target: register("on", target))
@@ -113,7 +113,7 @@ def test_a_cell_of_a_notebook_that_runs_again_replaces_its_plugin() -> None:
         (lambda register: register("a.b", "helpers.toys:Ring"), "'a.b': names have letters, digits"),
     ],
 )
-def test_what_cannot_be_registered_fails_its_plugin_alone(registering, reason) -> None:
+def test_invalid_registration_fails_only_its_plugin(registering, reason) -> None:
     try:
         registry.add_plugin(SimpleNamespace(register_views=hookimpl(registering)), "cell")
         [failed] = [plugin for plugin in registry.failed_plugins() if plugin.name == "cell"]
@@ -123,7 +123,7 @@ def test_what_cannot_be_registered_fails_its_plugin_alone(registering, reason) -
         registry.reload()
 
 
-def test_a_plugin_that_registers_nothing_says_what_it_lacks() -> None:
+def test_plugin_that_registers_nothing_fails_with_the_reason() -> None:
     try:
         registry.add_plugin(
             SimpleNamespace(register_views=lambda register: register("on", "helpers.toys:Ring")), "cell"

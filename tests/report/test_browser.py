@@ -110,13 +110,13 @@ def test_every_layer_can_be_chosen_and_is_drawn(page: Path, browser: Browser) ->
     assert f"layer={layers[-1].replace(':', '%3A')}" in browser.run("location.hash")
 
 
-def test_colours_follow_the_values_and_stripes_mean_none(page: Path, browser: Browser) -> None:
+def test_colours_follow_the_values_and_stripes_mark_missing_ones(page: Path, browser: Browser) -> None:
     assert colour(browser, 56)[0] > 200 and colour(browser, 56)[2] < 90  # the densest: viridis ends in yellow
     assert colour(browser, 8)[0] < 80  # the least dense: it begins in dark violet
     assert "no value 1" in text(browser, "legend")
 
 
-def test_a_click_chooses_and_shows_images_and_the_nearest_regions(page: Path, browser: Browser) -> None:
+def test_click_selects_a_region_and_shows_images_and_nearest_regions(page: Path, browser: Browser) -> None:
     browser.click(*centre(browser, 10))
     assert browser.run("page.chosen") == 10
     panel = text(browser, "panel")
@@ -140,7 +140,7 @@ def test_a_link_leads_to_the_same_view(page: Path, browser: Browser) -> None:
     assert browser.run("[page.chosen, page.layer.id]") == [-1, "truth:density"]
 
 
-def test_the_keyboard_moves_zooms_and_chooses(page: Path, browser: Browser) -> None:
+def test_keyboard_moves_zooms_and_selects(page: Path, browser: Browser) -> None:
     browser.run("document.getElementById('overlay').focus()")
     before = browser.run("[page.map.scale, page.map.left]")
     browser.key("+")
@@ -161,7 +161,7 @@ def test_the_keyboard_moves_zooms_and_chooses(page: Path, browser: Browser) -> N
     assert browser.run("page.chosen") == -1
 
 
-def test_drag_wheel_and_buttons(page: Path, browser: Browser) -> None:
+def test_drag_wheel_and_buttons_move_the_map(page: Path, browser: Browser) -> None:
     x, y = centre(browser, 27)
     browser.mouse("mouseWheel", x, y, deltaX=0, deltaY=-100)
     time.sleep(0.5)
@@ -182,7 +182,7 @@ def test_drag_wheel_and_buttons(page: Path, browser: Browser) -> None:
     assert browser.run("page.map.fitted")
 
 
-def test_the_search_finds_a_region(page: Path, browser: Browser) -> None:
+def test_search_selects_a_region(page: Path, browser: Browser) -> None:
     browser.run("document.getElementById('search').focus()")
     for character in "R4":
         browser.key(character)
@@ -194,7 +194,7 @@ def test_the_search_finds_a_region(page: Path, browser: Browser) -> None:
     assert browser.run("document.getElementById('found').hidden")
 
 
-def test_a_phone_has_no_sideways_scroll(page: Path, browser: Browser) -> None:
+def test_page_on_a_phone_has_no_horizontal_scroll(page: Path, browser: Browser) -> None:
     browser.resize(360, 740, phone=True, scale=2)
     browser.open(page, "#region=r7")
     for layer in ("truth:density", "residual:density:spatial", "truth:use", "cluster:8"):
@@ -203,7 +203,7 @@ def test_a_phone_has_no_sideways_scroll(page: Path, browser: Browser) -> None:
     assert colour(browser, 30)[3] == 255
 
 
-def test_it_prints_with_the_map_and_what_is_folded_up(page: Path, browser: Browser) -> None:
+def test_printed_page_shows_the_map_and_opens_all_sections(page: Path, browser: Browser) -> None:
     browser.dark(True)
     browser.run(
         "addEventListener('beforeprint', () => (window.printed = {"
@@ -215,7 +215,7 @@ def test_it_prints_with_the_map_and_what_is_folded_up(page: Path, browser: Brows
     assert browser.run("document.querySelectorAll('details[open]').length") == 0
 
 
-def test_texts_of_the_data_are_no_markup_and_dark_mode_changes_the_colours(page: Path, browser: Browser) -> None:
+def test_texts_of_the_data_are_escaped_and_dark_mode_changes_the_colours(page: Path, browser: Browser) -> None:
     assert browser.run("document.querySelectorAll('figcaption')[0].textContent") == INERT
     assert browser.run("document.querySelectorAll('main img[src=x], svg').length") == 0
     light = browser.run("getComputedStyle(document.body).backgroundColor")
@@ -224,7 +224,7 @@ def test_texts_of_the_data_are_no_markup_and_dark_mode_changes_the_colours(page:
     assert browser.until('page.map.theme.background !== "#ffffff"')
 
 
-def test_two_runs_on_one_map(make_run, browser: Browser, tmp_path: Path) -> None:
+def test_map_can_show_two_runs(make_run, browser: Browser, tmp_path: Path) -> None:
     run, city = make_run()
     context = context_of(run, city)
     runs = [run_data(context, name, Missing()) for name in ("first", "second")]
@@ -239,7 +239,7 @@ def test_two_runs_on_one_map(make_run, browser: Browser, tmp_path: Path) -> None
     assert heads == ["first", "second"] and browser.errors == []
 
 
-def test_a_page_without_a_map(make_run, browser: Browser) -> None:
+def test_page_without_a_map_opens_without_errors(make_run, browser: Browser) -> None:
     run, _ = make_run()
     (run.path / "embeddings.parquet").unlink()
     write_json(run.path / "manifest.json", read_json(run.path / "manifest.json") | {"status": "failed"})

@@ -44,7 +44,7 @@ def test_hugging_face_reads_the_card(make_run) -> None:
     assert ModelCard(str(card)).data.to_dict() == card.data.to_dict()
 
 
-def test_tasks_of_one_kind_stay_apart_in_the_front_matter(make_run) -> None:
+def test_tasks_of_one_kind_are_separate_in_the_front_matter(make_run) -> None:
     run, city = make_run()
     write_metrics(run.path, [*records("density", {"urbanmmcl": 0.5}), *records("co", {"urbanmmcl": 0.7})])
     front_matter = yaml.safe_load(model_card(Run.open(run.path), city).split("---\n")[1])
@@ -118,7 +118,7 @@ def test_missing_files_and_cities_are_stated(make_run) -> None:
     assert "Region embeddings, by the method `urbanmmcl`" in model_card(Run.open(run.path), None)
 
 
-def test_coverage_gaps_and_pretrained_weights(make_run) -> None:
+def test_card_states_coverage_gaps_and_pretrained_weights(make_run) -> None:
     run, city = make_run()
     facts = {"rsi": {"name": "openai/clip", "commit": "abc123", "weights": "f00", "revision": "main"}}
     write_json(

@@ -6,7 +6,7 @@ from pathlib import Path
 from urbankit.utils.files import read_json, write_json
 
 
-def test_a_run_without_its_city_and_a_comparison(cli, make_run, tmp_path: Path, monkeypatch) -> None:
+def test_report_command_writes_runs_without_a_city_and_comparisons(cli, make_run, tmp_path: Path, monkeypatch) -> None:
     run, _ = make_run()
     monkeypatch.chdir(tmp_path)
     facts = {"city": "small", "city_hash": "abc", "seed": 0, "status": "interrupted"}

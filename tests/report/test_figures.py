@@ -68,7 +68,7 @@ def test_every_figure_is_drawn_as_png_and_pdf_at_most_two_columns_wide(tmp_path:
     assert Figures.load(tmp_path / "figures") == figures
 
 
-def test_a_constant_target_and_classes_alone_have_their_figures(tmp_path: Path) -> None:
+def test_constant_targets_and_runs_with_only_classes_are_drawn(tmp_path: Path) -> None:
     one = run_context(tmp_path, make_city(30), {"constant": "standard"})
     drawn = draw(one, "targets", "scatter", "residuals")
     with pytest.raises(NotPossible, match="no two regions"):
@@ -81,7 +81,7 @@ def test_a_constant_target_and_classes_alone_have_their_figures(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("n", [1, 3])
-def test_a_city_of_few_regions_has_the_figures_that_it_can_have(tmp_path: Path, n: int) -> None:
+def test_city_of_few_regions_gets_the_possible_figures(tmp_path: Path, n: int) -> None:
     figures = draw_all(run_context(tmp_path, make_city(n), {}))
     assert "coverage" in names(figures)
     assert not any("failed" in line for line in figures.left_out)
@@ -95,7 +95,7 @@ def test_regions_without_an_area_are_dots(tmp_path: Path) -> None:
     assert list(drawn) == ["map-density", "residuals-density", "clusters"]
 
 
-def test_awkward_names_and_eleven_classes_are_drawn_without_a_flood_of_warnings(tmp_path: Path) -> None:
+def test_unusual_names_and_eleven_classes_are_drawn_without_many_warnings(tmp_path: Path) -> None:
     classes = [*AWKWARD, *"abcd"]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -104,14 +104,14 @@ def test_awkward_names_and_eleven_classes_are_drawn_without_a_flood_of_warnings(
     assert not [str(one.message) for one in caught if "Glyph" in str(one.message)]
 
 
-def test_a_character_without_a_glyph_is_said_in_the_caption(tmp_path: Path) -> None:
+def test_characters_without_a_glyph_are_noted_in_the_caption(tmp_path: Path) -> None:
     with style():
         figure = new_figure(2, 1)
         figure.subplots().set_title("\U000f0000")
         assert "Boxes stand for characters" in save(figure, tmp_path, "x", "A title.").caption
 
 
-def test_a_city_that_is_gone_leaves_what_the_run_wrote(tmp_path: Path) -> None:
+def test_figures_without_the_city_use_the_files_of_the_run(tmp_path: Path) -> None:
     whole = run_context(tmp_path, make_city(30), BOTH)
     whole.city, whole.tasks = None, []
     figures = draw_all(whole)
@@ -119,7 +119,7 @@ def test_a_city_that_is_gone_leaves_what_the_run_wrote(tmp_path: Path) -> None:
     assert "No maps of coverage: the run's city is not available any more." in figures.left_out
 
 
-def test_a_figure_that_fails_takes_nothing_with_it_and_old_ones_go(tmp_path: Path, monkeypatch) -> None:
+def test_failing_figure_does_not_stop_others_and_old_figures_are_removed(tmp_path: Path, monkeypatch) -> None:
     def fail(context: FigureContext) -> None:
         raise ZeroDivisionError("by zero")
 
@@ -151,7 +151,7 @@ def test_ten_thousand_regions_are_sampled_and_their_maps_small(tmp_path: Path) -
     np.testing.assert_array_equal(flat.points_of([9_999])[0], flat.points[-1])
 
 
-def test_a_real_city_shows_its_images(tiny_city, tmp_path: Path) -> None:
+def test_figures_of_a_real_city_show_its_images(tiny_city, tmp_path: Path) -> None:
     names_ = [name for name in tiny_city.target_names if tiny_city.target(name).kind == "regression"]
     one = run_context(tmp_path, tiny_city, dict.fromkeys(names_, "standard"))
     drawn = draw(one, "clusters", "cases", "coverage")
@@ -161,7 +161,7 @@ def test_a_real_city_shows_its_images(tiny_city, tmp_path: Path) -> None:
     assert picture.min() >= 0 and picture.max() <= 1
 
 
-def test_cases_and_anchors_of_the_recipe(tmp_path: Path) -> None:
+def test_recipe_sets_cases_and_anchors(tmp_path: Path) -> None:
     settings = {"anchors": ["r3", "r1", "r2"], "cases": ["r5", "r6"]}
     one = run_context(tmp_path, make_city(40), BOTH, report=settings)
     captions = draw(one, "views", "cases")
@@ -170,7 +170,7 @@ def test_cases_and_anchors_of_the_recipe(tmp_path: Path) -> None:
     )
 
 
-def test_cases_beside_other_runs(tmp_path: Path) -> None:
+def test_cases_show_other_runs(tmp_path: Path) -> None:
     city = make_city(40)
     one = run_context(tmp_path / "whole", city, BOTH)
     write_run(tmp_path / "no-text", city, BOTH)
@@ -185,7 +185,7 @@ def test_cases_beside_other_runs(tmp_path: Path) -> None:
     assert list(values) == ["truth", "prediction", "best floor", "no-text"]
 
 
-def test_predictions_that_are_not_finite(tmp_path: Path) -> None:
+def test_figures_accept_predictions_that_are_not_finite(tmp_path: Path) -> None:
     one = run_context(tmp_path, make_city(40), {"density": "log"})
     table = pd.read_parquet(tmp_path / "predictions.parquet")
     table.loc[table["split"] == "spatial", "prediction"] = np.nan
@@ -203,7 +203,7 @@ def test_selected_cases_look_similar_and_differ(tmp_path: Path) -> None:
     assert np.isfinite(context.out_of_sample(context.tasks[0], "spatial")[rows]).all()
 
 
-def test_mistakes_in_a_recipe_are_said_together_before_anything_is_computed(monkeypatch) -> None:
+def test_mistakes_in_report_settings_are_reported_together_before_any_computation(monkeypatch) -> None:
     monkeypatch.setattr(check, "find_spec", lambda name: None)
     report = Report(anchors=["r1", "r1", "nowhere"], cases=["r99"], projection="umap")
     with pytest.raises(UserError) as caught:
@@ -214,7 +214,7 @@ def test_mistakes_in_a_recipe_are_said_together_before_anything_is_computed(monk
     check_report(Report(anchors=["r1", "r2", "r3"]), make_city(9))
 
 
-def test_umap_is_drawn_or_said_to_be_missing() -> None:
+def test_umap_is_drawn_or_reported_as_missing() -> None:
     vectors = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
     try:
         import umap  # noqa: F401
@@ -226,7 +226,7 @@ def test_umap_is_drawn_or_said_to_be_missing() -> None:
         assert flat.axis == "UMAP" and np.isfinite(flat.points).all()
 
 
-def test_two_dimensions_of_few_or_equal_embeddings() -> None:
+def test_projection_accepts_few_or_equal_embeddings() -> None:
     flat = project(np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32))
     assert flat.points.shape == (4, 2) and "perplexity 1" in flat.how
     assert np.isfinite(project(np.ones((10, 3), np.float32)).points).all()
@@ -248,11 +248,11 @@ def test_holes_of_regions_stay_open(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("length", "expected"), [(7300, 5000), (1000, 1000), (999, 500), (2.4, 2), (45_000, 20_000)])
-def test_round_lengths_of_a_scale_bar(length: float, expected: float) -> None:
+def test_scale_bars_have_round_lengths(length: float, expected: float) -> None:
     assert round_length(length) == expected
 
 
-def test_colours_of_values_classes_and_gaps() -> None:
+def test_scale_colours_values_classes_and_gaps() -> None:
     values = np.r_[np.arange(100.0), np.nan]
     colours = Scale(make_task("t", "regression", values)).colours(values)
     assert len(np.unique(colours[:100], axis=0)) > 50 and tuple(colours[100]) == to_rgba(ABSENT)
@@ -262,7 +262,7 @@ def test_colours_of_values_classes_and_gaps() -> None:
     constant.explain(figure := new_figure(3, 3), [figure.subplots()])
 
 
-def test_names_and_numbers_are_short() -> None:
+def test_names_and_numbers_are_shortened() -> None:
     assert shorten("a\nb\t c\x00") == "a b c" and len(shorten("x" * 90)) == 28
     given = (0, 0.12345, 999.99, 1234.5, 12_345, 2.5e6, -0.5)
     assert [compact(value) for value in given] == ["0", "0.123", "1,000", "1,234", "12.3k", "2.5M", "−0.5"]

@@ -31,7 +31,7 @@ from urbankit.utils.errors import UserError
 from urbankit.utils.files import read_json, write_json, write_text
 
 
-def test_the_page_needs_nothing_beside_it_and_runs_nothing_but_its_own_script(make_run) -> None:
+def test_page_needs_no_other_file_and_runs_only_its_script(make_run) -> None:
     run, city = make_run()
     png = run.path / "figures" / "map.png"
     png.parent.mkdir()
@@ -52,7 +52,7 @@ def test_the_page_needs_nothing_beside_it_and_runs_nothing_but_its_own_script(ma
         assert text in page
 
 
-def test_the_data_holds_every_layer_of_the_run(make_run) -> None:
+def test_page_data_contain_every_layer_of_the_run(make_run) -> None:
     run, city = make_run()
     page = write_report(context_of(run, city)).path.read_text()
     data = payload(page, "map")
@@ -75,7 +75,7 @@ def test_the_data_holds_every_layer_of_the_run(make_run) -> None:
     np.testing.assert_array_equal(unpack(layers["coverage:svi"]["data"]), np.where(np.arange(64) % 2, 0, 2))
 
 
-def test_nearest_regions_and_images_are_those_of_the_city(make_run) -> None:
+def test_nearest_regions_and_images_match_the_city(make_run) -> None:
     run, city = make_run()
     page = write_report(context_of(run, city)).path.read_text()
     data = payload(page, "map")
@@ -95,7 +95,7 @@ def test_nearest_regions_and_images_are_those_of_the_city(make_run) -> None:
     np.testing.assert_array_equal(unpack(svi["image"])[:4], unpack(rsi["image"])[[0, 0, 2, 2]])
 
 
-def test_images_shrink_and_then_go_where_the_page_has_no_room(make_run, monkeypatch) -> None:
+def test_images_are_reduced_and_then_omitted_to_fit_the_page_size(make_run, monkeypatch) -> None:
     run, city = make_run()
     furnished(city)
     everything = images.thumbnails(city, 10_000_000)
@@ -110,11 +110,11 @@ def test_images_shrink_and_then_go_where_the_page_has_no_room(make_run, monkeypa
     assert any("left out" in sentence for sentence in written.missing) and "left out" in written.path.read_text()
 
 
-def test_first_rows_are_the_first_of_each_region() -> None:
+def test_first_rows_returns_the_first_rows_of_each_region() -> None:
     np.testing.assert_array_equal(images.first_rows(np.array([0, 0, 0, 2, 5, 5]), 2), [0, 1, 3, 4, 5])
 
 
-def test_bands_are_chosen_by_name_and_others_are_stretched() -> None:
+def test_rgb_bands_are_chosen_by_name_and_others_stretched() -> None:
     source = image_source("rsi", np.arange(2))
     vars(source).update(
         bands=2,
@@ -135,7 +135,7 @@ def test_bands_are_chosen_by_name_and_others_are_stretched() -> None:
     assert images._false_colours(source) == ""
 
 
-def test_packed_numbers_are_read_back() -> None:
+def test_packed_numbers_can_be_decoded() -> None:
     values = np.array([0, -1, 1, 63, -64, 64, 8191, -8192, 8192, 1 << 19, -(1 << 19)])
     np.testing.assert_array_equal(unpack(pack_varints(values)), values)
     with pytest.raises(ValueError, match="three bytes"):
@@ -160,7 +160,7 @@ def test_outlines_keep_holes_parts_order_and_area() -> None:
     assert signs[0] == [1, -1] and signs[2] == [1, 1]
 
 
-def test_borders_that_regions_share_stay_shared() -> None:
+def test_simplified_regions_keep_common_borders() -> None:
     rng = np.random.default_rng(0)
     wave = np.column_stack([np.linspace(0, 1000, 400), 500 + rng.normal(size=400)])
     below = Polygon([*wave, (1000, 0), (0, 0)])
@@ -176,7 +176,7 @@ def test_many_points_are_simplified_further(monkeypatch) -> None:
     assert unpack(packed["points"]).sum() <= 200
 
 
-def test_targets_are_taken_from_predictions_where_the_city_is_gone(make_run) -> None:
+def test_targets_come_from_predictions_if_the_city_is_gone(make_run) -> None:
     run, _ = make_run()
     context = RunContext(
         run, None, run.embeddings[["region_id", "geometry"]], [], ["The city is not available any more."]
@@ -201,7 +201,7 @@ def test_targets_are_taken_from_predictions_where_the_city_is_gone(make_run) -> 
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("how", ["gone", "damaged"])
-def test_a_run_that_was_cut_short_gives_the_page_it_can(make_run, lost: list[str], how: str) -> None:
+def test_interrupted_run_gives_a_page_with_the_available_results(make_run, lost: list[str], how: str) -> None:
     run, city = make_run()
     write_json(run.path / "manifest.json", read_json(run.path / "manifest.json") | {"status": "failed"})
     for name in lost:
@@ -217,7 +217,7 @@ def test_a_run_that_was_cut_short_gives_the_page_it_can(make_run, lost: list[str
         assert "<h1>" in page and "manifest.json" in page
 
 
-def test_a_run_of_another_version(make_run) -> None:
+def test_report_of_a_run_of_another_version_is_written(make_run) -> None:
     run, city = make_run()
     write_text(
         run.path / "recipe.yaml", "name: old\nflux: {capacitor: 88}\nmodalities: [rsi]\nevaluation: {splits: [moon]}\n"
@@ -232,7 +232,7 @@ def test_a_run_of_another_version(make_run) -> None:
     assert "capacitor" in page and any(text.startswith("No section 'Results'") for text in written.missing)
 
 
-def test_a_run_without_tasks_a_city_without_images_and_a_city_of_one_region(make_run) -> None:
+def test_report_is_written_without_tasks_without_images_and_for_one_region(make_run) -> None:
     run, city = make_run(side=2, tasks=())
     context = context_of(run, city)
     city.image_sources = city.overhead_sources = []

@@ -12,7 +12,7 @@ from urbankit.utils.errors import UserError
 from urbankit.utils.files import read_json, write_json, write_text
 
 
-def test_the_city_is_the_one_that_was_read(finished_run: Run) -> None:
+def test_context_uses_the_city_of_the_run(finished_run: Run) -> None:
     context = RunContext.of(finished_run)
     assert context.missing == []
     assert context.city is not None
@@ -21,7 +21,7 @@ def test_the_city_is_the_one_that_was_read(finished_run: Run) -> None:
     assert {task.name for task in context.tasks} == set(finished_run.recipe.tasks)
 
 
-def test_the_embedding_is_its_blocks_side_by_side(finished_run: Run) -> None:
+def test_embedding_is_the_concatenation_of_its_blocks(finished_run: Run) -> None:
     blocks = finished_run.blocks()
     assert list(blocks) == [block["name"] for block in finished_run.manifest["blocks"]]
     assert {"location", "poi", "mobility", "distance"} <= set(blocks)

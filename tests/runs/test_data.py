@@ -54,7 +54,7 @@ def keys(recipe: dict[str, Any], folder: Path) -> tuple[str, str]:
     return store.run(cell, "tiny", city).key, store.floors(cell.recipe, "it", "tiny", city).key
 
 
-def test_a_resumed_run_needs_the_files_that_it_began_with(small, tmp_path):
+def test_resume_requires_the_files_of_the_start(small, tmp_path):
     def again(**options: Any) -> None:
         run(Recipe.load(small), tmp_path / "run", progress=Progress(quiet=True), **options)
 
@@ -72,7 +72,7 @@ def test_a_resumed_run_needs_the_files_that_it_began_with(small, tmp_path):
     again(resume=True)
 
 
-def test_what_is_said_of_changed_files():
+def test_changed_files_lists_every_difference():
     before = {"modalities.a": {"x": "1", "y": "2"}, "modalities.b": {"z": "3"}}
     assert changed_files(before, before) == []
     assert changed_files(before, {"modalities.a": {"moved": "1", "y": "2"}, "modalities.b": {"z": "3"}}) == []
@@ -86,7 +86,7 @@ def test_what_is_said_of_changed_files():
     assert changed_files(before, swapped) == ["modalities.a reads the same files in another order"]
 
 
-def test_a_bench_knows_runs_and_floors_by_the_content_of_files(small, tmp_path):
+def test_bench_identifies_runs_and_floors_by_file_content(small, tmp_path):
     before = keys(small, tmp_path)
     assert keys(small, tmp_path) == before
     write_table(tmp_path / "table.csv", first=1)
@@ -109,7 +109,7 @@ def test_a_bench_hashes_a_file_once(small, tmp_path, monkeypatch):
     assert read == [tmp_path / "table.csv"]
 
 
-def test_weights_in_a_folder_are_files_that_are_read(small, tmp_path):
+def test_local_weights_are_among_the_files_read(small, tmp_path):
     """Without reading them as weights: a folder that is none is known by its files too."""
     (tmp_path / "clip").mkdir()
     weights = tmp_path / "clip" / "model.safetensors"
@@ -122,5 +122,5 @@ def test_weights_in_a_folder_are_files_that_are_read(small, tmp_path):
     assert files_read(recipe, testing.tiny_city()) != before
 
 
-def test_what_reads_nothing_beside_the_city_has_no_files(tiny_recipe):
+def test_recipe_without_other_files_has_no_files_read(tiny_recipe):
     assert files_read(Recipe.load(tiny_recipe), testing.tiny_city()) == {}

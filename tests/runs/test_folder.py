@@ -12,7 +12,7 @@ from urbankit.runs.writers import METRIC_COLUMNS, PREDICTION_COLUMNS, write_embe
 from urbankit.utils.errors import UserError
 
 
-def test_a_run_is_read_back(make_run) -> None:
+def test_run_is_read_as_written(make_run) -> None:
     run, city = make_run()
     assert run.recipe.name == "small" and run.manifest["status"] == "done"
     assert tuple(run.metrics.columns) == METRIC_COLUMNS
@@ -40,7 +40,7 @@ def test_embeddings_are_geoparquet_with_a_fixed_size_list(make_run) -> None:
     assert path.read_bytes() == before
 
 
-def test_a_metric_that_is_not_defined_is_null_in_json(tmp_path: Path) -> None:
+def test_undefined_metric_is_null_in_json(tmp_path: Path) -> None:
     record = {"task": "co", "model": "m", "split": "random", "seed": 0, "metric": "r2", "value": float("nan")}
     write_metrics(tmp_path, [record, {**record, "seed": 1, "value": 0.5}])
     assert [row["value"] for row in json.loads((tmp_path / "metrics.json").read_text())] == [None, 0.5]

@@ -66,7 +66,7 @@ def table() -> Table:
     return found
 
 
-def test_columns_are_the_papers_metrics_and_floors_stand_apart(table):
+def test_columns_are_the_papers_metrics_and_floors_are_separate(table):
     assert table.title == "Table 2, town, random split"
     assert [(column.task, column.metric) for column in table.columns] == [("co", "mae"), ("co", "r2")]
     assert [line.label for line in table.rows] == ["w/o text", "α = 0.2", "Ours"]
@@ -74,7 +74,7 @@ def test_columns_are_the_papers_metrics_and_floors_stand_apart(table):
     assert any("the inputs of Ours" in note for note in table.notes)
 
 
-def test_means_deviations_and_ranks(table):
+def test_values_are_means_deviations_and_ranks(table):
     alpha = table.rows[1].cells[1]
     values = list(R2["α = 0.2"].values())
     assert (alpha.mean, alpha.std, alpha.n) == (
@@ -87,7 +87,7 @@ def test_means_deviations_and_ranks(table):
     assert [line.cells[0].rank for line in (*table.rows, *table.floors)] == [0, 0, 1, 0, 2]
 
 
-def test_improvements_by_hand(table):
+def test_improvements_equal_direct_computations(table):
     """R²: ours 0.826; the best other row 0.63, the best floor 0.7. MAE: 1.74 against 3.7 and 3.0."""
     (_, over_rows), (_, over_floors) = table.improvements
     assert over_rows == (pytest.approx(100 * (3.7 - 1.74) / 3.7), pytest.approx(100 * (0.826 - 0.63) / 0.63))
@@ -130,7 +130,7 @@ def test_too_few_paired_values_are_not_tested():
     assert found.notes[-1] == "Significance was not tested: 2 paired values are too few."
 
 
-def test_a_metric_that_is_not_defined_somewhere_has_no_mean():
+def test_metric_undefined_on_a_split_has_no_mean():
     undefined = R2["w/o text"] | {(0, 0): math.nan}
     (found,) = built(row_results("a", undefined), row_results("b", R2["Ours"]))
     assert str(found.rows[0].cells[1]) == "n/a"
@@ -143,7 +143,7 @@ def test_results_of_another_evaluation_setup_are_in_a_separate_table():
     assert all(any("a separate table" in note for note in one.notes) for one in tables)
 
 
-def test_rows_of_fewer_runs_are_named():
+def test_rows_with_fewer_runs_are_named():
     """Means take both runs of one row and the only one of the other, which the note says; the test takes seed 0."""
     one = {place: value for place, value in R2["w/o text"].items() if place[0] == 0}
     (found,) = built(row_results("w/o text", one), row_results("Ours", R2["Ours"]))
@@ -153,7 +153,7 @@ def test_rows_of_fewer_runs_are_named():
     assert not any("seeds of pre-training:" in note for note in whole.notes)
 
 
-def test_headings_say_which_r2_and_which_protocol():
+def test_headings_name_the_kind_of_r2_and_the_protocol():
     titles = {"folds": "Table 2, town, folds", "all": "Table 2, town, all regions"}
     headings = {"folds": "pooled R² ↑", "all": "R² ↑"}
     for split in ("folds", "all"):
@@ -172,7 +172,7 @@ def test_results_of_different_fold_numbers_are_not_compared(cheap_recipe):
     assert grounds[0] == grounds[1] != grounds[2]
 
 
-def test_columns_rows_and_splits_of_choice():
+def test_tables_show_the_requested_columns_rows_and_splits():
     tables = built(
         *(row_results(row, R2[row], split=split) for row in R2 for split in ("random", "spatial")),
         rows=["Ours", "w/o text"], splits=["spatial"], metrics=["r2", "mae"], reference="Ours",
@@ -182,20 +182,20 @@ def test_columns_rows_and_splits_of_choice():
     assert [line.label for line in found.rows] == ["Ours", "w/o text"]
 
 
-def test_metrics_that_are_not_the_papers_are_shown_where_there_are_no_others():
+def test_other_metrics_are_shown_if_the_papers_are_missing():
     found = row_results("a", R2["Ours"])
     (table,) = built(found[found["metric"] == "accuracy"])
     assert [column.metric for column in table.columns] == ["accuracy"]
 
 
-def test_decimals_leave_three_digits():
+def test_means_have_three_significant_digits():
     (found,) = built(
         row_results("a", {place: 1 - value / 1000 for place, value in R2["Ours"].items()}), metrics=["mae"]
     )
     assert str(found.rows[0].cells[0]) == "0.00826 ± 0.00021"
 
 
-def test_markdown(table):
+def test_markdown_tables_have_equal_columns_and_marks(table):
     text = markdown([table])
     assert text.startswith("## Table 2, town, random split\n")
     rows = [line for line in text.splitlines() if line.startswith("|")]
@@ -205,7 +205,7 @@ def test_markdown(table):
     assert re.search(r"\| α = 0\.2 \| -1\.960, p (=|<) 0\.\d+ \| \+0\.196, p (=|<) 0\.\d+ \|", text)
 
 
-def test_names_do_not_break_markdown_or_latex():
+def test_names_are_escaped_in_markdown_and_latex():
     name = r"a|b_*<i> 50% $x$ {y} \z #1 ~^ & α²"
     tables = built(row_results(name, R2["w/o text"]), row_results("b", R2["Ours"]))
     (row, *_) = [line for line in markdown(tables).splitlines() if line.startswith(r"| a\|b\_\*\<i\> 50%")]
@@ -216,7 +216,7 @@ def test_names_do_not_break_markdown_or_latex():
     )
 
 
-def test_latex(table):
+def test_latex_tables_are_balanced_and_escaped(table):
     text = latex([table])
     for environment in ("table*", "tabular"):
         assert text.count(rf"\begin{{{environment}}}") == text.count(rf"\end{{{environment}}}") == 2

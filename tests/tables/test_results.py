@@ -85,7 +85,7 @@ def test_markdown_and_html_show_the_numbers_and_escape_names() -> None:
     assert "<co>" not in table.html() and "&lt;co&gt;|x" in table.html()
 
 
-def test_a_narrow_terminal_gets_one_grid_a_split() -> None:
+def test_narrow_terminal_gets_one_table_for_each_split() -> None:
     for width, grids in ((160, 1), (60, 2)):
         console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
         ResultsTable(EXAMPLE).print(console)
@@ -93,7 +93,7 @@ def test_a_narrow_terminal_gets_one_grid_a_split() -> None:
     assert "macro-F1" in str(ResultsTable(EXAMPLE))
 
 
-def test_a_protocol_has_columns_for_its_metrics_and_headings_say_which_r2() -> None:
+def test_columns_follow_the_protocol_and_headings_name_the_kind_of_r2() -> None:
     table = ResultsTable(
         metrics(
             co={

@@ -15,7 +15,7 @@ def values(cells: dict[tuple[int | None, int], float]) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"run_seed": "Int64", "seed": "Int64"})
 
 
-def test_corrected_t_by_hand():
+def test_corrected_t_equals_a_direct_computation():
     """Of 1 to 5 the mean is 3 and the variance 2.5: t = 3 / sqrt(2.5 * (1/5 + 1/3)), with 4 degrees of freedom."""
     test = corrected_t(np.array([1.0, 2, 3, 4, 5]), 1 / 3)
     assert test.difference == 3 and test.n == 5
@@ -23,19 +23,19 @@ def test_corrected_t_by_hand():
     assert test.p == pytest.approx(0.0602, abs=1e-4)
 
 
-def test_without_overlap_it_is_the_paired_t_test():
+def test_corrected_t_without_overlap_is_the_paired_t_test():
     differences = np.random.default_rng(0).normal(0.3, 1, 9)
     assert corrected_t(differences, 0.0).p == pytest.approx(stats.ttest_1samp(differences, 0).pvalue)
     assert corrected_t(differences, 0.25).p > corrected_t(differences, 0.0).p
 
 
-def test_too_few_and_without_spread():
+def test_corrected_t_is_undefined_for_few_values_and_one_for_zero_differences():
     assert math.isnan(corrected_t(np.array([1.0, 2]), 1 / 3).p)
     assert corrected_t(np.zeros(4), 1 / 3).p == 1.0
 
 
 @pytest.mark.parametrize("ratio", [0.0, 1 / 3])
-def test_the_same_difference_everywhere_is_not_tested(ratio):
+def test_equal_differences_are_not_tested(ratio):
     """Also where rounding makes it vary in the last digit: 0.1 + 0.2 - 0.2 and so on."""
     rounded = np.array([0.6, 0.7, 0.8, 0.9]) - np.array([0.5, 0.6, 0.7, 0.8])
     assert np.ptp(rounded) > 0
@@ -43,7 +43,7 @@ def test_the_same_difference_everywhere_is_not_tested(ratio):
         assert math.isnan(corrected_t(differences, ratio).p)
 
 
-def test_holm_by_hand():
+def test_holm_equals_a_direct_computation():
     """0.01 * 4, then 0.02 * 3, 0.03 * 2 (not below the last), 0.6 * 1; what was not tested does not count."""
     adjusted = holm(np.array([0.02, math.nan, 0.01, 0.6, 0.03]))
     np.testing.assert_allclose(adjusted, [0.06, math.nan, 0.04, 0.6, 0.06])
@@ -66,7 +66,7 @@ def test_only_common_seeds_are_compared():
     assert (test.n, test.difference) == (0, 1.5) and math.isnan(test.p)
 
 
-def test_floors_have_no_seed_of_pre_training():
+def test_floors_are_compared_without_a_seed_of_pre_training():
     one = values({(run, split): split for run in (0, 1) for split in range(4)})
     floor = values({(None, split): 0.0 for split in range(4)})
     assert compare(one, floor, 1 / 3).difference == 1.5

@@ -256,7 +256,7 @@ def test_every_kind_has_checks_and_a_base_class():
         ("", "module 'urbankit_heavy.view' cannot be imported first: RuntimeError: not without its sibling"),
     ],
 )
-def test_what_an_installed_plugin_imports(tmp_path, code, message):
+def test_heavy_imports_of_an_installed_plugin_are_reported(tmp_path, code, message):
     """Asked in a process of its own, in which a sibling is imported before."""
     package, info = tmp_path / "urbankit_heavy", tmp_path / "urbankit_heavy-1.0.dist-info"
     package.mkdir(), info.mkdir()
@@ -281,7 +281,7 @@ def test_what_an_installed_plugin_imports(tmp_path, code, message):
     assert message in done.stderr, done.stderr
 
 
-def test_checks_leave_the_random_numbers_of_the_test_alone():
+def test_checks_do_not_advance_the_random_generators():
     torch.manual_seed(8)
     expected = torch.rand(1)
     torch.manual_seed(8)

@@ -49,10 +49,10 @@ OWN = [component for component in OWN if component not in ELSEWHERE]
 
 
 @pytest.mark.parametrize(("kind", "name"), OWN, ids=[f"{kind}-{name}" for kind, name in OWN])
-def test_it_keeps_the_contract_of_its_kind(kind: str, name: str) -> None:
+def test_component_passes_the_checks_of_its_kind(kind: str, name: str) -> None:
     testing.check_component(kind, name, SMALL.get((kind, name)))
 
 
 @pytest.mark.parametrize(("kind", "name", "params"), OTHERWISE, ids=[f"{o[0]}-{o[1]}" for o in OTHERWISE])
-def test_it_keeps_it_with_other_parameters(kind: str, name: str, params: dict[str, Any]) -> None:
+def test_component_passes_the_checks_with_other_parameters(kind: str, name: str, params: dict[str, Any]) -> None:
     testing.check_component(kind, name, params)

@@ -79,7 +79,7 @@ def test_a_linear_probe_leaves_the_method_unchanged():
     assert not torch.equal(method.layer.weight, before)
 
 
-def test_classes_without_a_training_region_count_for_nothing():
+def test_classes_without_a_training_region_have_no_loss():
     y = np.arange(N) % 2
     y[30:] = 2
     labels = Labels(task("classification", y), SPLIT, 1.0, torch.device("cpu"))
@@ -89,7 +89,7 @@ def test_classes_without_a_training_region_count_for_nothing():
     assert torch.allclose(two, all_three)
 
 
-def test_all_unknown_parts_are_in_one_message():
+def test_all_unknown_modules_are_reported_in_one_message():
     method = Lookup()
     check_parts(method, Finetune(update=["all"], learning_rates={"heads": 0.1, "layer": 0.1}))
     with pytest.raises(UserError) as caught:

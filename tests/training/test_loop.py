@@ -51,7 +51,7 @@ def weights(model: nn.Module) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
-def test_a_training_cut_short_anywhere_ends_in_the_same_bits(tmp_path):
+def test_training_interrupted_anywhere_resumes_to_the_same_bits(tmp_path):
     whole = Setting()
     whole.run()
     for cut in (1, 5, 11):
@@ -64,7 +64,7 @@ def test_a_training_cut_short_anywhere_ends_in_the_same_bits(tmp_path):
         assert len({row["epoch"] for row in training.history}) == 12
 
 
-def test_a_training_killed_within_an_epoch_goes_on_from_the_last_whole_one(tmp_path):
+def test_training_killed_within_an_epoch_resumes_from_the_last_complete_epoch(tmp_path):
     last = tmp_path / "last.safetensors"
     cut = Setting(last)
     train_epoch, count = cut.train_epoch, iter(range(100))
@@ -82,7 +82,7 @@ def test_a_training_killed_within_an_epoch_goes_on_from_the_last_whole_one(tmp_p
     assert torch.equal(weights(resumed.model), weights(whole.model))
 
 
-def test_the_best_state_is_kept_and_patience_ends_it():
+def test_best_state_is_kept_and_patience_stops_training():
     setting = Setting(epochs=50, patience=3, validation=[5.0, 4.0, 3.0, *[9.0] * 50])
     training = setting.run()
     assert training.epoch == 6 and training.best["total"].epoch == 2
@@ -92,7 +92,7 @@ def test_the_best_state_is_kept_and_patience_ends_it():
     assert torch.equal(weights(setting.model), weights(expected.model))
 
 
-def test_every_judged_loss_keeps_its_own_best_state_and_the_last_if_it_is_never_finite():
+def test_each_validation_loss_keeps_its_best_state_or_the_last_if_never_finite():
     setting = Setting(epochs=4, patience=9)
     setting.loop.judged = ("a", "b")
     scores = iter([{"a": 1.0, "b": 3.0}, {"a": 2.0, "b": 2.0}, {"a": 3.0, "b": 1.0}, {"a": 4.0, "b": 4.0}])
@@ -107,7 +107,7 @@ def test_every_judged_loss_keeps_its_own_best_state_and_the_last_if_it_is_never_
     assert all(torch.equal(value, last[name]) for name, value in training.best["b"].state.items())
 
 
-def test_the_record_counts_every_epoch_and_its_time_once_however_often_a_training_was_cut(tmp_path, monkeypatch):
+def test_record_counts_every_epoch_once_after_any_interruptions(tmp_path, monkeypatch):
     clock = iter(range(0, 1000, 5))  # read twice an epoch: five seconds each
     monkeypatch.setattr("urbankit.training.loop.time.perf_counter", lambda: next(clock))
     validation = [3.0, 1.0, 2.0, 2.0]
@@ -119,7 +119,7 @@ def test_the_record_counts_every_epoch_and_its_time_once_however_often_a_trainin
     assert record["best_epoch"] == {"total": 1}
 
 
-def test_a_loss_that_is_not_finite_fails_the_run_in_words():
+def test_loss_that_is_not_finite_stops_the_run_with_a_message():
     setting = Setting()
     with pytest.raises(RunError, match="learning rate"):
         setting.loop.run(lambda: {"total": float("nan")}, setting.validate)
@@ -131,7 +131,7 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
         checkpoint.load(tmp_path / "x.safetensors")
 
 
-def test_a_checkpoint_that_is_damaged_or_lacks_a_weight_gives_way_to_the_one_before(tmp_path):
+def test_damaged_or_incomplete_checkpoint_is_replaced_by_the_previous_one(tmp_path):
     undisturbed, last = Setting(), tmp_path / "last.safetensors"
     undisturbed.run()
     Setting(last, epochs=2).run()
@@ -146,7 +146,7 @@ def test_a_checkpoint_that_is_damaged_or_lacks_a_weight_gives_way_to_the_one_bef
         assert torch.equal(weights(resumed.model), weights(undisturbed.model))
 
 
-def test_parts_have_their_own_learning_rates_and_an_unknown_part_is_named():
+def test_modules_have_separate_learning_rates_and_unknown_modules_are_named():
     a, b = nn.Linear(2, 2), nn.Linear(2, 2)
     parts = {"encoders": list(a.parameters()), "heads": list(b.parameters())}
     arguments = {"optimizer": "adam", "learning_rate": 0.1, "weight_decay": 0.0, "key": "finetune"}

@@ -11,7 +11,7 @@ from urbankit.utils import cache
 from urbankit.utils.cache import CacheWarning, is_writable, read_entry, write_entry
 
 
-def test_an_entry_is_read_as_it_was_written_and_damage_counts_as_missing(tmp_path: Path) -> None:
+def test_cache_entry_is_read_as_written_and_damaged_entries_are_missing(tmp_path: Path) -> None:
     path = tmp_path / "floors" / "key.npy"
     assert read_entry(path) is None
     write_entry(path, b"content")
@@ -25,7 +25,7 @@ def test_an_entry_is_read_as_it_was_written_and_damage_counts_as_missing(tmp_pat
     assert read_entry(tmp_path / "floors" / "other.npy") is None, "it belongs to another key"
 
 
-def test_an_unwritable_cache_is_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unwritable_cache_gives_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache._warn.cache_clear()
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("URBANKIT_CACHE", str(tmp_path / "file"))

@@ -78,7 +78,7 @@ def test_the_cache_may_be_damaged_or_not_writable(tmp_path, monkeypatch):
     assert cached_hash(tmp_path / "a") == digest
 
 
-def test_the_cache_of_the_hub_names_a_file_by_its_hash(tmp_path):
+def test_hash_comes_from_the_file_name_in_the_hub_cache(tmp_path):
     digest = hashlib.sha256(b"weights of a model").hexdigest()
     blob, linked = tmp_path / "blobs" / digest, tmp_path / "snapshots" / "abc" / "model.safetensors"
     written(blob, "weights of a model")
@@ -87,7 +87,7 @@ def test_the_cache_of_the_hub_names_a_file_by_its_hash(tmp_path):
     assert cached_hash(linked) == digest and not READ
 
 
-def test_a_download_is_known_until_it_is_modified(tmp_path):
+def test_hash_of_a_download_is_used_until_the_file_changes(tmp_path):
     path = tmp_path / "model.safetensors"
     digest = written(path, "weights of a model")
     note = tmp_path / ".cache" / "huggingface" / "download" / "model.safetensors.metadata"

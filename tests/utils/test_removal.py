@@ -51,7 +51,7 @@ def test_no_other_module_removes_or_replaces_files() -> None:
     assert not calls
 
 
-def test_the_search_for_removals_knows_paths_from_texts() -> None:
+def test_search_for_removals_distinguishes_paths_from_texts() -> None:
     assert removals("path.unlink()\na.replace(b)\na.rename(b)\nfolder.rmdir()\nshutil.rmtree(a)") == [1, 2, 3, 4, 5]
     assert removals("text.replace('a', 'b')\ntable.rename({'a': 'b'})\ntable.rename(columns={})") == []
 
@@ -67,7 +67,7 @@ def test_files_outside_the_folder_stay(tmp_path: Path) -> None:
     assert (tmp_path / "mine.txt").read_text() == "mine"
 
 
-def test_a_changed_file_stays_and_an_unchanged_one_goes_with_its_folder(tmp_path: Path) -> None:
+def test_changed_files_stay_and_unchanged_files_are_removed_with_their_folder(tmp_path: Path) -> None:
     for name in ("a/b/own", "a/edited"):
         write_text(tmp_path / name, name)
     hashes = {name: [hash_file(tmp_path / name)] for name in ("a/b/own", "a/edited")} | {"a/missing": ["0"]}

@@ -37,7 +37,7 @@ def temporal(**params):
     return registry.create("view", Use(name="temporal", **params))
 
 
-def test_a_slice_is_row_normalised_log_flows_of_its_hours(city):
+def test_temporal_view_is_row_normalised_log_flows_of_its_hours(city):
     graph = temporal(hours=[6, 12]).build(city)
     logs = np.log1p([4.0, 2.0])  # 3 + 1 to region 1 on two days, 2 to region 2
     np.testing.assert_allclose(graph.adjacency.toarray()[0, 1:3], logs / logs.sum(), rtol=1e-6)
@@ -57,18 +57,18 @@ def test_a_slice_is_row_normalised_log_flows_of_its_hours(city):
         ({"top_k": 1, "hours": [7, 8]}, {(0, 1)}),
     ],
 )
-def test_hours_wrap_midnight_and_days_are_those_of_the_hour(city, params, edges):
+def test_hours_wrap_around_midnight_and_days_follow_the_hour(city, params, edges):
     rows, columns = temporal(**params).build(city).adjacency.nonzero()
     assert set(zip(rows.tolist(), columns.tolist(), strict=True)) == edges
 
 
-def test_the_whole_week_is_the_mobility_view(city, tiny_city):
+def test_view_of_all_hours_equals_the_mobility_view(city, tiny_city):
     for one in (city, tiny_city):
         whole, mobility = temporal().build(one), registry.create("view", Use(name="mobility")).build(one)
         np.testing.assert_allclose(whole.adjacency.toarray(), mobility.adjacency.toarray(), rtol=1e-6)
 
 
-def test_parts_of_the_day_add_up_to_the_flows(tiny_city):
+def test_flows_of_the_parts_of_a_day_sum_to_all_flows(tiny_city):
     parts = [temporal(hours=hours).flows(tiny_city) for hours in ([5, 10], [10, 15], [15, 20], [20, 5])]
     np.testing.assert_allclose(sum(parts).toarray(), tiny_city.flows().toarray())
 

@@ -64,7 +64,7 @@ def either_keeps(weights: np.ndarray, k: int) -> np.ndarray:
 
 
 class TestPoi:
-    def test_every_pair_has_its_cosine(self):
+    def test_every_pair_gets_its_cosine_similarity(self):
         made = city()
         view = build(PoiView, made)
         np.testing.assert_allclose(view.adjacency.toarray(), cosine(made.counts), atol=1e-6)
@@ -81,13 +81,13 @@ class TestPoi:
         np.testing.assert_allclose(sparse, np.where(either_keeps(expected, 4), expected, 0), atol=1e-6)
 
     @pytest.mark.parametrize("k", [None, 4])
-    def test_sparse_rows_have_the_similarities_of_dense_ones(self, monkeypatch, k):
+    def test_sparse_and_dense_rows_have_the_same_similarities(self, monkeypatch, k):
         monkeypatch.setattr(similarity, "BLOCK", 100)
         rows = city().counts * np.random.default_rng(1).uniform(1, 1.01, city().counts.shape)  # no equals
         dense, sparse = (similarity.cosine_similarity(form(rows), k) for form in (np.asarray, scipy.sparse.csr_array))
         np.testing.assert_allclose(sparse.toarray(), dense.toarray(), atol=1e-6)
 
-    def test_of_equal_similarities_the_first_places_are_kept(self):
+    def test_equal_similarities_are_resolved_by_location(self):
         made = city(8)
         made.xy = made.xy[np.argsort(made.xy[:, 1])]
         made.poi_counts = lambda: (scipy.sparse.csr_array(np.ones((8, 2))), ["a", "b"])
@@ -95,11 +95,11 @@ class TestPoi:
         assert sparse[[7]].indices.tolist() == [0, 1]
         assert set(sparse[[0]].indices.tolist()) == set(range(1, 8))  # all others keep the first
 
-    def test_as_many_neighbours_as_there_are_regions_is_every_pair(self):
+    def test_top_k_of_all_regions_gives_every_pair(self):
         made = city()
         assert (build(PoiView, made, top_k=29).adjacency != build(PoiView, made, form="dense").adjacency).nnz == 0
 
-    def test_other_counts(self):
+    def test_counts_can_be_logarithms_or_tf_idf(self):
         made = city()
         np.testing.assert_allclose(
             build(PoiView, made, counts="log").adjacency.toarray(), cosine(np.log(1 + made.counts)), atol=1e-6
@@ -120,7 +120,7 @@ class TestMobility:
                 shares[i, j] = math.log(1 + od[i, j]) / total if total else 0
         return shares
 
-    def test_shares_are_the_equation(self):
+    def test_shares_match_the_equation(self):
         made = city()
         view = build(MobilityView, made)
         np.testing.assert_allclose(view.adjacency.toarray(), self.expected(made.od), rtol=1e-5)
@@ -145,7 +145,7 @@ class TestMobility:
         np.testing.assert_allclose(view.adjacency.toarray(), np.where(kept, expected, 0), rtol=1e-5)
         assert np.diff(view.adjacency.indptr).max() == 3
 
-    def test_the_city_stays_as_it_was(self):
+    def test_flows_of_the_city_are_not_changed(self):
         made = city()
         flows = made.flows()
         made.flows = lambda: flows
@@ -154,7 +154,7 @@ class TestMobility:
 
 
 class TestDistance:
-    def test_every_pair_has_its_inverse_distance(self):
+    def test_every_pair_gets_its_inverse_distance(self):
         made = city()
         km = kilometres(made.xy)
         np.fill_diagonal(km, np.inf)
@@ -181,7 +181,7 @@ class TestDistance:
         assert (adjacency.diagonal() == 0).all()
         assert (np.diff(adjacency.indptr) >= params.get("top_k", 4) * (not params.get("radius_km"))).all()
 
-    def test_more_pairs_than_fit_are_refused(self, monkeypatch):
+    def test_too_many_pairs_are_refused(self, monkeypatch):
         monkeypatch.setattr("urbankit.views.distance.MOST_PAIRS", 100)
         with pytest.raises(UserError, match=r"870 pairs of regions are within 100 km.*lower radius_km or give top_k"):
             build(DistanceView, city(), radius_km=100)
@@ -189,22 +189,22 @@ class TestDistance:
 
 @pytest.mark.parametrize("view", [PoiView, DistanceView])
 class TestForms:
-    def test_the_number_of_regions_chooses(self, view):
+    def test_number_of_regions_selects_dense_or_sparse(self, view):
         made = city(60)
         assert build(view, made).adjacency.nnz == build(view, made, form="dense").adjacency.nnz
         sparse = build(view, made, dense_limit=59).adjacency
         assert sparse.nnz == build(view, made, form="sparse").adjacency.nnz
         assert sparse.nnz == build(view, made, top_k=25).adjacency.nnz < build(view, made).adjacency.nnz
 
-    def test_a_dense_view_of_too_many_is_refused(self, view):
+    def test_dense_view_of_too_many_regions_is_refused(self, view):
         with pytest.raises(UserError, match=r"60 regions has 3,600 pairs, dense_limit is 59.*sparse"):
             build(view, city(60), form="dense", dense_limit=59)
 
-    def test_dense_and_a_limit_contradict(self, view):
+    def test_dense_form_with_a_limit_is_refused(self, view):
         with pytest.raises(ValidationError, match="leave out top_k"):
             view.Params(form="dense", top_k=3)
 
-    def test_pairs_are_mutual(self, view):
+    def test_adjacency_is_symmetric_without_diagonal(self, view):
         for params in ({}, {"top_k": 3}):
             adjacency = build(view, city(), **params).adjacency
             assert (adjacency != adjacency.T).nnz == 0 and (adjacency.diagonal() == 0).all()
@@ -213,7 +213,7 @@ class TestForms:
 @pytest.mark.parametrize("view", [PoiView, MobilityView, DistanceView])
 class TestAll:
     @pytest.mark.parametrize("params", [{}, {"top_k": 3}])
-    def test_a_city_of_one_region(self, view, params):
+    def test_views_of_one_region_have_no_edges(self, view, params):
         made = SimpleNamespace(
             xy=np.zeros((1, 2)),
             region_ids=["one"],
@@ -224,7 +224,7 @@ class TestAll:
         assert built.adjacency.shape == (1, 1) and built.adjacency.nnz == 0
 
 
-def test_what_a_city_lacks_is_named():
+def test_requires_names_missing_sources():
     bare = SimpleNamespace(poi_counts=lambda: None, flows=lambda: None, xy=np.zeros((2, 2)))
     reasons = {name: registry.create("view", Use(name=name)).requires(bare) for name in ("poi", "mobility", "distance")}
     assert reasons == {
@@ -248,7 +248,7 @@ def test_a_view_that_breaks_the_contract_is_refused(matrix, present, message):
         ViewGraph(scipy.sparse.csr_array(matrix), np.array(present))
 
 
-def test_new_york(shared_data):
+def test_views_of_new_york_match_their_source_files(shared_data):
     """The real files: counts and flows by tract id, without the city in between."""
     import geopandas
     import pandas as pd

@@ -131,7 +131,7 @@ def test_relation_attention_equals_that_of_torch():
 
 
 @pytest.mark.parametrize("told_by", ["other", "own"])
-def test_told_by_chooses_the_relation_vector_of_each_loss(told_by):
+def test_told_by_selects_the_relation_vector_of_each_loss(told_by):
     method = make(told_by=told_by).eval()
     region, relation = method.encode()
     order = [2, 0, 3, 1] if told_by == "other" else [0, 1, 2, 3]

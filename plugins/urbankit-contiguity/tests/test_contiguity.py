@@ -116,7 +116,7 @@ def test_contradicting_parameters_are_refused(params, message):
         Contiguity.Params(**params)
 
 
-def test_new_york(shared_data):
+def test_new_york_has_the_known_number_of_borders(shared_data):
     """957 tracts with one island; 5,908 directed edges for queen, 4,934 for rook."""
     tracts = gpd.read_file(shared_data / "new-york" / "tracts.gpkg").to_crs(32618)
     xy = np.column_stack([tracts.centroid.x, tracts.centroid.y])

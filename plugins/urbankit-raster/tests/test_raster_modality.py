@@ -153,7 +153,7 @@ def test_invalid_parameters_are_refused(params, message):
         Raster.Params(file="a.tif", **params)
 
 
-def test_new_york(shared_data):
+def test_new_york_night_lights_have_plausible_statistics(shared_data):
     """Night light of every tract, in two bands."""
     tracts = gpd.read_file(shared_data / "new-york" / "tracts.gpkg").to_crs(32618)
     city = SimpleNamespace(regions=tracts, n_regions=len(tracts), content_hash="new-york")

@@ -33,7 +33,7 @@ def said(city: Any, **params: Any) -> list[str]:
     return [one.text for one in template.caption(Batch("rsi", 0, regions, []))]
 
 
-def test_captions_of_counts_and_tables_word_by_word() -> None:
+def test_captions_of_counts_and_tables_have_the_expected_text() -> None:
     # Points per km² of the counted regions are 9.75, 1, 0 and 24: by rank 5/8, 3/8, 1/8 and 7/8. Incomes rank 1/6, 3/6
     # and 5/6; shares are all equal, so that they rank 1/2 and are neither high nor low.
     assert said(small()) == [
@@ -46,7 +46,7 @@ def test_captions_of_counts_and_tables_word_by_word() -> None:
     ]
 
 
-def test_few_names_and_columns() -> None:
+def test_parameters_limit_the_named_categories_and_columns() -> None:
     first, *_, last = said(small(), categories=2, columns=1)
     assert first == (
         "An area of 0.923 km² with 9 points of interest: 6 cafe, 2 school and 1 of 1 other kind. Low mean income (100)."
@@ -55,7 +55,7 @@ def test_few_names_and_columns() -> None:
     assert said(small(), categories=0, columns=0)[0] == "An area of 0.923 km² with 9 points of interest."
 
 
-def test_few_points_for_a_city() -> None:
+def test_captions_say_few_for_the_lowest_quarter_only() -> None:
     # Six per km² against one: ranks 1/8, 3/8, 5/8, 7/8 in the order of the regions.
     texts = said(small(counts=[[1, 0, 0, 0], [2, 0, 0, 0], [9, 0, 0, 0], [20, 0, 0, 0], [0, 0, 0, 0]]))
     assert "1 point of interest, few for this city: 1 cafe." in texts[0]
@@ -70,7 +70,7 @@ def test_a_region_without_data_gets_no_caption_and_uncounted_points_are_not_ment
     assert Template(Template.Params(columns=0), small(counts=None)).describes().sum() == 0
 
 
-def test_equal_names_of_two_tables_are_told_apart() -> None:
+def test_equal_column_names_of_two_tables_are_distinguished() -> None:
     column = np.arange(5.0)[:, None]
     texts = said(small(tables={"census": (column, ["rent"]), "survey": (column, ["rent"])}))
     assert texts[0].endswith("Low census rent (0), low survey rent (0).")
@@ -86,7 +86,7 @@ def test_a_city_without_counts_and_tables_and_an_unknown_table_are_refused() -> 
         said(small(), tables=["cnsus"])
 
 
-def test_captions_are_the_same_again_and_targets_are_not_read(city) -> None:
+def test_template_captions_are_repeatable_and_read_no_target(city) -> None:
     class Blind:
         def __getattr__(self, name: str) -> Any:
             assert not name.startswith("target")

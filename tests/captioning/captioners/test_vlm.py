@@ -42,20 +42,20 @@ def directly(model: Path, text: str, pixels: list[np.ndarray], **options: Any) -
 
 
 @pytest.mark.parametrize(("modality", "prompt"), [("rsi", OVERHEAD), ("svi", AT_POINTS)])
-def test_blip2_writes_what_transformers_writes(city, blip2: Path, pixels, modality: str, prompt: str) -> None:
+def test_blip2_captions_equal_those_of_transformers(city, blip2: Path, pixels, modality: str, prompt: str) -> None:
     captions = describe(city, blip2, pixels, modality)
     assert captions == directly(blip2, f"Question: {prompt} Answer:", pixels, max_new_tokens=77)
     assert len({caption.text for caption in captions}) > 1
     assert max(caption.tokens for caption in captions) <= 77
 
 
-def test_another_family_is_asked_through_its_chat_template(city, llava: Path, pixels) -> None:
+def test_llava_gets_its_chat_template(city, llava: Path, pixels) -> None:
     said = describe(city, llava, pixels, "rsi", max_tokens=9)
     assert said == directly(llava, f"USER: <image> {OVERHEAD} ASSISTANT:", pixels, max_new_tokens=9)
     assert max(one.tokens for one in said) <= 9
 
 
-def test_prompt_and_form_are_the_users(city, blip2: Path, pixels) -> None:
+def test_prompts_and_form_can_be_set(city, blip2: Path, pixels) -> None:
     said = describe(city, blip2, pixels, prompts={"svi": "A street"}, form="{prompt} with", max_tokens=5)
     assert said == directly(blip2, "A street with", pixels, max_new_tokens=5)
     captioner = VLM(VLM.Params(model=str(blip2), prompts={"svi": "A street"}), city)
@@ -67,13 +67,13 @@ def test_the_prompt_follows_the_kind_of_the_source_and_not_its_name(blip2: Path)
     assert (captioner.prompt("svi"), captioner.prompt("rsi")) == (OVERHEAD, AT_POINTS)
 
 
-def test_beams(city, blip2: Path, pixels) -> None:
+def test_beam_search_equals_that_of_transformers(city, blip2: Path, pixels) -> None:
     said = describe(city, blip2, pixels, beams=3, max_tokens=6)
     question = f"Question: {AT_POINTS} Answer:"
     assert said == directly(blip2, question, pixels, max_new_tokens=6, num_beams=3)
 
 
-def test_draws_are_those_of_the_seed_and_the_place(city, blip2: Path, pixels) -> None:
+def test_sampled_captions_depend_on_seed_and_start(city, blip2: Path, pixels) -> None:
     def drawn(seed: int, start: int) -> list[Caption]:
         torch.rand(3)  # what else was drawn in the process does not matter
         return describe(city, blip2, pixels, temperature=1.5, seed=seed, start=start, max_tokens=8)
@@ -83,7 +83,7 @@ def test_draws_are_those_of_the_seed_and_the_place(city, blip2: Path, pixels) ->
     assert drawn(1, 0) != drawn(1, 6)
 
 
-def test_settings_record_the_model_its_weights_and_for_draws_the_batch_size(city, blip2: Path, tmp_path: Path) -> None:
+def test_settings_record_model_and_weights_and_for_sampling_the_batch_size(city, blip2: Path, tmp_path: Path) -> None:
     captioner = VLM(VLM.Params(model=str(blip2)), city)
     digest = hashlib.sha256((blip2 / "model.safetensors").read_bytes()).hexdigest()
     settings = captioner.settings("rsi")
@@ -97,7 +97,7 @@ def test_settings_record_the_model_its_weights_and_for_draws_the_batch_size(city
 
 
 @pytest.mark.parametrize("name", ["generation_config.json", "tokenizer_config.json", "chat_template.jinja"])
-def test_other_files_beside_the_weights_are_another_model(city, blip2: Path, tmp_path: Path, name: str) -> None:
+def test_changed_files_beside_the_weights_change_the_settings(city, blip2: Path, tmp_path: Path, name: str) -> None:
     folder = shutil.copytree(blip2, tmp_path / "model")
     params = VLM.Params(model=str(folder))
     before = VLM(params, city).settings("svi")
@@ -107,7 +107,7 @@ def test_other_files_beside_the_weights_are_another_model(city, blip2: Path, tmp
     assert {key for key in before if before[key] != after[key]} == {"files"}
 
 
-def test_a_checkpoint_of_another_kind(city, tmp_path: Path) -> None:
+def test_checkpoint_of_another_kind_is_refused(city, tmp_path: Path) -> None:
     from transformers import CLIPConfig, CLIPModel
 
     small = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
@@ -117,7 +117,7 @@ def test_a_checkpoint_of_another_kind(city, tmp_path: Path) -> None:
         VLM(VLM.Params(model=str(tmp_path)), city)
 
 
-def test_a_checkpoint_without_its_processor(city, blip2: Path, pixels, tmp_path: Path) -> None:
+def test_checkpoint_without_a_processor_is_refused(city, blip2: Path, pixels, tmp_path: Path) -> None:
     for name in ("config.json", "model.safetensors"):
         (tmp_path / name).write_bytes((blip2 / name).read_bytes())
     with pytest.raises(UserError, match=r"processor|tokenizer"):
@@ -154,5 +154,5 @@ def test_a_form_without_its_prompt_and_int8_without_its_library_are_refused(city
         VLM.Params(form="Describe this.")
 
 
-def test_it_keeps_the_contract_of_a_captioner(blip2):
+def test_vlm_passes_the_checks_of_captioners(blip2):
     testing.check_captioner("vlm", model=str(blip2), max_tokens=4)

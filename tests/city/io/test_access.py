@@ -69,7 +69,7 @@ def test_a_raster_is_opened_by_the_driver_of_its_suffix(sources: Sources, secret
         target(sources, "x.dat")
 
 
-def test_a_vrt_reads_files_inside_the_folder_alone(sources: Sources, secret: Path, monkeypatch: Any) -> None:
+def test_vrt_reads_only_files_inside_the_folder(sources: Sources, secret: Path, monkeypatch: Any) -> None:
     assert target(sources, vrt(sources.folder / "good.vrt", "inside.tif").name) == pytest.approx(7)
     monkeypatch.chdir(secret.parent)
     vrt(sources.folder / "nested.vrt", "nested_2.vrt")
@@ -107,7 +107,7 @@ def test_a_vrt_reads_files_inside_the_folder_alone(sources: Sources, secret: Pat
         ("", "<Group name='/'/>"),
     ],
 )
-def test_a_vrt_that_reads_in_other_ways_is_refused(sources: Sources, secret: Path, band: str, more: str) -> None:
+def test_vrt_with_other_kinds_of_sources_is_refused(sources: Sources, secret: Path, band: str, more: str) -> None:
     path = vrt(sources.folder / "x.vrt", "inside.tif", 1, band, more)
     with pytest.raises(UserError, match=r"gdal_translate|outside the folder"):
         vrt_sources(path)
@@ -145,13 +145,13 @@ def test_overviews_and_masks_beside_a_raster_are_checked(sources: Sources, secre
         target(sources)
 
 
-def test_netcdf_4_may_refer_to_other_files_and_is_refused(sources: Sources, secret: Path) -> None:
+def test_netcdf_4_is_refused(sources: Sources, secret: Path) -> None:
     (sources.folder / "x.nc").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
     with pytest.raises(UserError, match="gdal_translate"):
         target(sources, "x.nc")
 
 
-def test_the_city_file_may_allow_references(sources: Sources, secret: Path) -> None:
+def test_allow_in_the_city_file_permits_references(sources: Sources, secret: Path) -> None:
     vrt(sources.folder / "bad.vrt", secret, 0)
     sources.spec["allow"] = ["network"]
     with pytest.raises(UserError, match=r"allow: \[outside\]"):
@@ -163,7 +163,7 @@ def test_the_city_file_may_allow_references(sources: Sources, secret: Path) -> N
     check_raster(sources.folder / "net.vrt", Access(sources.folder, frozenset(["network"])))
 
 
-def test_the_environment_does_not_widen_what_is_read(sources: Sources, secret: Path, monkeypatch: Any) -> None:
+def test_environment_variables_allow_no_further_files(sources: Sources, secret: Path, monkeypatch: Any) -> None:
     for name, value in {
         "GDAL_VRT_ENABLE_PYTHON": "YES",
         "CPL_VSIL_CURL_ALLOWED_FILENAME": "",
@@ -199,7 +199,7 @@ def server() -> Iterator[str]:
         listening.shutdown()
 
 
-def test_no_source_makes_a_request(sources: Sources, secret: Path, server: str, monkeypatch: Any) -> None:
+def test_no_source_opens_a_network_connection(sources: Sources, secret: Path, server: str, monkeypatch: Any) -> None:
     monkeypatch.setenv("NO_PROXY", "*")
     link = {"type": "link", "properties": {"href": f"{server}/crs", "type": "ogcwkt"}}
     shapes = gpd.GeoDataFrame({"id": IDS}, geometry=squares(), crs=CRS).to_crs("EPSG:4326")
@@ -238,7 +238,7 @@ def test_a_vector_file_is_read_by_the_driver_of_its_suffix(sources: Sources, sec
             sources.prepare()
 
 
-def test_links_out_of_the_folder_are_refused_everywhere(full: Sources) -> None:
+def test_links_to_files_outside_the_folder_are_refused(full: Sources) -> None:
     elsewhere = full.folder.parent / "elsewhere"
     elsewhere.mkdir()
     for name in ("people.tif", "svi/0.png", "texts.jsonl", "poi.csv", "regions.gpkg"):
@@ -288,7 +288,7 @@ def test_zipped_and_json_vector_files_are_read_everywhere(sources: Sources) -> N
                 sources.prepare()
 
 
-def test_a_zip_archive_that_cannot_be_read_says_why(sources: Sources) -> None:
+def test_unreadable_zip_archive_is_refused_with_the_reason(sources: Sources) -> None:
     sources.regions("a.gpkg")
     sources.regions("b.gpkg")
     (sources.folder / "v.gpkg").write_text(ogr_vrt(sources.folder / "a.gpkg"))
@@ -315,7 +315,7 @@ def test_a_zip_archive_that_cannot_be_read_says_why(sources: Sources) -> None:
         (b"", "it is empty"),
     ],
 )
-def test_what_a_file_is_instead_is_named(sources: Sources, secret: Path, content: bytes, says: str) -> None:
+def test_error_names_the_actual_kind_of_a_file(sources: Sources, secret: Path, content: bytes, says: str) -> None:
     for name in ("x.tif", "x.gpkg", "x.vrt"):
         (sources.folder / name).write_bytes(content)
     for name in ("x.tif", "x.vrt"):

@@ -30,11 +30,11 @@ def suspects(*values: float, dtype: str = "float32") -> list[float]:
 
 
 @pytest.mark.parametrize("value", [-9999, -99999, -32768, -666666666, -999, LOWEST, 1e20, -2147483648])
-def test_values_that_look_like_nodata_are_found(value: float) -> None:
+def test_suspicious_nodata_values_are_detected(value: float) -> None:
     assert suspects(0, 3, 250.5, value, value) == [np.float32(value)]
 
 
-def test_values_of_an_ordinary_raster_are_none() -> None:
+def test_ordinary_raster_has_no_suspicious_nodata_values() -> None:
     assert suspects(*range(256), dtype="uint8") == [] and suspects(0, 255, dtype="uint8") == []
     assert suspects(-200, 30, 998, 999) == [] and suspects(-10994, -9999, 5000) == []
     assert suspects(1, 5, 60, 255, dtype="uint8") == [255]
@@ -71,7 +71,7 @@ def test_rasters_side_by_side_are_reported(sources: Sources) -> None:
     assert "stacked" not in notes(sources)
 
 
-def test_a_raster_with_control_points_is_to_be_warped(tmp_path: Path) -> None:
+def test_raster_with_control_points_is_refused(tmp_path: Path) -> None:
     points = [GroundControlPoint(row, column, column, -row) for row in (0, 9) for column in (0, 9)]
     profile = {"driver": "GTiff", "width": 10, "height": 10, "count": 1, "dtype": "uint8"}
     with rasterio.open(tmp_path / "x.tif", "w", **profile, gcps=points, crs=CRS) as file:
@@ -81,7 +81,7 @@ def test_a_raster_with_control_points_is_to_be_warped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("tile", [512, None])
-def test_enormous_sparse_rasters_are_refused_in_time(sources: Sources, tile: int | None) -> None:
+def test_enormous_sparse_rasters_are_refused_quickly(sources: Sources, tile: int | None) -> None:
     """Of 200,000 x 200,000 cells, of which none is stored: 40 GB once unpacked, in one block or many."""
     layout: dict[str, Any] = (
         {"tiled": True, "blockxsize": tile, "blockysize": tile} if tile else {"blockysize": 200_000}

@@ -38,26 +38,28 @@ UPRIGHT = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]]
 
 @pytest.mark.parametrize("shape", [(40, 40), (200, 60), (61, 203), (9, 7)])
 @pytest.mark.parametrize("size", [(16, 16), (10, 24)])
-def test_any_shape_becomes_the_size_asked_for_without_turning_it(tmp_path: Path, shape: tuple, size: tuple) -> None:
+def test_pictures_of_any_shape_get_the_requested_size_without_rotation(
+    tmp_path: Path, shape: tuple, size: tuple
+) -> None:
     decoded = decode_picture(save(tmp_path / "a.png", quadrants(*shape)), size)
     assert decoded.shape == (3, *size) and decoded.dtype == np.uint8 and decoded.flags.c_contiguous
     assert np.abs(np.array(corners(decoded)) - UPRIGHT).max() <= 40
 
 
-def test_the_shortest_side_fits_and_the_middle_is_kept(tmp_path: Path) -> None:
+def test_picture_is_scaled_to_its_shortest_side_and_cropped_to_the_centre(tmp_path: Path) -> None:
     pixels = np.zeros((20, 60, 3), np.uint8)
     pixels[:, 20:40] = np.arange(20)[None, :, None] * 10
     decoded = decode_picture(save(tmp_path / "a.png", pixels), (20, 20))
     assert np.array_equal(decoded.transpose(1, 2, 0), pixels[:, 20:40])
 
 
-def test_shrinking_averages(tmp_path: Path) -> None:
+def test_downscaling_averages_pixels(tmp_path: Path) -> None:
     checkers = (np.indices((256, 256)).sum(0) % 2 * 255).astype(np.uint8)
     decoded = decode_picture(save(tmp_path / "a.png", checkers), (16, 16)).astype(int)
     assert np.abs(decoded - 127.5).max() < 8
 
 
-def test_a_large_jpeg_decodes_close_to_the_plain_way(tmp_path: Path) -> None:
+def test_large_jpeg_decoded_at_reduced_size_is_close_to_full_decoding(tmp_path: Path) -> None:
     y, x = np.indices((900, 1200))
     smooth = np.stack([x / 5, y / 4, 128 + 100 * np.sin(x / 90 + y / 70)], -1).astype(np.uint8)
     path = save(tmp_path / "a.jpg", smooth, quality=95)
@@ -66,7 +68,7 @@ def test_a_large_jpeg_decodes_close_to_the_plain_way(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_camera_s_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
+def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
     turn = {
         1: lambda a: a,
         2: lambda a: a[:, ::-1],
@@ -87,9 +89,7 @@ def test_the_camera_s_orientation_is_applied(tmp_path: Path, orientation: int) -
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_pictures_of_16_bits_keep_the_grey_levels_that_they_use(
-    tmp_path: Path, bits: int, channels: int, suffix: str
-) -> None:
+def test_pictures_of_16_bits_keep_their_used_grey_levels(tmp_path: Path, bits: int, channels: int, suffix: str) -> None:
     levels = np.linspace(0, (1 << bits) - 1, 256).astype(np.uint16)
     cells = np.repeat(levels.reshape(1, 16, 16), channels, axis=0)
     paths = [tmp_path / f"dark{suffix}", tmp_path / f"all{suffix}"]
@@ -115,13 +115,13 @@ def test_pictures_of_16_bits_keep_the_grey_levels_that_they_use(
         (b"", "it is empty"),
     ],
 )
-def test_what_a_file_is_instead_of_a_picture_is_named(tmp_path: Path, content: bytes, says: str) -> None:
+def test_error_names_the_actual_kind_of_a_file_that_is_no_picture(tmp_path: Path, content: bytes, says: str) -> None:
     (tmp_path / "a.jpg").write_bytes(content)
     with pytest.raises(UserError, match=says):
         decode_picture(tmp_path / "a.jpg", (16, 16))
 
 
-def test_every_mode_becomes_rgb(tmp_path: Path) -> None:
+def test_every_picture_mode_is_converted_to_rgb(tmp_path: Path) -> None:
     grey = np.full((8, 8), 100, np.uint8)
     assert decode_picture(save(tmp_path / "grey.png", grey), (8, 8))[:, 0, 0].tolist() == [100] * 3
     deep = np.full((8, 8), 100 * 256 + 7, np.uint16)
@@ -147,7 +147,7 @@ def test_an_enormous_picture_is_refused_by_its_header(tmp_path: Path, side: int)
     assert "100 million pixels" in str(error.value) and "huge.png" in str(error.value)
 
 
-def test_a_picture_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+def test_unusable_picture_is_named(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
     good = save(tmp_path / "good.jpg", noise)
     (tmp_path / "short.jpg").write_bytes(good.read_bytes()[:1500])
@@ -163,7 +163,7 @@ def test_a_picture_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     assert "not found" in error.value.problems[0].message and "mosaic" in error.value.problems[-1].message
 
 
-def test_many_bad_pictures_stop_early(tmp_path: Path) -> None:
+def test_many_unreadable_pictures_stop_the_source_early(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         list(decode_pictures([tmp_path / f"{i}.jpg" for i in range(100_000)], (16, 16)))
     assert len(error.value.problems) == 21

@@ -61,7 +61,7 @@ def cells() -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", [(30, 45), (150, 280)], ids=["smaller than a cell", "several cells"])
-def test_statistics_agree_with_a_fine_lattice_of_points(tmp_path: Path, cells: np.ndarray, size: tuple) -> None:
+def test_raster_statistics_equal_those_of_a_fine_grid_of_points(tmp_path: Path, cells: np.ndarray, size: tuple) -> None:
     shapes = blobs(25, *size)
     path, regions = write_raster(tmp_path / "people.tif", cells, nodata=np.nan), frame(shapes)
     mean, total, density = (run(path, regions, name)[0] for name in ("mean", "sum", "density"))
@@ -76,7 +76,7 @@ def test_statistics_agree_with_a_fine_lattice_of_points(tmp_path: Path, cells: n
         assert density[i] == pytest.approx(total[i] / valid_km2, rel=0.02)
 
 
-def test_a_region_within_one_cell_has_that_cell(tmp_path: Path) -> None:
+def test_region_within_one_cell_gets_the_value_of_the_cell(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", np.array([[1, 2], [3, 4]], np.float64))
     tiny = frame([shapely.box(EAST + 130, NORTH - 140, EAST + 131, NORTH - 139)])
     assert run(path, tiny, "mean")[0] == 4
@@ -84,7 +84,7 @@ def test_a_region_within_one_cell_has_that_cell(tmp_path: Path) -> None:
     assert run(path, tiny, "sum")[0] == pytest.approx(4 / 100**2)
 
 
-def test_majority_is_by_covered_area_and_the_larger_code_where_two_tie(tmp_path: Path) -> None:
+def test_majority_is_by_covered_area_and_ties_give_the_larger_code(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "use.tif", np.array([[7, 7, 3, 3], [7, 7, 3, 3]], np.uint8))
     regions = frame([
         shapely.box(EAST + 110, NORTH - 100, EAST + 300, NORTH),
@@ -94,7 +94,7 @@ def test_majority_is_by_covered_area_and_the_larger_code_where_two_tie(tmp_path:
     assert run(path, regions, "majority")[0].tolist() == [3, 7, 7]
 
 
-def test_every_kind_of_missing_cell_is_left_out(tmp_path: Path) -> None:
+def test_every_kind_of_missing_cell_is_ignored(tmp_path: Path) -> None:
     cells = np.array([[1, np.nan, np.inf, -9999]], np.float32)
     path = write_raster(tmp_path / "a.tif", cells, nodata=-9999)
     row = frame([shapely.box(EAST, NORTH - 100, EAST + 400, NORTH)])
@@ -103,7 +103,7 @@ def test_every_kind_of_missing_cell_is_left_out(tmp_path: Path) -> None:
     assert run(path, row, "density")[0] == pytest.approx(1 / 0.01, rel=2e-3)
 
 
-def test_regions_in_a_projected_crs_over_a_raster_in_degrees(tmp_path: Path) -> None:
+def test_statistics_of_projected_regions_over_a_raster_in_degrees_are_correct(tmp_path: Path) -> None:
     """The mean over a region that spans cells of unequal ground area, from points dense on the ground."""
     rng = np.random.default_rng(3)
     cells = rng.random((6, 6))
@@ -118,21 +118,21 @@ def test_regions_in_a_projected_crs_over_a_raster_in_degrees(tmp_path: Path) -> 
     assert run(path, region, "mean")[0] == pytest.approx(values.mean(), rel=1e-3)
 
 
-def test_rows_may_run_from_south_to_north(tmp_path: Path, cells: np.ndarray) -> None:
+def test_raster_rows_from_south_to_north_are_read(tmp_path: Path, cells: np.ndarray) -> None:
     regions = frame(blobs(10, 100, 250))
     upright = write_raster(tmp_path / "a.tif", cells)
     turned = write_raster(tmp_path / "b.tif", cells[::-1].copy(), transform=Affine(100, 0, EAST, 0, 100, NORTH - 2000))
     np.testing.assert_allclose(run(turned, regions, "mean")[0], run(upright, regions, "mean")[0])
 
 
-def test_scale_and_offset_apply(tmp_path: Path) -> None:
+def test_scale_and_offset_are_applied(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", np.array([[100, 300]], np.int16))
     with rasterio.open(path, "r+") as raster:
         raster.scales, raster.offsets = (0.5,), (10,)
     assert run(path, frame([shapely.box(EAST, NORTH - 100, EAST + 200, NORTH)]), "mean")[0] == pytest.approx(110)
 
 
-def test_areas_are_those_of_the_ellipsoid() -> None:
+def test_ellipsoidal_area_equals_that_of_geod() -> None:
     shapes = frame(blobs(8, 100, 900))
     geod = Geod(ellps="WGS84")
     expected = [abs(geod.geometry_area_perimeter(shape)[0]) / 1e6 for shape in shapes.to_crs("EPSG:4326").geometry]
@@ -160,7 +160,7 @@ def test_a_value_that_looks_like_undeclared_nodata_is_noted(tmp_path: Path) -> N
     assert any("-9999" in note for note in result.notes)
 
 
-def test_covering_mask_and_extent(tmp_path: Path, cells: np.ndarray) -> None:
+def test_covering_mask_and_extent_match_the_raster(tmp_path: Path, cells: np.ndarray) -> None:
     path = write_raster(tmp_path / "a.tif", cells)
     boxes = gpd.GeoSeries(
         [shapely.box(EAST + 810, NORTH - 690, EAST + 1190, NORTH - 410), shapely.box(EAST, NORTH - 5, EAST + 5, NORTH),
@@ -204,20 +204,20 @@ def broken(tmp_path: Path) -> dict[str, Path]:
         ("elsewhere", "no region overlaps a valid cell"),
     ],
 )
-def test_a_raster_that_cannot_be_used_is_one_problem(broken: dict[str, Path], which: str, says: str) -> None:
+def test_unusable_raster_is_reported_as_one_problem(broken: dict[str, Path], which: str, says: str) -> None:
     values, problems = run(broken[which], frame(blobs(3, 100, 200)), "mean")
     (problem,) = problems
     assert says in problem.message and problem.key == "targets.x" and str(broken[which]) in str(problem)
     assert np.isnan(values).all()
 
 
-def test_a_band_that_is_not_there(broken: dict[str, Path]) -> None:
+def test_missing_band_and_missing_crs_are_refused(broken: dict[str, Path]) -> None:
     assert "bands are 1 to 2" in str(next(iter(run(broken["two bands"], frame(blobs(1, 100, 200)), "mean", 3)[1])))
     with pytest.raises(UserError, match="has no CRS"):
         extent(broken["no crs"])
 
 
-def test_statistics_of_new_york(shared_data: Path) -> None:
+def test_statistics_of_new_york_match_known_values(shared_data: Path) -> None:
     tracts = gpd.read_file(shared_data / "new-york/tracts.gpkg").to_crs(UTM)
     temperature, problems = run(shared_data / "new-york/land_surface_temperature.tif", tracts, "mean")
     people, _ = run(shared_data / "new-york/population.tif", tracts, "sum")

@@ -94,7 +94,7 @@ def test_a_table_that_no_source_reads_lists_the_suffixes_and_broken_sources(plug
     with_table(sources, "t.csv", "id,value\n000,1\n").prepare()
 
 
-def test_two_sources_of_one_suffix_are_refused_where_it_is_used(plugin: Plugin) -> None:
+def test_two_sources_of_one_suffix_are_refused_when_it_is_used(plugin: Plugin) -> None:
     plugin("source", type("Commas", (Source,), {"suffixes": (".csv",), "scan_table": Semicolons.scan_table}))
     with pytest.raises(UserError, match=r"several sources read '\.csv': csv, mine"):
         find_source(Path("t.csv"))
@@ -102,7 +102,7 @@ def test_two_sources_of_one_suffix_are_refused_where_it_is_used(plugin: Plugin) 
         testing.check_component("source", "mine")
 
 
-def test_the_longest_suffix_decides(plugin: Plugin) -> None:
+def test_source_with_the_longest_suffix_is_used(plugin: Plugin) -> None:
     plugin("source", type("Counts", (Source,), {"suffixes": (".counts.csv",), "scan_table": Semicolons.scan_table}))
     assert type(find_source(Path("poi.counts.csv"))).__name__ == "Counts"
     assert type(find_source(Path("poi.csv"))).__name__ == "CSV"
@@ -116,7 +116,7 @@ def test_the_longest_suffix_decides(plugin: Plugin) -> None:
         ({"suffixes": (".abc",)}, "overrides neither scan_table nor read_vector"),
     ],
 )
-def test_the_checks_of_a_source_say_what_is_wrong(plugin: Plugin, attributes: dict, message: str) -> None:
+def test_checks_of_a_source_report_each_fault(plugin: Plugin, attributes: dict, message: str) -> None:
     plugin("source", type("Wrong", (Source,), attributes | {"__doc__": "Reads nothing."}))
     with pytest.raises(ConformanceError, match=message):
         testing.check_component("source", "mine")

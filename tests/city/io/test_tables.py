@@ -65,14 +65,14 @@ def test_a_stream_that_ends_early_is_refused(tmp_path: Path) -> None:
         (b"\x1f\x8babc", "is a gzip archive"),
     ],
 )
-def test_a_csv_file_that_is_something_else_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+def test_csv_file_with_other_content_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "t.csv").write_bytes(content)
     with pytest.raises(UserError, match=message):
         read(tmp_path / "t.csv", {"region": "id"}, "t")
 
 
 @pytest.mark.parametrize("content", [b"id,v\ra,1\rb,2\r", b"id,v\r\na,1\r\nb,2", b"\xef\xbb\xbfid,v\na,1\nb,2\n"])
-def test_line_ends_and_byte_order_mark_of_a_csv_file(tmp_path: Path, content: bytes) -> None:
+def test_csv_is_read_with_any_line_end_and_byte_order_mark(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "t.csv").write_bytes(content)
     assert read(tmp_path / "t.csv", {"region": "id"}, "t").rows() == [("a", "1"), ("b", "2")]
 
@@ -86,7 +86,7 @@ def test_line_ends_and_byte_order_mark_of_a_csv_file(tmp_path: Path, content: by
         b'{"id": "a", "v": 1}\r{"id": "b", "v": null}\r',
     ],
 )
-def test_jsonl_with_byte_order_mark_nan_and_lone_cr(tmp_path: Path, content: bytes) -> None:
+def test_jsonl_is_read_with_byte_order_mark_nan_and_lone_cr(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "t.jsonl").write_bytes(content)
     frame = read(tmp_path / "t.jsonl", {"region": "id"}, "t")
     np.testing.assert_array_equal(numbers(frame, "v", tmp_path, "t"), [1, np.nan])
@@ -103,7 +103,7 @@ def test_jsonl_that_is_cut_short_is_refused(tmp_path: Path, content: bytes) -> N
     "name", ["t[1]", "t*", "t?", "a b", "a#b", "100%25", "é", "e\u0301", "a!b", "a&b", "{a}", "-a", "$A"]
 )
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
-def test_names_of_files_are_no_patterns(tmp_path: Path, name: str, suffix: str) -> None:
+def test_file_names_are_not_used_as_patterns(tmp_path: Path, name: str, suffix: str) -> None:
     folder = tmp_path / name
     folder.mkdir()
     for file, value in [(name, 5), ("t1", 100), ("ta", 100)]:
@@ -144,14 +144,14 @@ def frame_of(path: Path, column: Any) -> pl.DataFrame:
 
 
 @pytest.mark.parametrize("kind", [*TYPES, *TEXTS])
-def test_a_column_that_holds_no_numbers_is_one_message(tmp_path: Path, kind: str) -> None:
+def test_column_without_numbers_is_reported_in_one_message(tmp_path: Path, kind: str) -> None:
     frame = frame_of(tmp_path / "t.parquet", TYPES[kind] if kind in TYPES else TEXTS[kind][0])
     with pytest.raises(UserError, match=r"t\.parquet: t\.v: column 'v' must hold numbers, but holds \w+"):
         numbers(frame, "v", tmp_path / "t.parquet", "t.v")
 
 
 @pytest.mark.parametrize("kind", TYPES)
-def test_a_column_that_holds_no_text_is_one_message(tmp_path: Path, kind: str) -> None:
+def test_column_without_text_is_reported_in_one_message(tmp_path: Path, kind: str) -> None:
     frame = frame_of(tmp_path / "t.parquet", TYPES[kind])
     for function in (texts, sentences):
         with pytest.raises(UserError, match=r"t\.parquet: t\.v: column 'v' must hold text.* but holds \w+"):
@@ -159,18 +159,18 @@ def test_a_column_that_holds_no_text_is_one_message(tmp_path: Path, kind: str) -
 
 
 @pytest.mark.parametrize("kind", NUMBERS)
-def test_numbers_of_every_type(tmp_path: Path, kind: str) -> None:
+def test_every_numeric_column_type_is_read(tmp_path: Path, kind: str) -> None:
     column, expected = NUMBERS[kind]
     np.testing.assert_array_equal(numbers(frame_of(tmp_path / "t.parquet", column), "v", tmp_path, "t"), expected)
 
 
 @pytest.mark.parametrize("kind", TEXTS)
-def test_text_of_dates_and_times(tmp_path: Path, kind: str) -> None:
+def test_dates_and_times_are_read_as_text(tmp_path: Path, kind: str) -> None:
     column, expected = TEXTS[kind]
     assert texts(frame_of(tmp_path / "t.parquet", column), "v", tmp_path, "t").to_list() == expected
 
 
-def test_words_for_a_missing_value_are_no_text() -> None:
+def test_words_for_missing_values_are_read_as_missing() -> None:
     frame = pl.DataFrame({"v": ["nan", "None", "N/A", "NULL", "<NA>", "#N/A", " ", "nap", "4.0"]})
     assert texts(frame, "v", Path("t"), "t").to_list() == [*[None] * 7, "nap", "4"]
     assert texts(frame, "v", Path("t"), "t", as_written=True)[-1] == "4.0"
@@ -178,13 +178,13 @@ def test_words_for_a_missing_value_are_no_text() -> None:
     assert sentences(frame, "v", Path("t"), "t").drop_nulls().to_list() == ["nap", "4.0"]
 
 
-def test_declared_missing_values_are_no_numbers() -> None:
+def test_declared_missing_values_are_read_as_missing() -> None:
     frame = pl.DataFrame({"v": ["1", "-9999", "x"]})
     values = number_matrix(frame, ["v"], Path("t"), "t", missing=[-9999, "x"])
     np.testing.assert_array_equal(values[:, 0], [1, np.nan, np.nan])
 
 
-def test_row_numbers_and_geometries_are_no_data(tmp_path: Path) -> None:
+def test_row_numbers_and_geometries_are_left_out(tmp_path: Path) -> None:
     table = gpd.GeoDataFrame({"id": ["a", "b"], "v": [3, 5]}, geometry=[shapely.Point(0, 0)] * 2, crs=4326)
     table.assign(fid=[1, 2], gid=[7, 5]).to_csv(tmp_path / "t.csv")
     table.set_index(np.array([4, 9])).to_parquet(tmp_path / "t.parquet", index=True)
@@ -208,7 +208,7 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
         data_columns(read(tmp_path / "t.csv", {"region": "id"}, "t"), {"id"}, tmp_path / "t.csv", "t")
 
 
-def test_a_file_of_json_may_be_a_table(tmp_path: Path) -> None:
+def test_json_file_is_not_refused_as_a_table(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text(json.dumps({"id": 1}))
     assert unlike_text(tmp_path / "t.jsonl") is None
 

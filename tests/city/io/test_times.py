@@ -25,11 +25,11 @@ def read_times(times: list, zone: str | None = None) -> tuple[list, list[str]]:
         "2024-05-31T17:05:00-04:00", "2024-05-31 17:05:00+0530",
     ],
 )  # fmt: skip
-def test_every_common_form_is_a_friday_at_17(text: str) -> None:
+def test_common_time_formats_are_read(text: str) -> None:
     assert read_times([text]) == ([(4, 17)], [])
 
 
-def test_day_and_month_are_chosen_from_all_rows() -> None:
+def test_order_of_day_and_month_is_determined_by_all_rows() -> None:
     early = ["05/04/2024 10:00"] * 1500
     assert read_times([*early, "13/04/2024 10:00"])[0][0] == (4, 10)  # Friday 5 April
     assert read_times([*early, "04/13/2024 10:00"])[0][0] == (5, 10)  # Saturday 4 May
@@ -48,7 +48,7 @@ def test_unreadable_and_missing_times_are_reported() -> None:
 
 
 @pytest.mark.parametrize("text", ["2024-05-31T21:05:00Z", "2024-05-31T21:05:00+00:00", "2024-05-31 21:05:00 UTC"])
-def test_times_in_utc_need_a_zone(text: str) -> None:
+def test_times_in_utc_require_a_time_zone(text: str) -> None:
     with pytest.raises(UserError, match=r"is in UTC, but hours must be local; .*`time_zone: America/New_York`"):
         read_times([text])
     assert read_times([text], "America/New_York")[0] == [(4, 17)]
@@ -64,7 +64,7 @@ def test_offsets_are_converted_to_the_zone() -> None:
 
 
 @pytest.mark.parametrize("values", [["2024-05-31"], ["17:05"], [1717175100], ["nan"], [None, "x"]])
-def test_what_is_no_time_is_refused(values: list) -> None:
+def test_values_that_are_no_times_are_refused(values: list) -> None:
     with pytest.raises(UserError, match=r"f\.csv: flows\.time: 't' holds no times such as"):
         read_times(values)
 

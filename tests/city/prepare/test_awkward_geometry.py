@@ -55,7 +55,7 @@ def at_180(tmp_path: Path) -> gpd.GeoDataFrame:
     return frame
 
 
-def test_regions_at_180_degrees_are_where_they_are(tmp_path: Path, at_180: gpd.GeoDataFrame) -> None:
+def test_regions_at_180_degrees_keep_their_location(tmp_path: Path, at_180: gpd.GeoDataFrame) -> None:
     city = prepare(tmp_path, regions={"file": "r.gpkg", "id": "id"}, poi={"points": "p.csv", "category": "kind"})
     assert city.crs in ("EPSG:32701", "EPSG:32760")
     assert city.poi_counts()[0].toarray().ravel().tolist() == [1] * 10
@@ -88,7 +88,7 @@ def test_a_raster_at_180_degrees_is_read_on_both_sides(tmp_path: Path, at_180: g
     assert (np.diff(patches[:, 0], axis=2) > 0).all()  # to the east
 
 
-def test_h3_cells_and_squares_at_180_degrees(tmp_path: Path, at_180: gpd.GeoDataFrame) -> None:
+def test_h3_cells_and_grids_cross_180_degrees(tmp_path: Path, at_180: gpd.GeoDataFrame) -> None:
     city = prepare(tmp_path, regions={"h3": {"resolution": 8, "covering": "r.gpkg"}})
     assert len(set(city.region_ids)) == city.n_regions and city.area_km2 == pytest.approx(city.area_km2.mean(), rel=0.1)
     expected = {h3.latlng_to_cell(lat, lon, 8) for lon, lat in city.lonlat}
@@ -97,14 +97,14 @@ def test_h3_cells_and_squares_at_180_degrees(tmp_path: Path, at_180: gpd.GeoData
     assert 11 <= city.n_regions <= 36 and city.area_km2 == pytest.approx(1, rel=2e-3)
 
 
-def test_longitudes_up_to_360_are_those_of_the_west(sources: Sources) -> None:
+def test_longitudes_from_180_to_360_are_converted_to_west(sources: Sources) -> None:
     lon, lat = centre(4)
     sources.csv("p.csv", lon=[lon + 360, lon], lat=[lat, lat], kind=["a", "a"])
     sources.spec["poi"] = {"points": "p.csv", "category": "kind"}
     assert sources.prepare().poi_counts()[0].toarray().ravel().tolist() == [0, 0, 0, 0, 2, 0, 0, 0, 0]
 
 
-def test_points_at_a_long_straight_edge_lie_in_the_region_of_the_file(tmp_path: Path) -> None:
+def test_points_near_a_long_edge_get_the_region_of_the_file(tmp_path: Path) -> None:
     """The edge follows a parallel; in UTM its ends alone would be joined 60 m away."""
     south, north = shapely.box(26, 60, 26.7, 60.05), shapely.box(26, 60.05, 26.7, 60.1)
     gpd.GeoDataFrame({"id": ["s", "n"]}, geometry=[south, north], crs=4326).to_file(tmp_path / "r.gpkg")
@@ -129,7 +129,7 @@ def test_points_at_a_long_straight_edge_lie_in_the_region_of_the_file(tmp_path: 
         assert not [note for note in notes(city).splitlines() if "overlap" in note and "slivers" not in note]
 
 
-def test_cells_of_a_boundary_in_parts_are_regions_once(tmp_path: Path) -> None:
+def test_cells_of_a_boundary_in_several_parts_are_not_repeated(tmp_path: Path) -> None:
     parts = [shapely.box(-74, 40.7, -73.99, 40.71), shapely.box(-73.9899, 40.7, -73.98, 40.71)]
     for shapes in ([shapely.MultiPolygon(parts)], parts, [shapely.GeometryCollection([*parts, shapely.Point(0, 0)])]):
         gpd.GeoDataFrame(geometry=shapes, crs=4326).to_file(tmp_path / "b.gpkg")
@@ -141,7 +141,7 @@ def test_cells_of_a_boundary_in_parts_are_regions_once(tmp_path: Path) -> None:
             assert "overlap" not in notes(city)
 
 
-def test_of_mixed_geometries_the_polygons_count(sources: Sources) -> None:
+def test_only_polygons_of_mixed_geometries_are_used(sources: Sources) -> None:
     shapes: list[Any] = squares()
     line = shapely.LineString([(EAST, NORTH), (EAST - 5000, NORTH)])
     shapes[0] = shapely.GeometryCollection([shapes[0], line])
@@ -159,7 +159,7 @@ def test_of_mixed_geometries_the_polygons_count(sources: Sources) -> None:
         sources.prepare()
 
 
-def test_of_a_covering_the_polygons_count(sources: Sources) -> None:
+def test_only_polygons_of_a_covering_are_used(sources: Sources) -> None:
     line = shapely.LineString([(EAST, NORTH), (EAST + 90_000, NORTH)])
     mixed = [shapely.GeometryCollection([squares()[0].buffer(-100), line]), line, None, shapely.Point(EAST, NORTH)]
     gpd.GeoDataFrame(geometry=mixed, crs=CRS).to_file(sources.folder / "b.gpkg")
@@ -171,7 +171,7 @@ def test_of_a_covering_the_polygons_count(sources: Sources) -> None:
         sources.prepare()
 
 
-def test_points_of_any_geometry_are_counted(sources: Sources) -> None:
+def test_polygons_and_multipoints_of_a_point_file_are_counted(sources: Sources) -> None:
     shapes = [squares()[4], shapely.MultiPoint([squares()[4].centroid]), None, shapely.force_3d(squares()[4].centroid)]
     gpd.GeoDataFrame({"kind": ["a"] * 4}, geometry=shapes, crs=CRS).to_file(sources.folder / "p.gpkg")
     sources.spec["poi"] = {"points": "p.gpkg", "category": "kind"}
@@ -179,7 +179,7 @@ def test_points_of_any_geometry_are_counted(sources: Sources) -> None:
 
 
 @pytest.mark.parametrize("local", [LOCAL, ENGINEERING])
-def test_a_local_crs_needs_another_and_takes_it(sources: Sources, local: str) -> None:
+def test_local_crs_is_refused_unless_another_is_declared(sources: Sources, local: str) -> None:
     sources.regions(crs=local)
     with pytest.raises(UserError, match=r"regions\.gpkg: regions: is in .*declare the CRS"):
         sources.prepare()
@@ -203,7 +203,7 @@ def test_a_local_crs_needs_another_and_takes_it(sources: Sources, local: str) ->
 
 
 @pytest.mark.parametrize("crs", ["EPSG:3857", "EPSG:6933", "EPSG:32637"])
-def test_metres_are_those_on_the_ground(tmp_path: Path, crs: str) -> None:
+def test_distances_are_in_metres_on_the_ground_in_every_crs(tmp_path: Path, crs: str) -> None:
     """At 60 degrees north a metre of EPSG:3857 is half a metre; the last CRS is a zone 12 degrees away."""
     gpd.GeoDataFrame({"id": IDS}, geometry=boxes(27, 60, 9, 0.02), crs=4326).to_file(tmp_path / "r.gpkg")
     east, north = Transformer.from_crs(4326, 32635, always_xy=True).transform(27, 60)
@@ -236,14 +236,14 @@ def test_too_many_cells_are_refused_before_they_are_made(tmp_path: Path) -> None
             prepare(tmp_path, regions=regions)
 
 
-def test_a_named_index_of_geoparquet_is_a_column(sources: Sources) -> None:
+def test_named_index_of_geoparquet_is_read_as_a_column(sources: Sources) -> None:
     frame = gpd.GeoDataFrame(geometry=squares(), index=pd.Index(IDS, name="region_id"), crs=CRS)
     frame.to_parquet(sources.folder / "r.parquet")
     sources.spec["regions"] = {"file": "r.parquet", "id": "region_id"}
     assert sources.prepare().region_ids == IDS
 
 
-def test_layers_are_named_for_every_vector_file(sources: Sources) -> None:
+def test_layer_must_be_named_for_vector_files_with_several(sources: Sources) -> None:
     points = gpd.GeoDataFrame({"kind": ["a"] * 9}, geometry=[s.centroid for s in squares()], crs=CRS)
     for layer, frame in {"here": points, "nowhere": points.iloc[:1]}.items():
         frame.to_file(sources.folder / "osm.gpkg", layer=layer)

@@ -30,7 +30,7 @@ def rename_ids(path: Path) -> None:
     table.with_columns(pl.first() + "x").write_csv(path)
 
 
-def test_the_rows_are_those_that_prepare_matches(spec: Path, tmp_path: Path) -> None:
+def test_validate_counts_the_same_rows_as_prepare(spec: Path, tmp_path: Path) -> None:
     files = sorted(tmp_path.rglob("*"))
     reports = {report.key: report for report in match_sources(spec)}
     assert sorted(tmp_path.rglob("*")) == files
@@ -39,7 +39,7 @@ def test_the_rows_are_those_that_prepare_matches(spec: Path, tmp_path: Path) -> 
     assert reports == {key: report for key, report in prepared.items() if key in reports}
 
 
-def test_tables_of_another_city_are_one_message(spec: Path, recipe: Path, cli) -> None:
+def test_tables_of_another_city_are_reported_in_one_message(spec: Path, recipe: Path, cli) -> None:
     for name in ("census", "targets"):
         rename_ids(spec.with_name(f"{name}.csv"))
     with pytest.raises(UserError, match="no id in column") as error:

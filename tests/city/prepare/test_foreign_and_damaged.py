@@ -14,7 +14,7 @@ from urbankit.utils.files import PARTIAL
 
 
 @pytest.mark.parametrize("name", [".env", ".git/config", "notes.txt"])
-def test_a_folder_with_files_of_others_is_refused_untouched(full: Sources, tmp_path: Path, name: str) -> None:
+def test_folder_with_foreign_files_is_refused_and_unchanged(full: Sources, tmp_path: Path, name: str) -> None:
     out = tmp_path / "prepared"
     path = out / name
     path.parent.mkdir(parents=True)
@@ -24,7 +24,7 @@ def test_a_folder_with_files_of_others_is_refused_untouched(full: Sources, tmp_p
     assert [p for p in out.rglob("*") if p.is_file()] == [path] and path.read_text() == "mine"
 
 
-def test_files_of_others_in_a_city_stay_and_unfinished_files_are_removed(full: Sources) -> None:
+def test_foreign_files_in_a_city_stay_and_unfinished_files_are_removed(full: Sources) -> None:
     city = full.prepare()
     (city.path / ".env").write_text("mine")
     (city.path / "tables" / ".hidden").write_text("mine")
@@ -64,7 +64,7 @@ def test_a_manifest_cannot_name_files_outside_the_city(
     assert (tmp_path / "mine.txt").read_text() == "mine"
 
 
-def test_a_cut_file_is_reported_when_it_is_read_and_made_again(full: Sources) -> None:
+def test_shortened_file_is_reported_when_read_and_rebuilt_by_prepare(full: Sources) -> None:
     city = full.prepare()
     expected = city.poi_counts()[0].toarray()
     data = (city.path / "poi.parquet").read_bytes()
@@ -76,7 +76,7 @@ def test_a_cut_file_is_reported_when_it_is_read_and_made_again(full: Sources) ->
 
 
 @pytest.mark.parametrize("pattern", ["poi.parquet", "targets/*.parquet", "images/svi/shard-00000.npy"])
-def test_a_changed_byte_is_made_again(full: Sources, pattern: str) -> None:
+def test_file_with_a_changed_byte_is_rebuilt_by_prepare(full: Sources, pattern: str) -> None:
     city = full.prepare()
     path = next(city.path.glob(pattern))
     data = path.read_bytes()

@@ -66,7 +66,7 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def test_a_patch_on_the_mosaic_s_own_grid_is_its_cells(data: Path) -> None:
+def test_patch_on_the_grid_of_the_mosaic_equals_its_cells(data: Path) -> None:
     cells = np.random.default_rng(0).integers(0, 255, (3, 60, 80), np.uint8)
     raster(data / "rgb.tif", cells)
     source, entry = prepare(
@@ -89,7 +89,7 @@ def test_finer_cells_are_averaged(data: Path) -> None:
     assert np.abs(source.read(np.array([0]))[0, 0] - mean).max() < 0.03
 
 
-def test_a_mosaic_in_another_crs_gives_the_value_at_every_pixel_s_place(data: Path) -> None:
+def test_mosaic_in_another_crs_gives_the_value_at_every_pixel(data: Path) -> None:
     """Longitude and latitude stored as bands come out as those of each pixel's centre: north up, not mirrored."""
     to_degrees = Transformer.from_crs(UTM, "EPSG:4326", always_xy=True)
     west, north = to_degrees.transform(EAST, NORTH)
@@ -107,7 +107,7 @@ def test_a_mosaic_in_another_crs_gives_the_value_at_every_pixel_s_place(data: Pa
     assert (np.diff(patch[0], axis=1) > 0).all() and (np.diff(patch[1], axis=0) < 0).all()
 
 
-def test_bands_of_several_files_keep_their_own_missing_cells(data: Path) -> None:
+def test_bands_of_several_files_keep_their_missing_cells(data: Path) -> None:
     a, b = np.ones((2, 40, 40), np.float32), np.full((1, 20, 20), 5, np.int16)
     a[0, :, :20] = -9999
     b[0, :10] = 0
@@ -125,7 +125,7 @@ def test_bands_of_several_files_keep_their_own_missing_cells(data: Path) -> None
     np.testing.assert_allclose(source.band_std, 0, atol=1e-6)
 
 
-def test_a_patch_without_a_valid_pixel_is_absent_and_one_over_the_edge_is_not(data: Path) -> None:
+def test_patch_without_a_valid_pixel_is_absent_and_patch_over_the_edge_is_not(data: Path) -> None:
     raster(data / "a.tif", np.full((1, 40, 40), 200, np.uint8))
     spec = MosaicImages(mosaic="a.tif", extent_m=200, size=10)
     source, entry = prepare(spec, squares([(5000, 0), (0, 200), (200, 200)]), data)
@@ -136,7 +136,7 @@ def test_a_patch_without_a_valid_pixel_is_absent_and_one_over_the_edge_is_not(da
     assert source.band_mean[0] == pytest.approx(200 / 255) and source.band_std[0] == pytest.approx(0)
 
 
-def test_the_patch_is_as_wide_as_a_median_region_unless_told(data: Path) -> None:
+def test_patch_is_as_wide_as_a_median_region_by_default(data: Path) -> None:
     raster(data / "a.tif", np.arange(1600, dtype=np.float32).reshape(1, 40, 40))
     regions = squares([(200, 200), (200, 200), (200, 200)], side=100)
     default, _ = prepare(MosaicImages(mosaic="a.tif", size=10), regions, data)
@@ -144,7 +144,7 @@ def test_the_patch_is_as_wide_as_a_median_region_unless_told(data: Path) -> None
     assert default.content_hash == told.content_hash
 
 
-def test_an_alpha_band_is_a_mask(data: Path) -> None:
+def test_alpha_band_is_used_as_a_mask(data: Path) -> None:
     cells = np.full((4, 40, 40), 90, np.uint8)
     cells[3, :, :20] = 0
     cells[3, :, 20:] = 255
@@ -154,7 +154,7 @@ def test_an_alpha_band_is_a_mask(data: Path) -> None:
     assert source.bands == 3 and (patch[:, :, :19] == 0).all() and (patch[:, :, 20:] == 90).all()
 
 
-def test_one_picture_a_region_and_missing_ones_stay_missing(data: Path) -> None:
+def test_regions_without_a_picture_stay_without(data: Path) -> None:
     (data / "tiles").mkdir()
     for i in (0, 2):
         Image.new("RGB", (20, 30), (i * 100, 0, 7)).save(data / f"tiles/r{i}.png")
@@ -198,7 +198,7 @@ def test_pictures_at_points_belong_to_every_region_that_contains_them(street: Pa
     }
 
 
-def test_points_may_come_as_a_vector_file(street: Path) -> None:
+def test_image_points_can_be_a_vector_file(street: Path) -> None:
     table = pd.read_csv(street / "views.csv").dropna().query("image != 'a.png'")
     points = gpd.GeoDataFrame(table[["image"]], geometry=gpd.points_from_xy(table.lon, table.lat), crs="EPSG:4326")
     points.to_crs(UTM).to_file(street / "views.gpkg")
@@ -206,7 +206,7 @@ def test_points_may_come_as_a_vector_file(street: Path) -> None:
     assert source.image_ids == ["b.png", "b.png", "f.png", "c.png", "d.png"]
 
 
-def test_the_content_hash_follows_the_content(street: Path) -> None:
+def test_content_hash_changes_with_the_content(street: Path) -> None:
     regions = squares([(0, 0), (150, 0), (600, 0)])
     spec = PointImages(points="views.csv", size=4)
     first = prepare(spec, regions, street)[0].content_hash
@@ -299,7 +299,7 @@ def test_a_damaged_shard_is_refused(data: Path) -> None:
             ImageSource.open(CityFiles(folder, checks), entry)
 
 
-def test_shenzhen_street_views(shared_data: Path, tmp_path: Path) -> None:
+def test_shenzhen_street_views_match_the_source_files(shared_data: Path, tmp_path: Path) -> None:
     tiles = gpd.read_file(shared_data / "shenzhen/tiles.gpkg").rename(columns={"tile": "region_id"})
     tiles = tiles.to_crs(tiles.estimate_utm_crs())
     context = Context(shared_data / "shenzhen", tmp_path, built_regions=tiles)

@@ -50,7 +50,7 @@ def ended(thread: threading.Thread, results: list[Any]) -> Any:
     return result
 
 
-def test_captions_wait_for_a_prepare_and_are_attached_to_what_it_made(city, tmp_path, monkeypatch):
+def test_attaching_captions_waits_for_a_running_prepare(city, tmp_path, monkeypatch):
     changing, go_on = threading.Event(), threading.Event()
     build = layers.build_flows
 
@@ -73,7 +73,7 @@ def test_captions_wait_for_a_prepare_and_are_attached_to_what_it_made(city, tmp_
     assert attached.layer_hashes("flows") == prepared.layer_hashes("flows") != city.layer_hashes("flows")
 
 
-def test_a_prepare_waits_for_captions_and_sees_them(city, tmp_path):
+def test_prepare_waits_for_captions_that_are_being_attached(city, tmp_path):
     with file_lock(city.path / LOCK):
         preparing = begun(lambda: City.prepare(tmp_path / "sources" / "city.yaml", out=city.path))
         preparing[0].join(0.5)
@@ -85,7 +85,7 @@ def test_a_prepare_waits_for_captions_and_sees_them(city, tmp_path):
     assert not (city.path / file).exists()
 
 
-def test_who_waits_for_one_that_fails_begins_anew(city, tmp_path):
+def test_prepare_that_waited_for_a_failed_prepare_starts_again(city, tmp_path):
     """The first leaves no folder where none was, and so no lock that the second could have waited for."""
     spec, out = tmp_path / "sources" / "city.yaml", tmp_path / "new"
     right = spec.read_text()
@@ -101,7 +101,7 @@ def test_who_waits_for_one_that_fails_begins_anew(city, tmp_path):
     assert ended(*well).n_regions == City.open(out).n_regions == N
 
 
-def test_a_lock_that_was_removed_is_waited_for_anew(tmp_path):
+def test_lock_file_removed_while_waiting_is_created_again(tmp_path):
     lock = tmp_path / "folder" / "lock"
 
     def waits() -> bool:

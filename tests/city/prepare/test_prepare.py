@@ -27,7 +27,7 @@ def test_unchanged_and_touched_sources_are_not_prepared_again(full: Sources) -> 
     assert files(full.prepare().path) == files(city.path) == before
 
 
-def test_only_what_changed_is_redone(full: Sources) -> None:
+def test_only_changed_layers_are_prepared_again(full: Sources) -> None:
     first = full.prepare()
     before = files(first.path)
     full.csv("poi.csv", id=IDS[:2], shop=[7, 8])
@@ -38,20 +38,20 @@ def test_only_what_changed_is_redone(full: Sources) -> None:
     assert second.poi_counts()[0].sum() == 15
 
 
-def test_a_changed_picture_is_redone(full: Sources) -> None:
+def test_changed_picture_is_prepared_again(full: Sources) -> None:
     first = full.prepare().images("svi").content_hash
     Image.new("RGB", (12, 8), (255, 255, 255)).save(full.folder / "svi/3.png")
     assert full.prepare().images("svi").content_hash != first
 
 
-def test_changed_regions_redo_everything(full: Sources) -> None:
+def test_changed_regions_prepare_all_layers_again(full: Sources) -> None:
     full.prepare()
     full.regions(ids=list(reversed(IDS)))
     city = full.prepare()
     assert city.poi_counts()[0].toarray()[:, 0].tolist() == [0, 5, 0, 0, 0, 0, 2, 0, 1]
 
 
-def test_a_source_taken_out_of_the_spec_leaves_no_file(full: Sources) -> None:
+def test_source_removed_from_the_spec_leaves_no_file(full: Sources) -> None:
     full.prepare()
     del full.spec["targets"], full.spec["images"], full.spec["captions"]["svi"]
     city = full.prepare()
@@ -85,7 +85,9 @@ def test_an_interrupted_prepare_resumes_to_the_same_city(
     assert full.prepare().content_hash == whole.content_hash
 
 
-def test_killed_while_redoing_then_reverted(full: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_layers_are_prepared_again_after_an_interrupted_and_reverted_change(
+    full: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Layers are prepared again after an interrupted change of the spec, even if the change is reverted."""
     original = (full.folder / "poi.csv").read_bytes()
     first = full.prepare()
@@ -121,7 +123,7 @@ def test_an_error_leaves_the_old_city_or_no_folder(full: Sources) -> None:
     assert City.open(city.path).content_hash == city.content_hash
 
 
-def test_all_mistakes_in_the_sources_are_in_one_message(full: Sources) -> None:
+def test_all_mistakes_in_the_sources_are_reported_in_one_message(full: Sources) -> None:
     full.csv("poi.csv", id=IDS[:1], shop=["many"])
     full.csv("flows.csv", start=IDS[:1], end=IDS[:1], trips=[-3])
     full.spec["targets"]["price"]["column"] = "prise"
@@ -134,7 +136,7 @@ def test_all_mistakes_in_the_sources_are_in_one_message(full: Sources) -> None:
 
 
 @pytest.mark.parametrize("path", ["../secret.csv", "/etc/passwd", "a/../../secret.csv", "link.csv"])
-def test_paths_do_not_leave_the_data_folder(full: Sources, path: str) -> None:
+def test_paths_outside_the_data_folder_are_refused(full: Sources, path: str) -> None:
     (full.folder.parent / "secret.csv").write_text("id,shop\n000,1\n")
     (full.folder / "link.csv").symlink_to(full.folder.parent / "secret.csv")
     full.spec["poi"]["counts"] = path
@@ -170,7 +172,7 @@ def test_unsuitable_output_folders_are_refused(full: Sources, tmp_path: Path) ->
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_without_the_right_to_write(full: Sources, tmp_path: Path) -> None:
+def test_folder_without_write_permission_is_refused(full: Sources, tmp_path: Path) -> None:
     (tmp_path / "locked").mkdir(mode=0o500)
     with pytest.raises(UserError, match="not writable"):
         full.prepare(out=tmp_path / "locked" / "city")

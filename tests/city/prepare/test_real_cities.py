@@ -32,7 +32,7 @@ def notes(city: City, key: str) -> str:
     return "\n".join(note for where, note in city.report.suspicious if where == key)
 
 
-def test_manhattan(prepare: Any, shared_data: Path) -> None:
+def test_manhattan_matches_its_source_files(prepare: Any, shared_data: Path) -> None:
     city = prepare("manhattan")
     assert city.n_regions == 180 and city.region_ids == [str(i) for i in range(180)]
     table = pd.read_csv(shared_data / "manhattan" / "flows.csv")
@@ -47,7 +47,7 @@ def test_manhattan(prepare: Any, shared_data: Path) -> None:
     assert city.target("land_use").values.tolist() == targets.land_use.astype(str).tolist()
 
 
-def test_new_york(prepare: Any, shared_data: Path) -> None:
+def test_new_york_matches_its_source_files(prepare: Any, shared_data: Path) -> None:
     city = prepare("new-york")
     source = gpd.read_file(shared_data / "new-york" / "tracts.gpkg")
     assert city.region_ids == source.tract.tolist()
@@ -77,7 +77,7 @@ def test_land_use_of_new_york_is_the_majority_that_pandas_finds(prepare: Any, sh
     assert {name: value for name, value in zip(city.region_ids, values, strict=True) if value} == expected
 
 
-def test_shenzhen(prepare: Any) -> None:
+def test_shenzhen_matches_its_source_files(prepare: Any) -> None:
     city = prepare("shenzhen")
     assert city.n_regions == 3384 and city.flows() is None and city.poi_counts() is None
     assert len(city.captions("rsi")) == 3384
@@ -95,7 +95,7 @@ def test_shenzhen(prepare: Any) -> None:
     assert len(set(images.image_ids)) == 1477 and images.size == (80, 120)
 
 
-def test_singapore(prepare: Any) -> None:
+def test_singapore_matches_its_source_files(prepare: Any) -> None:
     city = prepare("singapore")
     assert city.crs == "EPSG:32648"
     assert city.area_km2 == pytest.approx(np.ones(city.n_regions), rel=2e-3)

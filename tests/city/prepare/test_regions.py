@@ -44,12 +44,12 @@ def test_area_is_on_the_ellipsoid(sources: Sources) -> None:
     ("ids", "text"),
     [([36061000100 + i for i in range(9)], "36061000100"), ([float(i) for i in range(9)], "0"), (IDS, "000")],
 )
-def test_ids_are_text(sources: Sources, ids: Any, text: str) -> None:
+def test_ids_are_read_as_text(sources: Sources, ids: Any, text: str) -> None:
     sources.regions(ids=ids)
     assert sources.prepare().region_ids[0] == text
 
 
-def test_the_spec_may_choose_the_crs(sources: Sources) -> None:
+def test_crs_of_the_spec_is_used(sources: Sources) -> None:
     sources.spec["crs"] = "EPSG:3857"
     city = sources.prepare()
     assert city.crs == "EPSG:3857"
@@ -67,20 +67,20 @@ def test_the_spec_may_choose_the_crs(sources: Sources) -> None:
         ({"ids": [], "shapes": []}, "no features"),
     ],
 )
-def test_regions_that_cannot_be_used(sources: Sources, change: dict[str, Any], says: str) -> None:
+def test_unusable_regions_are_refused(sources: Sources, change: dict[str, Any], says: str) -> None:
     sources.regions(**change)
     with pytest.raises(UserError, match=says):
         sources.prepare()
     assert not sources.out.exists()
 
 
-def test_the_id_column_is_missing(sources: Sources) -> None:
+def test_missing_id_column_is_refused_with_a_suggestion(sources: Sources) -> None:
     sources.spec["regions"]["id"] = "idd"
     with pytest.raises(UserError, match=r"regions\.id: there is no column 'idd'\. Did you mean 'id'"):
         sources.prepare()
 
 
-def test_crs_must_be_known_and_as_declared(sources: Sources) -> None:
+def test_missing_crs_and_other_crs_than_declared_are_refused(sources: Sources) -> None:
     sources.spec["regions"]["crs"] = "EPSG:4326"
     with pytest.raises(UserError, match=r"is in EPSG:32618, but EPSG:4326 is declared"):
         sources.prepare()
@@ -99,7 +99,7 @@ def test_crs_must_be_known_and_as_declared(sources: Sources) -> None:
         sources.prepare()
 
 
-def test_truncated_and_many_layered_files(sources: Sources) -> None:
+def test_truncated_files_and_several_layers_without_a_name_are_refused(sources: Sources) -> None:
     path = sources.folder / "regions.gpkg"
     gpd.read_file(path).to_file(path, layer="second")
     with pytest.raises(UserError, match=r"several layers.*second"):
@@ -144,7 +144,7 @@ def test_a_grid_over_polygons_keeps_cells_that_intersect(sources: Sources) -> No
         sources.prepare()
 
 
-def test_h3_cells(sources: Sources) -> None:
+def test_h3_cells_cover_the_regions(sources: Sources) -> None:
     import h3
 
     sources.spec = {"name": "hex", "regions": {"h3": {"resolution": 8, "covering": "regions.gpkg"}}}

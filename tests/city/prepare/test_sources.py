@@ -29,12 +29,12 @@ def dropped(city: Any, key: str) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("given", [[36061000100], [36061000100.0], ["36061000100"], [" 36061000100.0 "]])
-def test_an_id_is_one_id_however_it_was_kept(given: list) -> None:
+def test_ids_match_in_every_stored_form(given: list) -> None:
     ids, frame = RegionIds(["x", "36061000100"]), pl.DataFrame({"id": given})
     assert frame.select(ids.index("id", frame.schema["id"]))["id"].to_list() == [1]
 
 
-def test_zeros_that_a_tool_dropped_are_restored() -> None:
+def test_dropped_leading_zeros_are_restored() -> None:
     ids, frame = RegionIds(["06037", "48201"]), pl.DataFrame({"id": ["6037", "06037", "48201", "7", None, "x"]})
     assert frame.select(ids.index("id", frame.schema["id"]))["id"].to_list() == [0, 0, 1, -1, -1, -1]
 
@@ -43,7 +43,7 @@ def test_zeros_that_a_tool_dropped_are_restored() -> None:
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
-def test_every_table_format(sources: Sources, suffix: str) -> None:
+def test_every_table_format_gives_the_same_values(sources: Sources, suffix: str) -> None:
     frame = pl.DataFrame({"id": IDS, "value": [1.5, None, float("nan"), *range(6)]}, strict=False)
     path = sources.folder / f"t{suffix}"
     {".csv": frame.write_csv, ".jsonl": frame.write_ndjson, ".parquet": frame.write_parquet}[suffix](path)
@@ -66,7 +66,7 @@ def test_every_table_format(sources: Sources, suffix: str) -> None:
         (b"id,value\n000,caf\xe9\n", r"line 2 is not UTF-8 text \(byte 0xe9\); save the file as UTF-8"),
     ],
 )
-def test_tables_that_cannot_be_used(sources: Sources, content: bytes, says: str) -> None:
+def test_unusable_tables_are_refused(sources: Sources, content: bytes, says: str) -> None:
     (sources.folder / "t.csv").write_bytes(content)
     sources.spec["tables"] = {"t": {"file": "t.csv", "region": "id", "columns": ["value"]}}
     with pytest.raises(UserError, match=says):
@@ -74,7 +74,7 @@ def test_tables_that_cannot_be_used(sources: Sources, content: bytes, says: str)
     assert not sources.out.exists()
 
 
-def test_truncated_parquet_and_broken_jsonl(sources: Sources) -> None:
+def test_truncated_parquet_and_broken_jsonl_are_refused(sources: Sources) -> None:
     path = sources.folder / "t.parquet"
     pl.DataFrame({"id": IDS, "value": range(9)}).write_parquet(path)
     path.write_bytes(path.read_bytes()[:-20])
@@ -100,7 +100,7 @@ def test_rows_of_unknown_regions_are_reported(sources: Sources) -> None:
 # Points
 
 
-def test_points_are_found_in_the_same_regions_as_by_a_loop() -> None:
+def test_points_get_the_same_regions_as_by_a_loop() -> None:
     rng = np.random.default_rng(0)
     lon, lat = lonlat(rng.uniform(-500, 3500, 2000), rng.uniform(-500, 3500, 2000))
     shapes = [*squares(), squares()[4]]
@@ -129,7 +129,7 @@ def test_poi_points_are_counted_by_category(sources: Sources) -> None:
     }  # fmt: skip
 
 
-def test_poi_points_from_a_point_file_in_another_crs(sources: Sources) -> None:
+def test_poi_points_in_another_crs_are_counted(sources: Sources) -> None:
     places = gpd.points_from_xy([EAST + 500, EAST + 2500], [NORTH + 500, NORTH + 2500], crs=CRS)
     gpd.GeoDataFrame({"kind": ["a", "b"]}, geometry=places).to_crs("EPSG:3857").to_file(sources.folder / "poi.gpkg")
     sources.spec["poi"] = {"points": "poi.gpkg", "category": "kind"}
@@ -137,7 +137,7 @@ def test_poi_points_from_a_point_file_in_another_crs(sources: Sources) -> None:
     assert counts.toarray()[[0, 8]].tolist() == [[1, 0], [0, 1]]
 
 
-def test_points_with_lon_and_lat_exchanged(sources: Sources) -> None:
+def test_points_with_swapped_lon_and_lat_are_refused(sources: Sources) -> None:
     lon, lat = lonlat([500], [500])
     sources.csv("poi.csv", lon=lat, lat=lon, kind=["a"])
     sources.spec["poi"] = {"points": "poi.csv", "category": "kind"}
@@ -148,7 +148,7 @@ def test_points_with_lon_and_lat_exchanged(sources: Sources) -> None:
         sources.prepare()
 
 
-def test_poi_counts_negative_and_of_no_category(sources: Sources) -> None:
+def test_negative_poi_counts_are_refused_and_empty_categories_noted(sources: Sources) -> None:
     sources.csv("poi.csv", id=IDS, shop=[-1] + [0] * 8, park=[1] * 9)
     sources.spec["poi"] = {"counts": "poi.csv", "region": "id"}
     with pytest.raises(UserError, match=r"negative or infinite counts: 1, such as -1 of 'shop' in 000"):
@@ -160,7 +160,7 @@ def test_poi_counts_negative_and_of_no_category(sources: Sources) -> None:
 # Captions
 
 
-def test_captions_that_are_empty_unknown_or_repeated(full: Sources) -> None:
+def test_empty_unknown_and_repeated_captions_are_reported(full: Sources) -> None:
     full.csv("tiles.csv", id=[*IDS[:4], "x"], text=["same", "same", " ", None, "y"])
     city = full.prepare()
     assert city.captions("rsi")["text"].tolist() == ["same", "same"]
@@ -171,7 +171,7 @@ def test_captions_that_are_empty_unknown_or_repeated(full: Sources) -> None:
         full.prepare()
 
 
-def test_captions_of_images_that_are_not_there(full: Sources) -> None:
+def test_captions_of_missing_images_are_refused(full: Sources) -> None:
     (full.folder / "texts.jsonl").write_text('{"image": "other.png", "text": "a"}')
     with pytest.raises(UserError, match=r"captions\.svi: no image in column 'image' is in a region"):
         full.prepare()
@@ -180,7 +180,7 @@ def test_captions_of_images_that_are_not_there(full: Sources) -> None:
 # Flows
 
 
-def test_flows_are_summed_as_scipy_sums_them(sources: Sources) -> None:
+def test_flows_are_summed_by_origin_and_destination(sources: Sources) -> None:
     rng = np.random.default_rng(0)
     start, end, trips = rng.integers(0, 9, 500), rng.integers(0, 9, 500), rng.integers(0, 5, 500)
     sources.csv("f.csv", o=[IDS[i] for i in start], d=[IDS[i] for i in end], n=trips)
@@ -189,7 +189,7 @@ def test_flows_are_summed_as_scipy_sums_them(sources: Sources) -> None:
     np.testing.assert_array_equal(sources.prepare().flows().toarray(), expected)
 
 
-def test_flows_by_point_with_times(sources: Sources) -> None:
+def test_flows_between_points_are_summed_with_their_times(sources: Sources) -> None:
     x, y = [500, 500, 1500, 9999], [500, 500, 500, 500]
     lon, lat = lonlat(x, y)
     times = ["2024-01-01 08:05:00", "2024-01-01 08:55:00", "2024-01-07 23:59:59", "2024-01-01 00:00:00"]
@@ -204,7 +204,7 @@ def test_flows_by_point_with_times(sources: Sources) -> None:
     assert dropped(city, "flows") == {"that start or end outside every region": 1}
 
 
-def test_flows_with_unknown_ids(sources: Sources) -> None:
+def test_flows_with_unknown_ids_are_reported_or_refused(sources: Sources) -> None:
     sources.csv("f.csv", o=["000", "x", "001"], d=["001", "000", "y"], n=[1, 2, 3])
     sources.spec["flows"] = {"file": "f.csv", "origin": "o", "destination": "d", "weight": "n"}
     city = sources.prepare()
@@ -247,14 +247,14 @@ def target(sources: Sources, values: list, **more: Any) -> Any:
     return sources.prepare()
 
 
-def test_nan_is_missing_and_infinite_is_told(sources: Sources) -> None:
+def test_nan_is_missing_and_infinite_values_are_reported(sources: Sources) -> None:
     city = target(sources, [1, np.nan, np.inf, 4])
     np.testing.assert_array_equal(city.target("t").values, [1, np.nan, np.nan, 4] + [np.nan] * 5)
     assert "targets.t: infinite, taken as missing, in 002" in notes(city)
 
 
 @pytest.mark.parametrize("values", [[np.nan] * 9, [np.inf] * 9])
-def test_a_target_without_any_value(sources: Sources, values: list) -> None:
+def test_target_without_any_value_is_refused(sources: Sources, values: list) -> None:
     with pytest.raises(UserError, match=r"targets\.t: has no value in any region"):
         target(sources, values)
 
@@ -268,7 +268,7 @@ def test_classification_targets_keep_labels_as_text_and_report_rare_classes(sour
     assert "every region is 'a'" in notes(target(sources, ["a", "a"], kind="classification"))
 
 
-def test_the_commonest_label_wins_and_ties_go_by_the_alphabet(sources: Sources) -> None:
+def test_most_frequent_label_is_used_and_ties_are_resolved_alphabetically(sources: Sources) -> None:
     x = [500] * 3 + [1500] * 4 + [2500] + [9999]
     lon, lat = lonlat(x, [500] * 9)
     labels = ["b", "b", "a", "d", "c", "c", "d", "z", "a"]
@@ -279,7 +279,7 @@ def test_the_commonest_label_wins_and_ties_go_by_the_alphabet(sources: Sources) 
     assert "regions with a tie of labels, decided for the alphabet's first: 1" in notes(city)
 
 
-def test_constant_runs_and_outliers() -> None:
+def test_constant_runs_and_outliers_are_detected() -> None:
     rng = np.random.default_rng(0)
     values = rng.lognormal(size=1000)
     assert constant_runs(values) == [] and outliers(values) is None
@@ -306,7 +306,7 @@ def test_a_table_without_columns_leaves_row_numbers_aside(sources: Sources) -> N
     assert "tables.t: a column without a name ('') is left aside" in notes(city)
 
 
-def test_undeclared_and_declared_missing_values(sources: Sources) -> None:
+def test_undeclared_missing_values_are_noted_and_declared_ones_masked(sources: Sources) -> None:
     sources.csv(
         "t.csv", id=IDS, income=[50, 60, -666666666, 70, 80, 90, 55, 65, 75], copy=[1.0, 2, 3, 4, 5, 6, 7, 8, 9]
     )
@@ -334,7 +334,7 @@ def test_undeclared_and_declared_missing_values(sources: Sources) -> None:
         ([0.1, 1e20], [1e20]),
     ],
 )
-def test_sentinels_lie_apart_from_all_other_numbers(values: list[float], expected: list[float]) -> None:
+def test_sentinels_are_values_far_from_all_other_numbers(values: list[float], expected: list[float]) -> None:
     assert [value for value, _ in sentinels(np.array(values, float))] == expected
 
 
@@ -359,20 +359,20 @@ def test_class_codes_keep_all_digits(sources: Sources) -> None:
     assert set(sources.prepare().target("u").values) == {"1234567", "1234568"}
 
 
-def test_ids_match_in_every_unicode_form_and_words_are_no_ids() -> None:
+def test_ids_match_in_every_unicode_form_and_words_for_missing_are_no_ids() -> None:
     ids = RegionIds(["S\u00e3o", "NA", "x"])
     frame = pl.DataFrame({"id": ["Sa\u0303o", "S\u00e3o", "NA", "nan", None, "x"]})
     assert frame.select(ids.index("id", pl.String()))["id"].to_list() == [0, 0, 1, -1, -1, 2]
     assert frame.select(ids.text("id", pl.String()))["id"].null_count() == 2
 
 
-def test_a_city_may_tell_unicode_forms_apart() -> None:
+def test_ids_that_differ_only_by_unicode_form_are_distinguished() -> None:
     ids, frame = RegionIds(["\u00e3", "a\u0303"]), pl.DataFrame({"id": ["a\u0303", "\u00e3"]})
     assert frame.select(ids.index("id", pl.String()))["id"].to_list() == [1, 0]
 
 
 @pytest.mark.parametrize("values", [[["a"]] * 9, [{"a": 1}] * 9, [b"\xff"] * 9])
-def test_columns_of_an_unexpected_type_are_one_message(sources: Sources, values: list) -> None:
+def test_columns_of_unexpected_types_are_reported_in_one_message(sources: Sources, values: list) -> None:
     pl.DataFrame({"id": IDS, "v": values}).write_parquet(sources.folder / "t.parquet")
     file = {"file": "t.parquet", "region": "id"}
     points = gpd.GeoDataFrame({"v": values}, geometry=squares(), crs=CRS)

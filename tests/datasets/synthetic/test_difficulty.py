@@ -84,7 +84,7 @@ def test_raster_targets_match_the_model(town):
 
 
 @pytest.mark.parametrize("target", REGRESSIONS)
-def test_floors_see_a_part_of_the_regressions(town, raw, target):
+def test_floors_explain_part_of_the_regression_targets(town, raw, target):
     y = town.target(target).values
     assert 0.15 < forest_r2(raw, y, town.xy) < 0.75
     near = []
@@ -95,13 +95,13 @@ def test_floors_see_a_part_of_the_regressions(town, raw, target):
     assert np.mean(near) < 0.6
 
 
-def test_floors_see_a_part_of_the_land_use(town, raw):
+def test_floors_explain_part_of_land_use(town, raw):
     y = town.target("land_use").values.astype(str)
     model = RandomForestClassifier(200, class_weight="balanced", random_state=0)
     assert 0.35 < macro_f1(model, raw, y, town.xy) < 0.75
 
 
-def test_random_labels_score_nothing(town, raw):
+def test_random_labels_score_near_zero(town, raw):
     shuffle = np.random.default_rng(0).permutation(town.n_regions)
     for target in REGRESSIONS:
         assert forest_r2(raw, town.target(target).values[shuffle], town.xy) < 0.1, target
@@ -119,7 +119,7 @@ def test_the_latent_state_explains_the_targets(town, latent):
     assert macro_f1(make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)), own, y, town.xy) > 0.8
 
 
-def test_the_air_needs_the_graph(town, latent):
+def test_air_quality_needs_the_graph(town, latent):
     own, carried = latent
     both = np.hstack([own, carried])
     for target, gain in (("co", 0.4), ("pm25", 0.2)):

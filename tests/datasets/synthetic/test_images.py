@@ -50,7 +50,7 @@ def tiles():
     return tiles / tiles.std(axis=(1, 2), keepdims=True), model
 
 
-def test_density_is_in_the_texture(tiles):
+def test_texture_of_tiles_shows_density(tiles):
     """Standardised pixels hold no brightness or contrast; how far a tile resembles itself still tells the density."""
     grey, model = tiles
     lags = np.stack([(grey[:, :, lag:] * grey[:, :, :-lag]).mean(axis=(1, 2)) for lag in range(1, 9)], axis=1)

@@ -14,7 +14,7 @@ def model():
     return draw_model(225, seed=5)
 
 
-def test_smooth_fields_have_the_promised_covariance():
+def test_smooth_fields_have_the_documented_covariance():
     points = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 3.0]])
     draws = np.array([smooth_field(points, np.random.default_rng(seed), 1.5) for seed in range(3000)])
     distance = np.linalg.norm(points[:, None] - points[None], axis=-1)
@@ -29,7 +29,7 @@ def test_lattice_noise_is_uniform_and_fixed():
     assert abs(np.corrcoef(noise[:, 1:].ravel(), noise[:, :-1].ravel())[0, 1]) < 0.02
 
 
-def test_every_resident_travels_as_often(model):
+def test_trips_of_a_region_are_proportional_to_its_residents(model):
     made = model.travel.sum(axis=1)
     np.testing.assert_allclose(made, 0.6 * model.residents, rtol=1e-9)
     assert model.travel.diagonal().max() == 0

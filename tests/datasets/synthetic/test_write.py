@@ -30,7 +30,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_city(small_
     assert same == []
 
 
-def test_every_named_file_is_there(small_sources):
+def test_every_documented_file_is_written(small_sources):
     spec = yaml.safe_load((small_sources / "city.yaml").read_text(encoding="utf-8"))
 
     def files(value):
@@ -50,7 +50,7 @@ def test_every_named_file_is_there(small_sources):
     assert [name for name in images if not (small_sources / name).is_file()] == []
 
 
-def test_sources_have_the_promised_shapes_and_regions_tile_without_overlap(small_sources):
+def test_sources_have_the_documented_shapes_and_regions_do_not_overlap(small_sources):
     regions = gpd.read_file(small_sources / "regions.gpkg")
     assert list(regions["region_id"][:2]) == ["r0001", "r0002"] and len(regions) == 36
     assert regions.crs == CRS and regions.is_valid.all()
@@ -67,7 +67,7 @@ def test_sources_have_the_promised_shapes_and_regions_tile_without_overlap(small
 
 
 @pytest.mark.parametrize("regions", [4, 100, 1000])
-def test_any_size(regions):
+def test_cities_of_any_size_can_be_drawn(regions):
     model = draw_model(regions, seed=1)
     assert len(model.lattice.city) == len(np.unique(model.lattice.city)) == regions
     inside = model.lattice.city
@@ -81,7 +81,7 @@ def test_any_size(regions):
         assert shares.min() > 0.03
 
 
-def test_the_census_adds_up(small_sources):
+def test_census_sums_to_the_population(small_sources):
     """population.tif holds the residents of the model, whatever region its cells lie in."""
     model = draw_model(36, seed=3)
     with rasterio.open(small_sources / "population.tif") as raster:
@@ -89,7 +89,7 @@ def test_the_census_adds_up(small_sources):
     assert people == pytest.approx((model.residents * model.lattice.area_km2).sum(), rel=1e-4)
 
 
-def test_refuses_what_it_cannot_write(tmp_path):
+def test_write_demo_refuses_used_folders_and_wrong_arguments(tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "note.txt").write_text("mine")
     with pytest.raises(UserError, match="not an empty folder"):
@@ -102,7 +102,7 @@ def test_refuses_what_it_cannot_write(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["full"]
 
 
-def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
+def test_failed_write_leaves_no_file(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("no space left on device")
 

@@ -36,7 +36,7 @@ def everyone(tiny_city):
     return torch.arange(tiny_city.n_regions)
 
 
-def test_the_total_is_equation_27_of_its_parts(tiny_city, everyone):
+def test_total_loss_is_equation_27_of_its_terms(tiny_city, everyone):
     method = built(tiny_city, alpha=0.3, beta=0.7)
     losses = {name: float(value.detach()) for name, value in method.loss(everyone).items()}
     alignments = ["rsi–text/rsi", "rsi–location", "svi–text/svi", "svi–location/svi"]
@@ -48,7 +48,7 @@ def test_the_total_is_equation_27_of_its_parts(tiny_city, everyone):
     assert losses["total"] == pytest.approx(0.3 * losses["multimodal"] + 0.7 * losses["graph"], rel=1e-5)
 
 
-def test_captions_weighed_by_agreement_enter_alignments_with_text_alone(tiny_city, everyone):
+def test_agreement_weights_only_affect_alignments_with_text(tiny_city, everyone):
     plain = built(tiny_city).eval()
     weighed = built(tiny_city, caption_weights={"name": "agreement", "warmup": 0}).eval()
     weighed.load_state_dict(plain.state_dict(), strict=False)
@@ -72,7 +72,7 @@ def test_every_part_gets_a_gradient(tiny_city, everyone):
         assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in parameters) or not parameters, part
 
 
-def test_batch_order_and_kept_encoder_outputs_change_no_embedding(tiny_city, everyone):
+def test_batch_order_and_cached_encoder_vectors_change_no_embedding(tiny_city, everyone):
     method = built(tiny_city, subgraph={"name": "full"}).eval()
     order = torch.randperm(len(everyone), generator=torch.Generator().manual_seed(3))
     with torch.no_grad():
@@ -90,7 +90,7 @@ def test_the_embedding_consists_of_its_blocks(tiny_city, everyone):
     assert method(everyone).shape == (len(everyone), method.dim)
 
 
-def test_blocks_of_unit_scale_are_the_same_up_to_centre_and_size(tiny_city, everyone):
+def test_unit_scale_blocks_differ_only_by_centre_and_scale(tiny_city, everyone):
     params = {"fusion": {"name": "concat"}, "subgraph": {"name": "full"}}
     learned, unit = (built(tiny_city, block_scale=scale, **params).eval() for scale in ("learned", "unit"))
     with torch.no_grad():
@@ -102,7 +102,7 @@ def test_blocks_of_unit_scale_are_the_same_up_to_centre_and_size(tiny_city, ever
         assert after.square().sum(dim=1).mean() == pytest.approx(1, abs=1e-3)
 
 
-def test_measuring_blocks_draws_nothing_from_the_generator_of_training(tiny_city):
+def test_measuring_blocks_does_not_advance_the_random_generator(tiny_city):
     method = built(tiny_city, block_scale="unit")
     torch.manual_seed(5)
     expected = torch.rand(1)
@@ -114,7 +114,7 @@ def test_measuring_blocks_draws_nothing_from_the_generator_of_training(tiny_city
     assert torch.equal(method.scale, first)
 
 
-def test_regions_without_street_views_do_without(tiny_city, everyone):
+def test_regions_without_street_views_have_a_zero_block(tiny_city, everyone):
     method = built(tiny_city, views=(), fusion={"name": "concat"}).eval()
     absent = ~method.channels.pools["svi"].present
     assert absent.any() and not absent.all()
@@ -129,7 +129,7 @@ def test_a_city_without_images_and_views_still_has_embeddings(tiny_city, everyon
     assert torch.isfinite(losses["total"]) and method(everyone).shape == (len(everyone), method.dim)
 
 
-def test_mini_batches_keep_the_features_of_the_others(tiny_city):
+def test_mini_batches_keep_the_features_of_other_regions(tiny_city):
     method = built(tiny_city).train()
     before = method.bank.clone()
     batch = torch.tensor([1, 4, 7])
@@ -138,7 +138,7 @@ def test_mini_batches_keep_the_features_of_the_others(tiny_city):
     assert set(changed.tolist()) <= {1, 4, 7}
 
 
-def test_masked_features_are_told_from_standardised_targets(tiny_city):
+def test_masked_loss_is_the_squared_error_on_standardised_features(tiny_city):
     method = built(tiny_city, masked_features=1.0)
     own, hidden = torch.randn(6, method.bank.shape[1]), torch.tensor([True, False, True, False, False, True])
     embeddings = {view: torch.randn(6, 8) for view in VIEWS}
@@ -166,7 +166,7 @@ def test_modalities_and_views_may_have_any_name(tiny_city, everyone):
     assert {"channels.encoders.type.projection.weight"} <= set(method.state_dict())
 
 
-def test_node_features_that_the_city_lacks_are_named(tiny_city):
+def test_missing_node_features_are_named(tiny_city):
     with pytest.raises(UserError, match=r"method.features: .*\(rsi, svi\)"):
         built(tiny_city, {"location": MODALITIES["location"]}, features=["rsi", "svi"])
 
@@ -179,13 +179,13 @@ def test_node_features_that_the_city_lacks_are_named(tiny_city):
         ({"view_contrasts": [["poi", "flows"]]}, "view_contrasts.0"),
     ],
 )
-def test_what_the_recipe_does_not_have_is_named(params, key):
+def test_unknown_modalities_and_views_of_parameters_are_named(params, key):
     cls = registry.get("method", "urbanmmcl")
     [(where, message)] = cls.check(cls.Params(**params), set(MODALITIES), set(VIEWS))
     assert where == key and "the recipe has no" in message
 
 
-def test_held_out_regions_keep_fresh_features_too(tiny_city):
+def test_features_of_held_out_regions_are_updated(tiny_city):
     """Validation encodes the regions that no mini-batch has; the graph part must not train beside stale ones."""
     method = built(tiny_city).eval()
     held_out = torch.tensor([2, 5])
@@ -196,7 +196,7 @@ def test_held_out_regions_keep_fresh_features_too(tiny_city):
     assert torch.allclose(method.bank[held_out], fresh, atol=1e-5)
 
 
-def test_a_view_learns_from_the_regions_it_has(tiny_city, everyone):
+def test_view_without_present_regions_has_no_loss(tiny_city, everyone):
     method = built(tiny_city, views=("distance",)).eval()
     method.multiview.present["distance"][:] = False
     assert not any("reconstruction" in name for name in method.loss(everyone))

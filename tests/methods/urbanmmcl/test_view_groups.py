@@ -32,7 +32,7 @@ def built(city, **params):
     return method
 
 
-def test_a_group_stands_as_one_view_while_its_views_keep_their_reconstruction(tiny_city, everyone):
+def test_group_is_contrasted_as_one_view_and_its_views_keep_their_reconstruction(tiny_city, everyone):
     method = built(tiny_city, masked_features=1.0, projection_head=8).train()
     losses = method.loss(everyone)
     own = {f"{view} {name}" for view in (*HOURS, "distance") for name in ("reconstruction", "kl")}
@@ -59,7 +59,7 @@ def test_blocks_are_named_after_modalities_views_and_groups(tiny_city):
     assert built(tiny_city, join={"name": "mlp"}).block_names == ["embedding"]
 
 
-def test_the_weights_are_those_of_the_groups_views(tiny_city, everyone):
+def test_group_embedding_is_the_weighted_sum_of_its_views(tiny_city, everyone):
     method = built(tiny_city).eval()
     groups, n = method.groups, len(everyone)
     embeddings = {view: torch.randn(n, 8) for view in method.multiview.graphs}
@@ -74,7 +74,7 @@ def test_the_weights_are_those_of_the_groups_views(tiny_city, everyone):
     assert joined["distance"] is embeddings["distance"]
 
 
-def test_views_the_city_lacks_are_left_out_of_their_group():
+def test_missing_views_are_left_out_of_their_group():
     group = ViewGroup(views=["morning", "evening"])
     assert ViewGroups({"mobility": group}, {"evening": 4, "poi": 4}, 4).members == {
         "mobility": ["evening"],
@@ -96,7 +96,7 @@ def test_views_the_city_lacks_are_left_out_of_their_group():
         ("view_contrasts=[[poi, mobilty]]", r"view_contrasts\[0\]: the recipe has no view 'mobilty'"),
     ],
 )
-def test_mistakes_are_told_with_the_recipe(changes, message):
+def test_mistakes_in_groups_are_refused_when_the_recipe_is_loaded(changes, message):
     with pytest.raises(UserError, match=message):
         Recipe.load("ablations/temporal", [f"method.{changes}"])
 

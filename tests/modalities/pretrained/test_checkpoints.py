@@ -86,7 +86,7 @@ def test_links_of_a_checkpoint_stay_in_its_folder(tmp_path: Path) -> None:
     assert checkpoint_folder(str(cached), KEY) == cached
 
 
-def test_files_that_are_not_read_may_lack_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_cache_may_lack_unused_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -112,7 +112,7 @@ def test_a_cache_without_a_file_beside_the_weights_is_completed_or_used(
 
 
 @pytest.mark.parametrize("where", ["folder", "cache"])
-def test_all_shards_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+def test_missing_shards_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     folder = tmp_path / "cut" if where == "folder" else hub_cache(tmp_path, "some/clip")
     name = str(folder) if where == "folder" else "some/clip"
     saved(clip, tmp_path / "whole").save_pretrained(folder, max_shard_size="5KB")
@@ -128,7 +128,7 @@ def test_all_shards_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert "model.safetensors.index.json is missing" in refusal(name)
 
 
-def test_revisions_of_folders(tmp_path: Path) -> None:
+def test_revision_of_a_folder_is_checked(tmp_path: Path) -> None:
     saved(clip, tmp_path / "mine")
     assert provenance("mine", tmp_path / "mine")["commit"] is None
     assert "its commit is not known" in refusal(tmp_path / "mine", revision="v1")
@@ -154,7 +154,7 @@ def failure(kind: type[Exception]) -> Exception:
         (TimeoutError("timed out"), "'hf download some/clip --revision v9 --local-dir FOLDER'"),
     ],
 )
-def test_what_the_hub_refuses(monkeypatch: pytest.MonkeyPatch, error: Exception, says: str) -> None:
+def test_errors_of_the_hub_are_explained(monkeypatch: pytest.MonkeyPatch, error: Exception, says: str) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise error
 
@@ -170,7 +170,7 @@ def test_offline_names_fail_within_seconds(monkeypatch: pytest.MonkeyPatch) -> N
     assert time.monotonic() - started < 5
 
 
-def test_a_pickled_state_dict_is_read_where_there_is_nothing_else(tmp_path: Path) -> None:
+def test_pickled_state_dict_is_read_without_safetensors(tmp_path: Path) -> None:
     from transformers import CLIPModel
 
     model = saved(clip, tmp_path)
@@ -215,7 +215,7 @@ def test_sharded_weights_have_one_hash(tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), model.parameters(), strict=True))
 
 
-def test_files_of_weights(tmp_path: Path) -> None:
+def test_weights_file_is_found_by_path_folder_and_hub_name(tmp_path: Path) -> None:
     save_file({"a": torch.ones(1)}, tmp_path / "a.safetensors")
     assert weights_file(str(tmp_path / "a.safetensors"), KEY) == tmp_path / "a.safetensors"
     folder = hub_cache(tmp_path, "some/location")
@@ -228,7 +228,7 @@ def test_files_of_weights(tmp_path: Path) -> None:
     assert "file not found" in refusal("weights.ckpt", weights_file)
 
 
-def test_several_files_of_weights_are_to_be_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_weight_files_must_be_chosen_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def listing(*_: object, **__: object) -> SimpleNamespace:
         return SimpleNamespace(siblings=[SimpleNamespace(rfilename=name) for name in ("a.ckpt", "b.ckpt", "README.md")])
 
@@ -238,7 +238,7 @@ def test_several_files_of_weights_are_to_be_told_apart(tmp_path: Path, monkeypat
     assert "no config.json" in refusal("some/location")
 
 
-def test_lightning_checkpoints_are_their_state_dict(tmp_path: Path) -> None:
+def test_state_dict_of_lightning_checkpoints_is_read(tmp_path: Path) -> None:
     torch.save({"state_dict": {"a": torch.ones(2)}, "hyper_parameters": {"width": 3}, "epoch": 1}, tmp_path / "a.ckpt")
     tensors, facts = read_weights(tmp_path / "a.ckpt", KEY)
     assert list(tensors) == ["a"] and facts == {"width": 3}
@@ -250,7 +250,7 @@ def test_lightning_checkpoints_are_their_state_dict(tmp_path: Path) -> None:
             read_weights(tmp_path / "b.pt", KEY)
 
 
-def test_relative_checkpoints_of_a_recipe_start_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_checkpoint_paths_start_from_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from urbankit.recipe import Recipe
 
     (tmp_path / "recipes" / "clip").mkdir(parents=True)

@@ -49,7 +49,7 @@ def test_image_vectors_equal_a_direct_call_bit_for_bit(city: FakeCity, tmp_path:
 
 @pytest.mark.parametrize("family", ["siglip", "dinov3", "dinov2", "vit"])
 @pytest.mark.parametrize("bands", [1, 2, 4])
-def test_every_family_reads_other_bands_by_the_rule(city: FakeCity, tmp_path: Path, family: str, bands: int) -> None:
+def test_every_family_supports_the_bands_parameter(city: FakeCity, tmp_path: Path, family: str, bands: int) -> None:
     saved(IMAGES[family][0], tmp_path)
     with_images(city, bands)
     for rule in ("mean", "inflate"):
@@ -94,7 +94,7 @@ def test_preprocessor_settings_are_read(tmp_path: Path, said: dict, size: tuple 
     assert found.size == size and found.mean[0] == pytest.approx(mean) and found.bicubic
 
 
-def test_a_processor_config_of_the_newer_form_is_read(tmp_path: Path) -> None:
+def test_processor_config_of_the_newer_format_is_read(tmp_path: Path) -> None:
     (tmp_path / "processor_config.json").write_text(json.dumps({"image_processor": PREPROCESSOR}))
     assert Preprocessing.of(tmp_path, "key").size == (16, 16)
     assert Preprocessing.of(tmp_path / "none", "key").mean is None
@@ -119,7 +119,7 @@ def test_a_checkpoint_without_a_preprocessor_is_noted(city: FakeCity, tmp_path: 
     assert "no preprocessor_config.json" in note
 
 
-def test_siglips_projection_is_the_identity_where_dim_is_its_width(city: FakeCity, tmp_path: Path) -> None:
+def test_siglips_projection_is_the_identity_if_dim_is_its_width(city: FakeCity, tmp_path: Path) -> None:
     saved(siglip, tmp_path)
     save_tokenizer(tmp_path)
     with_images(city)
@@ -130,7 +130,9 @@ def test_siglips_projection_is_the_identity_where_dim_is_its_width(city: FakeCit
 
 
 @pytest.mark.parametrize("kind", ["naflex", "text", "no head"])
-def test_a_checkpoint_of_the_wrong_kind_says_which_is_right(city: FakeCity, tmp_path: Path, kind: str) -> None:
+def test_checkpoint_of_the_wrong_kind_is_refused_with_the_right_encoder(
+    city: FakeCity, tmp_path: Path, kind: str
+) -> None:
     make, says = {
         "naflex": (
             lambda: hf.Siglip2VisionModel(hf.Siglip2VisionConfig(**SMALL, patch_size=8, num_patches=4)),
@@ -214,7 +216,7 @@ def test_sentence_bert_caption_vectors_equal_a_direct_call(
     assert torch.equal(vectors, expected)
 
 
-def test_pooling_that_is_not_read_can_be_chosen(city: FakeCity, tmp_path: Path) -> None:
+def test_unsupported_pooling_can_be_replaced_by_a_parameter(city: FakeCity, tmp_path: Path) -> None:
     sentence_bert(tmp_path, {"pooling_mode_max_tokens": True}, True)
     with pytest.raises(UserError, match=r"1_Pooling.config\.json: .*: pooling by max_tokens is not supported"):
         texts(city, tmp_path)
@@ -229,7 +231,9 @@ def test_pooling_that_is_not_read_can_be_chosen(city: FakeCity, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("file", "wrong"), [("modules.json", {}), ("modules.json", [1]), ("1_Pooling/config.json", [])]
 )
-def test_sentence_modules_of_another_form(city: FakeCity, tmp_path: Path, file: str, wrong: Any) -> None:
+def test_malformed_sentence_transformers_files_are_refused(
+    city: FakeCity, tmp_path: Path, file: str, wrong: Any
+) -> None:
     sentence_bert(tmp_path, {"pooling_mode_mean_tokens": True}, False)
     (tmp_path / file).write_text(json.dumps(wrong))
     with pytest.raises(UserError, match=file.replace(".", r"\.") + ": "):

@@ -37,7 +37,7 @@ def changed(encoder: torch.nn.Module) -> set[str]:
 
 
 @pytest.mark.parametrize("family", IMAGES)
-def test_the_last_layers_alone(city: FakeCity, tmp_path: Path, family: str) -> None:
+def test_last_n_trains_only_the_last_layers(city: FakeCity, tmp_path: Path, family: str) -> None:
     saved(IMAGES[family][0], tmp_path)
     with_images(city)
     encoder = vit(city, tmp_path, trainable="last_n", last_n=1)
@@ -57,21 +57,21 @@ def test_siglips_pooling_head_follows_its_layers(city: FakeCity, tmp_path: Path)
     assert "model.head.probe" in changed(vit(city, tmp_path, trainable="last_n", last_n=2))
 
 
-def test_layers_that_do_not_change_have_no_dropout(city: FakeCity) -> None:
+def test_frozen_layers_have_no_dropout(city: FakeCity) -> None:
     params = ViT.Params(trainable="last_n", last_n=1, layers=2, patch_size=8, hidden_size=16, heads=2, dropout=0.5)
     encoder = ViT(params, city, "svi", 8).train()
     assert not encoder.model.layers[0].training and not encoder.model.embeddings.training
     assert encoder.model.layers[1].training and encoder.model.layers[1].dropout.training
 
 
-def test_more_layers_than_there_are(city: FakeCity, tmp_path: Path) -> None:
+def test_last_n_above_the_number_of_layers_is_refused(city: FakeCity, tmp_path: Path) -> None:
     saved(clip, tmp_path)
     with_images(city)
     with pytest.raises(UserError, match=r"modalities\.svi\.last_n: is 3, but .* has 2 layers"):
         vit(city, tmp_path, trainable="last_n", last_n=3)
 
 
-def test_lora_without_peft(city: FakeCity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lora_without_peft_is_refused(city: FakeCity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved(clip, tmp_path)
     with_images(city)
     monkeypatch.setitem(sys.modules, "peft", None)
@@ -86,7 +86,7 @@ def peft() -> None:
 
 @pytest.mark.usefixtures("peft")
 @pytest.mark.parametrize("family", ["clip", "siglip", "dinov2", "dinov3", "vit"])
-def test_adapters_alone(city: FakeCity, tmp_path: Path, family: str) -> None:
+def test_lora_trains_only_adapters_and_projection(city: FakeCity, tmp_path: Path, family: str) -> None:
     saved(IMAGES[family][0], tmp_path)
     with_images(city)
     plain, adapted = vit(city, tmp_path), vit(city, tmp_path, trainable="lora", lora={"rank": 2})
@@ -100,7 +100,7 @@ def test_adapters_alone(city: FakeCity, tmp_path: Path, family: str) -> None:
 
 
 @pytest.mark.usefixtures("peft")
-def test_adapters_of_named_layers(city: FakeCity, tmp_path: Path) -> None:
+def test_lora_targets_select_layers(city: FakeCity, tmp_path: Path) -> None:
     saved(clip, tmp_path)
     save_tokenizer(tmp_path)
     with_images(city)
@@ -113,7 +113,7 @@ def test_adapters_of_named_layers(city: FakeCity, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("peft")
-def test_adapters_are_saved_and_kept_by_their_weights(city: FakeCity, tmp_path: Path) -> None:
+def test_adapters_are_saved_and_cached_by_their_weights(city: FakeCity, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     saved(clip, tmp_path)
@@ -132,7 +132,7 @@ def test_adapters_are_saved_and_kept_by_their_weights(city: FakeCity, tmp_path: 
     assert len(list(FeatureStore().folder.rglob("*.safetensors"))) == 1
 
 
-def test_features_do_not_depend_on_how_they_would_be_trained(city: FakeCity, tmp_path: Path) -> None:
+def test_cached_features_do_not_depend_on_trainable(city: FakeCity, tmp_path: Path) -> None:
     saved(clip, tmp_path / "one")
     saved(clip, tmp_path / "two")
     with_images(city)
@@ -148,7 +148,7 @@ def test_features_do_not_depend_on_how_they_would_be_trained(city: FakeCity, tmp
 
 
 @pytest.mark.parametrize("preprocessor", [{"size": {"height": 24, "width": 24}}, {"resample": 3}])
-def test_features_depend_on_how_images_are_prepared(city: FakeCity, tmp_path: Path, preprocessor: dict) -> None:
+def test_cached_features_depend_on_preprocessing(city: FakeCity, tmp_path: Path, preprocessor: dict) -> None:
     saved(clip, tmp_path / "one", size={"height": 32, "width": 32}, resample=2)
     saved(clip, tmp_path / "two", **{"size": {"height": 32, "width": 32}, "resample": 2} | preprocessor)
     with_images(city)

@@ -51,7 +51,7 @@ def test_resume_refuses_a_changed_source_run(new, copied, tmp_path):
         completed(new, tmp_path / "run", resume=True)
 
 
-def test_a_shipped_recipe_says_what_to_give(cli):
+def test_shipped_transfer_recipe_names_the_missing_values(cli):
     result = cli("validate", "transfer/singapore-zero-shot", status=2)
     assert "transfer.from: is missing" in result.stderr and "--set transfer.from=runs/NAME" in result.stderr
 
@@ -122,7 +122,7 @@ def test_shipped_recipes_are_valid(source):
 
 
 @pytest.mark.parametrize("name", ["new-york", "synthetic"])
-def test_shipped_recipes_run_to_the_end(name, tiny_city, other_city, tmp_path):
+def test_shipped_transfer_recipes_run(name, tiny_city, other_city, tmp_path):
     def shipped_run(recipe: str, city: City, *changes: str) -> Run:
         loaded = Recipe.load(f"transfer/{recipe}", [f"city={{prepared: {city.path}}}", *SHORT, *changes])
         return run(loaded, tmp_path / recipe, progress=Progress(quiet=True))

@@ -71,7 +71,7 @@ def test_only_the_named_modalities_are_copied(new, source):
     assert changed == {"text"}
 
 
-def test_the_tokenizer_is_loaded(new, source, tiny_city):
+def test_tokenizer_of_the_source_run_is_loaded(new, source, tiny_city):
     from urbankit.modalities.pretrained.tokenizer import PAD, encode_texts, train_tokenizer
 
     encoder = taken_over(new, source).channels.encoders["text"]
@@ -85,7 +85,7 @@ def test_the_tokenizer_is_loaded(new, source, tiny_city):
 
 
 @pytest.mark.parametrize("statistics", ["source", "own"])
-def test_statistics_are_the_sources_or_the_citys_own(statistics, new, source, tiny_city, other_city):
+def test_statistics_come_from_the_source_run_or_the_city(statistics, new, source, tiny_city, other_city):
     new["transfer"]["statistics"] = statistics
     method = taken_over(new, source)
     described = tiny_city if statistics == "source" else other_city

@@ -27,7 +27,7 @@ def test_zero_shot_on_the_source_city_itself_is_the_source_run(source, tiny_city
     np.testing.assert_allclose(split["prediction"], there.predictions["prediction"], rtol=1e-6)
 
 
-def test_zero_shot_sees_no_label_of_the_city(keep, other_city, tmp_path):
+def test_zero_shot_uses_no_label_of_the_city(keep, other_city, tmp_path):
     """Other labels, fewer of them: the same predictions."""
     before = completed(keep, tmp_path / "before")
     relabelled = Path(shutil.copytree(other_city.path, tmp_path / "relabelled"))
@@ -63,7 +63,7 @@ def test_zero_shot_trains_nothing_and_scores_beside_the_floors(keep, other_city,
     assert "all: urbanmmcl" in str(result.table())
 
 
-def test_a_stack_and_the_floors_of_its_kind_are_carried_over_without_coordinates(keep, tmp_path):
+def test_stack_and_fitted_floors_are_transferred_without_coordinates(keep, tmp_path):
     keep["evaluation"] |= {"floors": ["raw-gp", "raw-stack"], "splits": ["spatial"]}
     result = completed(keep | {"tasks": {"co": {"head": {"name": "stack"}}}}, tmp_path / "run")
     assert {"floor:carried-raw-gp", "floor:carried-raw-stack"} <= set(result.floor_predictions["model"])
@@ -72,7 +72,7 @@ def test_a_stack_and_the_floors_of_its_kind_are_carried_over_without_coordinates
     assert "forest on features" in members and "smoother on coordinates" not in members
 
 
-def test_floors_are_carried_over_from_the_labels_that_the_heads_see(keep, tiny_city, tmp_path):
+def test_transferred_floors_are_fitted_to_the_labels_of_the_heads(keep, tiny_city, tmp_path):
     keep["evaluation"]["floors"] = ["mean", "location", "raw-forest"]
     result = completed(keep | {"tasks": {"co": {"head": {"name": "gp"}}}}, tmp_path / "run")
     there = tiny_city.target("co").values
@@ -86,7 +86,7 @@ def test_floors_are_carried_over_from_the_labels_that_the_heads_see(keep, tiny_c
     )
 
 
-def test_classes_of_one_city_alone_are_noted_and_count_as_wrong(keep, other_city, tmp_path):
+def test_classes_of_only_one_city_are_noted_and_scored_as_wrong(keep, other_city, tmp_path):
     renamed = Path(shutil.copytree(other_city.path, tmp_path / "renamed"))
     path = renamed / "targets/land_use.parquet"
     table = pd.read_parquet(path)
@@ -125,7 +125,7 @@ def test_permuting_the_regions_permutes_the_embeddings(keep, other_city, source,
     np.testing.assert_allclose(np.stack(one["embedding"]), np.stack(two["embedding"]), atol=1e-4)
 
 
-def test_raw_inputs_of_carried_floors_stay_within_the_sources_range():
+def test_features_of_transferred_floors_are_clipped_to_the_source_range():
     source = RawFeatures(np.array([[0.0, 1, 5], [9, 3, np.nan]]), ("x", "a", "b"))
     own = RawFeatures(np.array([[7.0, 2, 4], [np.nan, 0, 4]]), ("b", "a", "flow in component 1"))
     shared = shared_features(source, own)
