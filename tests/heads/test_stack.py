@@ -8,6 +8,7 @@ import torch
 from scipy.optimize import minimize
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import Ridge
+from sklearn.metrics import f1_score
 
 from urbankit import registry
 from urbankit.evaluation.splits import grid_blocks, random_split, spatial_split, split_groups
@@ -18,7 +19,7 @@ from urbankit.heads.stacking import members
 from urbankit.heads.stacking.features import BINS, Scaler, Table
 from urbankit.heads.stacking.members import Training
 from urbankit.heads.stacking.super_learner import Features, SuperLearner
-from urbankit.heads.stacking.weights import FOLDS, inner_folds, simplex_weights
+from urbankit.heads.stacking.weights import FOLDS, expected_macro_f1, inner_folds, simplex_weights
 from urbankit.registry.component import Use
 from urbankit.training.predictor import Labels
 
@@ -291,6 +292,29 @@ def test_predictions_below_zero_are_zero_before_a_logarithm():
     learner.weights = {"mean": 1.0}
     learner._members["mean"] = learner._members["mean"]._replace(predict=members.constant(np.array([-50.0])))
     assert learned.inverse(learner.predict(Features({"features": Table(np.zeros((1, 1)), (1,))}))) == 0
+
+
+def test_expected_macro_f1_of_certain_classes_is_macro_f1_and_of_others_near_its_mean():
+    rng = np.random.default_rng(0)
+    truth, predicted = rng.integers(0, 3, 500), rng.integers(0, 3, 500)
+    assert expected_macro_f1(np.eye(3)[truth], predicted) == pytest.approx(f1_score(truth, predicted, average="macro"))
+    probabilities = rng.dirichlet([3, 1, 0.5], 500)
+    draws = (probabilities.cumsum(axis=1) > rng.uniform(size=(200, 500, 1))).argmax(axis=2)
+    mean = np.mean([f1_score(draw, predicted, average="macro") for draw in draws])
+    assert expected_macro_f1(probabilities, predicted) == pytest.approx(mean, abs=0.01)
+
+
+def test_a_rare_class_that_cannot_be_told_apart_is_predicted_where_it_is_likeliest(city):
+    """Its probability is below a half everywhere, so the likeliest class is never the rare one."""
+    rows = np.arange(N)
+    chance = 1 / (1 + np.exp(2.5 - 1.5 * city["z"][:, 0].numpy()))
+    labels = torch.from_numpy((np.random.default_rng(0).uniform(size=N) < 0.6 * chance).astype(np.int64))
+    head, outputs = fitted(city, labels, rows, 2)
+    assert head.learner.balance > 0
+    likeliest, predicted = head.probabilities(outputs).argmax(dim=1), outputs.argmax(dim=1)
+    assert 0 < labels.sum() < N / 4
+    assert predicted.sum() > likeliest.sum()
+    assert city["z"][predicted == 1, 0].mean() > 0.5
 
 
 def test_scaler_fills_missing_values_from_training_rows_and_flags_them():

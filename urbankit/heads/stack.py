@@ -25,7 +25,8 @@ class Stack(RegionHead):
 
     With `features: false` it reads the embedding alone, so that methods can be compared by it.
 
-    The logits of classes are `log p - b log share`, with joined probabilities p. The folds choose b by macro-F1.
+    The logits of classes are `log p - b log share`, with joined probabilities p. Of a few values, b has the best
+    macro-F1 that the held-out probabilities expect.
     """
 
     class Params(component.Params):

@@ -52,11 +52,6 @@ class Training:
     classified: bool
     seed: int
 
-    @property
-    def codes(self) -> NDArray[np.int64]:
-        """The class of each region, [n]."""
-        return self.y.argmax(axis=1)
-
 
 Fit = Callable[[Array, Training], "Fitted"]
 """Fits a member to rows [n, features]."""

@@ -9,14 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import f1_score
 from threadpoolctl import threadpool_limits
 
 from urbankit.heads.base import Transform
 from urbankit.heads.stacking import members
 from urbankit.heads.stacking.features import Array, Scaler, Table
 from urbankit.heads.stacking.members import Fit, Predict, Training
-from urbankit.heads.stacking.weights import inner_folds, simplex_weights
+from urbankit.heads.stacking.weights import expected_macro_f1, inner_folds, simplex_weights
 
 BALANCES = (0.0, 0.25, 0.5, 0.75, 1.0)
 SMALLEST = 1e-6
@@ -49,7 +48,7 @@ class SuperLearner:
     Attributes:
         weights: weight by member, such as `forest on features`; none is negative, their sum is 1.
         balance: the exponent b in the prediction of classes, argmax p / share^b for joined probabilities p and the
-            shares of the classes. Of `BALANCES` it has the best macro-F1 of held-out predictions.
+            shares of the classes. Of `BALANCES` it has the best macro-F1 that the held-out probabilities expect.
         log_shares: logarithms of the shares of the classes, [classes].
     """
 
@@ -101,7 +100,7 @@ class SuperLearner:
         weights = simplex_weights(matrix, own.y.ravel())
         self.weights = {name: float(weight) for name, weight in zip(held_out, weights, strict=True)}
         if classified:
-            self.balance = self._best_balance((matrix @ weights).reshape(y.shape), learned.codes)
+            self.balance = self._best_balance((matrix @ weights).reshape(y.shape))
 
     def predict(self, features: Features) -> Array:
         """Return the learned form of the target, [m, 1], or the joined probabilities of the classes, [m, classes]."""
@@ -161,10 +160,9 @@ class SuperLearner:
     def _inverse(self, y: Array) -> Array:
         return y if self.transform is None else self.transform.inverse(y)
 
-    def _best_balance(self, joined: Array, codes: NDArray[np.int64]) -> float:
+    def _best_balance(self, joined: Array) -> float:
         predicted = [(np.log(joined) - b * self.log_shares).argmax(axis=1) for b in BALANCES]
-        scores = [f1_score(codes, one, average="macro", zero_division=0) for one in predicted]
-        return BALANCES[int(np.argmax(scores))]
+        return BALANCES[int(np.argmax([expected_macro_f1(joined, classes) for classes in predicted]))]
 
 
 class _Unit(NamedTuple):
