@@ -5,9 +5,11 @@ import torch
 from helpers.graphs import features, random_adjacency, random_graph
 from torch.nn import functional as F
 
+from urbankit.graph.base import GraphConvolution, GraphEncoder
 from urbankit.graph.gcn import GCN
 from urbankit.graph.graph import Graph
 from urbankit.graph.normalise import normalise
+from urbankit.graph.random_walk import RandomWalk
 
 
 def normalised(adjacency: np.ndarray, how: str) -> np.ndarray:
@@ -93,3 +95,23 @@ def test_dropout_acts_in_training_only():
     assert not torch.equal(gcn(graph, x).z, gcn(graph, x).z)
     gcn.eval()
     assert torch.equal(gcn(graph, x).z, gcn(graph, x).z)
+
+
+def test_a_convolution_with_a_root_weight_adds_a_product_of_the_nodes_own_features():
+    graph, x = random_graph(15, 0.4), features(15, 6)
+    convolution = GraphConvolution(6, 4, "row", "torch", root_weight=True)
+    w, v = convolution.linear.weight.split(4)
+    scaled, own = normalise(graph, "row")
+    expected = (scaled.dense() + torch.diag(own)) @ x @ w.T + x @ v.T
+    torch.testing.assert_close(convolution(graph, x), expected)
+
+
+@pytest.mark.parametrize("root_weight", [False, True])
+@pytest.mark.parametrize("how", ["mean", "root", "mean+root"])
+def test_the_readout_within_the_last_layer_is_the_readout_after_it(how, root_weight):
+    graph, x = random_graph(25, 0.3), features(25, 6)
+    gcn = GCN(GCN.Params(hidden=[8], out=4, root_weight=root_weight), 6).eval()
+    walks = RandomWalk(RandomWalk.Params(length=5)).sample(
+        graph, graph.weight, torch.arange(25), torch.Generator().manual_seed(0)
+    )
+    torch.testing.assert_close(gcn.embed(walks, x, how), GraphEncoder.embed(gcn, walks, x, how), rtol=1e-4, atol=1e-5)

@@ -76,7 +76,7 @@ def test_blockwise_gradient_equals_that_of_autograd(monkeypatch, density, block)
     monkeypatch.setattr(reconstruction, "BLOCK", block)
     graph, rows = random_graph(31, density), torch.tensor([4, 0, 30, 17, 5])
     mine, plain = features(31, 6).requires_grad_(), features(31, 6).requires_grad_()
-    loss = squared_error(graph, mine, rows)
+    loss = squared_error(graph, mine, mine, rows)
     expected = (graph.dense()[rows] - F.softplus(plain[rows] @ plain.T)).square().mean()
     (3 * loss).backward()
     (3 * expected).backward()
@@ -154,3 +154,64 @@ def test_losses_of_one_region_without_edges_are_finite():
         softplus(float(encoded.z.square().sum().detach())) ** 2, rel=1e-5
     )
     assert vgae.edge_weight(graph, encoded, graph.src, graph.dst).shape == (0,)
+
+
+AFFINE = {"root_weight": True, "standardise": True, "decoder": "affine", "initial_sigma": 0.1, "kl_scale": 0.01}
+
+
+def held_out_error(params: dict[str, object]) -> tuple[float, float]:
+    """Squared error over the pairs of held-out nodes after training on the others, and that of a constant.
+
+    The nodes lie in a square; their weights fall with the distance, and their features are waves over the square.
+    """
+    draw = np.random.default_rng(0)
+    xy = draw.uniform(0, 1, (120, 2))
+    weights = np.exp(-((xy[:, None] - xy) ** 2).sum(axis=2) / 0.1)
+    np.fill_diagonal(weights, 0)
+    waves = xy @ draw.normal(0, 3, (2, 16))
+    x = torch.tensor(np.concatenate([np.sin(waves), np.cos(waves)], axis=1), dtype=torch.float32)
+    graph = Graph.from_scipy(scipy.sparse.csr_array(weights))
+    torch.manual_seed(0)
+    vgae = VGAE(VGAE.Params(latent=16, activation="none", **params), 32)
+    vgae.start(graph)
+    optimizer = torch.optim.Adam(vgae.parameters(), 0.01)
+    for _ in range(200):
+        optimizer.zero_grad()
+        sum(vgae.losses(graph, vgae(graph, x), torch.arange(90)).values()).backward()
+        optimizer.step()
+    vgae.eval()
+    with torch.no_grad():
+        measured = vgae.held_out(graph, vgae(graph, x), torch.arange(90, 120))["reconstruction"]
+    pairs = ~np.eye(30, dtype=bool)
+    constant = ((weights[90:, 90:][pairs] - weights.sum() / (120 * 119)) ** 2).mean()
+    assert measured.reference.item() == pytest.approx(constant, rel=1e-4)
+    return measured.loss.item(), measured.reference.item()
+
+
+def test_the_reconstruction_of_pairs_that_training_never_saw_beats_a_constant():
+    loss, constant = held_out_error(AFFINE)
+    assert loss < 0.5 * constant
+
+
+def test_the_reconstruction_of_the_paper_does_not():
+    loss, constant = held_out_error({})
+    assert loss > constant
+
+
+def test_the_affine_decoder_starts_near_the_mean_weight_of_the_view():
+    graph, x = random_graph(40, 0.1), features(40, 5)
+    vgae = VGAE(VGAE.Params(latent=8, **AFFINE), 5).eval()
+    vgae.start(graph)
+    i, j = torch.triu_indices(40, 40, 1)
+    weights = vgae.edge_weight(graph, vgae(graph, x), i, j)
+    assert weights.mean().item() == pytest.approx(graph.weight.sum().item() / (40 * 39), rel=0.3)
+
+
+def test_the_gradient_of_two_factors_is_that_of_autograd():
+    graph, rows = random_graph(31, 0.3), torch.tensor([4, 0, 30, 17, 5])
+    mine = [features(31, 6, seed).requires_grad_() for seed in (1, 2)]
+    plain = [features(31, 6, seed).requires_grad_() for seed in (1, 2)]
+    squared_error(graph, *mine, rows).backward()
+    (graph.dense()[rows] - F.softplus(plain[0][rows] @ plain[1].T)).square().mean().backward()
+    for factor, expected in zip(mine, plain, strict=True):
+        torch.testing.assert_close(factor.grad, expected.grad, rtol=1e-4, atol=1e-6)

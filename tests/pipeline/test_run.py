@@ -59,6 +59,15 @@ def test_run_writes_the_documented_files(tiny_recipe, tiny_city, tiny_run):
     assert set(metrics["model"]) == {"urbanmmcl", "floor:mean", "floor:location", "floor:raw-ridge", "floor:raw-forest"}
     assert set(metrics["split"]) == {"random", "spatial"}
 
+    measures = tiny_run.view_measures
+    assert {"spearman", "spearman_all", "related", "held_out", "reference"} == set(measures["metric"])
+    assert set(measures["name"][measures["metric"] == "spearman"]) <= set(tiny_recipe["views"])
+    records = json.loads((folder / "metrics.json").read_text())
+    views = [(row["split"], row["metric"]) for row in records if row["task"] == "views"]
+    assert views == list(zip(measures["name"], measures["metric"], strict=True))
+    assert "Rank correlation of similarity" in (folder / "README.md").read_text()
+    assert "Views and pre-training" in (folder / "report.html").read_text()
+
     predictions = pd.read_parquet(folder / "predictions.parquet")
     assert {"region_id", "task", "split", "seed", "fold", "truth", "prediction"} <= set(predictions.columns)
 

@@ -8,11 +8,12 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from urbankit.graph.engine import propagate
 from urbankit.graph.graph import Graph
 from urbankit.graph.normalise import Normalisation, normalise
-from urbankit.graph.subgraph import Readout, Subgraphs, readout
+from urbankit.graph.subgraph import Readout, Subgraphs, pool, readout
 from urbankit.registry.component import Component, P
 
 
@@ -29,6 +30,14 @@ class Encoded:
     z: Tensor
     mu: Tensor | None = None
     log_sigma: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A loss on regions held out of training, and the loss of a model that has learned nothing."""
+
+    loss: Tensor
+    reference: Tensor
 
 
 class GraphEncoder(Component[P], nn.Module, ABC):
@@ -48,6 +57,9 @@ class GraphEncoder(Component[P], nn.Module, ABC):
     def __init__(self, params: P, in_dim: int, engine: str = "auto") -> None:
         nn.Module.__init__(self)
         self.params, self.in_dim, self.engine = params, in_dim, engine
+
+    def start(self, graph: Graph) -> None:
+        """Set starting values that depend on the view; called once, after the modules have their random values."""
 
     @abstractmethod
     def forward(self, graph: Graph, x: Tensor, generator: torch.Generator | None = None) -> Encoded:
@@ -92,6 +104,16 @@ class GraphEncoder(Component[P], nn.Module, ABC):
         """
         return {}
 
+    def held_out(self, graph: Graph, encoded: Encoded, rows: Tensor) -> dict[str, HeldOut]:
+        """Return losses on pairs that training never uses, beside those of a constant, by name; none by default.
+
+        Args:
+            graph: the view.
+            encoded: what `forward` returned.
+            rows: nodes held out of training, int64 [B]; the pairs are those of two of them.
+        """
+        return {}
+
     def edge_weight(self, graph: Graph, encoded: Encoded, src: Tensor, dst: Tensor) -> Tensor:
         """Return the weights [E] of the pairs (`src`, `dst`), int64 [E] each.
 
@@ -104,29 +126,58 @@ class GraphEncoder(Component[P], nn.Module, ABC):
 
 
 class GraphConvolution(nn.Module):
-    """One graph convolution `Â X W + b`, Â being the normalised adjacency with self-loops (Kipf and Welling, 2017)."""
+    """One graph convolution `Â X W + b`, Â being the normalised adjacency with self-loops (Kipf and Welling, 2017).
 
-    def __init__(self, in_dim: int, out_dim: int, normalisation: Normalisation, engine: str) -> None:
+    With `root_weight` it is `Â X W + X V + b`: a node's own features have weights of their own (Hamilton et al., 2017).
+    In a view of many edges Â gives a node a hundredth of its own vector, so that all nodes come out alike without it.
+    """
+
+    def __init__(
+        self, in_dim: int, out_dim: int, normalisation: Normalisation, engine: str, root_weight: bool = False
+    ) -> None:
         super().__init__()
-        self.linear = nn.Linear(in_dim, out_dim, bias=False)
-        nn.init.xavier_uniform_(self.linear.weight)
+        self.out_dim = out_dim
+        self.linear = nn.Linear(in_dim, 2 * out_dim if root_weight else out_dim, bias=False)  # W, V
+        for weight in self.linear.weight.split(out_dim):
+            nn.init.xavier_uniform_(weight)
         self.bias = nn.Parameter(torch.zeros(out_dim))
-        self.normalisation, self.engine = normalisation, engine
+        self.normalisation, self.engine, self.root_weight = normalisation, engine, root_weight
 
     def forward(self, graph: Graph, x: Tensor) -> Tensor:
-        """Return `Â X W + b` [n, out_dim] of node features `x` [n, in_dim]."""
+        """Return `Â X W + X V + b` [n, out_dim] of node features `x` [n, in_dim]."""
         return self.gather(graph, self.linear(x))
 
     def gather(self, graph: Graph, x: Tensor) -> Tensor:
-        """Return `Â x + b` [n, out_dim] of `x = X W` [n, out_dim], which `linear` computed."""
+        """Return `Â X W + X V + b` [n, out_dim] of `x = X [W, V]`, which `linear` computed."""
         normalised, self_weight = normalise(graph, self.normalisation)
-        return propagate(normalised, x, self_weight, self.engine).add_(self.bias)
+        if not self.root_weight:
+            return propagate(normalised, x, self_weight, self.engine).add_(self.bias)
+        neighbours, own = x.chunk(2, dim=1)
+        return propagate(normalised, neighbours.contiguous(), self_weight, self.engine).add_(self.bias).add(own)
 
-    def transposed(self, graph: Graph, shares: Tensor) -> Tensor:
-        """Return `Âᵀ shares` [n]: the weight of each node in a sum over the rows of `Â X` weighted by `shares` [n]."""
+    def pooled(self, subgraphs: Subgraphs, x: Tensor, shares: Tensor) -> Tensor:
+        """Return the sum [B, out_dim] of the convolution's rows in each subgraph, weighted by `shares` [n].
+
+        The convolution and the sum R are linear, `R (Â X W) = (R Â) X W`, so R is applied first: B rows instead of n.
+        `x` is [n, in_dim]; the shares of a subgraph sum to 1.
+        """
+        neighbours = self._transposed(subgraphs.graph, shares)
+        if not self.root_weight:
+            return self.linear(pool(x, neighbours, subgraphs)) + self.bias
+        w, v = self.linear.weight.split(self.out_dim)
+        return F.linear(pool(x, neighbours, subgraphs), w, self.bias) + F.linear(pool(x, shares, subgraphs), v)
+
+    def _transposed(self, graph: Graph, shares: Tensor) -> Tensor:
+        """`Âᵀ shares` [n]: the weight of each node in a sum over the rows of `Â X` weighted by `shares` [n]."""
         normalised, self_weight = normalise(graph, self.normalisation)
         messages = shares.take(graph.src) * normalised.weight
         return (shares * self_weight).scatter_add(0, graph.dst, messages)
+
+
+ROOT_WEIGHT = (
+    "Whether a node's own features have weights of their own beside those of its neighbours, as in GraphSAGE. In a view"
+    " with an edge between all regions the weighted mean is nearly the same for all nodes."
+)
 
 
 Activation = Literal["leaky_relu", "relu", "elu", "gelu", "none"]

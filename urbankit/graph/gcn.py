@@ -9,10 +9,10 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from urbankit.graph.base import Activation, Encoded, GraphConvolution, GraphEncoder, activation
+from urbankit.graph.base import ROOT_WEIGHT, Activation, Encoded, GraphConvolution, GraphEncoder, activation
 from urbankit.graph.graph import Graph
 from urbankit.graph.normalise import DESCRIPTION, Normalisation
-from urbankit.graph.subgraph import Readout, Subgraphs, mean_shares, pool, root_shares
+from urbankit.graph.subgraph import Readout, Subgraphs, mean_shares, root_shares
 from urbankit.registry import component
 from urbankit.utils.torch_modules import ModuleList
 
@@ -36,6 +36,7 @@ class GCN(GraphEncoder):
             json_schema_extra={"source": "4.2.3"},
         )
         normalise: Normalisation = Field("symmetric", description=DESCRIPTION)
+        root_weight: bool = Field(False, description=ROOT_WEIGHT, json_schema_extra={"source": "not in the paper"})
         dropout: float = Field(0.0, ge=0, lt=1, description="Dropout after every hidden layer.")
 
     params: Params
@@ -45,7 +46,7 @@ class GCN(GraphEncoder):
         widths = [in_dim, *params.hidden, params.out]
         self.out_dim = params.out
         self.layers: ModuleList[GraphConvolution] = ModuleList(
-            GraphConvolution(i, o, params.normalise, engine) for i, o in pairwise(widths)
+            GraphConvolution(i, o, params.normalise, engine, params.root_weight) for i, o in pairwise(widths)
         )
         self.between = nn.Sequential(activation(params.activation), nn.Dropout(params.dropout))
 
@@ -58,15 +59,13 @@ class GCN(GraphEncoder):
     def embed(self, subgraphs: Subgraphs, x: Tensor, how: Readout = "mean") -> Tensor:
         """Return `Hᵢ = GCN(Ĝᵢ, X[Vᵢ])` (eq. 23), read out by `sᵢ = READOUT(Hᵢ)` (eq. 24).
 
-        The last layer and the readout R are linear, `R (Â H W + b) = (R Â) H W + b`, so R is applied before the last
-        layer, which then has B rows instead of M.
+        The readout is applied within the last layer, which then has B rows instead of M.
         """
         if subgraphs.shared or len(self.layers) == 1:
             return super().embed(subgraphs, x, how)
-        last, graph = self.layers[-1], subgraphs.graph
-        h = self._hidden(graph, self._first_linear(x, subgraphs.node))
+        h = self._hidden(subgraphs.graph, self._first_linear(x, subgraphs.node))
         readouts = [make(subgraphs) for name, make in _SHARES.items() if name in how.split("+")]
-        return torch.cat([last.linear(pool(h, last.transposed(graph, r), subgraphs)) + last.bias for r in readouts], 1)
+        return torch.cat([self.layers[-1].pooled(subgraphs, h, shares) for shares in readouts], dim=1)
 
     def _first_linear(self, x: Tensor, nodes: Tensor) -> Tensor:
         # A node occurs in many subgraphs: the first linear layer costs less on x than on its copies.

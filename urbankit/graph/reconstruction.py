@@ -16,40 +16,47 @@ from urbankit.graph.torch_engine import blocks, nearly_dense
 BLOCK = 1 << 23
 
 
-def squared_error(graph: Graph, z: Tensor, rows: Tensor) -> Tensor:
-    """Return the mean of `(A_ij - Softplus(zᵢᵀ zⱼ))²` (eq. 19 and 20) over i in `rows` and all n nodes j.
+def squared_error(graph: Graph, left: Tensor, right: Tensor, rows: Tensor) -> Tensor:
+    """Return the mean of `(A_ij - Softplus(leftᵢᵀ rightⱼ))²` (eq. 19 and 20) over i in `rows` and all n nodes j.
 
-    `z` is [n, d], `rows` int64 [B]. The rows are computed in blocks, each with its gradient: memory is O(n),
-    never n² or B · n.
+    `left` and `right` are [n, d], both z for eq. 19; `rows` is int64 [B]. The rows are computed in blocks, each with
+    its gradient: memory is O(n), never n² or B · n.
     """
-    with torch.autocast(z.device.type, enabled=False):
-        return _SquaredError.apply(graph, z.float(), rows)
+    with torch.autocast(left.device.type, enabled=False):
+        return _SquaredError.apply(graph, left.float(), right.float(), rows)
+
+
+def mean_weight(graph: Graph) -> Tensor:
+    """Return the mean of A_ij over all pairs of two nodes; a pair without an edge has 0."""
+    return graph.weight.sum() / max(graph.n * (graph.n - 1), 1)
 
 
 class _SquaredError(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, graph: Graph, z: Tensor, rows: Tensor) -> Tensor:
+    def forward(ctx: Any, graph: Graph, left: Tensor, right: Tensor, rows: Tensor) -> Tensor:
         pairs = max(len(rows) * graph.n, 1)
-        total = z.new_zeros((), dtype=torch.float64)
-        gradient = torch.zeros_like(z) if ctx.needs_input_grad[1] else None
+        total = left.new_zeros((), dtype=torch.float64)
+        needed = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
+        of_left, of_right = (torch.zeros_like(left), torch.zeros_like(right)) if needed else (None, None)
         for block in rows.split(max(1, BLOCK // max(graph.n, 1))):
-            z_block = z.index_select(0, block)
-            products = z_block @ z.T
+            left_block = left.index_select(0, block)
+            products = left_block @ right.T
             error = _minus_rows(F.softplus(products), graph, block)
             total += error.flatten() @ error.flatten()
-            if gradient is not None:
+            if of_left is not None and of_right is not None:
                 # d/ds (softplus(s) - a)² = 2 (softplus(s) - a) · sigmoid(s)
                 slope = products.sigmoid_().mul_(error)
-                gradient.addmm_(slope.T, z_block)
-                gradient.index_add_(0, block, slope @ z)
-        ctx.save_for_backward(None if gradient is None else gradient.mul_(2 / pairs))
-        return (total / pairs).to(z.dtype)
+                of_right.addmm_(slope.T, left_block)
+                of_left.index_add_(0, block, slope @ right)
+        gradients = [None if gradient is None else gradient.mul_(2 / pairs) for gradient in (of_left, of_right)]
+        ctx.save_for_backward(*gradients)
+        return (total / pairs).to(left.dtype)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None]:
-        (gradient,) = ctx.saved_tensors
-        return None, grad * gradient, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, Tensor, None]:
+        of_left, of_right = ctx.saved_tensors
+        return None, grad * of_left, grad * of_right, None
 
 
 def _minus_rows(predicted: Tensor, graph: Graph, rows: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from urbankit import registry
 from urbankit.city.city import City
+from urbankit.graph.base import HeldOut
 from urbankit.graph.graph import Graph
 from urbankit.graph.subgraph import Subgraphs
 from urbankit.modalities.base import ModalityEncoder
@@ -111,6 +112,21 @@ class Method(Component[P], nn.Module, ABC):
 
     def prepare(self) -> None:
         """Fill buffers and caches; called before pre-training, and after it with the best state."""
+
+    def held_out(self, regions: Tensor) -> dict[str, HeldOut]:
+        """Return losses on regions held out of training, beside those of a model that learned nothing; none by default.
+
+        Args:
+            regions: region indices, int64 [B].
+
+        Returns:
+            By name of the loss. The reference is chance for a contrast, and the best constant for a prediction.
+        """
+        return {}
+
+    def view_blocks(self) -> dict[str, str]:
+        """Return by view the block of the embedding that is of the view; by default the block of its name."""
+        return {view: view for view in self.inputs.views if view in self.block_names}
 
     def sample_subgraphs(self, regions: Tensor) -> dict[str, Subgraphs]:
         """Return by view the subgraphs sampled around `regions` (int64 [B]), for figures; none by default."""

@@ -41,11 +41,12 @@ from urbankit.pipeline.transfer.floors import carried_floors
 from urbankit.pipeline.transfer.source import Source
 from urbankit.pipeline.transfer.weights import transfer_weights
 from urbankit.pipeline.transfer.zero_shot import ZeroShot
+from urbankit.pipeline.view_measures import measure_views
 from urbankit.recipe.recipe import Recipe
 from urbankit.report import draw_all, write_report
 from urbankit.report.card import write_card
 from urbankit.report.check import check_report
-from urbankit.runs import writers
+from urbankit.runs import view_measures, writers
 from urbankit.runs.context import RunContext
 from urbankit.runs.data import (
     Splits,
@@ -199,11 +200,14 @@ def pretrain(state: RunState) -> None:
             state.method, recipe.pretrain, state.city.n_regions, recipe.seed, state.checkpoints, state.progress
         )
         state.manifest.values["training"]["pretrain"] = training.record()
+        state.held_out = training.held_out
         state.history += training.history
 
 
 def embed(state: RunState) -> Tensor:
-    """Compute the region embeddings and write `embeddings.parquet` (and `walks.parquet`, of methods that walk).
+    """Compute the region embeddings and write `embeddings.parquet`, and what they show without labels.
+
+    The latter is `views.parquet`, and `walks.parquet` of methods that walk.
 
     Returns:
         Embeddings, float32 [N, dim], on the device of the method. Parts that fine-tuning does not change are frozen.
@@ -223,6 +227,8 @@ def embed(state: RunState) -> Tensor:
             raise Diverged("the method's embeddings are not all finite; nothing was written. Lower the learning rate.")
         writers.write_embeddings(folder, city, embeddings.cpu().numpy())
         anchors = find_anchors(city, recipe.report.anchors)
+        state.view_measures = measure_views(state, embeddings.cpu().numpy())
+        writers.write_view_measures(folder, state.view_measures)
         writers.write_walks(folder, sample_walks(method, anchors, city.region_ids, recipe.seed))
     return embeddings
 
@@ -287,7 +293,8 @@ def score(state: RunState, embeddings: Tensor, predictions: Predictions) -> Scor
         scores = Scores(Scored.joined([*finetuned, *probed]), Scored.joined(floors))
         writers.write_history(folder, state.history)
         writers.write_predictions(folder, city, scores.method.predictions, scores.floors.predictions)
-        writers.write_metrics(folder, [*scores.method.records, *scores.floors.records])
+        measures = view_measures.records(state.view_measures, name, recipe.seed)
+        writers.write_metrics(folder, [*scores.method.records, *scores.floors.records], measures)
         writers.write_block_weights(folder, _block_weights(predictions, state.method))
         writers.write_member_weights(folder, _member_weights(predictions))
     return scores

@@ -42,6 +42,8 @@ class RunState:
         manifest: The manifest of the run; its `folder` is the run folder.
         progress: Where progress is shown.
         zero_shot: Labels and embeddings of another city, in a zero-shot transfer.
+        held_out: After pre-training, by name, the loss on held-out regions and that of a model that learned nothing.
+        view_measures: Rows of `views.parquet`; `embed` fills them.
         history: Losses of every epoch so far, in rows of `history.parquet`.
     """
 
@@ -54,6 +56,8 @@ class RunState:
     manifest: Manifest
     progress: Progress
     zero_shot: ZeroShot | None = None
+    held_out: dict[str, tuple[float, float]] = field(default_factory=dict)
+    view_measures: list[dict[str, Any]] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
 
     @property

@@ -44,6 +44,11 @@ class Pretrain(Optimization):
         description="Share of regions for the validation loss; with 0 all epochs run.",
     )
     gradient_clip: float | None = Field(1.0, gt=0, description="Maximum norm of the gradient; null turns clipping off.")
+    clip_by: Literal["model", "part"] = Field(
+        "model",
+        description="`model` clips the gradient of all parameters together, so that one part with a large gradient"
+        " scales down those of all others; `part` clips that of each part of the method by itself.",
+    )
 
 
 class Finetune(Optimization):

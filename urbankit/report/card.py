@@ -15,6 +15,8 @@ from urbankit.city.city import City
 from urbankit.evaluation.metrics import compares, higher_is_better
 from urbankit.evaluation.splits import describe_protocol, protocol_label
 from urbankit.runs.folder import Run
+from urbankit.runs.view_measures import FILE as VIEW_MEASURES
+from urbankit.runs.view_measures import lines
 from urbankit.tables.markdown import grid
 from urbankit.tables.results import ResultsTable
 from urbankit.tables.table import FLOOR, Row, Table, label
@@ -95,6 +97,7 @@ def model_card(run: Run, city: City | None = None) -> str:
         pretrained={modality: _weights(facts) for modality, facts in (manifest.get("pretrained") or {}).items()},
         table=table,
         grids=[] if table is None else [Markdown(grid(one)) for one in table.tables],
+        view_lines=lines(run.view_measures) if run.has(VIEW_MEASURES) else [],
         limits=_limits(run, city, table),
     )
 

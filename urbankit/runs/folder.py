@@ -19,6 +19,7 @@ from urbankit.evaluation.cross_fit import CrossFit
 from urbankit.recipe.recipe import Recipe
 from urbankit.runs.prediction_table import FILE as CROSS_FIT
 from urbankit.runs.prediction_table import read_cross_fits
+from urbankit.runs.view_measures import FILE as VIEW_MEASURES
 from urbankit.tables.results import ResultsTable
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.html import facts
@@ -147,6 +148,11 @@ class Run:
     def member_weights(self) -> pd.DataFrame:
         """Weights of the models that heads join: `task, split, seed, member, weight`, such as `ridge on embedding`."""
         return self._table("member_weights.parquet")
+
+    @cached_property
+    def view_measures(self) -> pd.DataFrame:
+        """What the run measured of its views and of pre-training without labels: `name, metric, value`."""
+        return self._table(VIEW_MEASURES)
 
     @cached_property
     def walks(self) -> pd.DataFrame:

@@ -16,17 +16,29 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from urbankit.city.city import City
+from urbankit.runs import view_measures
 from urbankit.utils.files import atomic_path, write_json
 from urbankit.utils.parquet import write_table
 
 
-def write_metrics(folder: str | Path, records: Sequence[Mapping[str, Any]]) -> None:
-    """Write metric records to `metrics.parquet` and `metrics.json`. An undefined metric is NaN, in JSON null."""
+def write_metrics(
+    folder: str | Path, records: Sequence[Mapping[str, Any]], measures: Sequence[Mapping[str, Any]] = ()
+) -> None:
+    """Write metric records to `metrics.parquet` and `metrics.json`. An undefined metric is NaN, in JSON null.
+
+    The JSON file also holds `measures`, records that need no label (`urbankit.runs.view_measures.records`).
+    """
     table = pd.DataFrame(list(records), columns=list(METRIC_COLUMNS))
     table = table.astype({"seed": "int64", "value": "float64"})
     write_table(table, Path(folder) / "metrics.parquet")
     rows = [{**row, "value": None if math.isnan(row["value"]) else row["value"]} for row in table.to_dict("records")]
-    write_json(Path(folder) / "metrics.json", rows)
+    write_json(Path(folder) / "metrics.json", [*rows, *measures])
+
+
+def write_view_measures(folder: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write `views.parquet`, the rows of `urbankit.runs.view_measures.rows`; no file without rows."""
+    if rows:
+        write_table(pd.DataFrame(list(rows), columns=list(view_measures.COLUMNS)), Path(folder) / view_measures.FILE)
 
 
 def write_history(folder: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -47,12 +47,14 @@ class Training:
         seconds: time of the epochs so far, without those that were lost in an interruption.
         history: one row for each epoch, part and loss.
         best: the best state by the name of the loss that decides.
+        held_out: after pre-training, by name, the loss on held-out regions and that of a model that learned nothing.
     """
 
     epoch: int = 0
     seconds: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Best] = field(default_factory=dict)
+    held_out: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
         """Return the entries of the manifest: number of epochs, best epoch (from 0) by loss, seconds an epoch."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from urbankit.methods.base import Method
 from urbankit.recipe.training_schema import Pretrain
@@ -12,8 +14,27 @@ from urbankit.training import checkpoint
 from urbankit.training.loop import Loop, Training
 from urbankit.training.losses import Losses, MeanLosses
 from urbankit.training.optimizer import build_optimizer
-from urbankit.training.seeds import epoch_seed
+from urbankit.training.seeds import epoch_seed, reseed
 from urbankit.utils.progress import Progress
+
+
+@torch.no_grad()
+def held_out_losses(method: Method, batches: Iterable[Tensor], seed: int) -> dict[str, tuple[float, float]]:
+    """Return by name a method's loss on held-out regions, and that of a model that learned nothing.
+
+    Args:
+        method: the method, in evaluation mode.
+        batches: the held-out regions, int64 [B] each.
+        seed: seed of the training.
+    """
+    reseed(epoch_seed(seed, "held out", 1))
+    losses, references = MeanLosses(), MeanLosses()
+    for batch in batches:
+        measured = method.held_out(batch)
+        losses.add({name: term.loss for name, term in measured.items()}, len(batch))
+        references.add({name: term.reference for name, term in measured.items()}, len(batch))
+    of_references = references.values()
+    return {name: (loss, of_references[name]) for name, loss in losses.values().items()}
 
 
 def pretrain(
@@ -45,6 +66,8 @@ def pretrain(
         key="pretrain",
     )
 
+    clipped = [*method.parts().values()] if settings.clip_by == "part" else [[*method.parameters()]]
+
     def train_epoch() -> Losses:
         mean = MeanLosses()
         shuffled = trained_on[torch.randperm(len(trained_on))]
@@ -57,7 +80,8 @@ def pretrain(
             optimizer.zero_grad(set_to_none=True)
             losses["total"].backward()
             if settings.gradient_clip:
-                torch.nn.utils.clip_grad_norm_(method.parameters(), settings.gradient_clip)
+                for parameters in clipped:
+                    torch.nn.utils.clip_grad_norm_(parameters, settings.gradient_clip)
             optimizer.step()
             mean.add(losses, len(batch))
         return mean.values()
@@ -85,6 +109,7 @@ def pretrain(
     checkpoint.load_trained_state(method, best.state)
     method.prepare()
     method.eval()
+    training.held_out = held_out_losses(method, held_out.split(settings.batch_size) if n_validation else (), seed)
     if folder is not None:
         checkpoint.save(folder / "best.safetensors", method.state_dict(), {"stage": "pretrain", "epoch": best.epoch})
     return training

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from urbankit import registry
+from urbankit.graph.base import HeldOut
 from urbankit.graph.subgraph import Subgraphs
 from urbankit.methods.base import Method, MethodInputs, named_blocks
 from urbankit.methods.urbanmmcl.extensions import block_statistics, draw_mask, masked_losses, pretext_heads
 from urbankit.methods.urbanmmcl.multimodal import Channels, MultimodalContrast, caption_weights, modality_alignments
 from urbankit.methods.urbanmmcl.multiview import MultiviewContrast, view_encoders, view_graphs
 from urbankit.methods.urbanmmcl.params import Params, recipe_mistakes
+from urbankit.methods.urbanmmcl.relations import view_relations
 from urbankit.methods.urbanmmcl.view_groups import ViewGroups
 
 
@@ -39,7 +41,8 @@ class UrbanMMCL(Method[Params]):
         self.caption_weights = caption_weights(self.channels, p.caption_weights)
         self.fusion = registry.create("fusion", p.fusion, [p.dim] * len(self.channels.features), p.dim)
         width = self.fusion.out_dim
-        self.graph_encoders, self.subgraph_encoders = view_encoders(p, inputs, width)
+        graphs = view_graphs(inputs, p.view_scale)
+        self.graph_encoders, self.subgraph_encoders = view_encoders(p, inputs, graphs, width)
         self.subgraph = registry.create("subgraph", p.subgraph)
         readouts = len(p.readout.split("+"))
         view_dims = {view: readouts * encoder.out_dim for view, encoder in self.subgraph_encoders.items()}
@@ -54,7 +57,7 @@ class UrbanMMCL(Method[Params]):
         self.join = registry.create("fusion", p.join, joined, p.dim)
         self.multimodal = MultimodalContrast(self.channels, self.caption_weights, self.fusion, p.temperature)
         self.multiview = MultiviewContrast(
-            view_graphs(inputs, p.view_scale),
+            graphs,
             {view: torch.as_tensor(graph.present) for view, graph in inputs.views.items()},
             self.graph_encoders,
             self.subgraph,
@@ -64,7 +67,9 @@ class UrbanMMCL(Method[Params]):
             self.projection_heads,
             p.view_contrasts,
             p.temperature,
+            p.detach_reconstruction,
         )
+        self.relations = view_relations(p, inputs, self.groups.members)
         self.dim = self.join.out_dim
         self._name_blocks()
         self.register_buffer("shift", torch.zeros(self.dim))
@@ -81,17 +86,47 @@ class UrbanMMCL(Method[Params]):
         mask = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         if params.masked_features and self.training:
             mask = draw_mask(len(x), params.mask_share, x.device)
-        embeddings, encodings = self.multiview.embeddings(x.masked_fill(mask.unsqueeze(1), 0.0), regions)
+        embeddings, encodings = self.multiview.embeddings(x.masked_fill(mask.unsqueeze(1), 0.0), regions, x)
         views = self.multiview.losses(embeddings, encodings, regions)
         masked = masked_losses(self.decoders, embeddings, features, mask[regions])
+        relations = {
+            name: params.relation * value
+            for name, value in self.relations.losses(embeddings, regions, ~mask[regions]).items()
+        }
         masked = {name: params.masked_features * value for name, value in masked.items()}
 
         zero = x.sum() * 0.0
         multimodal = sum(alignments.values(), zero)  # eq. 14
         multiview = sum(views.values(), zero)  # eq. 26
-        multiview = sum(masked.values(), multiview)  # beyond the paper: none by default
+        multiview = sum([*masked.values(), *relations.values()], multiview)  # beyond the paper: none by default
         total = params.alpha * multimodal + params.beta * multiview  # eq. 27
-        return {"total": total, "multimodal": multimodal, "graph": multiview, **alignments, **views, **masked}
+        return {
+            "total": total,
+            "multimodal": multimodal,
+            "graph": multiview,
+            **alignments,
+            **views,
+            **masked,
+            **relations,
+        }
+
+    def held_out(self, regions: Tensor) -> dict[str, HeldOut]:
+        """Return the terms of the loss on held-out regions (int64 [B]), beside chance or a constant.
+
+        Reconstruction and relation are over the pairs of two of `regions`, which no training step uses.
+        """
+        vectors, present = self.channels(regions)
+        x = self._all_features(regions, self.multimodal.node_features(vectors, present)[0])
+        embeddings, encodings = self.multiview.embeddings(x, regions)
+        return {
+            **self.multimodal.held_out(vectors, present),
+            **self.multiview.held_out(embeddings, encodings, regions),
+            **self.relations.held_out(embeddings, regions),
+        }
+
+    def view_blocks(self) -> dict[str, str]:
+        blocks = {view: name for name, views in self.groups.members.items() for view in views}
+        return {view: name for view, name in blocks.items() if name in self.block_names}
 
     def forward(self, regions: Tensor) -> Tensor:
         """Return Z* [B, dim] of `regions` (int64 [B]): node features joined with the fused embeddings of the views."""
@@ -143,7 +178,11 @@ class UrbanMMCL(Method[Params]):
         fusions = [module for module in (self.fusion, self.groups, self.view_fusion, self.join) if module is not None]
         return {
             **self.channels.parts(),
-            "pretext": [*self.projection_heads.parameters(), *self.decoders.parameters()],
+            "pretext": [
+                *self.projection_heads.parameters(),
+                *self.decoders.parameters(),
+                *self.relations.parameters(),
+            ],
             "fusion": [parameter for module in fusions for parameter in module.parameters()],
             "graph_encoder": list(self.graph_encoders.parameters()),
             "subgraph_encoder": list(self.subgraph_encoders.parameters()),
@@ -157,6 +196,7 @@ class UrbanMMCL(Method[Params]):
         """As in torch; the graphs follow the weights to their device."""
         super()._apply(*args, **kwargs)
         self.multiview.to(self.bank.device)
+        self.relations.move(self.bank.device)
         return self
 
     def _name_blocks(self) -> None:

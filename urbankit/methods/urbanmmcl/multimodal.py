@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from urbankit import registry
 from urbankit.fusion.base import Fusion
+from urbankit.graph.base import HeldOut
 from urbankit.methods.base import MethodInputs
 from urbankit.methods.losses import two_way_info_nce
 from urbankit.methods.pair_weights import PairWeight
@@ -59,6 +60,17 @@ class MultimodalContrast:
             weight = self.caption_weights[name](a, b) if weighted else None
             losses[name] = two_way_info_nce(a, b, self.temperature, weight)  # eq. 12, 13
         return losses
+
+    def held_out(self, vectors: dict[str, Tensor], present: dict[str, Tensor]) -> dict[str, HeldOut]:
+        """Return the terms of `losses` beside chance, `2 log n` for n regions with both modalities."""
+        held_out = {}
+        for (first, second), (name, loss) in zip(
+            self.channels.alignments, self.losses(vectors, present).items(), strict=True
+        ):
+            n = (present[first] & present[second]).sum()
+            if n > 1:
+                held_out[name] = HeldOut(loss, 2 * n.log())
+        return held_out
 
     def node_features(self, vectors: dict[str, Tensor], present: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return the node features `Xᵢ = [vᵢ^rs; lᵢ^rs; v̄ᵢ^sv; l̄ᵢ^sv]` (eq. 16), [B, width].

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from urbankit import registry
-from urbankit.graph.base import Encoded, GraphEncoder
+from urbankit.graph.base import Encoded, GraphEncoder, HeldOut
 from urbankit.graph.graph import Graph
 from urbankit.graph.normalise import scaled
 from urbankit.graph.subgraph import Readout, Subgraphs, SubgraphSampler
@@ -38,6 +38,7 @@ class MultiviewContrast:
         projection_heads: map embeddings before their contrast; empty as in the paper.
         contrasts: pairs of joined views to contrast; None for all.
         temperature: τ of eq. 25.
+        detached: whether node features carry no gradient into the graph encoders; beyond the paper.
     """
 
     graphs: dict[str, Graph]
@@ -50,8 +51,11 @@ class MultiviewContrast:
     projection_heads: NamedModules[nn.Module]
     contrasts: list[Pair] | None
     temperature: float
+    detached: bool = False
 
-    def embeddings(self, x: Tensor, regions: Tensor) -> tuple[dict[str, Tensor], dict[str, Encoded]]:
+    def embeddings(
+        self, x: Tensor, regions: Tensor, complete: Tensor | None = None
+    ) -> tuple[dict[str, Tensor], dict[str, Encoded]]:
         """Return the subgraph embeddings sᵢ^(k) of `regions` in each view (eq. 17 to 24), and the encoded nodes.
 
         `Hᵢ = GCN(Ĝᵢ, X[Vᵢ])` (eq. 23) and `sᵢ = READOUT(Hᵢ)` (eq. 24).
@@ -59,13 +63,15 @@ class MultiviewContrast:
         Args:
             x: node features of all regions, [N, width].
             regions: region indices, int64 [B].
+            complete: `x` without hidden features, for graph encoders that are `detached`; None if none are hidden.
 
         Returns:
             The embeddings [B, d] by joined view, and the encoded nodes of all regions by view.
         """
         embeddings, encodings = {}, {}
         for view in self.graphs:
-            encodings[view], subgraphs = self.sample(view, x, regions)  # eq. 17 to 22
+            of_view = x if complete is None or not self.detached else complete
+            encodings[view], subgraphs = self.sample(view, of_view, regions)  # eq. 17 to 22
             embeddings[view] = self.subgraph_encoders[view].embed(subgraphs, x, self.readout)  # eq. 23, 24
         return self.groups(embeddings, self._present(regions)), encodings
 
@@ -78,7 +84,7 @@ class MultiviewContrast:
         Eq. 22: `P(v_{t+1} | v_t) = Ã_{v_t, v_{t+1}} / Σ_{v_k ∈ N(v_t)} Ã_{v_t, v_k}`.
         """
         graph, encoder = self.graphs[view], self.graph_encoders[view]
-        encoded = encoder(graph, x)  # eq. 17, 18
+        encoded = encoder(graph, x.detach() if self.detached else x)  # eq. 17, 18
         weight = encoder.edge_weight(graph, encoded, graph.src, graph.dst)  # eq. 19
         return encoded, self.subgraph.sample(graph, weight, regions)  # eq. 22
 
@@ -99,20 +105,39 @@ class MultiviewContrast:
         """
         losses: dict[str, Tensor] = {}
         present = self._present(regions)
-        if self.projection_heads:
-            embeddings = {view: self.projection_heads[view](s) for view, s in embeddings.items()}
         for view, encoded in encodings.items():
             rows = regions[present[view]]
             if len(rows):
                 terms = self.graph_encoders[view].losses(self.graphs[view], encoded, rows)  # eq. 20, 21
                 losses |= {f"{view} {name}": value for name, value in terms.items()}
-        joined = self.groups.present(present)
+        contrasted = self._contrasted(embeddings, regions)
+        return losses | {name: info_nce(a, b, self.temperature) for name, (a, b) in contrasted.items()}  # eq. 25
+
+    def held_out(
+        self, embeddings: Mapping[str, Tensor], encodings: Mapping[str, Encoded], regions: Tensor
+    ) -> dict[str, HeldOut]:
+        """Return the losses of the graph encoders on held-out `regions`, and the contrasts beside chance, `log n`."""
+        held_out: dict[str, HeldOut] = {}
+        present = self._present(regions)
+        for view, encoded in encodings.items():
+            terms = self.graph_encoders[view].held_out(self.graphs[view], encoded, regions[present[view]])
+            held_out |= {f"{view} {name}": term for name, term in terms.items()}
+        for name, (a, b) in self._contrasted(embeddings, regions).items():
+            if len(a) > 1:
+                held_out[name] = HeldOut(info_nce(a, b, self.temperature), a.new_tensor(len(a)).log())
+        return held_out
+
+    def _contrasted(self, embeddings: Mapping[str, Tensor], regions: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        """The vectors [n, d] of each pair of joined views that is contrasted, of the regions that both views have."""
+        present = self.joined_present(regions)
+        if self.projection_heads:
+            embeddings = {view: self.projection_heads[view](s) for view, s in embeddings.items()}
+        contrasted = {}
         for first, second in combinations(embeddings, 2) if self.contrasts is None else self.contrasts:
             if first in embeddings and second in embeddings:
-                both = joined[first] & joined[second]
-                a, b = embeddings[first][both], embeddings[second][both]
-                losses[f"{first}–{second}"] = info_nce(a, b, self.temperature)  # eq. 25
-        return losses
+                both = present[first] & present[second]
+                contrasted[f"{first}–{second}"] = embeddings[first][both], embeddings[second][both]
+        return contrasted
 
     def joined_present(self, regions: Tensor) -> dict[str, Tensor]:
         """Which of `regions` (int64 [B]) each joined view has, bool [B]."""
@@ -134,12 +159,13 @@ def view_graphs(inputs: MethodInputs, view_scale: str) -> dict[str, Graph]:
 
 
 def view_encoders(
-    params: Params, inputs: MethodInputs, width: int
+    params: Params, inputs: MethodInputs, graphs: dict[str, Graph], width: int
 ) -> tuple[NamedModules[GraphEncoder], NamedModules[GraphEncoder]]:
-    """The graph encoder and the subgraph encoder of each view, for node features [N, width]."""
+    """The graph encoder and the subgraph encoder of each view, for the views' graphs and node features [N, width]."""
     graph_encoders: NamedModules[GraphEncoder] = NamedModules()
     subgraph_encoders: NamedModules[GraphEncoder] = NamedModules()
     for view in inputs.views:
         graph_encoders[view] = registry.create("graph_encoder", params.graph_encoder, width, inputs.engine)
+        graph_encoders[view].start(graphs[view])
         subgraph_encoders[view] = registry.create("graph_encoder", params.subgraph_encoder, width, inputs.engine)
     return graph_encoders, subgraph_encoders

@@ -74,6 +74,20 @@ class Params(component.Params):
         "view dominates the summed reconstruction (1/d in kilometres is tens of times larger than a row-normalised "
         "flow); `literal` takes them as built.",
     )
+    detach_reconstruction: bool = Field(
+        False,
+        description="Whether the node features carry no gradient into the graph encoders, so that the reconstruction "
+        "does not train the encoders of the modalities. At the start its gradient on them can be fifty times that of "
+        "the alignments.",
+        json_schema_extra={"source": "false in eq. 27"},
+    )
+    relation: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of a further loss: the similarity of two regions in a view's embedding, as it is in Z*, "
+        "must tell the rank of their weight in the view. 0 leaves it out.",
+        json_schema_extra={"source": "not in the paper"},
+    )
     projection_head: int = Field(
         0,
         ge=0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from math import isfinite
 from typing import Any
 
 from markupsafe import Markup
@@ -16,6 +17,7 @@ from urbankit.recipe.schema import Evaluation
 from urbankit.report.figures import Figures
 from urbankit.report.page.recipe import UncheckedRecipe
 from urbankit.report.page.render import render
+from urbankit.runs import view_measures
 from urbankit.runs.folder import Run
 from urbankit.runs.member_weights import member_lines
 
@@ -76,6 +78,26 @@ def _explained(recipe: UncheckedRecipe) -> Iterator[str]:
     except (TypeError, ValueError):  # a recipe of another version of urbankit
         return
     yield from filter(None, (how_to_read(str(split), evaluation) for split in splits))
+
+
+def views_section(run: Run) -> str:
+    """How well each view's block follows its view, and the losses on held-out regions; empty if none was measured."""
+    if not run.has(view_measures.FILE):
+        return ""
+    table = run.view_measures
+    orders = [
+        (o.view, *map(_two_digits, (o.spearman, o.spearman_all)), f"{o.related:.1%}")
+        for o in view_measures.orders(table)
+    ]
+    losses = [
+        (loss.name, f"{loss.held_out:.3g}", f"{loss.reference:.3g}", "yes" if loss.learned else "no")
+        for loss in view_measures.losses(table)
+    ]
+    return render("views", orders=orders, losses=losses)
+
+
+def _two_digits(value: float) -> str:
+    return f"{value:.2f}" if isfinite(value) else "not defined"
 
 
 def figures_section(figures: Figures, most_bytes: int) -> tuple[str, list[str]]:

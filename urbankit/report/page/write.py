@@ -42,6 +42,7 @@ def write_report(context: RunContext, path: Path | None = None) -> Written:
     page = ReportPage(f"{name} on {city_name}", str(recipe.get("description", "")), missing)
     page.add("about", "Run", lambda: sections.run_section(city, recipe, manifest))
     page.add("results", "Results", lambda: sections.results_section(run, recipe))
+    page.add("views", "Views", lambda: sections.views_section(run))
     page.add_map(lambda: _map(context, name, missing))
     page.add("figures", "Figures", lambda: _figures(run.path / "figures", missing))
     if city is not None:

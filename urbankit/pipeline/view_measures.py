@@ -1,0 +1,31 @@
+"""What a run measures of its embedding without labels: whether each view's block follows the view."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from urbankit.analysis.view_order import view_order
+from urbankit.pipeline.state import RunState
+from urbankit.runs.view_measures import COLUMNS, Order, lines, rows
+
+
+def measure_views(state: RunState, embeddings: NDArray[np.float32]) -> list[dict[str, Any]]:
+    """Return the rows of `views.parquet` for embeddings [N, dim], and say what they mean."""
+    method = state.method
+    blocks: dict[str, NDArray[np.float32]] = {}
+    if sum(method.blocks) == embeddings.shape[1] and len(method.block_names) == len(method.blocks):
+        parts = np.split(embeddings, np.cumsum(method.blocks)[:-1], axis=1)
+        blocks = dict(zip(method.block_names, parts, strict=True))
+    orders = []
+    for view, block in method.view_blocks().items():
+        if block in blocks:
+            order = view_order(blocks[block], state.inputs.views[view], state.recipe.seed)
+            orders.append(Order(view, order.spearman, order.spearman_all, order.related))
+    measured = rows(orders, state.held_out)
+    for line in lines(pd.DataFrame(measured, columns=list(COLUMNS))):
+        state.progress.say(line)
+    return measured
