@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,18 @@ from urbankit.pipeline.check import check_path
 from urbankit.pipeline.run import run
 from urbankit.recipe import Recipe
 from urbankit.runs.folder import Run
+from urbankit.testing.city import bare_city
 from urbankit.utils import cache
 from urbankit.utils.errors import UserError
 from urbankit.utils.ledger import LEDGER
 from urbankit.utils.locks import LOCK, file_lock
 from urbankit.utils.progress import Progress
+
+
+@pytest.fixture
+def bare_copy(tmp_path: Path) -> Path:
+    """A copy of a small prepared city."""
+    return Path(shutil.copytree(bare_city().path, tmp_path / "city"))
 
 
 def completed(recipe: dict, out: Path, **options: bool) -> Run:
@@ -55,3 +63,12 @@ def test_check_refuses_folders_that_urbankit_did_not_write(tmp_path: Path) -> No
     for path in (tmp_path, tmp_path / "notes.txt"):
         with pytest.raises(UserError, match=r"holds nothing|is no folder"):
             check_path(path)
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", "{", None])
+def test_a_damaged_manifest_of_a_city_is_named(bare_copy: Path, content: str | None) -> None:
+    manifest = bare_copy / "manifest.json"
+    manifest.unlink()
+    if content is not None:
+        manifest.write_text(content)
+    assert [problem.file for problem in check_path(bare_copy).problems] == [manifest]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from urbankit.city.files import CityFiles
-from urbankit.city.manifest import all_checks, is_unchanged, read_manifest
+from urbankit.city.manifest import COPY, all_checks, is_unchanged, read_manifest
 from urbankit.modalities.cache.files import damaged_features
 from urbankit.utils.cache import read_entry
 from urbankit.utils.errors import Problem, UserError
@@ -56,7 +56,7 @@ def _check_folder(folder: Path) -> Checked | None:
     """The result for one folder without those below it; None if no hashes are recorded for it."""
     if (folder / LEDGER).is_file():
         return _check_ledger(folder)
-    if (folder / MANIFEST).is_file():
+    if (folder / MANIFEST).is_file() or (folder / COPY).is_file():
         return _check_manifest(folder)
     if folder.name in CACHES or folder.parent.name in CACHES:
         return _check_entries(folder)
@@ -89,6 +89,8 @@ def _check_manifest(folder: Path) -> Checked | None:
         return Checked(len(manifest["files"]) + 1, damaged_features(folder, manifest))
     if isinstance(manifest, dict) and "recipe_hash" in manifest:
         return Checked(1, [Problem(f"the run has no {LEDGER}: an earlier version of urbankit wrote it", folder)])
+    if (folder / COPY).is_file():
+        return Checked(1, [Problem("is damaged; run the same `urbankit prepare` again, which repairs it", path)])
     return None
 
 

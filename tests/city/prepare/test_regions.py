@@ -176,3 +176,11 @@ def test_links_that_lead_nowhere_and_pipes_are_named(sources: Sources) -> None:
     sources.spec["tables"] = tables
     with pytest.raises(UserError, match=r"symbolic link to loop\.csv(.|\n)*no regular file but a pipe"):
         sources.prepare()
+
+
+def test_regions_whose_area_cannot_be_measured_are_refused(sources: Sources) -> None:
+    shapes = [box(-180, -90, 180, 90), box(0, 0, 1, 1)]
+    sources.regions("world.geojson", ids=["a", "b"], shapes=shapes, crs="EPSG:4326")
+    sources.spec["regions"]["file"] = "world.geojson"
+    with pytest.raises(UserError, match="regions whose area cannot be measured: a"):
+        sources.prepare()

@@ -1,5 +1,6 @@
 """Tables, points, captions, flows and targets: what they give, and every mistake in them."""
 
+from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
@@ -10,8 +11,10 @@ import pytest
 from helpers.rasters import write_raster
 from helpers.small_city import CRS, EAST, IDS, NORTH, Sources, lonlat, squares
 from scipy.sparse import coo_array
+from shapely import LineString, MultiPoint, Point
 
 from urbankit.city.ids import RegionIds
+from urbankit.city.io.columns import number_matrix
 from urbankit.city.prepare.points import PointIndex
 from urbankit.city.prepare.quality import constant_runs, outliers, sentinels
 from urbankit.utils.errors import UserError
@@ -397,3 +400,25 @@ def test_rows_with_too_few_values_are_named_in_the_report(sources: Sources) -> N
     sources.spec["tables"] = {"t": {"file": "t.csv", "region": "id"}}
     city = sources.prepare()
     assert "rows of t.csv with fewer values than the header" in notes(city) and "2, such as row 2, row 3" in notes(city)
+
+
+def test_features_that_are_no_points_are_noted(sources: Sources) -> None:
+    west, east = squares()[0].centroid, squares()[1].centroid
+    shapes = [west, MultiPoint([west]), MultiPoint([west, east]), squares()[0], LineString([west, east]), None, Point()]
+    gpd.GeoDataFrame({"kind": list("aabbbcc")}, geometry=shapes, crs=CRS).to_file(sources.folder / "p.gpkg")
+    sources.spec["poi"] = {"points": "p.gpkg", "category": "kind"}
+    assert "poi: features of p.gpkg that are no points, each counted at one point of it: 3" in notes(sources.prepare())
+
+
+def test_parsing_a_column_does_not_look_at_the_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    frame = pl.DataFrame({f"c{i}": ["1", "2"] for i in range(5)})
+    widths: list[int] = []
+    select = pl.DataFrame.select
+
+    def counted(self: pl.DataFrame, *expressions: Any, **more: Any) -> pl.DataFrame:
+        widths.append(self.width)
+        return select(self, *expressions, **more)
+
+    monkeypatch.setattr(pl.DataFrame, "select", counted)
+    assert number_matrix(frame, frame.columns, tmp_path, "t").tolist() == [[1.0] * 5, [2.0] * 5]
+    assert set(widths) == {1}

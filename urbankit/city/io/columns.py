@@ -103,10 +103,11 @@ def numbers(
 
     Raises `UserError` for other text, with its rows, and for a column of another type.
     """
-    dtype = frame.schema[column]
+    series = frame[column]  # the schema of a frame, and a query on it, take a time that grows with its columns
+    dtype = series.dtype
     check_numbers(column, dtype, path, key)
     text = pl.col(column).cast(pl.String, strict=False)
-    parsed = frame.select(number=number(column, dtype), text=text).with_row_index("row", offset=1)
+    parsed = series.to_frame().select(number=number(column, dtype), text=text).with_row_index("row", offset=1)
     declared = [float(value) for value in missing if not isinstance(value, str)]
     absent = is_missing(pl.col("text")) | pl.col("text").str.strip_chars().is_in([str(value) for value in missing])
     invalid = parsed.filter(pl.col("number").is_null() & ~absent)

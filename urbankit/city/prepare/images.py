@@ -145,7 +145,7 @@ def _points(spec: PointImages, context: Context, report: SourceReport) -> _Image
         decode_pictures(context.paths(files, f"{key}.image", table), spec.height_width),
         rows=len(points),
         dropped={reason: int(mask.sum()) for reason, mask in dropped.items() if mask.any()},
-        notes=[f"images that lie in several regions, and stand in each: {several}"] if several else [],
+        notes=points.notes + [f"images that lie in several regions, and stand in each: {several}"] * bool(several),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import geopandas as gpd
@@ -21,6 +21,7 @@ from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.geometry import reproject
 
 CHUNK = 1_000_000
+_POINT, _MULTIPOINT = 0, 4
 
 
 class PointIndex:
@@ -82,11 +83,15 @@ class PointIndex:
 
 @dataclass
 class Points:
-    """`lon`, `lat` float64[n] in degrees, NaN for a row without a usable position, and the requested `columns`."""
+    """`lon`, `lat` float64[n] in degrees, NaN for a row without a usable position, and the requested `columns`.
+
+    `notes` are sentences for the user.
+    """
 
     lon: np.ndarray
     lat: np.ndarray
     columns: pl.DataFrame
+    notes: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.lon)
@@ -98,10 +103,11 @@ def read_points(path: Path, columns: Mapping[str, str], spec: PointFile, access:
     `spec` says how to read the file. `columns` maps keys of the spec to column names; problems are reported under `key`
     and these.
     """
-    names, lon, lat = sorted(set(columns.values())), spec.lon, spec.lat
+    names, lon, lat, notes = sorted(set(columns.values())), spec.lon, spec.lat, list[str]()
     if is_vector(path):
         frame = read_vector(path, key, layer=spec.layer, crs=spec.crs, access=access)
         check_columns(path, columns, frame.columns, key)
+        notes = _note_other_shapes(frame.geometry, path)
         points = reproject(frame.geometry, "EPSG:4326").representative_point()
         x, y = points.x.to_numpy(), points.y.to_numpy()
         selected = pl.DataFrame({name: from_pandas(frame[name], path, key) for name in names})
@@ -115,7 +121,14 @@ def read_points(path: Path, columns: Mapping[str, str], spec: PointFile, access:
         x, y = number_matrix(table, [lon, lat], path, f"{key}.lon", f"{key}.lat").T
         selected = table.select(names)
     valid = np.isfinite(x) & np.isfinite(y) & (x >= -180) & (x <= 360) & (np.abs(y) <= 90)
-    return Points(np.where(valid, x, np.nan), np.where(valid, y, np.nan), selected)
+    return Points(np.where(valid, x, np.nan), np.where(valid, y, np.nan), selected, notes)
+
+
+def _note_other_shapes(geometry: gpd.GeoSeries, path: Path) -> list[str]:
+    shapes = np.asarray(geometry.array)
+    other = ~np.isin(shapely.get_type_id(shapes), [-1, _POINT, _MULTIPOINT]) | (shapely.get_num_geometries(shapes) > 1)
+    count = int((other & ~shapely.is_empty(shapes)).sum())
+    return [f"features of {path.name} that are no points, each counted at one point of it: {count:,}"] if count else []
 
 
 def locate_labelled(
@@ -132,6 +145,7 @@ def locate_labelled(
     if unlabelled.all():
         raise UserError(Problem(f"column '{name}' is empty in every row", path, key=f"{report.key}.{key}"))
     report.rows = len(points)
+    report.notes += points.notes
     report.drop(unplaced.sum(), "without a usable lon and lat")
     report.drop((unlabelled & ~unplaced).sum(), f"without a {key}")
     row, region = index.pairs(np.where(unlabelled, np.nan, points.lon), points.lat)

@@ -50,7 +50,11 @@ def similar_names(names: Sequence[str], what: str) -> list[str]:
     groups: dict[str, list[str]] = {}
     for name in names:
         groups.setdefault(" ".join(unicodedata.normalize("NFKC", name).casefold().split()), []).append(name)
-    alike = [" and ".join(map(repr, group)) for group in groups.values() if len(group) > 1]
+    alike = [
+        " and ".join(map(repr, group[:5])) + (f" and {len(group) - 5} more" if len(group) > 5 else "")
+        for group in groups.values()
+        if len(group) > 1
+    ]
     return [f"{what} that differ by case or spaces alone: {list_some(alike)}; are they one?"] if alike else []
 
 
@@ -60,7 +64,11 @@ def same_columns(values: np.ndarray, names: Sequence[str]) -> list[str]:
     for name, column in zip(names, values.T, strict=True):
         if len(np.unique(column[np.isfinite(column)])) > 1:
             groups.setdefault(np.ascontiguousarray(column).tobytes(), []).append(name)
-    alike = [" and ".join(map(repr, group)) for group in groups.values() if len(group) > 1]
+    alike = [
+        " and ".join(map(repr, group[:5])) + (f" and {len(group) - 5} more" if len(group) > 5 else "")
+        for group in groups.values()
+        if len(group) > 1
+    ]
     return [f"columns with the same values: {list_some(alike)}"] if alike else []
 
 

@@ -129,9 +129,14 @@ def _with_measures(shapes: gpd.GeoDataFrame, report: SourceReport) -> gpd.GeoDat
     if len(outside):
         report.note(f"regions whose centroid lies outside them: {list_some(outside)}")
     lonlat = centroid.to_crs("EPSG:4326")
+    area_km2 = ellipsoidal_area_km2(shapes)
+    unmeasured = shapes.region_id[~np.isfinite(area_km2)]
+    if len(unmeasured):
+        message = f"regions whose area cannot be measured: {list_some(unmeasured)}; they reach too far round the Earth"
+        raise UserError(Problem(message, key="regions"))
     columns = {
         "region_id": shapes.region_id.to_numpy(),
-        "area_km2": ellipsoidal_area_km2(shapes),
+        "area_km2": area_km2,
         "lon": lonlat.x.to_numpy(),
         "lat": lonlat.y.to_numpy(),
         "x": centroid.x.to_numpy(),
