@@ -73,8 +73,9 @@ def _sync(path: Path) -> None:
 
 def _is_full(folder: Path, error: Exception) -> bool:
     """Whether `error` means a full disk, for which numpy, SQLite and GDAL have different messages."""
-    messages = os.strerror(errno.ENOSPC), "disk is full"
-    if getattr(error, "errno", None) == errno.ENOSPC or any(text in str(error) for text in messages):
+    codes = errno.ENOSPC, errno.EDQUOT, errno.EFBIG  # a quota, and a limit to the size of files, are the same to a user
+    messages = [*map(os.strerror, codes), "disk is full"]
+    if getattr(error, "errno", None) in codes or any(text in str(error) for text in messages):
         return True
     return isinstance(error, OSError | RuntimeError) and shutil.disk_usage(folder).free < FULL
 
