@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from urbankit.utils.errors import UserError
-from urbankit.utils.files import write_json, write_text
+from urbankit.utils.files import atomic_path, write_json, write_text
 from urbankit.utils.ledger import start_ledger
 from urbankit.utils.written import check_no_result, check_replaceable, write_own
 
@@ -45,3 +45,12 @@ def test_a_file_of_others_stays(run: Path) -> None:
     with pytest.raises(UserError, match="urbankit did not write it"):
         write_own(run / "notes.txt", "text")
     check_no_result(run / "notes.txt")
+
+
+@pytest.mark.parametrize(
+    "message", ["I/O error: File too large (os error 27)", "No space left on device", "disk is full"]
+)
+def test_a_limit_to_the_size_of_files_is_a_full_disk(tmp_path: Path, message: str) -> None:
+    with pytest.raises(OSError, match=r"No space left on device.*x\.json"), atomic_path(tmp_path / "x.json"):
+        raise RuntimeError(message)
+    assert not list(tmp_path.iterdir())
