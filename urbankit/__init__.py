@@ -18,7 +18,8 @@ from urbankit.utils.version import __version__
 
 if TYPE_CHECKING:
     from urbankit.api import City, Run, run
-    from urbankit.export.sklearn_transformer import UrbanEmbedding
+    from urbankit.pipeline.model import Model
+    from urbankit.pipeline.sklearn_transformer import UrbanEmbedding
     from urbankit.recipe import Recipe
     from urbankit.registry.component import Component, Params, Use, uses
     from urbankit.registry.hookspecs import hookimpl
@@ -28,11 +29,12 @@ if TYPE_CHECKING:
 _WHERE = {
     "City": "urbankit.api",
     "Component": "urbankit.registry.component",
+    "Model": "urbankit.pipeline.model",
     "Params": "urbankit.registry.component",
     "Recipe": "urbankit.recipe",
     "Run": "urbankit.api",
     "RunError": "urbankit.utils.errors",
-    "UrbanEmbedding": "urbankit.export.sklearn_transformer",
+    "UrbanEmbedding": "urbankit.pipeline.sklearn_transformer",
     "Use": "urbankit.registry.component",
     "UserError": "urbankit.utils.errors",
     "hookimpl": "urbankit.registry.hookspecs",
@@ -43,6 +45,7 @@ _WHERE = {
 __all__ = [
     "City",
     "Component",
+    "Model",
     "Params",
     "Recipe",
     "Run",

@@ -12,11 +12,13 @@ from urbankit.city import city
 from urbankit.city.prepare import prepare as preparation
 from urbankit.export.export import export
 from urbankit.pipeline import run as pipeline
+from urbankit.pipeline.model import Model
 from urbankit.pipeline.predict_run import predict_run
 from urbankit.recipe.recipe import Recipe
 from urbankit.report.rewrite import rewrite_report
 from urbankit.runs import folder
 from urbankit.runs.context import RunContext
+from urbankit.utils.errors import UserError
 from urbankit.utils.progress import Progress
 from urbankit.utils.written import check_replaceable
 
@@ -109,15 +111,18 @@ class Run(folder.Run):
 
     def predict(
         self,
+        city: City | str | Path | None = None,
         *,
         tasks: str | list[str] | None = None,
         interval: float | None = None,
         split: str | None = None,
         progress: Progress | None = None,
     ) -> gpd.GeoDataFrame:
-        """Predict the tasks for every region of the city, labelled or not, with intervals or class probabilities.
+        """Predict the tasks for every region, labelled or not, with intervals or class probabilities.
 
         Args:
+            city: Another city: a prepared city, its folder, or a city file; see `Model.predict`. By default the city of
+                the run.
             tasks: One or more tasks; by default all of the run.
             interval: The share of regions that an interval should cover; by default that of the recipe.
             split: The split protocol that calibrates intervals and probabilities: `random` if regions without labels
@@ -131,6 +136,10 @@ class Run(folder.Run):
         Raises:
             UserError: If an argument is wrong, or the run has no predictions.
         """
+        if city is not None:
+            if split is not None:
+                raise UserError("predict: `split` goes without `city`; intervals are calibrated in the city of the run")
+            return Model.open(self.path).predict(city, interval, tasks=tasks, progress=progress)
         return predict_run(self, tasks=tasks, interval=interval, split=split, progress=progress).table
 
 

@@ -119,7 +119,7 @@ def test_numbers_are_matched_to_ids_of_digits(make_run) -> None:
         np.testing.assert_array_equal(UrbanEmbedding(run).fit_transform(numbers), run.vectors[[1, 0]])
     run = make_run(name="odd", tasks=())  # '007' and '10': of several widths
     np.testing.assert_array_equal(UrbanEmbedding(run).fit_transform([10, 11]), run.vectors[[9, 10]])
-    with pytest.raises(UserError, match=r"are numbers \(int64\), those of the run text such as '007'.*dtype=str"):
+    with pytest.raises(UserError, match=r"are numbers \(int64\), those of the regions text such as '007'.*dtype=str"):
         UrbanEmbedding(run).fit_transform(np.array([7, 10]))
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +22,7 @@ from urbankit.city.io.access import Access
 from urbankit.city.manifest import FORMAT, Entry, all_checks, read_manifest
 from urbankit.city.report import PrepareReport, SourceReport
 from urbankit.utils.errors import Problem, UserError, suggest
+from urbankit.utils.files import hash_json
 from urbankit.utils.geometry import true_metres
 from urbankit.utils.html import facts
 from urbankit.utils.paths import data_paths, explain_missing
@@ -53,6 +55,7 @@ class City:
         self.content_hash: str = manifest["content_hash"]
         self._layers: dict[str, Entry] = manifest["parts"]
         self._files = CityFiles(path, all_checks(manifest))
+        self._bands: dict[str, list[int]] = {}
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
@@ -174,7 +177,16 @@ class City:
     def images(self, name: str) -> ImageSource:
         """The images of one source."""
         entry = self._layer("images", name, "image source")
-        return ImageSource.open(self._files, entry["image"])
+        images = ImageSource.open(self._files, entry["image"])
+        return images.with_bands(self._bands[name]) if name in self._bands else images
+
+    def with_bands(self, bands: Mapping[str, Sequence[int]]) -> City:
+        """The same city with some bands of its images, in another order: positions of bands by image source."""
+        city = copy.copy(self)
+        orders = {name: self._bands.get(name) or range(self.images(name).bands) for name in bands}
+        city._bands = self._bands | {name: [orders[name][i] for i in order] for name, order in bands.items()}
+        city.content_hash = hash_json([self.content_hash, city._bands])
+        return city
 
     @property
     def caption_sources(self) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import pandas as pd
 
 from urbankit.city.files import CityFiles
 from urbankit.city.io.shards import ShardReader
+from urbankit.utils.files import hash_json
 
 
 class ImageSource:
@@ -40,6 +43,7 @@ class ImageSource:
         index = pd.read_parquet(files.read(f"{folder}/index.parquet"))
         shards = entry["shards"]
         arrays = [files.map_array(f"{folder}/{shard['file']}") for shard in shards]
+        self._order: list[int] | None = None
         self._shards = ShardReader(arrays, [shard["rows"] for shard in shards])
         self.region = index["region"].to_numpy(np.int64)
         self.lonlat = index[["lon", "lat"]].to_numpy(np.float64)
@@ -74,4 +78,14 @@ class ImageSource:
         Raises:
             IndexError: For a row that does not exist.
         """
-        return self._shards.read(rows)
+        pixels = self._shards.read(rows)
+        return pixels if self._order is None else pixels[:, self._order]
+
+    def with_bands(self, order: Sequence[int]) -> ImageSource:
+        """The same images with the bands at the positions `order`, in this order."""
+        images, order = copy.copy(self), list(order)
+        images._order, images.bands = order, len(order)
+        images.band_names = [self.band_names[i] for i in order]
+        images.band_mean, images.band_std = self.band_mean[order], self.band_std[order]
+        images.content_hash = hash_json([self.content_hash, order])
+        return images

@@ -15,6 +15,7 @@ from urbankit.cli import (
     compare,
     demo,
     doctor,
+    embed,
     encode,
     export,
     list_components,
@@ -44,6 +45,7 @@ app.command("run")(run.run)
 app.command("validate")(validate.validate)
 app.command("list-components")(list_components.list_components)
 app.command("show")(show.show)
+app.command("embed")(embed.embed)
 app.command("predict")(predict.predict)
 app.command("report")(report.report)
 app.command("bench")(bench.bench)

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from urbankit.cli.embed import STATISTICS
+
+if TYPE_CHECKING:
+    from urbankit.pipeline.model import CityPredictions
+    from urbankit.pipeline.predict_run import Predictions
+
 
 def predict(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A run folder, or with --city a folder of `export --to model`.")
+    ],
+    city: Annotated[
+        Path | None,
+        typer.Option(metavar="CITY", help="Another city: a prepared city, or a city file; default that of the run."),
+    ] = None,
     task: Annotated[list[str] | None, typer.Option(metavar="TASK", help="The task; default all. Repeatable.")] = None,
     interval: Annotated[
         float | None,
@@ -20,8 +32,16 @@ def predict(
         typer.Option(
             metavar="SPLIT",
             help="What calibrates intervals: random for gaps between labelled regions, spatial for districts without"
-            " labels; default the recipe's.",
+            " labels; default the recipe's. Without --city only.",
         ),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the sources, if CITY is a city file.")
+    ] = None,
+    statistics: Annotated[Literal["source", "own"], typer.Option(help=f"With --city. {STATISTICS}")] = "own",
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="A.B=C", help="Where CITY has a source: modalities.rsi.source=satellite."),
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the table: .parquet, .gpkg or .csv.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")] = False,
@@ -29,33 +49,41 @@ def predict(
     """Predict the targets of a run for every region, labelled or not, with intervals or class probabilities.
 
     A labelled region gets the prediction of heads that did not see its label. Other regions get that of heads fitted to
-    all labels.
+    all labels. With --city the regions are those of another city, and none of its labels is used.
 
     [bold]urbankit predict runs/ny --task pm25 --interval 0.8 --out pm25.gpkg[/bold]
+
+    [bold]urbankit predict models/singapore --city cities/mumbai --out mumbai.gpkg[/bold]
     """
-    from urbankit.cli.output import console, figure, print_table, warn
-    from urbankit.evaluation.metrics import metric_label
-    from urbankit.pipeline.predict_run import predict_run, write_predictions
+    from urbankit.cli.output import console, print_table, warn
+    from urbankit.pipeline.model import Model, as_city
+    from urbankit.pipeline.model_files import is_model_folder
+    from urbankit.pipeline.predict_run import predict_run
+    from urbankit.pipeline.prediction_options import check_new_file, write_predictions
     from urbankit.runs.folder import Run
+    from urbankit.utils.errors import Problem, UserError
     from urbankit.utils.progress import Progress
 
-    opened = Run.open(run)
+    if city is None and is_model_folder(run):
+        raise UserError(Problem("a model has no regions; name the city to predict with --city", run))
+    if city is None and (data is not None or sets):
+        raise UserError("--data and --set go with --city")
+    if city is not None and split is not None:
+        raise UserError("--split goes without --city: intervals for another city are calibrated in the model's city")
+    if out is not None:
+        check_new_file(out, force)
     with Progress() as progress:
-        predictions = predict_run(opened, tasks=task, interval=interval, split=split, progress=progress)
-    rows = []
-    for name, fit in predictions.fits.items():
-        labelled = int(fit.labelled.sum())
-        scores, metric = fit.scores(), fit.task.metric
-        width = "–"
-        if not fit.task.classes:
-            table = predictions.table
-            width = figure(float((table[f"{name}_upper"] - table[f"{name}_lower"]).mean()))
-        unit = f" ({fit.task.unit})" if fit.task.unit else ""
-        without = len(predictions.table) - labelled
-        rows.append([name + unit, str(labelled), str(without), f"{metric_label(metric)} {scores[metric]:.3f}", width])
-    title = f"{opened.path}: {predictions.level:.0%} intervals, calibrated on {predictions.split} folds"
-    print_table(title, ["task", "labelled", "without label", "out-of-fold score", "mean width"], rows)
+        if city is None:
+            predictions: Predictions | CityPredictions = predict_run(
+                Run.open(run), tasks=task, interval=interval, split=split, progress=progress
+            )
+        else:
+            model, changes = Model.open(run), tuple(sets or ())
+            predictions = model.predictions(
+                as_city(city, progress, data), interval, tasks=task, statistics=statistics, sets=changes
+            )
+    print_table(f"{run}: {predictions.title}", *predictions.summary())
     warn(predictions.notes)
     if out is not None:
-        write_predictions(predictions, opened, out, force=force)
+        write_predictions(predictions.export(), out, force=force)
         console().print(str(out), markup=False, soft_wrap=True)

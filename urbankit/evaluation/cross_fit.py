@@ -41,6 +41,16 @@ class CrossFit:
         return self.fold >= 0
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes; none of a regression."""
+        return self.task.classes
+
+    @property
+    def calibrating(self) -> int:
+        """The number of labels that calibrate the interval."""
+        return int(self.labelled.sum())
+
+    @property
     def values(self) -> NDArray[np.float64]:
         """Out-of-fold predictions of labelled regions and predictions of the others: [N], or outputs [N, classes]."""
         rows = np.flatnonzero(self.labelled)

@@ -230,6 +230,12 @@ def split_groups(protocol: str, xy: NDArray[np.float64], blocks: int = BLOCKS) -
     return registry.create("split", Use(name=protocol)).groups(xy, blocks)
 
 
+def sampled_protocols(*names: str | Sequence[str]) -> list[str]:
+    """Return the protocols in `names`, texts or lists of them, that draw folds by a seed, the strictest last."""
+    flat = dict.fromkeys(name for one in names for name in ([one] if isinstance(one, str) else one))
+    return sorted(filter(is_sampled, flat), key=lambda name: registry.get("split", name).strictness)
+
+
 def make_folds(
     protocol: str, xy: NDArray[np.float64], n_folds: int, seed: int, blocks: int = BLOCKS
 ) -> NDArray[np.int64]:

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from urbankit.export.tables import ExportTable
 from urbankit.registry.component import Component, P
+from urbankit.runs.folder import Run
 
 
 class Exporter(Component[P], ABC):
@@ -45,3 +46,29 @@ class Exporter(Component[P], ABC):
         Raises:
             UserError: the format cannot hold the table.
         """
+
+
+class FolderExporter(Exporter[P]):
+    """Writes one folder from a run instead of a file from each table."""
+
+    files = ()
+
+    @abstractmethod
+    def write_folder(self, run: Run, folder: Path, *, force: bool) -> list[str]:
+        """Write the folder.
+
+        Args:
+            run: The run.
+            folder: The folder, which may exist.
+            force: Also replace files that urbankit did not write, or that have changed since.
+
+        Returns:
+            Notes that the command prints.
+
+        Raises:
+            UserError: The run cannot be written so, or the folder holds something else.
+        """
+
+    def write(self, table: ExportTable, paths: Sequence[Path]) -> list[str]:
+        """Raise `TypeError`: it writes no tables."""
+        raise TypeError(f"{type(self).__name__} writes a folder, not tables")

@@ -13,7 +13,7 @@ from pyproj import CRS
 from pyproj.exceptions import CRSError
 
 from urbankit import registry
-from urbankit.export.base import Exporter
+from urbankit.export.base import Exporter, FolderExporter
 from urbankit.export.record import Record
 from urbankit.export.tables import ExportTable, all_predictions, embeddings, predictions
 from urbankit.registry.component import Use
@@ -54,9 +54,10 @@ def export(
 
     Args:
         run: The run.
-        to: One or more exporters: `gpkg`, `geoparquet`, `csv`, `npy`, `geotiff` or a plugin's.
+        to: One or more exporters: `gpkg`, `geoparquet`, `csv`, `npy`, `geotiff`, `model` or a plugin's.
         out: The folder to write; by default `export` in the run folder. Files are named `embeddings.gpkg`,
-            `predictions.tif` and so on.
+            `predictions.tif` and so on. A format that is a folder, such as `model`, is `out` itself if it is the only
+            one, otherwise a folder of its name in it.
         what: Some of `embeddings`, `predictions` (of test regions) and `predictions_all` (of every region); by default
             all that the run has.
         crs: A coordinate reference system, as pyproj reads them; by default that of the run.
@@ -70,17 +71,35 @@ def export(
     Raises:
         UserError: If an argument is wrong, the run lacks what is exported, or a file would be replaced.
     """
-    names, selected = _formats(to), _what(run, what)
-    target = _settings(crs, resolution, names)
+    names = _formats(to)
     exporters: list[Exporter] = [registry.create("exporter", Use(name=name), resolution) for name in names]
+    target = _settings(crs, resolution, names)
     folder = Path(out) if out is not None else run.path / "export"
     if (folder / "manifest.json").exists():
         raise UserError(Problem("is a run folder, whose files an export would replace; choose another --out", folder))
+    folders = {name: one for name, one in zip(names, exporters, strict=True) if isinstance(one, FolderExporter)}
+    exporters = [exporter for exporter in exporters if not isinstance(exporter, FolderExporter)]
+    if folders and not exporters and (what is not None or crs is not None):
+        raise UserError(Problem("is of tables, which this format does not write", key="--what" if what else "--crs"))
+    selected = _what(run, what) if exporters else []
+    alone = out is not None and len(names) == 1
+    paths = {name: folder if alone else folder / name for name in folders}
+    written = [
+        Exported(paths[name], tuple(exporter.write_folder(run, paths[name], force=force)))
+        for name, exporter in folders.items()
+    ]
+    return written + (_write_tables(run, selected, exporters, folder, target, force) if exporters else [])
+
+
+def _write_tables(
+    run: Run, selected: Sequence[str], exporters: Sequence[Exporter], folder: Path, target: CRS | None, force: bool
+) -> list[Exported]:
+    """Write each of the `selected` tables with each exporter."""
     with _unfinished(folder) as unfinished:
         record = Record(folder)
         files = [file.format(what=one) for one in selected for exporter in exporters for file in exporter.files]
         record.check(files, force=force)
-        written = []
+        written: list[Exported] = []
         for one in selected:
             table = WHAT[one](run).to_crs(target)
             for exporter in exporters:

@@ -12,7 +12,6 @@ import pandas as pd
 from numpy.typing import NDArray
 from pyproj import CRS
 
-from urbankit.evaluation.cross_fit import CrossFit
 from urbankit.evaluation.out_of_sample import by_region, rows_of_test_parts
 from urbankit.runs.folder import Run
 from urbankit.runs.prediction_table import ALL_LABELS, OUT_OF_FOLD
@@ -78,7 +77,7 @@ def embeddings(run: Run) -> ExportTable:
     """The embeddings, float32 columns `e0` to `e<dim - 1>`, zero-padded to one length."""
     regions = _regions(run)
     table = pd.DataFrame(run.vectors, columns=dimension_names(run.vectors.shape[1]), index=regions.index)
-    return ExportTable("embeddings", _joined(regions, table), facts=_facts(run))
+    return ExportTable("embeddings", _joined(regions, table), facts=run_facts(run))
 
 
 def predictions(run: Run) -> ExportTable:
@@ -104,23 +103,34 @@ def predictions(run: Run) -> ExportTable:
         "predictions",
         _joined(regions, table),
         {unique[name]: names for name, names in classes.items()},
-        _facts(run),
+        run_facts(run),
     )
 
 
 def all_predictions(run: Run) -> ExportTable:
     """The predictions of every region, labelled or not, with intervals or class probabilities."""
     fits, _ = run.cross_fits
-    return prediction_export(run, fits, run.predictions_all)
+    return prediction_export(run.predictions_all, {name: fit.classes for name, fit in fits.items()}, run_facts(run))
 
 
-def prediction_export(run: Run, fits: Mapping[str, CrossFit], table: gpd.GeoDataFrame) -> ExportTable:
-    """A table of `prediction_table` for export; columns of text are classes with a code each."""
-    classes = {f"{name}_from": dict(enumerate((OUT_OF_FOLD, ALL_LABELS))) for name in fits}
-    for name, fit in fits.items():
-        if fit.task.classes:
-            classes |= {key: dict(enumerate(fit.task.classes)) for key in (name, f"{name}_truth")}
-    return ExportTable("predictions_all", table.assign(region_id=table["region_id"].astype(str)), classes, _facts(run))
+def prediction_export(
+    table: gpd.GeoDataFrame, classes: Mapping[str, Sequence[str]], facts: Mapping[str, str]
+) -> ExportTable:
+    """A table of predictions of every region for export; columns of text are classes with a code each.
+
+    Args:
+        table: As `prediction_table` returns it.
+        classes: The classes by task; none of a regression.
+        facts: Where the table is from.
+    """
+    codes: dict[str, dict[int, str]] = {}
+    for name, of_task in classes.items():
+        codes[f"{name}_from"] = dict(enumerate(dict.fromkeys([OUT_OF_FOLD, ALL_LABELS, *table[f"{name}_from"]])))
+        truth = table[f"{name}_truth"].dropna() if f"{name}_truth" in table else []
+        if of_task:
+            codes[name] = dict(enumerate(of_task))
+            codes[f"{name}_truth"] = dict(enumerate(dict.fromkeys([*of_task, *truth])))
+    return ExportTable("predictions_all", table.assign(region_id=table["region_id"].astype(str)), codes, dict(facts))
 
 
 def dimension_names(dim: int) -> list[str]:
@@ -198,7 +208,8 @@ def _joined(regions: gpd.GeoDataFrame, table: pd.DataFrame) -> gpd.GeoDataFrame:
     return joined.set_geometry("geometry", crs=regions.crs)
 
 
-def _facts(run: Run) -> dict[str, str]:
+def run_facts(run: Run) -> dict[str, str]:
+    """Where what is exported of a run is from."""
     manifest = run.manifest
     facts = {
         "run": run.path.resolve().name,

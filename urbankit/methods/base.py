@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -15,6 +15,7 @@ from urbankit.city.city import City
 from urbankit.graph.base import HeldOut
 from urbankit.graph.graph import Graph
 from urbankit.graph.subgraph import Subgraphs
+from urbankit.modalities.absent import AbsentEncoder
 from urbankit.modalities.base import ModalityEncoder
 from urbankit.registry.component import Component, P, Use
 from urbankit.views.base import ViewGraph
@@ -30,6 +31,7 @@ class MethodInputs:
         views: the views by name, without those for which the city lacks data.
         engine: what computes the graph layers.
         precision: the type that encoders compute in under autocast; None for the type of their weights.
+        absent: modalities that are left out in this city, and the modalities that each of them describes.
     """
 
     city: City
@@ -37,6 +39,7 @@ class MethodInputs:
     views: dict[str, ViewGraph] = field(default_factory=dict)
     engine: str = "auto"
     precision: torch.dtype | None = None
+    absent: Mapping[str, Collection[str]] = field(default_factory=dict)
 
     @property
     def n_regions(self) -> int:
@@ -45,7 +48,11 @@ class MethodInputs:
 
     def encoder(self, modality: str, dim: int) -> ModalityEncoder:
         """Return a new encoder of a modality, which projects to a shared space of width `dim`."""
-        return registry.create("modality_encoder", self.modalities[modality], self.city, modality, dim)
+        use = self.modalities[modality]
+        if modality in self.absent:
+            encoder = registry.get("modality_encoder", use.name)
+            return AbsentEncoder(encoder, self.absent[modality], self.city, modality, dim)
+        return registry.create("modality_encoder", use, self.city, modality, dim)
 
     def describing(self, by: str) -> list[str]:
         """The modalities that describe others' observations by `text` or `location`, as their encoders say."""

@@ -106,6 +106,14 @@ class ModalityEncoder(nn.Module, Component[E], Generic[E, B], ABC):
         return None
 
     @classmethod
+    def local(cls, params: Any) -> str | None:
+        """Why its vectors mean nothing in a city that the weights were not trained on; None if they do.
+
+        A model that is applied to another city leaves such a modality out.
+        """
+        return cls.untransferable(params)
+
+    @classmethod
     def raw_features(cls, params: Any, city: City, modality: str) -> list[RawSource] | None:
         """Return what the floors read of this modality: its numbers before any learning.
 

@@ -23,6 +23,10 @@ class Coordinates(FeatureEncoder):
     relative = True
 
     @classmethod
+    def local(cls, params: Any) -> str | None:
+        return "equal coordinates in two cities do not mean equal places"
+
+    @classmethod
     def raw_features(cls, params: Any, city: City, modality: str) -> list[RawSource]:
         return []  # the floors have the coordinates of every region
 

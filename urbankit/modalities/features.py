@@ -115,14 +115,15 @@ class FeatureEncoder(ModalityEncoder[F, Tensor]):
     def carried(
         self, state: dict[str, Tensor], statistics: Literal["source", "own"]
     ) -> tuple[dict[str, Tensor], list[str]]:
-        """As in the base. Features are matched by name.
+        """As in the base. Features are matched by name, however it is spelled (`match_names`).
 
         The weights of a feature that the source city lacks are 0. The weights of a feature that this city lacks are
         dropped, as if the feature were at its mean.
         """
         if "_extra_state" not in state:
             raise ValueError("its weights were written by an earlier urbankit and lack the statistics of its features")
-        source, target = _statistics(state["_extra_state"]), self._statistics
+        target = self._statistics
+        source = _statistics(state["_extra_state"]).renamed(target.names)
         shared = set(source.names) & set(target.names)
         sizes = f"{len(source.names)} features in the source city and {len(target.names)} in this one"
         if not self._named and len(source.names) != len(target.names):

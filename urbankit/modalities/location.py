@@ -44,6 +44,10 @@ class LocationEncoder(CheckpointEncoder[L, Tensor]):
         self._points = {name: _points(city, name) for name in city.image_sources}
 
     @classmethod
+    def local(cls, params: Any) -> str | None:
+        return "equal coordinates in two cities do not mean equal places"
+
+    @classmethod
     def raw_features(cls, params: Any, city: City, modality: str) -> list[RawSource]:
         return []  # the floors have the coordinates of every region
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+from urbankit.utils.names import match_names
 
 NUMBERS = ("mean", "spread", "low", "high")
 
@@ -70,6 +72,12 @@ class Statistics:
         for field, values in numbers.items():
             values[shared] = getattr(self, field)[source]
         return Statistics(names=target.names, flagged=target.flagged, **numbers)
+
+    def renamed(self, names: Sequence[str]) -> Statistics:
+        """Return these statistics with the spelling of `names` where they have features of the same names."""
+        spelled = {name: match for match, name in match_names(names, self.names).items()}
+        own, flagged = ([spelled.get(name, name) for name in part] for part in (self.names, self.flagged))
+        return replace(self, names=own, flagged=flagged)
 
     def to_json(self) -> str:
         numbers = {field: getattr(self, field).tolist() for field in NUMBERS}

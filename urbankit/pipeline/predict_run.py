@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import geopandas as gpd
 import torch
-from pydantic import ValidationError
 
-from urbankit import registry
 from urbankit.evaluation.cross_fit import CrossFit
-from urbankit.export.tables import prediction_export
+from urbankit.evaluation.metrics import metric_label
+from urbankit.export.tables import ExportTable, prediction_export, run_facts
+from urbankit.pipeline.prediction_options import in_unit, mean_width, predict_settings, select_tasks
 from urbankit.pipeline.stages import build_inputs, pretrain, transfer
 from urbankit.recipe.schema import Predict
-from urbankit.registry.component import Use
 from urbankit.runs.context import find_city
 from urbankit.runs.folder import Run
 from urbankit.runs.prediction_table import FILE, prediction_table
 from urbankit.training import checkpoint
 from urbankit.training.finetune import updated_parts
-from urbankit.utils.errors import Problem, Problems, UserError, suggest
+from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.progress import Progress
-from urbankit.utils.written import check_no_result
 
 
 @dataclass(frozen=True)
@@ -37,6 +33,7 @@ class Predictions:
         level: The share of regions that an interval should cover.
         split: The split protocol that calibrates intervals and probabilities.
         notes: Notes on intervals that cannot be had.
+        facts: Where the predictions are from.
     """
 
     fits: dict[str, CrossFit]
@@ -44,6 +41,26 @@ class Predictions:
     level: float
     split: str
     notes: list[str]
+    facts: dict[str, str]
+
+    @property
+    def title(self) -> str:
+        """What a summary is headed by."""
+        return f"{self.level:.0%} intervals, calibrated on {self.split} folds"
+
+    def summary(self) -> tuple[list[str], list[list[str]]]:
+        """Columns and rows of text, a row a task."""
+        rows = []
+        for name, fit in self.fits.items():
+            labelled, metric = int(fit.labelled.sum()), fit.task.metric
+            score = f"{metric_label(metric)} {fit.scores()[metric]:.3f}"
+            width = "–" if fit.classes else mean_width(self.table, name)
+            rows.append([in_unit(name, fit.task.unit), str(labelled), str(len(self.table) - labelled), score, width])
+        return ["task", "labelled", "without label", "out-of-fold score", "mean width"], rows
+
+    def export(self) -> ExportTable:
+        """The table for an exporter."""
+        return prediction_export(self.table, {name: fit.classes for name, fit in self.fits.items()}, self.facts)
 
 
 def predict_run(
@@ -73,22 +90,18 @@ def predict_run(
         if not run.recipe.tasks:
             raise UserError(Problem("the run has no predictions: its recipe has no task", run.path))
         fits = _fit_again(run, settings, progress or Progress(quiet=True))
-    selected = _select(fits, tasks)
+    selected = select_tasks(fits, tasks, "the run")
     table, notes = prediction_table(selected, run.embeddings, settings.interval)
     _add_truth(table, run, list(selected))
-    return Predictions(selected, table, settings.interval, settings.split, notes)
+    return Predictions(selected, table, settings.interval, settings.split, notes, run_facts(run))
 
 
 def _settings(run: Run, interval: float | None, split: str | None) -> Predict:
     """The recipe's section `predict` with the requested level and split."""
-    requested = {"interval": interval, "split": split}
-    values = run.recipe.predict.model_dump() | {k: v for k, v in requested.items() if v is not None}
+    requested = {key: value for key, value in {"interval": interval, "split": split}.items() if value is not None}
+    values = run.recipe.predict.model_dump() | requested
     values["folds"] = values["folds"] or Predict().folds
-    try:
-        return Predict(**values)
-    except ValidationError as error:
-        mistakes = [(one["msg"].removeprefix("Value error, "), one["loc"]) for one in error.errors()]
-        raise UserError(Problem(message, key=f"--{place[0]}") for message, place in mistakes) from None
+    return predict_settings(values)
 
 
 def _fit_again(run: Run, settings: Predict, progress: Progress) -> dict[str, CrossFit]:
@@ -109,48 +122,9 @@ def _fit_again(run: Run, settings: Predict, progress: Progress) -> dict[str, Cro
         return state.cross_fit(torch.from_numpy(run.vectors))
 
 
-def _select(fits: Mapping[str, CrossFit], tasks: str | list[str] | None) -> dict[str, CrossFit]:
-    names = [tasks] if isinstance(tasks, str) else tasks or list(fits)
-    problems = Problems()
-    for name in names:
-        if name not in fits:
-            problems.add(f"the run has no task '{name}'.{suggest(name, fits)}", key="--task")
-    problems.raise_if_any()
-    return {name: fits[name] for name in names}
-
-
 def _add_truth(table: gpd.GeoDataFrame, run: Run, tasks: list[str]) -> None:
     """Copy the labels of the run's own city, which a run with the labels of another city only knows from its table."""
     if run.recipe.transfer is None or not run.has("predictions_all.parquet"):
         return
     for column in (f"{task}_truth" for task in tasks):
         table[column] = run.predictions_all[column]
-
-
-def write_predictions(predictions: Predictions, run: Run, path: Path, *, force: bool = False) -> None:
-    """Write predictions to one file, in the format of the exporter that its suffix belongs to.
-
-    Args:
-        predictions: What `predict_run` returned.
-        run: The run.
-        path: The file: `.parquet`, `.gpkg`, `.csv` or the suffix of a plugin's exporter of one file.
-        force: Also replace a file that exists.
-
-    Raises:
-        UserError: If the suffix is another one, or the file exists.
-    """
-    exporters: dict[str, str] = {}
-    for exporter in registry.names("exporter"):
-        files = registry.get("exporter", exporter).files
-        if len(files) == 1:
-            exporters.setdefault(Path(files[0]).suffix, exporter)
-    name = exporters.get(path.suffix.lower())
-    if name is None:
-        message = f"its suffix is none of {', '.join(sorted(exporters))}, which predictions can be written to"
-        raise UserError(Problem(message, path, key="--out"))
-    check_no_result(path, "--out")
-    if path.exists() and not force:
-        raise UserError(Problem("exists; choose another file, or replace it with --force", path, key="--out"))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table = prediction_export(run, predictions.fits, predictions.table)
-    registry.create("exporter", Use(name=name), None).write(table, [path])

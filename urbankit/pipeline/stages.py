@@ -33,6 +33,7 @@ from urbankit.evaluation.tasks import Scored, TaskData
 from urbankit.graph.engine import select_engine
 from urbankit.methods.base import Method
 from urbankit.modalities.base import ModalityEncoder
+from urbankit.pipeline.embedding import described, embed_regions
 from urbankit.pipeline.leaks import check_encoders
 from urbankit.pipeline.predict import predict, uncertainty_scores
 from urbankit.pipeline.resume import check_city, check_files, check_source, check_weights, open_run
@@ -61,9 +62,7 @@ from urbankit.runs.manifest import Manifest
 from urbankit.runs.member_weights import member_lines
 from urbankit.training.finetune import check_parts, updated_parts
 from urbankit.training.pretrain import pretrain as train_method
-from urbankit.training.seeds import epoch_seed
 from urbankit.utils.device import pick_device
-from urbankit.utils.errors import Diverged
 from urbankit.utils.progress import Progress
 
 __all__ = [
@@ -148,6 +147,8 @@ def build_inputs(
             ],
         }
         encoders = [module for module in method.modules() if isinstance(module, ModalityEncoder)]
+        manifest.values["describes"] = described(encoders)
+        manifest.values["bands"] = {name: city.images(name).band_names for name in city.image_sources}
         leaks = check_encoders(encoders, tasks, recipe, city)
         manifest.values["leak_check"] = leaks.to_json()
         manifest.note(leaks.noted, progress)
@@ -218,13 +219,7 @@ def embed(state: RunState) -> Tensor:
     recipe, method, city, folder = state.recipe, state.method, state.city, state.manifest.folder
     with state.manifest.stage("embed"):
         method.freeze(updated_parts(method, recipe.finetune))
-        method.eval()
-        torch.manual_seed(epoch_seed(recipe.seed, "embed", 0))
-        with torch.no_grad():
-            batches = torch.arange(city.n_regions, device=pick_device(recipe.device)).split(1024)
-            embeddings = torch.cat([method(batch).float() for batch in batches])
-        if not torch.isfinite(embeddings).all():
-            raise Diverged("the method's embeddings are not all finite; nothing was written. Lower the learning rate.")
+        embeddings = embed_regions(method, recipe, city.n_regions)
         writers.write_embeddings(folder, city, embeddings.cpu().numpy())
         anchors = find_anchors(city, recipe.report.anchors)
         state.view_measures = measure_views(state, embeddings.cpu().numpy())

@@ -122,6 +122,7 @@ def register_exporters(register: Register) -> None:
     register("csv_spreadsheet", "urbankit.export.csv_table:SpreadsheetCSV", "CSV whose texts are never formulas")
     register("npy", "urbankit.export.numpy_arrays:NumPy", "a NumPy matrix with the names of its rows and columns")
     register("geotiff", "urbankit.export.geotiff:GeoTIFF", "a raster of one band a column")
+    register("model", "urbankit.pipeline.model_export:ModelExporter", "a model, to embed and predict other cities")
 
 
 @hookimpl

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from urbankit import registry
@@ -46,7 +46,11 @@ def prepare_city(recipe: Recipe, progress: Progress | None = None) -> City:
     Raises:
         UserError: If the city cannot be opened or prepared.
     """
-    settings = recipe.city
+    return open_city(recipe.city, progress)
+
+
+def open_city(settings: WhichCity, progress: Progress | None = None) -> City:
+    """Open a city; see `prepare_city`."""
     if settings.prepared is not None:
         city = City.open(settings.prepared)
         city.check()
@@ -81,32 +85,46 @@ def _prepare_in(cities: Path, settings: WhichCity, progress: Progress | None) ->
         return City.open(prepare(settings.spec, data=settings.data, out=out, progress=progress))
 
 
-def method_inputs(recipe: Recipe, city: City) -> tuple[MethodInputs, list[str]]:
-    """The modalities and views of the recipe that the city has, and notes on those that it or the floors lack."""
-    city = city.unlabelled()
-    modalities, views, notes = {}, {}, []
+def missing_data(recipe: Recipe, city: City, absent: Collection[str] = ()) -> dict[tuple[str, str], str]:
+    """Why the city lacks what a modality or view of the recipe reads, by (`modality` or `view`, name).
+
+    Modalities in `absent` are not looked at.
+    """
+    city, reasons = city.unlabelled(), {}
     for name, use in recipe.modalities.items():
         encoder = registry.get("modality_encoder", use.name)
-        reason = encoder.requires(encoder.Params(**use.params), city, name)
-        if reason is None:
-            modalities[name] = use
-        else:
-            notes.append(f"modality {name} is left out: {reason}")
+        reasons["modality", name] = (
+            None if name in absent else encoder.requires(encoder.Params(**use.params), city, name)
+        )
     for name, use in recipe.views.items():
-        view = registry.create("view", use)
-        reason = view.requires(city)
-        if reason is None:
-            views[name] = view.build(city)
-        else:
-            notes.append(f"view {name} is left out: {reason}")
+        reasons["view", name] = registry.create("view", use).requires(city)
+    return {key: reason for key, reason in reasons.items() if reason is not None}
+
+
+def method_inputs(
+    recipe: Recipe, city: City, absent: Mapping[str, Collection[str]] | None = None
+) -> tuple[MethodInputs, list[str]]:
+    """The modalities and views of the recipe that the city has, and notes on those that it or the floors lack.
+
+    `absent` is that of `MethodInputs`.
+    """
+    absent = absent or {}
+    missing, city = missing_data(recipe, city, absent), city.unlabelled()
+    notes = [f"{kind} {name} is left out: {reason}" for (kind, name), reason in missing.items()]
+    modalities = {name: use for name, use in recipe.modalities.items() if ("modality", name) not in missing}
+    views = {
+        name: registry.create("view", use).build(city)
+        for name, use in recipe.views.items()
+        if ("view", name) not in missing
+    }
     notes += failed_metrics()
     if recipe.evaluation.floors:
         notes += [f"the floors do not read what {name} reads" for name in unread_inputs(city, recipe)]
     if recipe.modalities and not modalities:
         message = "the city has none of the recipe's modalities; name one that it has, or `location`, which all have"
         raise UserError([Problem(message, city.path, key="modalities"), *(Problem(note) for note in notes)])
-    device = pick_device(recipe.device)
-    return MethodInputs(city, modalities, views, recipe.engine, encoder_precision(device, recipe.precision)), notes
+    precision = encoder_precision(pick_device(recipe.device), recipe.precision)
+    return MethodInputs(city, modalities, views, recipe.engine, precision, absent), notes
 
 
 def files_read(recipe: Recipe, city: City, hash_of: Callable[[Path], str] = cached_hash) -> dict[str, dict[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from urbankit.evaluation.carried_head import Carried
 from urbankit.evaluation.cross_fit import CrossFit
 from urbankit.evaluation.intervals import highest_level
 from urbankit.evaluation.tasks import TaskData
@@ -95,39 +96,74 @@ def prediction_table(
     for name, fit in fits.items():
         rows = slice(len(fit.fold) - n, None)
         truth = fit.task if tasks is None else tasks[name]
-        if fit.task.classes:
-            columns |= _class_columns(name, fit, rows)
-        else:
-            columns |= _number_columns(name, fit, rows, level)
-            if np.isnan(columns[f"{name}_lower"]).all():
-                count = int(fit.labelled.sum())
-                notes.append(
-                    f"{name}: {count} labelled regions are too few for an interval of level {level:g}; "
-                    f"the highest level that they can calibrate is {highest_level(count):g}"
-                )
-        columns[f"{name}_truth"] = _labels(truth, truth.y[rows] if tasks is None else truth.y)
+        columns |= _columns(name, fit, rows, level, notes)
+        columns[f"{name}_truth"] = _labels(truth.classes, truth.y[rows] if tasks is None else truth.y)
         columns[f"{name}_from"] = np.where(fit.labelled[rows], OUT_OF_FOLD, ALL_LABELS).astype(object)
+    return _with_regions(columns, regions), notes
+
+
+def carried_table(
+    predicted: Mapping[str, Carried],
+    regions: gpd.GeoDataFrame,
+    level: float,
+    *,
+    labels_of: str,
+    tasks: Mapping[str, TaskData],
+) -> tuple[gpd.GeoDataFrame, list[str]]:
+    """The predictions of every region of a city by heads that were fitted in another city, one row a region.
+
+    The columns are those of `prediction_table`. `TASK_truth` is there if `tasks` has the task.
+
+    Args:
+        predicted: Predictions of the N regions by task.
+        regions: `region_id` and `geometry` of the N regions.
+        level: The share of regions that an interval should cover.
+        labels_of: The city that the heads were fitted in, for `TASK_from`.
+        tasks: The labels of the N regions, of the tasks that have any.
+
+    Returns:
+        The table, and notes on intervals that the labels are too few for.
+    """
+    notes: list[str] = []
+    columns: dict[str, NDArray[Any]] = {}
+    for name, carried in predicted.items():
+        columns |= _columns(name, carried, slice(None), level, notes)
+        if name in tasks:
+            columns[f"{name}_truth"] = _labels(tasks[name].classes, tasks[name].y)
+        columns[f"{name}_from"] = np.full(len(regions), f"labels of {labels_of}", dtype=object)
+    return _with_regions(columns, regions), notes
+
+
+def _with_regions(columns: Mapping[str, NDArray[Any]], regions: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     table = pd.DataFrame(columns, index=regions.index)
     joined = pd.concat([regions[["region_id"]], table, regions[["geometry"]]], axis=1)
-    return joined.set_geometry("geometry", crs=regions.crs), notes
+    return joined.set_geometry("geometry", crs=regions.crs)
 
 
-def _number_columns(name: str, fit: CrossFit, rows: slice, level: float) -> dict[str, NDArray]:
+def _columns(
+    name: str, fit: CrossFit | Carried, rows: slice, level: float, notes: list[str]
+) -> dict[str, NDArray[Any]]:
+    """The columns of one task without its truth; adds a note if its labels are too few for the level."""
+    prediction = fit.prediction[rows]
+    if fit.classes:
+        probabilities = fit.probabilities()[rows]
+        return {
+            name: _labels(fit.classes, prediction),
+            f"{name}_probability": probabilities[np.arange(len(prediction)), prediction],
+            **{f"{name}_probability_{label}": of for label, of in zip(fit.classes, probabilities.T, strict=True)},
+        }
     interval = fit.interval(level)
-    missing = np.full(len(fit.fold), np.nan)
-    lower, upper = (missing, missing) if interval is None else interval
-    return {name: fit.values[rows], f"{name}_lower": lower[rows], f"{name}_upper": upper[rows]}
+    if interval is None:
+        notes.append(
+            f"{name}: {fit.calibrating} labelled regions are too few for an interval of level {level:g}; "
+            f"the highest level that they can calibrate is {highest_level(fit.calibrating):g}"
+        )
+        bounds = [np.full(len(prediction), np.nan)] * 2
+    else:
+        bounds = [bound[rows] for bound in interval]
+    return {name: prediction, f"{name}_lower": bounds[0], f"{name}_upper": bounds[1]}
 
 
-def _class_columns(name: str, fit: CrossFit, rows: slice) -> dict[str, NDArray]:
-    codes, probabilities = fit.prediction[rows], fit.probabilities()[rows]
-    return {
-        name: _labels(fit.task, codes),
-        f"{name}_probability": probabilities[np.arange(len(codes)), codes],
-        **{f"{name}_probability_{label}": of for label, of in zip(fit.task.classes, probabilities.T, strict=True)},
-    }
-
-
-def _labels(task: TaskData, values: NDArray) -> NDArray:
+def _labels(classes: Sequence[str], values: NDArray[Any]) -> NDArray[Any]:
     """Class names of codes [n], None for -1; the numbers of a regression."""
-    return np.array([*task.classes, None], dtype=object)[values] if task.classes else values
+    return np.array([*classes, None], dtype=object)[values] if classes else values

@@ -94,14 +94,19 @@ def write_all_predictions(folder: str | Path, table: gpd.GeoDataFrame) -> None:
 
 
 def write_embeddings(folder: str | Path, city: City, embeddings: NDArray[np.float32]) -> None:
-    """Write embeddings [N, dim] to the GeoParquet file `embeddings.parquet`, as fixed-size lists of float32."""
+    """Write `embeddings.parquet`; see `write_embedding_file`."""
+    write_embedding_file(Path(folder) / "embeddings.parquet", city, embeddings)
+
+
+def write_embedding_file(path: Path, city: City, embeddings: NDArray[np.float32]) -> None:
+    """Write embeddings [N, dim] of a city's regions to a GeoParquet file, as fixed-size lists of float32."""
     buffer = io.BytesIO()
     city.regions[["region_id", "geometry"]].to_parquet(buffer, index=False)
     table = pq.read_table(buffer)
     vectors = np.ascontiguousarray(embeddings, dtype=np.float32)
     column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
     table = table.append_column("embedding", column)
-    with atomic_path(Path(folder) / "embeddings.parquet") as temporary:
+    with atomic_path(path) as temporary:
         pq.write_table(table, temporary)
 
 

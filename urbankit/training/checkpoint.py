@@ -22,7 +22,9 @@ def save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
     copies = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
     text = json.dumps(facts)
     with atomic_path(path) as temporary:
+        mode = temporary.stat().st_mode
         save_file(copies, temporary, metadata={"urbankit": text, "sha256": _digest(copies, text)})
+        temporary.chmod(mode)  # safetensors leaves the file to its owner alone
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -66,7 +68,8 @@ def _digest(tensors: dict[str, Tensor], facts: str) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        if tensor.numel():  # torch does not view an empty tensor as bytes
+            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -131,3 +131,13 @@ def test_features_of_transferred_floors_are_clipped_to_the_source_range():
     shared = shared_features(source, own)
     assert shared.names == ("b", "a")
     np.testing.assert_array_equal(shared.values, [[5, 1], [np.nan, 3], [5, 2], [np.nan, 1]])
+
+
+def test_own_statistics_give_columns_the_level_of_the_source_city():
+    draw = np.random.default_rng(0)
+    source = RawFeatures(draw.normal(size=(50, 2)), ("a", "b c"))
+    values = 100 + 5 * draw.normal(size=(40, 2))
+    values[0, 1] = np.nan
+    shared = shared_features(source, RawFeatures(values, ("B_C", "a")), "own").values
+    np.testing.assert_allclose(np.nanmedian(shared[50:], axis=0), np.median(source.values[:, ::-1], axis=0), atol=0.5)
+    assert np.isnan(shared[50, 1]) and np.isfinite(shared).sum() == 179

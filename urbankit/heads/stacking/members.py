@@ -79,12 +79,17 @@ def mean(x: Array, training: Training) -> Fitted:
 
 def ridge(x: Array, training: Training) -> Fitted:
     """Ridge regression, of indicators for classes; the folds choose its penalty."""
+    held_out, path = fit_ridge(x, training)
+    return Fitted(held_out, lambda new: path(new)[0])
+
+
+def fit_ridge(x: Array, training: Training) -> tuple[Array, RidgePath]:
+    """Return the held-out predictions [n, outputs] of the best penalty, and the regression on all regions with it."""
     held_out = np.empty((len(PENALTIES), *training.y.shape))
     for train, test in _folds(training):
-        held_out[:, test] = _ridge_path(x[train], training.y[train], PENALTIES)(x[test])
+        held_out[:, test] = ridge_path(x[train], training.y[train], PENALTIES)(x[test])
     best = _best(held_out, training)
-    path = _ridge_path(x, training.y, PENALTIES[best : best + 1])
-    return Fitted(held_out[best], lambda new: path(new)[0])
+    return held_out[best], ridge_path(x, training.y, PENALTIES[best : best + 1])
 
 
 def smoother(xy: Array, training: Training) -> Fitted:
@@ -199,8 +204,28 @@ def constant(values: Array) -> Predict:
     return lambda new: np.tile(values, (len(new), 1))
 
 
-def _ridge_path(x: Array, y: Array, penalties: Array) -> Callable[[Array], Array]:
-    """Ridge regression with an intercept for each penalty, which predicts [penalties, m, outputs]."""
+class RidgePath(NamedTuple):
+    """Ridge regressions with an intercept, one for each penalty: (x - shift) @ coefficients + level.
+
+    Attributes:
+        penalties: the penalties.
+        shift: means of the inputs, [features].
+        coefficients: [penalties, features, outputs].
+        level: means of the targets, [outputs].
+    """
+
+    penalties: Array
+    shift: Array
+    coefficients: Array
+    level: Array
+
+    def __call__(self, new: Array) -> Array:
+        """Return predictions [penalties, m, outputs] for rows [m, features]."""
+        return (new - self.shift) @ self.coefficients + self.level
+
+
+def ridge_path(x: Array, y: Array, penalties: Array) -> RidgePath:
+    """Fit ridge regression of `y` [n, outputs] on `x` [n, features] with each penalty."""
     shift, level = x.mean(axis=0), y.mean(axis=0)
     x, y = x - shift, y - level
     dual = len(x) < x.shape[1]
@@ -209,7 +234,7 @@ def _ridge_path(x: Array, y: Array, penalties: Array) -> Callable[[Array], Array
     coefficients = vectors @ (shrunk[:, :, None] * (vectors.T @ (y if dual else x.T @ y)))
     if dual:
         coefficients = x.T @ coefficients
-    return lambda new: (new - shift) @ coefficients + level
+    return RidgePath(penalties, shift, coefficients, level)
 
 
 def _smooth(xy: Array, y: Array, new: Array, settings: Sequence[tuple[int, int]]) -> Array:

@@ -100,7 +100,7 @@ class SuperLearner:
         weights = simplex_weights(matrix, own.y.ravel())
         self.weights = {name: float(weight) for name, weight in zip(held_out, weights, strict=True)}
         if classified:
-            self.balance = self._best_balance((matrix @ weights).reshape(y.shape))
+            self.balance = best_balance((matrix @ weights).reshape(y.shape), self.log_shares)
 
     def predict(self, features: Features) -> Array:
         """Return the learned form of the target, [m, 1], or the joined probabilities of the classes, [m, classes]."""
@@ -160,9 +160,11 @@ class SuperLearner:
     def _inverse(self, y: Array) -> Array:
         return y if self.transform is None else self.transform.inverse(y)
 
-    def _best_balance(self, joined: Array) -> float:
-        predicted = [(np.log(joined) - b * self.log_shares).argmax(axis=1) for b in BALANCES]
-        return BALANCES[int(np.argmax([expected_macro_f1(joined, classes) for classes in predicted]))]
+
+def best_balance(probabilities: Array, log_shares: Array) -> float:
+    """Return the exponent of `BALANCES` with the best macro-F1 that held-out `probabilities` [n, classes] expect."""
+    predicted = [(np.log(probabilities) - b * log_shares).argmax(axis=1) for b in BALANCES]
+    return BALANCES[int(np.argmax([expected_macro_f1(probabilities, classes) for classes in predicted]))]
 
 
 class _Unit(NamedTuple):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from urbankit.city.city import City
 from urbankit.city.raw_features import RawFeatures
@@ -15,6 +16,7 @@ from urbankit.evaluation.splits import ALL, Split
 from urbankit.evaluation.tasks import Scored, TaskData
 from urbankit.pipeline.transfer.zero_shot import Splits, ZeroShot
 from urbankit.recipe.recipe import Recipe
+from urbankit.utils.names import match_names
 from urbankit.utils.progress import Progress
 
 
@@ -29,7 +31,8 @@ def carried_floors(
     names = [name for name in recipe.evaluation.floors if name != "location"]
     if not names or not zero_shot.tasks:
         return Scored.joined([])
-    features = shared_features(build_raw_features(zero_shot.city, recipe), build_raw_features(city, recipe))
+    of_source, of_city = build_raw_features(zero_shot.city, recipe), build_raw_features(city, recipe)
+    features = shared_features(of_source, of_city, zero_shot.statistics)
     groups = {protocol: zero_shot.groups(protocol, city.n_regions) for protocol, _ in zero_shot.splits}
     tasks = {name: _with_both_labels(task, zero_shot.scored[name]) for name, task in zero_shot.tasks.items()}
     n, all_regions = zero_shot.n_source, np.arange(city.n_regions)
@@ -51,17 +54,32 @@ def carried_floors(
     return Scored.joined(scored)
 
 
-def shared_features(source: RawFeatures, target: RawFeatures) -> RawFeatures:
+def shared_features(
+    source: RawFeatures, target: RawFeatures, statistics: Literal["source", "own"] = "source"
+) -> RawFeatures:
     """The rows of both cities, in the columns that both have and that have the same meaning in both.
+
+    With the statistics `own`, columns of the target city get the mean and standard deviation of the source city.
 
     Values of the target city are clipped to the range of the source city. Without this, a ridge regression
     extrapolates without bound: the areas of the cells of Singapore's grid differ by 0.03 % only, and its R² of
     population density on New York's tracts was -4 million.
     """
-    names = [name for name in target.names if name in source.names and name not in target.bound]
-    before, shared = source.columns(names).values, target.columns(names)
-    after = np.clip(shared.values, np.fmin.reduce(before, axis=0), np.fmax.reduce(before, axis=0))
+    names = match_names((name for name in target.names if name not in target.bound), source.names)
+    before, shared = source.columns(list(names.values())).values, target.columns(list(names))
+    after = shared.values
+    if statistics == "own":
+        (mean, std), (level, spread) = (_mean_and_std(values) for values in (after, before))
+        after = (after - mean) / std * spread + level
+    after = np.clip(after, np.fmin.reduce(before, axis=0), np.fmax.reduce(before, axis=0))
     return replace(shared, values=np.vstack([before, after]))
+
+
+def _mean_and_std(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation of the values that are not missing, [F]; of a column without any 0 and 1."""
+    masked = np.ma.masked_invalid(values)
+    std = masked.std(axis=0).filled(1.0)
+    return masked.mean(axis=0).filled(0.0), np.where(std > 1e-12, std, 1.0)
 
 
 def _with_both_labels(source: TaskData, scored: TaskData) -> TaskData:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -20,11 +21,45 @@ from urbankit.utils.progress import Progress
 KEY = "transfer.from"
 
 
+class Trained(Protocol):
+    """Weights that were trained on another city: those of a run, or of a model."""
+
+    title: str
+    """What messages call it."""
+
+    @property
+    def path(self) -> Path:
+        """Its folder."""
+        ...
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe that it was trained with."""
+        ...
+
+    @property
+    def state(self) -> Mapping[str, Tensor]:
+        """The state of the method after pre-training."""
+        ...
+
+    @property
+    def modalities(self) -> list[str]:
+        """The modalities that it was trained with, in order."""
+        ...
+
+    @property
+    def views(self) -> list[str]:
+        """The views, likewise."""
+        ...
+
+
 class Source:
     """A finished run with its pre-trained weights, its city and its embeddings.
 
     Raises `UserError` if the folder is not a run, or the run is not finished, not pre-trained or damaged.
     """
+
+    title = "the source run"
 
     def __init__(self, folder: Path) -> None:
         self.run = Run.open(folder)
@@ -40,6 +75,21 @@ class Source:
     def manifest(self) -> dict[str, Any]:
         """The manifest of the run."""
         return self.run.manifest
+
+    @property
+    def path(self) -> Path:
+        """The folder of the run."""
+        return self.run.path
+
+    @property
+    def modalities(self) -> list[str]:
+        """The modalities that its city had, in the order of the method."""
+        return list(self.manifest.get("modalities", self.recipe.modalities))
+
+    @property
+    def views(self) -> list[str]:
+        """The views that its city had, likewise."""
+        return list(self.manifest.get("views", self.recipe.views))
 
     @cached_property
     def recipe(self) -> Recipe:

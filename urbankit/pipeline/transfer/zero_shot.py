@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from urbankit.city.city import City
+from urbankit.evaluation.carried_head import CarriedHead
 from urbankit.evaluation.splits import ALL, make_split, split_groups
 from urbankit.evaluation.tasks import TaskData, load_task
 from urbankit.pipeline.transfer.source import Source
@@ -145,10 +146,14 @@ def _source_task(source: Source, city: City, recipe: Recipe, task: TaskData) -> 
         min_class_size=source.recipe.evaluation.min_class_size,
     )
     if (loaded.kind, loaded.unit) != (task.kind, task.unit):
-        kinds = [f"a {one.kind}" + (f" in {one.unit}" if one.unit else "") for one in (loaded, task)]
-        message = f"it is {kinds[0]} in the source city and {kinds[1]} here; give both targets one kind and unit"
-        raise UserError(Problem(message, key=f"tasks.{task.name}"))
+        raise UserError(Problem(other_quantity(loaded, task, "the source city"), key=f"tasks.{task.name}"))
     return loaded
+
+
+def other_quantity(source: TaskData | CarriedHead, task: TaskData, where: str) -> str:
+    """The message for a target of this city that has another kind or unit than the one in the source."""
+    kinds = [f"a {one.kind}" + (f" in {one.unit}" if one.unit else "") for one in (source, task)]
+    return f"it is {kinds[0]} in {where} and {kinds[1]} here; give both targets one kind and unit"
 
 
 def _append_unlabelled(task: TaskData, n: int) -> TaskData:
@@ -165,10 +170,18 @@ def _add_classes(task: TaskData, source: TaskData) -> TaskData:
 
 def _notes(scored: TaskData, source: TaskData) -> list[str]:
     present = [name for code, name in enumerate(scored.classes) if (scored.y == code).any()]
-    never_predicted = [name for name in present if name not in source.classes]
-    only_source = [name for name in source.classes if name not in present]
+    return [f"transfer: {note}" for note in class_notes(scored.name, present, source.classes, "the source city")]
+
+
+def class_notes(task: str, present: Sequence[str], of_source: Sequence[str], where: str) -> list[str]:
+    """Notes on classes that only this city has (of those `present`), or only the source."""
     texts = {
-        "classes that the source city lacks, so that they are never predicted": never_predicted,
-        "classes that this city lacks; predicting them counts as wrong": only_source,
+        f"classes that {where} lacks, so that they are never predicted": set(present) - set(of_source),
+        "classes that this city lacks; predicting them counts as wrong": set(of_source) - set(present),
     }
-    return [f"transfer: {scored.name}: {text}: {', '.join(names)}" for text, names in texts.items() if names]
+    names = [*present, *(name for name in of_source if name not in present)]
+    return [
+        f"{task}: {text}: {', '.join(name for name in names if name in lacking)}"
+        for text, lacking in texts.items()
+        if lacking
+    ]

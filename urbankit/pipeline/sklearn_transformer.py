@@ -1,18 +1,22 @@
-"""`UrbanEmbedding`: a run's embeddings as a scikit-learn transformer of region ids."""
+"""`UrbanEmbedding`: embeddings of regions as a scikit-learn transformer of region ids."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, Literal
 
+import geopandas as gpd
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
+from urbankit.city.city import City
 from urbankit.city.ids import RegionIds
 from urbankit.export.tables import dimension_names
+from urbankit.pipeline.model import Model
+from urbankit.pipeline.model_files import is_model_folder
 from urbankit.runs.folder import Run
 from urbankit.utils.errors import UserError
 
@@ -20,42 +24,52 @@ UNKNOWN = ("error", "nan", "mean")
 
 
 class WrongIds(UserError, ValueError):
-    """Ids that are no ids of the run; a `ValueError` too, which is what scikit-learn's users catch."""
+    """Ids of no region; a `ValueError` too, which is what scikit-learn's users catch."""
 
 
 class UrbanEmbedding(TransformerMixin, BaseEstimator):
-    """Turns one column of region ids into the embeddings [n, dim] that a run has of them.
+    """Turns one column of region ids into embeddings [n, dim].
 
-    `run` is a run folder or a `Run`. Ids are compared as text; a number is the id that is written so, padded with
-    zeros where all ids of the run are digits of one width. `unknown` says what becomes of an id that the run lacks:
-    `error`, a row of `nan`, or the `mean` of all regions. The embeddings are those of the run: `fit` reads them and
-    learns nothing from `X`.
+    `run` is a run folder or a `Run`, whose embeddings are read. With `city` (a prepared city, its folder or a city
+    file) it may be a model folder or a `Model`, which embeds the regions of that city. Ids are compared as text; a
+    number is the id that is written so, padded with zeros where all ids are digits of one width. `unknown` says what
+    becomes of an id that is unknown: `error`, a row of `nan`, or the `mean` of all regions. `fit` reads or computes the
+    embeddings, and learns nothing from `X`.
 
     >>> places = UrbanEmbedding("runs/new-york")
     >>> model = make_pipeline(places, RidgeCV()).fit(table[["tract"]], table["rent"])
     >>> ColumnTransformer([("place", places, ["tract"])], remainder="passthrough")
 
     Attributes:
-        region_ids_: the ids of the run's N regions, text [N].
+        region_ids_: the ids of the N regions, text [N].
         vectors_: their embeddings, float32 [N, dim].
     """
 
     def __init__(
-        self, run: str | Path | Run | None = None, *, unknown: Literal["error", "nan", "mean"] = "error"
+        self,
+        run: str | Path | Run | Model | None = None,
+        *,
+        city: str | Path | City | None = None,
+        unknown: Literal["error", "nan", "mean"] = "error",
     ) -> None:
         self.run = run
+        self.city = city
         self.unknown = unknown
 
     def fit(self, X: ArrayLike, y: object = None) -> UrbanEmbedding:
-        """Read the run. Raises `UserError` for a folder that has no embeddings, and for `X` of more than one column."""
+        """Read or compute the embeddings.
+
+        Raises `UserError` for a folder that has no embeddings or does not fit the city, and for `X` of more than one
+        column.
+        """
         if self.run is None:
             raise UserError("UrbanEmbedding: name the run whose embeddings to take, UrbanEmbedding('runs/mine')")
         if self.unknown not in UNKNOWN:
             raise UserError(f"UrbanEmbedding: unknown is one of {', '.join(UNKNOWN)}, not '{self.unknown}'")
         _column(X)
-        run = self.run if isinstance(self.run, Run) else Run.open(self.run)
-        self.region_ids_: NDArray[np.object_] = run.embeddings["region_id"].astype(str).to_numpy(dtype=object)
-        self.vectors_: NDArray[np.float32] = run.vectors
+        embeddings = self._embeddings(self.run)
+        self.region_ids_: NDArray[np.object_] = embeddings["region_id"].astype(str).to_numpy(dtype=object)
+        self.vectors_: NDArray[np.float32] = np.stack(embeddings["embedding"].to_list()).astype(np.float32, copy=False)
         self.n_features_in_ = 1
         names = getattr(X, "columns", None)
         if names is not None:
@@ -80,6 +94,18 @@ class UrbanEmbedding(TransformerMixin, BaseEstimator):
         """The names of the columns, `e00` to `e63` of 64 dimensions, as in exported tables."""
         check_is_fitted(self)
         return np.asarray(dimension_names(self.vectors_.shape[1]), dtype=object)
+
+    def _embeddings(self, run: str | Path | Run | Model) -> gpd.GeoDataFrame:
+        if self.city is None:
+            if isinstance(run, Run):
+                return run.embeddings
+            if isinstance(run, Model) or is_model_folder(Path(run)):
+                raise UserError(
+                    "UrbanEmbedding: a model has no regions; name its city, UrbanEmbedding(model, city=...)"
+                )
+            return Run.open(run).embeddings
+        model = run if isinstance(run, Model) else Model.open(run.path if isinstance(run, Run) else run)
+        return model.embed(self.city)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -111,11 +137,11 @@ def _column(X: ArrayLike) -> NDArray[Any]:
 
 
 def _of_numbers(column: NDArray[Any], ids: RegionIds) -> str:
-    """A hint where ids came as numbers and the run's are text that numbers do not write."""
+    """A hint where ids came as numbers and those of the regions are text that numbers do not write."""
     if column.dtype.kind not in "iuf" or not ids.ids:
         return ""
     example = next((name for name in ids.ids if name.startswith("0")), ids.ids[0])
     return (
-        f". The ids given are numbers ({column.dtype}), those of the run text such as '{example}': read the column as "
-        "text (dtype=str), which keeps leading zeros"
+        f". The ids given are numbers ({column.dtype}), those of the regions text such as '{example}': read the column "
+        "as text (dtype=str), which keeps leading zeros"
     )

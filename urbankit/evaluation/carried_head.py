@@ -1,0 +1,212 @@
+"""Heads that predict in another city: ridge regressions that keep nothing of the regions that they were fitted to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from urbankit.evaluation.calibration import Calibration
+from urbankit.evaluation.intervals import Interval, split_conformal
+from urbankit.evaluation.metrics import primary, score
+from urbankit.evaluation.tasks import TaskData
+from urbankit.evaluation.transforms import TargetTransform
+from urbankit.heads.stacking.members import Training, fit_ridge
+from urbankit.heads.stacking.super_learner import SMALLEST, best_balance
+from urbankit.recipe.schema import Task
+from urbankit.utils.standardise import nonzero_std
+
+Array = NDArray[np.float64]
+
+CONSTANT = 1e-5
+"""A dimension of an embedding with a smaller standard deviation is constant but for rounding."""
+
+ARRAYS = ("mean", "scale", "range", "coefficients", "bias", "bounds", "residuals", "class_bias", "log_shares")
+
+
+@dataclass(frozen=True)
+class CarriedHead:
+    """A ridge regression from the embedding to one task, with what calibrates its predictions.
+
+    Classes are regressed as indicators. No label, embedding or id of a region is kept.
+
+    Attributes:
+        name: The task.
+        target: The city's target that it was fitted to.
+        target_scale: Whether its logarithm is the task, as the key `scale` of a task says.
+        kind: `regression` or `classification`.
+        unit: The unit of a regression.
+        classes: The classes.
+        transform: The form in which a regression is learned.
+        labelled: The number of labels that it was fitted to.
+        penalty: The penalty of the ridge regression.
+        score: The main metric of the out-of-fold predictions.
+        balance: Classes are predicted by argmax p / share^balance.
+        class_scale: The scale of `Calibration`.
+        mean, scale: What standardises an embedding, [dim].
+        range: Smallest and largest standardised values, [2, dim]; embeddings of another city are cut to them, because
+            a linear function has no bound beyond.
+        coefficients, bias: Of the standardised embedding, [dim, outputs] and [outputs].
+        bounds: Smallest and largest learned label, [2]; predictions beyond them are cut.
+        residuals: Sorted absolute out-of-fold residuals in the learned form, [labelled]; empty for classes.
+        class_bias, log_shares: The bias of `Calibration`, and the logarithms of the shares of the classes; [classes].
+    """
+
+    name: str
+    target: str
+    target_scale: str
+    kind: str
+    unit: str
+    classes: tuple[str, ...]
+    transform: TargetTransform
+    labelled: int
+    penalty: float
+    score: float
+    balance: float
+    class_scale: float
+    mean: Array
+    scale: Array
+    range: Array
+    coefficients: Array
+    bias: Array
+    bounds: Array
+    residuals: Array
+    class_bias: Array
+    log_shares: Array
+
+    @classmethod
+    def fit(cls, task: TaskData, settings: Task, embeddings: NDArray[Any], fold: NDArray[np.int64]) -> CarriedHead:
+        """Fit to all labels of a task; predictions without each fold choose the penalty and calibrate.
+
+        Args:
+            task: The labels of N regions.
+            settings: The task in the recipe.
+            embeddings: [N, dim].
+            fold: The fold of each labelled region, [n].
+        """
+        rows = np.flatnonzero(task.labelled)
+        z = np.asarray(embeddings, dtype=np.float64)
+        mean, scale = z.mean(axis=0), nonzero_std(z, CONSTANT)
+        standardised = (z - mean) / scale
+        x = standardised[rows]
+        transform = TargetTransform("none")
+        if task.classes:
+            y = np.eye(len(task.classes))[task.y[rows]]
+        else:
+            transform = TargetTransform.fit(task.transform, task.y[rows])
+            y = transform.transform(task.y[rows])[:, None]
+        held_out, path = fit_ridge(x, Training(y, fold, bool(task.classes), seed=0))
+        coefficients = path.coefficients[0]
+        fitted: dict[str, Any] = {"residuals": np.empty(0), "class_bias": np.empty(0), "log_shares": np.empty(0)}
+        balance, class_scale, bounds = 0.0, 1.0, np.array([y.min(), y.max()])
+        if task.classes:
+            codes = task.y[rows]
+            calibration = Calibration.fit(held_out, codes)
+            probabilities = np.maximum(calibration.probabilities(held_out), SMALLEST)
+            fitted["log_shares"] = np.log(np.maximum(y.mean(axis=0), SMALLEST))
+            balance = best_balance(probabilities, fitted["log_shares"])
+            class_scale, fitted["class_bias"] = calibration.scale, calibration.bias
+            predicted = (np.log(probabilities) - balance * fitted["log_shares"]).argmax(axis=1)
+        else:
+            learned = held_out[:, 0].clip(*bounds)
+            fitted["residuals"] = np.sort(np.abs(y[:, 0] - learned))
+            predicted = transform.inverse(learned)
+        return cls(
+            name=task.name,
+            target=settings.target or task.name,
+            target_scale=settings.scale,
+            kind=task.kind,
+            unit=task.unit,
+            classes=task.classes,
+            transform=transform,
+            labelled=len(rows),
+            penalty=float(path.penalties[0]),
+            score=score(task.kind, task.y[rows], predicted)[primary(task.kind)],
+            balance=balance,
+            class_scale=class_scale,
+            mean=mean,
+            scale=scale,
+            range=np.stack([standardised.min(axis=0), standardised.max(axis=0)]),
+            coefficients=coefficients,
+            bias=path.level - path.shift @ coefficients,
+            bounds=bounds,
+            **fitted,
+        )
+
+    @property
+    def metric(self) -> str:
+        """The metric of `score`."""
+        return primary(self.kind)
+
+    def predict(self, embeddings: NDArray[Any], *, of_city: bool = False) -> Carried:
+        """Predict for embeddings [N, dim], which `of_city` standardises by their own mean and standard deviation."""
+        z = np.asarray(embeddings, dtype=np.float64)
+        mean, scale = (z.mean(axis=0), nonzero_std(z, CONSTANT)) if of_city else (self.mean, self.scale)
+        outputs = ((z - mean) / scale).clip(*self.range) @ self.coefficients + self.bias
+        return Carried(self, outputs if self.classes else outputs[:, 0].clip(*self.bounds))
+
+    def arrays(self) -> dict[str, Array]:
+        """The arrays by name."""
+        return {name: getattr(self, name) for name in ARRAYS}
+
+    def facts(self) -> dict[str, Any]:
+        """All that is not an array, ready for JSON."""
+        facts = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ARRAYS}
+        transform = {key: value for key, value in asdict(self.transform).items() if value != np.inf}  # as JSON has none
+        return facts | {"classes": list(self.classes), "transform": transform}
+
+    @classmethod
+    def load(cls, facts: Mapping[str, Any], arrays: Mapping[str, Array]) -> CarriedHead:
+        """The head of `facts` and `arrays`. Raises `KeyError` or `TypeError` for those of something else."""
+        values: dict[str, Any] = dict(facts) | {name: arrays[name] for name in ARRAYS}
+        transform = TargetTransform(**facts["transform"])
+        return cls(**values | {"classes": tuple(facts["classes"]), "transform": transform})
+
+
+@dataclass(frozen=True)
+class Carried:
+    """The predictions of a `CarriedHead` for the N regions of another city.
+
+    Attributes:
+        head: The head.
+        outputs: Learned form of a regression [N], or an output a class [N, classes].
+    """
+
+    head: CarriedHead
+    outputs: Array
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes; none of a regression."""
+        return self.head.classes
+
+    @property
+    def calibrating(self) -> int:
+        """The number of labels that calibrate the interval."""
+        return len(self.head.residuals)
+
+    @property
+    def prediction(self) -> NDArray:
+        """Predictions, float64 [N] in the unit of the task, or class codes int64 [N]."""
+        if not self.classes:
+            return self.head.transform.inverse(self.outputs)
+        weighed = np.log(np.maximum(self.probabilities(), SMALLEST)) - self.head.balance * self.head.log_shares
+        return weighed.argmax(axis=1)
+
+    def interval(self, level: float) -> Interval | None:
+        """The split-conformal interval of a regression, calibrated in the city of the model; None with too few labels.
+
+        A lower bound below 0 becomes 0 if no label of that city was negative.
+        """
+        interval, inverse = split_conformal(self.head.residuals, self.outputs, level), self.head.transform.inverse
+        if interval is None:
+            return None
+        floor = 0.0 if inverse(self.head.bounds[:1])[0] >= 0 else -np.inf
+        return Interval(np.maximum(inverse(interval.lower), floor), inverse(interval.upper))
+
+    def probabilities(self) -> Array:
+        """Class probabilities [N, classes], calibrated in the city of the model."""
+        return Calibration(self.head.class_scale, self.head.class_bias).probabilities(self.outputs)

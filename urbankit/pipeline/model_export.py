@@ -1,0 +1,136 @@
+"""The exporter `model`: a run as a model folder, which embeds and predicts other cities."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from urbankit import registry
+from urbankit.evaluation.carried_head import CarriedHead
+from urbankit.evaluation.metrics import metric_label
+from urbankit.export.base import FolderExporter
+from urbankit.pipeline.model import Model
+from urbankit.pipeline.model_files import CARD, HEADS, MODEL, WEIGHTS, is_model_folder, without_paths, write_files
+from urbankit.pipeline.model_sources import ModelOfRun
+from urbankit.report.card import escape
+from urbankit.runs.folder import Run
+from urbankit.utils.errors import Problem, UserError
+from urbankit.utils.files import write_text
+from urbankit.utils.ledger import LEDGER, start_ledger
+from urbankit.utils.removal import remove_file
+from urbankit.utils.version import __version__
+from urbankit.utils.written import is_own
+
+
+class ModelExporter(FolderExporter):
+    """Weights (safetensors), description (JSON), heads for other cities, and a card.
+
+    It holds no label, no region id and no embedding of a region.
+    """
+
+    def write_folder(self, run: Run, folder: Path, *, force: bool) -> list[str]:
+        source = ModelOfRun(run.path)
+        model = Model(source)
+        _check_folder(folder, force)
+        heads = model.heads
+        method = registry.get("method", model.facts["method"])
+        state = {name: value for name, value in model.state.items() if name not in method.region_state}
+        facts = without_paths({"urbankit": __version__, "name": model.recipe.name} | model.facts)
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_file(folder / MODEL)  # until it is written again, the folder is no model
+        start_ledger(folder)
+        write_text(folder / CARD, card(facts, list(heads.values())))
+        write_files(folder, facts, state, heads)
+        return [*(f"not carried over: {line}" for line in _left_out(facts)), *source.notes]
+
+
+def _check_folder(folder: Path, force: bool) -> None:
+    """Raise `UserError` if a folder holds something else than an unchanged model."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(Problem("is a file; choose another --out", folder))
+    if not folder.is_dir() or force:
+        return
+    files = [path for path in folder.iterdir() if path.name != LEDGER]
+    others = [path.name for path in files if path.name not in (MODEL, WEIGHTS, HEADS, CARD)]
+    if others or (files and not is_model_folder(folder)):
+        raise UserError(Problem("holds other files; choose another --out, or use --force", folder))
+    changed = [path.name for path in files if not is_own(path)]
+    if changed:
+        message = f"{', '.join(changed)} changed since the export; choose another --out, or use --force"
+        raise UserError(Problem(message, folder))
+
+
+def card(facts: dict[str, Any], heads: list[CarriedHead]) -> str:
+    """Return the card of a model, in Markdown."""
+    recipe = facts["recipe"]
+    reads = [
+        f"modality {_code(name)} ({_code(use['name'])})"
+        for name, use in recipe["modalities"].items()
+        if name not in facts["left_out"]
+    ]
+    reads += [f"view {_code(name)} ({_code(use['name'])})" for name, use in recipe["views"].items()]
+    bands = [f"bands of the images {_code(name)}: {', '.join(map(_code, of))}" for name, of in facts["bands"].items()]
+    lines = [
+        f"# {escape(facts['name'])}",
+        "",
+        f"Region embeddings by `{facts['method']}`, trained without labels on {escape(facts['city'])} "
+        f"({facts['regions']} regions) with urbankit {facts['urbankit']}.",
+        "",
+        "```bash",
+        "urbankit embed MODEL CITY --out embeddings.parquet",
+        "urbankit predict MODEL --city CITY --out predictions.gpkg",
+        "```",
+        "",
+        "## What a city needs",
+        "",
+        *(f"- {line}" for line in [*reads, *bands]),
+        "",
+        "Columns, categories of points of interest and bands are matched by name.",
+        "",
+        "## What does not carry over",
+        "",
+        *([f"- {escape(line)}" for line in _left_out(facts)] or ["Nothing is left out."]),
+        "",
+        "## Heads",
+        "",
+        *_head_lines(facts, heads),
+        "",
+        "## What is in the folder",
+        "",
+        f"- `{WEIGHTS}`: the weights of the method and its encoders",
+        f"- `{HEADS}`: for each task the coefficients, the smallest and largest label, and the sorted residuals",
+        f"- `{MODEL}`: the recipe, and what it reads",
+        f"- `{LEDGER}`: size and SHA-256 of each file",
+        "",
+        "It holds no label, no region id and no embedding of a region.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _head_lines(facts: dict[str, Any], heads: list[CarriedHead]) -> Iterator[str]:
+    if not heads:
+        yield "There are none: the model embeds, and does not predict."
+        return
+    yield "Each head is a ridge regression on the embedding. It replaces the head of the recipe, which may keep data of"
+    yield "its regions. The score is that of predictions without the fold of the region, on whole parts of the city."
+    yield ""
+    yield "| task | unit or classes | labels | score |"
+    yield "|---|---|---|---|"
+    for head in heads:
+        of = ", ".join(head.classes) or head.unit or "–"
+        score = f"{metric_label(head.metric)} {head.score:.3f}"
+        yield f"| {escape(head.name)} | {escape(of)} | {head.labelled} | {score} |"
+    yield ""
+    yield f"Intervals and probabilities are calibrated on these predictions in {escape(facts['city'])}. In another city"
+    yield "they may cover less than their level says."
+
+
+def _left_out(facts: dict[str, Any]) -> list[str]:
+    return [f"modality {name}: {reason}" for name, reason in facts["left_out"].items()]
+
+
+def _code(text: str) -> str:
+    """A name between backticks, which know no escapes."""
+    return f"`{' '.join(text.split()).replace('`', chr(39))}`"

@@ -1,0 +1,151 @@
+"""What a model is read from: a finished run, or a folder of `urbankit export RUN --to model`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from urbankit import registry
+from urbankit.city.city import City
+from urbankit.evaluation.carried_head import CarriedHead
+from urbankit.evaluation.splits import make_folds, sampled_protocols
+from urbankit.pipeline.model_files import read_facts, read_heads, read_weights
+from urbankit.pipeline.transfer.source import Source
+from urbankit.recipe.schema import Predict
+from urbankit.runs.data import load_tasks
+from urbankit.utils.errors import Problem, UserError
+
+Embed = Callable[[City], NDArray[np.float32]]
+"""Returns the embeddings [N, dim] of a city."""
+
+
+class ModelSource(Protocol):
+    """What a model is read from.
+
+    Attributes:
+        title: What messages call it.
+        path: Its folder.
+        facts: The recipe, what it reads, and what does not carry over, as `model.json` has them.
+    """
+
+    title: str
+    path: Path
+    facts: dict[str, Any]
+
+    @property
+    def state(self) -> Mapping[str, Tensor]:
+        """The state of the method after pre-training."""
+        ...
+
+    def heads(self, embed: Embed) -> dict[str, CarriedHead]:
+        """The heads by task; `embed` embeds regions as the model embeds those of other cities."""
+        ...
+
+
+class ModelFolder:
+    """A folder of `urbankit export RUN --to model`.
+
+    Raises `UserError` if another version wrote it, or it is damaged.
+    """
+
+    title = "the model"
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.facts = path, read_facts(path)
+
+    @cached_property
+    def state(self) -> Mapping[str, Tensor]:
+        """As in `ModelSource`."""
+        return read_weights(self.path)
+
+    def heads(self, embed: Embed) -> dict[str, CarriedHead]:
+        """As in `ModelSource`."""
+        return read_heads(self.path)
+
+
+class ModelOfRun:
+    """A finished run as a model. Heads are fitted when they are first used, which needs the city of the run.
+
+    Raises `UserError` if the run has no weights that another city can use.
+
+    Attributes:
+        notes: Tasks that have no head, and why, once `heads` was called.
+    """
+
+    title = "the run"
+
+    def __init__(self, path: Path) -> None:
+        self._source, self.path = Source(path), path
+        self.notes: list[str] = []
+        recipe, manifest = self._source.recipe, self._source.manifest
+        modalities, views = self._source.modalities, self._source.views
+        if not registry.get("method", recipe.method.name).inductive:
+            message = f"the weights of {recipe.method.name} belong to the regions that it was trained on"
+            raise UserError(Problem(f"{message}; it cannot embed another city", path, key="method.name"))
+        self.facts = {
+            "method": recipe.method.name,
+            "city": manifest.get("city", "a city"),
+            "regions": manifest.get("regions"),
+            "modalities": modalities,
+            "views": views,
+            "left_out": self._left_out(),
+            **{key: manifest.get(key, {}) for key in ("describes", "bands", "pretrained")},
+            "embedding_width": manifest.get("embedding_width"),
+            "blocks": manifest.get("blocks", []),
+            "recipe": {
+                "name": recipe.name,
+                "seed": recipe.seed,
+                "modalities": {
+                    name: recipe.modalities[name].model_dump(mode="json") for name in self._source.modalities
+                },
+                "views": {name: recipe.views[name].model_dump(mode="json") for name in views},
+                "method": recipe.method.model_dump(mode="json"),
+                "finetune": {"update": []},
+                "evaluation": {"floors": []},
+                "engine": recipe.engine,
+            },
+        }
+
+    @property
+    def state(self) -> Mapping[str, Tensor]:
+        """As in `ModelSource`."""
+        return self._source.state
+
+    def heads(self, embed: Embed) -> dict[str, CarriedHead]:
+        """As in `ModelSource`."""
+        recipe = self._source.recipe
+        if not recipe.tasks:
+            return {}
+        city, evaluation = self._source.city(), recipe.evaluation
+        vectors = embed(city) if self.facts["left_out"] else self._source.run.vectors
+        protocol = sampled_protocols(evaluation.splits, recipe.predict.split)[-1]
+        n_folds = recipe.predict.folds or Predict().folds
+        heads = {}
+        for name, task in load_tasks(recipe, city).items():
+            xy = city.xy[task.labelled]
+            try:
+                fold = make_folds(protocol, xy, n_folds, evaluation.seeds[0], evaluation.blocks)
+            except UserError as error:
+                self.notes.append(f"{name}: no head: {error}")
+                continue
+            heads[name] = CarriedHead.fit(task, recipe.tasks[name], vectors, fold)
+        return heads
+
+    def _left_out(self) -> dict[str, str]:
+        """The modalities that do not carry over to another city, and why."""
+        left_out = {}
+        for name in self._source.modalities:
+            use = self._source.recipe.modalities[name]
+            encoder = registry.get("modality_encoder", use.name)
+            if (reason := encoder.local(encoder.Params(**use.params))) is not None:
+                left_out[name] = reason
+        if left_out and len(left_out) == len(self._source.modalities):
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+            raise UserError(Problem(f"no modality of the run carries over to another city ({reasons})", self.path))
+        return left_out
