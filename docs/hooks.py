@@ -111,7 +111,7 @@ def _with_floors(records: list[dict[str, str]]) -> Iterator[list[str]]:
 
 
 def _by_row(records: list[dict[str, str]]) -> Iterator[list[str]]:
-    """One row a method, one column a split and task."""
+    """One row for each method, one column for each split and task."""
     columns = list(dict.fromkeys((record["split"], record["task"]) for record in records))
     rows: dict[str, dict[tuple[str, str], str]] = {}
     for record in records:

@@ -6,7 +6,7 @@
 >>> run = urbankit.run(recipe, out="runs/mine")
 >>> run.embeddings.plot()
 
-The names below are imported when they are first used, so that `import urbankit` costs nothing.
+The names below are imported when they are first used, so that `import urbankit` is fast.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from urbankit.utils.written import check_replaceable
 
 
 class City(city.City):
-    """A prepared city: `City.prepare` makes one, `City.open` reads one; all else is on `urbankit.city.city.City`."""
+    """A prepared city. `City.prepare` makes it, `City.open` opens it; `urbankit.city.city.City` has the rest."""
 
     @classmethod
     def prepare(
@@ -35,7 +35,7 @@ class City(city.City):
         out: str | Path | None = None,
         progress: Progress | None = None,
     ) -> City:
-        """Prepare a city from its city file, or update it: only what has changed is prepared again.
+        """Prepare a city from its city file. If the city exists, only what has changed is prepared again.
 
         Args:
             spec: The city file, which names the sources.
@@ -54,12 +54,12 @@ class City(city.City):
 
 
 class Run(folder.Run):
-    """A finished run: `Run.open` reads one, its methods use it; `urbankit.runs.folder.Run` has what it wrote."""
+    """A finished run. `Run.open` opens it; `urbankit.runs.folder.Run` has the attributes for its files."""
 
     export = export
 
     def neighbours(self, region_id: str, *, k: int = 5, view: str | None = None) -> pd.DataFrame:
-        """The regions most similar to a region.
+        """Return the regions most similar to a region.
 
         Args:
             region_id: The id of the region.
@@ -68,7 +68,7 @@ class Run(folder.Run):
 
         Returns:
             The region itself and its `k` neighbours: `region_id`, `similarity` (the cosine of embeddings about their
-            mean), `distance_km`, and a column a target.
+            mean), `distance_km`, and a column for each target.
 
         Raises:
             UserError: If the run has no such region, view or modality.
@@ -76,13 +76,13 @@ class Run(folder.Run):
         return queries.neighbours(RunContext.of(self, prepare=False), region_id, k, view)
 
     def clusters(self, k: int) -> queries.Clusters:
-        """The regions in `k` clusters of Ward's hierarchy.
+        """Return the regions in `k` clusters of Ward's hierarchy.
 
         Args:
-            k: The number of clusters; there are fewer where embeddings are equal.
+            k: The number of clusters; there are fewer if embeddings are equal.
 
         Returns:
-            `summary`, one row a cluster with its size, targets and typical regions, and `regions`, the cluster of
+            `summary`, one row for each cluster with size, targets and typical regions, and `regions`, the cluster of
             every region.
 
         Raises:
@@ -126,11 +126,11 @@ class Run(folder.Run):
             tasks: One or more tasks; by default all of the run.
             interval: The share of regions that an interval should cover; by default that of the recipe.
             split: The split protocol that calibrates intervals and probabilities: `random` if regions without labels
-                lie between labelled ones, `spatial` if they are districts of their own; by default that of the recipe.
+                lie between labelled ones, `spatial` if whole districts have no labels; by default that of the recipe.
             progress: Where progress is shown; nowhere by default.
 
         Returns:
-            One row a region: `region_id`, `geometry`, and for each task the columns that
+            One row for each region: `region_id`, `geometry`, and for each task the columns that
             `urbankit.runs.prediction_table.prediction_table` lists.
 
         Raises:

@@ -233,7 +233,7 @@ def test_mosaic_is_cut_in_one_thread(sources: Path, city: City, tmp_path: Path, 
 
 
 def test_a_wrong_folder_of_sources_is_refused(city: City, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="there is no such folder; give the one that the city was prepared from"):
+    with pytest.raises(UserError, match="give the data folder that the city was prepared from"):
         made(city, tmp_path / "out", data=tmp_path / "none")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"there is no 'satellite\.tif'"):

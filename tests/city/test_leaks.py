@@ -41,7 +41,7 @@ def test_a_column_close_to_the_target_is_noted_and_others_pass() -> None:
 def test_a_column_that_names_the_class_is_refused() -> None:
     codes = RNG.integers(0, 4, 200)
     classes = np.array(["park", "shop", "home", "road"], object)[codes]
-    with pytest.raises(UserError, match="the answer is among the inputs"):
+    with pytest.raises(UserError, match="the embedding would contain the label"):
         check(codes * 10.0 + 3, classes)
     with pytest.raises(UserError, match="equals the target"):
         check(codes.astype(float), codes.astype(str).astype(object))

@@ -22,7 +22,7 @@ EXAMPLES = 3
 
 
 def neighbours(context: RunContext, region_id: str, k: int = 5, view: str | None = None) -> pd.DataFrame:
-    """The region and the `k` most like it: `region_id, similarity, distance_km`, and a column a target.
+    """The region and the `k` most like it: `region_id, similarity, distance_km`, and a column for each target.
 
     The region itself is the first row. `similarity` is the cosine of embeddings about their mean, or of the part of
     them that is of the modality or view `view`; `distance_km` is from centroid to centroid on the ellipsoid, NaN

@@ -81,7 +81,7 @@ def _costs(table: Table) -> dict[int, Column]:
 
 
 def _draw_bars(blocks: Sequence[Table], title: str, folder: Path, name: str) -> Drawing:
-    """One panel a task: a bar a row and protocol, and the best floor of each protocol as a line."""
+    """One panel for each task: a bar for each row and protocol, and the best floor of each protocol as a line."""
     columns = _main_columns(blocks[0])
     rows = [row.label for row in blocks[0].rows]
     wide = min(4, len(columns))
@@ -149,7 +149,7 @@ def _protocol_patches(blocks: Sequence[Table]) -> list[Any]:
 
 
 def _draw_paradigms(blocks: Sequence[Table], title: str, folder: Path, name: str) -> Drawing:
-    """Accuracy, seconds an epoch and epochs to the best: bars of means over tasks, a mark a task."""
+    """Accuracy, seconds per epoch and epochs to the best: bars of means over tasks, a mark for each task."""
     rows = [row.label for row in blocks[0].rows]
     figure = new_figure(DOUBLE, 0.13 * len(rows) * len(blocks) * 2.2 + 1.3)
     axes = figure.subplots(1, 3, sharey=True)

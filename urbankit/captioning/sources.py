@@ -62,8 +62,9 @@ class CaptionItems:
 def choose_modalities(captioner: Captioner, city: City, requested: list[str] | None) -> list[str]:
     """The modalities to describe: those that are requested, or all.
 
-    A captioner that reads images describes all image sources; one of regions those with one image a region, or `rsi`
-    if there is none. Raises `UserError` for a name that the city lacks, and for a city without images.
+    A captioner that reads images describes all image sources. A captioner of regions describes the sources with one
+    image for each region, or `rsi` if there is none. Raises `UserError` for a name that the city lacks, and for a city
+    without images.
     """
     sources = city.image_sources
     if captioner.reads_images and not sources:
@@ -120,7 +121,7 @@ def find_items(
                 "give the folder of its sources with --data to read them larger"
             )
     elif not data.is_dir():
-        raise UserError(Problem("there is no such folder; give the one that the city was prepared from", data))
+        raise UserError(Problem("there is no such folder; give the data folder that the city was prepared from", data))
     elif "mosaic" in spec:
         read = _patch_reader(city, source, rows, colours, spec, data)
     else:
@@ -183,8 +184,8 @@ def _colours(source: ImageSource, bands: Sequence[int] | None) -> list[int]:
         return [band - 1 for band in bands] * (3 if len(bands) == 1 else 1)
     if source.bands not in (1, 3):
         message = (
-            f"images of '{source.name}' have {source.bands} bands ({', '.join(source.band_names)}), of which none is "
-            "known to be red, green or blue; name them with --bands RED,GREEN,BLUE, counted from 1"
+            f"images of '{source.name}' have {source.bands} bands ({', '.join(source.band_names)}), and it is not "
+            "known which are red, green and blue; name them with --bands RED,GREEN,BLUE, counted from 1"
         )
         raise UserError(message)
     return [0, 0, 0] if source.bands == 1 else [0, 1, 2]

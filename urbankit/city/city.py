@@ -65,12 +65,12 @@ class City:
             path: Its folder.
 
         Raises:
-            UserError: If the folder is not a city that this version of urbankit prepared to the end.
+            UserError: If the folder is not a city that this version of urbankit prepared completely.
         """
         path = Path(path)
         manifest = read_manifest(path)
         if not manifest.get("complete"):
-            raise UserError(Problem("was not prepared to the end; run the same `urbankit prepare` again", path))
+            raise UserError(Problem("was not prepared completely; run the same `urbankit prepare` again", path))
         if manifest.get("format") != FORMAT:
             raise UserError(Problem("was prepared by another version of urbankit; prepare it again", path))
         return cls(path, manifest)
@@ -78,7 +78,7 @@ class City:
     def check(self) -> None:
         """Compare every file with the size and SHA-256 that `prepare` recorded.
 
-        A city stays what it was when it was opened: files that are replaced later are not read.
+        An open city keeps the files that it was opened with: files that are replaced later are not read.
 
         Raises:
             UserError: With each file that is damaged or missing.
@@ -90,7 +90,7 @@ class City:
         return f"City({self.name!r}, {self.n_regions} regions, {self.path})"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the size of the city and the names of what it holds."""
+        """Return the HTML that a notebook shows: the size of the city and the names of its data."""
         layers: dict[str, list[str]] = {
             "images": self.image_sources,
             "captions": self.caption_sources,
@@ -102,7 +102,7 @@ class City:
         return facts(f"City {self.name}", [*size, *((kind, ", ".join(names)) for kind, names in layers.items())])
 
     def source(self, name: str) -> Path:
-        """A file in the folder of the city's sources, for encoders and views that read a file of their own.
+        """Return the path of a file in the folder of the city's sources, for components that read further files.
 
         Args:
             name: Its path relative to that folder.
@@ -153,8 +153,8 @@ class City:
     def xy(self) -> np.ndarray:
         """Centroids, float64[N, 2] in metres: `x` and `y` of `regions`.
 
-        Where the metres of the city's CRS are off by more than 1 %, as those of EPSG:3857 are, they are positions in a
-        projection around the city whose metres are true.
+        If lengths in the city's CRS are wrong by more than 1 %, as in EPSG:3857, the coordinates are those of a
+        projection around the city with correct lengths.
         """
         return true_metres(self.regions[["x", "y"]].to_numpy(np.float64), self.regions.crs)
 
@@ -170,7 +170,7 @@ class City:
 
     @property
     def overhead_sources(self) -> list[str]:
-        """Names of the image sources with one image a region, such as satellite tiles; others are taken at points."""
+        """Names of the image sources with one image for each region, such as satellite tiles."""
         specs = self.manifest["spec"]["images"]
         return [name for name in self.image_sources if "points" not in specs[name]]
 
@@ -268,7 +268,7 @@ class City:
         return self._names("targets")
 
     def unlabelled(self) -> City:
-        """The same city without its targets, as modality encoders, views and methods get it: `target` raises."""
+        """The same city without targets, which modality encoders, views and methods get: `target` raises an error."""
         city = object.__new__(_UnlabelledCity)
         city.__dict__ = self.__dict__  # both keep what either reads
         return city
@@ -342,8 +342,8 @@ class _UnlabelledCity(City):
     """A city whose targets cannot be read."""
 
     def target(self, name: str) -> Target:
-        message = f"a modality encoder, view or method reads the target '{name}'; its labels would leak into the"
-        raise UserError(f"{message} embedding. Read other data of the city")
+        message = f"a modality encoder, view or method reads the target '{name}'. Its labels would leak"
+        raise UserError(f"{message} into the embedding; use other data of the city")
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The files of a city as they were when it was opened: what changes later is not read as if it belonged to the city."""
+"""The files of a city as they were when it was opened; later changes are not read."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ MOST_OPEN = 256
 class CityFiles:
     """The files that the manifest of a city lists.
 
-    They are opened with the city. `prepare` replaces a file by another, so that an open city still reads the old one,
-    also after the folder was removed. A file that was changed in place no longer has the SHA-256 of the manifest; it
+    They are opened with the city. `prepare` replaces files, so an open city still reads the old ones,
+    also after its folder was removed. A file that was changed in place no longer has the SHA-256 of the manifest; it
     raises `UserError` when it is read.
 
     Args:

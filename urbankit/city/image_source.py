@@ -24,7 +24,7 @@ class ImageSource:
         dtype: `uint8`, or `float32` with NaN for a missing pixel.
         region: The region of every image, int64[M], sorted.
         lonlat: Where the images lie or were taken, float64[M, 2] in degrees (WGS 84), longitude first.
-        image_ids: The M paths, or the region ids of a source with one image a region.
+        image_ids: The M paths, or the region ids of a source with one image for each region.
         files: The M source files, relative to the data folder; the rasters of a mosaic are joined by `+`.
         band_mean: Mean of every band over valid pixels, float64[bands]; pixels of uint8 are scaled to 0..1.
         band_std: Standard deviation, likewise.

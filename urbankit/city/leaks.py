@@ -86,7 +86,7 @@ def check_leaks(
         columns = list(dict.fromkeys(leak.column for leak in refused))
         remedy = f"leave it out, or allow it by `{key}: [{list_some(columns)}]`"
         raise UserError(
-            [Problem(f"{leak}: the answer is among the inputs; {remedy}", key=key) for leak in refused[:20]]
+            [Problem(f"{leak}: the embedding would contain the label; {remedy}", key=key) for leak in refused[:20]]
         )
     return LeakCheck(
         {source.source: len(source.names) for source in sources},

@@ -1,4 +1,4 @@
-"""Numbers of a city's regions without any learning, by source: what the floors predict from."""
+"""Input features of the floors: numbers of the regions by source, without any learning."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _POI, _FLOWS, _IMAGES, _CAPTIONS, _TABLES, _COMPONENT = range(6)
 
 @dataclass(frozen=True)
 class RawFeatures:
-    """A table of un-learned numbers of a city's regions.
+    """A table of input features of a city's regions, without any learning.
 
     Attributes:
         values: float64 [N, F], NaN where a region lacks the source.
         names: the names of the F columns.
-        bound: columns that describe this city alone, such as coordinates; the floors of another city leave them out.
+        bound: columns that are valid only in this city, such as coordinates; the floors of another city ignore them.
         sources: what each column comes from, such as `points of interest`; columns of one source are neighbours.
     """
 
@@ -95,7 +95,7 @@ class RawFeatures:
 
 @dataclass(frozen=True)
 class RawSource:
-    """Un-learned numbers that a component reads, computed only when the floors are fitted.
+    """Input features that a component reads, computed only when the floors are fitted.
 
     Attributes:
         name: what is read, such as `images rsi`. Sources of one name are read once.
@@ -111,8 +111,8 @@ class RawSource:
 def geometry(city: City) -> RawFeatures:
     """Coordinates of the centre and the logarithm of the area, which every region has.
 
-    Without the area, densities would be hidden from the floors: in New York's tracts it lifts the forest's spatial R²
-    of population density from 0.54 to 0.76.
+    The area helps the floors to predict densities: for the tracts of New York it raises the spatial R² of the forest
+    for population density from 0.54 to 0.76.
     """
     return RawFeatures(
         np.column_stack([city.xy, np.log(city.area_km2)]),

@@ -1,4 +1,4 @@
-"""The report of `prepare`: what was read, matched and dropped, what is covered, and what looks suspicious."""
+"""The report of `prepare`: rows that were read, matched and dropped, coverage, and suspicious values."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def _size(default: int) -> Any:
 
 
 class MosaicImages(_Images, _Raster):
-    """One patch a region, cut from rasters: north-up, centred on the region, all bands stacked."""
+    """One patch for each region, cut from rasters: north-up, centred on the region, all bands stacked."""
 
     mosaic: str | list[str] = Field(
         min_length=1,
@@ -156,7 +156,7 @@ class RegionImages(_Images):
 class PointImages(_Images, PointFile):
     """Images taken at points, such as street views: any number a region."""
 
-    points: str = Field(description="Table (CSV, JSONL, Parquet) or point file with one row an image.")
+    points: str = Field(description="Table (CSV, JSONL, Parquet) or point file with one row for each image.")
     image: str = Field("image", description="Column with the image's path; it also identifies the image.")
     size: Size = _size(224)
 
@@ -179,7 +179,7 @@ class Captions(Spec):
 
 
 class PoiCounts(Spec):
-    """Points of interest counted by region: one row a region, one column a category."""
+    """Points of interest counted by region: one row for each region, one column for each category."""
 
     counts: str = Field(description="Table (CSV, JSONL, Parquet).")
     region: str = Field(description="Column with the region's id; every other column is a category.")
@@ -225,7 +225,7 @@ class FlowsByPoint(Spec):
 
 
 class Table(Spec):
-    """Any numbers by region, as a modality."""
+    """Numbers by region, used as a modality."""
 
     file: str = Field(description="Table (CSV, JSONL, Parquet).")
     region: str = Field(description="Column with the region's id.")
@@ -259,7 +259,7 @@ class RasterTarget(_Raster):
 
 
 class PointTarget(PointFile):
-    """The commonest label of a region's points (classification); a tie goes to the alphabet's first."""
+    """The most frequent label of a region's points (classification); ties give the alphabetically first label."""
 
     points: str = Field(description="Points: GeoPackage, Shapefile, GeoJSON, GeoParquet, or a table with lon and lat.")
     label: str = Field(description="Column with the label.")

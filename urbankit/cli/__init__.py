@@ -1,1 +1,1 @@
-"""The command line: one file a command, each importing what it needs when it runs."""
+"""The command line: one file for each command, each importing what it needs when it runs."""

@@ -16,13 +16,13 @@ PENALTY = 1e-3
 
 @dataclass(frozen=True)
 class Calibration:
-    """Probabilities `softmax(scale · output + bias)`: temperature scaling with a bias a class (Guo et al., 2017).
+    """Probabilities `softmax(scale · output + bias)`: temperature scaling with biases (Guo et al., 2017).
 
     It serves heads whose outputs are logits and heads that regress class indicators.
 
     Attributes:
         scale: one number above 0, so that the order of classes changes by the biases alone.
-        bias: one number a class, [C].
+        bias: one number for each class, [C].
         least: stands for outputs of minus infinity, which a forest gives to a class without votes.
     """
 

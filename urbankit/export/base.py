@@ -37,7 +37,7 @@ class Exporter(Component[P], ABC):
         """Write the files.
 
         Args:
-            table: what is written, one row a region: `frame` (GeoDataFrame), `columns`, `classes` and `numbers()`.
+            table: the rows to write, one for each region: `frame` (GeoDataFrame), `columns`, `classes` and `numbers()`.
             paths: where each of `files` is to be written, in their order.
 
         Returns:

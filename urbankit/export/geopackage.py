@@ -21,7 +21,7 @@ class GeoPackage(Exporter):
     files = ("{what}.gpkg",)
 
     def write(self, table: ExportTable, paths: Sequence[Path]) -> list[str]:
-        """One layer, named after what it holds, with a field a column."""
+        """One layer, named after what it holds, with a field for each column."""
         [path] = paths
         if len(table.columns) + 1 > MOST_COLUMNS:
             raise UserError(

@@ -16,7 +16,7 @@ class GeoParquet(Exporter):
     files = ("{what}.parquet",)
 
     def write(self, table: ExportTable, paths: Sequence[Path]) -> list[str]:
-        """One row a region, geometry as WKB with its CRS."""
+        """One row for each region, geometry as WKB with its CRS."""
         [path] = paths
         with atomic_path(path) as temporary:
             table.frame.to_parquet(temporary, index=False)

@@ -1,4 +1,4 @@
-"""GeoTIFF: one raster a city, one band a column; embeddings are then what raster benchmarks such as CityRep read."""
+"""GeoTIFF: one raster for each city, with one band for each column, as raster benchmarks such as CityRep read it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TILE = 256
 
 
 class GeoTIFF(Exporter):
-    """A raster of one band a column."""
+    """A raster of one band for each column."""
 
     files = ("{what}.tif",)
     has_resolution = True
@@ -50,7 +50,7 @@ class GeoTIFF(Exporter):
         [path] = paths
         shapes = unwrap(table.frame.geometry)
         if shapes.crs is None:
-            raise UserError("the run's regions have no CRS, without which there is no raster")
+            raise UserError("the run's regions have no CRS, which a raster requires")
         metres, notes = _resolution(table, self.resolution)
         grid = Grid.over(shapes, metres)
         grid.check(len(table.columns), metres)
@@ -150,7 +150,7 @@ def _resolution(table: ExportTable, resolution: float | None) -> tuple[float, li
         return resolution, []
     side = side_m(table.frame.geometry)
     if not side > 0:
-        raise UserError("the regions' size says no resolution; give --resolution in metres")
+        raise UserError("the regions have no size that gives a default resolution; give --resolution in metres")
     metres = _round_down(side / CELLS_A_SIDE)
     return metres, [f"resolution {metres:g} m, since a median region is {side:,.0f} m wide; --resolution sets another"]
 

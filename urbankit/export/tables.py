@@ -1,4 +1,4 @@
-"""What is exported: one row a region in the order of the run, one column a number or a class."""
+"""Tables to export: one row for each region in the order of the run, one column for each number or class."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class ExportTable:
         if crs is None:
             return self
         if self.frame.crs is None:
-            raise UserError("the run's regions have no CRS, so that they cannot be projected; leave --crs out")
+            raise UserError("the run's regions have no CRS, so they cannot be projected; run the command without --crs")
         geometry = reproject(self.frame.geometry, crs)
         if crs.is_geographic:
             geometry = split_longitudes(geometry, -180)

@@ -62,7 +62,7 @@ class FittedHead(Head[P]):
 
 
 class Transform(Protocol):
-    """The form that a regression target is learned in."""
+    """The form in which a regression target is learned."""
 
     def transform(self, y: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return values in the learned form."""
@@ -75,12 +75,12 @@ class Transform(Protocol):
 
 @dataclass(frozen=True)
 class RegionData:
-    """What a `RegionHead` reads beside the embedding: row i is of the region of row i of the embedding.
+    """Data that a `RegionHead` reads beside the embedding; row i belongs to row i of the embedding.
 
     Attributes:
-        features: un-learned numbers, float64 [n, F], NaN where missing; None if there are none.
+        features: input features, float64 [n, F], NaN where missing; None if there are none.
         blocks: widths of the blocks of `features`, in order.
-        xy: centres in metres, [n, 2]; None where regions are not of one city.
+        xy: centres in metres, [n, 2]; None if the regions are from several cities.
         groups: int64 [n]; regions of one group stay together when a head divides the training regions into folds, as
             the split protocol keeps them together. None divides single regions.
         transform: the form in which a regression target is learned; None for its own units.
@@ -99,9 +99,9 @@ class RegionData:
 
 
 class RegionHead(FittedHead[P]):
-    """A fitted head that also reads the regions' coordinates and un-learned numbers.
+    """A fitted head that also reads coordinates and input features of the regions.
 
-    As a `FittedHead`, it is fitted to the embedding alone.
+    If used as a `FittedHead`, it is fitted only to the embedding.
     """
 
     @abstractmethod
@@ -112,21 +112,21 @@ class RegionHead(FittedHead[P]):
             embedding: training regions, [n, in_dim].
             labels: transformed targets, float [n], or class numbers, int64 [n].
             blocks: widths of the parts of the embedding, in order.
-            regions: what else is known of the training regions.
+            regions: further data of the training regions.
         """
 
     @abstractmethod
     def predict_regions(self, embedding: Tensor, regions: RegionData) -> Tensor:
-        """Return the outputs [B, out_dim] for `embedding` [B, in_dim] and what else is known of its regions."""
+        """Return the outputs [B, out_dim] for `embedding` [B, in_dim] and further data of its regions."""
 
     def member_weights(self) -> Mapping[str, float]:
         """Return how much each model in the fitted head contributes, by name; empty for a head of one model."""
         return {}
 
     def fit(self, embedding: Tensor, labels: Tensor, blocks: Sequence[int]) -> None:
-        """Fit the head to the embedding alone."""
+        """Fit the head only to the embedding."""
         self.fit_regions(embedding, labels, blocks, RegionData())
 
     def forward(self, embedding: Tensor) -> Tensor:
-        """Return the outputs of a head that was fitted to the embedding alone."""
+        """Return the outputs of a head that was fitted only to the embedding."""
         return self.predict_regions(embedding, RegionData())

@@ -1,4 +1,4 @@
-"""Several models on the embedding and on the un-learned numbers, joined by a super learner."""
+"""Several models on the embedding and on the input features, combined by a super learner."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from urbankit.registry import component
 class Stack(RegionHead):
     """A super learner (van der Laan, Polley and Hubbard, 2007).
 
-    Ridge, a Gaussian process, a random forest and gradient-boosted trees, each on the embedding and on the un-learned
+    Ridge, a Gaussian process, a random forest and gradient-boosted trees, each on the embedding and on the input
     features, a smoother on coordinates, and the mean. Five folds inside the training part, divided as the split
     protocol divides (whole blocks of the grid under `spatial`), predict each training region from the others. The
     weights minimise the squared error of these predictions; none is negative, their sum is 1.
 
-    With `features: false` it reads the embedding alone, so that methods can be compared by it.
+    With `features: false` it reads only the embedding, so that methods can be compared.
 
     The logits of classes are `log p - b log share`, with joined probabilities p. Of a few values, b has the best
     macro-F1 that the held-out probabilities expect.

@@ -1,4 +1,4 @@
-"""A head that learns weights of the embedding's parts; beyond the UrbanMMCL paper, after its section 5.4."""
+"""A head that learns weights of the parts of the embedding; beyond the UrbanMMCL paper, after its section 5.4."""
 
 from __future__ import annotations
 

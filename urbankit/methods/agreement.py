@@ -20,7 +20,7 @@ class Agreement(PairWeight):
         wᵢ = 1 + r (B σ(κ zᵢ) / Σⱼ σ(κ zⱼ) - 1)
 
     with the logistic function σ, κ the `sharpness`, and r rising from 0 to 1 over the first `warmup` training steps:
-    before anything is learned, agreement is chance. The mean of the weights is 1, and no gradient flows through them.
+    before training, the agreement is random. The mean of the weights is 1, and no gradient flows through them.
     """
 
     class Params(component.Params):

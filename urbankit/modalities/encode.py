@@ -194,8 +194,8 @@ class _Encoding:
             raise UserError(Problem(message, self.folder))
         if "content" not in same or "files" not in same:
             message = (
-                "holds features of another city, encoder, checkpoint or precision, or in other files (manifest.json "
-                "says which); choose another --out"
+                "holds features of another city, encoder, checkpoint, precision or file format (see its "
+                "manifest.json); choose another --out"
             )
             raise UserError(Problem(message, self.folder))
 

@@ -17,11 +17,11 @@ from urbankit.registry.component import SourceFolder
 
 
 class Precomputed(FeatureEncoder):
-    """Vectors of the regions from a file: a table (CSV, JSONL, Parquet), a GeoTIFF, or what `urbankit encode` wrote.
+    """Vectors of the regions from a file: a table (CSV, JSONL, Parquet), a GeoTIFF, or files of `urbankit encode`.
 
-    A table has one row a region with its id and either numeric columns or one column of lists. Of a GeoTIFF the mean of
-    every band over a region counts, each cell weighted by its part within it. Of encoded files all observations count,
-    and regions without one are absent, as they are for the encoder itself.
+    A table has one row for each region, with its id and either numeric columns or one column of lists. For a GeoTIFF,
+    the vector is the mean of every band over the region; each cell is weighted by its share in the region. For encoded
+    files, the vector is the mean over all observations, and regions without an observation are absent.
 
     Wrong ids, cells and vectors are one `UserError` that names all of them. A row without any number does not cover its
     region, nor does a raster without a valid cell in it.

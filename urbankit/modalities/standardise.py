@@ -90,5 +90,5 @@ class Statistics:
             fields = json.loads(text)
             return cls(**{**fields, **{field: np.array(fields[field], dtype=np.float64) for field in NUMBERS}})
         except (KeyError, TypeError, ValueError):
-            message = "its statistics were written by another version of urbankit; run its recipe anew"
+            message = "its statistics were written by another version of urbankit; run its recipe again"
             raise ValueError(message) from None

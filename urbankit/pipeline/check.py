@@ -101,7 +101,7 @@ def _check_city(folder: Path) -> Checked:
         return Checked(1, list(error.problems))
     problems = [] if is_unchanged(manifest) else [Problem("was prepared by another version of urbankit", folder)]
     if not manifest.get("complete"):
-        problems.append(Problem("was not prepared to the end; run the same `urbankit prepare` again", folder))
+        problems.append(Problem("was not prepared completely; run the same `urbankit prepare` again", folder))
     files = CityFiles(folder, all_checks(manifest))
     return Checked(len(files.checks) + 1, problems + files.damaged())
 

@@ -29,7 +29,7 @@ class Predictions:
 
     Attributes:
         fits: Cross-fitted predictions by task.
-        table: One row a region; see `urbankit.runs.prediction_table.prediction_table`.
+        table: One row for each region; see `urbankit.runs.prediction_table.prediction_table`.
         level: The share of regions that an interval should cover.
         split: The split protocol that calibrates intervals and probabilities.
         notes: Notes on intervals that cannot be had.

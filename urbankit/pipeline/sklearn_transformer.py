@@ -63,7 +63,7 @@ class UrbanEmbedding(TransformerMixin, BaseEstimator):
         column.
         """
         if self.run is None:
-            raise UserError("UrbanEmbedding: name the run whose embeddings to take, UrbanEmbedding('runs/mine')")
+            raise UserError("UrbanEmbedding: name the run that has the embeddings, such as UrbanEmbedding('runs/mine')")
         if self.unknown not in UNKNOWN:
             raise UserError(f"UrbanEmbedding: unknown is one of {', '.join(UNKNOWN)}, not '{self.unknown}'")
         _column(X)

@@ -193,9 +193,7 @@ class Folds(Params):
         description="Set predictions below 0 to 0 where no training label is negative.",
         json_schema_extra={"source": "HREP's task.py"},
     )
-    starts: int = Field(
-        10, ge=1, description="Starts of k-means, of which the tightest clustering is kept; one clustering a seed."
-    )
+    starts: int = Field(10, ge=1, description="Starts of k-means. The tightest clustering is kept, one for each seed.")
 
 
 def _sampled_split(name: str) -> str:

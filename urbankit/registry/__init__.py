@@ -1,4 +1,4 @@
-"""The components that urbankit knows, by kind and name. Listing them imports none of them.
+"""The registered components by kind and name. Listing them imports none of them.
 
 >>> from urbankit import registry
 >>> registry.get("view", "poi").__name__

@@ -1,4 +1,4 @@
-"""The components that urbankit brings, registered by the hooks that any plugin uses."""
+"""The built-in components, registered by the same hooks as those of plugins."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def register_exporters(register: Register) -> None:
     register("csv", "urbankit.export.csv_table:CSV", "CSV with centroids, for spreadsheets and R")
     register("csv_spreadsheet", "urbankit.export.csv_table:SpreadsheetCSV", "CSV whose texts are never formulas")
     register("npy", "urbankit.export.numpy_arrays:NumPy", "a NumPy matrix with the names of its rows and columns")
-    register("geotiff", "urbankit.export.geotiff:GeoTIFF", "a raster of one band a column")
+    register("geotiff", "urbankit.export.geotiff:GeoTIFF", "a raster of one band for each column")
     register("model", "urbankit.pipeline.model_export:ModelExporter", "a model, to embed and predict other cities")
 
 

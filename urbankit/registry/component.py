@@ -1,4 +1,4 @@
-"""What every component has: a class with a pydantic `Params` whose fields document themselves."""
+"""The base class of components, each with a pydantic `Params` whose fields have descriptions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class Params(BaseModel):
-    """The parameters of a component: unknown keys are refused, and every field says what it means.
+    """The parameters of a component. Unknown keys are refused, and every field has a description.
 
     Write fields as `width: int = Field(64, ge=1, description="Channels of every layer.")`. A field that came from a
     paper adds `json_schema_extra={"source": "eq. 17"}`.
@@ -42,7 +42,7 @@ class Params(BaseModel):
 
 
 class Use(BaseModel):
-    """A component chosen in a recipe: its registered `name`, and beside it the component's own parameters.
+    """A component chosen in a recipe: its registered `name` and its parameters.
 
     In YAML: `fusion: {name: mlp, hidden: 128}`.
     """
@@ -72,7 +72,7 @@ def uses(kind: str, default: dict[str, Any] | str | None = None, description: st
 
 
 class SourceFolder(Protocol):
-    """What a component may ask of a city before it reads it; `urbankit.City` is one."""
+    """The part of a city that `reads` of a component may use; `urbankit.City` provides it."""
 
     path: Path
 
@@ -87,7 +87,7 @@ P = TypeVar("P", bound=Params, default=Params)
 class Component(Generic[P]):
     """Base of every component: `Component(params)` with a validated `Params`.
 
-    Two ways to say what the parameters are; both give `self.params` its type:
+    There are two ways to declare the parameters; both give `self.params` its type:
 
         class Ring(View[RingParams]):  # `Ring.Params` is `RingParams`
             ...
@@ -98,7 +98,7 @@ class Component(Generic[P]):
 
             params: Params
 
-    A component without parameters says nothing and has the empty ones.
+    A component without parameters declares nothing; its `Params` is empty.
 
     Attributes:
         Params: the class of the parameters, derived from `urbankit.Params`.
@@ -120,6 +120,6 @@ class Component(Generic[P]):
     def reads(cls, params: Any, city: SourceFolder) -> Sequence[Path]:
         """Return the files beside the city that a component with these parameters reads; none by default.
 
-        A run records their SHA-256 and is not resumed with others, and a bench runs again what read others.
+        A run records their SHA-256 and is not resumed if they changed; `urbankit bench` then runs the recipe again.
         """
         return []

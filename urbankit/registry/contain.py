@@ -1,4 +1,4 @@
-"""Run code of a plugin so that whatever it does stays with it: it raises, exits, prints or takes long."""
+"""Run code of a plugin so that it does not affect the rest if it raises, exits, prints or is slow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SLOW = 5.0
 
 
 class PluginError(Exception):
-    """What a plugin raised, as text that can be printed."""
+    """The error of a plugin, as printable text."""
 
 
 class _UserInterrupt(KeyboardInterrupt):

@@ -1,7 +1,7 @@
-"""Finds the installed plugins and asks what they register; one that raises is kept as failed.
+"""Finds the installed plugins and their components. A plugin that raises an error is listed as failed.
 
-`URBANKIT_PLUGINS` narrows them down: the names of entry points or distributions, separated by commas, are loaded
-beside the built-in components, nothing else; empty, none is. Child processes inherit it with the environment.
+`URBANKIT_PLUGINS` selects plugins by the names of entry points or distributions, separated by commas. Only these and
+the built-in components are loaded; with an empty value, only the built-in ones. Child processes inherit the variable.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CHOICE = "URBANKIT_PLUGINS"
 class Plugin:
     """A plugin with the components and folders of recipes that it registered.
 
-    `failure` says why it could not be loaded; one that is `left_out` by the user was not loaded.
+    `failure` is the reason why it could not be loaded. `left_out` means that the user excluded it.
     """
 
     name: str
@@ -49,9 +49,9 @@ class Plugin:
 
 
 def discover() -> list[Plugin]:
-    """Every plugin named by an entry point of the group `urbankit`, the built-in one among them.
+    """Return every plugin with an entry point of the group `urbankit`, including the built-in one.
 
-    Those that the user's choice leaves out are not loaded. Raises `UserError` where it names one that is not there.
+    Plugins that the user excludes are not loaded. Raises `UserError` if the user names a plugin that is not installed.
     """
     points = list(metadata.entry_points(group=GROUP))
     if not any(point.value == BUILTINS for point in points):  # a checkout that is only on the path
@@ -70,18 +70,18 @@ def discover() -> list[Plugin]:
 
 
 def choice() -> list[str] | None:
-    """The names in `URBANKIT_PLUGINS`; None where it is not set, so that every plugin is loaded."""
+    """Return the names in `URBANKIT_PLUGINS`; None if it is not set, so that every plugin is loaded."""
     text = os.environ.get(CHOICE)
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
 def load_none() -> None:
-    """Choose the built-in components alone, here and in the processes that this one starts."""
+    """Load only the built-in components, in this process and its child processes."""
     os.environ[CHOICE] = ""
 
 
 def load(plugin: object, name: str, distribution: str = THIS_PROCESS, version: str = "") -> Plugin:
-    """Ask one plugin for its components. Nothing of a plugin that raises is kept."""
+    """Load the components of one plugin; none if it raises an error."""
     found: list[Entry] = []
     folders: list[Path] = []
     manager = pluggy.PluginManager(GROUP)
@@ -132,7 +132,7 @@ def _near(name: str, installed: Iterable[str]) -> str:
 
 
 def _names_of(point: metadata.EntryPoint) -> set[str]:
-    """What the user may call a plugin: by its entry point or by its distribution."""
+    """Return the names of a plugin that the user can give: its entry point and its distribution."""
     return {_normal(point.name), _normal(_origin(point)[0])}
 
 

@@ -1,4 +1,4 @@
-"""A registered component, and what its class must have."""
+"""A registered component, and the checks of its class."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Entry:
 
 
 def _faults(kind: str, component: Any) -> list[str]:
-    """What the class lacks of the contract of its kind, each with the remedy."""
+    """Return what the class lacks for its kind, each with the remedy."""
     if not isinstance(component, type):
         return ["is not a class; register `module:Class`"]
     faults = []
@@ -84,7 +84,7 @@ def _faults(kind: str, component: Any) -> list[str]:
 
 
 def _is_params(params: Any) -> bool:
-    """Whether it derives from `urbankit.Params`, told by name: pydantic is not imported to list components."""
+    """Return whether it derives from `urbankit.Params`, by name, so that listing does not import pydantic."""
     bases = getattr(params, "__mro__", ())
     return any((base.__module__, base.__name__) == ("urbankit.registry.component", "Params") for base in bases)
 

@@ -1,4 +1,4 @@
-"""How a plugin adds components to urbankit: one hook a kind.
+"""How a plugin adds components to urbankit: one hook for each kind.
 
 A plugin is a module (or object) named by an entry point of the group `urbankit`. Each hook it implements gets
 `register(name, target, description)`; the `target`, `"module:Class"`, is imported only when a recipe uses it:
@@ -15,7 +15,7 @@ and in the plugin's pyproject.toml:
     metro = "my_package.plugin"
 
 Every kind in `urbankit/registry/kinds.py` has a hook, `register_KINDs`: `register_modality_encoders`, `register_views`
-and so on. The class derives from its kind's base and has a `Params` (a `urbankit.Params`) that documents itself.
+and so on. The class derives from the base class of its kind and has a `Params` (a `urbankit.Params`) with descriptions.
 A plugin that ships recipes names their folder in `register_recipes`; `urbankit run NAME` then finds them by name.
 A notebook or test adds a plugin without installing it: `urbankit.registry.add_plugin(plugin, "mine")`.
 """

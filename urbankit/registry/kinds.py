@@ -1,4 +1,4 @@
-"""The kinds of component: one table, one row a kind.
+"""The kinds of component: one table, one row for each kind.
 
 Adding a kind is one row here and one base class. The hook `register_NAMEs`, `list-components`, `show`, `new-plugin`,
 the conformance checks and the pages of the docs are made from the row.

@@ -1,4 +1,4 @@
-"""The components urbankit knows, by kind and name. Listing them imports none of them.
+"""The registered components by kind and name. Listing them imports none of them.
 
 >>> from urbankit import registry
 >>> registry.get("view", "poi").__name__
@@ -51,7 +51,7 @@ def failed_plugins() -> list[Plugin]:
 
 
 def left_out_plugins() -> list[Plugin]:
-    """The installed plugins that `URBANKIT_PLUGINS` or `--no-plugins` leaves out, which nothing was loaded of."""
+    """The installed plugins that `URBANKIT_PLUGINS` or `--no-plugins` leaves out, and which were not loaded."""
     return _registry().left_out()
 
 
@@ -61,7 +61,7 @@ def recipe_folders() -> list[tuple[str, Path]]:
 
 
 def faults() -> list[str]:
-    """What is wrong with any registered component, each naming its plugin; imports them all."""
+    """Return the faults of all registered components, each with its plugin. All components are imported."""
     found = []
     for kind, name in dict.fromkeys((entry.kind, entry.name) for entry in entries()):
         try:
@@ -77,12 +77,12 @@ def blame(error: BaseException) -> Entry | None:
 
 
 def add_plugin(plugin: object, name: str) -> None:
-    """Add a plugin of this process, such as a class in a notebook or test, as though it were installed."""
+    """Add a plugin to this process, for example a class in a notebook or test, as if it were installed."""
     _registry().add(load(plugin, name))
 
 
 def cached(compute: Callable[[], T]) -> Callable[[], T]:
-    """Decorate a function of the registered components: its result is kept until a plugin is added, or `reload`."""
+    """Cache the result of a function of the registered components until a plugin is added or `reload` is called."""
 
     @wraps(compute)
     def result() -> T:
@@ -95,7 +95,7 @@ def cached(compute: Callable[[], T]) -> Callable[[], T]:
 
 
 def reload() -> None:
-    """Forget everything, so that the next question discovers the installed plugins anew."""
+    """Clear the registry, so that the next call discovers the installed plugins again."""
     _registry.cache_clear()
 
 
@@ -103,7 +103,7 @@ class Registry:
     """The components of a set of plugins.
 
     Attributes:
-        results: What was computed from these components, by the function that computes it (`cached`).
+        results: Cached results, by the function that computes them (`cached`).
     """
 
     def __init__(self, plugins: Iterable[Plugin] = ()) -> None:
@@ -126,7 +126,7 @@ class Registry:
             self._entries.setdefault((entry.kind, entry.name), []).append(entry)
 
     def _without_builtin_names(self, plugin: Plugin) -> Plugin:
-        """The plugin, failed if it registers a name of a built-in component: recipes that use that name must run."""
+        """Return the plugin, marked as failed if it uses the name of a built-in component."""
         for entry in plugin.entries:
             rivals = self._entries.get((entry.kind, entry.name), [])
             if entry.distribution != BUILTIN and any(rival.distribution == BUILTIN for rival in rivals):

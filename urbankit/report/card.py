@@ -120,7 +120,7 @@ def _front_matter(run: Run, city_name: str, table: ResultsTable | None) -> str:
 
 
 def _index(table: Table, city_name: str) -> Iterator[dict[str, Any]]:
-    """The method's metrics of one task, a result a split."""
+    """The method's metrics of one task, a result for each split."""
     kinds = ("classification", "clustering")
     classified = any(compares(column.metric, one) for column in table.columns for one in kinds)
     kind = "tabular-classification" if classified else "tabular-regression"

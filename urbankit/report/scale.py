@@ -23,7 +23,7 @@ class Scale:
     """One colour scale for a task's values, for all panels that show them.
 
     Regression: a continuous scale between the 2nd and 98th percentile of the labels, on a logarithmic axis where the
-    task learns logarithms. Classification: one colour a class.
+    task learns logarithms. Classification: one colour for each class.
     """
 
     def __init__(self, task: TaskData) -> None:

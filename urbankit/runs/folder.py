@@ -113,12 +113,12 @@ class Run:
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
-        """Predictions of the method, one row a region, task, split and seed; see `write_predictions`."""
+        """Predictions of the method, one row for each region, task, split and seed; see `write_predictions`."""
         return self._table("predictions.parquet")
 
     @cached_property
     def predictions_all(self) -> gpd.GeoDataFrame:
-        """Predictions of every region, labelled or not, one row a region; see `prediction_table`."""
+        """Predictions of every region, labelled or not, one row for each region; see `prediction_table`."""
         path = self.file("predictions_all.parquet")
         with _readable(path):
             return gpd.read_parquet(path)

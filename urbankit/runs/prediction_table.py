@@ -28,7 +28,7 @@ _TASK = ("name", "kind", "classes", "unit", "transform")
 
 
 def write_cross_fits(path: Path, fits: Mapping[str, CrossFit], split: str) -> None:
-    """Write cross-fitted predictions, from which intervals of any level are computed, as Parquet: a row a region."""
+    """Write the cross-fitted predictions, from which intervals are computed, as Parquet: a row for each region."""
     columns: dict[str, NDArray[Any]] = {}
     facts = []
     for index, fit in enumerate(fits.values()):
@@ -75,7 +75,7 @@ def prediction_table(
     *,
     tasks: Mapping[str, TaskData] | None = None,
 ) -> tuple[gpd.GeoDataFrame, list[str]]:
-    """The predictions of every region, one row a region.
+    """The predictions of every region, one row for each region.
 
     Columns of a regression TASK: `TASK`, `TASK_lower`, `TASK_upper` in the units of the target. The bounds are NaN if
     the labels are too few for the level. Columns of a classification: `TASK`, `TASK_probability` of this class, and

@@ -110,7 +110,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table, one cell a column; `name` is a method or `floor:NAME`."""
+    """A row of a table, one cell for each column; `name` is a method or `floor:NAME`."""
 
     name: str
     cells: tuple[Cell, ...]

@@ -80,18 +80,18 @@ class View(Component[P], ABC):
         """
 
     def raw_features(self, city: City, name: str) -> list[RawSource] | None:
-        """Return what the floors read of this view: numbers of each region before any learning.
+        """Return the data of this view for the floors: numbers of each region without any learning.
 
         `urbankit.city.raw_features` has the sources of a city (`flows`, `points_of_interest` and so on), and a
-        `RawSource` of one's own computes any other numbers.
+        custom `RawSource` computes other numbers.
 
         Args:
-            city: a city that `requires` has nothing against.
+            city: a city for which `requires` returned None.
             name: the view's name in the recipe.
 
         Returns:
-            The sources; an empty list if the view reads nothing but places and areas, which the floors always have.
-            None if it does not say: then the run notes that its floors lack what the view reads.
+            The sources; an empty list if the view reads only locations and areas, which the floors always have.
+            None if they are not declared: then the run notes that its floors lack the data of the view.
         """
         return None
 
@@ -101,7 +101,7 @@ class View(Component[P], ABC):
 
 
 class FlowView(View[P]):
-    """Builds a view from the flows between regions: implement `of_flows`, which gets the regions in `place_order`."""
+    """Base of views that are built from flows: implement `of_flows`, which gets the regions in `place_order`."""
 
     def flows(self, city: City) -> scipy.sparse.csr_array | None:
         """Return the flows [N, N] that the view is built from, row = origin; None if there are none."""
@@ -125,7 +125,7 @@ class FlowView(View[P]):
 
 
 class PairParams(component.Params):
-    """Parameters of a view with a weight for every pair of regions, which say which pairs have an edge."""
+    """Parameters of a view with a weight for every pair of regions; they select the pairs that have an edge."""
 
     form: Literal["auto", "dense", "sparse"] = Field(
         "auto",

@@ -18,7 +18,7 @@ def cosine_similarity(rows: np.ndarray | scipy.sparse.csr_array, k: int | None =
 
     Args:
         rows: values of at least 0, [N, C]. The similarity of a row of zeros is 0.
-        k: keep only pairs among the k strongest of either row, of equal ones the first k; None for all.
+        k: keep only pairs among the k strongest of either row (the first k of equal ones); None for all.
 
     Returns:
         float32 [N, N].

@@ -65,7 +65,7 @@ class TemporalView(MobilityView):
         return None if self._when(times).any() else f"no flow of the city is in its time ({self._time()})"
 
     def _when(self, times: pd.DataFrame) -> np.ndarray:
-        """Which rows (bool) of a table of flows with `weekday` and `hour` are in the view's time."""
+        """Return which rows (bool) of a table of flows with `weekday` and `hour` are in the hours of the view."""
         start, end = self.params.hours
         hour = times["hour"].to_numpy()
         inside = (hour >= start) & (hour < end) if start < end else (hour >= start) | (hour < end)

@@ -130,7 +130,7 @@ def test_pickled_code_is_not_run(city, blip2: Path, pixels, tmp_path: Path) -> N
             return Path.touch, (tmp_path / "ran",)
 
     folder = shutil.copytree(blip2, tmp_path / "model", ignore=shutil.ignore_patterns("*.safetensors"))
-    with pytest.raises(UserError, match=r"no model\.safetensors, nor a pytorch_model\.bin"):
+    with pytest.raises(UserError, match=r"neither model\.safetensors nor pytorch_model\.bin"):
         VLM(VLM.Params(model=str(folder)), city)
     torch.save({"weight": Code()}, folder / "pytorch_model.bin")
     with pytest.raises(UserError, match="cannot be read: damaged, or pickled objects other than tensors"):

@@ -116,7 +116,7 @@ def test_vrt_with_other_kinds_of_sources_is_refused(sources: Sources, secret: Pa
 def test_a_vrt_that_is_no_xml_is_refused(sources: Sources, secret: Path) -> None:
     for text in ("", "<VRTDataset", "<!DOCTYPE x [<!ENTITY a 'b'>]><VRTDataset/>", "\x00" * 100):
         (sources.folder / "x.vrt").write_text(text)
-        with pytest.raises(UserError, match="no VRT that can be read"):
+        with pytest.raises(UserError, match="not a readable VRT"):
             vrt_sources(sources.folder / "x.vrt")
 
 

@@ -80,7 +80,7 @@ def test_an_interrupted_prepare_resumes_to_the_same_city(
         patch.setattr(manifest, "write_json", killed)
         with pytest.raises(KeyboardInterrupt):
             full.prepare()
-    with pytest.raises(UserError, match=r"not a prepared city|not prepared to the end"):
+    with pytest.raises(UserError, match=r"not a prepared city|not prepared completely"):
         City.open(full.out)
     assert full.prepare().content_hash == whole.content_hash
 

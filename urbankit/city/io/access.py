@@ -1,4 +1,4 @@
-"""What GDAL may open: one driver for each suffix, and no file or address that the user did not name."""
+"""Limits on what GDAL opens: one driver for each suffix, and only files and addresses that the user named."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def gdal_raster(path: Path, access: Access = NO_REFERENCES, **options: int) -> I
 def check_raster(path: Path, access: Access = NO_REFERENCES, *, within: int = 0) -> None:
     """Raise `UserError` if a raster is not what its suffix says, or refers to what `access` does not allow.
 
-    `within`: how many VRT are around it, each a source of the one before.
+    `within`: how many VRT files contain this one, each as a source of the next.
     """
     if within > MAX_NESTED_VRT:
         message = f"is within more than {MAX_NESTED_VRT} VRT, or refers to itself; make one VRT of the rasters"
@@ -146,7 +146,7 @@ def _check_raster(path: Path, modified: int, folder_modified: int, access: Acces
 
 
 def explain_other_format(path: Path) -> str:
-    """Return what a file is that is not what its suffix says, as `explain_content`; otherwise an empty text."""
+    """Return what a file actually is if its suffix is wrong, as `explain_content` does; otherwise an empty text."""
     signatures = _SIGNATURES.get(RASTER_DRIVERS.get(path.suffix.lower(), ""))
     return "" if signatures and starts_with(path, *signatures) else explain_content(path)
 
@@ -165,7 +165,7 @@ def vrt_sources(path: Path, access: Access = NO_REFERENCES) -> list[Path]:
             raise ET.ParseError("it declares entities")
         root = ET.fromstring(text)
     except (ET.ParseError, ValueError, LookupError) as error:
-        raise UserError(Problem(f"is no VRT that can be read ({error}){explain_content(path)}", path)) from None
+        raise UserError(Problem(f"is not a readable VRT ({error}){explain_content(path)}", path)) from None
     sources: dict[Path, None] = {}
     for name, value, element in _leaves(root):
         if name in _VRT_SOURCES:
@@ -269,7 +269,7 @@ def _check_companions(path: Path, access: Access) -> None:
 
 @contextmanager
 def vector_name(path: Path) -> Iterator[str]:
-    """Give the name by which OGR reads a vector file with the driver of its suffix and no other, without a network.
+    """Return the name with which OGR reads a vector file by the driver of its suffix only, without a network.
 
     Raises `UserError` for a file of another format.
     """
@@ -283,7 +283,7 @@ def vector_name(path: Path) -> Iterator[str]:
         driver = _driver(path, VECTOR_DRIVERS, "vector file", "make one, such as with `ogr2ogr OUT.gpkg IN`")
         valid = driver == "GeoJSON" or starts_with(path, *_SIGNATURES[driver])
     if not valid:
-        raise UserError(Problem(f"is not {driver}, as its suffix says{explain_content(path)}", path))
+        raise UserError(Problem(f"is not {driver}, although its suffix says so{explain_content(path)}", path))
     # This prefix chooses the driver; other formats are chosen by their signature.
     name = f"GeoJSON:{name}" if driver == "GeoJSON" else name
     options = _OPTIONS | _NO_NETWORK
@@ -312,7 +312,7 @@ def _zipped(path: Path) -> tuple[str, bytes]:
             with archive.open(names[0]) as stream:
                 return names[0], stream.read(16)
     except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError) as error:
-        raise UserError(Problem(f"is no ZIP archive that can be read ({error}){explain_content(path)}", path)) from None
+        raise UserError(Problem(f"is not a readable ZIP archive ({error}){explain_content(path)}", path)) from None
 
 
 def _driver(path: Path, drivers: dict[str, str], kind: str, advice: str) -> str:

@@ -1,4 +1,4 @@
-"""Columns of a table as numbers or as text, whatever type they have; other types are one message."""
+"""Columns of any type as numbers or as text; unsuitable types are refused in one message."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def check_numbers(column: str, dtype: pl.DataType, path: Path, key: str) -> None
 def check_text(column: str, dtype: pl.DataType, path: Path, key: str) -> None:
     """Raise `UserError` for a column of a type that has no form as text: file, column, type."""
     if not holds_text(dtype):
-        message = f"column '{column}' must hold text or numbers, one value a row, but holds {describe(dtype)}"
+        message = f"column '{column}' must hold text or numbers, one value for each row, but holds {describe(dtype)}"
         raise UserError(Problem(message, path, key=key))
 
 

@@ -21,8 +21,8 @@ HUGE = 1e15
 class NodataWatch:
     """Watches cells for a lowest or highest value that looks like nodata; threads may share it.
 
-    A value of `NODATA_VALUES` looks like nodata if it is further from the others, of which there are several, than they
-    are from each other, or if it is negative and no other is. A value beyond `HUGE` always does.
+    A value of `NODATA_VALUES` looks like nodata if its distance to the other values is larger than their range, or if
+    it is the only negative value. A value beyond `HUGE` always looks like nodata.
     """
 
     def __init__(self) -> None:

@@ -96,7 +96,7 @@ def open_mosaic(
     unknown = [number for number in chosen or [] if not 1 <= number <= len(stack)]
     if unknown:
         names = ", ".join(f"{number} {band.name}" for number, band in enumerate(stack, 1))
-        raise UserError(Problem(f"no band {unknown[0]} among {names}"))
+        raise UserError(Problem(f"there is no band {unknown[0]}; the bands are {names}"))
     bands = stack if chosen is None else [stack[number - 1] for number in chosen]
     return Mosaic(bands, crs, tuple(nodata), access, [NodataWatch() for _ in bands])
 
@@ -132,7 +132,7 @@ def cut_patches(
 
 
 class _Cells:
-    """The cells of some bands of one dataset that lie below a chunk of patches, and how they are warped onto them."""
+    """The cells of one dataset under a chunk of patches, and their warp onto the patches."""
 
     def __init__(
         self,
@@ -235,7 +235,7 @@ def _apply(transform: Affine, x: Any, y: Any) -> tuple[Any, Any]:
 def _spans(border: np.ndarray, pixels: int, cells: int, is_round: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Cells `[first, last)` int[k, 2] of one axis below every patch with a margin, and the thinning int[k].
 
-    With `is_round`, cells go on beyond the ends of the axis, by up to its length.
+    With `is_round`, the axis wraps around: cells continue beyond its ends, by up to its length.
     Thinning keeps at least two cells a patch pixel, so that the bilinear kernel still averages what is left.
     """
     low, high = border.min(1), border.max(1)

@@ -163,7 +163,7 @@ def ellipsoidal_area_km2(regions: gpd.GeoDataFrame | gpd.GeoSeries) -> np.ndarra
 
 
 def raster_files(path: str | Path, access: Access = NO_REFERENCES) -> list[Path]:
-    """Return a raster, its companions such as a mask, and what it refers to. Raises `UserError` as `open_raster`."""
+    """Return a raster, its companion files, and the files it refers to. Raises `UserError` as `open_raster`."""
     with open_raster(path, access=access):
         return read_files(Path(path), access)
 
@@ -205,7 +205,7 @@ def open_raster(
 
 
 def raster_crs(dataset: rasterio.DatasetReader, declared: str | None = None) -> pyproj.CRS:
-    """The CRS of an open raster, or the declared one where it has none. Raises `UserError` without a usable one."""
+    """Return the CRS of an open raster, or else the declared CRS. Raises `UserError` if neither is usable."""
     crs = None if dataset.crs is None else pyproj.CRS.from_wkt(dataset.crs.to_wkt())
     return source_crs(crs, declared, Path(dataset.name))
 
@@ -247,7 +247,7 @@ def _bounds(dataset: rasterio.DatasetReader) -> tuple[float, float, float, float
 
 
 def _in_raster(shapes: gpd.GeoSeries, dataset: rasterio.DatasetReader, declared: str | None = None) -> gpd.GeoSeries:
-    """Polygons in the CRS of a raster, in the turn of longitudes that its cells have."""
+    """Return polygons in the CRS of a raster, with longitudes in the range of its cells."""
     crs = raster_crs(dataset, declared)
     shapes = reproject(shapes, crs)
     if crs.is_geographic:

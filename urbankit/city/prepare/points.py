@@ -154,7 +154,7 @@ def locate_labelled(
     if not len(row):
         raise UserError(Problem(index.explain_no_match(points.lon, points.lat), path, key=f"{report.key}.points"))
     if in_several(row):
-        report.note(f"points that lie in several regions, and count in each: {in_several(row)}")
+        report.note(f"points in several regions, counted in each: {in_several(row)}")
     return row, region
 
 

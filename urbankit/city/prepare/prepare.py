@@ -1,4 +1,4 @@
-"""`prepare`: from a city spec and its sources to a city folder, once, and later only what has changed."""
+"""`prepare`: builds a city folder from a city spec and its sources; later calls build only what has changed."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class _Preparation:
             raise
 
     def _undo(self) -> None:
-        """Leave the folder as it was: without a city, or with the old one unless layers of it were replaced."""
+        """Restore the folder: remove a new city, keep an old one unless layers of it were replaced."""
         out = self.context.out
         if "parts" in self.before:
             if not self.written:
@@ -146,7 +146,7 @@ class _Preparation:
         self._finish()
 
     def _check_leaks(self) -> None:
-        """Compare the columns of all tables with all targets; raises `UserError` for one that gives a target away."""
+        """Compare the columns of all tables with all targets; raises `UserError` for a column that reveals a target."""
         tables = {name: table for _, part, _ in self.pending for name, table in part.tables.items()}
         for entry in self.done.values():
             for name in entry["files"]:
@@ -275,7 +275,7 @@ def report_of(folder: Path, manifest: dict[str, Any]) -> PrepareReport:
 
 
 def _check_folder(out: Path, name: str) -> dict[str, Any] | None:
-    """The manifest of the city in `out`, None if that is empty or missing. Raises `UserError` for anything else."""
+    """Return the manifest of the city in `out`, None for an empty or missing folder. Raises `UserError` otherwise."""
     if out.exists() and not out.is_dir():
         raise UserError(Problem("exists and is no folder; choose another --out", out))
     manifest = read_repairable_manifest(out) if (out / MANIFEST).exists() or (out / COPY).exists() else None

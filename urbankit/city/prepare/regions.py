@@ -62,7 +62,7 @@ def utm(shapes: gpd.GeoDataFrame | gpd.GeoSeries) -> CRS:
         middle = shapely.Point(((left + right) / 2 + 180) % 360 - 180, (bottom + top) / 2)
         return gpd.GeoSeries([middle], crs=shapes.crs).estimate_utm_crs()
     except RuntimeError:
-        raise UserError(Problem("there is no UTM zone here; name a projected CRS in metres", key="crs")) from None
+        raise UserError(Problem("no UTM zone covers the regions; give a projected CRS in metres", key="crs")) from None
 
 
 def _from_file(spec: RegionFile, context: Context, report: SourceReport) -> gpd.GeoDataFrame:
@@ -178,7 +178,7 @@ def _polygons(path: Path, key: str, grid: Grid | H3, access: Access, report: Sou
         raise UserError(Problem("holds no polygons", path, key=key))
     if mixed.any() or area.isna().any():
         report.note(
-            f"features of {path.name} that are not polygons alone, of which only polygons count: "
+            f"features of {path.name} that are not only polygons; other geometries are ignored: "
             f"{int((mixed | area.isna()).sum())}"
         )
     return area.dropna().make_valid()

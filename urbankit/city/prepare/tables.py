@@ -15,7 +15,7 @@ from urbankit.utils.errors import Problem, UserError
 
 
 def build_table(spec: Table, context: Context, report: SourceReport) -> Built:
-    """`tables/NAME.parquet`: one row a region in their order, one column a feature, NaN missing."""
+    """`tables/NAME.parquet`: one row for each region in their order, one column for each feature, NaN missing."""
     path = context.path(spec.file)
     names = {f"columns[{i}]": column for i, column in enumerate(spec.columns or [])} | {"region": spec.region}
     frame = read_by_region(spec.file, names, context, report)

@@ -107,7 +107,7 @@ def _by_region(labels: np.ndarray, region: np.ndarray, n_regions: int) -> np.nda
 
 
 def _code(value: float) -> str:
-    """A class code with all of its digits."""
+    """Return a class code with all digits."""
     return str(int(value)) if value.is_integer() else repr(float(value))
 
 

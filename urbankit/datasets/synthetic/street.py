@@ -51,7 +51,7 @@ _SKIN = np.array([182, 142, 116], dtype=np.float32)
 
 @dataclass(frozen=True)
 class Scenes:
-    """The content of every street view; one row an image, sorted by region."""
+    """The content of every street view; one row for each image, sorted by region."""
 
     region: np.ndarray
     """int64[M], position in `Lattice.city`."""

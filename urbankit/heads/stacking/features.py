@@ -1,4 +1,4 @@
-"""What the members of a stack read: tables of numbers about regions, completed and standardised by training rows."""
+"""Tables of numbers that the members of a stack read, filled and standardised by training rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Table:
     Attributes:
         values: float64 [n, F]; NaN where a region lacks a number.
         blocks: widths of the blocks, in order; their sum is F.
-        learned: whether the columns are those of an embedding, which may be turned.
+        learned: whether the columns are those of an embedding, which may be rotated.
     """
 
     values: Array
@@ -65,9 +65,9 @@ class Scaler:
         return (self._fill(values) - self.mean) / self.std
 
     def binned(self, scaled: Array) -> Array:
-        """Return rows of `scaled` as trees read them: how many quantiles of the training rows a value exceeds.
+        """Return rows of `scaled` as trees read them: the number of quantiles of the training rows below each value.
 
-        Of a learned block trees read the leading principal components alone.
+        Trees read only the leading principal components of a learned block.
         """
         short = self._short(scaled)
         columns = zip(self.cuts.T, short.T, strict=True)

@@ -1,4 +1,4 @@
-"""The members of a stack: each is fitted to all training regions, and predicts every fold of them from the others."""
+"""The members of a stack: each is fitted to all training regions, and predicts each fold from the other folds."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Fitted(NamedTuple):
     """A fitted member.
 
     Attributes:
-        held_out: predictions of the training regions, each by the folds that it is not in, [n, outputs].
+        held_out: predictions of the training regions, each from the other folds, [n, outputs].
         predict: predictions of the member that is fitted to all training regions.
     """
 
@@ -133,7 +133,7 @@ def forest(x: Array, training: Training) -> Fitted:
 
 
 def boosting(x: Array, training: Training) -> Fitted:
-    """Gradient-boosted trees on histograms, for each fold, on the columns that say most about the labels alone."""
+    """Gradient-boosted trees on histograms, for each fold, on the columns that each explain most of the labels."""
     common: dict[str, Any] = {
         "max_iter": 15 if training.classified else 40,
         "learning_rate": 0.2 if training.classified else 0.12,

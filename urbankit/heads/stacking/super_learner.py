@@ -1,4 +1,4 @@
-"""A super learner: models joined by weights that their held-out predictions decide (van der Laan et al., 2007)."""
+"""A super learner: models combined by weights that minimise the held-out error (van der Laan et al., 2007)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SMALLEST = 1e-6
 
 @dataclass(frozen=True)
 class Features:
-    """What is known of regions: tables by name, and centres in metres [n, 2], or None."""
+    """Data of the regions: tables by name, and centres in metres [n, 2], or None."""
 
     tables: Mapping[str, Table]
     xy: Array | None = None
@@ -122,7 +122,7 @@ class SuperLearner:
         return np.log(probabilities) - self.balance * self.log_shares
 
     def _kinds(self, features: Features) -> list[tuple[str, str, Fit, bool]]:
-        """Name, what it reads, how it is fitted, and whether to the learned form, of each member."""
+        """Return for each member its name, its table, its fit function, and whether it predicts the learned form."""
         kinds: list[tuple[str, str, Fit, bool]] = [("mean", "nothing", members.mean, False)]
         for name, scaler in self.scalers.items():
             process = partial(members.gaussian_process, blocks=scaler.blocks)

@@ -1,4 +1,4 @@
-"""Weights of a super learner, and folds to find them by."""
+"""The weights of a super learner, and the folds that they are computed from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes beyond the UrbanMMCL paper: projection heads, masked node features, blocks of one size."""
+"""Extensions of the UrbanMMCL paper: projection heads, masked node features, blocks of equal size."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def pretext_heads(
 
 
 def draw_mask(n: int, share: float, device: torch.device) -> Tensor:
-    """Which of `n` regions, bool [n], hide their node features in a training step: each with probability `share`."""
+    """Return which of `n` regions (bool [n]) a training step masks, each with probability `share`."""
     return torch.rand(n).to(device) < share
 
 

@@ -193,7 +193,7 @@ class UrbanMMCL(Method[Params]):
         return recipe_mistakes(params, modalities, views)
 
     def _apply(self, *args: Any, **kwargs: Any) -> UrbanMMCL:
-        """As in torch; the graphs follow the weights to their device."""
+        """As in torch, and move the graphs to the device of the weights."""
         super()._apply(*args, **kwargs)
         self.multiview.to(self.bank.device)
         self.relations.move(self.bank.device)

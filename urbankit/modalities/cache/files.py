@@ -65,9 +65,9 @@ def damaged_features(folder: Path, manifest: Mapping[str, Any]) -> list[Problem]
         path = folder / Path(name).name
         recorded = manifest.get("checks", {}).get(name)
         if not path.is_file():
-            problems.append(Problem("is missing; give the same `urbankit encode` again", path))
+            problems.append(Problem("is missing; run the same `urbankit encode` command again", path))
         elif recorded is not None and recorded != file_check(path):
-            problems.append(Problem("is damaged; give the same `urbankit encode` again", path))
+            problems.append(Problem("is damaged; run the same `urbankit encode` command again", path))
     return problems
 
 

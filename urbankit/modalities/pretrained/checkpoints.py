@@ -224,7 +224,7 @@ def _check_layout(files: Sequence[str], name: str, key: str, folder: Path | None
     weights = _first_kind(files)
     if not weights:
         message = (
-            f"'{name}' has no model.safetensors, nor a pytorch_model.bin; name a `revision` that has, such as the pull "
+            f"'{name}' has neither model.safetensors nor pytorch_model.bin; name another `revision`, such as the pull "
             "request that added it (refs/pr/1)"
         )
         raise UserError(Problem(message, key=key))

@@ -45,7 +45,7 @@ def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
             {protocol: finetune[protocols == protocol] for protocol in protocols.unique()},
             context,
             "losses-finetune",
-            "Fine-tuning: each task's loss in the form it is learned in, one line a seed. Dashed: training part; "
+            "Fine-tuning: each task's loss in its learned form, one line for each seed. Dashed: training part; "
             "solid: validation part, which decides when to stop.",
         )
 

@@ -21,7 +21,7 @@ MOST_TASKS = 11
 
 
 def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
-    """One figure: a panel a target, and one of clusters, over the same two dimensions."""
+    """One figure: a panel for each target, and one of clusters, over the same two dimensions."""
     flat, tasks = context.projection, context.tasks[:MOST_TASKS]
     try:
         clusters = context.clusters
@@ -48,7 +48,7 @@ def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
     name_panels(axes[:panels])
     hide_unused(axes, panels)
     of_what = " and ".join(["target"] * bool(tasks) + ["cluster"] * bool(clusters))
-    caption = f"{flat.how} of the embeddings, one point a region" + (f", coloured by {of_what}." if of_what else ".")
+    caption = f"{flat.how} of the embeddings, one point for each region{f', coloured by {of_what}' if of_what else ''}."
     yield save_figure(figure, context.folder, "embeddings", caption + flat.sampled)
 
 

@@ -29,7 +29,7 @@ COLUMNS = 3
 
 
 def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
-    """One figure: a panel a task and protocol, with the line of equality."""
+    """One figure: a panel for each task and protocol, with the line of equality."""
     panels = [(task, split) for task in context.predicted("regression") for split in context.protocols(task)]
     protocols = list(dict.fromkeys(split for _, split in panels))
     panels.sort(key=lambda panel: protocols.index(panel[1]))
@@ -118,7 +118,7 @@ def _score(context: FigureContext, task: TaskData, split: str) -> str:
 
 
 class Scatter(Figure):
-    """Predictions against the truth, a panel a task and split."""
+    """Predictions against the truth, a panel for each task and split."""
 
     title = "prediction against truth"
     order = 20

@@ -23,7 +23,7 @@ _EDGE, _NODE, _ROOT = "#2171b5", COLOURS[0], "#d55e00"
 
 
 def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
-    """One figure: the subgraphs of the first anchor region, one map a view."""
+    """One figure: the subgraphs of the first anchor region, one map for each view."""
     if not context.run.has("walks.parquet"):
         raise NotPossible("the method draws no subgraphs around regions, or the run has not written them")
     table = context.run.walks

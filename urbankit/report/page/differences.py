@@ -16,7 +16,7 @@ _FLOORS = "Floors predict without representation learning."
 
 
 def side_by_side(tables: Iterable[Table]) -> list[dict[str, Any]]:
-    """The tables of `compare_runs` as `comparison.html` shows them: one block a task, floors below a rule."""
+    """The tables of `compare_runs` as `comparison.html` shows them: one block for each task, floors below a rule."""
     return [
         {
             "title": table.title,
@@ -32,7 +32,7 @@ def side_by_side(tables: Iterable[Table]) -> list[dict[str, Any]]:
 
 
 def differences(reference: str, metrics: dict[str, pd.DataFrame]) -> Iterator[tuple[list[str], list[list[str]]]]:
-    """Head and rows of one table a task: each run minus the run `reference`, paired by the seeds of the splits.
+    """Head and rows of one table for each task: each run minus the run `reference`, paired by the seeds of the splits.
 
     A cell is the mean ± standard deviation of the differences. `metrics` are the metric records of runs that were
     measured on the same ground, by the names of the runs.
