@@ -165,7 +165,7 @@ def test_only_polygons_of_a_covering_are_used(sources: Sources) -> None:
     gpd.GeoDataFrame(geometry=mixed, crs=CRS).to_file(sources.folder / "b.gpkg")
     sources.spec["regions"] = {"grid": {"size_m": 1000, "covering": "b.gpkg"}}
     city = sources.prepare()
-    assert city.n_regions == 1 and "not polygons alone, of which only polygons count: 4" in notes(city)
+    assert city.n_regions == 1 and "not only polygons; other geometries are ignored: 4" in notes(city)
     gpd.GeoDataFrame(geometry=[line, None], crs=CRS).to_file(sources.folder / "b.gpkg")
     with pytest.raises(UserError, match=r"b\.gpkg: .*holds no polygons"):
         sources.prepare()

@@ -164,7 +164,7 @@ def test_ids_that_are_geometries_or_records_are_refused(sources: Sources) -> Non
         sources.prepare()
     records = gpd.GeoDataFrame({"place": [{"a": i} for i in range(9)]}, geometry=squares(), crs=CRS)
     records.to_parquet(sources.folder / "r.parquet")
-    with pytest.raises(UserError, match="'place' must hold text or numbers, one value a row, but holds records"):
+    with pytest.raises(UserError, match="'place' must hold text or numbers, one value for each row, but holds records"):
         sources.prepare()
 
 
