@@ -208,8 +208,8 @@ class Hidden(Method):
         ),
         ("view", TooSmall, ["a view of 19 regions; expected the city's 20"]),
         ("view", Raises, ["it raises ZeroDivisionError: division by zero", "test_conformance.py:"]),
-        ("view", LinksEqualLabels, ["reads the target 'land_use'; its labels would leak into the embedding"]),
-        ("modality_encoder", ReadsLabels, ["reads the target 'pm25'; its labels would leak into the embedding"]),
+        ("view", LinksEqualLabels, ["reads the target 'land_use'. Its labels would leak into the embedding"]),
+        ("modality_encoder", ReadsLabels, ["reads the target 'pm25'. Its labels would leak into the embedding"]),
         ("view", Random, ["two builds differ; draw random numbers from a generator with a fixed seed"]),
         (
             "view",

@@ -225,7 +225,7 @@ def test_unusable_image_sources_are_refused(street: Path) -> None:
         "none of the 3 files": RegionImages(files="{region_id}.png"),
         "file not found": MosaicImages(mosaic="nothing.tif"),
         "has no CRS": MosaicImages(mosaic=["a.tif", "nocrs.tif"]),
-        "no band 2 among 1 a:1": MosaicImages(mosaic="a.tif", bands=[2]),
+        "there is no band 2; the bands are 1 a:1": MosaicImages(mosaic="a.tif", bands=[2]),
         "no image has a valid pixel in band void:1": MosaicImages(mosaic="void.tif"),
         "there is no column 'photo'": PointImages(points="views.csv", image="photo"),
     }
