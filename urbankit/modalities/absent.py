@@ -12,7 +12,7 @@ from urbankit.city.city import City
 from urbankit.modalities.base import EncoderParams, ModalityEncoder
 
 
-class AbsentEncoder(ModalityEncoder):
+class AbsentEncoder(ModalityEncoder[EncoderParams, Tensor]):
     """An encoder without any observation, in place of one whose vectors mean nothing in this city.
 
     A method that is built with it has the same modules otherwise, and treats all regions as without the modality.

@@ -91,7 +91,8 @@ def prediction_table(
     Returns:
         The table, and notes on intervals that the labels are too few for.
     """
-    n, notes = len(regions), []
+    n = len(regions)
+    notes: list[str] = []
     columns: dict[str, NDArray[Any]] = {}
     for name, fit in fits.items():
         rows = slice(len(fit.fold) - n, None)
