@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from urbankit.city.city import City
-from urbankit.modalities.base import EncoderParams, ModalityEncoder
+from urbankit.modalities.base import Batch, EncoderParams, ModalityEncoder
 
 
-class AbsentEncoder(ModalityEncoder[EncoderParams, Tensor]):
+class AbsentEncoder(ModalityEncoder):
     """An encoder without any observation, in place of one whose vectors mean nothing in this city.
 
     A method that is built with it has the same modules otherwise, and treats all regions as without the modality.
@@ -39,5 +39,6 @@ class AbsentEncoder(ModalityEncoder[EncoderParams, Tensor]):
     def load(self, rows: np.ndarray, of: str | None = None) -> Tensor:
         return torch.zeros(len(rows), 1)
 
-    def forward(self, batch: Tensor) -> Tensor:
+    def forward(self, batch: Batch) -> Tensor:
+        assert isinstance(batch, Tensor)  # what `load` returns
         return batch
