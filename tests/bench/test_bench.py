@@ -210,7 +210,7 @@ def test_an_interrupted_bench_resumes_to_the_same_tables(finished, workplace, tm
     wait_for(lambda: any(out.glob("runs/*/manifest.json")), process)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=120)
-    assert process.returncode == 130 and "interrupted; give the same command again" in stderr
+    assert process.returncode == 130 and "interrupted; repeat the command" in stderr
     assert (out / "tables" / "all.md").is_file()
 
     process = started(workplace, *command)

@@ -190,7 +190,7 @@ def raising(error: BaseException) -> Callable[..., None]:
         (PermissionError(errno.EACCES, "Permission denied", "runs/x"), 2, "error: runs/x: no permission; choose"),
         (FileNotFoundError(errno.ENOENT, "No such file", "a.tif"), 1, "error: a.tif: No such file or directory"),
         (MemoryError(), 1, "error: out of memory"),
-        (KeyboardInterrupt(), 130, "interrupted; give the same command again to go on, a run with --resume"),
+        (KeyboardInterrupt(), 130, "interrupted; repeat the command to continue, a run with --resume"),
         (ZeroDivisionError("division by zero"), 1, "error: ZeroDivisionError: division by zero\nThis is a bug in"),
     ],
 )

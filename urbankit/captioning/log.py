@@ -1,4 +1,4 @@
-"""The log of captions in the making: one line a batch, so that an interruption loses only the current batch."""
+"""The log of captions in the making: one line for each batch, so that an interruption loses only the current batch."""
 
 from __future__ import annotations
 

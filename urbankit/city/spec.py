@@ -164,7 +164,7 @@ class PointImages(_Images, PointFile):
 class Captions(Spec):
     """Texts about the images of one source, by region or by image."""
 
-    file: str = Field(description="JSONL, CSV or Parquet with one row a caption.")
+    file: str = Field(description="JSONL, CSV or Parquet with one row for each caption.")
     region: str | None = Field(None, description="Column with the region's id; or give `image`.")
     image: str | None = Field(
         None, description="Column with the image's path as its source names it; or give `region`."

@@ -111,7 +111,7 @@ def carried_table(
     labels_of: str,
     tasks: Mapping[str, TaskData],
 ) -> tuple[gpd.GeoDataFrame, list[str]]:
-    """The predictions of every region of a city by heads that were fitted in another city, one row a region.
+    """The predictions of every region of a city by heads that were fitted in another city, one row for each region.
 
     The columns are those of `prediction_table`. `TASK_truth` is there if `tasks` has the task.
 

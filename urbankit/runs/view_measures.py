@@ -83,13 +83,15 @@ def lines(table: pd.DataFrame) -> list[str]:
             "regions as the view does)."
         )
     all_losses = losses(table)
-    for learned, text in ((True, "below"), (False, "not below: nothing was learned that holds for other regions")):
+    reference = "than the loss of chance or of a constant (in brackets)"
+    for learned, text in (
+        (True, f"Held-out losses better {reference}"),
+        (False, f"Held-out losses no better {reference}, so that nothing was learned for other regions"),
+    ):
         if named := [
             f"{loss.name} {loss.held_out:.3g} ({loss.reference:.3g})" for loss in all_losses if loss.learned is learned
         ]:
-            sentences.append(
-                f"Losses on held-out regions, in brackets chance or a constant, {text}: {', '.join(named)}."
-            )
+            sentences.append(f"{text}: {', '.join(named)}.")
     return sentences
 
 

@@ -146,7 +146,7 @@ def suggest(name: str, options: Iterable[str]) -> str:
     return f" Known: {', '.join(names[:MAX_LISTED])}{more}." if names else ""
 
 
-_AGAIN = "free some space and give the same command again, a run with --resume"
+_AGAIN = "free some space and repeat the command, a run with --resume"
 REMEDIES = {
     errno.ENOSPC: (FAILED, f"the disk is full; {_AGAIN}"),
     errno.EDQUOT: (FAILED, f"the disk quota is used up; {_AGAIN}"),
@@ -161,7 +161,7 @@ def explain(error: BaseException) -> tuple[int, list[str]]:
     if isinstance(error, UrbankitError):
         return error.exit_status, [f"error: {problem}" for problem in error.problems]
     if isinstance(error, KeyboardInterrupt):
-        return INTERRUPTED, ["interrupted; give the same command again to go on, a run with --resume"]
+        return INTERRUPTED, ["interrupted; repeat the command to continue, a run with --resume"]
     if isinstance(error, MemoryError):
         return FAILED, ["error: out of memory; use smaller batches (pretrain.batch_size) or fewer regions"]
     if isinstance(error, OSError) and error.errno is not None:

@@ -53,8 +53,8 @@ class VLM(Captioner):
         revision: str | None = Field(None, description="Branch, tag or commit on the hub; null takes its main branch.")
         prompts: dict[str, str] = Field(
             {},
-            description=f"Prompts by image source. Otherwise the prompt is '{OVERHEAD}' for a source with one image a "
-            f"region, and '{AT_POINTS}' for one of images at points. An empty prompt asks nothing.",
+            description=f"Prompts by image source. Otherwise the prompt is '{OVERHEAD}' for a source with one image "
+            f"for each region, and '{AT_POINTS}' for one of images at points. An empty prompt asks nothing.",
             json_schema_extra={"source": "figure 2: one prompt for satellite images, one for street views"},
         )
         form: str | None = Field(

@@ -41,7 +41,7 @@ class River:
 
 @dataclass(frozen=True)
 class CityModel:
-    """The latent state of the city. Every array has one row a cell of the lattice, also of cells outside the city."""
+    """The latent state of the city. Every array has a row for each cell of the lattice, also outside the city."""
 
     lattice: Lattice
     river: River
