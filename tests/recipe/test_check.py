@@ -62,7 +62,7 @@ veiws: {}
         "bad.yaml:19: method.stages[0].x: unknown key. It takes no parameters.",
         "bad.yaml:21: tasks.co.transform: should be 'none', 'standard', 'log' or 'soft-log', not 'logarithm'",
         "bad.yaml:21: tasks.co.head.name: unknown head 'toy_heed'. Did you mean 'toy_head'?",
-        "bad.yaml:22: pretrain.lr: unknown key. Known: batch_size, epochs, gradient_clip, learning_rate,"
+        "bad.yaml:22: pretrain.lr: unknown key. Known: batch_size, clip_by, epochs, gradient_clip, learning_rate,"
         " learning_rates, optimizer, patience, schedule, validation_share, weight_decay.",
         "bad.yaml:23: evaluation: `seeds` has a value twice: [0, 0]",
         "bad.yaml:24: veiws: unknown key. Did you mean 'views'?",
