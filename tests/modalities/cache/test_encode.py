@@ -232,7 +232,7 @@ def test_a_folder_with_other_features_is_refused(views: City, clip: Path, tmp_pa
     words = ["encode", views.path, "--modality", "svi", "--encoder", "vit", "--out", tmp_path / "out"]
     cli(*words, "--set", f"pretrained={clip}")
     stderr = cli(*words, "--set", "patch_size=8", status=2).stderr
-    assert "holds features of another city, encoder, checkpoint or precision" in stderr
+    assert "holds features of another city, encoder, checkpoint, precision or file format" in stderr
     assert "random weights" in stderr
     before = files(tmp_path / "out")
     stderr = cli(*words, "--set", f"pretrained={clip}", "--rows", "512", status=2).stderr
