@@ -55,7 +55,7 @@ def test_results_are_rendered_as_tables(name: str, site: Path) -> None:
     assert links and "[Table:" not in text
     for link in links:
         first = next(csv.DictReader((ROOT / "docs" / link).open(encoding="utf-8")))
-        scores = [value for value in first.values() if re.fullmatch(r"-?\d+\.\d{3}", value)]
+        scores = [value for value in first.values() if re.search(r"\d\.\d", value)]
         assert scores and all(score in text for score in scores) and re.search(rf'href="[^"]*{Path(link).name}"', text)
 
 
