@@ -11,6 +11,12 @@ STATISTICS = (
     "Whose means and standard deviations standardise inputs: those of CITY (own), or of the model's city (source)."
 )
 
+CityData = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the sources, if CITY is a city file.")]
+CityChanges = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=C", help="Where CITY has a source: modalities.rsi.source=satellite."),
+]
+
 
 def embed(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A folder of `export --to model`, or a run folder.")],
@@ -18,14 +24,9 @@ def embed(
     out: Annotated[Path, typer.Option(metavar="FILE", help="The GeoParquet file to write.")] = Path(
         "embeddings.parquet"
     ),
-    data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of the sources, if CITY is a city file.")
-    ] = None,
+    data: CityData = None,
     statistics: Annotated[Literal["source", "own"], typer.Option(help=STATISTICS)] = "own",
-    sets: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="A.B=C", help="Where this city has a source: modalities.rsi.source=satellite."),
-    ] = None,
+    sets: CityChanges = None,
     force: Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")] = False,
 ) -> None:
     """Embed the regions of another city with a trained model. Nothing is trained, and no label is read.

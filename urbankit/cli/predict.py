@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from urbankit.cli.embed import STATISTICS
+from urbankit.cli.embed import STATISTICS, CityChanges, CityData
 
 if TYPE_CHECKING:
     from urbankit.pipeline.model import CityPredictions
@@ -35,14 +35,9 @@ def predict(
             " labels; default the recipe's. Without --city only.",
         ),
     ] = None,
-    data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of the sources, if CITY is a city file.")
-    ] = None,
+    data: CityData = None,
     statistics: Annotated[Literal["source", "own"], typer.Option(help=f"With --city. {STATISTICS}")] = "own",
-    sets: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="A.B=C", help="Where CITY has a source: modalities.rsi.source=satellite."),
-    ] = None,
+    sets: CityChanges = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the table: .parquet, .gpkg or .csv.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")] = False,
 ) -> None:

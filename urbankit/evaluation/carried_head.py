@@ -15,7 +15,7 @@ from urbankit.evaluation.metrics import primary, score
 from urbankit.evaluation.tasks import TaskData
 from urbankit.evaluation.transforms import TargetTransform
 from urbankit.heads.stacking.members import Training, fit_ridge
-from urbankit.heads.stacking.super_learner import SMALLEST, best_balance
+from urbankit.heads.stacking.super_learner import SMALLEST, balanced_logits, best_balance
 from urbankit.recipe.schema import Task
 from urbankit.utils.standardise import nonzero_std
 
@@ -109,7 +109,7 @@ class CarriedHead:
             fitted["log_shares"] = np.log(np.maximum(y.mean(axis=0), SMALLEST))
             balance = best_balance(probabilities, fitted["log_shares"])
             class_scale, fitted["class_bias"] = calibration.scale, calibration.bias
-            predicted = (np.log(probabilities) - balance * fitted["log_shares"]).argmax(axis=1)
+            predicted = balanced_logits(probabilities, balance, fitted["log_shares"]).argmax(axis=1)
         else:
             learned = held_out[:, 0].clip(*bounds)
             fitted["residuals"] = np.sort(np.abs(y[:, 0] - learned))
@@ -193,8 +193,8 @@ class Carried:
         """Predictions, float64 [N] in the unit of the task, or class codes int64 [N]."""
         if not self.classes:
             return self.head.transform.inverse(self.outputs)
-        weighed = np.log(np.maximum(self.probabilities(), SMALLEST)) - self.head.balance * self.head.log_shares
-        return weighed.argmax(axis=1)
+        probabilities = np.maximum(self.probabilities(), SMALLEST)
+        return balanced_logits(probabilities, self.head.balance, self.head.log_shares).argmax(axis=1)
 
     def interval(self, level: float) -> Interval | None:
         """The split-conformal interval of a regression, calibrated in the city of the model; None with too few labels.

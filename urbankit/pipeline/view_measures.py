@@ -10,16 +10,15 @@ from numpy.typing import NDArray
 
 from urbankit.analysis.view_order import view_order
 from urbankit.pipeline.state import RunState
+from urbankit.runs.folder import split_blocks
 from urbankit.runs.view_measures import COLUMNS, Order, lines, rows
 
 
 def measure_views(state: RunState, embeddings: NDArray[np.float32]) -> list[dict[str, Any]]:
     """Return the rows of `views.parquet` for embeddings [N, dim], and say what they mean."""
     method = state.method
-    blocks: dict[str, NDArray[np.float32]] = {}
-    if sum(method.blocks) == embeddings.shape[1] and len(method.block_names) == len(method.blocks):
-        parts = np.split(embeddings, np.cumsum(method.blocks)[:-1], axis=1)
-        blocks = dict(zip(method.block_names, parts, strict=True))
+    named = len(method.block_names) == len(method.blocks)
+    blocks = split_blocks(embeddings, method.block_names, method.blocks) if named else {}
     orders = []
     for view, block in method.view_blocks().items():
         if block in blocks:

@@ -181,10 +181,7 @@ class Run:
         """
         blocks = self.manifest.get("blocks") or []
         widths = [block["width"] for block in blocks]
-        if sum(widths) != self.vectors.shape[1] or len(widths) < 2:
-            return {}
-        vectors = np.split(self.vectors, np.cumsum(widths)[:-1], axis=1)
-        return {block["name"]: of_block for block, of_block in zip(blocks, vectors, strict=True)}
+        return split_blocks(self.vectors, [block["name"] for block in blocks], widths) if len(widths) > 1 else {}
 
     def table(self) -> ResultsTable:
         """The results table: mean and standard deviation over seeds of the method and its floors, on every split."""
@@ -239,6 +236,15 @@ class _readable:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, (OSError, ValueError)):
             raise UserError(Problem(f"cannot be read ({error})", self.path)) from None
+
+
+def split_blocks(
+    vectors: NDArray[np.float32], names: Sequence[str], widths: Sequence[int]
+) -> dict[str, NDArray[np.float32]]:
+    """Return the blocks [N, width] of embeddings [N, dim] by name; empty if the widths are not those of the columns."""
+    if sum(widths) != vectors.shape[1]:
+        return {}
+    return dict(zip(names, np.split(vectors, np.cumsum(widths)[:-1], axis=1), strict=True))
 
 
 def folder_names(paths: Sequence[Path]) -> list[str]:

@@ -119,7 +119,7 @@ class SuperLearner:
 
     def logits(self, probabilities: Array) -> Array:
         """Return what is largest for the predicted class, [m, classes]: log p - b log share."""
-        return np.log(probabilities) - self.balance * self.log_shares
+        return balanced_logits(probabilities, self.balance, self.log_shares)
 
     def _kinds(self, features: Features) -> list[tuple[str, str, Fit, bool]]:
         """Return for each member its name, its table, its fit function, and whether it predicts the learned form."""
@@ -161,9 +161,14 @@ class SuperLearner:
         return y if self.transform is None else self.transform.inverse(y)
 
 
+def balanced_logits(probabilities: Array, balance: float, log_shares: Array) -> Array:
+    """Return what is largest for the predicted class, [n, classes]: log p - b log share, with the exponent b."""
+    return np.log(probabilities) - balance * log_shares
+
+
 def best_balance(probabilities: Array, log_shares: Array) -> float:
     """Return the exponent of `BALANCES` with the best macro-F1 that held-out `probabilities` [n, classes] expect."""
-    predicted = [(np.log(probabilities) - b * log_shares).argmax(axis=1) for b in BALANCES]
+    predicted = [balanced_logits(probabilities, b, log_shares).argmax(axis=1) for b in BALANCES]
     return BALANCES[int(np.argmax([expected_macro_f1(probabilities, classes) for classes in predicted]))]
 
 

@@ -13,6 +13,7 @@ from urbankit.modalities.absent import AbsentEncoder
 from urbankit.modalities.base import ModalityEncoder
 from urbankit.pipeline.transfer.source import KEY, Trained
 from urbankit.recipe.recipe import Recipe
+from urbankit.training.checkpoint import with_prefix
 from urbankit.utils.errors import Problem, Problems, UserError
 
 
@@ -38,7 +39,7 @@ def transfer_weights(method: Method, inputs: MethodInputs, recipe: Recipe, sourc
                 f"transfer: modality {name} is initialised at random, because it is not in transfer.modalities"
             )
             continue
-        state_of_source = _without_prefix(f"{path}.", source.state)
+        state_of_source = with_prefix(f"{path}.", source.state)
         if not state_of_source and not keep and transfer.modalities is None:
             notes.append(f"transfer: modality {name} is initialised at random, because {source.title} does not have it")
             continue
@@ -149,8 +150,3 @@ def _remedy(keep: bool) -> str:
     if keep:
         return "Remove it from both recipes, or use the same in both"
     return "Use the parameters of the source run, or list only the other modalities in transfer.modalities"
-
-
-def _without_prefix(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the entries of `state` whose names start with `prefix`, named without it."""
-    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
