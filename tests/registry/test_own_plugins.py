@@ -82,16 +82,6 @@ def test_doctor_shows_selected_plugins_and_no_fault(installed):
     assert any("components" in line and "without faults" in line for line in lines)
 
 
-def test_new_york_suite_with_both_plugins_is_valid(installed):
-    """Its recipes and rows, without the data, so that no city is checked."""
-    code = (
-        "from urbankit.bench.suite import load_plan\nplan = load_plan('plugins')\n"
-        "print(*sorted({run.row for run in plan.runs}), sep='|')\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], env=installed, capture_output=True, text=True)
-    assert done.stdout.strip() == "+ both|+ contiguity|+ raster|UrbanMMCL", done.stderr
-
-
 def test_workers_use_the_same_plugins(installed):
     """A worker is asked for a run whose recipe names a plugin's component that the bench has left out."""
     code = (
