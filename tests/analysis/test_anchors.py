@@ -22,10 +22,10 @@ def make_city(n: int = 40) -> SimpleNamespace:
 def test_anchors_a_and_b_are_near_and_differ_a_and_c_are_far_and_similar_b_and_c_share_flows() -> None:
     city = make_city()
     a, b, c = find_anchors(city)
-    found = Relations.of(city, np.array([a, b, c]))
-    assert found.distance_km[0, 1] < 5 and found.distance_km[0, 2] > 20
-    assert found.poi[0, 1] == 0 and found.poi[0, 2] == 1
-    assert found.flow[1, 2] == 50
+    relations = Relations.of(city, np.array([a, b, c]))
+    assert relations.distance_km[0, 1] < 5 and relations.distance_km[0, 2] > 20
+    assert relations.poi[0, 1] == 0 and relations.poi[0, 2] == 1
+    assert relations.flow[1, 2] == 50
     assert find_anchors(city) == [a, b, c]
 
 

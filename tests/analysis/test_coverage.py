@@ -19,8 +19,8 @@ def test_observations_are_counted_by_region() -> None:
         poi_counts=lambda: (points, ["shop", "park"]), flows=lambda: trips,
         table=lambda name: (np.array([[1.0, np.nan], [np.nan, np.nan], [3, 4]]), ["a", "b"]),
     )  # fmt: skip
-    found = {key: number.tolist() for key, _, number in observations(city)}
+    counts = {key: number.tolist() for key, _, number in observations(city)}
     # The five trips within the first region are counted once.
-    assert found == {
+    assert counts == {
         "rsi": [1, 0, 2], "captions.rsi": [0, 1, 0], "poi": [3, 0, 4], "flows": [8, 3, 0], "tables.census": [1, 0, 2],
     }  # fmt: skip

@@ -27,14 +27,14 @@ def test_morans_i_equals_a_plain_loop_and_esda_if_installed() -> None:
     weights = contiguity(np.array(shapes))
     z, dense = values - values.mean(), weights.toarray()
     products = sum(dense[i, j] * z[i] * z[j] for i in range(36) for j in range(36))
-    found = moran(values, weights)
-    assert found.i == pytest.approx(36 / dense.sum() * products / (z**2).sum())
-    assert found.p < 0.01 and found.n == 36 and found == moran(values, weights)
+    result = moran(values, weights)
+    assert result.i == pytest.approx(36 / dense.sum() * products / (z**2).sum())
+    assert result.p < 0.01 and result.n == 36 and result == moran(values, weights)
     esda, libpysal = pytest.importorskip("esda"), pytest.importorskip("libpysal")
     queen = libpysal.weights.Queen.from_dataframe(gpd.GeoDataFrame(geometry=shapes), use_index=False)
     queen.transform = "r"
     theirs = esda.Moran(values, queen)
-    assert found.i == pytest.approx(theirs.I) and found.p == pytest.approx(theirs.p_sim, abs=0.01)
+    assert result.i == pytest.approx(theirs.I) and result.p == pytest.approx(theirs.p_sim, abs=0.01)
 
 
 def test_morans_i_is_near_zero_for_noise_and_negative_for_alternating_rows() -> None:
@@ -49,5 +49,5 @@ def test_morans_i_is_undefined_for_constant_or_few_values_or_without_neighbours(
     weights = contiguity(np.array(grid(4)))
     apart = contiguity(np.array([box(10 * x, 0, 10 * x + 1, 1) for x in range(16)]))
     few = contiguity(np.array(grid(2)))
-    for values, given in ((np.full(16, 0.1), weights), (np.arange(16.0), apart), (np.arange(4.0), few)):
-        assert np.isnan(moran(values, given).i) and np.isnan(moran(values, given).p)
+    for values, neighbour_weights in ((np.full(16, 0.1), weights), (np.arange(16.0), apart), (np.arange(4.0), few)):
+        assert np.isnan(moran(values, neighbour_weights).i) and np.isnan(moran(values, neighbour_weights).p)

@@ -14,36 +14,36 @@ def vectors() -> np.ndarray:
 
 def test_nearest_equals_a_loop_over_all_pairs(vectors: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbours, "_PAIRS", 60 * 7)  # several blocks of rows, the last one shorter
-    found, similar = nearest(vectors, 5)
+    nearest_rows, similar = nearest(vectors, 5)
     z = vectors.astype(np.float64) - vectors.mean(axis=0)
     for row in range(len(z)):
         cosine = np.array([z[row] @ other / np.linalg.norm(z[row]) / np.linalg.norm(other) for other in z])
         expected = [i for i in np.argsort(-cosine) if i != row][:5]
-        assert found[row].tolist() == expected
+        assert nearest_rows[row].tolist() == expected
         np.testing.assert_allclose(similar[row], cosine[expected], atol=1e-5)
 
 
 def test_nearest_does_not_depend_on_the_order_of_regions(vectors: np.ndarray) -> None:
     order = np.random.default_rng(1).permutation(len(vectors))
-    found, permuted = nearest(vectors, 4)[0], nearest(vectors[order], 4)[0]
-    assert (order[permuted] == found[order]).all()
+    neighbours, permuted = nearest(vectors, 4)[0], nearest(vectors[order], 4)[0]
+    assert (order[permuted] == neighbours[order]).all()
 
 
 def test_nearest_accepts_selected_rows_and_returns_at_most_all_other_regions(vectors: np.ndarray) -> None:
-    found, similar = nearest(vectors[:4], 10, np.array([2]))
-    assert found.shape == similar.shape == (1, 3)
-    assert sorted(found[0]) == [0, 1, 3]
+    neighbours, similar = nearest(vectors[:4], 10, np.array([2]))
+    assert neighbours.shape == similar.shape == (1, 3)
+    assert sorted(neighbours[0]) == [0, 1, 3]
     assert nearest(vectors[:1], 3)[0].shape == (1, 0)
 
 
 def test_equal_embeddings_are_sorted_by_row() -> None:
     vectors = np.array([[1, 0], [0, 1], [1, 0], [1, 0], [1, 0], [0, 1.0]], np.float32)
-    found, similar = nearest(vectors, 2)
-    assert found.tolist() == [[2, 3], [5, 0], [0, 3], [0, 2], [0, 2], [1, 0]]
+    neighbours, similar = nearest(vectors, 2)
+    assert neighbours.tolist() == [[2, 3], [5, 0], [0, 3], [0, 2], [0, 2], [1, 0]]
     assert similar[0] == pytest.approx([1, 1])
 
 
 def test_similarity_is_zero_if_all_embeddings_are_equal() -> None:
-    found, similar = nearest(np.ones((3, 4), np.float32), 2)
-    assert found.tolist() == [[1, 2], [0, 2], [0, 1]]
+    neighbours, similar = nearest(np.ones((3, 4), np.float32), 2)
+    assert neighbours.tolist() == [[1, 2], [0, 2], [0, 1]]
     assert (similar == 0).all()

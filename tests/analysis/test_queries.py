@@ -45,8 +45,8 @@ def test_neighbours_prints_a_table_and_can_use_one_view(cli, finished_run: Run) 
 
 
 def test_neighbours_refuses_an_unknown_region(cli, finished_run: Run) -> None:
-    said = cli("neighbours", finished_run.path, "nowhere", status=2)
-    assert "no region of 30 has the id 'nowhere' (closest: " in said.stderr and said.stdout == ""
+    result = cli("neighbours", finished_run.path, "nowhere", status=2)
+    assert "no region of 30 has the id 'nowhere' (closest: " in result.stderr and result.stdout == ""
 
 
 def test_clusters_writes_json_and_csv(cli, finished_run: Run, tmp_path: Path) -> None:

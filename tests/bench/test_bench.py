@@ -139,7 +139,7 @@ def test_training_costs_are_recorded_as_metrics(finished):
 
 
 def test_a_failed_run_is_reported_and_does_not_stop_the_others(finished):
-    out, printed, said = finished
+    out, printed, stderr = finished
     failures = {failure["row"]: failure for failure in json.loads((out / "failures.json").read_text())}
     assert set(failures) == {"diverges", "dies"}
     assert not failures["diverges"]["resumable"] and "Lower the learning rate" in failures["diverges"]["errors"][0]
@@ -147,15 +147,15 @@ def test_a_failed_run_is_reported_and_does_not_stop_the_others(finished):
         failures["dies"]["resumable"] and "killed by SIGKILL; memory may have run out" in failures["dies"]["errors"][0]
     )
     assert Path(failures["dies"]["log"]).is_file()
-    errors = [line for line in said.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 2 and all(failure["errors"][0] in said for failure in failures.values())
+    errors = [line for line in stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 2 and all(failure["errors"][0] in stderr for failure in failures.values())
     assert "Everything, " in printed
     assert "diverges: 1 of its runs is not finished or failed." in (out / "tables" / "all.md").read_text()
 
 
 def test_rows_with_the_same_recipe_share_their_runs(finished):
-    out, _, said = finished
-    assert "7 to do of 6 runs and 1 floors" in said
+    out, _, stderr = finished
+    assert "7 to do of 6 runs and 1 floors" in stderr
     assert sorted(
         path.name.rsplit("-", 1)[0] for path in (out / "runs").iterdir() if (path / "metrics.json").is_file()
     ) == [f"{row}-{city(out)}-seed{seed}" for row in ("the-same", "w-o-graph") for seed in (0, 1)]
@@ -173,9 +173,9 @@ def test_run_in_a_worker_equals_a_direct_run(finished, workplace):
     """Several runs of one process leave nothing to one another: their numbers are those of `urbankit run`."""
     out, _, _ = finished
     ended(workplace, "run", "cheap.yaml", "--out", "alone", "--set", "seed=1")
-    (kept,) = (out / "runs").glob("the-same-*-seed1-*")
+    (run_folder,) = (out / "runs").glob("the-same-*-seed1-*")
     for name in ("embeddings.parquet", "predictions.parquet"):
-        assert (kept / name).read_bytes() == (workplace / "alone" / name).read_bytes()
+        assert (run_folder / name).read_bytes() == (workplace / "alone" / name).read_bytes()
 
 
 def test_only_changed_rows_are_run_again(finished, workplace, tmp_path):
@@ -202,7 +202,7 @@ def test_only_changed_rows_are_run_again(finished, workplace, tmp_path):
 
 def test_an_interrupted_bench_resumes_to_the_same_tables(finished, workplace, tmp_path):
     """SIGINT in the first runs, then SIGKILL, then the same command to the end."""
-    whole, _, _ = finished
+    complete, _, _ = finished
     out = tmp_path / "out"
     command = ("bench", "sound.yaml", "--out", str(out))
 
@@ -220,7 +220,7 @@ def test_an_interrupted_bench_resumes_to_the_same_tables(finished, workplace, tm
 
     ended(workplace, *command, "--jobs", "2")
     assert json.loads((out / "failures.json").read_text()) == []
-    lines = [line for line in (whole / "tables" / "all.md").read_text().splitlines() if " of its runs " not in line]
+    lines = [line for line in (complete / "tables" / "all.md").read_text().splitlines() if " of its runs " not in line]
     assert (out / "tables" / "all.md").read_text().splitlines() == lines
     assert {path.stem for path in (out / "tables").iterdir()} == {"all", "cost"}
 
@@ -292,8 +292,8 @@ def cities_of_failures(folder: Path) -> set[str]:
 )
 def test_unsuitable_output_folders_are_refused(workplace, out, message):
     (workplace / "file").write_text("")
-    _, said = ended(workplace, "bench", "sound.yaml", "--out", out, status=2)
-    assert message in said and "Choose another --out" in said
+    _, stderr = ended(workplace, "bench", "sound.yaml", "--out", out, status=2)
+    assert message in stderr and "Choose another --out" in stderr
 
 
 def test_a_transfer_source_is_identified_by_its_content(finished, workplace, tmp_path):

@@ -10,7 +10,7 @@ from urbankit.bench.suite import load_plan
 from urbankit.utils.errors import UserError
 
 
-def told(suite_file, text: str, **arguments: Any) -> list[str]:
+def messages(suite_file, text: str, **arguments: Any) -> list[str]:
     with pytest.raises(UserError) as error:
         load_plan(suite_file(text), **arguments)
     return [str(problem).replace(str(suite_file("").parent) + "/", "") for problem in error.value.problems]
@@ -28,13 +28,13 @@ def test_runs_are_rows_by_cities_by_seeds_and_the_first_seeds_come_first(suite_f
             """
         )
     )
-    places = [(run.row, run.city, run.seed) for run in plan.runs]
-    assert places == [("one", "a", 3), ("one", "b", 3), ("two", "b", 7), ("one", "a", 4), ("one", "b", 4)]
+    keys = [(run.row, run.city, run.seed) for run in plan.runs]
+    assert keys == [("one", "a", 3), ("one", "b", 3), ("two", "b", 7), ("one", "a", 4), ("one", "b", 4)]
     assert [run.recipe.seed for run in plan.runs] == [3, 3, 7, 4, 4]
     assert [run.recipe.evaluation.blocks for run in plan.runs] == [5, 10, 10, 5, 10]
     assert all(run.recipe.evaluation.floors == [] for run in plan.runs)
     # The floors are those of the reference, the last row, which runs on one city.
-    assert {place: recipe.evaluation.floors for place, recipe in plan.floors.items()} == {
+    assert {key: recipe.evaluation.floors for key, recipe in plan.floors.items()} == {
         ("two", "b"): ["mean", "location"]
     }
 
@@ -53,10 +53,10 @@ def test_overrides_are_applied_in_the_order_suite_city_row(suite_file):
         ),
         sets=["overrides.pretrain.epochs=1", "runs.plain.set.finetune.epochs=7"],
     )
-    own, plain = (run.recipe for run in plan.runs)
-    assert (own.method.params["dim"], plain.method.params["dim"]) == (32, 24)
-    assert (own.pretrain.epochs, own.finetune.epochs, plain.finetune.epochs) == (1, 5, 7)
-    assert list(own.tasks) == ["land_use"]
+    changed, plain = (run.recipe for run in plan.runs)
+    assert (changed.method.params["dim"], plain.method.params["dim"]) == (32, 24)
+    assert (changed.pretrain.epochs, changed.finetune.epochs, plain.finetune.epochs) == (1, 5, 7)
+    assert list(changed.tasks) == ["land_use"]
 
 
 def test_city_recipe_sets_city_and_tasks(suite_file, tmp_path: Path, tiny_city):
@@ -143,11 +143,11 @@ MISTAKES = {
 @pytest.mark.parametrize("case", MISTAKES)
 def test_mistakes_name_the_line_and_key(case: str, suite_file):
     text, message = MISTAKES[case]
-    assert any(re.search(message, line) for line in told(suite_file, text)), told(suite_file, text)
+    assert any(re.search(message, line) for line in messages(suite_file, text)), messages(suite_file, text)
 
 
 def test_all_mistakes_are_reported_once_in_one_message(suite_file):
-    lines = told(
+    lines = messages(
         suite_file,
         """
         seeds: [0, 1]
@@ -179,5 +179,5 @@ def test_table_accepts_the_split_all_of_zero_shot_transfer(suite_file, tmp_path:
     (tmp_path / "manifest.json").write_text("{}")
     plan = load_plan(suite_file(text.replace("GRAPH", "keep")))
     assert plan.suite.tables["t"].splits == ["all"]
-    (line,) = told(suite_file, text.replace("GRAPH", "new"))
+    (line,) = messages(suite_file, text.replace("GRAPH", "new"))
     assert "there is no split 'all'" in line

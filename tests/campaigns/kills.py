@@ -150,12 +150,14 @@ def contents(folder: Path) -> dict[str, bytes]:
 def differences(expected: dict[str, bytes], out: Path) -> list[str]:
     """What differs from an undisturbed command, a sentence each."""
     actual = contents(out)
-    found = [f"{name} is missing" for name in expected.keys() - actual.keys()]
-    found += [f"{name} is left over" for name in actual.keys() - expected.keys()]
-    found += [f"{name} has other bytes" for name in expected.keys() & actual.keys() if expected[name] != actual[name]]
+    differing = [f"{name} is missing" for name in expected.keys() - actual.keys()]
+    differing += [f"{name} is left over" for name in actual.keys() - expected.keys()]
+    differing += [
+        f"{name} has other bytes" for name in expected.keys() & actual.keys() if expected[name] != actual[name]
+    ]
     for folder in sorted(path for path in out.iterdir() if path.is_dir() and path.name != "captions"):
-        found += [str(problem) for problem in urbankit.pipeline.check.check_path(folder).problems]
-    return sorted(found)
+        differing += [str(problem) for problem in urbankit.pipeline.check.check_path(folder).problems]
+    return sorted(differing)
 
 
 class Campaign:
@@ -211,14 +213,14 @@ class Campaign:
         label = f"{command.name}, {kind} before change {moment} of {changes}" + (f", {cut}" if cut else "")
         start = self.log.stat().st_size
         status = child(command.line(self.base, out, again=True), self.log, None, out, cache)
-        found = (
+        faults = (
             [f"status {status}: {self.log.read_bytes()[start:][-600:].decode()}"]
             if status
             else differences(expected, out)
         )
         self.counts[command.name, kind + (" and a cut file" if cut else "")] += 1
-        if found:
-            self.failures.append(f"{label}: {'; '.join(found[:4])}")
+        if faults:
+            self.failures.append(f"{label}: {'; '.join(faults[:4])}")
 
     def _cut(self, out: Path, before: Path) -> str | None:
         """Cut a file that this command wrote."""

@@ -86,9 +86,9 @@ def test_a_file_of_captions_is_checked_as_text_and_json(cli, tmp_path: Path) -> 
     out, _ = cli("caption-check", file)
     assert "svi.jsonl: 3 captions" in out
     assert "c.jpg: no words" in out
-    found = json.loads(cli("caption-check", file, "--json")[0])["svi.jsonl"]
-    assert found["counts"] == {"empty": 1, "repeated": 2, "truncated": 0, "contradicting": 0}
-    assert [(one["id"], list(one["flags"])) for one in found["flagged"]] == [
+    report = json.loads(cli("caption-check", file, "--json")[0])["svi.jsonl"]
+    assert report["counts"] == {"empty": 1, "repeated": 2, "truncated": 0, "contradicting": 0}
+    assert [(one["id"], list(one["flags"])) for one in report["flagged"]] == [
         ("a.jpg", ["repeated"]),
         ("b.jpg", ["repeated"]),
         ("c.jpg", ["empty"]),
@@ -107,9 +107,9 @@ def test_a_file_with_other_column_names_is_checked(cli, tmp_path: Path) -> None:
 
 
 def test_captions_of_a_city_are_checked(cli, tiny_city, city) -> None:
-    found = json.loads(cli("caption-check", tiny_city.path, "--json")[0])
-    assert set(found) == {"rsi", "svi"}
-    assert found["rsi"]["captions"] == 49
+    reports = json.loads(cli("caption-check", tiny_city.path, "--json")[0])
+    assert set(reports) == {"rsi", "svi"}
+    assert reports["rsi"]["captions"] == 49
     assert "has no captions; make some with `urbankit caption`" in cli("caption-check", city.path, status=2)[1]
 
 

@@ -31,8 +31,8 @@ def test_killed_caption_command_resumes_to_the_same_files(cli, city: City, blip2
     # What the kill might have left of a batch that was being written.
     with partial.open("ab") as stream:
         stream.write(b'[{"caption": "half a b')
-    _, said = cli(*command, "--out", tmp_path / "cut")
-    assert f"svi: {2 * (lines - 1)} of 34 exist already; continuing" in said
+    _, errors = cli(*command, "--out", tmp_path / "cut")
+    assert f"svi: {2 * (lines - 1)} of 34 exist already; continuing" in errors
     cli(*command, "--out", tmp_path / "whole")
     for name in ("svi.jsonl", "svi.json"):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

@@ -29,10 +29,10 @@ def test_a_kill_at_any_byte_loses_the_last_batch_at_most(tmp_path: Path) -> None
     content = path.read_bytes()
     for cut in range(len(content)):
         path.write_bytes(content[:cut])
-        whole = sum(length <= cut for length in lengths[1:])
+        complete = sum(length <= cut for length in lengths[1:])
         with CaptionLog(path, SETTINGS) as log:
-            assert [one["caption"] for one in log.records] == ["ä", "b", "c"][:whole]
-            for word in ["ä", "b", "c"][whole:]:
+            assert [one["caption"] for one in log.records] == ["ä", "b", "c"][:complete]
+            for word in ["ä", "b", "c"][complete:]:
                 log.append([{"caption": word}])
         assert path.read_bytes() == content
 

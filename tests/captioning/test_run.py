@@ -81,9 +81,9 @@ def test_every_image_of_every_modality_is_described_once(city: City, tmp_path: P
     files = made(city, tmp_path)
     assert [(one.modality, one.made, one.key) for one in files] == [("rsi", 16, "image"), ("svi", 34, "image")]
     source = city.images("svi")
-    for row, told in enumerate(rows(tmp_path)):
+    for row, record in enumerate(rows(tmp_path)):
         region = city.region_ids[source.region[row]]
-        assert told == {
+        assert record == {
             "region_id": region, "image": source.image_ids[row], "modality": "svi",
             "caption": f"brightness {source.read(np.array([row])).mean():.3f}", "tokens": 2,
             "captioner": "brightness", "model": "brightness", "revision": None, "prompt": None,
@@ -171,11 +171,11 @@ def test_resuming_with_other_settings_is_refused(city: City, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet", "json"])
 def test_a_file_of_the_user_is_not_overwritten(city: City, tmp_path: Path, suffix: str) -> None:
-    own = tmp_path / f"svi.{suffix}"
-    own.write_text('{"image": "1.png", "caption": "mine"}\n')
+    user_file = tmp_path / f"svi.{suffix}"
+    user_file.write_text('{"image": "1.png", "caption": "mine"}\n')
     with pytest.raises(UserError, match=rf"svi\.{suffix}: .*choose another --out"):
         made(city, tmp_path, modalities=["svi"])
-    assert "mine" in own.read_text() and not CALLS
+    assert "mine" in user_file.read_text() and not CALLS
 
 
 def test_a_job_interrupted_between_its_files_continues(

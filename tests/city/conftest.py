@@ -30,9 +30,9 @@ def full(sources: Sources) -> Sources:
     seen = [0, 0, 1, 2, 3, 4, 5]
     for i, region in enumerate(seen):
         Image.new("RGB", (12, 8), (30 * i, region, 0)).save(folder / f"svi/{i}.png")
-    places = [centre(region) for region in seen]
+    centres = [centre(region) for region in seen]
     names = [f"svi/{i}.png" for i in range(len(seen))]
-    sources.csv("svi.csv", image=names, lon=[p[0] for p in places], lat=[p[1] for p in places])
+    sources.csv("svi.csv", image=names, lon=[p[0] for p in centres], lat=[p[1] for p in centres])
     texts = [{"image": name, "text": f"street {name}"} for name in names]
     (folder / "texts.jsonl").write_text("\n".join(json.dumps(text) for text in texts))
     sources.csv("tiles.csv", id=IDS[:8], text=[f"tile {name}" for name in IDS[:8]])

@@ -57,13 +57,13 @@ def test_swapped_labels_and_zeroed_pixels_are_refused(full: Sources) -> None:
 def test_a_manifest_changed_by_hand_is_refused_and_repaired_from_its_copy(full: Sources) -> None:
     city = full.prepare()
     manifest = city.path / "manifest.json"
-    whole = manifest.read_bytes()
-    for content in (whole.replace(b'"shop"', b'"shoq"'), whole[:300], b""):
+    original = manifest.read_bytes()
+    for content in (original.replace(b'"shop"', b'"shoq"'), original[:300], b""):
         manifest.write_bytes(content)
         with pytest.raises(UserError, match="is damaged"):
             City.open(city.path)
         assert full.prepare().content_hash == city.content_hash
-        assert manifest.read_bytes() == whole
+        assert manifest.read_bytes() == original
 
 
 def test_a_missing_file_is_named_when_the_city_is_checked(full: Sources) -> None:

@@ -60,19 +60,19 @@ tragets: {}
 """
     with pytest.raises(UserError) as caught:
         load_city_spec(write(tmp_path, text))
-    found = {(p.line, p.key): p.message for p in caught.value.problems}
-    assert "letters, digits" in found[1, "name"]
-    assert "not a projected CRS" in found[2, "crs"]
-    assert found[3, "regions.id"].startswith("is missing. Column that identifies")
-    assert "mosaic, files, points" in found[5, "images.rsi"]
-    assert "'size'" in found[6, "images.svi.sizes"]
-    assert "{region_id}" in found[7, "images.tiles.files"]
-    assert "'destination'" in found[8, "flows.destinaton"]
-    assert found[8, "flows.destination"].startswith("is missing. Column with")
-    assert "'mean', 'sum', 'density' or 'majority'" in found[10, "targets.t.statistic"]
-    assert (11, "targets.u.kind") in found
-    assert "exactly one of region and image" in found[13, "captions.rsi"]
-    assert "'targets'" in found[14, "tragets"]
+    messages = {(p.line, p.key): p.message for p in caught.value.problems}
+    assert "letters, digits" in messages[1, "name"]
+    assert "not a projected CRS" in messages[2, "crs"]
+    assert messages[3, "regions.id"].startswith("is missing. Column that identifies")
+    assert "mosaic, files, points" in messages[5, "images.rsi"]
+    assert "'size'" in messages[6, "images.svi.sizes"]
+    assert "{region_id}" in messages[7, "images.tiles.files"]
+    assert "'destination'" in messages[8, "flows.destinaton"]
+    assert messages[8, "flows.destination"].startswith("is missing. Column with")
+    assert "'mean', 'sum', 'density' or 'majority'" in messages[10, "targets.t.statistic"]
+    assert (11, "targets.u.kind") in messages
+    assert "exactly one of region and image" in messages[13, "captions.rsi"]
+    assert "'targets'" in messages[14, "tragets"]
 
 
 @pytest.mark.parametrize("text", ["", "[1, 2]", "hello"])

@@ -281,10 +281,10 @@ def test_a_plugin_that_raises_fails_only_recipes_that_use_it(
 @pytest.fixture
 def small(tiny_recipe: dict[str, Any]) -> dict[str, Any]:
     """A run of a second: two modalities, one task."""
-    kept = {name: tiny_recipe["modalities"][name] for name in ("rsi", "location")}
+    modalities = {name: tiny_recipe["modalities"][name] for name in ("rsi", "location")}
     method = tiny_recipe["method"] | {"alignments": [["rsi", "location"]]}
     return tiny_recipe | {
-        "modalities": kept,
+        "modalities": modalities,
         "method": method,
         "tasks": {"co": {}},
         "evaluation": {"seeds": [0], "min_class_size": 1, "floors": ["mean"]},
@@ -335,7 +335,7 @@ def test_run_on_an_unsuitable_city_writes_nothing(case: str, sources: Path, smal
 @pytest.mark.parametrize("command", ["prepare", "run"])
 @pytest.mark.parametrize("way", ["a file", "below a file", "something else in it"])
 def test_unwritable_folders_are_refused(command: str, way: str, tiny_city, small, cli, tmp_path: Path) -> None:
-    given = tiny_city.path.parent / "city.yaml" if command == "prepare" else written(tmp_path, small)
+    file = tiny_city.path.parent / "city.yaml" if command == "prepare" else written(tmp_path, small)
     (tmp_path / "place").mkdir()
     out = tmp_path / "place" / "out"
     if way == "something else in it":
@@ -344,7 +344,7 @@ def test_unwritable_folders_are_refused(command: str, way: str, tiny_city, small
     else:
         out.write_text("mine")
     before = contents(tmp_path / "place")
-    result = cli(command, given, "--out", out / "deeper" if way == "below a file" else out, status=2)
+    result = cli(command, file, "--out", out / "deeper" if way == "below a file" else out, status=2)
     (error,) = result.errors
     assert str(out) in error and re.search("[Cc]hoose (--out|another)", error), error
     assert contents(tmp_path / "place") == before

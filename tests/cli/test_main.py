@@ -21,16 +21,16 @@ pytestmark = pytest.mark.usefixtures("fresh_registry")
 @pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
     """Stands in for the run itself, and keeps what it was asked to do."""
-    asked: list[dict] = []
+    calls: list[dict] = []
     module = types.ModuleType("urbankit.pipeline.run")
 
     def run(recipe: object, **options: object) -> types.SimpleNamespace:
-        asked.append({"recipe": recipe, **options})
+        calls.append({"recipe": recipe, **options})
         return types.SimpleNamespace(has=lambda name: False)
 
     module.run = run
     monkeypatch.setitem(sys.modules, "urbankit.pipeline.run", module)
-    return asked
+    return calls
 
 
 def test_version_is_printed(cli) -> None:
@@ -81,8 +81,8 @@ def test_list_components_shows_recipes_of_urbankit_and_of_plugins(cli, tmp_path:
     hook = hookimpl(lambda register: register(tmp_path))
     registry.add_plugin(types.SimpleNamespace(register_recipes=hook), "metro")
     lines = cli("list-components", "--kind", "recipe").stdout.splitlines()
-    [own] = [line for line in lines if " subway " in line]
-    assert "this process" in own and any(" urbanmmcl " in line and "urbankit 0" in line for line in lines)
+    [line_of_plugin] = [line for line in lines if " subway " in line]
+    assert "this process" in line_of_plugin and any(" urbanmmcl " in line and "urbankit 0" in line for line in lines)
     assert not any(" view " in line for line in lines)
     listed = json.loads(cli("list-components", "--kind", "recipe", "--json").stdout)
     assert listed["recipes"][-1] == {"name": "subway", "from": "this process", "file": str(tmp_path / "subway.yaml")}
@@ -149,9 +149,9 @@ def test_validate_reports_mistakes_with_file_and_line(cli, recipe_file) -> None:
 
 def test_run_passes_recipe_output_and_resume_to_the_pipeline(cli, recipe_file, pipeline, tmp_path: Path) -> None:
     cli("run", recipe_file(), "--out", tmp_path / "out", "--set", "method.dim=8", "--set", "seed=3", "--resume")
-    (asked,) = pipeline
-    assert (asked["out"], asked["resume"]) == (tmp_path / "out", True)
-    assert (asked["recipe"].seed, asked["recipe"].method.params["dim"]) == (3, 8)
+    (call,) = pipeline
+    assert (call["out"], call["resume"]) == (tmp_path / "out", True)
+    assert (call["recipe"].seed, call["recipe"].method.params["dim"]) == (3, 8)
     cli("run", recipe_file())
     assert pipeline[1]["out"] == Path("runs/toy")
 

@@ -53,7 +53,7 @@ def test_mean_and_location_equal_direct_computations(small: SimpleNamespace) -> 
 def test_ridge_is_fitted_on_training_and_selected_on_validation_labels(small: SimpleNamespace) -> None:
     split = make_split("random", small.xy, 0)
     task = {"y": small.tasks["y"]}
-    found = predictions(
+    predicted = predictions(
         evaluate_floors(task, small.raw, small.xy, {("random", 0): split}, ["raw-ridge"]), "floor:raw-ridge", "y"
     )
     x = small.raw.filled(split.train)
@@ -61,7 +61,7 @@ def test_ridge_is_fitted_on_training_and_selected_on_validation_labels(small: Si
     parts, y = split.of(task["y"].labelled), task["y"].y
     fits = [Ridge(alpha).fit(x[parts.train], y[parts.train]) for alpha in ALPHAS]
     best = min(fits, key=lambda fit: np.square(fit.predict(x[parts.validation]) - y[parts.validation]).sum())
-    np.testing.assert_allclose([found[r] for r in parts.test], best.predict(x[parts.test]), rtol=1e-6)
+    np.testing.assert_allclose([predicted[r] for r in parts.test], best.predict(x[parts.test]), rtol=1e-6)
 
 
 def test_labels_of_the_test_part_change_no_prediction(small: SimpleNamespace, few_trees: None) -> None:

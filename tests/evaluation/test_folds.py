@@ -36,31 +36,33 @@ def values(scored, model: str, task: str, seed: int) -> dict[str, float]:
 
 def by_hand(x: np.ndarray, y: np.ndarray, folds: Folds) -> tuple[np.ndarray, np.ndarray]:
     """Pooled predictions and each fold's own R²."""
-    pooled, own = np.zeros(len(y)), []
+    pooled, r2_of_folds = np.zeros(len(y)), []
     for train, test in KFold(folds.number).split(x):
         pooled[test] = Ridge(alpha=folds.alpha).fit(x[train], y[train]).predict(x[test])
         if folds.clip:
             pooled[test] = np.maximum(pooled[test], 0)
-        own.append(r2_score(y[test], pooled[test]))
-    return pooled, np.array(own)
+        r2_of_folds.append(r2_score(y[test], pooled[test]))
+    return pooled, np.array(r2_of_folds)
 
 
 @pytest.mark.parametrize("folds", [Folds(), Folds(number=7, alpha=30.0, clip=False)])
 def test_ridge_over_consecutive_folds_equals_a_direct_computation(small, embeddings, folds: Folds) -> None:
     y = small.tasks["y"].y
-    there = ~np.isnan(y)
-    pooled, own = by_hand(embeddings[there].astype(np.float64), y[there], folds)
+    labelled = ~np.isnan(y)
+    pooled, r2_of_folds = by_hand(embeddings[labelled].astype(np.float64), y[labelled], folds)
     scored = evaluate_folds("m", embeddings, {"y": small.tasks["y"]}, folds, SEEDS)
-    found = values(scored, "m", "y", 3)
-    assert found["r2"] == pytest.approx(r2_score(y[there], pooled))
-    assert found["r2_fold_mean"] == pytest.approx(own.mean())
-    assert found["mae"] == pytest.approx(np.abs(pooled - y[there]).mean())
-    assert found["rmse"] == pytest.approx(found["mse"] ** 0.5) == pytest.approx(np.std(pooled - y[there]), rel=0.01)
+    scores = values(scored, "m", "y", 3)
+    assert scores["r2"] == pytest.approx(r2_score(y[labelled], pooled))
+    assert scores["r2_fold_mean"] == pytest.approx(r2_of_folds.mean())
+    assert scores["mae"] == pytest.approx(np.abs(pooled - y[labelled]).mean())
+    assert (
+        scores["rmse"] == pytest.approx(scores["mse"] ** 0.5) == pytest.approx(np.std(pooled - y[labelled]), rel=0.01)
+    )
     assert values(scored, "m", "y", 5) == {}, "ridge has no seed: one record"
     table = scored.predictions
-    np.testing.assert_array_equal(table["region"], np.flatnonzero(there))
+    np.testing.assert_array_equal(table["region"], np.flatnonzero(labelled))
     np.testing.assert_allclose(table["prediction"], pooled)
-    np.testing.assert_array_equal(table["truth"], y[there])
+    np.testing.assert_array_equal(table["truth"], y[labelled])
     sizes = [len(test) for _, test in KFold(folds.number).split(pooled)]
     assert table["fold"].tolist() == np.repeat([str(k) for k in range(folds.number)], sizes).tolist()
     assert (table["seed"] == 3).all()
@@ -70,8 +72,8 @@ def test_pooled_and_fold_mean_r2_differ_if_folds_differ_in_level() -> None:
     rng = np.random.default_rng(0)
     x = np.repeat(np.arange(5.0), 20)[:, None]
     task = make_task("y", "regression", 100 * x[:, 0] + rng.normal(0, 1, 100))
-    found = values(evaluate_folds("m", x, {"y": task}, Folds(alpha=1e-6), [0]), "m", "y", 0)
-    assert found["r2"] > 0.99 > 0.1 > found["r2_fold_mean"]
+    scores = values(evaluate_folds("m", x, {"y": task}, Folds(alpha=1e-6), [0]), "m", "y", 0)
+    assert scores["r2"] > 0.99 > 0.1 > scores["r2_fold_mean"]
 
 
 def test_predictions_are_clipped_at_zero_only_if_targets_are_not_negative() -> None:
@@ -80,8 +82,10 @@ def test_predictions_are_clipped_at_zero_only_if_targets_are_not_negative() -> N
     assert low.predictions["prediction"].min() == 0
     either = evaluate_folds("m", x, {"y": make_task("y", "regression", x[:, 0])}, Folds(), [0])
     assert either.predictions["prediction"].min() < 0
-    kept = evaluate_folds("m", x, {"y": make_task("y", "regression", np.maximum(x[:, 0], 0))}, Folds(clip=False), [0])
-    assert kept.predictions["prediction"].min() < 0
+    unclipped = evaluate_folds(
+        "m", x, {"y": make_task("y", "regression", np.maximum(x[:, 0], 0))}, Folds(clip=False), [0]
+    )
+    assert unclipped.predictions["prediction"].min() < 0
 
 
 def test_classes_are_clustered_once_for_each_seed(small, embeddings) -> None:
@@ -105,19 +109,19 @@ def test_clusters_read_no_label_and_labels_of_a_fold_do_not_reach_its_prediction
         evaluate_folds("m", embeddings, {"y": make_task("y", "regression", labels)}, Folds(), [0]).predictions
         for labels in (y, changed)
     )
-    own = (before["fold"] == "2").to_numpy()
-    np.testing.assert_array_equal(before["prediction"][own], after["prediction"][own])
-    assert not np.allclose(before["prediction"][~own], after["prediction"][~own])
+    in_fold = (before["fold"] == "2").to_numpy()
+    np.testing.assert_array_equal(before["prediction"][in_fold], after["prediction"][in_fold])
+    assert not np.allclose(before["prediction"][~in_fold], after["prediction"][~in_fold])
 
 
 def test_floors_use_the_same_folds(small, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(floors_module, "TREES", 20)
     task, folds = small.tasks["y"], Folds()
-    there = np.flatnonzero(task.labelled)
+    rows = np.flatnonzero(task.labelled)
     scored = evaluate_fold_floors({"y": task}, small.raw, small.xy, FLOORS, folds, SEEDS)
     expected: dict[str, list[float]] = {floor: [] for floor in FLOORS}
-    x = small.raw.filled(there)
-    x = (x - x[there].mean(axis=0)) / x[there].std(axis=0)
+    x = small.raw.filled(rows)
+    x = (x - x[rows].mean(axis=0)) / x[rows].std(axis=0)
     for split in make_folds(task.labelled, 5):
         y = task.y[split.train]
         near = np.argsort(np.linalg.norm(small.xy[split.train] - small.xy[split.test, None], axis=2), axis=1)[:, :5]
@@ -130,9 +134,9 @@ def test_floors_use_the_same_folds(small, monkeypatch: pytest.MonkeyPatch) -> No
         expected["raw-forest"] += forest.fit(x[split.train], y).predict(x[split.test]).tolist()
     for floor in FLOORS:
         table = scored.predictions.query("model == @name", local_dict={"name": f"floor:{floor}"})
-        np.testing.assert_array_equal(table["region"], there)
+        np.testing.assert_array_equal(table["region"], rows)
         np.testing.assert_allclose(table["prediction"], expected[floor], rtol=1e-6)
-        assert values(scored, f"floor:{floor}", "y", 3)["r2"] == pytest.approx(r2_score(task.y[there], expected[floor]))
+        assert values(scored, f"floor:{floor}", "y", 3)["r2"] == pytest.approx(r2_score(task.y[rows], expected[floor]))
 
 
 def test_floors_of_classes_cluster_their_features(small) -> None:
@@ -142,8 +146,8 @@ def test_floors_of_classes_cluster_their_features(small) -> None:
     x = (x - x.mean(axis=0)) / x.std(axis=0)
     for floor, table in (("location", small.xy), ("raw-kmeans", x)):
         clusters = KMeans(2, n_init=10, random_state=0).fit_predict(table)
-        found = values(scored, f"floor:{floor}", "c", 0)
-        assert found["nmi"] == pytest.approx(normalized_mutual_info_score(task.y, clusters))
+        scores = values(scored, f"floor:{floor}", "c", 0)
+        assert scores["nmi"] == pytest.approx(normalized_mutual_info_score(task.y, clusters))
     assert {r["model"] for r in scored.records} == {"floor:location", "floor:raw-kmeans"}
     assert evaluate_fold_floors({"c": task}, small.raw, small.xy, ["mean"], Folds(), [0]).records == []
 

@@ -30,11 +30,11 @@ def test_regression_agrees_with_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     truth = rng.normal(1e6, 10, 200)
     prediction = truth + rng.normal(0, 3, 200)
-    found = score("regression", truth, prediction)
-    assert found["r2"] == pytest.approx(r2_score(truth, prediction))
-    assert found["mae"] == pytest.approx(mean_absolute_error(truth, prediction))
-    assert found["mse"] == pytest.approx(mean_squared_error(truth, prediction))
-    assert found["rmse"] == pytest.approx(math.sqrt(found["mse"]))
+    scores = score("regression", truth, prediction)
+    assert scores["r2"] == pytest.approx(r2_score(truth, prediction))
+    assert scores["mae"] == pytest.approx(mean_absolute_error(truth, prediction))
+    assert scores["mse"] == pytest.approx(mean_squared_error(truth, prediction))
+    assert scores["rmse"] == pytest.approx(math.sqrt(scores["mse"]))
 
 
 def test_r2_of_a_constant_truth_is_undefined() -> None:
@@ -51,11 +51,11 @@ def test_classification_metrics_average_over_classes_in_truth_or_prediction() ->
     truth = np.array([0, 0, 0, 1, 1, 3])
     prediction = np.array([0, 0, 1, 1, 2, 3])
     by_class = {c: f1_of_class(c, truth, prediction) for c in (0, 1, 2, 3)}
-    found = score("classification", truth, prediction)
-    assert found["macro_f1"] == pytest.approx(np.mean([f1 for f1, _ in by_class.values()]))
-    assert found["macro_recall"] == pytest.approx(np.mean([recall for _, recall in by_class.values()]))
-    assert found["weighted_f1"] == pytest.approx((3 * by_class[0][0] + 2 * by_class[1][0] + by_class[3][0]) / 6)
-    assert found["accuracy"] == pytest.approx(4 / 6)
+    scores = score("classification", truth, prediction)
+    assert scores["macro_f1"] == pytest.approx(np.mean([f1 for f1, _ in by_class.values()]))
+    assert scores["macro_recall"] == pytest.approx(np.mean([recall for _, recall in by_class.values()]))
+    assert scores["weighted_f1"] == pytest.approx((3 * by_class[0][0] + 2 * by_class[1][0] + by_class[3][0]) / 6)
+    assert scores["accuracy"] == pytest.approx(4 / 6)
 
 
 def test_built_in_metrics_keep_their_order() -> None:

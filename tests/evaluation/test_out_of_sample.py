@@ -14,19 +14,19 @@ def table(*rows: tuple[str, float, str]) -> pd.DataFrame:
 def test_regression_prediction_is_the_median_over_test_parts() -> None:
     seen = table(("r1", 5, "test"), ("r1", 1, "test"), ("r1", 3, "test"), ("r1", 99, "train"), ("r2", 7, "test"))
     seen = pd.concat([seen, table(("r2", 99, "validation"), ("r9", 99, "train"))])
-    found = by_region(seen, classified=False)
-    assert found.index.tolist() == ["r1", "r2"] and found["seeds"].tolist() == [3, 1]
-    np.testing.assert_array_equal(found["prediction"], [3, 7])
-    assert found.loc["r1", "spread"] == pytest.approx(2) and np.isnan(found.loc["r2", "spread"])
+    by_id = by_region(seen, classified=False)
+    assert by_id.index.tolist() == ["r1", "r2"] and by_id["seeds"].tolist() == [3, 1]
+    np.testing.assert_array_equal(by_id["prediction"], [3, 7])
+    assert by_id.loc["r1", "spread"] == pytest.approx(2) and np.isnan(by_id.loc["r2", "spread"])
     np.testing.assert_array_equal(out_of_sample(seen, np.array(["r3", "r2", "r1"]), False), [np.nan, 7, 3])
     assert set(rows_of_test_parts(seen)["fold"]) == {"test"}
 
 
 def test_class_prediction_is_the_most_frequent_and_ties_give_the_lowest_code() -> None:
     votes = table(*(("r1", code, "test") for code in (2, 0, 2)), ("r2", 1, "test"), ("r2", 0, "test"))
-    found = by_region(votes, classified=True)
-    np.testing.assert_array_equal(found["prediction"], [2, 0])
-    np.testing.assert_allclose(found["agreement"], [2 / 3, 1 / 2])
+    by_id = by_region(votes, classified=True)
+    np.testing.assert_array_equal(by_id["prediction"], [2, 0])
+    np.testing.assert_allclose(by_id["agreement"], [2 / 3, 1 / 2])
     np.testing.assert_array_equal(out_of_sample(votes, np.array(["r2", "r4"]), True), [0, np.nan])
 
 

@@ -76,13 +76,13 @@ def test_points_of_interest_are_read_for_views_and_modalities_also_in_another_fo
     city = SmallCity()
     for used in (recipe(views={"function": {"name": "poi"}}), recipe({"poi": {"name": "poi_counts"}})):
         raw = build_raw_features(city, used)
-        there = city.poi_present
-        np.testing.assert_allclose(column(raw, "poi:school")[there], np.log1p(city.counts[there, 1]))
+        present = city.poi_present
+        np.testing.assert_allclose(column(raw, "poi:school")[present], np.log1p(city.counts[present, 1]))
         assert np.isnan(column(raw, "poi:total")[5])
     raw = build_raw_features(
         city, recipe({"poi": {"name": "poi_counts"}, "root": {"name": "poi_counts", "form": "root"}})
     )
-    np.testing.assert_allclose(column(raw, "root feature 2")[there], np.sqrt(city.counts[there, 1]))
+    np.testing.assert_allclose(column(raw, "root feature 2")[present], np.sqrt(city.counts[present, 1]))
     assert not any(name.startswith("poi feature") for name in raw.names)
 
 

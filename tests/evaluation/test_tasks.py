@@ -93,6 +93,6 @@ def test_transform_uses_the_statistics_of_the_training_part() -> None:
 
 def test_inverse_of_the_logarithm_is_bounded_by_the_training_values() -> None:
     train = np.array([0.0, 10, 100])
-    found = TargetTransform.fit("log", train).inverse(np.array([-1e3, 1e3]))
-    assert found[0] == 0
-    assert found[1] == pytest.approx(101 * np.e - 1)
+    bounds = TargetTransform.fit("log", train).inverse(np.array([-1e3, 1e3]))
+    assert bounds[0] == 0
+    assert bounds[1] == pytest.approx(101 * np.e - 1)

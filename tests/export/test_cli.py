@@ -8,8 +8,8 @@ from helpers.small_run import ODD
 
 def test_export_prints_the_written_files(cli, make_run, tmp_path) -> None:
     folder = make_run().path
-    said = cli("export", folder, "--to", "csv", "--to", "geotiff", "--what", "embeddings", "--out", tmp_path / "out")
-    assert str(tmp_path / "out" / "embeddings.csv") in said.stdout and "resolution 200 m" in said.stdout
+    result = cli("export", folder, "--to", "csv", "--to", "geotiff", "--what", "embeddings", "--out", tmp_path / "out")
+    assert str(tmp_path / "out" / "embeddings.csv") in result.stdout and "resolution 200 m" in result.stdout
     (tmp_path / "out" / "embeddings.csv").write_text("mine")
     assert "--force" in cli("export", folder, "--to", "csv", "--out", tmp_path / "out", status=2).stderr
     cli("export", folder, "--to", "csv", "--out", tmp_path / "out", "--force")

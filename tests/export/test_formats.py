@@ -21,15 +21,18 @@ from urbankit.export.tables import ExportTable
 
 def expected_density(run: Run, split: str = "random") -> pd.DataFrame:
     """Median, sample deviation and count over the seeds in which a region was tested, the plain way."""
-    found = run.predictions
+    all_rows = run.predictions
     rows = {}
     for region in ODD:
-        own = found[
-            (found.task == "density") & (found.split == split) & (found.region_id == region) & (found.fold == "test")
+        selected = all_rows[
+            (all_rows.task == "density")
+            & (all_rows.split == split)
+            & (all_rows.region_id == region)
+            & (all_rows.fold == "test")
         ]
-        values = own["prediction"].tolist()
+        values = selected["prediction"].tolist()
         rows[region] = (
-            own["truth"].iloc[0] if values else np.nan,
+            selected["truth"].iloc[0] if values else np.nan,
             np.median(values) if values else np.nan,
             np.std(values, ddof=1) if len(values) > 1 else np.nan,
             float(len(values)) or np.nan,
@@ -184,11 +187,11 @@ def test_raster_does_not_depend_on_the_number_of_tile_rows(make_run, monkeypatch
     [(path, _)] = run.export("geotiff", what="embeddings", resolution=5)
     with rasterio.open(path) as raster:
         assert raster.height > 2 * geotiff.TILE and raster.block_shapes[0] == (geotiff.TILE, geotiff.TILE)
-        there = regions.geometry.notna().to_numpy()
-        pairs = zip(regions.geometry[there], np.flatnonzero(there), strict=True)
-        whole = rasterize(pairs, raster.shape, fill=-1, transform=raster.transform, dtype="int32")
+        has_geometry = regions.geometry.notna().to_numpy()
+        pairs = zip(regions.geometry[has_geometry], np.flatnonzero(has_geometry), strict=True)
+        region_rows = rasterize(pairs, raster.shape, fill=-1, transform=raster.transform, dtype="int32")
         for band in (1, 5):
-            expected = np.where(whole < 0, np.nan, run.vectors[whole, band - 1])
+            expected = np.where(region_rows < 0, np.nan, run.vectors[region_rows, band - 1])
             np.testing.assert_array_equal(raster.read(band), expected.astype(np.float32))
 
 

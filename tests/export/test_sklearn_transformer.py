@@ -41,7 +41,7 @@ NOT_APPLICABLE = {
 
 
 @pytest.fixture
-def here(make_run, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+def run_in_folder(make_run, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run folder `run` in the working folder, whose name is the same for every worker."""
     make_run(tasks=())
     monkeypatch.chdir(tmp_path)
@@ -50,7 +50,7 @@ def here(make_run, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
 @parametrize_with_checks(
     [UrbanEmbedding("run", unknown="mean")], expected_failed_checks=lambda _: NOT_APPLICABLE, xfail_strict=True
 )
-def test_transformer_passes_the_checks_of_scikit_learn(here, estimator, check) -> None:
+def test_transformer_passes_the_checks_of_scikit_learn(run_in_folder, estimator, check) -> None:
     check(estimator)
 
 
@@ -70,10 +70,10 @@ def test_transformer_passes_the_checks_of_scikit_learn(here, estimator, check) -
 )
 def test_transformer_accepts_every_form_of_a_column(make_run, ids) -> None:
     run = make_run()
-    wanted = ['q"q', "007", "line\nbreak", "007"]
-    found = UrbanEmbedding(run.path).fit_transform(ids(wanted))
-    np.testing.assert_array_equal(found, run.vectors[[3, 0, 4, 0]])
-    assert found.dtype == np.float32
+    region_ids = ['q"q', "007", "line\nbreak", "007"]
+    embeddings = UrbanEmbedding(run.path).fit_transform(ids(region_ids))
+    np.testing.assert_array_equal(embeddings, run.vectors[[3, 0, 4, 0]])
+    assert embeddings.dtype == np.float32
 
 
 def test_transformer_works_in_pipelines_and_can_be_cloned(make_run) -> None:
@@ -105,11 +105,11 @@ def test_unknown_ids_are_refused_or_filled(make_run) -> None:
     message = str(caught.value)
     assert "no region of 12 has the id '13' (closest: '1" in message and "'nowhere'" in message
     assert "missing (no id)" in message and "numbers" not in message
-    found = UrbanEmbedding(run, unknown="nan").fit_transform(ids)
-    np.testing.assert_array_equal(found[0], run.vectors[9])
-    assert np.isnan(found[1:]).all()
-    found = UrbanEmbedding(run, unknown="mean").fit_transform(ids)
-    np.testing.assert_allclose(found[1:], np.tile(run.vectors.mean(axis=0), (3, 1)), rtol=1e-6)
+    embeddings = UrbanEmbedding(run, unknown="nan").fit_transform(ids)
+    np.testing.assert_array_equal(embeddings[0], run.vectors[9])
+    assert np.isnan(embeddings[1:]).all()
+    embeddings = UrbanEmbedding(run, unknown="mean").fit_transform(ids)
+    np.testing.assert_allclose(embeddings[1:], np.tile(run.vectors.mean(axis=0), (3, 1)), rtol=1e-6)
 
 
 def test_numbers_are_matched_to_ids_of_digits(make_run) -> None:

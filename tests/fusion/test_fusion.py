@@ -43,10 +43,12 @@ def test_attention_matches_its_formula(vectors):
     torch.nn.init.normal_(fusion.bias)
     out = fusion(vectors, PARTLY)
     for row in range(3):
-        there = [k for k in range(2) if PARTLY[k][row]]
-        scores = [fusion.query @ torch.tanh(fusion.key.weight @ vectors[k][row] + fusion.bias[k]) for k in there]
+        present = [k for k in range(2) if PARTLY[k][row]]
+        scores = [fusion.query @ torch.tanh(fusion.key.weight @ vectors[k][row] + fusion.bias[k]) for k in present]
         total = sum(score.exp() for score in scores)
-        expected = sum((s.exp() / total * vectors[k][row] for s, k in zip(scores, there, strict=True)), torch.zeros(4))
+        expected = sum(
+            (s.exp() / total * vectors[k][row] for s, k in zip(scores, present, strict=True)), torch.zeros(4)
+        )
         assert torch.allclose(out[row], expected, atol=1e-6)
 
 

@@ -23,10 +23,10 @@ DENSITIES = [0.02, 0.6]  # a sparse and a dense product
 @pytest.mark.parametrize("density", DENSITIES)
 def test_messages_equal_the_product_with_the_matrix(name, density):
     adjacency = random_adjacency(60, density, isolated=3)
-    graph, x, own = Graph.from_scipy(adjacency), features(60, 7), torch.rand(60)
+    graph, x, self_weight = Graph.from_scipy(adjacency), features(60, 7), torch.rand(60)
     assert torch_engine.nearly_dense(graph) == (density > 0.1)
-    expected = adjacency.toarray() @ x.numpy() + own.numpy()[:, None] * x.numpy()
-    np.testing.assert_allclose(engine.propagate(graph, x, own, name), expected, rtol=1e-5, atol=1e-5)
+    expected = adjacency.toarray() @ x.numpy() + self_weight.numpy()[:, None] * x.numpy()
+    np.testing.assert_allclose(engine.propagate(graph, x, self_weight, name), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ENGINES)
@@ -67,8 +67,8 @@ def test_engines_agree_to_one_part_in_100_000(density):
     for name in ("torch", "dgl"):
         torch.manual_seed(0)
         vgae, gcn = VGAE(VGAE.Params(latent=8), 12, name), GCN(GCN.Params(hidden=[16], out=8), 12, name)
-        own = x.clone().requires_grad_()
-        encoded = vgae(graph, own, generator=torch.Generator().manual_seed(1))
+        features_copy = x.clone().requires_grad_()
+        encoded = vgae(graph, features_copy, generator=torch.Generator().manual_seed(1))
         weight = vgae.edge_weight(graph, encoded, graph.src, graph.dst)
         weight.retain_grad()
         # Walks on fixed weights: a rounding difference must not send a walker elsewhere.
@@ -77,11 +77,18 @@ def test_engines_agree_to_one_part_in_100_000(density):
         )
         ids = graph.edge_ids(drawn.node[drawn.graph.src], drawn.node[drawn.graph.dst]).long()
         local = drawn.graph.with_weight(weight[ids])
-        h = gcn.forward_nodes(local, own, drawn.node)
+        h = gcn.forward_nodes(local, features_copy, drawn.node)
         loss = h.square().mean() + sum(vgae.losses(graph, encoded, torch.arange(80)).values()) / 100
         loss.backward()
         results.append(
-            [loss, h, weight, own.grad, weight.grad, *(p.grad for p in [*vgae.parameters(), *gcn.parameters()])]
+            [
+                loss,
+                h,
+                weight,
+                features_copy.grad,
+                weight.grad,
+                *(p.grad for p in [*vgae.parameters(), *gcn.parameters()]),
+            ]
         )
     for ours, theirs in zip(*results, strict=True):
         scale = ours.abs().max().clamp(min=1e-3)

@@ -26,16 +26,16 @@ def normalised(adjacency: np.ndarray, how: str) -> np.ndarray:
 def test_normalisation_equals_that_of_the_matrix_with_self_loops(how):
     adjacency = random_adjacency(25, 0.3, isolated=2)
     graph = Graph.from_scipy(adjacency)
-    scaled, own = normalise(graph, how)
-    mine = scaled.dense() + torch.diag(own)
+    scaled, self_weight = normalise(graph, how)
+    mine = scaled.dense() + torch.diag(self_weight)
     np.testing.assert_allclose(mine, normalised(adjacency.toarray(), how), rtol=1e-5, atol=1e-6)
 
 
 def test_symmetric_normalisation_equals_one_minus_the_networkx_laplacian():
     adjacency = random_adjacency(20, 0.3)
     adjacency = ((adjacency + adjacency.T) / 2).tocsr()
-    scaled, own = normalise(Graph.from_scipy(adjacency))
-    mine = scaled.dense() + torch.diag(own)
+    scaled, self_weight = normalise(Graph.from_scipy(adjacency))
+    mine = scaled.dense() + torch.diag(self_weight)
     laplacian = networkx.normalized_laplacian_matrix(networkx.from_numpy_array(adjacency.toarray() + np.eye(20)))
     np.testing.assert_allclose(mine, np.eye(20) - laplacian.toarray(), atol=1e-5)
 
@@ -101,8 +101,8 @@ def test_a_convolution_with_a_root_weight_adds_a_product_of_the_nodes_own_featur
     graph, x = random_graph(15, 0.4), features(15, 6)
     convolution = GraphConvolution(6, 4, "row", "torch", root_weight=True)
     w, v = convolution.linear.weight.split(4)
-    scaled, own = normalise(graph, "row")
-    expected = (scaled.dense() + torch.diag(own)) @ x @ w.T + x @ v.T
+    scaled, self_weight = normalise(graph, "row")
+    expected = (scaled.dense() + torch.diag(self_weight)) @ x @ w.T + x @ v.T
     torch.testing.assert_close(convolution(graph, x), expected)
 
 

@@ -43,8 +43,8 @@ def test_edge_ids_finds_edges_by_their_end_nodes(monkeypatch, table_limit):
     graph = Graph.from_scipy(random_adjacency(20, 0.3))
     of_pair = {pair: e for e, pair in enumerate(zip(graph.src.tolist(), graph.dst.tolist(), strict=True))}
     i, j = torch.meshgrid(torch.arange(21), torch.arange(21), indexing="ij")  # 20 stands for no node
-    found = graph.edge_ids(i, j)
-    assert found.tolist() == [[of_pair.get((a, b), -1) for b in range(21)] for a in range(21)]
+    looked_up = graph.edge_ids(i, j)
+    assert looked_up.tolist() == [[of_pair.get((a, b), -1) for b in range(21)] for a in range(21)]
 
 
 def test_edge_ids_of_a_graph_without_edges_are_missing():

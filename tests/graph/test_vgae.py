@@ -64,9 +64,9 @@ def test_kl_weight_scales_the_divergence():
 def test_losses_of_mini_batches_average_to_the_full_loss(density):
     graph, encoded = random_graph(40, density), encoded_example(40, 4)
     vgae = VGAE(VGAE.Params(latent=4), 3)
-    whole = vgae.losses(graph, encoded, torch.arange(40))
+    full = vgae.losses(graph, encoded, torch.arange(40))
     parts = [vgae.losses(graph, encoded, rows) for rows in torch.randperm(40).split(10)]
-    for name, value in whole.items():
+    for name, value in full.items():
         assert torch.stack([part[name] for part in parts]).mean().item() == pytest.approx(value.item(), rel=1e-5)
 
 

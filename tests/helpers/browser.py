@@ -120,10 +120,10 @@ class Browser:
 
     def run(self, expression: str) -> Any:
         """The value of a JavaScript expression, awaited."""
-        found = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
-        if "exceptionDetails" in found:
-            raise RuntimeError(found["exceptionDetails"]["exception"].get("description"))
-        return found["result"].get("value")
+        reply = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        if "exceptionDetails" in reply:
+            raise RuntimeError(reply["exceptionDetails"]["exception"].get("description"))
+        return reply["result"].get("value")
 
     def until(self, expression: str, seconds: float = 10) -> Any:
         """Wait until an expression is true."""
@@ -139,8 +139,8 @@ class Browser:
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=phone
         )
 
-    def dark(self, wanted: bool) -> None:
-        value = "dark" if wanted else "light"
+    def dark(self, on: bool) -> None:
+        value = "dark" if on else "light"
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": value}])
 
     def mouse(self, kind: str, x: float, y: float, **more: Any) -> None:
@@ -157,8 +157,8 @@ class Browser:
         self.call("Input.dispatchKeyEvent", type="keyDown", **facts, **({"text": text} if text else {}))
         self.call("Input.dispatchKeyEvent", type="keyUp", **facts)
 
-    def screenshot(self, path: Path, *, whole: bool = False) -> None:
-        shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
+    def screenshot(self, path: Path, *, full_page: bool = False) -> None:
+        shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=full_page)
         path.write_bytes(base64.b64decode(shot["data"]))
 
     def pdf(self) -> bytes:

@@ -97,15 +97,15 @@ class FakeCity:
         """The same city with its regions in another order: region i is this city's region `order[i]`."""
         other = FakeCity.__new__(FakeCity)
         other.content_hash = f"{self.content_hash}-permuted"
-        place = np.argsort(order)
+        new_row = np.argsort(order)
         other.lonlat = self.lonlat[order]
         other._images, other._captions = {}, {}
         for name, images in self._images.items():
-            region = place[images.region]
+            region = new_row[images.region]
             rows = np.argsort(region, kind="stable")
             other._images[name] = FakeImages(name, region[rows], images.pixels[rows], images.lonlat[rows])
         for name, captions in self._captions.items():
-            moved = captions.assign(region=place[captions["region"]])
+            moved = captions.assign(region=new_row[captions["region"]])
             other._captions[name] = moved.sort_values("region", kind="stable", ignore_index=True)
         other._poi, other.poi_present = self._poi[order], self.poi_present[order]
         other._flows = self._flows[order][:, order]

@@ -46,8 +46,8 @@ def test_poi_counts_are_standardised_logs_and_their_only_token(city: FakeCity) -
     np.testing.assert_allclose(rows(encoder), StandardScaler().fit_transform(logs), atol=1e-5)
     assert encoder.frozen and encoder.width == 5
     batch = encoder.load(np.arange(3))
-    found = encoder.tokens(batch)
-    assert torch.equal(found.tokens[:, 0], encoder(batch)) and found.present.all() and found.tokens.shape[1] == 1
+    encoded = encoder.tokens(batch)
+    assert torch.equal(encoded.tokens[:, 0], encoder(batch)) and encoded.present.all() and encoded.tokens.shape[1] == 1
 
 
 @pytest.mark.parametrize(("form", "formed"), [("root", np.sqrt), ("count", np.asarray)])
@@ -104,8 +104,8 @@ def test_a_table_gives_its_columns_with_a_flag_for_missing_values(city: FakeCity
     assert encoder.width == 4
     values = rows(encoder)
     assert values[2, 1] == 0 and values[2, 3] == 1 and values[:, 3].sum() == 1
-    some = Table(Table.Params(table="census", columns=["rooms", "income"]), city, "people", 4)
-    np.testing.assert_allclose(rows(some), values[:, [2, 0]])
+    two_columns = Table(Table.Params(table="census", columns=["rooms", "income"]), city, "people", 4)
+    np.testing.assert_allclose(rows(two_columns), values[:, [2, 0]])
 
 
 def test_table_names_unknown_tables_and_columns(city: FakeCity) -> None:
@@ -130,21 +130,21 @@ def test_encoders_require_their_source(city: FakeCity, monkeypatch: pytest.Monke
 def test_image_stats_equal_a_loop_over_images(city: FakeCity) -> None:
     for source in ("rsi", "svi"):
         pixels = city.images(source).pixels[:6]
-        found = image_stats(pixels).reshape(len(pixels), 10, -1)
+        statistics = image_stats(pixels).reshape(len(pixels), 10, -1)
         scaled = pixels / 255 if pixels.dtype == np.uint8 else pixels.astype(float)
         h, w = pixels.shape[2:]
         for i, image in enumerate(scaled):
             for band, values in enumerate(image):
-                known = values[np.isfinite(values)]
+                finite = values[np.isfinite(values)]
                 inner = np.zeros((h, w), bool)
                 inner[h // 3 : h - h // 3, w // 3 : w - w // 3] = True
-                if not len(known):
-                    assert np.isnan(found[i, :7, band]).all() and found[i, 7, band] == 0
+                if not len(finite):
+                    assert np.isnan(statistics[i, :7, band]).all() and statistics[i, 7, band] == 0
                     continue
-                percentiles = np.percentile(known, [5, 25, 50, 75, 95], method="nearest")
+                percentiles = np.percentile(finite, [5, 25, 50, 75, 95], method="nearest")
                 middle, rim = np.nanmean(values[inner]), np.nanmean(values[~inner])
-                expected = [known.mean(), known.std(), *percentiles, len(known) / (h * w), middle, middle - rim]
-                np.testing.assert_allclose(found[i, :, band], expected, atol=1e-4, rtol=1e-4)
+                expected = [finite.mean(), finite.std(), *percentiles, len(finite) / (h * w), middle, middle - rim]
+                np.testing.assert_allclose(statistics[i, :, band], expected, atol=1e-4, rtol=1e-4)
 
 
 def test_image_stats_are_computed_once(city: FakeCity) -> None:

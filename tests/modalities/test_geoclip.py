@@ -85,10 +85,10 @@ class Published(nn.Module):
         slope = 3 * (9 * 0.003796 * theta**8 + 7 * 0.000893 * theta**6 + 3 * -0.081106 * theta**2 + 1.340264)
         x = 2 * 3**0.5 * longitude * torch.cos(theta) / slope
         y = 0.003796 * theta**9 + 0.000893 * theta**7 - 0.081106 * theta**3 + 1.340264 * theta
-        place = (torch.stack([x, y], dim=1) * 66.50336 / 180).float()
+        scaled = (torch.stack([x, y], dim=1) * 66.50336 / 180).float()
         total = 0
         for level in self.children():
-            phase = 2 * torch.pi * place @ level["capsule"][0].b.T
+            phase = 2 * torch.pi * scaled @ level["capsule"][0].b.T
             total = total + level["head"](level["capsule"][1:](torch.cat([phase.cos(), phase.sin()], dim=1)))
         return total
 

@@ -146,10 +146,10 @@ def test_chunks_give_the_same_vectors_and_gradients(city: FakeCity, augment: boo
         vectors.square().sum().backward()
         return vectors, [p.grad.clone() for p in encoder.parts()["backbone"] if p.grad is not None]
 
-    whole, chunked = run(), run(chunk=4, checkpoint_above=4)
-    torch.testing.assert_close(whole[0], chunked[0], atol=1e-5, rtol=1e-5)
-    assert len(whole[1]) > 10
-    for a, b in zip(whole[1], chunked[1], strict=True):
+    unchunked, chunked = run(), run(chunk=4, checkpoint_above=4)
+    torch.testing.assert_close(unchunked[0], chunked[0], atol=1e-5, rtol=1e-5)
+    assert len(unchunked[1]) > 10
+    for a, b in zip(unchunked[1], chunked[1], strict=True):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
 
 

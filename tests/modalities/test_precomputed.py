@@ -86,22 +86,22 @@ def test_row_order_leading_zeros_and_other_columns_do_not_matter(twelve: City, t
     shuffled = table().assign(name="x").sample(frac=1, random_state=1)
     shuffled["tract"] = shuffled.pop("region_id").astype(int)  # as a spreadsheet leaves census codes
     shuffled.to_csv(tmp_path / "t.csv", index=False)
-    found = rows(twelve, tmp_path / "t.csv", region="tract", columns=["f2", "f0"])
-    np.testing.assert_allclose(found, VALUES[:, [2, 0]], atol=1e-6)
+    values = rows(twelve, tmp_path / "t.csv", region="tract", columns=["f2", "f0"])
+    np.testing.assert_allclose(values, VALUES[:, [2, 0]], atol=1e-6)
 
 
 def test_features_are_standardised_like_all_encoders_of_numbers(twelve: City, tmp_path: Path) -> None:
-    found = encoder(twelve, WRITTEN["csv"](tmp_path)).load(np.arange(12)).numpy()
-    np.testing.assert_allclose(found, (VALUES - VALUES.mean(0)) / VALUES.std(0), atol=1e-5)
+    values = encoder(twelve, WRITTEN["csv"](tmp_path)).load(np.arange(12)).numpy()
+    np.testing.assert_allclose(values, (VALUES - VALUES.mean(0)) / VALUES.std(0), atol=1e-5)
     assert encoder(twelve, WRITTEN["csv"](tmp_path)).names(twelve) == ["f0", "f1", "f2"]
 
 
 def test_absent_regions_can_be_masked_and_unknown_rows_dropped(twelve: City, tmp_path: Path) -> None:
     ids = [*IDS[:9], "97", "98", "99"]
     table(ids=ids).to_csv(tmp_path / "t.csv", index=False)
-    found = rows(twelve, tmp_path / "t.csv", absent="mask", unknown="drop")
-    np.testing.assert_allclose(found[:9], VALUES[:9], atol=1e-6)
-    assert np.isnan(found[9:]).all()
+    values = rows(twelve, tmp_path / "t.csv", absent="mask", unknown="drop")
+    np.testing.assert_allclose(values[:9], VALUES[:9], atol=1e-6)
+    assert np.isnan(values[9:]).all()
     assert encoder(twelve, tmp_path / "t.csv", absent="mask", unknown="drop").notes == [
         "3 rows of regions that the city does not have are skipped",
         "3 of 12 regions have no vector and count as absent",
@@ -235,9 +235,9 @@ def test_one_file_written_by_encode_is_read(twelve: City, tmp_path: Path, form: 
     first = path.read_bytes()
     write_features(path, Features(ids, np.arange(3), vectors))
     assert path.read_bytes() == first
-    found = rows(twelve, path)
-    np.testing.assert_allclose(found[[3, 5]], [[2, 3], [5, 6]])
-    assert np.isnan(found).all(axis=1).sum() == 10
+    values = rows(twelve, path)
+    np.testing.assert_allclose(values[[3, 5]], [[2, 3], [5, 6]])
+    assert np.isnan(values).all(axis=1).sum() == 10
     assert encoder(twelve, path).notes == ["10 of 12 regions have no vector and count as absent"]
     write_features(path, Features(["xx", "03", "05"], np.arange(3), vectors))
     with pytest.raises(UserError, match=r"ids that match no region: xx \(row 1\)"):
@@ -248,16 +248,16 @@ def test_a_folder_written_by_encode_is_read(twelve: City, tmp_path: Path) -> Non
     facts = {"city": "twelve", "files": ["a.parquet"], "complete": True, "width": 2}
     write_features(tmp_path / "a.parquet", Features(IDS, np.arange(12), VALUES[:, :2]))
 
-    def found(**more: Any) -> Precomputed:
+    def build(**more: Any) -> Precomputed:
         (tmp_path / "manifest.json").write_text(json.dumps(facts | more))
         return encoder(twelve, tmp_path)
 
-    own, other = found(city_hash=twelve.content_hash), found(city_hash="another")
-    assert not own.notes
+    same_city, other = build(city_hash=twelve.content_hash), build(city_hash="another")
+    assert not same_city.notes
     (note,) = other.notes
     assert "encoded from another city, or from an earlier version of this one (city 'twelve'" in note
     with pytest.raises(UserError, match="vectors of another width than stated in manifest"):
-        found(width=3)
+        build(width=3)
 
 
 @pytest.mark.parametrize("form", ["csv", "folder", "raster"])

@@ -28,10 +28,10 @@ def test_harmonics_equal_those_of_scipy() -> None:
     draw = np.random.default_rng(0)
     theta = np.concatenate([draw.uniform(0, np.pi, 40), [0, np.pi, np.pi / 2, 1e-9]])
     phi = np.concatenate([draw.uniform(0, 2 * np.pi, 40), [0, 1, 2 * np.pi, 3]])
-    found = real_spherical_harmonics(torch.from_numpy(theta), torch.from_numpy(phi), 41).numpy()
-    assert found.shape == (44, 41**2)
+    harmonics = real_spherical_harmonics(torch.from_numpy(theta), torch.from_numpy(phi), 41).numpy()
+    assert harmonics.shape == (44, 41**2)
     expected = [real_by_scipy(theta, phi, degree, m) for degree in range(41) for m in range(-degree, degree + 1)]
-    np.testing.assert_allclose(found, np.column_stack(expected), atol=1e-11)
+    np.testing.assert_allclose(harmonics, np.column_stack(expected), atol=1e-11)
 
 
 def test_harmonics_are_orthonormal() -> None:

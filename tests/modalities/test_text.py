@@ -138,8 +138,8 @@ def test_a_checkpoint_without_a_tokenizer(city: FakeCity, clip: Path) -> None:
 def test_number_of_tokens_equals_the_caption_length(city: FakeCity) -> None:
     encoder, batch, vectors = encode(city, of="svi", hidden_size=16, layers=1, heads=2)
     with torch.no_grad():
-        found = encoder.tokens(batch)
-    assert (found.present.sum(dim=1) == batch["length"]).all()
-    last = found.tokens[torch.arange(len(vectors)), batch["length"] - 1]
-    torch.testing.assert_close(found.vector, vectors)
+        encoded = encoder.tokens(batch)
+    assert (encoded.present.sum(dim=1) == batch["length"]).all()
+    last = encoded.tokens[torch.arange(len(vectors)), batch["length"] - 1]
+    torch.testing.assert_close(encoded.vector, vectors)
     torch.testing.assert_close(last, vectors)

@@ -42,21 +42,21 @@ def vectors(encoder: Named) -> torch.Tensor:
 def test_features_are_matched_by_name(hidden: int) -> None:
     """In another order, one with missing values: the vectors are those that the other encoder gives."""
     nan = float("nan")
-    there = encoder(Named, hidden, a=[1, 2, 4], b=[0, 5, 10], c=[3, nan, 5])
-    here = encoder(Named, hidden, c=[3, nan, 5], a=[1, 2, 4], b=[0, 5, 10])
-    state, notes = here.carried(there.state_dict(), "source")
-    here.load_state_dict(state)
-    torch.testing.assert_close(vectors(here), vectors(there))
+    source = encoder(Named, hidden, a=[1, 2, 4], b=[0, 5, 10], c=[3, nan, 5])
+    target = encoder(Named, hidden, c=[3, nan, 5], a=[1, 2, 4], b=[0, 5, 10])
+    state, notes = target.carried(source.state_dict(), "source")
+    target.load_state_dict(state)
+    torch.testing.assert_close(vectors(target), vectors(source))
     assert notes == []
 
 
 def test_feature_of_only_one_city_is_not_used() -> None:
-    there = encoder(Named, a=[1, 2, 4], gone=[1, 1, 7])
-    here = encoder(Named, new=[9, 8, 0], a=[1, 2, 4])
-    state, notes = here.carried(there.state_dict(), "source")
-    here.load_state_dict(state)
-    expected = there.load(np.arange(3))[:, :1] @ there.projection.weight[:, :1].T
-    torch.testing.assert_close(vectors(here), expected)
+    source = encoder(Named, a=[1, 2, 4], gone=[1, 1, 7])
+    target = encoder(Named, new=[9, 8, 0], a=[1, 2, 4])
+    state, notes = target.carried(source.state_dict(), "source")
+    target.load_state_dict(state)
+    expected = source.load(np.arange(3))[:, :1] @ source.projection.weight[:, :1].T
+    torch.testing.assert_close(vectors(target), expected)
     assert notes == [
         "features with the same name: 1, of 2 features in the source city and 2 in this one; the others are not used"
     ]
@@ -64,21 +64,21 @@ def test_feature_of_only_one_city_is_not_used() -> None:
 
 def test_source_statistics_standardise_the_values_of_the_target_city() -> None:
     """And what lies beyond all that the source has is cut to its range."""
-    there, here = encoder(Named, a=[0, 2, 4]), encoder(Named, a=[1, 3, 50])
-    own, _ = here.carried(there.state_dict(), "own")
-    sources, _ = here.carried(there.state_dict(), "source")
-    here.load_state_dict(own)
+    source, target = encoder(Named, a=[0, 2, 4]), encoder(Named, a=[1, 3, 50])
+    target_state, _ = target.carried(source.state_dict(), "own")
+    source_state, _ = target.carried(source.state_dict(), "source")
+    target.load_state_dict(target_state)
     np.testing.assert_allclose(
-        here.load(np.arange(3)).ravel(), (np.array([1, 3, 50]) - 18) / np.std([1, 3, 50]), rtol=1e-6
+        target.load(np.arange(3)).ravel(), (np.array([1, 3, 50]) - 18) / np.std([1, 3, 50]), rtol=1e-6
     )
-    here.load_state_dict(sources)
+    target.load_state_dict(source_state)
     np.testing.assert_allclose(
-        here.load(np.arange(3)).ravel(), (np.array([1, 3, 4]) - 2) / np.std([0, 2, 4]), rtol=1e-6
+        target.load(np.arange(3)).ravel(), (np.array([1, 3, 4]) - 2) / np.std([0, 2, 4]), rtol=1e-6
     )
 
 
 @pytest.mark.parametrize(
-    ("kind", "here", "reason"),
+    ("kind", "features", "reason"),
     [
         (
             Unnamed,
@@ -92,10 +92,10 @@ def test_source_statistics_standardise_the_values_of_the_target_city() -> None:
         ),
     ],
 )
-def test_features_that_do_not_match_are_refused_with_the_reason(kind: type[Named], here: dict, reason: str) -> None:
-    there = encoder(kind, a=[1, 2, 3], b=[4, 5, 6])
+def test_features_that_do_not_match_are_refused_with_the_reason(kind: type[Named], features: dict, reason: str) -> None:
+    source = encoder(kind, a=[1, 2, 3], b=[4, 5, 6])
     with pytest.raises(ValueError, match=reason):
-        encoder(kind, **here).carried(there.state_dict(), "source")
+        encoder(kind, **features).carried(source.state_dict(), "source")
 
 
 def test_coordinates_stay_relative_to_their_city() -> None:

@@ -102,9 +102,9 @@ def test_equal_bands_give_the_response_of_a_grey_image(city: FakeCity, clip: Pat
 
 def test_inflated_kernels_repeat_in_order(city: FakeCity, clip: Path) -> None:
     encoder, _ = encode(with_images(city, colour(bands=5)), pretrained=str(clip), bands="inflate")
-    own = CLIPModel.from_pretrained(clip).vision_model.embeddings.patch_embedding.weight
+    original = CLIPModel.from_pretrained(clip).vision_model.embeddings.patch_embedding.weight
     kernels = encoder.model.embeddings.patch_embedding.weight
-    torch.testing.assert_close(kernels, own[:, [0, 1, 2, 0, 1]] * 3 / 5)
+    torch.testing.assert_close(kernels, original[:, [0, 1, 2, 0, 1]] * 3 / 5)
 
 
 def test_first3_ignores_further_bands(city: FakeCity, clip: Path) -> None:
@@ -228,8 +228,8 @@ def test_tokens_are_the_final_states_with_the_vector_first(city: FakeCity, clip:
     encoder, vectors = encode(with_images(city, pixels), pretrained=str(clip))
     model = CLIPModel.from_pretrained(clip).eval().vision_model
     with torch.no_grad():
-        found = encoder.tokens(encoder.load(np.arange(3)))
+        encoded = encoder.tokens(encoder.load(np.arange(3)))
         direct = model.post_layernorm(model(normalised(pixels)).last_hidden_state)
-    torch.testing.assert_close(found.tokens, direct, atol=1e-6, rtol=1e-5)
-    torch.testing.assert_close(found.vector, vectors)
-    assert found.present.all() and found.present.shape == (3, 5)
+    torch.testing.assert_close(encoded.tokens, direct, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(encoded.vector, vectors)
+    assert encoded.present.all() and encoded.present.shape == (3, 5)

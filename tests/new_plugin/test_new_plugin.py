@@ -163,11 +163,11 @@ def test_a_folder_with_files_is_refused_and_an_empty_one_is_filled(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "called"), [("metro-view", "MetroView"), ("view", "ViewView"), ("metro", "MetroView")]
+    ("name", "class_name"), [("metro-view", "MetroView"), ("view", "ViewView"), ("metro", "MetroView")]
 )
-def test_class_name_ends_with_its_kind_once(name, called, tmp_path):
+def test_class_name_ends_with_its_kind_once(name, class_name, tmp_path):
     new_plugin(name, "view", tmp_path / "here")
-    assert f"class {called}(View)" in next((tmp_path / "here").rglob("view.py")).read_text()
+    assert f"class {class_name}(View)" in next((tmp_path / "here").rglob("view.py")).read_text()
 
 
 def test_new_plugin_accepts_the_current_folder(tmp_path, monkeypatch):

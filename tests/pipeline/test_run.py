@@ -82,13 +82,13 @@ def test_folds_probe_the_written_embedding_without_fine_tuning(tiny_recipe, tiny
     result = completed(tiny_recipe, tmp_path / "run")
     assert not (tmp_path / "run" / "checkpoints" / "finetune").exists()
     y = tiny_city.target("pm25").values
-    there = ~np.isnan(y)
-    x = np.stack(result.embeddings["embedding"])[there].astype(float)
-    pooled = cross_val_predict(Ridge(1.0), x, y[there], cv=KFold(5))
+    labelled = ~np.isnan(y)
+    x = np.stack(result.embeddings["embedding"])[labelled].astype(float)
+    pooled = cross_val_predict(Ridge(1.0), x, y[labelled], cv=KFold(5))
     np.testing.assert_allclose(result.predictions["prediction"], pooled, rtol=1e-4)
-    found = result.metrics.query("model == 'urbanmmcl'").set_index(["task", "metric"])["value"]
-    assert found["pm25", "mae"] == pytest.approx(np.abs(pooled - y[there]).mean(), rel=1e-4)
-    assert 0 <= found["land_use", "nmi"] <= 1
+    scores = result.metrics.query("model == 'urbanmmcl'").set_index(["task", "metric"])["value"]
+    assert scores["pm25", "mae"] == pytest.approx(np.abs(pooled - y[labelled]).mean(), rel=1e-4)
+    assert 0 <= scores["land_use", "nmi"] <= 1
     page = (tmp_path / "run" / "report.html").read_text()
     for part in ("pooled R²", "fold-mean R²", "NMI", "ARI", "5 folds in the order"):
         assert part in page

@@ -47,8 +47,8 @@ evaluation: {seeds: [0, 0]}
 veiws: {}
 """
     )
-    found = mistakes(path, ["device=gpu", "nonsense"])
-    assert found == [
+    messages = mistakes(path, ["device=gpu", "nonsense"])
+    assert messages == [
         "bad.yaml:1: city.demo.regions: should be a valid integer, not 'none'",
         "bad.yaml:3: modalities.rsi.name: unknown modality_encoder 'toy_pixel'. Did you mean 'toy_pixels'?",
         "bad.yaml:6: modalities.svi.patch_size: should be less than or equal to 64, not 100",
@@ -113,8 +113,8 @@ def test_mistake_is_reported_with_its_message(recipe_file, old: str, new: str, m
     base = RECIPE.replace(old, new, 1)
     if new.startswith("views: 3"):
         base = base.replace("  ring: {name: toy_ring}\n", "").replace("tasks:\nmethod", "method")
-    (found,) = mistakes(recipe_file(base=base))
-    assert found.startswith(message)
+    (line,) = mistakes(recipe_file(base=base))
+    assert line.startswith(message)
 
 
 def test_a_default_component_that_is_wrong_is_named(recipe_file, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,9 +122,9 @@ def test_a_default_component_that_is_wrong_is_named(recipe_file, monkeypatch: py
 
     broken = replace(registry.KINDS["fusion"], methods=("forward", "no_such_thing"))
     monkeypatch.setitem(registry.KINDS, "fusion", broken)
-    (found,) = mistakes(recipe_file())
-    assert found.startswith("method.fusion: fusion 'toy_sum' of plugin 'toys'")
-    assert "lacks what every fusion has: no_such_thing" in found
+    (line,) = mistakes(recipe_file())
+    assert line.startswith("method.fusion: fusion 'toy_sum' of plugin 'toys'")
+    assert "lacks what every fusion has: no_such_thing" in line
 
 
 def test_components_are_listed_at_every_depth(recipe_file) -> None:

@@ -68,8 +68,8 @@ def test_null_that_removes_nothing_is_a_mistake(recipe_file) -> None:
 
 def test_a_component_of_another_name_replaces_the_inherited_one(recipe_file) -> None:
     recipe_file("", base=_contrast("fusion: {name: toy_gate, hidden: 3}"))
-    kept = Recipe.load(recipe_file("method: {fusion: {hidden: 4}}\n", "kept.yaml", OVER))
-    assert kept.method.params["fusion"]["hidden"] == 4
+    inherited = Recipe.load(recipe_file("method: {fusion: {hidden: 4}}\n", "kept.yaml", OVER))
+    assert inherited.method.params["fusion"]["hidden"] == 4
     replaced = Recipe.load(recipe_file("method: {fusion: {name: toy_sum}}\n", "replaced.yaml", OVER))
     assert replaced.method.params["fusion"] == {"name": "toy_sum"}
     same = Recipe.load(recipe_file("method: {fusion: {name: toy_gate}}\n", "same.yaml", OVER))

@@ -34,8 +34,8 @@ def urbankit(environment: dict[str, str], *arguments: str, status: int = 0) -> s
 
 def listed(environment: dict[str, str], *options: str) -> tuple[set[str], set[str]]:
     """The distributions that components come from, and those left out."""
-    found = json.loads(urbankit(environment, *options, "list-components", "--json"))
-    return {c["distribution"] for c in found["components"]}, {p["distribution"] for p in found["left_out"]}
+    listing = json.loads(urbankit(environment, *options, "list-components", "--json"))
+    return {c["distribution"] for c in listing["components"]}, {p["distribution"] for p in listing["left_out"]}
 
 
 def test_both_plugins_are_listed(installed):

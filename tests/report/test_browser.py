@@ -186,8 +186,8 @@ def test_search_selects_a_region(page: Path, browser: Browser) -> None:
     browser.run("document.getElementById('search').focus()")
     for character in "R4":
         browser.key(character)
-    found = browser.run("[...document.querySelectorAll('#found li')].map((li) => li.textContent)")
-    assert found == ["r4", *(f"r4{i}" for i in range(7))]
+    matches = browser.run("[...document.querySelectorAll('#found li')].map((li) => li.textContent)")
+    assert matches == ["r4", *(f"r4{i}" for i in range(7))]
     browser.key("ArrowDown")
     browser.key("Enter")
     assert browser.run("page.ids[page.chosen]") == "r40"

@@ -39,8 +39,8 @@ def test_hugging_face_reads_the_card(make_run) -> None:
     }
     [r2] = [r for r in results if r.metric_type == "r2" and r.dataset_config == "spatial"]
     metrics = run.metrics
-    own = metrics[(metrics.model == "urbanmmcl") & (metrics.metric == "r2") & (metrics.split == "spatial")]
-    assert r2.metric_value == pytest.approx(own["value"].mean()) and r2.metric_name == "R², mean of 3 seeds"
+    rows = metrics[(metrics.model == "urbanmmcl") & (metrics.metric == "r2") & (metrics.split == "spatial")]
+    assert r2.metric_value == pytest.approx(rows["value"].mean()) and r2.metric_name == "R², mean of 3 seeds"
     assert ModelCard(str(card)).data.to_dict() == card.data.to_dict()
 
 

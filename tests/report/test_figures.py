@@ -112,9 +112,9 @@ def test_characters_without_a_glyph_are_noted_in_the_caption(tmp_path: Path) -> 
 
 
 def test_figures_without_the_city_use_the_files_of_the_run(tmp_path: Path) -> None:
-    whole = run_context(tmp_path, make_city(30), BOTH)
-    whole.city, whole.tasks = None, []
-    figures = draw_all(whole)
+    context = run_context(tmp_path, make_city(30), BOTH)
+    context.city, context.tasks = None, []
+    figures = draw_all(context)
     assert names(figures) == ["embeddings", "clusters", "walks", "losses-pretrain", "losses-finetune"]
     assert "No maps of coverage: the run's city is not available any more." in figures.left_out
 
@@ -264,5 +264,5 @@ def test_scale_colours_values_classes_and_gaps() -> None:
 
 def test_names_and_numbers_are_shortened() -> None:
     assert shorten("a\nb\t c\x00") == "a b c" and len(shorten("x" * 90)) == 28
-    given = (0, 0.12345, 999.99, 1234.5, 12_345, 2.5e6, -0.5)
-    assert [compact(value) for value in given] == ["0", "0.123", "1,000", "1,234", "12.3k", "2.5M", "−0.5"]
+    numbers = (0, 0.12345, 999.99, 1234.5, 12_345, 2.5e6, -0.5)
+    assert [compact(value) for value in numbers] == ["0", "0.123", "1,000", "1,234", "12.3k", "2.5M", "−0.5"]

@@ -69,9 +69,9 @@ def test_page_data_contain_every_layer_of_the_run(make_run) -> None:
     assert layers["truth:use"]["classes"] == [EVIL, "park"]
     np.testing.assert_array_equal(unpack(layers["truth:use"]["data"]), np.arange(64) % 2)
     seen = unpack(layers["prediction:density:random"]["data"])
-    known = ~np.isnan(seen)
-    assert 10 < known.sum() < 64
-    np.testing.assert_allclose(seen[known], truth[known], rtol=1e-6)
+    finite = ~np.isnan(seen)
+    assert 10 < finite.sum() < 64
+    np.testing.assert_allclose(seen[finite], truth[finite], rtol=1e-6)
     np.testing.assert_array_equal(unpack(layers["coverage:svi"]["data"]), np.where(np.arange(64) % 2, 0, 2))
 
 
@@ -83,9 +83,9 @@ def test_nearest_regions_and_images_match_the_city(make_run) -> None:
     z = run.vectors - run.vectors.mean(axis=0)
     z /= np.linalg.norm(z, axis=1, keepdims=True)
     similarity = z @ z.T - 2 * np.eye(64)
-    found = unpack(near["region"]).reshape(64, near["number"])
+    nearest = unpack(near["region"]).reshape(64, near["number"])
     assert near["number"] == 8
-    np.testing.assert_array_equal(found, np.argsort(-similarity, axis=1)[:, :8])
+    np.testing.assert_array_equal(nearest, np.argsort(-similarity, axis=1)[:, :8])
     data = payload(page, "images")
     assert len(data["images"]) == 64  # a street view of a region is the same picture as its tile
     rsi, svi = data["sources"]
@@ -184,8 +184,8 @@ def test_targets_come_from_predictions_if_the_city_is_gone(make_run) -> None:
     ids = context.regions["region_id"].to_numpy()
     density, use = map_tasks([], run.predictions, ids)
     assert density.name == "density" and use.classes == (EVIL, "park")
-    known = np.isfinite(density.truth)
-    np.testing.assert_array_equal(density.truth[known], (100.0 * (np.arange(64) // 8) + 10)[known])
+    finite = np.isfinite(density.truth)
+    np.testing.assert_array_equal(density.truth[finite], (100.0 * (np.arange(64) // 8) + 10)[finite])
     written = write_report(context)
     assert written.missing[0].startswith("The city is not") and any("images" in text for text in written.missing)
     data = payload(written.path.read_text(), "map")
@@ -209,11 +209,11 @@ def test_interrupted_run_gives_a_page_with_the_available_results(make_run, lost:
             (run.path / name).unlink()
         else:
             (run.path / name).write_bytes(b"PAR1 nonsense: [")
-    for known in (city, None):
-        context = RunContext.of(Run.open(run.path), None if known is None else furnished(known))
+    for city_or_none in (city, None):
+        context = RunContext.of(Run.open(run.path), None if city_or_none is None else furnished(city_or_none))
         written = write_report(context)
         page = written.path.read_text()
-        assert "What is missing" in page or known is not None
+        assert "What is missing" in page or city_or_none is not None
         assert "<h1>" in page and "manifest.json" in page
 
 

@@ -55,8 +55,8 @@ def test_missing_unfinished_and_damaged_runs_are_refused(make_run, tmp_path: Pat
     (run.path / "metrics.parquet").unlink()
     with pytest.raises(UserError, match=r"has not written metrics\.parquet"):
         _ = run.metrics
-    whole = (run.path / "predictions.parquet").read_bytes()
-    (run.path / "predictions.parquet").write_bytes(whole[: len(whole) // 2])
+    content = (run.path / "predictions.parquet").read_bytes()
+    (run.path / "predictions.parquet").write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match=r"predictions\.parquet: cannot be read"):
         _ = run.predictions
 

@@ -62,8 +62,8 @@ def built(*tables: pd.DataFrame, **keys) -> list[Table]:
 
 @pytest.fixture
 def table() -> Table:
-    (found,) = built(*(row_results(row, values) for row, values in R2.items()), floor_results("Ours"))
-    return found
+    (comparison,) = built(*(row_results(row, values) for row, values in R2.items()), floor_results("Ours"))
+    return comparison
 
 
 def test_columns_are_the_papers_metrics_and_floors_are_separate(table):
@@ -95,16 +95,16 @@ def test_improvements_equal_direct_computations(table):
 
 
 def test_a_reference_that_loses_has_a_negative_improvement():
-    (found,) = built(row_results("good", R2["Ours"]), row_results("bad", R2["w/o text"]), reference="bad", floors=False)
-    ((_, percents),) = found.improvements
+    (table,) = built(row_results("good", R2["Ours"]), row_results("bad", R2["w/o text"]), reference="bad", floors=False)
+    ((_, percents),) = table.improvements
     assert percents[1] == pytest.approx(100 * (0.52 - 0.826) / 0.826) and percents[0] < 0
-    assert found.rows[0].cells[1].mark == "‡"
+    assert table.rows[0].cells[1].mark == "‡"
 
 
 def test_no_improvement_is_given_over_a_negative_score():
-    negative = {place: -0.1 for place in R2["Ours"]}
-    (found,) = built(row_results("poor", negative), row_results("Ours", R2["Ours"]), metrics=["r2"])
-    assert math.isnan(found.improvements[0][1][0])
+    negative = {key: -0.1 for key in R2["Ours"]}
+    (table,) = built(row_results("poor", negative), row_results("Ours", R2["Ours"]), metrics=["r2"])
+    assert math.isnan(table.improvements[0][1][0])
 
 
 def test_significance_is_paired_corrected_and_adjusted(table):
@@ -121,20 +121,20 @@ def test_significance_is_paired_corrected_and_adjusted(table):
 
 
 def test_too_few_paired_values_are_not_tested():
-    two = {place: value for place, value in R2["Ours"].items() if place[1] < 2}
-    worse = {place: value - 0.1 for place, value in two.items()}
-    (found,) = built(row_results("a", worse), row_results("b", two))
-    assert found.notes[-1] == "Significance was not tested: 2 paired values are too few."
-    assert "†" not in markdown([found])
-    (found,) = built(*(row_results(row, R2[row], split="folds") for row in ("w/o text", "Ours")))
-    assert found.notes[-1] == "Significance was not tested: 2 paired values are too few."
+    two = {key: value for key, value in R2["Ours"].items() if key[1] < 2}
+    worse = {key: value - 0.1 for key, value in two.items()}
+    (table,) = built(row_results("a", worse), row_results("b", two))
+    assert table.notes[-1] == "Significance was not tested: 2 paired values are too few."
+    assert "†" not in markdown([table])
+    (table,) = built(*(row_results(row, R2[row], split="folds") for row in ("w/o text", "Ours")))
+    assert table.notes[-1] == "Significance was not tested: 2 paired values are too few."
 
 
 def test_metric_undefined_on_a_split_has_no_mean():
     undefined = R2["w/o text"] | {(0, 0): math.nan}
-    (found,) = built(row_results("a", undefined), row_results("b", R2["Ours"]))
-    assert str(found.rows[0].cells[1]) == "n/a"
-    assert found.rows[1].cells[1].rank == 1
+    (table,) = built(row_results("a", undefined), row_results("b", R2["Ours"]))
+    assert str(table.rows[0].cells[1]) == "n/a"
+    assert table.rows[1].cells[1].rank == 1
 
 
 def test_results_of_another_evaluation_setup_are_in_a_separate_table():
@@ -145,20 +145,20 @@ def test_results_of_another_evaluation_setup_are_in_a_separate_table():
 
 def test_rows_with_fewer_runs_are_named():
     """Means take both runs of one row and the only one of the other, which the note says; the test takes seed 0."""
-    one = {place: value for place, value in R2["w/o text"].items() if place[0] == 0}
-    (found,) = built(row_results("w/o text", one), row_results("Ours", R2["Ours"]))
-    (note,) = [note for note in found.notes if "seeds of pre-training: w/o text (1 of 2)" in note]
-    assert "improvements" in note and found.rows[0].cells[0].n == 5 and found.rows[1].cells[0].n == 10
-    (whole,) = built(row_results("w/o text", R2["w/o text"]), row_results("Ours", R2["Ours"]))
-    assert not any("seeds of pre-training:" in note for note in whole.notes)
+    one = {key: value for key, value in R2["w/o text"].items() if key[0] == 0}
+    (table,) = built(row_results("w/o text", one), row_results("Ours", R2["Ours"]))
+    (note,) = [note for note in table.notes if "seeds of pre-training: w/o text (1 of 2)" in note]
+    assert "improvements" in note and table.rows[0].cells[0].n == 5 and table.rows[1].cells[0].n == 10
+    (complete,) = built(row_results("w/o text", R2["w/o text"]), row_results("Ours", R2["Ours"]))
+    assert not any("seeds of pre-training:" in note for note in complete.notes)
 
 
 def test_headings_name_the_kind_of_r2_and_the_protocol():
     titles = {"folds": "Table 2, town, folds", "all": "Table 2, town, all regions"}
     headings = {"folds": "pooled R² ↑", "all": "R² ↑"}
     for split in ("folds", "all"):
-        (found,) = built(row_results("a", R2["Ours"], split=split), metrics=["r2"])
-        assert found.title == titles[split] and found.columns[0].heading == headings[split]
+        (table,) = built(row_results("a", R2["Ours"], split=split), metrics=["r2"])
+        assert table.title == titles[split] and table.columns[0].heading == headings[split]
 
 
 def test_results_of_different_fold_numbers_are_not_compared(cheap_recipe):
@@ -177,22 +177,20 @@ def test_tables_show_the_requested_columns_rows_and_splits():
         *(row_results(row, R2[row], split=split) for row in R2 for split in ("random", "spatial")),
         rows=["Ours", "w/o text"], splits=["spatial"], metrics=["r2", "mae"], reference="Ours",
     )  # fmt: skip
-    (found,) = tables
-    assert "spatial" in found.title and [column.metric for column in found.columns] == ["r2", "mae"]
-    assert [line.label for line in found.rows] == ["Ours", "w/o text"]
+    (table,) = tables
+    assert "spatial" in table.title and [column.metric for column in table.columns] == ["r2", "mae"]
+    assert [line.label for line in table.rows] == ["Ours", "w/o text"]
 
 
 def test_other_metrics_are_shown_if_the_papers_are_missing():
-    found = row_results("a", R2["Ours"])
-    (table,) = built(found[found["metric"] == "accuracy"])
+    results = row_results("a", R2["Ours"])
+    (table,) = built(results[results["metric"] == "accuracy"])
     assert [column.metric for column in table.columns] == ["accuracy"]
 
 
 def test_means_have_three_significant_digits():
-    (found,) = built(
-        row_results("a", {place: 1 - value / 1000 for place, value in R2["Ours"].items()}), metrics=["mae"]
-    )
-    assert str(found.rows[0].cells[0]) == "0.00826 ± 0.00021"
+    (table,) = built(row_results("a", {key: 1 - value / 1000 for key, value in R2["Ours"].items()}), metrics=["mae"])
+    assert str(table.rows[0].cells[0]) == "0.00826 ± 0.00021"
 
 
 def test_markdown_tables_have_equal_columns_and_marks(table):

@@ -82,11 +82,11 @@ def test_on_one_split_seeds_of_pre_training_are_the_sample():
 
 def test_seeds_of_k_means_are_averaged_and_few_runs_are_not_tested():
     """Of `folds` the seed is k-means' own: 5 of them are no sample; 4 seeds of pre-training are."""
-    own = [0.5, 1.5, 2.5, 3.5]
+    seed_means = [0.5, 1.5, 2.5, 3.5]
     one = values({(run, seed): 1.0 + run + 0.1 * (seed - 2) for run in range(4) for seed in range(5)})
     other = values({(run, seed): 0.5 for run in range(4) for seed in range(5)})
     test = compare(one, other, None)
-    assert (test.name, test.n) == ("t", 4) and test.p == pytest.approx(stats.ttest_1samp(own, 0).pvalue)
+    assert (test.name, test.n) == ("t", 4) and test.p == pytest.approx(stats.ttest_1samp(seed_means, 0).pvalue)
     floor = values({(None, seed): 0.5 for seed in range(5)})
     assert compare(one, floor, None).p == pytest.approx(test.p)
     one, other = (values({(run, seed): at + seed for run in (0, 1) for seed in range(5)}) for at in (2.0, 1.0))

@@ -35,7 +35,7 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
     module = types.ModuleType("faulty")
     monkeypatch.setitem(sys.modules, "faulty", module)
 
-    def said(kind: str, cls: type, **params: object) -> str:
+    def check(kind: str, cls: type, **params: object) -> str:
         module.Faulty = cls
         hook = hookimpl(lambda register: register("faulty", "faulty:Faulty", "has a fault"))
         registry.add_plugin(types.SimpleNamespace(**{f"register_{kind}s": hook}), "mine")
@@ -45,7 +45,7 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
         assert message.startswith(f"{kind} 'faulty' (this process, faulty:Faulty) does not conform:")
         return message
 
-    yield said
+    yield check
     registry.reload()
 
 

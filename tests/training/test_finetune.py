@@ -94,6 +94,6 @@ def test_all_unknown_modules_are_reported_in_one_message():
     check_parts(method, Finetune(update=["all"], learning_rates={"heads": 0.1, "layer": 0.1}))
     with pytest.raises(UserError) as caught:
         check_parts(method, Finetune(update=["layers"], learning_rates={"head": 0.1}))
-    said = str(caught.value)
-    assert "finetune.update: the method has no part 'layers'" in said and "'layer'" in said
-    assert "finetune.learning_rates.head" in said and "'heads'" in said
+    message = str(caught.value)
+    assert "finetune.update: the method has no part 'layers'" in message and "'layer'" in message
+    assert "finetune.learning_rates.head" in message and "'heads'" in message

@@ -52,15 +52,15 @@ def weights(model: nn.Module) -> torch.Tensor:
 
 
 def test_training_interrupted_anywhere_resumes_to_the_same_bits(tmp_path):
-    whole = Setting()
-    whole.run()
+    uninterrupted = Setting()
+    uninterrupted.run()
     for cut in (1, 5, 11):
         last = tmp_path / f"{cut}.safetensors"
         Setting(last, epochs=cut).run()
         resumed = Setting(last)
         torch.manual_seed(99)  # whatever the new process has drawn before
         training = resumed.run()
-        assert torch.equal(weights(resumed.model), weights(whole.model))
+        assert torch.equal(weights(resumed.model), weights(uninterrupted.model))
         assert len({row["epoch"] for row in training.history}) == 12
 
 
@@ -77,9 +77,9 @@ def test_training_killed_within_an_epoch_resumes_from_the_last_complete_epoch(tm
     cut.train_epoch = dies
     with pytest.raises(SystemExit):
         cut.run()
-    resumed, whole = Setting(last), Setting()
-    resumed.run(), whole.run()
-    assert torch.equal(weights(resumed.model), weights(whole.model))
+    resumed, uninterrupted = Setting(last), Setting()
+    resumed.run(), uninterrupted.run()
+    assert torch.equal(weights(resumed.model), weights(uninterrupted.model))
 
 
 def test_best_state_is_kept_and_patience_stops_training():

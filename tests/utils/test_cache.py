@@ -16,11 +16,11 @@ def test_cache_entry_is_read_as_written_and_damaged_entries_are_missing(tmp_path
     assert read_entry(path) is None
     write_entry(path, b"content")
     assert read_entry(path) == b"content"
-    whole = path.read_bytes()
-    for damaged in (whole[:-1], whole[1:], whole[:3] + b"x" + whole[4:], b"", whole + b"\0"):
+    content = path.read_bytes()
+    for damaged in (content[:-1], content[1:], content[:3] + b"x" + content[4:], b"", content + b"\0"):
         path.write_bytes(damaged)
         assert read_entry(path) is None
-    path.write_bytes(whole)
+    path.write_bytes(content)
     path.rename(tmp_path / "floors" / "other.npy")
     assert read_entry(tmp_path / "floors" / "other.npy") is None, "it belongs to another key"
 

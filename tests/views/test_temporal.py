@@ -64,8 +64,8 @@ def test_hours_wrap_around_midnight_and_days_follow_the_hour(city, params, edges
 
 def test_view_of_all_hours_equals_the_mobility_view(city, tiny_city):
     for one in (city, tiny_city):
-        whole, mobility = temporal().build(one), registry.create("view", Use(name="mobility")).build(one)
-        np.testing.assert_allclose(whole.adjacency.toarray(), mobility.adjacency.toarray(), rtol=1e-6)
+        all_hours, mobility = temporal().build(one), registry.create("view", Use(name="mobility")).build(one)
+        np.testing.assert_allclose(all_hours.adjacency.toarray(), mobility.adjacency.toarray(), rtol=1e-6)
 
 
 def test_flows_of_the_parts_of_a_day_sum_to_all_flows(tiny_city):

@@ -138,11 +138,11 @@ class TestMobility:
     def test_the_strongest_flows_keep_their_shares(self):
         made = city()
         expected = self.expected(made.od)
-        kept = np.zeros(expected.shape, dtype=bool)
+        strongest = np.zeros(expected.shape, dtype=bool)
         for i, row in enumerate(expected):
-            kept[i, np.argsort(-row, kind="stable")[:3]] = True
+            strongest[i, np.argsort(-row, kind="stable")[:3]] = True
         view = build(MobilityView, made, top_k=3)
-        np.testing.assert_allclose(view.adjacency.toarray(), np.where(kept, expected, 0), rtol=1e-5)
+        np.testing.assert_allclose(view.adjacency.toarray(), np.where(strongest, expected, 0), rtol=1e-5)
         assert np.diff(view.adjacency.indptr).max() == 3
 
     def test_flows_of_the_city_are_not_changed(self):
@@ -165,13 +165,13 @@ class TestDistance:
         made = city()
         km = kilometres(made.xy)
         np.fill_diagonal(km, np.inf)
-        for params, kept in {
+        for params, mask in {
             (("top_k", 4),): either_keeps(1 / km, 4),
             (("radius_km", 1.2),): km <= 1.2,
             (("top_k", 4), ("radius_km", 0.8)): either_keeps(1 / km, 4) & (km <= 0.8),
         }.items():
             sparse = build(DistanceView, made, **dict(params)).adjacency.toarray()
-            np.testing.assert_allclose(sparse, np.where(kept, 1 / km, 0), rtol=1e-5)
+            np.testing.assert_allclose(sparse, np.where(mask, 1 / km, 0), rtol=1e-5)
 
     @pytest.mark.parametrize("params", [{}, {"top_k": 2}, {"radius_km": 1.0}])
     def test_coincident_centroids_count_as_ten_metres_apart(self, params):

@@ -117,11 +117,11 @@ def _leaks(source: Columns, target: str, values: np.ndarray) -> Iterator[Leak]:
         columns = np.flatnonzero(group.reshape(-1) == index)
         if rows.sum() < 2:
             continue
-        block, wanted = source.values[np.ix_(rows, columns)], numbers[rows]
-        equal = (block == wanted[:, None]).all(0) & (wanted != wanted[0]).any()
-        equal &= len(np.unique(wanted)) >= (LEAST // 2 if codes is None else 2)
+        block, target_values = source.values[np.ix_(rows, columns)], numbers[rows]
+        equal = (block == target_values[:, None]).all(0) & (target_values != target_values[0]).any()
+        equal &= len(np.unique(target_values)) >= (LEAST // 2 if codes is None else 2)
         if codes is None:
-            correlation = _rank_correlations(block, wanted) if rows.sum() >= LEAST else np.zeros(len(columns))
+            correlation = _rank_correlations(block, target_values) if rows.sum() >= LEAST else np.zeros(len(columns))
         else:
             correlation = np.array([_names_classes(column, codes[rows]) for column in block.T], float)
         for i in np.flatnonzero(equal | (correlation >= NOTED)):

@@ -52,12 +52,12 @@ def _handle_signals() -> None:
 _show = warnings.showwarning
 
 
-def _show_warning(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
+def _show_warning(message: Any, category: type[Warning], *location: Any, **more: Any) -> None:
     """Print a warning of urbankit as one line, without the place in the code."""
     if category.__module__.startswith("urbankit."):
         print_error(f"warning: {message}")
     else:
-        _show(message, category, *place, **more)
+        _show(message, category, *location, **more)
 
 
 def _is_of_typer(error: BaseException) -> bool:

@@ -170,8 +170,8 @@ def _clustered(model: str, task: TaskData, x: NDArray[np.float64], folds: Folds,
     rows, truth = x[task.labelled], task.y[task.labelled]
     records = []
     for seed in seeds:
-        found = KMeans(len(task.classes), n_init=folds.starts, random_state=seed).fit_predict(rows)
-        records += task.scores(model, FOLDS, seed, score("clustering", truth, found))
+        clusters = KMeans(len(task.classes), n_init=folds.starts, random_state=seed).fit_predict(rows)
+        records += task.scores(model, FOLDS, seed, score("clustering", truth, clusters))
     return Scored(records, pd.DataFrame())
 
 

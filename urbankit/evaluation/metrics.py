@@ -125,8 +125,8 @@ def run_columns() -> list[str]:
 
 def suite_columns() -> list[str]:
     """Return the columns of a suite's table that names no metrics, in order."""
-    places = {name: metric.suite_order for name, metric in metrics().items() if metric.suite_order is not None}
-    return sorted(places, key=lambda name: places[name])
+    orders = {name: metric.suite_order for name, metric in metrics().items() if metric.suite_order is not None}
+    return sorted(orders, key=lambda name: orders[name])
 
 
 def higher_is_better(name: str) -> bool:

@@ -152,8 +152,8 @@ class GraphConvolution(nn.Module):
         normalised, self_weight = normalise(graph, self.normalisation)
         if not self.root_weight:
             return propagate(normalised, x, self_weight, self.engine).add_(self.bias)
-        neighbours, own = x.chunk(2, dim=1)
-        return propagate(normalised, neighbours.contiguous(), self_weight, self.engine).add_(self.bias).add(own)
+        neighbours, root = x.chunk(2, dim=1)
+        return propagate(normalised, neighbours.contiguous(), self_weight, self.engine).add_(self.bias).add(root)
 
     def pooled(self, subgraphs: Subgraphs, x: Tensor, shares: Tensor) -> Tensor:
         """Return the sum [B, out_dim] of the convolution's rows in each subgraph, weighted by `shares` [n].

@@ -166,9 +166,9 @@ class Method(Component[P], nn.Module, ABC):
         return []
 
 
-def named_blocks(parts: Iterable[str], blocks: Sequence[int], whole: str) -> list[str]:
+def named_blocks(parts: Iterable[str], blocks: Sequence[int], joint_name: str) -> list[str]:
     """Return names of the `blocks` of a fusion of `parts`: those of the parts if they stay separate, else `whole`."""
     names = list(parts)
     if len(names) == len(blocks):
         return names
-    return [whole] if len(blocks) == 1 else [f"{whole} {index}" for index in range(len(blocks))]
+    return [joint_name] if len(blocks) == 1 else [f"{joint_name} {index}" for index in range(len(blocks))]

@@ -76,8 +76,8 @@ class Statistics:
     def renamed(self, names: Sequence[str]) -> Statistics:
         """Return these statistics with the spelling of `names` where they have features of the same names."""
         spelled = {name: match for match, name in match_names(names, self.names).items()}
-        own, flagged = ([spelled.get(name, name) for name in part] for part in (self.names, self.flagged))
-        return replace(self, names=own, flagged=flagged)
+        respelled, flagged = ([spelled.get(name, name) for name in part] for part in (self.names, self.flagged))
+        return replace(self, names=respelled, flagged=flagged)
 
     def to_json(self) -> str:
         numbers = {field: getattr(self, field).tolist() for field in NUMBERS}

@@ -26,7 +26,7 @@ def predict_settings(values: Mapping[str, Any]) -> Predict:
         return Predict(**values)
     except ValidationError as error:
         mistakes = [(one["msg"].removeprefix("Value error, "), one["loc"]) for one in error.errors()]
-        raise UserError(Problem(message, key=f"--{place[0]}") for message, place in mistakes) from None
+        raise UserError(Problem(message, key=f"--{location[0]}") for message, location in mistakes) from None
 
 
 def select_tasks(fits: Mapping[str, F], tasks: str | list[str] | None, title: str) -> dict[str, F]:

@@ -56,11 +56,11 @@ def discover() -> list[Plugin]:
     points = list(metadata.entry_points(group=GROUP))
     if not any(point.value == BUILTINS for point in points):  # a checkout that is only on the path
         points.insert(0, metadata.EntryPoint("builtin", BUILTINS, GROUP))
-    wanted = choice()
-    if wanted is None:
+    names = choice()
+    if names is None:
         return [_discovered(point) for point in points]
-    _check_choice(wanted, points)
-    chosen = {_normal(name) for name in wanted}
+    _check_choice(names, points)
+    chosen = {_normal(name) for name in names}
     return [
         _discovered(point)
         if point.value == BUILTINS or chosen & _names_of(point)
@@ -82,7 +82,7 @@ def load_none() -> None:
 
 def load(plugin: object, name: str, distribution: str = THIS_PROCESS, version: str = "") -> Plugin:
     """Load the components of one plugin; none if it raises an error."""
-    found: list[Entry] = []
+    entries: list[Entry] = []
     folders: list[Path] = []
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(specifications())
@@ -92,14 +92,14 @@ def load(plugin: object, name: str, distribution: str = THIS_PROCESS, version: s
             manager.check_pending()
             for kind in KINDS.values():
                 hook = getattr(manager.hook, kind.hook)
-                hook(register=partial(_register, found, kind.name, name, distribution, version))
+                hook(register=partial(_register, entries, kind.name, name, distribution, version))
             manager.hook.register_recipes(register=partial(_register_recipes, folders))
     except PluginError as error:
         return Plugin(name, distribution, version, failure=str(error))
-    if not (found or folders):
+    if not (entries or folders):
         failure = "it registers nothing; its functions `register_KINDs` are to be marked with @urbankit.hookimpl"
         return Plugin(name, distribution, version, failure=failure)
-    return Plugin(name, distribution, version, tuple(found), tuple(folders))
+    return Plugin(name, distribution, version, tuple(entries), tuple(folders))
 
 
 def _discovered(point: metadata.EntryPoint) -> Plugin:
@@ -112,10 +112,10 @@ def _discovered(point: metadata.EntryPoint) -> Plugin:
     return load(plugin, point.name, distribution, version)
 
 
-def _check_choice(wanted: Iterable[str], points: Iterable[metadata.EntryPoint]) -> None:
+def _check_choice(requested: Iterable[str], points: Iterable[metadata.EntryPoint]) -> None:
     installed = {name: point for point in points if point.value != BUILTINS for name in (point.name, _origin(point)[0])}
-    known = {_normal(name) for name in installed} | {"builtin", "urbankit"}
-    unknown = [name for name in wanted if _normal(name) not in known]
+    installed_names = {_normal(name) for name in installed} | {"builtin", "urbankit"}
+    unknown = [name for name in requested if _normal(name) not in installed_names]
     if unknown:
         listed = ", ".join(sorted({f"{point.name} ({' '.join(_origin(point))})" for point in installed.values()}))
         raise UserError(
@@ -154,7 +154,7 @@ def _register_recipes(folders: list[Path], folder: str | Path) -> None:
 
 
 def _register(
-    found: list[Entry],
+    entries: list[Entry],
     kind: str,
     plugin: str,
     distribution: str,
@@ -172,4 +172,4 @@ def _register(
     module, colon, attribute = target.partition(":")
     if not (module and colon and attribute):
         raise ValueError(f"{kind} '{name}': the target '{target}' is not of the form 'module:Class'")
-    found.append(Entry(kind, name, target, description, plugin, distribution, version))
+    entries.append(Entry(kind, name, target, description, plugin, distribution, version))

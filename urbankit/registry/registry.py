@@ -62,13 +62,13 @@ def recipe_folders() -> list[tuple[str, Path]]:
 
 def faults() -> list[str]:
     """Return the faults of all registered components, each with its plugin. All components are imported."""
-    found = []
+    messages = []
     for kind, name in dict.fromkeys((entry.kind, entry.name) for entry in entries()):
         try:
             get(kind, name)
         except UserError as error:
-            found += [str(problem) for problem in error.problems]
-    return found
+            messages += [str(problem) for problem in error.problems]
+    return messages
 
 
 def blame(error: BaseException) -> Entry | None:
@@ -138,8 +138,8 @@ class Registry:
         """The component of a plugin in whose module `error` was raised, None if it was in none."""
         modules = {
             entry.target.partition(":")[0]: entry
-            for found in self._entries.values()
-            for entry in found
+            for entries in self._entries.values()
+            for entry in entries
             if entry.distribution != BUILTIN
         }
         names, trace = [], error.__traceback__
@@ -149,21 +149,21 @@ class Registry:
         return next((modules[name] for name in reversed(names) if name in modules), None)
 
     def get(self, kind: str, name: str) -> type[Any]:
-        found = sorted(self._entries.get((kind, name), []), key=lambda entry: entry.origin)
-        if not found:
+        entries = sorted(self._entries.get((kind, name), []), key=lambda entry: entry.origin)
+        if not entries:
             raise UserError(self._unknown(kind, name))
-        if len(found) > 1:
-            both = " and ".join(f"{entry.origin} ({entry.target})" for entry in found)
+        if len(entries) > 1:
+            both = " and ".join(f"{entry.origin} ({entry.target})" for entry in entries)
             raise UserError(
                 f"{kind} '{name}' is registered twice: by {both}. Uninstall one of them, or name the plugins to load in"
                 " URBANKIT_PLUGINS; its author resolves it by another name."
             )
-        return found[0].load()
+        return entries[0].load()
 
     def entries(self, kind: str | None = None) -> list[Entry]:
         if kind is not None and kind not in KINDS:
             raise UserError(f"unknown kind '{kind}'.{suggest(kind, KINDS)}")
-        chosen = (entry for found in self._entries.values() for entry in found if kind in (None, entry.kind))
+        chosen = (entry for same_name in self._entries.values() for entry in same_name if kind in (None, entry.kind))
         return sorted(chosen, key=lambda entry: (list(KINDS).index(entry.kind), entry.name, entry.origin))
 
     def recipe_folders(self) -> list[tuple[str, Path]]:

@@ -84,13 +84,13 @@ def remove_recorded(folder: Path) -> list[str]:
     remove_partial_files(folder)
     files = {name: [entry["sha256"] for entry in entries] for name, entries in Ledger(folder).files.items()}
     remove_unchanged(folder, files)
-    own = {LEDGER, LOCK}
+    bookkeeping = {LEDGER, LOCK}
     remaining = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()]
-    if not set(remaining) - own:
-        for name in own:
+    if not set(remaining) - bookkeeping:
+        for name in bookkeeping:
             (folder / name).unlink(missing_ok=True)
         remove_empty_folder(folder)
-    return sorted(set(remaining) - own)
+    return sorted(set(remaining) - bookkeeping)
 
 
 def remove_empty_folder(folder: Path) -> None:

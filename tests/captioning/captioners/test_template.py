@@ -27,7 +27,7 @@ def small(counts: Any = COUNTS, tables: Any = None) -> Any:
     )  # fmt: skip
 
 
-def said(city: Any, **params: Any) -> list[str]:
+def captions(city: Any, **params: Any) -> list[str]:
     template = Template(Template.Params(**params), city)
     regions = np.flatnonzero(template.describes())
     return [one.text for one in template.caption(Batch("rsi", 0, regions, []))]
@@ -36,7 +36,7 @@ def said(city: Any, **params: Any) -> list[str]:
 def test_captions_of_counts_and_tables_have_the_expected_text() -> None:
     # Points per km² of the counted regions are 9.75, 1, 0 and 24: by rank 5/8, 3/8, 1/8 and 7/8. Incomes rank 1/6, 3/6
     # and 5/6; shares are all equal, so that they rank 1/2 and are neither high nor low.
-    assert said(small()) == [
+    assert captions(small()) == [
         "An area of 0.923 km² with 9 points of interest: 6 cafe, 2 school and 1 bank."
         " Low mean income (100), share 0.5.",
         "An area of 1 km² with 1 point of interest: 1 farm shop. Share 0.5.",
@@ -47,24 +47,24 @@ def test_captions_of_counts_and_tables_have_the_expected_text() -> None:
 
 
 def test_parameters_limit_the_named_categories_and_columns() -> None:
-    first, *_, last = said(small(), categories=2, columns=1)
+    first, *_, last = captions(small(), categories=2, columns=1)
     assert first == (
         "An area of 0.923 km² with 9 points of interest: 6 cafe, 2 school and 1 of 1 other kind. Low mean income (100)."
     )
     assert "9 cafe, 9 farm shop and 18 of 2 other kinds." in last
-    assert said(small(), categories=0, columns=0)[0] == "An area of 0.923 km² with 9 points of interest."
+    assert captions(small(), categories=0, columns=0)[0] == "An area of 0.923 km² with 9 points of interest."
 
 
 def test_captions_say_few_for_the_lowest_quarter_only() -> None:
     # Six per km² against one: ranks 1/8, 3/8, 5/8, 7/8 in the order of the regions.
-    texts = said(small(counts=[[1, 0, 0, 0], [2, 0, 0, 0], [9, 0, 0, 0], [20, 0, 0, 0], [0, 0, 0, 0]]))
+    texts = captions(small(counts=[[1, 0, 0, 0], [2, 0, 0, 0], [9, 0, 0, 0], [20, 0, 0, 0], [0, 0, 0, 0]]))
     assert "1 point of interest, few for this city: 1 cafe." in texts[0]
     assert "for this city" not in texts[1] + texts[2]
 
 
 def test_a_region_without_data_gets_no_caption_and_uncounted_points_are_not_mentioned() -> None:
     tables = {"census": (np.array([[1.0], [2.0], [3.0], [4.0], [5.0]]), ["rent"])}
-    assert said(small(tables=tables))[4] == "An area of 1,230 km². High rent (5)."
+    assert captions(small(tables=tables))[4] == "An area of 1,230 km². High rent (5)."
     template = Template(Template.Params(), small())
     assert template.describes().tolist() == [True, True, True, True, False]
     assert Template(Template.Params(columns=0), small(counts=None)).describes().sum() == 0
@@ -72,18 +72,18 @@ def test_a_region_without_data_gets_no_caption_and_uncounted_points_are_not_ment
 
 def test_equal_column_names_of_two_tables_are_distinguished() -> None:
     column = np.arange(5.0)[:, None]
-    texts = said(small(tables={"census": (column, ["rent"]), "survey": (column, ["rent"])}))
+    texts = captions(small(tables={"census": (column, ["rent"]), "survey": (column, ["rent"])}))
     assert texts[0].endswith("Low census rent (0), low survey rent (0).")
-    assert said(small(tables={"census": (column, ["rent"]), "survey": (column, ["rent"])}), tables=["survey"])[
+    assert captions(small(tables={"census": (column, ["rent"]), "survey": (column, ["rent"])}), tables=["survey"])[
         0
     ].endswith("Low rent (0).")
 
 
 def test_a_city_without_counts_and_tables_and_an_unknown_table_are_refused() -> None:
     with pytest.raises(UserError, match=r"neither points of interest nor tables.*--captioner vlm"):
-        said(small(counts=None, tables={}))
+        captions(small(counts=None, tables={}))
     with pytest.raises(UserError, match=r"no table 'cnsus'\. Did you mean 'census'\?"):
-        said(small(), tables=["cnsus"])
+        captions(small(), tables=["cnsus"])
 
 
 def test_template_captions_are_repeatable_and_read_no_target(city) -> None:
@@ -92,6 +92,6 @@ def test_template_captions_are_repeatable_and_read_no_target(city) -> None:
             assert not name.startswith("target")
             return getattr(city, name)
 
-    first, second = said(Blind()), said(Blind())
+    first, second = captions(Blind()), captions(Blind())
     assert first == second
     assert len(first) == city.n_regions

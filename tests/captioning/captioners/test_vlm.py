@@ -36,9 +36,9 @@ def directly(model: Path, text: str, pixels: list[np.ndarray], **options: Any) -
     pictures = [Image.fromarray(one) for one in pixels]
     inputs = processor(images=pictures, text=[text] * len(pixels), return_tensors="pt")
     out = network.generate(**inputs, do_sample=False, **options)[:, inputs["input_ids"].shape[1] :]
-    said = processor.batch_decode(out, skip_special_tokens=True)
+    texts = processor.batch_decode(out, skip_special_tokens=True)
     counts = [(row > 2).sum().item() for row in out]  # <s>, <pad> and </s> are 0, 1 and 2
-    return [Caption(" ".join(text.split()), count) for text, count in zip(said, counts, strict=True)]
+    return [Caption(" ".join(text.split()), count) for text, count in zip(texts, counts, strict=True)]
 
 
 @pytest.mark.parametrize(("modality", "prompt"), [("rsi", OVERHEAD), ("svi", AT_POINTS)])
@@ -50,14 +50,14 @@ def test_blip2_captions_equal_those_of_transformers(city, blip2: Path, pixels, m
 
 
 def test_llava_gets_its_chat_template(city, llava: Path, pixels) -> None:
-    said = describe(city, llava, pixels, "rsi", max_tokens=9)
-    assert said == directly(llava, f"USER: <image> {OVERHEAD} ASSISTANT:", pixels, max_new_tokens=9)
-    assert max(one.tokens for one in said) <= 9
+    captions = describe(city, llava, pixels, "rsi", max_tokens=9)
+    assert captions == directly(llava, f"USER: <image> {OVERHEAD} ASSISTANT:", pixels, max_new_tokens=9)
+    assert max(one.tokens for one in captions) <= 9
 
 
 def test_prompts_and_form_can_be_set(city, blip2: Path, pixels) -> None:
-    said = describe(city, blip2, pixels, prompts={"svi": "A street"}, form="{prompt} with", max_tokens=5)
-    assert said == directly(blip2, "A street with", pixels, max_new_tokens=5)
+    captions = describe(city, blip2, pixels, prompts={"svi": "A street"}, form="{prompt} with", max_tokens=5)
+    assert captions == directly(blip2, "A street with", pixels, max_new_tokens=5)
     captioner = VLM(VLM.Params(model=str(blip2), prompts={"svi": "A street"}), city)
     assert (captioner.prompt("svi"), captioner.prompt("rsi")) == ("A street", OVERHEAD)
 
@@ -68,9 +68,9 @@ def test_the_prompt_follows_the_kind_of_the_source_and_not_its_name(blip2: Path)
 
 
 def test_beam_search_equals_that_of_transformers(city, blip2: Path, pixels) -> None:
-    said = describe(city, blip2, pixels, beams=3, max_tokens=6)
+    captions = describe(city, blip2, pixels, beams=3, max_tokens=6)
     question = f"Question: {AT_POINTS} Answer:"
-    assert said == directly(blip2, question, pixels, max_new_tokens=6, num_beams=3)
+    assert captions == directly(blip2, question, pixels, max_new_tokens=6, num_beams=3)
 
 
 def test_sampled_captions_depend_on_seed_and_start(city, blip2: Path, pixels) -> None:

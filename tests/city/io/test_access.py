@@ -274,8 +274,8 @@ def zipped(path: Path, *files: Path) -> Path:
 def test_zipped_and_json_vector_files_are_read_everywhere(sources: Sources) -> None:
     sources.regions("r.shp")
     zipped(sources.folder / "r.zip", *sources.folder.glob("r.*"))
-    places = gpd.GeoDataFrame({"kind": ["shop"] * 9}, geometry=[s.centroid for s in squares()], crs=CRS)
-    places.to_crs("EPSG:4326").to_file(sources.folder / "p.json", driver="GeoJSON")
+    points = gpd.GeoDataFrame({"kind": ["shop"] * 9}, geometry=[s.centroid for s in squares()], crs=CRS)
+    points.to_crs("EPSG:4326").to_file(sources.folder / "p.json", driver="GeoJSON")
     sources.spec |= {"regions": {"file": "r.zip", "id": "id"}, "poi": {"points": "p.json", "category": "kind"}}
     city = sources.prepare()
     assert city.region_ids == IDS and city.poi_counts()[0].toarray().ravel().tolist() == [1] * 9

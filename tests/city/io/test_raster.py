@@ -174,7 +174,7 @@ def test_covering_mask_and_extent_match_the_raster(tmp_path: Path, cells: np.nda
 @pytest.fixture
 def broken(tmp_path: Path) -> dict[str, Path]:
     noise = np.random.default_rng(0).random((300, 300)).astype(np.float32)
-    whole = write_raster(tmp_path / "whole.tif", noise, compress="deflate")
+    complete = write_raster(tmp_path / "whole.tif", noise, compress="deflate")
     paths = {
         "absent": tmp_path / "nothing.tif",
         "short": tmp_path / "short.tif",
@@ -185,8 +185,8 @@ def broken(tmp_path: Path) -> dict[str, Path]:
         "rotated": write_raster(tmp_path / "rotated.tif", noise, transform=Affine(100, 9, EAST, 9, -100, NORTH)),
         "elsewhere": write_raster(tmp_path / "far.tif", noise, transform=from_origin(EAST, NORTH - 900_000, 100, 100)),
     }
-    paths["short"].write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    paths["header"].write_bytes(whole.read_bytes()[:60])
+    paths["short"].write_bytes(complete.read_bytes()[: complete.stat().st_size // 2])
+    paths["header"].write_bytes(complete.read_bytes()[:60])
     paths["text"].write_text("not a raster")
     return paths
 

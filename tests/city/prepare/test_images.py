@@ -140,8 +140,8 @@ def test_patch_is_as_wide_as_a_median_region_by_default(data: Path) -> None:
     raster(data / "a.tif", np.arange(1600, dtype=np.float32).reshape(1, 40, 40))
     regions = squares([(200, 200), (200, 200), (200, 200)], side=100)
     default, _ = prepare(MosaicImages(mosaic="a.tif", size=10), regions, data)
-    told, _ = prepare(MosaicImages(mosaic="a.tif", size=10, extent_m=100), regions, data)
-    assert default.content_hash == told.content_hash
+    explicit, _ = prepare(MosaicImages(mosaic="a.tif", size=10, extent_m=100), regions, data)
+    assert default.content_hash == explicit.content_hash
 
 
 def test_alpha_band_is_used_as_a_mask(data: Path) -> None:
@@ -308,7 +308,7 @@ def test_shenzhen_street_views_match_the_source_files(shared_data: Path, tmp_pat
     assert (entry["rows"], entry["images"] + entry["dropped"]["outside every region"]) == (1518, 1518)
     source = opened(context, entry)
     assert (np.diff(source.region) >= 0).all()
-    held = tiles.geometry.to_crs("EPSG:4326").iloc[source.region]
-    assert shapely.covers(held.to_numpy(), shapely.points(source.lonlat)).all()
+    tile_of_image = tiles.geometry.to_crs("EPSG:4326").iloc[source.region]
+    assert shapely.covers(tile_of_image.to_numpy(), shapely.points(source.lonlat)).all()
     sky, ground = source.read(np.arange(len(source)))[:, 2].reshape(len(source), 2, -1).mean((0, 2))
     assert sky > ground, "upside down?"

@@ -15,8 +15,8 @@ from urbankit.utils.locks import LOCK
 
 
 def files(folder: Path) -> dict[str, int]:
-    there = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
-    return {name: path.stat().st_mtime_ns for name, path in there.items() if name != LOCK}
+    paths = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    return {name: path.stat().st_mtime_ns for name, path in paths.items() if name != LOCK}
 
 
 def test_unchanged_and_touched_sources_are_not_prepared_again(full: Sources) -> None:
@@ -66,7 +66,7 @@ def test_source_removed_from_the_spec_leaves_no_file(full: Sources) -> None:
 def test_an_interrupted_prepare_resumes_to_the_same_city(
     full: Sources, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
-    whole = full.prepare(out=full.folder.parent / "whole")
+    complete = full.prepare(out=full.folder.parent / "whole")
     write, count = manifest.write_json, 0
 
     def killed(path: Path, value: object) -> None:
@@ -82,7 +82,7 @@ def test_an_interrupted_prepare_resumes_to_the_same_city(
             full.prepare()
     with pytest.raises(UserError, match=r"not a prepared city|not prepared completely"):
         City.open(full.out)
-    assert full.prepare().content_hash == whole.content_hash
+    assert full.prepare().content_hash == complete.content_hash
 
 
 def test_layers_are_prepared_again_after_an_interrupted_and_reverted_change(

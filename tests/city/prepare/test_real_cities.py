@@ -68,8 +68,8 @@ def test_new_york_matches_its_source_files(prepare: Any, shared_data: Path) -> N
 def test_land_use_of_new_york_is_the_majority_that_pandas_finds(prepare: Any, shared_data: Path) -> None:
     city = prepare("new-york")
     points = pd.read_parquet(shared_data / "new-york" / "land_use_points.parquet")
-    places = gpd.GeoDataFrame(points, geometry=gpd.points_from_xy(points.lon, points.lat), crs="EPSG:4326")
-    joined = gpd.sjoin(places.to_crs(city.crs), city.regions)
+    locations = gpd.GeoDataFrame(points, geometry=gpd.points_from_xy(points.lon, points.lat), crs="EPSG:4326")
+    joined = gpd.sjoin(locations.to_crs(city.crs), city.regions)
     votes = joined.groupby("region_id")["land_use"].value_counts().reset_index()
     best = votes.sort_values(["region_id", "count", "land_use"], ascending=[True, False, True])
     expected = best.drop_duplicates("region_id").set_index("region_id")["land_use"].to_dict()

@@ -31,9 +31,9 @@ def dropped(city: Any, key: str) -> dict[str, int]:
 # Ids
 
 
-@pytest.mark.parametrize("given", [[36061000100], [36061000100.0], ["36061000100"], [" 36061000100.0 "]])
-def test_ids_match_in_every_stored_form(given: list) -> None:
-    ids, frame = RegionIds(["x", "36061000100"]), pl.DataFrame({"id": given})
+@pytest.mark.parametrize("column", [[36061000100], [36061000100.0], ["36061000100"], [" 36061000100.0 "]])
+def test_ids_match_in_every_stored_form(column: list) -> None:
+    ids, frame = RegionIds(["x", "36061000100"]), pl.DataFrame({"id": column})
     assert frame.select(ids.index("id", frame.schema["id"]))["id"].to_list() == [1]
 
 
@@ -109,10 +109,10 @@ def test_points_get_the_same_regions_as_by_a_loop() -> None:
     shapes = [*squares(), squares()[4]]
     regions = gpd.GeoDataFrame(geometry=shapes, crs=CRS)
     index = PointIndex(regions)
-    rows, found = index.pairs(lon, lat)
+    rows, matches = index.pairs(lon, lat)
     points = gpd.points_from_xy(lon, lat, crs="EPSG:4326").to_crs(CRS)
     expected = [(i, j) for i, point in enumerate(points) for j, shape in enumerate(shapes) if shape.covers(point)]
-    assert list(zip(rows.tolist(), found.tolist(), strict=True)) == expected
+    assert list(zip(rows.tolist(), matches.tolist(), strict=True)) == expected
     first = index.first(lon, lat)
     assert 9 not in first and (first == 4).sum() == sum(j == 4 for _, j in expected)
 
@@ -133,8 +133,8 @@ def test_poi_points_are_counted_by_category(sources: Sources) -> None:
 
 
 def test_poi_points_in_another_crs_are_counted(sources: Sources) -> None:
-    places = gpd.points_from_xy([EAST + 500, EAST + 2500], [NORTH + 500, NORTH + 2500], crs=CRS)
-    gpd.GeoDataFrame({"kind": ["a", "b"]}, geometry=places).to_crs("EPSG:3857").to_file(sources.folder / "poi.gpkg")
+    points = gpd.points_from_xy([EAST + 500, EAST + 2500], [NORTH + 500, NORTH + 2500], crs=CRS)
+    gpd.GeoDataFrame({"kind": ["a", "b"]}, geometry=points).to_crs("EPSG:3857").to_file(sources.folder / "poi.gpkg")
     sources.spec["poi"] = {"points": "poi.gpkg", "category": "kind"}
     counts, _ = sources.prepare().poi_counts()
     assert counts.toarray()[[0, 8]].tolist() == [[1, 0], [0, 1]]
@@ -415,10 +415,10 @@ def test_parsing_a_column_does_not_look_at_the_others(monkeypatch: pytest.Monkey
     widths: list[int] = []
     select = pl.DataFrame.select
 
-    def counted(self: pl.DataFrame, *expressions: Any, **more: Any) -> pl.DataFrame:
+    def counting_select(self: pl.DataFrame, *expressions: Any, **more: Any) -> pl.DataFrame:
         widths.append(self.width)
         return select(self, *expressions, **more)
 
-    monkeypatch.setattr(pl.DataFrame, "select", counted)
+    monkeypatch.setattr(pl.DataFrame, "select", counting_select)
     assert number_matrix(frame, frame.columns, tmp_path, "t").tolist() == [[1.0] * 5, [2.0] * 5]
     assert set(widths) == {1}

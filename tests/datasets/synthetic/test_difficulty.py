@@ -35,11 +35,11 @@ def latent(town) -> tuple[np.ndarray, np.ndarray]:
     """The latent state of the regions themselves, and what the trips and the wind carry to them."""
     model = draw_model(town.n_regions, seed=7)
     floor_area = model.mixture * (BUILDING_M / model.spacing_m) ** 2 * model.storeys
-    own = np.column_stack(
+    local = np.column_stack(
         [model.mixture, model.compactness, model.stature, model.greenness, model.heaviness, np.log(floor_area)]
     )
     carried = np.column_stack([np.log(model.residents), *air(model, seed=7).causes.values()])
-    return own[model.lattice.city], carried[model.lattice.city]
+    return local[model.lattice.city], carried[model.lattice.city]
 
 
 def forest_r2(x: np.ndarray, y: np.ndarray, xy: np.ndarray, protocol: str = "random") -> float:
@@ -110,18 +110,18 @@ def test_random_labels_score_near_zero(town, raw):
 
 
 def test_the_latent_state_explains_the_targets(town, latent):
-    own, carried = latent
-    both = np.hstack([own, carried])
+    local, carried = latent
+    both = np.hstack([local, carried])
     assert ridge_r2(both, town.target("co").values, town.xy) > 0.85
     assert ridge_r2(both, town.target("pm25").values, town.xy) > 0.85
     assert ridge_r2(both, np.log(town.target("population_density").values), town.xy) > 0.85
     y = town.target("land_use").values.astype(str)
-    assert macro_f1(make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)), own, y, town.xy) > 0.8
+    assert macro_f1(make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)), local, y, town.xy) > 0.8
 
 
 def test_air_quality_needs_the_graph(town, latent):
-    own, carried = latent
-    both = np.hstack([own, carried])
+    local, carried = latent
+    both = np.hstack([local, carried])
     for target, gain in (("co", 0.4), ("pm25", 0.2)):
         y = town.target(target).values
-        assert ridge_r2(both, y, town.xy) > ridge_r2(own, y, town.xy) + gain, target
+        assert ridge_r2(both, y, town.xy) > ridge_r2(local, y, town.xy) + gain, target

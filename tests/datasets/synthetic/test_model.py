@@ -59,7 +59,7 @@ def test_points_of_interest_follow_land_use(model):
 
 def test_trucks_come_from_trip_partners(model):
     """The cause "trucks" by a loop over cells and their partners."""
-    found = air(model, seed=5).causes["trucks"]
+    effect = air(model, seed=5).causes["trucks"]
     works = model.mixture[:, INDUSTRIAL] * (78.0 / model.spacing_m[:, INDUSTRIAL]) ** 2
     freight = works * (1.1 - model.heaviness) ** 2
     travel = model.travel.toarray()
@@ -68,11 +68,11 @@ def test_trucks_come_from_trip_partners(model):
         partner = travel[i] + travel[:, i]
         expected[i] = np.sqrt((partner * freight).sum() / partner.sum())
     city = model.lattice.city
-    np.testing.assert_allclose(found, (expected - expected[city].mean()) / expected[city].std(), rtol=1e-9)
+    np.testing.assert_allclose(effect, (expected - expected[city].mean()) / expected[city].std(), rtol=1e-9)
 
 
 def test_plumes_spread_with_distance(model):
-    found = air(model, seed=5).causes["plume"]
+    effect = air(model, seed=5).causes["plume"]
     works = model.mixture[:, INDUSTRIAL] * (78.0 / model.spacing_m[:, INDUSTRIAL]) ** 2
     stack = np.sqrt(works * model.heaviness**1.5)
     km = model.lattice.centres / 1000
@@ -80,4 +80,4 @@ def test_plumes_spread_with_distance(model):
     weight = np.where((distance > 0) & (distance <= 6), np.exp(-distance / 1.6), 0)
     expected = weight @ stack / weight.sum(axis=1)
     city = model.lattice.city
-    np.testing.assert_allclose(found, (expected - expected[city].mean()) / expected[city].std(), rtol=1e-9)
+    np.testing.assert_allclose(effect, (expected - expected[city].mean()) / expected[city].std(), rtol=1e-9)

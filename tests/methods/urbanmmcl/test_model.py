@@ -41,10 +41,10 @@ def test_total_loss_is_equation_27_of_its_terms(tiny_city, everyone):
     losses = {name: float(value.detach()) for name, value in method.loss(everyone).items()}
     alignments = ["rsi–text/rsi", "rsi–location", "svi–text/svi", "svi–location/svi"]
     contrasts = ["poi–mobility", "poi–distance", "mobility–distance"]
-    own = [f"{view} {name}" for view in VIEWS for name in ("reconstruction", "kl")]
-    assert set(losses) == {"total", "multimodal", "graph", *alignments, *contrasts, *own}
+    view_terms = [f"{view} {name}" for view in VIEWS for name in ("reconstruction", "kl")]
+    assert set(losses) == {"total", "multimodal", "graph", *alignments, *contrasts, *view_terms}
     assert losses["multimodal"] == pytest.approx(sum(losses[name] for name in alignments), rel=1e-5)
-    assert losses["graph"] == pytest.approx(sum(losses[name] for name in (*contrasts, *own)), rel=1e-5)
+    assert losses["graph"] == pytest.approx(sum(losses[name] for name in (*contrasts, *view_terms)), rel=1e-5)
     assert losses["total"] == pytest.approx(0.3 * losses["multimodal"] + 0.7 * losses["graph"], rel=1e-5)
 
 
@@ -140,10 +140,10 @@ def test_mini_batches_keep_the_features_of_other_regions(tiny_city):
 
 def test_masked_loss_is_the_squared_error_on_standardised_features(tiny_city):
     method = built(tiny_city, masked_features=1.0)
-    own, hidden = torch.randn(6, method.bank.shape[1]), torch.tensor([True, False, True, False, False, True])
+    features, hidden = torch.randn(6, method.bank.shape[1]), torch.tensor([True, False, True, False, False, True])
     embeddings = {view: torch.randn(6, 8) for view in VIEWS}
-    losses = masked_losses(method.decoders, embeddings, own, hidden)
-    target = (own - own.mean(0)) / own.std(0)
+    losses = masked_losses(method.decoders, embeddings, features, hidden)
+    target = (features - features.mean(0)) / features.std(0)
     for view in VIEWS:
         error = method.decoders[view](embeddings[view])[hidden] - target[hidden]
         assert torch.allclose(losses[f"{view} masked"], (error**2).mean(), atol=1e-5)

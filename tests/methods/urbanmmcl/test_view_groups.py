@@ -35,8 +35,8 @@ def built(city, **params):
 def test_group_is_contrasted_as_one_view_and_its_views_keep_their_reconstruction(tiny_city, everyone):
     method = built(tiny_city, masked_features=1.0, projection_head=8).train()
     losses = method.loss(everyone)
-    own = {f"{view} {name}" for view in (*HOURS, "distance") for name in ("reconstruction", "kl")}
-    assert own | {"mobility–distance", "mobility masked", "distance masked"} <= set(losses)
+    view_terms = {f"{view} {name}" for view in (*HOURS, "distance") for name in ("reconstruction", "kl")}
+    assert view_terms | {"mobility–distance", "mobility masked", "distance masked"} <= set(losses)
     assert not any(f"{view}–" in name or f"{view} masked" in name for view in HOURS for name in losses)
     assert set(method.projection_heads) == set(method.decoders) == {"mobility", "distance"}
     assert method(everyone).shape == (len(everyone), method.dim)

@@ -82,7 +82,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def test_a_killed_encode_resumes_to_the_same_bytes(views: City, clip: Path, tmp_path: Path, cli) -> None:
     """`kill -9` after the first file; then the same command computes the others alone, to the same bytes."""
-    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    killed, complete = tmp_path / "killed", tmp_path / "whole"
     process = subprocess.Popen(
         [sys.executable, "-m", "urbankit", *command(views, clip, killed)],
         stderr=subprocess.DEVNULL,
@@ -100,10 +100,10 @@ def test_a_killed_encode_resumes_to_the_same_bytes(views: City, clip: Path, tmp_
     cli(*command(views, clip, killed))
     assert all(path.stat().st_mtime_ns == before for path, before in done.items())
     shutil.rmtree(FeatureStore().folder)
-    result = cli(*command(views, clip, whole))
+    result = cli(*command(views, clip, complete))
     assert "400 observations of 11 of 12 regions, 16 numbers each" in result.stdout
     assert "encode svi done" in result.stderr
-    assert files(killed) == files(whole) and len(files(whole)) == 5
+    assert files(killed) == files(complete) and len(files(complete)) == 5
 
 
 def test_encode_writes_vectors_ids_and_the_checkpoint(views: City, clip: Path, tmp_path: Path) -> None:
@@ -124,9 +124,9 @@ def test_encode_writes_vectors_ids_and_the_checkpoint(views: City, clip: Path, t
     assert facts["files"] == ["features-00000.parquet", "features-00001.parquet"]
     frame = pd.read_parquet(tmp_path / "parquet" / "features-00001.parquet")
     assert list(frame.columns) == ["region_id", "observation", "vector"] and frame["observation"].iloc[0] == 256
-    kept, _ = RegionEncoder(encoder).keep()
+    cached, _ = RegionEncoder(encoder).keep()
     assert len(list(FeatureStore().folder.rglob("*.safetensors"))) == 1
-    torch.testing.assert_close(kept, direct, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(cached, direct, atol=1e-6, rtol=1e-6)
     assert mask.sum() == 11
 
 

@@ -95,9 +95,9 @@ def test_hub_cache_may_lack_unused_files(tmp_path: Path, monkeypatch: pytest.Mon
     listed(folder, *(path.name for path in folder.iterdir()), "README.md", "tf_model.h5")
     with pytest.raises(LocalEntryNotFoundError, match="incomplete"):
         snapshot_download("some/clip", local_files_only=True)
-    asked = []
-    monkeypatch.setattr(HfApi, "model_info", lambda *_, **__: asked.append(1) or unreachable())
-    assert checkpoint_folder("some/clip", KEY) == folder and not asked
+    requests = []
+    monkeypatch.setattr(HfApi, "model_info", lambda *_, **__: requests.append(1) or unreachable())
+    assert checkpoint_folder("some/clip", KEY) == folder and not requests
 
 
 def test_a_cache_without_a_file_beside_the_weights_is_completed_or_used(
@@ -106,9 +106,9 @@ def test_a_cache_without_a_file_beside_the_weights_is_completed_or_used(
     folder = hub_cache(tmp_path, "some/clip")
     saved(clip, folder)
     listed(folder, *(path.name for path in folder.iterdir()), "tokenizer.json")
-    asked = []
-    monkeypatch.setattr(HfApi, "model_info", lambda *_, **__: asked.append(1) or unreachable())
-    assert checkpoint_folder("some/clip", KEY) == folder and asked
+    requests = []
+    monkeypatch.setattr(HfApi, "model_info", lambda *_, **__: requests.append(1) or unreachable())
+    assert checkpoint_folder("some/clip", KEY) == folder and requests
 
 
 @pytest.mark.parametrize("where", ["folder", "cache"])

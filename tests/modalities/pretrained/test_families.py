@@ -43,8 +43,8 @@ def test_image_vectors_equal_a_direct_call_bit_for_bit(city: FakeCity, tmp_path:
     with torch.no_grad():
         expected = direct(model, (torch.from_numpy(pixels).float() / 255 - mean) / std)
     assert torch.equal(vectors, expected) and vectors.shape == (3, encoder.width)
-    found = encoder.tokens(encoder.load(np.arange(3)))
-    assert torch.equal(found.vector, expected) and found.tokens.shape[2] == encoder.width
+    encoded = encoder.tokens(encoder.load(np.arange(3)))
+    assert torch.equal(encoded.vector, expected) and encoded.tokens.shape[2] == encoder.width
 
 
 @pytest.mark.parametrize("family", ["siglip", "dinov3", "dinov2", "vit"])
@@ -75,7 +75,7 @@ def test_images_are_resampled_as_the_processor_does(city: FakeCity, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("said", "size", "mean"),
+    ("settings", "size", "mean"),
     [
         (
             {"size": {"shortest_edge": 20}, "do_center_crop": True, "crop_size": {"height": 16, "width": 24}},
@@ -88,10 +88,10 @@ def test_images_are_resampled_as_the_processor_does(city: FakeCity, tmp_path: Pa
         ({"rescale_factor": 2 / 255}, (16, 16), 0.2),
     ],
 )
-def test_preprocessor_settings_are_read(tmp_path: Path, said: dict, size: tuple | None, mean: float) -> None:
-    (tmp_path / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR | said))
-    found = Preprocessing.of(tmp_path, "key")
-    assert found.size == size and found.mean[0] == pytest.approx(mean) and found.bicubic
+def test_preprocessor_settings_are_read(tmp_path: Path, settings: dict, size: tuple | None, mean: float) -> None:
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR | settings))
+    preprocessing = Preprocessing.of(tmp_path, "key")
+    assert preprocessing.size == size and preprocessing.mean[0] == pytest.approx(mean) and preprocessing.bicubic
 
 
 def test_processor_config_of_the_newer_format_is_read(tmp_path: Path) -> None:
@@ -101,10 +101,10 @@ def test_processor_config_of_the_newer_format_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "said", [[], {"size": "big"}, {"size": [16, 16]}, {"image_mean": "grey"}, {"rescale_factor": "a"}]
+    "settings", [[], {"size": "big"}, {"size": [16, 16]}, {"image_mean": "grey"}, {"rescale_factor": "a"}]
 )
-def test_a_malformed_preprocessor_is_refused(tmp_path: Path, said: Any) -> None:
-    wrong = PREPROCESSOR | said if isinstance(said, dict) else said
+def test_a_malformed_preprocessor_is_refused(tmp_path: Path, settings: Any) -> None:
+    wrong = PREPROCESSOR | settings if isinstance(settings, dict) else settings
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(wrong))
     with pytest.raises(UserError, match=r"preprocessor_config\.json: "):
         Preprocessing.of(tmp_path, "key")

@@ -22,8 +22,8 @@ from urbankit.utils.progress import Progress
 
 def test_the_manifest_says_where_the_weights_come_from(new, source, tiny_city, tmp_path):
     manifest = completed(new | {"tasks": {}}, tmp_path / "run").manifest
-    there = Run.open(source).manifest
-    assert manifest["transfer"]["recipe_hash"] == there["recipe_hash"]
+    source_manifest = Run.open(source).manifest
+    assert manifest["transfer"]["recipe_hash"] == source_manifest["recipe_hash"]
     assert manifest["transfer"]["city_hash"] == tiny_city.content_hash
     assert len(manifest["transfer"]["checkpoint"]) == 64 and "transfer" in manifest["seconds"]
 
@@ -127,8 +127,8 @@ def test_shipped_transfer_recipes_run(name, tiny_city, other_city, tmp_path):
         loaded = Recipe.load(f"transfer/{recipe}", [f"city={{prepared: {city.path}}}", *SHORT, *changes])
         return run(loaded, tmp_path / recipe, progress=Progress(quiet=True))
 
-    there = shipped_run(name, tiny_city).path
+    source = shipped_run(name, tiny_city).path
     for variant in ("encoders", "zero-shot"):
         recipe = f"{'singapore' if name == 'new-york' else 'synthetic-8'}-{variant}"
-        result = shipped_run(recipe, other_city, f"transfer.from={there}")
+        result = shipped_run(recipe, other_city, f"transfer.from={source}")
         assert np.isfinite(result.metrics.query("metric in ['mae', 'accuracy']")["value"]).all()

@@ -33,22 +33,22 @@ def taken_over(keys: Keys, source: Path):
 
 def test_graph_new_copies_the_encoders_and_initialises_the_rest(new, source):
     fresh, method = built(new)[2].state_dict(), taken_over(new, source).state_dict()
-    there = checkpoint.load(source / "checkpoints/best.safetensors")[0]
+    source_weights = checkpoint.load(source / "checkpoints/best.safetensors")[0]
     bound = ("centre", "spread")
     for name, value in method.items():
         encoder = name.startswith("channels.encoders.") and not name.endswith(bound)
         if name.endswith("encoders.poi_counts._extra_state"):
             continue
-        assert torch.equal(value, (there if encoder else fresh)[name]), name
+        assert torch.equal(value, (source_weights if encoder else fresh)[name]), name
     trained = [name for name in fresh if name.endswith("encoders.rsi.projection.weight")]
     assert trained and not any(torch.equal(fresh[name], method[name]) for name in trained)
 
 
 def test_graph_keep_copies_all_weights_except_those_of_single_regions(keep, source):
     method = taken_over(keep, source)
-    there = checkpoint.load(source / "checkpoints/best.safetensors")[0]
-    own = {name for name, value in method.state_dict().items() if not torch.equal(value, there[name])}
-    assert own == {"bank", "channels.encoders.location.centre", "channels.encoders.location.spread"}
+    source_weights = checkpoint.load(source / "checkpoints/best.safetensors")[0]
+    changed = {name for name, value in method.state_dict().items() if not torch.equal(value, source_weights[name])}
+    assert changed == {"bank", "channels.encoders.location.centre", "channels.encoders.location.spread"}
 
 
 def test_blocks_of_the_embedding_keep_the_sources_size(tiny_city, other_city, recipe_on, tmp_path):

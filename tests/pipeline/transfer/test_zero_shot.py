@@ -19,12 +19,12 @@ from urbankit.runs.folder import Run
 
 def test_zero_shot_on_the_source_city_itself_is_the_source_run(source, tiny_city, recipe_on, tmp_path):
     keys = keys_on(tiny_city, recipe_on, transfer={"from": str(source), "graph": "keep"})
-    result, there = completed(keys, tmp_path / "run"), Run.open(source)
-    one, two = (np.stack(r.embeddings["embedding"]) for r in (there, result))
+    result, source_run = completed(keys, tmp_path / "run"), Run.open(source)
+    one, two = (np.stack(r.embeddings["embedding"]) for r in (source_run, result))
     np.testing.assert_array_equal(one, two)
     split = result.predictions.query("split != 'all'").reset_index(drop=True)
-    assert split["prediction_class"].equals(there.predictions["prediction_class"])
-    np.testing.assert_allclose(split["prediction"], there.predictions["prediction"], rtol=1e-6)
+    assert split["prediction_class"].equals(source_run.predictions["prediction_class"])
+    np.testing.assert_allclose(split["prediction"], source_run.predictions["prediction"], rtol=1e-6)
 
 
 def test_zero_shot_uses_no_label_of_the_city(keep, other_city, tmp_path):
@@ -75,12 +75,12 @@ def test_stack_and_fitted_floors_are_transferred_without_coordinates(keep, tmp_p
 def test_transferred_floors_are_fitted_to_the_labels_of_the_heads(keep, tiny_city, tmp_path):
     keep["evaluation"]["floors"] = ["mean", "location", "raw-forest"]
     result = completed(keep | {"tasks": {"co": {"head": {"name": "gp"}}}}, tmp_path / "run")
-    there = tiny_city.target("co").values
-    train = make_split("random", tiny_city.xy, 0).of(np.isfinite(there)).train
+    labels = tiny_city.target("co").values
+    train = make_split("random", tiny_city.xy, 0).of(np.isfinite(labels)).train
     floors = result.floor_predictions.query("split == 'all'").set_index("model")
     assert set(floors.index) == {"floor:carried-mean", "floor:carried-raw-forest"}
-    np.testing.assert_allclose(floors.loc["floor:carried-mean", "prediction"], there[train].mean())
-    assert floors.loc["floor:carried-raw-forest", "prediction"].between(np.nanmin(there), np.nanmax(there)).all()
+    np.testing.assert_allclose(floors.loc["floor:carried-mean", "prediction"], labels[train].mean())
+    assert floors.loc["floor:carried-raw-forest", "prediction"].between(np.nanmin(labels), np.nanmax(labels)).all()
     assert list(floors.loc["floor:carried-mean", "region_id"]) == list(
         result.predictions.query("split == 'all'").region_id
     )
@@ -99,11 +99,11 @@ def test_classes_of_only_one_city_are_noted_and_scored_as_wrong(keep, other_city
     assert (
         f"this city lacks; predicting them counts as wrong: {lost}" in notes and "never predicted: elsewhere" in notes
     )
-    found = result.predictions.query("task == 'land_use' and split == 'all'")
-    assert not (found["prediction_class"] == "elsewhere").any() and (found["prediction_class"] == lost).any()
+    rows = result.predictions.query("task == 'land_use' and split == 'all'")
+    assert not (rows["prediction_class"] == "elsewhere").any() and (rows["prediction_class"] == lost).any()
     scores = result.metrics.query("task == 'land_use' and split == 'all' and model == 'urbanmmcl'")
     accuracy = scores.set_index("metric").loc["accuracy", "value"]
-    assert accuracy == pytest.approx((found["truth_class"] == found["prediction_class"]).mean())
+    assert accuracy == pytest.approx((rows["truth_class"] == rows["prediction_class"]).mean())
 
 
 def test_permuting_the_regions_permutes_the_embeddings(keep, other_city, source, tiny_city, recipe_on, tmp_path):
@@ -127,8 +127,8 @@ def test_permuting_the_regions_permutes_the_embeddings(keep, other_city, source,
 
 def test_features_of_transferred_floors_are_clipped_to_the_source_range():
     source = RawFeatures(np.array([[0.0, 1, 5], [9, 3, np.nan]]), ("x", "a", "b"))
-    own = RawFeatures(np.array([[7.0, 2, 4], [np.nan, 0, 4]]), ("b", "a", "flow in component 1"))
-    shared = shared_features(source, own)
+    target = RawFeatures(np.array([[7.0, 2, 4], [np.nan, 0, 4]]), ("b", "a", "flow in component 1"))
+    shared = shared_features(source, target)
     assert shared.names == ("b", "a")
     np.testing.assert_array_equal(shared.values, [[5, 1], [np.nan, 3], [5, 2], [np.nan, 1]])
 

@@ -42,8 +42,8 @@ class Parquet(Source):
                 except (pa.ArrowException, OSError) as error:
                     rows, reason = -1, first_line(error)
                 if rows != expected:
-                    place = f"row group {group + 1} of {file.num_row_groups}"
-                    raise UserError(f"{place} is damaged ({reason}); fetch the file again")
+                    location = f"row group {group + 1} of {file.num_row_groups}"
+                    raise UserError(f"{location} is damaged ({reason}); fetch the file again")
 
     def read_vector(self, path: Path, layer: str | None) -> gpd.GeoDataFrame:
         metadata = pq.read_metadata(path)

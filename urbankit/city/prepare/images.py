@@ -180,9 +180,9 @@ class _Missing:
         """Count pixels of float32[k, bands, h, w]; those of uint8 are all present."""
         if batch.dtype != np.uint8:
             present = np.isfinite(batch)
-            some = present.any(1, keepdims=True)
-            self._lacking += (some & ~present).sum((0, 2, 3))
-            self._any += int(some.sum())
+            any_present = present.any(1, keepdims=True)
+            self._lacking += (any_present & ~present).sum((0, 2, 3))
+            self._any += int(any_present.sum())
 
     def notes(self, names: list[str]) -> list[str]:
         """A sentence on the bands that lack many pixels."""

@@ -73,31 +73,31 @@ class SuperLearner:
             seed: decides every random choice.
         """
         self.classified, self.transform = classified, None if classified else transform
-        self.learned, self.own = _Unit(0.0, 1.0), _Unit(0.0, 1.0)
+        self.learned, self.original = _Unit(0.0, 1.0), _Unit(0.0, 1.0)
         if not classified:
-            self.learned, self.own = _Unit.of(y), _Unit.of(self._inverse(y))
+            self.learned, self.original = _Unit.of(y), _Unit.of(self._inverse(y))
         self.balance, self.log_shares = 0.0, np.log(np.maximum(y.mean(axis=0), SMALLEST))
         self.scalers: dict[str, Scaler] = {}
         self._members: dict[str, _Member] = {}
         if (y == y[0]).all():  # nothing to learn, or a single region
-            of_all = self.own.scaled(self._inverse(y[0]))
+            of_all = self.original.scaled(self._inverse(y[0]))
             self._members["mean"] = _Member("nothing", members.constant(of_all), False)
             self.weights = {"mean": 1.0}
             return
         folds = inner_folds(len(y), groups, np.random.default_rng(seed))
         learned = Training(self.learned.scaled(y), folds, classified, seed)
-        own = Training(self.own.scaled(self._inverse(y)), folds, classified, seed)
+        original = Training(self.original.scaled(self._inverse(y)), folds, classified, seed)
         self.scalers = {name: Scaler(table) for name, table in features.tables.items()}
         held_out = {}
         # The matrices are small: threads take longer to meet than to compute.
         with threadpool_limits(1):
             readings = self._readings(features)
             for name, reads, fit, in_learned_form in self._kinds(features):
-                fitted = fit(readings[reads], learned if in_learned_form else own)
+                fitted = fit(readings[reads], learned if in_learned_form else original)
                 self._members[name] = _Member(reads, fitted.predict, in_learned_form)
                 held_out[name] = self._comparable(fitted.held_out, in_learned_form)
         matrix = np.stack([predictions.ravel() for predictions in held_out.values()], axis=1)
-        weights = simplex_weights(matrix, own.y.ravel())
+        weights = simplex_weights(matrix, original.y.ravel())
         self.weights = {name: float(weight) for name, weight in zip(held_out, weights, strict=True)}
         if classified:
             self.balance = best_balance((matrix @ weights).reshape(y.shape), self.log_shares)
@@ -114,8 +114,8 @@ class SuperLearner:
                     joined = joined + weight * predicted
         if self.classified:
             return joined
-        own = self.own.unscaled(joined)
-        return own if self.transform is None else self.transform.transform(own)
+        original = self.original.unscaled(joined)
+        return original if self.transform is None else self.transform.transform(original)
 
     def logits(self, probabilities: Array) -> Array:
         """Return what is largest for the predicted class, [m, classes]: log p - b log share."""
@@ -155,7 +155,7 @@ class SuperLearner:
             return predictions / predictions.sum(axis=1, keepdims=True)
         if not learned_form:
             return predictions
-        return self.own.scaled(self._inverse(self.learned.unscaled(predictions)))
+        return self.original.scaled(self._inverse(self.learned.unscaled(predictions)))
 
     def _inverse(self, y: Array) -> Array:
         return y if self.transform is None else self.transform.inverse(y)
