@@ -3,14 +3,15 @@
     python tests/campaigns/kills.py --count 300 --seed 0
 
 Each trial runs one command in a process of its own. Before the n-th change of a file or folder the process gets
-SIGKILL, SIGTERM, SIGINT, two SIGINT or SIGHUP. In every third trial one of the written files is then cut. The same
-command (a run with `--resume` once it has a manifest) must end with status 0 and the same files as an undisturbed one,
-with nothing left over.
+SIGKILL, SIGTERM, SIGINT, two SIGINT or SIGHUP; a worker process of `bench` gets it as well, if it makes that change.
+In every third trial one of the written files is then cut. The same command (a run with `--resume` once it has a
+manifest) must end with status 0 and the same files as an undisturbed one, with nothing left over.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import random
 import shutil
@@ -21,10 +22,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
+import pandas as pd
+from changes import Kill
+
 import urbankit.api
+import urbankit.bench.run
+import urbankit.modalities.encode
 import urbankit.pipeline.check
 import urbankit.pipeline.run
 from urbankit.cli.main import main
@@ -36,10 +41,9 @@ SIGNALS = {
     "SIGINT twice": [signal.SIGINT, signal.SIGINT],
     "SIGHUP": [signal.SIGHUP],
 }
-WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
-CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
 TIMEOUT = 300
 VOLATILE = ("urbankit-files.jsonl", "exports.json", ".gpkg", "report.html", "README.md", ".log")
+RUNS = ("run/", "bench/runs/")
 """Files with times in them, whose bytes differ between two undisturbed commands."""
 MANIFESTS = ("manifest.json", "manifest-copy.json")
 
@@ -47,7 +51,7 @@ RECIPE = """
 name: killed
 seed: 1
 city: {{prepared: {city}}}
-modalities: {{location: {{name: coordinates}}}}
+modalities: {{poi: {{name: poi_counts}}}}
 views: {{poi: {{name: poi}}, distance: {{name: distance}}}}
 method: {{name: urbanmmcl, dim: 4}}
 pretrain: {{epochs: 3, batch_size: 32, learning_rate: 0.01}}
@@ -56,6 +60,13 @@ tasks: {{population_density: {{head: {{name: linear}}}}}}
 evaluation: {{splits: [random], seeds: [0, 1], floors: [mean, raw-ridge]}}
 report: {{figures: false}}
 """
+
+SUITE = """
+seeds: [0, 1]
+runs: {{killed: {recipe}}}
+overrides: {{pretrain.epochs: 2, evaluation.seeds: [0], evaluation.floors: [mean]}}
+"""
+ENCODER = ["layers=1", "hidden_size=16", "heads=1", "image_size=32", "patch_size=16"]
 
 
 @dataclass
@@ -77,20 +88,47 @@ COMMANDS = {
         "prepare", lambda base, out: ["prepare", str(base / "demo/city.yaml"), "--out", str(out / "city")]
     ),
     "caption": Command("caption", lambda base, out: ["caption", str(base / "city"), "--out", str(out / "captions")]),
+    "encode": Command(
+        "encode",
+        lambda base, out: [
+            *["encode", str(base / "larger-city"), "--modality", "svi", "--encoder", "vit", "--rows", "128"],
+            *[word for parameter in ENCODER for word in ("--set", parameter)],
+            *["--out", str(out / "features")],
+        ],
+    ),
     "run": Command("run", lambda base, out: ["run", str(base / "r.yaml"), "--out", str(out / "run")]),
     "report": Command("report", lambda base, out: ["report", str(out / "run")], after=("run",)),
     "export": Command(
         "export", lambda base, out: ["export", str(out / "run"), "--to", "csv", "--to", "npy"], after=("run",)
     ),
+    "model": Command(
+        "model",
+        lambda base, out: ["export", str(out / "run"), "--to", "model", "--out", str(out / "model")],
+        after=("run",),
+    ),
+    "predict": Command(
+        "predict",
+        lambda base, out: ["predict", str(out / "run"), "--out", str(out / "predictions.csv"), "--force"],
+        after=("run",),
+    ),
+    "embed": Command(
+        "embed",
+        lambda base, out: [
+            *["embed", str(out / "run"), str(base / "city")],
+            *["--out", str(out / "embeddings.parquet"), "--force"],
+        ],
+        after=("run",),
+    ),
+    "bench": Command("bench", lambda base, out: ["bench", str(base / "suite.yaml"), "--out", str(out / "bench")]),
 }
 
 
-def child(arguments: list[str], log: Path, on_change: Callable[[int], None] | None, root: Path, cache: Path) -> int:
+def child(arguments: list[str], log: Path, kill: Kill | None, cache: Path) -> int:
     """Run a command in a forked process and return its exit status, negative for a signal."""
     pid = os.fork()
     if pid == 0:
         try:
-            _become(arguments, log, on_change, root, cache)
+            _become(arguments, log, kill, cache)
         finally:
             os._exit(70)
     deadline = time.monotonic() + TIMEOUT
@@ -104,13 +142,14 @@ def child(arguments: list[str], log: Path, on_change: Callable[[int], None] | No
     return -99
 
 
-def _become(arguments: list[str], log: Path, on_change: Callable[[int], None] | None, root: Path, cache: Path) -> None:
+def _become(arguments: list[str], log: Path, kill: Kill | None, cache: Path) -> None:
     os.environ["URBANKIT_CACHE"] = str(cache)
     stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(stream, 1)
     os.dup2(stream, 2)
-    if on_change is not None:
-        sys.addaudithook(_counter(on_change, (str(root), str(cache))))
+    if kill is not None:
+        kill.to_environment()
+        kill.install()
     sys.argv = ["urbankit", *arguments]
     try:
         main()
@@ -121,30 +160,24 @@ def _become(arguments: list[str], log: Path, on_change: Callable[[int], None] | 
         os._exit(71)
 
 
-def _counter(on_change: Callable[[int], None], roots: tuple[str, ...]) -> Callable[[str, tuple], None]:
-    count = 0
-
-    def hook(event: str, arguments: tuple) -> None:
-        nonlocal count
-        if event in CHANGES or (event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITES):
-            path = arguments[0]
-            if isinstance(path, str | Path) and str(path).startswith(roots):
-                count += 1
-                on_change(count)
-
-    return hook
-
-
 def contents(folder: Path) -> dict[str, bytes]:
     """The files of a folder; of volatile ones and manifests with times only their names."""
     files = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             name = path.relative_to(folder).as_posix()
-            fixed = not name.endswith(VOLATILE) and not (name.startswith("run/") and name.endswith(MANIFESTS))
+            fixed = not name.endswith(VOLATILE) and not (name.startswith(RUNS) and name.endswith(MANIFESTS))
             fixed = fixed and "checkpoints/" not in name
-            files[name] = path.read_bytes() if fixed else b""
+            files[name] = _content(path) if fixed else b""
     return files
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a file; of the results of a suite all that is no time."""
+    if path.name != "results.parquet":
+        return path.read_bytes()
+    results = pd.read_parquet(path)
+    return results[~results["metric"].str.contains("seconds")].to_csv().encode()
 
 
 def differences(expected: dict[str, bytes], out: Path) -> list[str]:
@@ -173,10 +206,13 @@ class Campaign:
         self.base.mkdir(parents=True)
         self._must("demo", "--out", str(self.base / "demo"), "--regions", "36")
         self._must("prepare", str(self.base / "demo/city.yaml"), "--out", str(self.base / "city"))
+        self._must("demo", "--out", str(self.base / "larger"), "--regions", "100")
+        self._must("prepare", str(self.base / "larger/city.yaml"), "--out", str(self.base / "larger-city"))
         (self.base / "r.yaml").write_text(RECIPE.format(city=self.base / "city"))
+        (self.base / "suite.yaml").write_text(SUITE.format(recipe=self.base / "r.yaml"))
 
     def _must(self, *arguments: str) -> None:
-        if child(list(arguments), self.log, None, self.folder, self.cache):
+        if child(list(arguments), self.log, None, self.cache):
             raise SystemExit(f"{' '.join(arguments)} failed:\n{self.log.read_text()[-3000:]}")
 
     def references(self, names: list[str]) -> Iterator[tuple[Command, dict[str, bytes], int, Path]]:
@@ -187,12 +223,11 @@ class Campaign:
             for needed in command.after:
                 self._must(*COMMANDS[needed].line(self.base, before))
             shutil.copytree(before, out)
-            tally = self.folder / f"changes-{name}"
-            status = child(
-                command.line(self.base, out), self.log, partial(_note, tally), out, self.folder / f"c-{name}"
-            )
-            if status:
-                raise SystemExit(f"{name} failed:\n{self.log.read_text()[-3000:]}")
+            cache, tally = self.folder / f"cache-{name}", self.folder / f"changes-{name}"
+            count_only = Kill([str(out), str(cache)], str(tally), 0, [])
+            if child(command.line(self.base, out), self.log, count_only, cache):
+                logs = [self.log, *out.glob("bench/logs/*")]
+                raise SystemExit(f"{name} failed:\n" + "\n".join(log.read_text()[-3000:] for log in logs))
             yield command, contents(out), tally.stat().st_size, before
 
     def trial(self, command: Command, expected: dict[str, bytes], changes: int, before: Path, number: int) -> None:
@@ -202,17 +237,14 @@ class Campaign:
             shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(before, out)
         kind, moment = self.random.choice(list(SIGNALS)), self.random.randint(1, changes)
-        signals = SIGNALS[kind]
-
-        def on_change(count: int) -> None:
-            if moment <= count < moment + len(signals):
-                os.kill(os.getpid(), signals[count - moment])
-
-        child(command.line(self.base, out), self.log, on_change, out, cache)
+        tally = self.folder / "trial-changes"
+        tally.unlink(missing_ok=True)
+        kill = Kill([str(out), str(cache)], str(tally), moment, [int(number) for number in SIGNALS[kind]])
+        child(command.line(self.base, out), self.log, kill, cache)
         cut = self._cut(out, before) if number % 3 == 0 else None
         label = f"{command.name}, {kind} before change {moment} of {changes}" + (f", {cut}" if cut else "")
         start = self.log.stat().st_size
-        status = child(command.line(self.base, out, again=True), self.log, None, out, cache)
+        status = child(command.line(self.base, out, again=True), self.log, None, cache)
         faults = (
             [f"status {status}: {self.log.read_bytes()[start:][-600:].decode()}"]
             if status
@@ -221,6 +253,7 @@ class Campaign:
         self.counts[command.name, kind + (" and a cut file" if cut else "")] += 1
         if faults:
             self.failures.append(f"{label}: {'; '.join(faults[:4])}")
+            print(f"FAILED {self.failures[-1]}", flush=True)
 
     def _cut(self, out: Path, before: Path) -> str | None:
         """Cut a file that this command wrote."""
@@ -235,17 +268,12 @@ class Campaign:
         return f"{path.relative_to(out)} cut to {length} bytes"
 
 
-def _note(tally: Path, count: int) -> None:
-    handle = os.open(tally, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.write(handle, b".")
-    os.close(handle)
-
-
 def run() -> int:
     """Run the campaign and print its figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="Start no further trial after this time.")
     parser.add_argument("--commands", default=",".join(COMMANDS))
     options = parser.parse_args()
     started = time.monotonic()
@@ -253,13 +281,13 @@ def run() -> int:
         campaign = Campaign(Path(folder), options.seed)
         commands = list(campaign.references(options.commands.split(",")))
         for number in range(options.count):
+            if time.monotonic() - started > 60 * options.minutes:
+                break
             campaign.trial(*commands[number % len(commands)], number)
         for (name, kind), count in sorted(campaign.counts.items()):
             print(f"{name:10} {kind:30} {count}", flush=True)
-        for failure in campaign.failures:
-            print(f"FAILED {failure}")
-        minutes = (time.monotonic() - started) / 60
-        print(f"{options.count} kills, seed {options.seed}: {len(campaign.failures)} failures, {minutes:.1f} min")
+        minutes, kills = (time.monotonic() - started) / 60, campaign.counts.total()
+        print(f"{kills} kills, seed {options.seed}: {len(campaign.failures)} failures, {minutes:.1f} min")
     return 1 if campaign.failures else 0
 
 

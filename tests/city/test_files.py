@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,8 @@ from urbankit.city import files
 from urbankit.city.city import City
 from urbankit.pipeline.check import check_path
 from urbankit.utils.errors import UserError
+from urbankit.utils.files import write_text
+from urbankit.utils.ledger import start_ledger
 
 
 def test_open_city_keeps_its_data_if_it_is_prepared_again(full: Sources) -> None:
@@ -33,6 +36,15 @@ def test_an_open_city_survives_the_removal_of_its_folder(full: Sources) -> None:
     assert city.n_regions == len(city.regions) and city.poi_counts()[0].sum() == 9
     assert city.images("svi").read(np.array([0])).shape == (1, 3, 4, 6)
     city.check()
+
+
+def test_floors_of_a_suite_are_checked_by_its_ledger(tmp_path: Path) -> None:
+    start_ledger(tmp_path)
+    write_text(tmp_path / "floors" / "row.parquet", "floors")
+    assert check_path(tmp_path) == (1, [])
+    (tmp_path / "floors" / "row.parquet").write_text("other")
+    [problem] = check_path(tmp_path).problems
+    assert problem.file == tmp_path / "floors" / "row.parquet"
 
 
 def test_swapped_labels_and_zeroed_pixels_are_refused(full: Sources) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from urbankit.utils.files import PARTIAL, hash_file, write_text
+from urbankit.utils.files import PARTIAL, atomic_path, hash_file, write_text
 from urbankit.utils.ledger import LEDGER, Ledger, start_ledger
 from urbankit.utils.removal import (
     new_folder,
@@ -86,6 +86,30 @@ def test_unfinished_files_and_folders_are_removed_and_links_not_followed(tmp_pat
     (folder / f"{PARTIAL}link").symlink_to(tmp_path)
     remove_partial_files(folder)
     assert not list(folder.iterdir()) and (tmp_path / "mine.txt").exists()
+
+
+def test_unfinished_files_in_use_stay(tmp_path: Path) -> None:
+    with atomic_path(tmp_path / "a.gpkg") as temporary, new_folder(tmp_path / "made") as folder:
+        journal = temporary.with_name(temporary.name + "-journal")
+        for path in (temporary, journal, folder / "b", tmp_path / f"{PARTIAL}abandoned"):
+            path.write_text("half")
+        remove_partial_files(tmp_path)
+        assert temporary.exists() and journal.exists() and (folder / "b").exists()
+        assert not (tmp_path / f"{PARTIAL}abandoned").exists()
+    journal.unlink()
+    assert {path.name for path in tmp_path.iterdir()} == {"a.gpkg", "made"}
+
+
+def test_the_next_file_in_a_folder_removes_what_a_killed_process_left(tmp_path: Path) -> None:
+    (tmp_path / f"{PARTIAL}a-12345678.csv").write_text("half")
+    (tmp_path / f"{PARTIAL}folder").mkdir()
+    write_text(tmp_path / "b.csv", "b")
+    assert {path.name for path in tmp_path.iterdir()} == {"b.csv", f"{PARTIAL}folder"}
+
+
+def test_long_names_are_written(tmp_path: Path) -> None:
+    write_text(tmp_path / ("é" * 120 + ".txt"), "a")
+    assert [path.stem for path in tmp_path.iterdir()] == ["é" * 120]
 
 
 def test_a_folder_appears_complete_or_not_at_all(tmp_path: Path) -> None:

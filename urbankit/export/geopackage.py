@@ -8,7 +8,7 @@ from pathlib import Path
 from urbankit.export.base import Exporter
 from urbankit.export.tables import ExportTable
 from urbankit.utils.errors import UserError
-from urbankit.utils.files import atomic_path
+from urbankit.utils.files import atomic_path, replace_file
 from urbankit.utils.removal import remove_file
 
 MOST_COLUMNS = 1998
@@ -29,6 +29,10 @@ class GeoPackage(Exporter):
                 "use --to geoparquet"
             )
         with atomic_path(path) as temporary:
-            remove_file(temporary)  # GDAL creates a data set where there is no file, and refuses an empty one
-            table.frame.to_file(temporary, driver="GPKG", layer=table.what, engine="pyogrio")
+            new = temporary.with_suffix(".new.gpkg")  # GDAL refuses an empty file
+            try:
+                table.frame.to_file(new, driver="GPKG", layer=table.what, engine="pyogrio")
+                replace_file(new, temporary)
+            finally:
+                remove_file(new)
         return []

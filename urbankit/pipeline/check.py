@@ -13,7 +13,7 @@ from urbankit.modalities.cache.files import damaged_features
 from urbankit.utils.cache import read_entry
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.files import PARTIAL, file_check, read_json
-from urbankit.utils.ledger import LEDGER, Ledger
+from urbankit.utils.ledger import LEDGER, Ledger, ledger_folder
 
 MANIFEST = "manifest.json"
 CACHES = ("features", "floors")
@@ -58,7 +58,8 @@ def _check_folder(folder: Path) -> Checked | None:
         return _check_ledger(folder)
     if (folder / MANIFEST).is_file() or (folder / COPY).is_file():
         return _check_manifest(folder)
-    if folder.name in CACHES or folder.parent.name in CACHES:
+    in_cache = folder.name in CACHES or folder.parent.name in CACHES
+    if in_cache and ledger_folder(folder / LEDGER) is None:  # a suite has a folder `floors` as well
         return _check_entries(folder)
     return None
 

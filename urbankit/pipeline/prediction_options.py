@@ -15,6 +15,7 @@ from urbankit.export.tables import ExportTable
 from urbankit.recipe.schema import Predict
 from urbankit.registry.component import Use
 from urbankit.utils.errors import Problem, Problems, UserError, suggest
+from urbankit.utils.files import atomic_path
 from urbankit.utils.written import check_no_result
 
 F = TypeVar("F")
@@ -62,7 +63,8 @@ def write_predictions(table: ExportTable, path: Path, *, force: bool = False) ->
         raise UserError(Problem(message, path, key="--out"))
     check_new_file(path, force)
     path.parent.mkdir(parents=True, exist_ok=True)
-    registry.create("exporter", Use(name=name), None).write(table, [path])
+    with atomic_path(path) as temporary:
+        registry.create("exporter", Use(name=name), None).write(table, [temporary])
 
 
 def in_unit(task: str, unit: str) -> str:

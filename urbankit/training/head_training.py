@@ -69,13 +69,16 @@ class HeadTraining:
             tasks: The tasks to train; all by default.
         """
         path = self.folder / f"{file}.safetensors"
+        last = path.with_suffix(".last.safetensors")
         if path.exists():
             try:
-                return Finetuned.load(path)
+                result = Finetuned.load(path)
             except DamagedCheckpoint as error:
                 self.progress.say(f"{error.problems[0]}; the split is trained again")
+            else:
+                remove_file(last)  # a process may have been killed before it did
+                return result
         chosen = {task: data for task, data in self.tasks.items() if tasks is None or task in tasks}
-        last = path.with_suffix(".last.safetensors")
         with self.progress.stage(name, total=self.settings.epochs) as shown:
             result = finetune(
                 self.method, self.embeddings, chosen, {task: self.heads[task] for task in chosen}, split, self.settings,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import platformdirs
 
 from urbankit.utils.ledger import PARTIAL, ledger_folder, record
+from urbankit.utils.locks import is_locked_open, lock_while_open
 
 FULL = 1 << 16
 """A disk with fewer free bytes is full: libraries write larger blocks."""
@@ -25,16 +27,19 @@ FULL = 1 << 16
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path to write to, which replaces `path` if the block succeeds and is removed if it fails.
 
-    It is moved by `replace_file`.
+    It is moved by `replace_file`. It is locked while the block runs, so that other processes know that it is in use.
     A full disk raises an `OSError` with `ENOSPC` and the name of the file, whichever library was writing.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{PARTIAL}{path.stem}-", suffix=path.suffix)
-    os.close(handle)
+    _remove_abandoned(path.parent.absolute())
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{PARTIAL}{path.stem[:40]}-", suffix=path.suffix)
     temporary = Path(name)
-    temporary.chmod(0o666 & ~_UMASK)
+    locked = lock_while_open(handle)
+    if not locked:
+        os.close(handle)
     try:
+        temporary.chmod(0o666 & ~_UMASK)
         yield temporary
         replace_file(temporary, path)
     except Exception as error:
@@ -43,6 +48,27 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+        if locked:
+            os.close(handle)
+
+
+def abandoned_files(folder: Path, names: Iterable[str]) -> list[Path]:
+    """Return the unfinished files of `folder` among `names` that no process is writing.
+
+    A file whose name begins with that of a file in use, such as the journal of a database, is in use as well.
+    """
+    unfinished = [name for name in names if name.startswith(PARTIAL)]
+    in_use = tuple(Path(name).stem for name in unfinished if is_locked_open(folder / name))
+    return [folder / name for name in unfinished if not name.startswith(in_use)]
+
+
+@functools.cache  # once for each folder and process
+def _remove_abandoned(folder: Path) -> None:
+    """Remove the unfinished files that killed processes left in `folder`."""
+    with suppress(OSError):
+        for path in abandoned_files(folder, [path.name for path in folder.iterdir()]):
+            with suppress(OSError):  # also of folders
+                path.unlink()
 
 
 def replace_file(temporary: Path, path: Path) -> None:
@@ -50,25 +76,26 @@ def replace_file(temporary: Path, path: Path) -> None:
 
     Its bytes are on disk before, and the name after; the folder's ledger records the file, if the folder has one.
     """
-    _sync(temporary)
-    if folder := ledger_folder(path):
-        record(folder, path, file_check(temporary))
-    temporary.replace(path)
+    handle = os.open(temporary, os.O_RDONLY)
+    try:
+        lock_while_open(handle)  # a library may have put another file in place of the locked one
+        os.fsync(handle)
+        if folder := ledger_folder(path):
+            record(folder, path, file_check(temporary))
+        temporary.replace(path)
+    finally:
+        os.close(handle)
     sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:
     """Write the names of a folder's files to disk, if the system lets a folder be opened."""
     with suppress(OSError):
-        _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _is_full(folder: Path, error: Exception) -> bool:

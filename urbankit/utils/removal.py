@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from urbankit.utils.files import PARTIAL, hash_file, sync_folder
+from urbankit.utils.files import PARTIAL, abandoned_files, hash_file, sync_folder
 from urbankit.utils.ledger import LEDGER, Ledger, is_listed, ledger_folder, record
 from urbankit.utils.locks import LOCK, file_lock
 from urbankit.utils.paths import resolve_inside
@@ -24,14 +24,15 @@ def remove_file(path: Path) -> None:
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Remove the unfinished files and folders that killed processes left in `folder` and below."""
+    """Remove the unfinished files and folders that killed processes left in `folder` and below.
+
+    Those that another process is writing stay, such as files of a run in a city's folder.
+    """
     for parent, folders, names in os.walk(folder):  # does not follow links to other folders
-        for name in names:
-            if name.startswith(PARTIAL):
-                remove_files(folder, [os.path.relpath(Path(parent, name), folder)])
+        remove_files(folder, [os.path.relpath(path, folder) for path in abandoned_files(Path(parent), names)])
         for name in [name for name in folders if name.startswith(PARTIAL)]:
             folders.remove(name)
-            _remove_tree(Path(parent, name))
+            _remove_abandoned_folder(Path(parent, name))
 
 
 def remove_files(folder: Path, names: Iterable[str]) -> None:
@@ -107,8 +108,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
     """
     prefix = f"{PARTIAL}{folder.name}-"
     for abandoned in [path for path in folder.parent.glob("*") if path.name.startswith(prefix)]:
-        with suppress(OSError), file_lock(abandoned / LOCK, wait=False):
-            _remove_tree(abandoned)
+        _remove_abandoned_folder(abandoned)
     temporary = folder.with_name(f"{prefix}{secrets.token_hex(4)}")
     temporary.mkdir(parents=True)
     try:
@@ -141,6 +141,15 @@ def _inside(root: Path, name: str) -> Path | None:
     """The path of `name` in the folder `root`; None if it leaves the folder, also by a link to another folder."""
     path = resolve_inside(root, name)
     return path if path is not None and Path(os.path.realpath(path.parent)).is_relative_to(root) else None
+
+
+def _remove_abandoned_folder(folder: Path) -> None:
+    """Remove an unfinished folder, unless a process holds its lock."""
+    if folder.is_symlink():
+        _remove_tree(folder)
+    elif folder.is_dir():
+        with suppress(OSError), file_lock(folder / LOCK, wait=False):
+            _remove_tree(folder)
 
 
 def _remove_tree(folder: Path) -> None:
