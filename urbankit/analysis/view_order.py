@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from urbankit.graph.view_ranks import symmetric
 from urbankit.utils.standardise import centred_unit
 from urbankit.views.base import ViewGraph
 
@@ -47,13 +48,14 @@ def view_order(vectors: NDArray[np.float32], view: ViewGraph, seed: int = 0) -> 
         seed: of the sampled pairs.
     """
     rows = np.flatnonzero(view.present)
-    both = ((view.adjacency + view.adjacency.T) / 2)[rows][:, rows].tocoo()
-    n, unit, rng = len(rows), centred_unit(vectors[rows]), np.random.default_rng(seed)
-    upper = (both.row < both.col) & (both.data > 0)
+    both = symmetric(view.adjacency)[rows][:, rows].tocoo()
+    n, rng = len(rows), np.random.default_rng(seed)
+    upper = both.row < both.col
     related = both.row[upper].astype(np.int64) * n + both.col[upper]  # of the pair i < j, i * n + j
     total = n * (n - 1) // 2
     if not total:
         return ViewOrder(np.nan, np.nan, 0.0)
+    unit = centred_unit(vectors[rows])
     order = np.argsort(related)
     related, weights = related[order], both.data[upper][order]
     pairs = _all_pairs(n) if n <= ALL_PAIRS else _random_pairs(n, SAMPLE, rng)

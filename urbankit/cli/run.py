@@ -55,22 +55,18 @@ def run(
 
 def print_matches(recipe: Recipe) -> None:
     """Print how many rows of each source belong to a region, if the recipe names a city file whose sources exist."""
-    from urbankit.city.prepare.check import check_files, match_sources
-    from urbankit.city.spec import load_city_spec
+    from urbankit.city.prepare.check import MissingSources, match_sources
     from urbankit.cli.output import print_table, warn
-    from urbankit.utils.errors import UserError
 
     if recipe.city.spec is None:
         return
-    spec_file, data = recipe.city.spec, recipe.city.data
     try:
-        check_files(load_city_spec(spec_file), spec_file, data or spec_file.parent)
-    except UserError as error:
+        reports = match_sources(recipe.city.spec, recipe.city.data)
+    except MissingSources as error:
         reason, *others = error.problems
         more = f" (and {len(others)} more)" if others else ""
         warn([f"Ids were not compared, because files of the city are missing: {reason}{more}"])
         return
-    reports = match_sources(spec_file, data)
     print_table(
         "sources",
         ("source", "rows", "of a region", "left out"),

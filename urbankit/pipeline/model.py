@@ -274,7 +274,7 @@ class Model:
             problems.add(f"the model reads it, but {reason}", key=key)
         city, band_notes = bands_in_order(city, self.facts["bands"], problems)
         problems.raise_if_any()
-        inputs, _ = method_inputs(recipe, city, absent)
+        inputs, _ = method_inputs(recipe, city, absent, missing)
         torch.manual_seed(recipe.seed)
         method = registry.create("method", recipe.method, inputs).to(pick_device(recipe.device))
         transfer_notes = transfer_weights(method, inputs, recipe, self)

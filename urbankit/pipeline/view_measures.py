@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from urbankit.analysis.view_order import view_order
 from urbankit.pipeline.state import RunState
 from urbankit.runs.folder import split_blocks
-from urbankit.runs.view_measures import COLUMNS, Order, lines, rows
+from urbankit.runs.view_measures import Loss, Order, lines, rows
 
 
 def measure_views(state: RunState, embeddings: NDArray[np.float32]) -> list[dict[str, Any]]:
@@ -24,7 +23,7 @@ def measure_views(state: RunState, embeddings: NDArray[np.float32]) -> list[dict
         if block in blocks:
             order = view_order(blocks[block], state.inputs.views[view], state.recipe.seed)
             orders.append(Order(view, order.spearman, order.spearman_all, order.related))
-    measured = rows(orders, state.held_out)
-    for line in lines(pd.DataFrame(measured, columns=list(COLUMNS))):
+    losses = [Loss(name, *values) for name, values in state.held_out.items()]
+    for line in lines(orders, losses):
         state.progress.say(line)
-    return measured
+    return rows([*orders, *losses])

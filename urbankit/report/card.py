@@ -14,9 +14,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from urbankit.city.city import City
 from urbankit.evaluation.metrics import compares, higher_is_better
 from urbankit.evaluation.splits import describe_protocol, protocol_label
+from urbankit.runs import view_measures
 from urbankit.runs.folder import Run
-from urbankit.runs.view_measures import FILE as VIEW_MEASURES
-from urbankit.runs.view_measures import lines
 from urbankit.tables.markdown import grid
 from urbankit.tables.results import ResultsTable
 from urbankit.tables.table import FLOOR, Row, Table, label
@@ -97,7 +96,7 @@ def model_card(run: Run, city: City | None = None) -> str:
         pretrained={modality: _weights(facts) for modality, facts in (manifest.get("pretrained") or {}).items()},
         table=table,
         grids=[] if table is None else [Markdown(grid(one)) for one in table.tables],
-        view_lines=lines(run.view_measures) if run.has(VIEW_MEASURES) else [],
+        view_lines=_view_lines(run),
         limits=_limits(run, city, table),
     )
 
@@ -170,6 +169,13 @@ def _regions(run: Run, city: City | None) -> str:
 def _epochs(manifest: dict[str, Any]) -> int | None:
     pretraining = (manifest.get("training") or {}).get("pretrain")
     return pretraining.get("epochs") if isinstance(pretraining, dict) else None
+
+
+def _view_lines(run: Run) -> list[str]:
+    if not run.has(view_measures.FILE):
+        return []
+    table = run.view_measures
+    return view_measures.lines(view_measures.read_orders(table), view_measures.read_losses(table))
 
 
 def _weights(facts: dict[str, Any]) -> dict[str, Any]:

@@ -102,14 +102,23 @@ def missing_data(recipe: Recipe, city: City, absent: Collection[str] = ()) -> di
 
 
 def method_inputs(
-    recipe: Recipe, city: City, absent: Mapping[str, Collection[str]] | None = None
+    recipe: Recipe,
+    city: City,
+    absent: Mapping[str, Collection[str]] | None = None,
+    missing: Mapping[tuple[str, str], str] | None = None,
 ) -> tuple[MethodInputs, list[str]]:
-    """The modalities and views of the recipe that the city has, and notes on those that it or the floors lack.
+    """Return the modalities and views of the recipe that the city has, and notes on those that it or the floors lack.
 
-    `absent` is that of `MethodInputs`.
+    Args:
+        recipe: The recipe.
+        city: The city.
+        absent: See `MethodInputs`.
+        missing: What `missing_data` returns, if the caller has asked it already.
     """
     absent = absent or {}
-    missing, city = missing_data(recipe, city, absent), city.unlabelled()
+    if missing is None:
+        missing = missing_data(recipe, city, absent)
+    city = city.unlabelled()
     notes = [f"{kind} {name} is left out: {reason}" for (kind, name), reason in missing.items()]
     modalities = {name: use for name, use in recipe.modalities.items() if ("modality", name) not in missing}
     views = {

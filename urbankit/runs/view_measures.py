@@ -39,12 +39,13 @@ class Order(NamedTuple):
     related: float
 
 
-def rows(orders: Iterable[Order], losses: Mapping[str, tuple[float, float]]) -> list[dict[str, Any]]:
+def rows(measures: Iterable[Order | Loss]) -> list[dict[str, Any]]:
     """Return the rows of `views.parquet`: `name, metric, value`."""
-    measured = [(order.view, metric, value) for order in orders for metric, value in list(order._asdict().items())[1:]]
-    for name, (loss, reference) in losses.items():
-        measured += [(name, "held_out", loss), (name, "reference", reference)]
-    return [dict(zip(COLUMNS, row, strict=True)) for row in measured]
+    return [
+        dict(zip(COLUMNS, (measure[0], metric, value), strict=True))
+        for measure in measures
+        for metric, value in list(measure._asdict().items())[1:]
+    ]
 
 
 def records(measured: Iterable[Mapping[Any, Any]], model: str, seed: int) -> list[dict[str, Any]]:
@@ -62,40 +63,40 @@ def records(measured: Iterable[Mapping[Any, Any]], model: str, seed: int) -> lis
     ]
 
 
-def orders(table: pd.DataFrame) -> list[Order]:
+def read_orders(table: pd.DataFrame) -> list[Order]:
     """Return the measures of the views in a table of `views.parquet`."""
     by_name = _by_name(table)
     return [Order(name, **values) for name, values in by_name.items() if set(values) == set(Order._fields[1:])]
 
 
-def losses(table: pd.DataFrame) -> list[Loss]:
+def read_losses(table: pd.DataFrame) -> list[Loss]:
     """Return the losses on held-out regions in a table of `views.parquet`."""
     by_name = _by_name(table)
     return [Loss(name, **values) for name, values in by_name.items() if set(values) == set(Loss._fields[1:])]
 
 
-def lines(table: pd.DataFrame) -> list[str]:
-    """Return sentences on the measures in a table of `views.parquet`."""
-    sentences = []
-    if measured := [f"{order.view} {_number(order.spearman)}" for order in orders(table)]:
+def lines(orders: Iterable[Order], losses: Iterable[Loss]) -> list[str]:
+    """Return sentences on the measures of views and losses."""
+    sentences, losses = [], list(losses)
+    if measured := [f"{order.view} {two_digits(order.spearman)}" for order in orders]:
         sentences.append(
             f"Rank correlation of similarity in a view's block with the view: {', '.join(measured)} (1 orders pairs of "
             "regions as the view does)."
         )
-    all_losses = losses(table)
     reference = "than the loss of chance or of a constant (in brackets)"
     for learned, text in (
         (True, f"Held-out losses better {reference}"),
         (False, f"Held-out losses no better {reference}, so that nothing was learned for other regions"),
     ):
         if named := [
-            f"{loss.name} {loss.held_out:.3g} ({loss.reference:.3g})" for loss in all_losses if loss.learned is learned
+            f"{loss.name} {loss.held_out:.3g} ({loss.reference:.3g})" for loss in losses if loss.learned is learned
         ]:
             sentences.append(f"{text}: {', '.join(named)}.")
     return sentences
 
 
-def _number(value: float) -> str:
+def two_digits(value: float) -> str:
+    """Return a number as text; `not defined` if it is not finite."""
     return f"{value:.2f}" if np.isfinite(value) else "not defined"
 
 

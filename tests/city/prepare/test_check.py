@@ -62,3 +62,10 @@ def test_a_recipe_is_valid_without_the_files_of_its_city(spec: Path, recipe: Pat
     result = cli("validate", recipe)
     assert "is a valid recipe" in result.stdout
     assert "not compared" in result.stderr and "census.csv" in result.stderr
+
+
+def test_mistakes_in_the_city_file_are_no_missing_files(spec: Path, recipe: Path, cli) -> None:
+    spec.write_text(spec.read_text() + "tragets: {}\n")
+    (spec.parent / "census.csv").unlink()
+    for command in (["validate", recipe], ["run", recipe, "--dry-run"]):
+        assert "'targets'" in cli(*command, status=2).stderr

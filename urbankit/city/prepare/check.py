@@ -13,18 +13,23 @@ from urbankit.utils.errors import Problem, Problems, UserError
 from urbankit.utils.paths import data_paths, explain_missing
 
 
+class MissingSources(UserError):
+    """Files that a city file names are missing, or lie outside the data folder."""
+
+
 def check_files(spec: CitySpec, spec_file: Path, data: Path) -> None:
-    """Raise `UserError` if a file that the spec names is missing, or lies outside the data folder."""
+    """Raise `MissingSources` if a file that the spec names is missing, or lies outside the data folder."""
     if not data.is_dir():
         message = f"there is no data folder {data}; give the folder of the sources with --data"
-        raise UserError(Problem(message, spec_file))
+        raise MissingSources(Problem(message, spec_file))
     problems = Problems()
     for key, name in layers.source_files(spec):
         with problems.collect():
             [path] = data_paths(data, [name], key, spec_file, outside="outside" in spec.allow)
             if not path.is_file():
                 raise UserError(Problem(f"{path}: {explain_missing(path)}", spec_file, key=key))
-    problems.raise_if_any()
+    if problems:
+        raise MissingSources(problems)
 
 
 def match_sources(spec_file: str | Path, data: str | Path | None = None) -> list[SourceReport]:
@@ -41,6 +46,7 @@ def match_sources(spec_file: str | Path, data: str | Path | None = None) -> list
 
     Raises:
         UserError: With all mistakes, such as a table of which no id matches a region.
+        MissingSources: With all files that are missing.
     """
     spec_file = Path(spec_file)
     spec = load_city_spec(spec_file)

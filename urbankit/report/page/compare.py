@@ -11,7 +11,7 @@ from urbankit.report.page.builder import ReportPage, Written
 from urbankit.report.page.differences import differences, side_by_side
 from urbankit.report.page.map_data import map_data, run_data
 from urbankit.report.page.missing import Missing
-from urbankit.report.page.recipe import UncheckedRecipe
+from urbankit.report.page.recipe import StoredRecipe
 from urbankit.report.page.render import render
 from urbankit.runs.compare import compare_runs
 from urbankit.runs.context import RunContext
@@ -84,7 +84,7 @@ def _about(contexts: dict[str, RunContext], missing: Missing) -> str:
 
 
 def _facts(name: str, run: Run, missing: Missing) -> tuple[Any, ...]:
-    recipe = missing.attempt(f"{name}: no recipe", lambda: UncheckedRecipe.of(run), UncheckedRecipe(""))
+    recipe = missing.attempt(f"{name}: no recipe", lambda: StoredRecipe.of(run), StoredRecipe(""))
     manifest: dict[str, Any] = missing.attempt(f"{name}: no manifest", lambda: run.manifest, {})
     seconds = sum((manifest.get("seconds") or {}).values())
     return (

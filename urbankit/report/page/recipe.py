@@ -1,4 +1,4 @@
-"""The recipe of a run without validation: it may be of another version of urbankit."""
+"""The recipe that a run folder stores, without validation: another version of urbankit may have written it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urbankit.config.yaml import parse_yaml
 from urbankit.runs.folder import Run
 
 
-class UncheckedRecipe:
+class StoredRecipe:
     """A recipe of which a key can be looked up even if the rest is not valid.
 
     Args:
@@ -21,7 +21,7 @@ class UncheckedRecipe:
         self._tree: dict[str, Any] = tree if isinstance(tree, dict) else {}
 
     @classmethod
-    def of(cls, run: Run) -> UncheckedRecipe:
+    def of(cls, run: Run) -> StoredRecipe:
         return cls(run.recipe_text)
 
     def get(self, path: str, default: Any = None) -> Any:

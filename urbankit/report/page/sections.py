@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
-from math import isfinite
 from typing import Any
 
 from markupsafe import Markup
@@ -15,19 +14,19 @@ from urbankit.city.report import PrepareReport
 from urbankit.evaluation.splits import how_to_read, protocol_label
 from urbankit.recipe.schema import Evaluation
 from urbankit.report.figures import Figures
-from urbankit.report.page.recipe import UncheckedRecipe
+from urbankit.report.page.recipe import StoredRecipe
 from urbankit.report.page.render import render
 from urbankit.runs import view_measures
 from urbankit.runs.folder import Run
 from urbankit.runs.member_weights import member_lines
 
 
-def run_section(city: City | None, recipe: UncheckedRecipe, manifest: dict[str, Any]) -> str:
+def run_section(city: City | None, recipe: StoredRecipe, manifest: dict[str, Any]) -> str:
     """What was run, on what, by which versions, and what the run noted."""
     return render("run", facts=_facts(city, recipe, manifest), notes=manifest.get("notes"))
 
 
-def _facts(city: City | None, recipe: UncheckedRecipe, manifest: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _facts(city: City | None, recipe: StoredRecipe, manifest: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     seconds = {stage: value for stage, value in (manifest.get("seconds") or {}).items() if value >= 0.5}
     splits, seeds = recipe.get("evaluation.splits") or [], recipe.get("evaluation.seeds") or []
     yield "city", _city_line(city, manifest)
@@ -53,7 +52,7 @@ def _city_line(city: City | None, manifest: dict[str, Any]) -> str:
     return str(manifest.get("city", "unknown")) + (f": {regions:,} regions" if isinstance(regions, int) else "")
 
 
-def results_section(run: Run, recipe: UncheckedRecipe) -> str:
+def results_section(run: Run, recipe: StoredRecipe) -> str:
     """The results table with its floors, and how to read it."""
     if not run.has("metrics.parquet"):
         return render("results", table=None, text="The run has written no metrics.")
@@ -65,7 +64,7 @@ def results_section(run: Run, recipe: UncheckedRecipe) -> str:
     return render("results", table=table, text=text, members=list(member_lines(weights)))
 
 
-def _explained(recipe: UncheckedRecipe) -> Iterator[str]:
+def _explained(recipe: StoredRecipe) -> Iterator[str]:
     yield "Mean ± standard deviation over seeds; the best of a column in bold."
     yield (
         "A floor predicts without representation learning: from the mean of the labels, the location, or the inputs "
@@ -86,18 +85,14 @@ def views_section(run: Run) -> str:
         return ""
     table = run.view_measures
     orders = [
-        (o.view, *map(_two_digits, (o.spearman, o.spearman_all)), f"{o.related:.1%}")
-        for o in view_measures.orders(table)
+        (o.view, *map(view_measures.two_digits, (o.spearman, o.spearman_all)), f"{o.related:.1%}")
+        for o in view_measures.read_orders(table)
     ]
     losses = [
         (loss.name, f"{loss.held_out:.3g}", f"{loss.reference:.3g}", "yes" if loss.learned else "no")
-        for loss in view_measures.losses(table)
+        for loss in view_measures.read_losses(table)
     ]
     return render("views", orders=orders, losses=losses)
-
-
-def _two_digits(value: float) -> str:
-    return f"{value:.2f}" if isfinite(value) else "not defined"
 
 
 def figures_section(figures: Figures, most_bytes: int) -> tuple[str, list[str]]:
@@ -132,6 +127,6 @@ def city_section(report: PrepareReport) -> str:
     return render("city", sources=sources, coverage=coverage, suspicious=suspicious)
 
 
-def files_section(recipe: UncheckedRecipe, manifest: dict[str, Any]) -> str:
+def files_section(recipe: StoredRecipe, manifest: dict[str, Any]) -> str:
     """The resolved recipe and the manifest, folded up."""
     return render("files", recipe=recipe.text, manifest=json.dumps(manifest, indent=2, ensure_ascii=False))

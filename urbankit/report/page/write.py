@@ -10,7 +10,7 @@ from urbankit.report.page import sections
 from urbankit.report.page.builder import ReportPage, Written
 from urbankit.report.page.map_data import map_data, run_data
 from urbankit.report.page.missing import Missing
-from urbankit.report.page.recipe import UncheckedRecipe
+from urbankit.report.page.recipe import StoredRecipe
 from urbankit.runs.context import RunContext
 
 FIGURE_BYTES = 7_000_000
@@ -35,7 +35,7 @@ def write_report(context: RunContext, path: Path | None = None) -> Written:
     run, city = context.run, context.city
     missing = Missing(context.missing)
     manifest: dict[str, Any] = missing.attempt("No manifest", lambda: run.manifest, {})
-    recipe = missing.attempt("No recipe", lambda: UncheckedRecipe.of(run), UncheckedRecipe(""))
+    recipe = missing.attempt("No recipe", lambda: StoredRecipe.of(run), StoredRecipe(""))
     name = str(recipe.get("name", run.path.resolve().name))
     city_name = manifest.get("city") or (city.name if city is not None else "an unknown city")
 
