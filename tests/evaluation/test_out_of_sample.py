@@ -17,7 +17,7 @@ def test_regression_prediction_is_the_median_over_test_parts() -> None:
     by_id = by_region(seen, classified=False)
     assert by_id.index.tolist() == ["r1", "r2"] and by_id["seeds"].tolist() == [3, 1]
     np.testing.assert_array_equal(by_id["prediction"], [3, 7])
-    assert by_id.loc["r1", "spread"] == pytest.approx(2) and np.isnan(by_id.loc["r2", "spread"])
+    assert by_id.loc["r1", "std"] == pytest.approx(2) and np.isnan(by_id.loc["r2", "std"])
     np.testing.assert_array_equal(out_of_sample(seen, np.array(["r3", "r2", "r1"]), False), [np.nan, 7, 3])
     assert set(rows_of_test_parts(seen)["fold"]) == {"test"}
 

@@ -37,7 +37,7 @@ def expected_density(run: Run, split: str = "random") -> pd.DataFrame:
             np.std(values, ddof=1) if len(values) > 1 else np.nan,
             float(len(values)) or np.nan,
         )
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["truth", "prediction", "spread", "seeds"])
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["truth", "prediction", "std", "seeds"])
 
 
 def check_predictions(table: pd.DataFrame, run: Run) -> None:
@@ -45,7 +45,7 @@ def check_predictions(table: pd.DataFrame, run: Run) -> None:
     assert table.index.tolist() == ODD
     for split in ("random", "spatial"):
         expected = expected_density(run, split)
-        got = table[["density_truth", *(f"density_{split}_{c}" for c in ("prediction", "spread", "seeds"))]]
+        got = table[["density_truth", *(f"density_{split}_{c}" for c in ("prediction", "std", "seeds"))]]
         np.testing.assert_allclose(got.to_numpy(float), expected.to_numpy(), rtol=1e-12)
     # Region "a,b" is 2: classes 2 (seed 0) and 0 (seed 2), one vote each, and the first code is kept.
     assert table.loc["a,b", "use_truth"] == "x|y"

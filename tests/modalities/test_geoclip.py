@@ -39,7 +39,7 @@ def test_frequencies_have_the_declared_deviation() -> None:
 
 def test_local_scale_centres_and_scales_the_city(city: FakeCity) -> None:
     encoder = GeoCLIP(GeoCLIP.Params(), city, "location", 8)
-    seen = (equal_earth(torch.from_numpy(city.lonlat)) - encoder.centre) / encoder.spread
+    seen = (equal_earth(torch.from_numpy(city.lonlat)) - encoder.centre) / encoder.std
     np.testing.assert_allclose(seen.mean(0), 0, atol=1e-9)
     assert seen.square().mean().item() == pytest.approx(1)
 

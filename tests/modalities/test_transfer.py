@@ -116,7 +116,7 @@ def test_statistics_are_unchanged_by_json() -> None:
     assert one.columns == ["a", "b", "c", "b missing"]
 
 
-@pytest.mark.parametrize("text", ["", "[1]", '{"names": ["a"], "mean": [1.0], "spread": [1.0], "flagged": []}'])
+@pytest.mark.parametrize("text", ["", "[1]", '{"names": ["a"], "mean": [1.0], "std": [1.0], "flagged": []}'])
 def test_statistics_of_another_version_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="another version of urbankit; run its recipe again"):
         Statistics.from_json(text)

@@ -18,7 +18,7 @@ def rows_of_test_parts(predictions: pd.DataFrame) -> pd.DataFrame:
 def by_region(predictions: pd.DataFrame, classified: bool) -> pd.DataFrame:
     """Return one row per region that was in a test part, by `region_id`, for one task and one split protocol.
 
-    Regression: `prediction` is the median over the seeds and `spread` their sample standard deviation (NaN for one
+    Regression: `prediction` is the median over the seeds and `std` their sample standard deviation (NaN for one
     seed), both in the target's units. Classification: `prediction` is the code of the most frequent class (the lowest
     code if several are equally frequent), and `agreement` the share of the seeds that predict it. `seeds` is the number
     of seeds that tested the region.
@@ -27,7 +27,7 @@ def by_region(predictions: pd.DataFrame, classified: bool) -> pd.DataFrame:
     of_region = test.groupby("region_id")["prediction"]
     seeds = of_region.size().astype(np.float64)
     if not classified:
-        return pd.DataFrame({"prediction": of_region.median(), "spread": of_region.std(ddof=1), "seeds": seeds})
+        return pd.DataFrame({"prediction": of_region.median(), "std": of_region.std(ddof=1), "seeds": seeds})
     votes = test.groupby(["region_id", "prediction"]).size().reset_index(name="votes")
     # A stable sort: of classes with equal votes the first, with the lowest code, comes first.
     votes = votes.sort_values("votes", ascending=False, kind="stable").drop_duplicates("region_id")

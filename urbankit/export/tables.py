@@ -84,8 +84,8 @@ def predictions(run: Run) -> ExportTable:
     """What was predicted for regions whose label the model never saw, with the truth.
 
     Regression: `TASK_truth`, and for each split `TASK_SPLIT_prediction` (median over the seeds in which a region was
-    tested), `_spread` (their sample standard deviation) and `_seeds` (how many). Classification: the commonest class,
-    and `_agreement`, the share of the seeds that say it, in place of the spread.
+    tested), `_std` (their sample standard deviation) and `_seeds` (how many). Classification: the commonest class,
+    and `_agreement`, the share of the seeds that say it, in place of the standard deviation.
     """
     regions = _regions(run)
     tested = _checked(run)

@@ -11,7 +11,7 @@ Style = Literal["overhead", "street", "none"]
 
 
 def augment(images: Tensor, style: Style, generator: torch.Generator, smallest: float = 0.6) -> Tensor:
-    """Random variants of images, drawn from `generator` alone.
+    """Return random variants of images, drawn from `generator` only.
 
     `overhead` flips both ways, turns square images by quarters, and crops; `street` flips left to right and crops. A
     crop keeps `smallest` to 1 of both sides. Pixels are picked, not interpolated, so that uint8 stays uint8 and missing

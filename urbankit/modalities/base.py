@@ -74,9 +74,9 @@ class ModalityEncoder(nn.Module, Component[E], Generic[E, B], ABC):
     statistics: ClassVar[tuple[str, ...]] = ()
     """Buffers that describe the city's observations as a whole, such as means of bands."""
     bound: ClassVar[tuple[str, ...]] = ()
-    """Buffers that mean something in the city alone that they were computed in, such as its centre."""
+    """Buffers that are valid only in the city that they were computed in, such as its centre."""
     training_only: ClassVar[tuple[str, ...]] = ("trainable", "augment", "dropout")
-    """Parameters on which the outputs of a frozen backbone do not depend, or only through its weights."""
+    """Parameters that do not change the outputs of a frozen backbone, or change them only through its weights."""
     describes_by: ClassVar[Literal["text", "location"] | None] = None
     """How its observations describe those of other modalities: by captions, or by where they were made. A method may
     align every other modality with such a modality (paper, eq. 14); None for observations of their own."""
@@ -84,7 +84,7 @@ class ModalityEncoder(nn.Module, Component[E], Generic[E, B], ABC):
     """Parameters that may differ from those of the run that weights are taken from: where the city has what the encoder
     reads, and how it is trained."""
     notes: Sequence[str] = ()
-    """What a run should note of what the encoder found in the city."""
+    """What the run should note about the encoder's data in the city."""
 
     def __init__(self, params: E, city: City, modality: str, dim: int) -> None:
         super().__init__()
@@ -97,17 +97,17 @@ class ModalityEncoder(nn.Module, Component[E], Generic[E, B], ABC):
 
     @classmethod
     def requires(cls, params: Any, city: City, modality: str) -> str | None:
-        """Why this encoder cannot be built on `city`, or None when it can."""
+        """Return why this encoder cannot be built on `city`; None if it can."""
         return None
 
     @classmethod
     def untransferable(cls, params: Any) -> str | None:
-        """Why weights trained on one city mean nothing in another, or None where they do."""
+        """Return why weights trained on one city are of no use in another; None if they are."""
         return None
 
     @classmethod
     def local(cls, params: Any) -> str | None:
-        """Why its vectors mean nothing in a city that the weights were not trained on; None if they do.
+        """Return why its vectors mean nothing in a city that the weights were not trained on; None if they do.
 
         A model that is applied to another city leaves such a modality out.
         """
@@ -126,8 +126,8 @@ class ModalityEncoder(nn.Module, Component[E], Generic[E, B], ABC):
             modality: the modality's name in the recipe.
 
         Returns:
-            The sources; an empty list if the encoder reads nothing but places and areas, which the floors always have.
-            None if it does not say: then the run notes that its floors lack what the encoder reads.
+            The sources; an empty list if the encoder reads only locations and areas, which the floors always have.
+            None if it does not say: the run then notes that its floors lack what the encoder reads.
         """
         return None
 
@@ -146,7 +146,7 @@ class ModalityEncoder(nn.Module, Component[E], Generic[E, B], ABC):
         self.train(self.training)
 
     def unfreeze(self, trainable: str) -> None:
-        """Let training change what `trainable` says beyond `all`, `projection` and `none`, which all encoders have."""
+        """Unfreeze what `trainable` names, except `all`, `projection` and `none`, which every encoder has."""
 
     @abstractmethod
     def observations(self, of: str | None = None) -> np.ndarray:
@@ -157,31 +157,31 @@ class ModalityEncoder(nn.Module, Component[E], Generic[E, B], ABC):
         """
 
     def describes(self, modality: str) -> bool:
-        """Whether it has observations that describe another modality's, `observations(of=modality)`."""
+        """Return whether its observations describe those of another modality, `observations(of=modality)`."""
         return False
 
     @abstractmethod
     def load(self, rows: np.ndarray, of: str | None = None) -> B:
-        """The observations `rows` (int64[n], numbered as in `observations(of)`) on the CPU. Called from threads."""
+        """Return the observations `rows` (int64[n], numbered as in `observations(of)`) on the CPU, in a thread."""
 
     def augment(self, batch: B, generator: torch.Generator) -> B:
-        """A random variant of what `load` returned, drawn from `generator` alone. Called from threads."""
+        """Return a random variant of what `load` returned, drawn from `generator` only; called in threads."""
         return batch
 
     @abstractmethod
     def forward(self, batch: B) -> Tensor:
-        """The backbone's vectors, Tensor[n, width], of a batch that `load` returned, on the encoder's device."""
+        """Return the backbone's vectors, Tensor[n, width], of a batch that `load` returned, on the encoder's device."""
 
     def tokens(self, batch: B) -> Tokens:
-        """As `forward`, with the vectors of the parts beside: patches of an image, tokens of a caption.
+        """Return the vectors of `forward` and those of the tokens: patches of an image, words of a caption.
 
-        An encoder whose observations have no parts returns each as its own only one.
+        An encoder without tokens returns each observation as its only token.
         """
         vector = self(batch)
         return Tokens(vector, vector.unsqueeze(1), torch.ones(len(vector), 1, dtype=torch.bool, device=vector.device))
 
     def project(self, x: Tensor) -> Tensor:
-        """Backbone vectors Tensor[..., width] in the shared space, Tensor[..., dim]."""
+        """Project backbone vectors Tensor[..., width] to the shared space, Tensor[..., dim]."""
         return self.projection(x)
 
     def columns_read(self) -> tuple[np.ndarray, np.ndarray, list[str]] | None:
@@ -189,15 +189,15 @@ class ModalityEncoder(nn.Module, Component[E], Generic[E, B], ABC):
         return None
 
     def fingerprint(self, of: str | None = None) -> str:
-        """A hash of everything `load(_, of)` can return, by which kept outputs are found again."""
+        """Return a hash of everything that `load(_, of)` can return: the key of stored outputs."""
         return hash_json([self.city_hash, self.modality, of])
 
     def computed_by(self) -> dict[str, Any]:
-        """What decides, beside the weights and the observations, what a frozen backbone makes of them; JSON-ready."""
+        """Return what the outputs of a frozen backbone depend on beside the weights and the observations, for JSON."""
         return self.params.model_dump(mode="json", exclude=set(self.training_only))
 
     def loaded(self) -> dict[str, Any] | None:
-        """What was loaded from elsewhere, for the run's manifest: `name`, `commit`, `weights`; None for nothing."""
+        """Return which pretrained weights were loaded, for the manifest: `name`, `commit`, `weights`; None for none."""
         return None
 
     def carried(
@@ -240,7 +240,7 @@ class ModalityEncoder(nn.Module, Component[E], Generic[E, B], ABC):
 
     @property
     def frozen(self) -> bool:
-        """Whether nothing in the backbone can change any more, so that its outputs can be kept."""
+        """Whether nothing in the backbone is trained, so that its outputs can be stored."""
         return not self.parts()["backbone"]
 
     @property
@@ -258,7 +258,7 @@ class ModalityEncoder(nn.Module, Component[E], Generic[E, B], ABC):
         return digest.hexdigest()
 
     def train(self, mode: bool = True) -> Self:
-        """As in torch, but what is frozen stays in evaluation mode, without dropout."""
+        """Set the mode as torch does, except that frozen parts stay in evaluation mode, without dropout."""
         super().train(mode)
         if mode and hasattr(self, "projection"):
             for name, child in self.named_children():

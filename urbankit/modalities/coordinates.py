@@ -13,7 +13,7 @@ from urbankit.modalities.standardise import Statistics
 
 
 class Coordinates(FeatureEncoder):
-    """A region's centroid in the city's projected CRS, in units of the city's spread, the same for both axes.
+    """A region's centroid in the city's projected CRS, divided by one standard deviation for both axes.
 
     `geoclip` turns coordinates into many waves. These two numbers keep distances, up to a linear map, so a Gaussian
     process on the embedding can interpolate by distance. They are relative to the region's own city, also if the
@@ -38,5 +38,5 @@ class Coordinates(FeatureEncoder):
 
     def describe(self, values: np.ndarray, names: list[str]) -> Statistics:
         mean = values.mean(axis=0)
-        spread = max(float(np.sqrt(np.square(values - mean).mean())), 1e-9)
-        return Statistics(names, mean, np.full(2, spread), values.min(axis=0), values.max(axis=0), [])
+        std = max(float(np.sqrt(np.square(values - mean).mean())), 1e-9)
+        return Statistics(names, mean, np.full(2, std), values.min(axis=0), values.max(axis=0), [])

@@ -1,4 +1,4 @@
-"""The form in which counted things (points of interest, trips) are handed on: logarithm, root or the count itself."""
+"""The form in which counts (points of interest, trips) are used: logarithm, square root, or the count itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scipy import sparse
 CountTransform = Literal["log", "root", "count"]
 
 DESCRIPTION = (
-    "`log` is log(1 + count), `root` the square root, by which the spread of a Poisson count is the same at every "
+    "`log` is log(1 + count), `root` the square root, for which the deviation of a Poisson count is the same at every "
     "size, `count` the number itself: what is proportional to it is linear in it alone, while the logarithm tells "
     "small counts apart and hides how far the largest stand out."
 )

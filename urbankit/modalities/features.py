@@ -37,8 +37,8 @@ class FeatureEncoder(ModalityEncoder[F, Tensor]):
     `FeatureParams`.
 
     Every feature is standardised over the observations. A missing value (NaN or infinite) becomes the feature's mean,
-    and a feature with missing values brings a flag beside it that is 1 where it is missing. The means and spreads are
-    part of the encoder's state, so that another city can be described by them.
+    and a feature with missing values gets a second column that is 1 where it is missing. The means and
+    standard deviations are part of the encoder's state, so that they can standardise the features of another city.
     """
 
     Params: ClassVar[type[Any]] = FeatureParams

@@ -31,12 +31,13 @@ class GeoCLIP(LocationEncoder):
 
     GeoCLIP's frequencies are made for the globe: across a city of 30 km the projected coordinates differ by 0.002, so
     features with σ = 1 and 16 are constant there and those with σ = 256 turn by half a cycle. `scale: local` therefore
-    centres the projected coordinates on the city and divides them by their spread (the root mean square of both axes,
-    about a quarter of the city's width); a σ then is in cycles per spread, and the default 1/8, 1/2, 2 reach from the
-    city as a whole to an eighth of its width. Another city that takes over the weights keeps its own centre and spread.
+    centres the projected coordinates on the city and divides them by their standard deviation (of both axes
+    together, about a quarter of the city's width). A σ is then in cycles per standard deviation, and the default 1/8,
+    1/2, 2 reach from the whole city to an eighth of its width. Another city that loads the weights keeps its own
+    centre and standard deviation.
     """
 
-    bound = ("centre", "spread")
+    bound = ("centre", "std")
 
     class Params(LocationParams):
         scale: Literal["local", "global"] = Field(
@@ -71,7 +72,7 @@ class GeoCLIP(LocationEncoder):
 
     params: Params
     centre: Tensor
-    spread: Tensor
+    std: Tensor
 
     def __init__(self, params: GeoCLIP.Params, city: City, modality: str, dim: int) -> None:
         super().__init__(params, city, modality, dim)
@@ -83,18 +84,18 @@ class GeoCLIP(LocationEncoder):
             key = f"modalities.{modality}.pretrained"
             self._weights = weights_file(params.pretrained, key, params.revision)
             self.levels, width = _pretrained_levels(self._weights, key)
-        centre, spread = torch.zeros(2, dtype=torch.float64), torch.tensor(1 / GEOCLIP_SCALE, dtype=torch.float64)
+        centre, std = torch.zeros(2, dtype=torch.float64), torch.tensor(1 / GEOCLIP_SCALE, dtype=torch.float64)
         if params.scale == "local":
             projected = equal_earth(torch.from_numpy(self._centroids))
             centre = projected.mean(0)
-            spread = (projected - centre).square().mean().sqrt()
-            spread = torch.where(spread > 0, spread, torch.ones_like(spread))
+            std = (projected - centre).square().mean().sqrt()
+            std = torch.where(std > 0, std, torch.ones_like(std))
         self.register_buffer("centre", centre)
-        self.register_buffer("spread", spread)
+        self.register_buffer("std", std)
         self.connect(width)
 
     def forward(self, batch: Tensor) -> Tensor:
-        coordinates = ((equal_earth(batch.double()) - self.centre) / self.spread).float()
+        coordinates = ((equal_earth(batch.double()) - self.centre) / self.std).float()
         return torch.stack([level(coordinates) for level in self.levels]).sum(0)
 
 

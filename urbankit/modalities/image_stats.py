@@ -20,9 +20,9 @@ PERCENTILES = (5, 25, 50, 75, 95)
 
 
 class ImageStats(FeatureEncoder):
-    """Mean, standard deviation, percentiles and share of valid pixels of every band, and its centre against the rim.
+    """Mean, standard deviation, percentiles and share of valid pixels of each band, and the contrast of its centre.
 
-    One observation an image; the statistics are standardised over the images.
+    Each image is one observation. The statistics are standardised over the images.
     """
 
     class Params(FeatureParams):

@@ -1,4 +1,4 @@
-"""The vectors of regions: the mean over the observations of a region (eq. 15), with a mask of regions without any."""
+"""The vectors of regions: the mean over the observations of a region (eq. 15), and a mask of regions with any."""
 
 from __future__ import annotations
 

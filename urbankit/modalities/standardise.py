@@ -1,4 +1,4 @@
-"""Means and spreads of features, which standardise them and can be taken to another city."""
+"""Means and standard deviations of features, which standardise them and can be used in another city."""
 
 from __future__ import annotations
 
@@ -11,52 +11,52 @@ from numpy.typing import NDArray
 
 from urbankit.utils.names import match_names
 
-NUMBERS = ("mean", "spread", "low", "high")
+NUMBERS = ("mean", "std", "low", "high")
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Names, means, spreads and ranges [F] of features, and which of them bring a flag where they are missing.
+    """Names, means, standard deviations and ranges [F] of features, and which of them have a flag for missing values.
 
-    A spread of 0 is that of a constant feature.
+    A constant feature has the standard deviation 0.
     """
 
     names: Sequence[str]
     mean: NDArray[np.float64]
-    spread: NDArray[np.float64]
+    std: NDArray[np.float64]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
     flagged: Sequence[str]
 
     @classmethod
     def of(cls, values: NDArray[np.float64], names: Sequence[str]) -> Statistics:
-        """Those of the finite ones among `values` [M, F]; a feature with any missing value is flagged."""
+        """Return the statistics of the finite `values` [M, F]; a feature with any missing value is flagged."""
         missing = ~np.isfinite(values)
         finite = np.where(missing, 0.0, values)
         count = np.maximum((~missing).sum(axis=0), 1)
         mean = finite.sum(axis=0) / count
-        spread = np.sqrt((np.where(missing, 0.0, finite - mean) ** 2).sum(axis=0) / count)
+        std = np.sqrt((np.where(missing, 0.0, finite - mean) ** 2).sum(axis=0) / count)
         # A column that differs by rounding alone is constant.
-        spread[spread <= 1e-12 * np.maximum(np.abs(mean), 1e-300)] = 0.0
+        std[std <= 1e-12 * np.maximum(np.abs(mean), 1e-300)] = 0.0
         low, high = (np.where(missing, mean, values).min(axis=0), np.where(missing, mean, values).max(axis=0))
         flagged = [names[i] for i in np.flatnonzero(missing.any(axis=0)).tolist()]
-        return cls(names, mean, spread, low, high, flagged)
+        return cls(names, mean, std, low, high, flagged)
 
     @property
     def columns(self) -> list[str]:
-        """The names of what `apply` returns."""
+        """The names of the columns that `apply` returns."""
         return [*self.names, *(f"{name} missing" for name in self.flagged)]
 
     def apply(self, values: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Standardised features and the flags: [M, F + flags]. Missing values become 0, the mean, as do constants.
+        """Return standardised features and the flags, [M, F + flags]. Missing values and constants become 0, the mean.
 
-        Values of another city are cut to the range of those that the statistics are of. Weights have seen nothing
-        beyond it, and a feature that hardly varies in one city may lie a thousand of its spreads away in another.
+        Values of another city are clipped to the range of these statistics. Weights were trained on this range only,
+        and a feature that hardly varies in one city may be a thousand standard deviations away in another.
         """
         missing = ~np.isfinite(values)
         filled = np.clip(np.where(missing, self.mean, values), self.low, self.high)
         centred = np.where(missing, 0.0, filled - self.mean)
-        scaled = np.where(self.spread == 0, 0.0, centred / np.where(self.spread == 0, 1.0, self.spread))
+        scaled = np.where(self.std == 0, 0.0, centred / np.where(self.std == 0, 1.0, self.std))
         flags = missing[:, [self.names.index(name) for name in self.flagged]]
         return np.hstack([scaled, flags]).astype(np.float32)
 

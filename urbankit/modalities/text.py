@@ -24,7 +24,7 @@ from urbankit.utils.errors import suggest
 
 
 class Text(TransformerEncoder[TransformerParams, dict[str, Tensor]]):
-    """A text model of the library transformers: CLIP, SigLIP or the BERT family, sentence-transformers among them.
+    """A text model of the library transformers: CLIP, SigLIP or the BERT family, including sentence-transformers.
 
     A vector is a caption's [EOS] state (eq. 10), of SigLIP the model's own pooled output, of a sentence-transformers
     checkpoint what its modules make of the states.
@@ -134,11 +134,11 @@ class Text(TransformerEncoder[TransformerParams, dict[str, Tensor]]):
         return self.tokens(batch).vector
 
     def tokens(self, batch: dict[str, Tensor]) -> Tokens:
-        """The final states of all tokens, the marks of start and end among them."""
+        """Return the final states of all tokens, including those of start and end."""
         ids, length = batch["ids"], batch["length"]
         mask = torch.arange(ids.shape[1], device=ids.device) < length.unsqueeze(1)
-        # CLIP reads from left to right, so padding, at the right, reaches no token; without a mask it is faster. SigLIP
-        # was trained to see the padding.
+        # CLIP reads from left to right, so that padding on the right changes no token, and is faster without a mask.
+        # SigLIP was trained with padding.
         unmasked = self._causal or self.pooling == "own"
         output = self.model(ids, attention_mask=None if unmasked else mask)
         states = output.last_hidden_state

@@ -52,7 +52,7 @@ class Words(FeatureEncoder):
         tfidf = TfidfVectorizer(sublinear_tf=True, min_df=2, ngram_range=(1, 2), max_features=5000)
         try:
             weights = tfidf.fit_transform([texts[i] for i in region])
-        except ValueError:  # scikit-learn's word for no term that two texts share
+        except ValueError:  # scikit-learn's message if no two texts share a term
             message = "the captions of no two regions share a word; leave this modality out"
             raise UserError(Problem(message, key=f"modalities.{self.modality}")) from None
         k = min(self.params.components, min(weights.shape) - 1)

@@ -97,7 +97,7 @@ def open_run(recipe: Recipe, folder: Path, *, resume: bool = False) -> Manifest:
         folder.mkdir(parents=True, exist_ok=True)
         remove_partial_files(folder)
         start_ledger(folder)
-        manifest.write()  # first: a run that is killed after it can be resumed
+        manifest.write()  # written first, so that a run that is killed afterwards can be resumed
         write_text(folder / "recipe.yaml", recipe.to_yaml())
     except OSError as error:
         undo(manifest, keep_folder=existed)
@@ -151,7 +151,7 @@ def check_files(manifest: Manifest, recipe: Recipe, city: City) -> None:
 
 
 def changed_files(before: dict[str, dict[str, str]], now: dict[str, dict[str, str]]) -> list[str]:
-    """One sentence a component whose files (as `files_read` returns them) differ in content, naming these files."""
+    """Return one sentence for each component whose files (see `files_read`) differ in content, with their names."""
     changes = []
     for key in {**before, **now}:
         old, new = before.get(key, {}), now.get(key, {})

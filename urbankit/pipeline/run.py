@@ -31,7 +31,7 @@ def run(
 
 
 def _run_stages(recipe: Recipe, folder: Path, resume: bool, progress: Progress) -> None:
-    """Run all stages. What fails before any training, wrong input or a crash, leaves the folder as it was."""
+    """Run all stages. If anything fails before training starts, the folder is left as it was."""
     manifest = open_run(recipe, folder, resume=resume)
     accepted = False
     try:

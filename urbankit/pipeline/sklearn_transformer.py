@@ -33,12 +33,12 @@ class UrbanEmbedding(TransformerMixin, BaseEstimator):
     `run` is a run folder or a `Run`, whose embeddings are read. With `city` (a prepared city, its folder or a city
     file) it may be a model folder or a `Model`, which embeds the regions of that city. Ids are compared as text; a
     number is the id that is written so, padded with zeros where all ids are digits of one width. `unknown` says what
-    becomes of an id that is unknown: `error`, a row of `nan`, or the `mean` of all regions. `fit` reads or computes the
+    happens for an unknown id: `error`, a row of `nan`, or the `mean` of all regions. `fit` reads or computes the
     embeddings, and learns nothing from `X`.
 
-    >>> places = UrbanEmbedding("runs/new-york")
-    >>> model = make_pipeline(places, RidgeCV()).fit(table[["tract"]], table["rent"])
-    >>> ColumnTransformer([("place", places, ["tract"])], remainder="passthrough")
+    >>> embedding = UrbanEmbedding("runs/new-york")
+    >>> model = make_pipeline(embedding, RidgeCV()).fit(table[["tract"]], table["rent"])
+    >>> ColumnTransformer([("region", embedding, ["tract"])], remainder="passthrough")
 
     Attributes:
         region_ids_: the ids of the N regions, text [N].
@@ -137,7 +137,7 @@ def _column(X: ArrayLike) -> NDArray[Any]:
 
 
 def _of_numbers(column: NDArray[Any], ids: RegionIds) -> str:
-    """A hint where ids came as numbers and those of the regions are text that numbers do not write."""
+    """Return a hint if the ids are numbers and those of the regions are text in another form."""
     if column.dtype.kind not in "iuf" or not ids.ids:
         return ""
     example = next((name for name in ids.ids if name.startswith("0")), ids.ids[0])

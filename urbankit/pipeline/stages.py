@@ -2,7 +2,7 @@
 
     load_recipe → prepare_city → build_inputs → (transfer) → pretrain → embed → finetune → predict → score → report
 
-`urbankit.run` calls them one after another. Each can be called on its own, to enter or leave the flow at any arrow:
+`urbankit.run` calls them one after another. You can also call each of them yourself, and start or stop at any of them:
 
 >>> recipe = load_recipe("urbanmmcl")
 >>> city = prepare_city(recipe)
@@ -10,7 +10,7 @@
 >>> pretrain(state)
 >>> embeddings = embed(state)                 # or your own, [N, dim]
 >>> predictions = finetune(state, embeddings)
->>> everywhere = predict(state, embeddings)   # also of regions without labels
+>>> all_regions = predict(state, embeddings)  # also of regions without labels
 >>> scores = score(state, embeddings, predictions)
 >>> report(state)
 """
@@ -161,7 +161,7 @@ def build_inputs(
 
 
 def transfer(state: RunState) -> None:
-    """Load the weights of another run into the method, as `transfer` in the recipe says; nothing without it.
+    """Load the weights of another run into the method, if the recipe has a section `transfer`.
 
     With `graph: keep` all weights are loaded, nothing is pre-trained, and heads are fitted to the labels of the other
     run's city (`state.zero_shot`).

@@ -111,7 +111,7 @@ class RunState:
         protocols.add(recipe.predict.split)
         if zero_shot is None:
             return {protocol: region_data(recipe, city, features, protocol) for protocol in protocols}
-        # Coordinates of another city say nothing here: no smoother.
+        # Coordinates of another city mean nothing here, so there is no smoother.
         both = shared_features(build_raw_features(zero_shot.city, recipe), features, zero_shot.statistics)
         return {
             protocol: RegionData(both.values, both.blocks, None, zero_shot.groups(protocol, city.n_regions))

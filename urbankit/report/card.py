@@ -205,7 +205,7 @@ def _limits(run: Run, city: City | None, table: ResultsTable | None) -> Iterator
             yield f"Test protocol, {protocol_label(split)}{f': {division}' if division else ''}."
         seeds = table.metrics.groupby(["task", "model", "split"])["seed"].nunique().max()
         if seeds == 1:
-            yield "One seed was run, so that nothing is known of the spread."
+            yield "One seed was run, so that the standard deviation over seeds is not known."
     if city is not None:
         for kind, name, count, _ in _coverage(city):
             if count < city.n_regions:

@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 from urbankit.report.style import ABSENT, INK, SMALL
 
 MOST_VECTORS = 20_000
-"""Corners of outlines up to which a map is drawn as vectors in the PDF; beyond, it is a picture of 300 dots an inch."""
+"""Maps with up to this many corners are vectors in the PDF; others are images of 300 dots per inch."""
 
 _FINEST = 4000
-"""Outlines are simplified to this part of the city's diagonal, about a dot of a printed map, where there are many."""
+"""Many outlines are simplified to this part of the city's diagonal, about a dot of a printed map."""
 
 
 class RegionMap:
-    """The outlines of regions (in metres), made once and drawn in any number of panels.
+    """The outlines of regions in metres, computed once and drawn in any number of panels.
 
     Regions without an area, such as points, are drawn as dots.
     """
@@ -63,7 +63,7 @@ class RegionMap:
         return min(width, most / self.ratio), min(most, width * self.ratio)
 
     def fill(self, ax: Any, colours: Any, *, edge: Any = "face", bounds: NDArray[np.float64] | None = None) -> None:
-        """Fill the regions with `colours` (one, or one a region), on axes that show `bounds` in true proportion."""
+        """Fill the regions with `colours` (one, or one per region), on axes that show `bounds` in true proportion."""
         if self.areal:
             # Edges of the fill's own colour close the hairlines between neighbours.
             width = 0.3 if isinstance(edge, str) and edge == "face" else 0.25
@@ -76,7 +76,7 @@ class RegionMap:
         self.frame(ax, bounds)
 
     def frame(self, ax: Any, bounds: NDArray[np.float64] | None = None) -> None:
-        """Axes without ticks that show `bounds`, default the whole city, in true proportion."""
+        """Set axes without ticks that show `bounds`, by default the city, in true proportion."""
         left, low, right, high = self.bounds if bounds is None else bounds
         margin = 0.01 * max(right - left, high - low)
         ax.set(xlim=(left - margin, right + margin), ylim=(low - margin, high + margin), aspect="equal")
@@ -84,7 +84,7 @@ class RegionMap:
 
 
 def add_scale_bar(ax: Any) -> None:
-    """Below the map: a bar of a round number of metres or kilometres, and north; `ax` shows metres.
+    """Draw below the map a scale bar of a round number of metres or kilometres, and north; `ax` shows metres.
 
     Maps are drawn in a projected CRS, whose grid north is up.
     """
@@ -110,7 +110,7 @@ def add_scale_bar(ax: Any) -> None:
 def draw_locations(
     ax: Any, outlines: RegionMap, rows: Sequence[int], names: Sequence[str], colours: Sequence[str]
 ) -> None:
-    """A grey map with a scale bar, on which the regions `rows` stand out by their colours and names."""
+    """Draw a grey map with a scale bar, with the regions `rows` in their colours and with their names."""
     fill = np.tile(to_rgba(ABSENT), (len(outlines.centres), 1))
     fill[list(rows)] = [to_rgba(colour) for colour in colours]
     outlines.fill(ax, fill, edge="white")
@@ -119,7 +119,7 @@ def draw_locations(
 
 
 def mark_points(ax: Any, points: NDArray[np.float64], names: Sequence[str], colours: Sequence[str]) -> None:
-    """A dot at each of `points` [n, 2] and its name beside it, where it is furthest from the other dots and names."""
+    """Draw a dot at each of `points` [n, 2], and its name beside it, as far as possible from other dots and names."""
     point = (ax.get_xlim()[1] - ax.get_xlim()[0]) / (2.4 * 72)  # of a map as wide as a third of two columns
     ring = np.array([(np.cos(a), np.sin(a)) for a in np.arange(np.pi / 4, 2 * np.pi, np.pi / 4)])
     occupied = [np.asarray(xy) for xy in points]
@@ -137,13 +137,13 @@ def mark_points(ax: Any, points: NDArray[np.float64], names: Sequence[str], colo
 
 
 def round_length(length: float) -> float:
-    """The largest of 1, 2 and 5 times a power of ten that is not above `length`."""
+    """Return the largest of 1, 2 and 5 times a power of ten that is not above `length`."""
     power = 10.0 ** np.floor(np.log10(length))
     return float(max(step * power for step in (1, 2, 5) if step * power <= length))
 
 
 def _outlines(shapes: NDArray) -> list[Path]:
-    # Normalised, a hole runs the other way round than its polygon, so that filling leaves it out.
+    # After `normalize` a hole has the opposite orientation of its polygon, so that it is not filled.
     polygons, of_shape = shapely.get_parts(shapely.normalize(shapes), return_index=True)
     rings, of_polygon = shapely.get_rings(polygons, return_index=True)
     xy, of_ring = shapely.get_coordinates(rings, return_index=True)

@@ -69,7 +69,7 @@ class Scale:
         return rgba
 
     def handles(self, absent: str = "") -> list[Any]:
-        """Patches of a legend: one a class, and what grey means (`absent`)."""
+        """Return the patches of a legend: one for each class, and one for grey with the text `absent`."""
         classes = [Patch(color=self.cmap(i), label=shorten(name)) for i, name in enumerate(self.task.classes)]
         return [*classes, *([Patch(color=ABSENT, label=absent)] if absent else [])]
 
@@ -80,7 +80,7 @@ class Scale:
         finish_bar(bar, self.label)
 
     def explain(self, figure: Figure, axes: Sequence[Any], absent: str = "") -> None:
-        """A colour bar beside `axes`, or a legend of classes below them; `absent` says what grey means."""
+        """Draw a colour bar beside `axes`, or a legend of classes below them; `absent` says what grey means."""
         handles = self.handles(absent)
         if handles:
             legend_below(figure, handles)
@@ -89,7 +89,7 @@ class Scale:
 
 
 def colour_ends(values: NDArray[np.float64]) -> tuple[float, float]:
-    """The 2nd and 98th percentile of labels, so that a few extremes do not flatten a map; never equal."""
+    """Return the 2nd and 98th percentile of labels, which are never equal: a few extremes must not flatten a map."""
     low, high = np.percentile(values, (2, 98)).tolist() if len(values) else (0.0, 1.0)
     return (low - 0.5, high + 0.5) if low == high else (low, high)
 
@@ -101,7 +101,7 @@ def axis_label(task: TaskData, what: str = "") -> str:
 
 
 def bar_below(ax: Any, norm: Any, cmap: Any, extend: str = "both", ticks: Any = None, drop: float = -0.17) -> Any:
-    """A colour bar right below one panel, `drop` of its height away, without a label: its title has the unit."""
+    """Draw a colour bar without a label below one panel, at `drop` times its height; the panel's title has the unit."""
     inner = ax.inset_axes([0.05, drop, 0.9, 0.04])
     look: dict[str, Any] = {"orientation": "horizontal", "extend": extend, "ticks": ticks}
     bar = ax.get_figure().colorbar(ScalarMappable(norm, cmap), cax=inner, **look)

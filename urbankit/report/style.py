@@ -64,7 +64,7 @@ def style() -> Iterator[None]:
         "axes.labelpad": 2.5, "lines.linewidth": 1.0, "hatch.linewidth": 0.4,
         "pdf.fonttype": 42, "figure.dpi": 150, "figure.constrained_layout.h_pad": 0.05,
         "figure.constrained_layout.w_pad": 0.03,
-        # A name such as `a$b$` is no formula.
+        # A name such as `a$b$` is not a formula.
         "text.parse_math": False,
     }  # fmt: skip
     with matplotlib.rc_context(settings):
@@ -84,8 +84,8 @@ def subfigures(figure: Figure, rows: int, columns: int, **ratios: Any) -> list[S
 def save(figure: Figure, folder: Path, name: str, caption: str) -> Drawing:
     """Write `name`.png and `name`.pdf into `folder`.
 
-    Characters that no installed font has are drawn as boxes; the caption says so, and matplotlib's warnings, one a
-    character, are kept back.
+    Characters that no installed font has are drawn as boxes. The caption says so, and matplotlib's warning for each
+    character is not shown.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -25,7 +25,7 @@ def save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
     with atomic_path(path) as temporary:
         mode = temporary.stat().st_mode
         save_file(copies, temporary, metadata={"urbankit": text, "sha256": _digest(copies, text)})
-        temporary.chmod(mode)  # safetensors leaves the file to its owner alone
+        temporary.chmod(mode)  # safetensors gives only the owner access to the file
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

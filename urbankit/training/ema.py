@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 
 class WeightAverage:
-    """The exponential moving average of a model's trainable parameters, `decay` of it kept at every update.
+    """The exponential moving average of a model's trainable parameters.
 
-    The first updates keep less, (1 + t) / (10 + t), so that the initial weights are soon forgotten. With `decay` 0 the
-    average is the weights themselves.
+    An update is average ← decay · average + (1 - decay) · weights. Update t uses a decay of at most (1 + t) / (10 + t),
+    so that the initial weights are soon forgotten. With `decay` 0 the average equals the weights.
 
     `torch.optim.swa_utils.AveragedModel` is not used: it copies the whole model, also frozen encoders and graphs, and
     its first update takes the weights as they are instead of averaging them with the initial ones.

@@ -1,4 +1,4 @@
-"""Fine-tuning: trains heads for all tasks on a pre-trained method, on the labels of the training part alone."""
+"""Fine-tuning: trains heads for all tasks on a pre-trained method, with the labels of the training part only."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from urbankit.utils.removal import remove_file
 
 @dataclass
 class HeadTraining:
-    """Trains heads on a pre-trained method; every split starts from the same state of it, and leaves it in that state.
+    """Trains heads on a pre-trained method. Every split starts from the same state of the method and restores it.
 
     Attributes:
         method: The method in its pre-trained state, frozen as `settings` say.

@@ -29,7 +29,7 @@ def interruptible() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         interrupted = True
 
-    kinds = [kind for kind in STOPS if signal.getsignal(kind) is not signal.SIG_IGN]  # as `nohup` leaves SIGHUP
+    kinds = [kind for kind in STOPS if signal.getsignal(kind) is not signal.SIG_IGN]  # `nohup` ignores SIGHUP
     previous = {kind: signal.signal(kind, handle) for kind in kinds}
     try:
         yield lambda: interrupted

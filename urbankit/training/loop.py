@@ -1,7 +1,7 @@
 """The training loop of pre-training and fine-tuning: epochs, early stopping, checkpoints and resuming.
 
 Every epoch seeds torch's generator from (seed, stage, epoch). A training that is resumed from its last checkpoint
-therefore draws the same random numbers as one that was not interrupted, and ends in the same bits on a CPU.
+therefore draws the same random numbers as one that was not interrupted. On a CPU the results are equal bit for bit.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def taken_over(keys: Keys, source: Path):
 def test_graph_new_copies_the_encoders_and_initialises_the_rest(new, source):
     fresh, method = built(new)[2].state_dict(), taken_over(new, source).state_dict()
     source_weights = checkpoint.load(source / "checkpoints/best.safetensors")[0]
-    bound = ("centre", "spread")
+    bound = ("centre", "std")
     for name, value in method.items():
         encoder = name.startswith("channels.encoders.") and not name.endswith(bound)
         if name.endswith("encoders.poi_counts._extra_state"):
@@ -48,7 +48,7 @@ def test_graph_keep_copies_all_weights_except_those_of_single_regions(keep, sour
     method = taken_over(keep, source)
     source_weights = checkpoint.load(source / "checkpoints/best.safetensors")[0]
     changed = {name for name, value in method.state_dict().items() if not torch.equal(value, source_weights[name])}
-    assert changed == {"bank", "channels.encoders.location.centre", "channels.encoders.location.spread"}
+    assert changed == {"bank", "channels.encoders.location.centre", "channels.encoders.location.std"}
 
 
 def test_blocks_of_the_embedding_keep_the_sources_size(tiny_city, other_city, recipe_on, tmp_path):

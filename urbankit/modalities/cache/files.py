@@ -1,4 +1,4 @@
-"""Files of features: one vector an observation, with the id of its region, as Parquet or safetensors."""
+"""Files of features: one vector for each observation, with the id of its region, as Parquet or safetensors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COLUMNS = ("region_id", "observation", "vector")
 class Features(NamedTuple):
     """Of n observations: the id of its region, its number among the modality's, and its vector.
 
-    `region_id` list[n]; `observation` int64[n]; `vector` float32[n, width]. `content` is the key of what they are.
+    `region_id` list[n]; `observation` int64[n]; `vector` float32[n, width]. `content` is their key in the store.
     """
 
     region_id: Sequence[str]
@@ -48,18 +48,18 @@ def write_features(path: Path, features: Features) -> None:
 
 
 def read_features(path: Path) -> Features | None:
-    """The features in a file that `write_features` wrote, or None where something else wrote it.
+    """Return the features in a file of `write_features`; None for any other file.
 
     Raises `UserError` for a damaged file.
     """
     try:
         return _read_parquet(path) if path.suffix == ".parquet" else _read_safetensors(path)
-    except Exception as error:  # pyarrow and safetensors raise of every kind on a damaged file
+    except Exception as error:  # pyarrow and safetensors raise errors of any kind for a damaged file
         raise UserError(Problem(f"cannot be read, it may be truncated or damaged: {error}", path)) from None
 
 
 def damaged_features(folder: Path, manifest: Mapping[str, Any]) -> list[Problem]:
-    """A problem for each file of a folder of features that is not as its manifest records it under `checks`."""
+    """Return a problem for each file of a folder of features that differs from `checks` in its manifest."""
     problems = []
     for name in manifest["files"]:
         path = folder / Path(name).name

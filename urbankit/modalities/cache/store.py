@@ -1,4 +1,4 @@
-"""The feature store: outputs of frozen encoders, kept on disk by the content they were computed from."""
+"""The feature store: outputs of frozen encoders on disk, by a hash of what they were computed from."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class FeatureStore:
         return self.folder / key[:2] / f"{key}.safetensors"
 
     def get(self, key: str) -> dict[str, Tensor] | None:
-        """The tensors of `key`, or None where it is absent or its file is damaged."""
+        """Return the tensors of `key`; None if it is absent or its file is damaged."""
         content = read_entry(self.path(key))
         return None if content is None else load(content)
 

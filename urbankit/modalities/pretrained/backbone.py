@@ -1,4 +1,4 @@
-"""Encoders that are transformers: where their weights come from, and which of them training changes."""
+"""Encoders that are transformers: where their weights come from, and which weights are trained."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class TransformerEncoder(CheckpointEncoder[T, B]):
 
 
 def unfreeze_last(model: nn.Module, n: int, key: str) -> None:
-    """Let training change the last `n` layers of a transformer and what follows: final norm and pooling head.
+    """Unfreeze the last `n` layers of a transformer and what follows: final norm and pooling head.
 
     Raises `UserError` where it has fewer layers, or none of its own (ALBERT shares one).
     """

@@ -69,8 +69,8 @@ def shared_features(
     before, shared = source.columns(list(names.values())).values, target.columns(list(names))
     after = shared.values
     if statistics == "own":
-        (mean, std), (level, spread) = (_mean_and_std(values) for values in (after, before))
-        after = (after - mean) / std * spread + level
+        (mean, std), (new_mean, new_std) = (_mean_and_std(values) for values in (after, before))
+        after = (after - mean) / std * new_std + new_mean
     after = np.clip(after, np.fmin.reduce(before, axis=0), np.fmax.reduce(before, axis=0))
     return replace(shared, values=np.vstack([before, after]))
 

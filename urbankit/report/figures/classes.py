@@ -18,17 +18,17 @@ from urbankit.report.scale import Scale, axis_label, legend_below
 from urbankit.report.style import DOUBLE, SMALL, Drawing, name_panels, new_figure, save, shorten, subfigures
 
 FEW = 7
-"""Classes up to which a cell of the matrix has room for its count below its share."""
+"""Up to this many classes, a cell of the matrix has room for the count below the share."""
 
 
 def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
-    """One figure a classification task: maps above, matrices of the test parts of all seeds below."""
+    """Draw one figure for each classification task: maps above, matrices of the test parts of all seeds below."""
     for task in context.predicted("classification"):
         yield _draw(context, task)
 
 
 def confusion(truth: NDArray[np.int64], prediction: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
-    """How often [classes, classes] each class (row) was predicted as which (column)."""
+    """Return how often each class (row) was predicted as each class (column), [classes, classes]."""
     return np.bincount(truth * classes + prediction, minlength=classes**2).reshape(classes, classes)
 
 

@@ -25,7 +25,7 @@ _MIXED = "#8c8c8c"
 
 
 def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
-    """The dendrogram with the cuts; beside it the city from above and the clusters, k = 2 … 6."""
+    """Draw the dendrogram with the cuts; beside it the satellite mosaic and the clusters, k = 2 … 6."""
     clusters = context.clusters
     palette = class_colours(max(clusters))
     width, height = context.map.size((DOUBLE - 2.4) / 3, most=2.2)
@@ -74,7 +74,7 @@ def _draw_tree(ax: Any, context: FigureContext, palette: list[str]) -> None:
     top = float(linkage[-1, 2]) * 1.04
     for k, height in heights.items():
         ax.plot([0, right], [height, height], color=INK, linewidth=0.6, linestyle=(0, (3, 2)))
-        # From above downwards; a label that would lie on the one before is moved below it.
+        # From top to bottom; a label that would overlap the one before is moved below it.
         at = min([height, *(other - 0.035 * top for other in placed)])
         placed.append(at)
         ax.annotate(
@@ -87,7 +87,7 @@ def _draw_tree(ax: Any, context: FigureContext, palette: list[str]) -> None:
 
 
 def node_clusters(linkage: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The cluster that all regions below each node [2 M - 1] of a linkage [M - 1, 4] are in, -1 where in several."""
+    """Return the cluster of all regions below each node [2 M - 1] of a linkage [M - 1, 4]; -1 if there are several."""
     of_node = np.concatenate([labels, np.full(len(linkage), -1)])
     children = linkage[:, :2].astype(np.int64)
     for step, (first, second) in enumerate(children):  # a node's children come before it
@@ -97,7 +97,7 @@ def node_clusters(linkage: NDArray[np.float64], labels: NDArray[np.int64]) -> ND
 
 
 def _draw_above(ax: Any, context: FigureContext) -> str:
-    """Draw the satellite mosaic of the city, if it has images; return its title."""
+    """Draw the satellite mosaic of the city, if it has images. Return its title."""
     try:
         picture = from_above(context.city, context.map)
     except (NotPossible, UserError):

@@ -25,7 +25,7 @@ COLUMNS = 4
 
 
 def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
-    """One figure: a map a modality and target."""
+    """Draw one figure with a map for each modality and target."""
     panels = counts(context.city)
     if not panels:
         raise NotPossible("the city has regions alone, and no observations of them")

@@ -24,7 +24,7 @@ _NAMES = {"train": "training", "validation": "validation"}
 
 
 def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
-    """Losses of pre-training and of fine-tuning by epoch."""
+    """Draw the losses of pre-training and of fine-tuning by epoch."""
     run = context.run
     if not run.has("history.parquet"):
         raise NotPossible("the run has not written its losses")

@@ -65,7 +65,7 @@ def draw_all(run_context: RunContext, others: Sequence[Run] = ()) -> Figures:
                         figures.left_out.append(f"No {figure.title}: {one}.")
             except (NotPossible, UserError, RunError) as reason:
                 figures.left_out.append(f"No {figure.title}: {str(reason).rstrip('.')}.")
-            except Exception as error:  # a picture is not worth a run that took a day
+            except Exception as error:  # a figure that fails must not fail the run
                 figures.left_out.append(f"No {figure.title}: drawing failed ({type(error).__name__}: {error}).")
     _remove_stale(context.folder, {drawing.png.name for drawing in figures.drawn})
     figures.save(context.folder)

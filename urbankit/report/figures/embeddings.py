@@ -21,7 +21,7 @@ MOST_TASKS = 11
 
 
 def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
-    """One figure: a panel for each target, and one of clusters, over the same two dimensions."""
+    """Draw one figure: a panel for each target and one for the clusters, in the same two dimensions."""
     flat, tasks = context.projection, context.tasks[:MOST_TASKS]
     try:
         clusters = context.clusters

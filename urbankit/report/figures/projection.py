@@ -16,7 +16,7 @@ from urbankit.report.figures.errors import NotPossible
 from urbankit.utils.standardise import standardised
 
 MOST_REGIONS = 3000
-"""Regions that are projected, drawn at random where there are more: t-SNE of so many takes about ten seconds."""
+"""The most regions that are projected; of more, a random sample. t-SNE of this many takes about ten seconds."""
 
 PERPLEXITY = 30.0
 NEIGHBOURS = 15
@@ -46,7 +46,7 @@ class Projection:
 def project(
     vectors: NDArray[np.float32], kind: str = "tsne", keep: Sequence[int] = (), most: int = MOST_REGIONS
 ) -> Projection:
-    """Standardised `vectors` [N, dim] in two dimensions, of at most `most` regions, those in `keep` among them.
+    """Project standardised `vectors` [N, dim] of at most `most` regions, including those in `keep`, to two dimensions.
 
     Raises `NotPossible` for fewer than four regions, and for `umap` where it is not installed.
     """
@@ -72,7 +72,7 @@ def _tsne(z: NDArray[np.float64], perplexity: float) -> NDArray[np.float64]:
 def _umap(z: NDArray[np.float64], neighbours: int) -> NDArray[np.float64]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # numba's and scikit-learn's, which are of no use to who runs this
+            warnings.simplefilter("ignore")  # warnings of numba and scikit-learn that do not help the user
             from umap import UMAP  # noqa: PLC0415 - optional
 
             init = "spectral" if len(z) > neighbours + 2 and z.any() else "random"

@@ -23,7 +23,7 @@ from urbankit.report.style import ABSENT, DIVERGING, DOUBLE, SINGLE, Drawing, na
 
 
 def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
-    """One figure for each regression task, one map for each split protocol, on a scale of two colours about zero."""
+    """Draw one figure for each regression task: a map for each split protocol, with two colours about zero."""
     for task in context.predicted("regression"):
         yield _draw(context, task)
 

@@ -20,16 +20,16 @@ from urbankit.report.style import COLOURS, DOUBLE, INK, SINGLE, SMALL, Drawing, 
 from urbankit.tables.table import FLOOR
 
 MOST_POINTS = 2500
-"""Points that are drawn one by one; more become hexagons shaded by their number."""
+"""Up to this many points are drawn one by one; more are drawn as hexagons shaded by their number."""
 
 MANY = 500
-"""Points beyond which the outermost, 2 in a thousand at each end, do not stretch the axes."""
+"""With more points, the outermost 2 in a thousand at each end do not extend the axes."""
 
 COLUMNS = 3
 
 
 def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
-    """One figure: a panel for each task and protocol, with the line of equality."""
+    """Draw one figure: a panel for each task and protocol, with the line of equality."""
     panels = [(task, split) for task in context.predicted("regression") for split in context.protocols(task)]
     protocols = list(dict.fromkeys(split for _, split in panels))
     panels.sort(key=lambda panel: protocols.index(panel[1]))
@@ -52,7 +52,7 @@ def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
 
 
 def _panel(ax: Any, context: FigureContext, task: TaskData, split: str) -> str:
-    """Draw one panel; how it shows the test regions, for the caption."""
+    """Draw one panel. Return how it shows the test regions, for the caption."""
     rows = context.tested(task, split)
     truth, prediction = rows["truth"].to_numpy(), rows["prediction"].to_numpy()
     finite = np.isfinite(prediction)
@@ -105,7 +105,7 @@ def _log_ticks(low: float, high: float) -> list[float]:
 
 
 def _score(context: FigureContext, task: TaskData, split: str) -> str:
-    """The task's metric as the results table has it."""
+    """Return the task's metric as in the results table."""
     metrics = context.run.metrics if context.run.has("metrics.parquet") else None
     if metrics is None:
         return ""

@@ -17,7 +17,7 @@ from urbankit.report.style import DOUBLE, SINGLE, Drawing, name_panels, new_figu
 
 
 def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
-    """A target, then its prediction under each split protocol. Classes have a figure of their own; see `classes`.
+    """Draw each target and its prediction under each split protocol. Classes have another figure; see `classes`.
 
     A region shows the median over the seeds in which it was in the test part.
     """

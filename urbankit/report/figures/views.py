@@ -32,13 +32,13 @@ from urbankit.report.style import (
 LETTERS = "ABC"
 ANCHOR_COLOURS = ("#d55e00", "#0072b2", "#009e73")
 MOST_REGIONS = 1000
-"""Regions that the embedding of each view is projected of."""
+"""The most regions in the projection of the embedding of a view."""
 
 MOST_BLOCKS = 6
 
 
 def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
-    """Draw (a) the anchors on a map, (b) the embedding, (c) … that of each view, and similarities of pairs."""
+    """Draw (a) the anchors on a map, (b) the embedding, (c) … the embedding of each view, and similarities of pairs."""
     anchors = context.anchors
     if not anchors:
         raise NotPossible("the city has fewer than three regions to compare")
@@ -80,9 +80,9 @@ def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
 
 
 def blocks_of(context: FigureContext) -> tuple[str, dict[str, NDArray[np.float32]]]:
-    """The kind of the blocks, and the block of the embedding of each view or group of views.
+    """Return the kind of the blocks, and the block of the embedding of each view or group of views.
 
-    If the method does not keep views apart, the blocks of its modalities.
+    If the method does not keep views apart, the blocks are those of its modalities.
     """
     blocks = context.run.blocks() if context.vectors.size else {}
     recipe = context.run.recipe
@@ -106,7 +106,7 @@ def _draw_points(ax: Any, flat: Any, anchors: Sequence[int]) -> None:
 
 
 def _mark(ax: Any, points: NDArray[np.float64]) -> None:
-    """The letters A, B and C beside their places, each on the side away from the other two."""
+    """Draw the letters A, B and C beside the anchors, each on the side away from the other two."""
     middle = points.mean(axis=0)
     for letter, colour, point in zip(LETTERS, ANCHOR_COLOURS, points, strict=True):
         away = np.sign(point - middle)
@@ -141,7 +141,7 @@ def _draw_table(
 
 
 def _relations(context: FigureContext, anchors: Sequence[int]) -> dict[str, list[str]]:
-    """D, P and M of the three pairs, as text; a dash for what the city does not have."""
+    """Return D, P and M of the three pairs as text, with a dash for data that the city does not have."""
     rows = np.asarray(anchors, np.int64)
     if context.run_context.city is None:
         xy = context.map.centres[rows]

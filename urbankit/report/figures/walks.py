@@ -23,7 +23,7 @@ _EDGE, _NODE, _ROOT = "#2171b5", COLOURS[0], "#d55e00"
 
 
 def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
-    """One figure: the subgraphs of the first anchor region, one map for each view."""
+    """Draw one figure: the subgraphs of the first anchor region, one map for each view."""
     if not context.run.has("walks.parquet"):
         raise NotPossible("the method draws no subgraphs around regions, or the run has not written them")
     table = context.run.walks
@@ -80,12 +80,12 @@ def _panel(ax: Any, context: FigureContext, table: pd.DataFrame, root: str) -> N
 
 
 def _size(visits: Any) -> Any:
-    """Of a dot, in square points."""
+    """Return the size of a dot in square points."""
     return 7 + 6 * (visits - 1)
 
 
 def _undirected(edges: pd.DataFrame) -> pd.DataFrame:
-    """One row for both directions between two regions, with the heavier weight."""
+    """Return one row for both directions between two regions, with the larger weight."""
     ends = np.sort(edges[["region_id", "target"]].to_numpy(str), axis=1)
     heaviest = edges.assign(first=ends[:, 0], second=ends[:, 1]).sort_values("weight", kind="stable")
     return heaviest.drop_duplicates(["first", "second"], keep="last")

@@ -1,4 +1,4 @@
-"""A page under construction: its sections in order, what is missing, and the images that still fit in."""
+"""Builds a page: its sections in order, what is missing, and the images that fit in."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from urbankit.utils.files import write_text
 from urbankit.utils.written import write_own
 
 MOST_BYTES = 15_000_000
-"""Of a page. Images of regions get what the rest leaves of it."""
+"""The most bytes of a page. Images of regions get what the other sections leave."""
 
 _RESERVE = 200_000
 """Bytes kept free of images, because their size is an estimate."""

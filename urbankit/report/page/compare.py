@@ -103,7 +103,7 @@ def _facts(name: str, run: Run, missing: Missing) -> tuple[Any, ...]:
 def _results(opened: dict[str, Run], missing: Missing) -> str:
     measured = {name: run for name, run in opened.items() if _measured(name, run, missing)}
     tables = compare_runs([run.path for run in measured.values()], list(measured)) if measured else []
-    reference, alike = _same_ground(measured, missing)
+    reference, alike = _same_setup(measured, missing)
     compared = list(differences(reference, alike)) if len(alike) > 1 else []
     return render("comparison", tables=side_by_side(tables), reference=reference, differences=compared)
 
@@ -119,17 +119,17 @@ def _measured(name: str, run: Run, missing: Missing) -> bool:
     return empty is False
 
 
-def _same_ground(measured: dict[str, Run], missing: Missing) -> tuple[str, dict[str, Any]]:
-    """The name of the last run, and the metrics of all runs that were measured as it was."""
-    grounds = {
-        name: missing.attempt(f"{name}: no differences", partial(_ground, run), None) for name, run in measured.items()
+def _same_setup(measured: dict[str, Run], missing: Missing) -> tuple[str, dict[str, Any]]:
+    """Return the name of the last run with metrics, and the metrics of all runs with its tasks, labels and splits."""
+    setups = {
+        name: missing.attempt(f"{name}: no differences", partial(_setup, run), None) for name, run in measured.items()
     }
-    reference = next(reversed(grounds), "")
-    ground = grounds.get(reference)
-    return reference, {name: measured[name].metrics for name in grounds if ground and grounds[name] == ground}
+    reference = next(reversed(setups), "")
+    setup = setups.get(reference)
+    return reference, {name: measured[name].metrics for name in setups if setup and setups[name] == setup}
 
 
-def _ground(run: Run) -> EvaluationSetup:
+def _setup(run: Run) -> EvaluationSetup:
     return EvaluationSetup.of(run.recipe, run.manifest["city_hash"])
 
 

@@ -1,4 +1,4 @@
-"""Tables of the comparison page: all runs side by side, and each run's distance from the reference, seed by seed."""
+"""Tables of the comparison page: all runs side by side, and the difference of each run to the reference by seed."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def side_by_side(tables: Iterable[Table]) -> list[dict[str, Any]]:
 
 
 def differences(reference: str, metrics: dict[str, pd.DataFrame]) -> Iterator[tuple[list[str], list[list[str]]]]:
-    """Head and rows of one table for each task: each run minus the run `reference`, paired by the seeds of the splits.
+    """Return head and rows of one table for each task: each run minus the run `reference`, paired by seed of the split.
 
-    A cell is the mean ± standard deviation of the differences. `metrics` are the metric records of runs that were
-    measured on the same ground, by the names of the runs.
+    A cell is the mean ± standard deviation of the differences. `metrics` are the metric records of runs with the same
+    test regions, by the names of the runs.
     """
     values = {name: _values(records) for name, records in metrics.items()}
     base = values.pop(reference)

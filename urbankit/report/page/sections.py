@@ -22,7 +22,7 @@ from urbankit.runs.member_weights import member_lines
 
 
 def run_section(city: City | None, recipe: StoredRecipe, manifest: dict[str, Any]) -> str:
-    """What was run, on what, by which versions, and what the run noted."""
+    """Return the section on the run: its recipe, city, versions and notes."""
     return render("run", facts=_facts(city, recipe, manifest), notes=manifest.get("notes"))
 
 
@@ -53,7 +53,7 @@ def _city_line(city: City | None, manifest: dict[str, Any]) -> str:
 
 
 def results_section(run: Run, recipe: StoredRecipe) -> str:
-    """The results table with its floors, and how to read it."""
+    """Return the section with the results table and how to read it."""
     if not run.has("metrics.parquet"):
         return render("results", table=None, text="The run has written no metrics.")
     if run.metrics.empty:
@@ -128,5 +128,5 @@ def city_section(report: PrepareReport) -> str:
 
 
 def files_section(recipe: StoredRecipe, manifest: dict[str, Any]) -> str:
-    """The resolved recipe and the manifest, folded up."""
+    """Return the section with the resolved recipe and the manifest, both collapsed."""
     return render("files", recipe=recipe.text, manifest=json.dumps(manifest, indent=2, ensure_ascii=False))

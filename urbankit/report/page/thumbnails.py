@@ -30,7 +30,7 @@ SIZES = (
     Size(6, 128, 75), Size(4, 112, 70), Size(3, 96, 65), Size(2, 80, 60), Size(1, 80, 60), Size(1, 64, 50),
     Size(1, 48, 40), Size(1, 32, 30),
 )  # fmt: skip
-"""From the best down; the first that fits the budget is used."""
+"""From the best to the smallest; the first that fits the budget is used."""
 
 _SAMPLE = 48
 """Images of a source that are encoded to estimate the bytes of one."""
@@ -94,7 +94,7 @@ def _estimate(sources: Iterable[ImageSource], size: Size) -> float:
         if len(rows):
             tried = np.sort(np.random.default_rng(0).choice(rows, min(_SAMPLE, len(rows)), replace=False))
             texts = list(_encoded(source, tried, size))
-            # Images that are equal among those tried are as often equal among all.
+            # Duplicates are assumed to be as frequent among all images as in the sample.
             total += len(rows) * sum(len(text) + _OVERHEAD for text in set(texts)) / len(tried)
     return total
 

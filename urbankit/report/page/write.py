@@ -14,7 +14,7 @@ from urbankit.report.page.recipe import StoredRecipe
 from urbankit.runs.context import RunContext
 
 FIGURE_BYTES = 7_000_000
-"""Of all figures in the page; half of what it may have, so that there is room for the images of 2,000 regions."""
+"""The most bytes of all figures in the page: half of the page, so that the images of 2,000 regions fit in."""
 
 
 def write_report(context: RunContext, path: Path | None = None) -> Written:
