@@ -16,20 +16,22 @@ MISSING = [
 ]  # fmt: skip
 """Words for a missing value, in lower case: those of pandas, R, SQL and spreadsheets."""
 
+ROUNDED = r"^\d\.\d+[eE]\+\d+$"
+"""A whole number of many digits as spreadsheets show it."""
+
 
 class RegionIds:
     """Looks regions up by id.
 
-    If all ids are numbers of one width and some start with 0 (as census codes do), a shorter number is padded with
-    zeros first, because most tools drop them.
+    If all ids are distinct whole numbers, numbers are compared as such: many tools drop the zeros at the start of
+    census codes.
     """
 
     def __init__(self, ids: Sequence[str]) -> None:
         self.ids = list(ids)
-        widths = {len(name) for name in self.ids}
         digits = all(name.isascii() and name.isdigit() for name in self.ids)
-        zeros = any(name.startswith("0") and len(name) > 1 for name in self.ids)
-        self.padded_width = widths.pop() if digits and zeros and len(widths) == 1 else 0
+        stripped = [_without_zeros(name) for name in self.ids] if digits else []
+        self._by_number = stripped if len(set(stripped)) == len(self.ids) else []
         composed = pl.Series(self.ids, dtype=pl.String).str.normalize("NFC").to_list()
         # "é" is one character or two: both are the same id, unless the city itself tells them apart.
         self._composed = composed if len(set(composed)) == len(set(self.ids)) else self.ids
@@ -42,8 +44,13 @@ class RegionIds:
     def text(self, column: str, dtype: pl.DataType) -> pl.Expr:
         """The ids of a column, as text comparable to `ids`."""
         text = id_text(column, dtype)
-        if self.padded_width:
-            text = pl.when(text.str.contains(r"^\d+$")).then(text.str.zfill(self.padded_width)).otherwise(text)
+        if self._by_number:
+            number = text.str.replace(r"^0+(\d+)$", "$1")
+            if self._by_number == self.ids:
+                text = number
+            else:
+                numbers, ids = pl.Series(self._by_number), pl.Series(self.ids)
+                text = number.replace_strict(numbers, ids, default=text, return_dtype=pl.String)
         if self._normalize:
             text = text.str.normalize("NFC")
         if dtype == pl.String or isinstance(dtype, pl.Categorical | pl.Enum):
@@ -79,6 +86,15 @@ class RegionIds:
             messages.append(f"'{name}' (closest: {', '.join(map(repr, near))})")
         more = f" and {len(names) - most:,} more" if len(names) > most else ""
         return f"no region of {len(self.ids):,} has the id {', '.join(messages)}{more}"
+
+
+def _without_zeros(digits: str) -> str:
+    return digits.lstrip("0") or "0"
+
+
+def rounded_ids(ids: pl.Series) -> list[str]:
+    """Return the ids that a spreadsheet wrote as `3.6061E+10`: their last digits are lost."""
+    return ids.filter(ids.str.contains(ROUNDED)).to_list()
 
 
 def _absent(value: object) -> bool:

@@ -42,6 +42,18 @@ def test_ordinary_raster_has_no_suspicious_nodata_values() -> None:
     assert suspects(np.nan, np.nan) == [] and suspects() == []
 
 
+def test_amounts_of_a_raster_with_a_colour_table_are_refused(sources: Sources) -> None:
+    write_raster(sources.folder / "x.tif", np.full((30, 30), 3, np.uint8), north=TOP)
+    with rasterio.open(sources.folder / "x.tif", "r+") as file:
+        file.write_colormap(1, {3: (255, 0, 0, 255)})
+    for statistic in ("mean", "sum", "density"):
+        sources.spec["targets"] = {"t": {"raster": "x.tif", "statistic": statistic}}
+        with pytest.raises(UserError, match=r"has a colour table.*statistic: majority.*-colorinterp gray"):
+            sources.prepare()
+    sources.spec["targets"]["t"]["statistic"] = "majority"
+    assert set(sources.prepare().target("t").values) == {"3"}
+
+
 def test_a_value_that_looks_like_nodata_is_reported_and_can_be_declared(sources: Sources) -> None:
     cells = np.ones((30, 30), np.float32)
     cells[:5] = -99999

@@ -105,6 +105,18 @@ def test_pictures_of_16_bits_keep_their_used_grey_levels(tmp_path: Path, bits: i
     assert np.abs(decoded[0].astype(int) - expected // 4).max() <= 1  # one depth for all pictures of a source
 
 
+@pytest.mark.parametrize("channels", [2, 4])
+def test_transparent_pixels_of_16_bits_become_black(tmp_path: Path, channels: int) -> None:
+    cells = np.full((channels, 16, 16), 2048, np.uint16)
+    cells[-1] = 65535
+    cells[-1, :, :8] = 0
+    path = tmp_path / "a.png"
+    with rasterio.open(path, "w", driver="PNG", width=16, height=16, count=channels, dtype="uint16") as file:
+        file.write(cells)
+    [decoded] = decode_pictures([path], (16, 16))
+    assert (decoded[0, :, :, :6] == 0).all() and (decoded[0, :, :, 10:] == 128).all()  # 12 bits are used
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [

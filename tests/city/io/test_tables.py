@@ -18,7 +18,7 @@ import pytest
 import shapely
 
 from urbankit.city.io import text_tables
-from urbankit.city.io.columns import data_columns, number_matrix, numbers, sentences, texts
+from urbankit.city.io.columns import data_columns, file_names, number_matrix, numbers, sentences, texts
 from urbankit.city.io.tables import check_rows, read
 from urbankit.utils.content import unlike_text
 from urbankit.utils.errors import UserError
@@ -173,9 +173,14 @@ def test_dates_and_times_are_read_as_text(tmp_path: Path, kind: str) -> None:
 def test_words_for_missing_values_are_read_as_missing() -> None:
     frame = pl.DataFrame({"v": ["nan", "None", "N/A", "NULL", "<NA>", "#N/A", " ", "nap", "4.0"]})
     assert texts(frame, "v", Path("t"), "t").to_list() == [*[None] * 7, "nap", "4"]
-    assert texts(frame, "v", Path("t"), "t", as_written=True)[-1] == "4.0"
+    assert file_names(frame, "v", Path("t"), "t")[-1] == "4.0"
     assert texts(frame, "v", Path("t"), "t", missing=["nap"])[7] is None
     assert sentences(frame, "v", Path("t"), "t").drop_nulls().to_list() == ["nap", "4.0"]
+
+
+def test_paths_of_pictures_have_one_form() -> None:
+    frame = pl.DataFrame({"v": ["./a.png", "././b/./c//d.png", "../e.png", ".f.png"]})
+    assert file_names(frame, "v", Path("t"), "t").to_list() == ["a.png", "b/c/d.png", "../e.png", ".f.png"]
 
 
 def test_declared_missing_values_are_read_as_missing() -> None:

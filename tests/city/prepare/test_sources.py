@@ -1,5 +1,6 @@
 """Tables, points, captions, flows and targets: what they give, and every mistake in them."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,32 @@ def test_ids_match_in_every_stored_form(column: list) -> None:
 def test_dropped_leading_zeros_are_restored() -> None:
     ids, frame = RegionIds(["06037", "48201"]), pl.DataFrame({"id": ["6037", "06037", "48201", "7", None, "x"]})
     assert frame.select(ids.index("id", frame.schema["id"]))["id"].to_list() == [0, 0, 1, -1, -1, -1]
+
+
+def test_zeros_that_the_regions_lost_are_ignored() -> None:
+    ids, frame = RegionIds(["6037", "48201"]), pl.DataFrame({"id": ["06037", "6037", "048201", "7"]})
+    assert frame.select(ids.index("id", frame.schema["id"]))["id"].to_list() == [0, 0, 1, -1]
+
+
+def test_lost_zeros_are_restored_in_ids_of_several_lengths() -> None:
+    ids, frame = RegionIds(["0101", "011", "5"]), pl.DataFrame({"id": [101, 11, 5, 1]})
+    assert frame.select(ids.index("id", frame.schema["id"]))["id"].to_list() == [0, 1, 2, -1]
+    assert frame.select(ids.text("id", frame.schema["id"]))["id"].to_list() == ["0101", "011", "5", "1"]
+
+
+def test_ids_that_differ_only_in_zeros_are_told_apart() -> None:
+    ids, frame = RegionIds(["7", "007"]), pl.DataFrame({"id": ["7", "007", "07"]})
+    assert frame.select(ids.index("id", frame.schema["id"]))["id"].to_list() == [0, 1, -1]
+
+
+def test_ids_that_a_spreadsheet_rounded_are_explained(sources: Sources) -> None:
+    says = r"3\.6061E\+10 is a number that a spreadsheet has rounded: store the column as text"
+    sources.spec["tables"] = {"t": {"file": "t.csv", "region": "id"}}
+    sources.csv("t.csv", id=["3.6061E+10", *IDS[1:]], value=range(9))
+    assert re.search(says, notes(sources.prepare()))
+    sources.csv("t.csv", id=["3.6061E+10"], value=[1])
+    with pytest.raises(UserError, match=says):
+        sources.prepare()
 
 
 # Tables
@@ -205,6 +232,18 @@ def test_flows_between_points_are_summed_with_their_times(sources: Sources) -> N
     assert city.flows().toarray()[:2, :2].tolist() == [[0, 2], [1, 0]]
     assert city.flow_times().to_numpy().tolist() == [[0, 1, 0, 8, 2], [1, 0, 6, 23, 1]]
     assert dropped(city, "flows") == {"that start or end outside every region": 1}
+
+
+def test_trips_without_usable_coordinates_are_counted_apart(sources: Sources) -> None:
+    lon, lat = lonlat([500, 500, 500, 500, 99999], [500, 500, 500, 500, 500])
+    texts = [*map(str, lon[:1]), "west", "inf", "", str(lon[4])]
+    sources.csv("f.csv", a=texts, b=lat, c=lon.clip(None, lon[0]), d=[*lat[:3], lat[3], lat[4]])
+    columns = {"origin_lon": "a", "origin_lat": "b", "destination_lon": "c", "destination_lat": "d"}
+    sources.spec["flows"] = {"file": "f.csv", **columns}
+    city = sources.prepare()
+    assert city.flows().toarray()[0, 0] == 1
+    expected = {"without a usable lon and lat at both ends": 3, "that start or end outside every region": 1}
+    assert dropped(city, "flows") == expected
 
 
 def test_flows_with_unknown_ids_are_reported_or_refused(sources: Sources) -> None:

@@ -134,27 +134,23 @@ def number_matrix(
     return np.column_stack(parsed)
 
 
-def texts(
-    frame: pl.DataFrame,
-    column: str,
-    path: Path,
-    key: str,
-    missing: Collection[str | float] = (),
-    *,
-    as_written: bool = False,
-) -> pl.Series:
+def texts(frame: pl.DataFrame, column: str, path: Path, key: str, missing: Collection[str | float] = ()) -> pl.Series:
     """A column as text without outer spaces: `4`, never `4.0`; null where missing, as in `numbers`.
 
-    `as_written` keeps the zeros of text such as `4.0`, which may be the name of a file. Raises `UserError` for a column
-    whose type has no form as text.
+    Raises `UserError` for a column whose type has no form as text.
     """
     check_text(column, frame.schema[column], path, key)
+    return _without_missing(frame.select(id_text(column, frame.schema[column])).to_series(), missing)
+
+
+def file_names(frame: pl.DataFrame, column: str, path: Path, key: str) -> pl.Series:
+    """A column of relative paths: as `texts`, but `4.0` stays, and `./a//b.png` is `a/b.png`."""
     dtype = frame.schema[column]
-    if as_written and is_text(dtype):
-        text = frame[column].cast(pl.String).str.strip_chars()
-    else:
-        text = frame.select(id_text(column, dtype)).to_series()
-    return _without_missing(text, missing)
+    if not is_text(dtype):
+        return texts(frame, column, path, key)
+    name = frame[column].cast(pl.String).str.strip_chars()
+    plain = name.str.replace_all(r"/(\./)+", "/").str.replace_all("/{2,}", "/").str.replace(r"^(\./)+", "")
+    return _without_missing(plain)
 
 
 def sentences(frame: pl.DataFrame, column: str, path: Path, key: str) -> pl.Series:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
+from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning
 
 from urbankit.city.io.access import gdal_raster
@@ -117,7 +118,7 @@ def _bits(paths: list[Path]) -> int:
         try:
             with Image.open(path, formats=_FORMATS) as image:
                 if _is_deep(image) and image.width * image.height <= MAX_PIXELS:
-                    highest = max(highest, int(_deep_pixels(image, path).max()))
+                    highest = max(highest, int(_deep_pixels(image, path)[0].max()))
         except Exception:
             continue
     return next((bits for bits in (8, 10, 12, 14) if 0 < highest < 1 << bits), 16)
@@ -128,23 +129,29 @@ def _is_deep(image: Image.Image) -> bool:
     return image.mode.startswith("I;16") or any(";16" in str(tile[3]) for tile in getattr(image, "tile", []))
 
 
-def _deep_pixels(image: Image.Image, path: Path) -> np.ndarray:
-    """Pixels uint16[h, w] or [h, w, channels]; Pillow would cut those of several channels to 8 bits."""
+def _deep_pixels(image: Image.Image, path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """Colours uint16[h, w, 1 or 3] and opacity uint16[h, w], None if all is opaque.
+
+    Pillow would cut pictures of several channels to 8 bits.
+    """
     if image.mode.startswith("I;16"):
-        return np.asarray(image).astype(np.uint16)
+        return np.asarray(image).astype(np.uint16)[:, :, None], None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with gdal_raster(path) as dataset:
-            return dataset.read().transpose(1, 2, 0)
+            channels, alpha = dataset.read().transpose(1, 2, 0), ColorInterp.alpha in dataset.colorinterp
+            opacity = channels[:, :, dataset.colorinterp.index(ColorInterp.alpha)] if alpha else None
+    return channels[:, :, : 3 if channels.shape[2] >= 3 else 1], opacity
 
 
 def _eight_bits(image: Image.Image, path: Path, bits: int) -> Image.Image:
     """A picture of 16 bits with the upper eight of the bits that are used, upright."""
     orientation = image.getexif().get(ExifTags.Base.Orientation)
-    pixels = np.minimum(_deep_pixels(image, path) >> (bits - 8), 255).astype(np.uint8)
-    if pixels.ndim == 3 and pixels.shape[2] not in (3, 4):
-        pixels = pixels[:, :, 0]
-    result = Image.fromarray(pixels)
+    colours, opacity = _deep_pixels(image, path)
+    pixels = np.minimum(colours >> (bits - 8), 255).astype(np.uint8)
+    result = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[:, :, 0])
+    if opacity is not None:
+        result.putalpha(Image.fromarray((opacity >> 8).astype(np.uint8)))
     result.getexif()[ExifTags.Base.Orientation] = orientation or 1
     return ImageOps.exif_transpose(result)
 

@@ -17,6 +17,7 @@ import rasterio
 import shapely
 from exactextract import exact_extract
 from exactextract.raster import RasterSource
+from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
@@ -78,7 +79,10 @@ def zonal(
     """
     with open_raster(path, crs=crs, access=access) as dataset:
         shapes = _in_raster(regions.geometry, dataset, crs)
-        cells = _Cells(dataset, _chosen_band(dataset, band), nodata)
+        number = _chosen_band(dataset, band)
+        if statistic != "majority":
+            _check_amounts(dataset, number)
+        cells = _Cells(dataset, number, nodata)
         weighted = {"mean": "mean", "majority": "mode"}.get(statistic)
         table = _extract(cells, shapes, {"value": _by_area(weighted, shapes) if weighted else "sum"})
         values, share = table["value"].to_numpy(np.float64), _valid_share(table, shapes, cells)
@@ -122,7 +126,9 @@ def cell_statistics(
     """
     with open_raster(path, access=access) as dataset:
         shapes = _in_raster(regions.geometry, dataset)
-        cells = _Cells(dataset, _chosen_band(dataset, band), nodata)
+        number = _chosen_band(dataset, band)
+        _check_amounts(dataset, number)
+        cells = _Cells(dataset, number, nodata)
         table = _extract(cells, shapes, {name: _by_area(how, shapes) for name, how in operations.items()})
         share = _valid_share(table, shapes, cells)
         if not (share > _LEAST_SHARE).any():
@@ -295,6 +301,17 @@ def _chosen_band(dataset: rasterio.DatasetReader, band: int | None) -> int:
     if dataset.dtypes[band - 1].startswith("complex"):
         raise UserError(Problem(f"band {band} holds complex numbers", dataset.name))
     return band
+
+
+def _check_amounts(dataset: rasterio.DatasetReader, band: int) -> None:
+    """Raise `UserError` for a band with a colour table: its cells are codes of classes or colours, not amounts."""
+    if dataset.colorinterp[band - 1] == ColorInterp.palette:
+        message = (
+            f"band {band} has a colour table, so its cells are codes, which have no mean and no sum; for classes use "
+            "`statistic: majority`; if they are amounts, remove the table with "
+            "`gdal_translate -colorinterp gray IN.tif OUT.tif`"
+        )
+        raise UserError(Problem(message, dataset.name))
 
 
 def _by_area(operation: str, shapes: gpd.GeoSeries) -> str:

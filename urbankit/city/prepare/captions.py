@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from urbankit.city.image_source import ImageSource
-from urbankit.city.io.columns import sentences, texts
+from urbankit.city.io.columns import file_names, sentences
 from urbankit.city.io.tables import read
 from urbankit.city.prepare.caption_check import FLAGS, check_captions
 from urbankit.city.prepare.context import Built, Context
@@ -60,7 +60,7 @@ def _by_image(
     report.rows = len(frame)
     names = pl.Series(images.image_ids, dtype=pl.String)
     rows = pl.DataFrame({"image_id": names, "image": np.arange(len(names)), "region": images.region})
-    image_ids = texts(frame, image, path, f"{report.key}.image", as_written=True)
+    image_ids = file_names(frame, image, path, f"{report.key}.image")
     captions = pl.DataFrame({"image_id": image_ids, "text": sentences(frame, text, path, f"{report.key}.text")})
     report.drop(captions.select(~pl.col("image_id").is_in(names.implode())).sum().item(), "about an image in no region")
     matched = captions.join(rows, on="image_id", maintain_order="left").select("region", "image", "text")

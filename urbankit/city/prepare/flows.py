@@ -13,6 +13,7 @@ from urbankit.city.io.tables import check_rows, readable, scan
 from urbankit.city.io.times import hour_of_week
 from urbankit.city.prepare.context import Built, Context
 from urbankit.city.prepare.match_regions import explain_no_match, report_unmatched
+from urbankit.city.prepare.points import usable
 from urbankit.city.prepare.quality import outliers
 from urbankit.city.report import SourceReport
 from urbankit.city.spec import FlowsByPoint, FlowsByRegion, FlowSpec
@@ -22,6 +23,9 @@ from urbankit.utils.text import format_number
 CHUNK = 2_000_000
 PAIR = ["origin", "destination"]
 HOUR = [*PAIR, "weekday", "hour"]
+OUTSIDE, UNPLACED = -1, -2
+"""The region of a point outside every region, and of a row without usable coordinates."""
+
 BETWEEN_REGIONS = (pl.col("origin") >= 0) & (pl.col("destination") >= 0)
 
 
@@ -119,9 +123,10 @@ def _by_point(table: pl.LazyFrame, spec: FlowsByPoint, context: Context, report:
     for chunk in table.collect_batches(chunk_size=CHUNK, maintain_order=True):
         regions = {}
         for end in PAIR:
-            lon, lat = (chunk[f"{end}_{axis}"].cast(pl.Float64).fill_null(np.nan).to_numpy() for axis in ("lon", "lat"))
+            x, y = (chunk[f"{end}_{axis}"].cast(pl.Float64).fill_null(np.nan).to_numpy() for axis in ("lon", "lat"))
+            lon, lat = usable(x, y)
             sample = sample or (lon, lat)
-            regions[f"__{end}"] = index.first(lon, lat)
+            regions[f"__{end}"] = np.where(np.isnan(lon), UNPLACED, index.first(lon, lat))
         groups.append(_group(chunk.with_columns(**regions).lazy()).collect())
     flows, path = pl.concat(groups), context.path(spec.file)
     if sample is not None and not len(flows.filter(BETWEEN_REGIONS)):
@@ -141,7 +146,9 @@ def _matched(groups: pl.DataFrame, reason: str, path: Path, report: SourceReport
     """The groups between regions, with the numbers of rows in `report`; `reason` says why others are dropped."""
     matched = groups.filter(BETWEEN_REGIONS)
     report.rows, rows, missing = (int(column.sum()) for column in (groups["rows"], matched["rows"], matched["missing"]))
-    report.drop(report.rows - rows, reason)
+    unplaced = int(groups.filter(pl.any_horizontal(pl.col(PAIR) == UNPLACED))["rows"].sum())
+    report.drop(unplaced, "without a usable lon and lat at both ends")
+    report.drop(report.rows - rows - unplaced, reason)
     report.drop(missing, "without a weight")
     report.matched = rows - missing
     if not report.matched:

@@ -15,7 +15,7 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 
-from urbankit.city.io.columns import texts
+from urbankit.city.io.columns import file_names
 from urbankit.city.io.patches import cut_patches, open_mosaic
 from urbankit.city.io.pictures import decode_pictures
 from urbankit.city.io.shards import write_shards
@@ -113,7 +113,7 @@ def _points(spec: PointImages, context: Context, report: SourceReport) -> _Image
     key, index = report.key, context.point_index
     table = context.path(spec.points, f"{key}.points")
     points = read_points(table, {"image": spec.image}, spec, context.access, key)
-    image = texts(points.columns, spec.image, table, f"{key}.image", as_written=True)
+    image = file_names(points.columns, spec.image, table, f"{key}.image")
     names = np.array(image.fill_null("").to_list(), dtype=object)
     rows, region = index.pairs(points.lon, points.lat)
     if not len(rows):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from urbankit.city.io.access import RASTER_DRIVERS, Access, read_files
-from urbankit.city.io.columns import texts
+from urbankit.city.io.columns import file_names
 from urbankit.city.io.source import find_source
 from urbankit.city.manifest import FORMAT
 from urbankit.city.prepare.captions import build_captions
@@ -155,7 +155,7 @@ def _picture_stamp(context: Context, spec: ImageSpec) -> str | None:
     elif isinstance(spec, PointImages):
         try:
             points = read_points(context.path(spec.points), {"image": spec.image}, spec, context.access, "")
-            names = texts(points.columns, spec.image, context.path(spec.points), "", as_written=True).to_list()
+            names = file_names(points.columns, spec.image, context.path(spec.points), "").to_list()
         except UserError:  # building the layer reports it
             names = []
     else:

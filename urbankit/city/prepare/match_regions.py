@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import polars as pl
 
-from urbankit.city.ids import RegionIds
+from urbankit.city.ids import RegionIds, rounded_ids
 from urbankit.city.io.columns import check_text
 from urbankit.city.io.tables import read
 from urbankit.city.prepare.context import Context
@@ -60,10 +60,20 @@ def report_unmatched(ids: pl.Series, report: SourceReport) -> None:
     unknown = ids.drop_nulls()
     report.drop(len(unknown), "with an id that no region has")
     if len(unknown):
-        report.note(f"ids that match no region: {list_some(unknown.unique().sort())}")
+        report.note(f"ids that match no region: {list_some(unknown.unique().sort())}{_explain_rounded(unknown)}")
 
 
 def explain_no_match(available: pl.Series, ids: RegionIds, column: str) -> str:
     """A message with some ids of the column and some of the regions."""
     examples = ", ".join(available.drop_nulls().head(3)) or "nothing"
-    return f"no id in column '{column}' matches a region; it holds {examples}, the regions are {', '.join(ids.ids[:3])}"
+    regions = f"the regions are {', '.join(ids.ids[:3])}"
+    return f"no id in column '{column}' matches a region; it holds {examples}, {regions}{_explain_rounded(available)}"
+
+
+def _explain_rounded(ids: pl.Series) -> str:
+    rounded = rounded_ids(ids.drop_nulls())
+    if not rounded:
+        return ""
+    return (
+        f". {rounded[0]} is a number that a spreadsheet has rounded: store the column as text there, and save it again"
+    )

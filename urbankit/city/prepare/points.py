@@ -120,8 +120,13 @@ def read_points(path: Path, columns: Mapping[str, str], spec: PointFile, access:
         table = read(path, {**columns, "lon": lon, "lat": lat}, key)
         x, y = number_matrix(table, [lon, lat], path, f"{key}.lon", f"{key}.lat").T
         selected = table.select(names)
-    valid = np.isfinite(x) & np.isfinite(y) & (x >= -180) & (x <= 360) & (np.abs(y) <= 90)
-    return Points(np.where(valid, x, np.nan), np.where(valid, y, np.nan), selected, notes)
+    return Points(*usable(x, y), selected, notes)
+
+
+def usable(lon: np.ndarray, lat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates float64[n], both NaN where they are no longitude of -180 to 360 and no latitude within ±90."""
+    valid = np.isfinite(lon) & np.isfinite(lat) & (lon >= -180) & (lon <= 360) & (np.abs(lat) <= 90)
+    return np.where(valid, lon, np.nan), np.where(valid, lat, np.nan)
 
 
 def _note_other_shapes(geometry: gpd.GeoSeries, path: Path) -> list[str]:
