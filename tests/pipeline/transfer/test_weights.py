@@ -34,7 +34,7 @@ def taken_over(keys: Keys, source: Path):
 def test_graph_new_copies_the_encoders_and_initialises_the_rest(new, source):
     fresh, method = built(new)[2].state_dict(), taken_over(new, source).state_dict()
     source_weights = checkpoint.load(source / "checkpoints/best.safetensors")[0]
-    bound = ("centre", "std")
+    bound = ("location.centre", "location.std")
     for name, value in method.items():
         encoder = name.startswith("channels.encoders.") and not name.endswith(bound)
         if name.endswith("encoders.poi_counts._extra_state"):
