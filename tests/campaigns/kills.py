@@ -41,7 +41,7 @@ SIGNALS = {
     "SIGINT twice": [signal.SIGINT, signal.SIGINT],
     "SIGHUP": [signal.SIGHUP],
 }
-TIMEOUT = 300
+TIMEOUT = 1500
 VOLATILE = ("urbankit-files.jsonl", "exports.json", ".gpkg", "report.html", "README.md", ".log")
 RUNS = ("run/", "bench/runs/")
 """Files with times in them, whose bytes differ between two undisturbed commands."""
@@ -218,10 +218,12 @@ class Campaign:
     def references(self, names: list[str]) -> Iterator[tuple[Command, dict[str, bytes], int, Path]]:
         """Each command with the files that it writes undisturbed, its number of changes, and the state before it."""
         for name in names:
-            command, before, out = COMMANDS[name], self.folder / f"before-{name}", self.folder / f"out-{name}"
-            before.mkdir()
-            for needed in command.after:
-                self._must(*COMMANDS[needed].line(self.base, before))
+            command, out = COMMANDS[name], self.folder / f"out-{name}"
+            before = self.folder / f"before-{'-'.join(command.after)}"
+            if not before.exists():
+                before.mkdir()
+                for needed in command.after:
+                    self._must(*COMMANDS[needed].line(self.base, before))
             shutil.copytree(before, out)
             cache, tally = self.folder / f"cache-{name}", self.folder / f"changes-{name}"
             count_only = Kill([str(out), str(cache)], str(tally), 0, [])
