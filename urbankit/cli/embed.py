@@ -14,7 +14,11 @@ STATISTICS = (
 CityData = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the sources, if CITY is a city file.")]
 CityChanges = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="A.B=C", help="Where CITY has a source: modalities.rsi.source=satellite."),
+    typer.Option(
+        "--set",
+        metavar="A.B=C",
+        help="Change one value of the recipe, such as an image source in CITY: modalities.rsi.source=satellite.",
+    ),
 ]
 
 

@@ -31,8 +31,8 @@ def predict(
         str | None,
         typer.Option(
             metavar="SPLIT",
-            help="What calibrates intervals: random for gaps between labelled regions, spatial for districts without"
-            " labels; default the recipe's. Without --city only.",
+            help="Split protocol that calibrates intervals: random for gaps between labelled regions, spatial "
+            "for districts without labels; default the recipe's. Without --city only.",
         ),
     ] = None,
     data: CityData = None,

@@ -29,7 +29,7 @@ def report(
         bool, typer.Option("--figures/--no-figures", help="Also draw the figures of the run again.")
     ] = True,
 ) -> None:
-    """Write the report of a run again, with its figures and model card, or a page that compares several runs.
+    """Rewrite the report, figures and model card of a run, or write a page that compares several runs.
 
     [bold]urbankit report runs/new-york[/bold]
 

@@ -85,11 +85,6 @@ def why_not_dgl(device_type: str = "cpu") -> str | None:
     return None
 
 
-def dgl_version() -> str | None:
-    """Return the version of DGL, None if it cannot compute on the CPU."""
-    return _dgl().__version__ if why_not_dgl() is None else None
-
-
 def _by_dgl(graph: Graph, engine: str) -> bool:
     if engine == "auto" and torch_engine.nearly_dense(graph):
         return False

@@ -36,18 +36,18 @@ class VGAE(GraphEncoder):
         latent: int = Field(64, ge=1, description="Width of the embeddings.", json_schema_extra={"source": "4.2.3"})
         activation: Activation = Field(
             "leaky_relu",
-            description="Activation of the mean. The paper names LeakyReLU for its one-layer encoder, whose only"
-            " outputs are mean and deviation; the deviation is positive by its parametrisation, so the mean has it."
-            " Means hardly ever negative keep z_i · z_j positive and so every learned weight above log 2: `none` lets"
-            " weights come near zero and reconstructs better.",
+            description="Activation of the mean. The paper names LeakyReLU for its one-layer encoder, which returns"
+            " mean and deviation. The deviation is positive anyway, so LeakyReLU is that of the mean. It makes means"
+            " rarely negative, so that z_i · z_j is positive and learned weights are above log 2. With `none` weights"
+            " can be near zero, and the reconstruction is better.",
             json_schema_extra={"source": "eq. 17, 4.2.3"},
         )
         normalise: Normalisation = Field("symmetric", description=DESCRIPTION)
         root_weight: bool = Field(False, description=ROOT_WEIGHT, json_schema_extra={"source": "not in the paper"})
         standardise: bool = Field(
             False,
-            description="Whether node features are standardised over the nodes first. What they share would otherwise"
-            " make all products of z alike, and features that grow in training make them grow.",
+            description="Whether node features are standardised over the nodes first. Otherwise a part that all nodes"
+            " share makes all products of z alike, and these grow with the features in training.",
             json_schema_extra={"source": "not in the paper"},
         )
         decoder: Literal["product", "affine"] = Field(
@@ -60,8 +60,8 @@ class VGAE(GraphEncoder):
             1.0,
             gt=0,
             le=10,
-            description="Standard deviation of z at the start, times exp of what the random weights give. With 1 the"
-            " noise is as large as the signal, and its products swamp the reconstruction.",
+            description="Initial standard deviation of z, which is multiplied by exp of the encoder's initial output."
+            " With 1 the noise is as large as the signal, and dominates the reconstruction.",
             json_schema_extra={"source": "not in the paper"},
         )
         kl_weight: Literal["balanced", "literal"] | Annotated[float, Field(ge=0)] = Field(
@@ -75,8 +75,8 @@ class VGAE(GraphEncoder):
             1.0,
             ge=0,
             description="Multiplies the divergence. 1 is right for weights that vary by 1 about their reconstruction."
-            " Weights between 0 and 1 vary by 0.1 or less: the divergence then outweighs the reconstruction, and z says"
-            " nothing of the view.",
+            " Weights between 0 and 1 vary by 0.1 or less: the divergence then outweighs the reconstruction, and z"
+            " carries no information on the view.",
             json_schema_extra={"source": "1 in eq. 21"},
         )
         reconstruction_weight: float = Field(

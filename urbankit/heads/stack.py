@@ -32,8 +32,8 @@ class Stack(RegionHead):
     class Params(component.Params):
         features: bool = Field(
             True,
-            description="Whether the models also read the input features of the recipe and the coordinates; `false`"
-            " leaves the embedding alone, to compare embeddings.",
+            description="Whether the models also read the input features of the recipe and the coordinates. With"
+            " `false` they read only the embedding, so that embeddings can be compared.",
         )
 
     params: Params

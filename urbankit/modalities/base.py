@@ -38,8 +38,8 @@ class EncoderParams(Params):
 
     trainable: Literal["all", "projection", "none"] = Field(
         "all",
-        description="What training may change: backbone and projection, the projection alone, or nothing. Outputs of a "
-        "backbone that stays fixed are computed once and kept.",
+        description="What is trained: backbone and projection, only the projection, or nothing. Outputs of a frozen "
+        "backbone are computed once and stored.",
     )
 
 

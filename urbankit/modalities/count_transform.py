@@ -10,9 +10,9 @@ from scipy import sparse
 CountTransform = Literal["log", "root", "count"]
 
 DESCRIPTION = (
-    "`log` is log(1 + count), `root` the square root, for which the deviation of a Poisson count is the same at every "
-    "size, `count` the number itself: what is proportional to it is linear in it alone, while the logarithm tells "
-    "small counts apart and hides how far the largest stand out."
+    "`log` is log(1 + count), which separates small counts and compresses large ones. `root` is the square root, which "
+    "has the same deviation for Poisson counts of every size. `count` is the count itself, for targets that are "
+    "proportional to it."
 )
 
 Counts = TypeVar("Counts", np.ndarray, sparse.csr_array)

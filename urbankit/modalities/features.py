@@ -25,7 +25,7 @@ class FeatureParams(EncoderParams):
     """The parameters of every encoder of numbers."""
 
     hidden: int = Field(
-        0, ge=0, description="Width of a two-layer perceptron on the features; 0 hands the features on as they are."
+        0, ge=0, description="Width of a two-layer perceptron on the features; 0 uses the features unchanged."
     )
 
 

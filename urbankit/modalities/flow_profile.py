@@ -23,7 +23,7 @@ class FlowProfile(FeatureEncoder):
 
     class Params(FeatureParams):
         components: int = Field(
-            16, ge=0, description="Principal components of the rows and columns together; 0 keeps the totals alone."
+            16, ge=0, description="Principal components of the rows and columns together; 0 keeps only the totals."
         )
         form: CountTransform = Field("log", description=f"Form of flows and totals. {DESCRIPTION}")
         per_area: bool = Field(False, description="Also the totals for each km² of the region, as logarithms.")

@@ -50,7 +50,7 @@ class GeoCLIP(LocationEncoder):
             "coordinates. Default: 0.125, 0.5, 2 at local scale; 1, 16, 256 at global scale.",
             json_schema_extra={"source": "GeoCLIP: 2^0, 2^4, 2^8"},
         )
-        features: int = Field(64, ge=1, description="Random frequencies a level (GeoCLIP: 256).")
+        features: int = Field(64, ge=1, description="Random frequencies per level (GeoCLIP: 256).")
         hidden: int = Field(128, ge=1, description="Width of each level's hidden layers (GeoCLIP: 1024).")
         layers: int = Field(2, ge=0, description="Hidden layers of each level (GeoCLIP: 3).")
         width: int = Field(64, ge=1, description="Width of the encoder's vectors (GeoCLIP: 512).")

@@ -21,7 +21,7 @@ class LocationParams(CheckpointParams, EncoderParams):
 
     sources: dict[str, str] = Field(
         default_factory=dict,
-        description="The image source of a described modality, where it is not the modality's name.",
+        description="The image source of a described modality, if it differs from the modality's name.",
     )
 
 

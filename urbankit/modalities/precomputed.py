@@ -40,13 +40,13 @@ class Precomputed(FeatureEncoder):
             "but the id.",
         )
         absent: Literal["error", "mask"] = Field(
-            "error", description="Regions that the file does not cover: an error, or absent, as a mask and a note."
+            "error", description="Regions that the file does not cover: an error, or absent (masked) with a note."
         )
         unknown: Literal["error", "drop"] = Field(
-            "error", description="Rows of regions that the city does not have: an error, or left aside, with a note."
+            "error", description="Rows of regions that the city does not have: an error, or ignored with a note."
         )
         standardise: bool = Field(
-            True, description="Standardise every number over the regions; false takes the vectors as they are."
+            True, description="Standardise every number over the regions; false leaves them unchanged."
         )
 
     params: Params

@@ -43,27 +43,31 @@ class Text(TransformerEncoder[TransformerParams, dict[str, Tensor]]):
             "folder or a name on the Hugging Face hub. Decides vocabulary, hidden_size, layers, heads and mlp_ratio.",
             json_schema_extra={"source": "section 4: CLIP's text encoder", "local_path": True},
         )
-        source: str | None = Field(None, description="Captions of this image source alone; default all captions.")
+        source: str | None = Field(None, description="Read only captions of this image source; default all captions.")
         captions: dict[str, str] = Field(
             default_factory=dict,
-            description="The captions' source of a described modality, where it is not the modality's name.",
+            description="Source of the captions of a described modality, if it differs from the modality's name.",
         )
         max_tokens: int = Field(
-            77, ge=3, le=512, description="Tokens a caption is cut to.", json_schema_extra={"source": "section 4"}
+            77,
+            ge=3,
+            le=512,
+            description="Longest caption in tokens; the rest is cut.",
+            json_schema_extra={"source": "section 4"},
         )
         pooling: Pooling = Field(
             "auto",
-            description="The state taken for the caption: of its last token, its first, or the mean of all. auto: last "
-            "for CLIP, the model's own for SigLIP, what 1_Pooling/config.json says for sentence-transformers, first "
-            "for the rest of the BERT family.",
+            description="The vector of a caption: the state of its last token, of its first, or the mean of all. auto: "
+            "last for CLIP, the model's own for SigLIP, what 1_Pooling/config.json says for sentence-transformers, "
+            "first for the rest of the BERT family.",
             json_schema_extra={"source": "eq. 10"},
         )
-        vocabulary: int = Field(2048, ge=300, description="Tokens of the learned byte-pair tokenizer at most.")
+        vocabulary: int = Field(2048, ge=300, description="Most tokens of the learned byte-pair tokenizer.")
         hidden_size: int = Field(
             64, ge=1, description="Width of the transformer.", json_schema_extra={"source": "eq. 8"}
         )
         layers: int = Field(2, ge=1, description="Transformer layers.", json_schema_extra={"source": "eq. 9"})
-        heads: int = Field(4, ge=1, description="Attention heads a layer.")
+        heads: int = Field(4, ge=1, description="Attention heads per layer.")
         mlp_ratio: float = Field(2.0, gt=0, description="Width of each layer's perceptron relative to hidden_size.")
 
         @model_validator(mode="after")

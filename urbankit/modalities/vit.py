@@ -62,7 +62,7 @@ class ViT(TransformerEncoder[TransformerParams, Tensor]):
         )
         hidden_size: int = Field(64, ge=1, description="Width of the transformer.")
         layers: int = Field(4, ge=1, description="Transformer layers.", json_schema_extra={"source": "eq. 3, 4"})
-        heads: int = Field(4, ge=1, description="Attention heads a layer.", json_schema_extra={"source": "eq. 5"})
+        heads: int = Field(4, ge=1, description="Attention heads per layer.", json_schema_extra={"source": "eq. 5"})
         mlp_ratio: float = Field(2.0, gt=0, description="Width of each layer's perceptron relative to hidden_size.")
         dropout: float = Field(0.0, ge=0, lt=1, description="Dropout in training, from scratch only.")
         image_size: Annotated[int, Field(ge=1)] | tuple[int, int] | None = Field(

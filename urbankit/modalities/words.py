@@ -23,8 +23,8 @@ class Words(FeatureEncoder):
     """
 
     class Params(FeatureParams):
-        components: int = Field(32, ge=1, description="Components at most.")
-        source: str | None = Field(None, description="Captions of this image source alone; default all captions.")
+        components: int = Field(32, ge=1, description="Maximum number of components.")
+        source: str | None = Field(None, description="Read only captions of this image source; default all captions.")
 
     params: Params
 

@@ -9,8 +9,6 @@ from urbankit.recipe.recipe import Recipe
 from urbankit.registry.component import Use
 from urbankit.utils.errors import UserError
 
-USE = f"#/$defs/{Use.__name__}"
-
 
 def recipe_schema() -> dict[str, Any]:
     """Return the JSON Schema of a recipe file.

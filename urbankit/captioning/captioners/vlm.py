@@ -71,16 +71,16 @@ class VLM(Captioner):
         )
         beams: int = Field(1, ge=1, le=64, description="Beams of the search; 1 takes the most likely token each time.")
         repetition_penalty: float = Field(1.0, gt=0, description="Above 1, repeated tokens are less likely.")
-        temperature: float = Field(0.0, ge=0, description="Above 0, tokens are drawn, the more evenly the higher.")
-        seed: int = Field(0, ge=0, description="Seed of the draws.")
+        temperature: float = Field(0.0, ge=0, description="Above 0, tokens are sampled; the higher, the more evenly.")
+        seed: int = Field(0, ge=0, description="Seed of the sampling.")
         batch_size: int = Field(
-            16, ge=1, description="Images in one call of the model; with a temperature, other sizes draw other tokens."
+            16, ge=1, description="Images per batch; with a temperature, another size samples other tokens."
         )
         device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to compute; auto prefers a GPU.")
         precision: Literal["auto", "fp32", "bf16", "int8"] = Field(
             "auto",
-            description="Of the weights. auto: bf16 where the device computes in it fast, else fp32. int8 needs a GPU "
-            "and the packages bitsandbytes and accelerate.",
+            description="Precision of the weights. auto: bf16 if the device computes fast in it, else fp32. int8 needs "
+            "a GPU and the packages bitsandbytes and accelerate.",
         )
 
         @field_validator("form")

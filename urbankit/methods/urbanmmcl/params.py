@@ -39,8 +39,8 @@ class Params(component.Params):
     caption_weights: Use = uses(
         "pair_weight",
         "uniform",
-        "How much each region's pair counts in an alignment of a modality with `text`. Not in the paper, which "
-        "counts all alike.",
+        "The weight of each region's pair in an alignment of a modality with `text`. Not in the paper, where all "
+        "pairs have the same weight.",
     )
     fusion: Use = uses("fusion", "add", "How a region's vectors become its node feature (eq. 16, section 5.2).")
     temperature: float = Field(
@@ -60,7 +60,7 @@ class Params(component.Params):
         default_factory=dict,
         description="Views that are joined into one before views are contrasted, such as the hours of mobility: "
         "{mobility: {views: [morning, evening], fusion: {name: attention}}}. Each has its own graph encoder and "
-        "reconstruction; contrasts, decoders and Z* see the group.",
+        "reconstruction; contrasts, decoders and Z* use the group.",
         json_schema_extra={"source": "not in the paper; after its section 5.4"},
     )
     view_contrasts: list[Pair] | None = Field(
@@ -70,13 +70,13 @@ class Params(component.Params):
     )
     view_scale: Literal["unit", "literal"] = Field(
         "unit",
-        description="`unit` divides the weights of a view by their 99th percentile and cuts them at 1, so that no "
+        description="`unit` divides the weights of a view by their 99th percentile and clips them at 1, so that no "
         "view dominates the summed reconstruction (1/d in kilometres is tens of times larger than a row-normalised "
-        "flow); `literal` takes them as built.",
+        "flow); `literal` uses them unchanged.",
     )
     detach_reconstruction: bool = Field(
         False,
-        description="Whether the node features carry no gradient into the graph encoders, so that the reconstruction "
+        description="Whether the graph encoders get the node features without gradient, so that the reconstruction "
         "does not train the encoders of the modalities. At the start its gradient on them can be fifty times that of "
         "the alignments.",
         json_schema_extra={"source": "false in eq. 27"},
@@ -85,31 +85,31 @@ class Params(component.Params):
         0.0,
         ge=0,
         description="Weight of a further loss: the similarity of two regions in a view's embedding, as it is in Z*, "
-        "must tell the rank of their weight in the view. 0 leaves it out.",
+        "must predict the rank of their weight in the view. 0 turns it off.",
         json_schema_extra={"source": "not in the paper"},
     )
     projection_head: int = Field(
         0,
         ge=0,
-        description="Width of a two-layer perceptron between a view's embedding and its contrast, so that what "
-        "only one view knows may stay in the embedding (SimCLR); 0 contrasts the embeddings themselves.",
+        description="Width of a two-layer perceptron between a view's embedding and its contrast, so that information "
+        "of a single view can stay in the embedding (SimCLR); 0 contrasts the embeddings themselves.",
         json_schema_extra={"source": "0 in eq. 25"},
     )
     masked_features: float = Field(
         0.0,
         ge=0,
-        description="Weight of a further loss: the node features of a part of the regions are hidden from the "
-        "graph part, and each view's embedding must tell those of its own region. 0 leaves it out.",
+        description="Weight of a further loss: the node features of some regions are masked for the graph encoders, "
+        "and each view's embedding must predict those of its region. 0 turns it off.",
         json_schema_extra={"source": "not in the paper; after GraphMAE"},
     )
-    mask_share: float = Field(0.3, gt=0, lt=1, description="Share of regions whose features are hidden.")
+    mask_share: float = Field(0.3, gt=0, lt=1, description="Share of regions whose features are masked.")
     view_fusion: Use = uses("fusion", "concat", "How the embeddings of the views are joined.")
     join: Use = uses("fusion", "concat", "How node feature and joined views make the region embedding Z*.")
     block_scale: Literal["learned", "unit"] = Field(
         "learned",
         description="`unit` centres every block of Z* (a modality's vector, a view's) and divides it by the root "
-        "of its mean squared length over all regions, so that blocks weigh alike in a probe with a fixed penalty; "
-        "`learned` leaves them as they are.",
+        "of its mean squared length over all regions, so that a probe with a fixed penalty treats all blocks alike; "
+        "`learned` leaves them unchanged.",
         json_schema_extra={"source": "not in the paper; after multiple factor analysis"},
     )
     alpha: float = Field(
@@ -119,11 +119,11 @@ class Params(component.Params):
     max_observations: int | None = Field(
         4,
         ge=1,
-        description="Observations of one modality (street views) drawn for a region in a training step; null "
-        "takes all. Embeddings always use all.",
+        description="Maximum number of observations of one modality (street views) drawn for a region in a training "
+        "step; null takes all. Embeddings always use all.",
     )
     walks: int = Field(
-        4, ge=1, description="Subgraphs a region that an embedding averages over; training draws one a step."
+        4, ge=1, description="Subgraphs per region that an embedding averages over; a training step draws one."
     )
 
 

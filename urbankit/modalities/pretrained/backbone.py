@@ -27,13 +27,13 @@ class CheckpointParams(Params):
     revision: str | None = Field(
         None,
         min_length=1,
-        description="Branch, tag or, best, commit of `pretrained` on the hub. The run's manifest says what was loaded.",
+        description="Commit (recommended), tag or branch of `pretrained` on the hub. The manifest records the commit.",
     )
 
     @model_validator(mode="after")
     def _revision_of_something(self) -> CheckpointParams:
         if self.revision is not None and self.pretrained is None:
-            raise ValueError("revision says which state of `pretrained`: name that too")
+            raise ValueError("`revision` is a version of `pretrained`; give that too")
         return self
 
 
@@ -58,11 +58,11 @@ class TransformerParams(CheckpointParams):
 
     trainable: Literal["all", "projection", "last_n", "lora", "none"] = Field(
         "all",
-        description="What training may change: backbone and projection; the projection alone; it and the `last_n` "
-        "layers with all that follows them; it and adapters beside the layers (`lora`, needs the package peft); or "
-        "nothing. Outputs of a backbone that stays fixed are computed once and kept.",
+        description="What is trained: backbone and projection (`all`); only the projection; the projection and the "
+        "last `last_n` layers with all that follows them; the projection and adapters beside the layers (`lora`, needs "
+        "the package peft); or nothing. Outputs of a frozen backbone are computed once and stored.",
     )
-    last_n: int = Field(2, ge=1, description="Layers that `trainable: last_n` changes, counted from the last.")
+    last_n: int = Field(2, ge=1, description="Number of layers that `trainable: last_n` trains, counted from the last.")
     lora: LoRA = Field(default_factory=LoRA, description=LoRA.__doc__)
 
 
