@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers.quick import QUICK
 
 from urbankit.pipeline.run import run
 from urbankit.recipe.recipe import Recipe
@@ -33,10 +34,7 @@ OWN = [name for name in shipped() if not name.startswith(("baselines/", "plugins
 def test_shipped_recipe_runs(name, tiny_city, tmp_path):
     changes = [
         f"city={{prepared: {tiny_city.path}}}",
-        "pretrain.epochs=1",
-        "finetune.epochs=1",
-        "evaluation={seeds: [0], floors: [mean], min_class_size: 1, splits: [random]}",
-        "report.figures=false",
+        *QUICK,
         *OTHERWISE.get(name, []),
     ]
     recipe = Recipe.load(name, changes)

@@ -24,17 +24,9 @@ TASKS = ["co", "population_density", "land_use"]
 
 
 @pytest.fixture(scope="module")
-def source_run(tiny_city, recipe_on, tmp_path_factory) -> Path:
-    """A run whose node features have the locations too, which do not carry over."""
-    folder = tmp_path_factory.mktemp("source") / "run"
-    completed(keys_on(tiny_city, recipe_on), folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def model_folder(source_run, tmp_path_factory) -> Path:
+def model_folder(source, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("model") / "model"
-    urbankit.Run.open(source_run).export("model", out=folder)
+    urbankit.Run.open(source).export("model", out=folder)
     return folder
 
 
@@ -66,8 +58,8 @@ def without(folder: Path, *layers: str) -> City:
     return change_manifest(folder, change)
 
 
-def test_a_model_of_a_run_and_of_its_folder_predict_the_same(source_run, model_folder, other_city):
-    of_run, of_folder = (Model.open(path).predict(other_city) for path in (source_run, model_folder))
+def test_a_model_of_a_run_and_of_its_folder_predict_the_same(source, model_folder, other_city):
+    of_run, of_folder = (Model.open(path).predict(other_city) for path in (source, model_folder))
     pd.testing.assert_frame_equal(pd.DataFrame(of_run), pd.DataFrame(of_folder))
     assert of_run["region_id"].tolist() == other_city.region_ids
     assert (of_run["co_lower"] <= of_run["co"]).all() and (of_run["co"] <= of_run["co_upper"]).all()
@@ -78,14 +70,14 @@ def test_a_model_of_a_run_and_of_its_folder_predict_the_same(source_run, model_f
     )
 
 
-def test_a_model_holds_no_label_no_region_and_no_path(model_folder, source_run, tiny_city):
+def test_a_model_holds_no_label_no_region_and_no_path(model_folder, source, tiny_city):
     state, _ = checkpoint.load(model_folder / WEIGHTS)
     assert "bank" not in state
     n = tiny_city.n_regions
     heads, _ = checkpoint.load(model_folder / HEADS)
     assert not [name for name, tensor in heads.items() if n in tensor.shape and not name.endswith("residuals")]
     texts = [(model_folder / name).read_bytes() for name in (MODEL, WEIGHTS, HEADS, "README.md", LEDGER)]
-    for word in (str(source_run.parent), str(tiny_city.path), str(Path.home()), tiny_city.region_ids[0] + '"'):
+    for word in (str(source.parent), str(tiny_city.path), str(Path.home()), tiny_city.region_ids[0] + '"'):
         assert not [text for text in texts if word.encode() in text]
 
 
@@ -228,9 +220,9 @@ def test_wrong_arguments_are_refused(model_folder, other_city):
     assert any("too few for an interval of level 0.999" in note for note in notes)
 
 
-def test_the_commands(cli, model_folder, source_run, other_city, tmp_path):
+def test_the_commands(cli, model_folder, source, other_city, tmp_path):
     cli("embed", model_folder, other_city.path, "--out", tmp_path / "e.parquet")
-    embeddings, of_run = gpd.read_parquet(tmp_path / "e.parquet"), Run.open(source_run).embeddings
+    embeddings, of_run = gpd.read_parquet(tmp_path / "e.parquet"), Run.open(source).embeddings
     assert (
         list(embeddings.columns) == list(of_run.columns) and embeddings["region_id"].tolist() == other_city.region_ids
     )
@@ -241,21 +233,19 @@ def test_the_commands(cli, model_folder, source_run, other_city, tmp_path):
     assert "--city" in cli("predict", model_folder, status=2).stderr
     assert (
         "--split goes without --city"
-        in cli("predict", source_run, "--city", other_city.path, "--split", "random", status=2).stderr
+        in cli("predict", source, "--city", other_city.path, "--split", "random", status=2).stderr
     )
-    again = cli("export", source_run, "--to", "model", "--out", model_folder)
+    again = cli("export", source, "--to", "model", "--out", model_folder)
     assert "not carried over: modality location" in again.stdout
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/notes.txt").write_text("mine")
-    assert (
-        "holds other files" in cli("export", source_run, "--to", "model", "--out", tmp_path / "mine", status=2).stderr
-    )
+    assert "holds other files" in cli("export", source, "--to", "model", "--out", tmp_path / "mine", status=2).stderr
     (model_folder / "README.md").write_text("changed")
-    assert "changed since" in cli("export", source_run, "--to", "model", "--out", model_folder, status=2).stderr
+    assert "changed since" in cli("export", source, "--to", "model", "--out", model_folder, status=2).stderr
 
 
-def test_run_predict_takes_a_city(source_run, model_folder, other_city):
-    run = urbankit.Run.open(source_run)
+def test_run_predict_takes_a_city(source, model_folder, other_city):
+    run = urbankit.Run.open(source)
     table = run.predict(city=other_city.path, interval=0.8, tasks="co")
     expected = Model.open(model_folder).predict(other_city, 0.8, tasks="co")
     assert table["co_upper"].equals(expected["co_upper"])

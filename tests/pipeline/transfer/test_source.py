@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.quick import QUICK
 from helpers.transfer_runs import completed
 
 from urbankit.city.city import City
@@ -106,12 +107,6 @@ def test_unusable_source_runs_are_refused(spoil, message, keep, copied, tmp_path
 
 
 SHIPPED = [name for name in shipped() if name.startswith("transfer/")]
-SHORT = [
-    "pretrain.epochs=1",
-    "finetune.epochs=1",
-    "evaluation={seeds: [0], floors: [mean], min_class_size: 1, splits: [random]}",
-    "report.figures=false",
-]
 
 
 def test_shipped_recipes_are_valid(source):
@@ -124,7 +119,7 @@ def test_shipped_recipes_are_valid(source):
 @pytest.mark.parametrize("name", ["new-york", "synthetic"])
 def test_shipped_transfer_recipes_run(name, tiny_city, other_city, tmp_path):
     def shipped_run(recipe: str, city: City, *changes: str) -> Run:
-        loaded = Recipe.load(f"transfer/{recipe}", [f"city={{prepared: {city.path}}}", *SHORT, *changes])
+        loaded = Recipe.load(f"transfer/{recipe}", [f"city={{prepared: {city.path}}}", *QUICK, *changes])
         return run(loaded, tmp_path / recipe, progress=Progress(quiet=True))
 
     source = shipped_run(name, tiny_city).path
