@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import errno
+import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -105,6 +108,20 @@ def test_the_next_file_in_a_folder_removes_what_a_killed_process_left(tmp_path: 
     (tmp_path / f"{PARTIAL}folder").mkdir()
     write_text(tmp_path / "b.csv", "b")
     assert {path.name for path in tmp_path.iterdir()} == {"b.csv", f"{PARTIAL}folder"}
+
+
+def test_a_file_size_limit_is_one_error_whichever_library_reports_it(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
+    try:
+        with pytest.raises(OSError, match=os.strerror(errno.EFBIG)), atomic_path(tmp_path / "a.gpkg") as temporary:
+            temporary.with_name(temporary.stem + ".new.gpkg").write_bytes(bytes(190_000))
+            raise RuntimeError("Failed to commit transaction")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(RuntimeError), atomic_path(tmp_path / "a.gpkg"):
+        raise RuntimeError("Failed to commit transaction")
 
 
 def test_long_names_are_written(tmp_path: Path) -> None:

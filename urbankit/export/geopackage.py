@@ -9,7 +9,6 @@ from urbankit.export.base import Exporter
 from urbankit.export.tables import ExportTable
 from urbankit.utils.errors import UserError
 from urbankit.utils.files import atomic_path, replace_file
-from urbankit.utils.removal import remove_file
 
 MOST_COLUMNS = 1998
 """SQLite holds 2,000 columns a table; a GeoPackage needs one for the key and one for the geometry."""
@@ -30,9 +29,6 @@ class GeoPackage(Exporter):
             )
         with atomic_path(path) as temporary:
             new = temporary.with_suffix(".new.gpkg")  # GDAL refuses an empty file
-            try:
-                table.frame.to_file(new, driver="GPKG", layer=table.what, engine="pyogrio")
-                replace_file(new, temporary)
-            finally:
-                remove_file(new)
+            table.frame.to_file(new, driver="GPKG", layer=table.what, engine="pyogrio")
+            replace_file(new, temporary)
         return []

@@ -126,6 +126,8 @@ def unwritable(folder: Path, what: str, error: OSError) -> UrbankitError:
     """Return the error to raise if the folder that `--out` names cannot be created or written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return RunError(f"{folder}: the disk is full; make room and run again.")
+    if error.errno == errno.EFBIG:
+        return RunError(f"{folder}: {REMEDIES[errno.EFBIG][1]}")
     if folder.exists() and not folder.is_dir():
         return UserError(f"{folder}: is a file, not a folder. Choose another --out.")
     return UserError(f"{folder}: {what} cannot be written ({error.strerror or error}). Choose another --out.")
@@ -149,6 +151,7 @@ def suggest(name: str, options: Iterable[str]) -> str:
 _AGAIN = "free some space and repeat the command, a run with --resume"
 REMEDIES = {
     errno.ENOSPC: (FAILED, f"the disk is full; {_AGAIN}"),
+    errno.EFBIG: (FAILED, "a limit to the size of files is reached; raise it with `ulimit -f`, and run again"),
     errno.EDQUOT: (FAILED, f"the disk quota is used up; {_AGAIN}"),
     errno.EACCES: (WRONG_INPUT, "no permission; choose another folder or change its permissions"),
     errno.EPERM: (WRONG_INPUT, "not permitted; choose another folder or change its permissions"),

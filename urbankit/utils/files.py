@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import functools
+import glob
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -19,6 +21,11 @@ import platformdirs
 from urbankit.utils.ledger import PARTIAL, ledger_folder, record
 from urbankit.utils.locks import is_locked_open, lock_while_open
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]  # there is no limit to the size of files
+
 FULL = 1 << 16
 """A disk with fewer free bytes is full: libraries write larger blocks."""
 
@@ -28,7 +35,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path to write to, which replaces `path` if the block succeeds and is removed if it fails.
 
     It is moved by `replace_file`. It is locked while the block runs, so that other processes know that it is in use.
-    A full disk raises an `OSError` with `ENOSPC` and the name of the file, whichever library was writing.
+    If there is no room for the file, an `OSError` says so by its number and names the file, whichever library was
+    writing.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,16 +46,20 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     locked = lock_while_open(handle)
     if not locked:
         os.close(handle)
+    complete = False
     try:
         temporary.chmod(0o666 & ~_UMASK)
         yield temporary
         replace_file(temporary, path)
+        complete = True
     except Exception as error:
-        if _is_full(path.parent, error):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
-        raise
+        code = _full(temporary, error)
+        if code is None:
+            raise
+        raise OSError(code, os.strerror(code), str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        for unfinished in [] if complete else [*_files_of(temporary)]:
+            unfinished.unlink(missing_ok=True)
         if locked:
             os.close(handle)
 
@@ -98,13 +110,27 @@ def sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def _is_full(folder: Path, error: Exception) -> bool:
-    """Whether `error` means a full disk, for which numpy, SQLite and GDAL have different messages."""
-    codes = errno.ENOSPC, errno.EDQUOT, errno.EFBIG  # a quota, and a limit to the size of files, are the same to a user
-    messages = [*map(os.strerror, codes), "disk is full"]
-    if getattr(error, "errno", None) in codes or any(text in str(error) for text in messages):
-        return True
-    return isinstance(error, OSError | RuntimeError) and shutil.disk_usage(folder).free < FULL
+def _full(temporary: Path, error: Exception) -> int | None:
+    """Return the error number if there is no room for the file: numpy, SQLite and GDAL have errors of their own."""
+    codes = errno.ENOSPC, errno.EDQUOT, errno.EFBIG
+    code = getattr(error, "errno", None)
+    if code in codes:
+        return code
+    for code in codes:
+        if os.strerror(code) in str(error):
+            return code
+    if not isinstance(error, OSError | RuntimeError):
+        return None
+    if shutil.disk_usage(temporary.parent).free < FULL or "disk is full" in str(error):
+        return errno.ENOSPC
+    limit = math.inf if resource is None else resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    largest = max((path.stat().st_size for path in _files_of(temporary)), default=0)
+    return errno.EFBIG if 0 <= limit < largest + FULL else None
+
+
+def _files_of(temporary: Path) -> Iterator[Path]:
+    """Yield a temporary file and those that libraries wrote beside it, such as the journal of a database."""
+    return temporary.parent.glob(f"{glob.escape(temporary.stem)}*")
 
 
 def _umask() -> int:

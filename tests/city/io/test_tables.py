@@ -178,6 +178,27 @@ def test_words_for_missing_values_are_read_as_missing() -> None:
     assert sentences(frame, "v", Path("t"), "t").drop_nulls().to_list() == ["nap", "4.0"]
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (r"a \ud800 b", r"line 2 holds \\ud800, which is no character"),
+        (r"a \uDCE9", r"line 2 holds \\uDCE9"),
+        (r"\ude00\ud83d", r"line 2 holds \\ude00"),
+        (r"\u0000", r"line 2 holds \\u0000"),
+        (r"\\\ud800", r"line 2 holds \\ud800"),
+        (r"\ud83d\ude00 \\ud800 \\u0000", None),
+    ],
+)
+def test_escapes_that_are_no_character_are_refused(tmp_path: Path, text: str, says: str | None) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text('{"v": "a"}\n{"v": "' + text + '"}\n')
+    if says is None:
+        assert read(path, {"v": "v"}, "t")["v"].to_list() == ["a", "\U0001f600 \\ud800 \\u0000"]
+    else:
+        with pytest.raises(UserError, match=says):
+            read(path, {"v": "v"}, "t")
+
+
 def test_paths_of_pictures_have_one_form() -> None:
     frame = pl.DataFrame({"v": ["./a.png", "././b/./c//d.png", "../e.png", ".f.png"]})
     assert file_names(frame, "v", Path("t"), "t").to_list() == ["a.png", "b/c/d.png", "../e.png", ".f.png"]

@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,14 @@ from urbankit.utils.errors import UserError
 BLOCK = 1 << 22
 LONGEST_LINE = 1 << 20
 UTF8_BOM = b"\xef\xbb\xbf"
+_ESCAPES = (rb"\ud", rb"\uD", rb"\u0000")
+_NO_CHARACTER = re.compile(
+    rb"(?<!\\)(?:\\\\)*"
+    rb"(\\u0000|\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
+    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+)
+"""Escapes in JSON that stand for no character: NUL, and one half of a character that JSON writes as two."""
+
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -33,6 +42,7 @@ class _Text:
     lone_cr: bool = False
     not_json: bool = False
     ends_with_newline: bool = True
+    has_escapes: bool = False
 
 
 class CSV(Source):
@@ -75,8 +85,10 @@ class JSONLines(Source):
     suffixes = (".jsonl", ".ndjson")
 
     def scan_table(self, path: Path) -> pl.LazyFrame:
-        """Return the table. Raises `UserError` for a file that is not UTF-8 text."""
+        """Return the table. Raises `UserError` for a file that is not UTF-8 text, or that escapes what is none."""
         text = _check_text(path)
+        if text.has_escapes:
+            _check_escapes(path)
         source: Path | io.BytesIO = path
         if text.not_json:
             source = io.BytesIO(b"".join(_strict_lines(path, text.lone_cr)))
@@ -183,6 +195,7 @@ def _check_text(path: Path) -> _Text:
         lines += block.count(b"\n")
         text.lone_cr = text.lone_cr or b"\r" in block
         text.not_json = text.not_json or b"NaN" in block or b"Infinity" in block
+        text.has_escapes = text.has_escapes or any(escape in block for escape in _ESCAPES)
         text.ends_with_newline = block.endswith((b"\n", b"\r"))
     text.lone_cr = text.lone_cr and lines == 0
     return text
@@ -203,6 +216,15 @@ def _check_encoding(block: bytes, path: Path) -> None:
     if block.startswith(_UTF16) or nul > len(block[:4096]) / 4:
         message = f"is UTF-16 text; save it as UTF-8, such as with `iconv -f UTF-16 -t UTF-8 {path.name}`"
         raise UserError(message)
+
+
+def _check_escapes(path: Path) -> None:
+    """Refuse JSON lines with escapes that stand for no character, which Polars would replace in silence."""
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            match = _NO_CHARACTER.search(line)
+            if match:
+                raise UserError(f"line {number} holds {match[1].decode()}, which is no character; remove it")
 
 
 def _check_last_row(path: Path, separator: str) -> None:

@@ -36,7 +36,7 @@ from urbankit.city.prepare.context import Built, Context
 from urbankit.city.prepare.layers import Layer
 from urbankit.city.report import PrepareReport, SourceReport
 from urbankit.city.spec import CitySpec, load_city_spec
-from urbankit.utils.errors import Problem, Problems, RunError, UserError
+from urbankit.utils.errors import Problem, Problems, RunError, UserError, unwritable
 from urbankit.utils.files import PARTIAL, hash_json
 from urbankit.utils.locks import LOCK, file_lock
 from urbankit.utils.paths import is_name_inside
@@ -317,9 +317,11 @@ def _explain_disk_errors(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "No space left" in str(error):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
             message = f"{out}: the disk is full; make room and run the same command again to continue"
             raise RunError(message) from None
+        if error.errno == errno.EFBIG:
+            raise unwritable(out, "the city", error) from None
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise UserError(Problem(f"is not writable ({error.strerror}); choose another --out", out)) from None
         raise
