@@ -1,5 +1,6 @@
 """Files that a user names with `--out`: results of a run are never replaced, files of others neither."""
 
+import errno
 from pathlib import Path
 
 import pytest
