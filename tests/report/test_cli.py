@@ -16,7 +16,7 @@ def test_report_command_writes_runs_without_a_city_and_comparisons(cli, make_run
     other = shutil.copytree(run.path, tmp_path / "other")
 
     one = cli("report", run.path)
-    assert "missing: The run did not end well (status: interrupted)" in one.stdout
+    assert "missing: The run is not finished (status: interrupted)" in one.stdout
     assert "missing: The city is not available any more" in one.stdout
     assert f"The page is {run.path / 'report.html'}" in one.stdout and (run.path / "report.html").is_file()
 

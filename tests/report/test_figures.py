@@ -155,7 +155,9 @@ def test_figures_of_a_real_city_show_its_images(tiny_city, tmp_path: Path) -> No
     names_ = [name for name in tiny_city.target_names if tiny_city.target(name).kind == "regression"]
     one = run_context(tmp_path, tiny_city, dict.fromkeys(names_, "standard"))
     drawn = draw(one, "clusters", "cases", "coverage")
-    assert "from above" in drawn["clusters"] and "satellite images" in drawn["cases"] and "coverage" in drawn
+    assert (
+        "(b) the satellite images" in drawn["clusters"] and "satellite images" in drawn["cases"] and "coverage" in drawn
+    )
     picture = from_above(tiny_city, RegionMap(tiny_city.regions))
     assert picture.shape[2] == 4 and 0 < picture[..., 3].mean() < 1  # the island has no image
     assert picture.min() >= 0 and picture.max() <= 1

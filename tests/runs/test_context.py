@@ -72,5 +72,5 @@ def test_an_unfinished_run_states_its_status_and_missing_files(copied_run: Path)
     (copied_run / "embeddings.parquet").unlink()
     context = RunContext.of(Run.open(copied_run))
     assert context.regions is None
-    assert "did not end well (status: running)" in context.missing[0]
+    assert "is not finished (status: running)" in context.missing[0]
     assert any("embeddings.parquet" in line for line in context.missing)

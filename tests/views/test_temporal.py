@@ -75,7 +75,7 @@ def test_flows_of_the_parts_of_a_day_sum_to_all_flows(tiny_city):
 
 def test_a_city_without_flows_or_times_is_named_as_the_reason(city):
     assert temporal(hours=[7, 8]).requires(city) is None
-    assert "no flow of the city is in its time (hours 2 to 4" in temporal(hours=[2, 4]).requires(city)
+    assert "no flow of the city is within its hours and days (hours 2 to 4" in temporal(hours=[2, 4]).requires(city)
     untimed = SimpleNamespace(n_regions=4, flow_times=lambda: None, flows=city.flows)
     assert temporal().requires(untimed) == "the city's flows have no times"
     assert temporal().requires(SimpleNamespace(**vars(untimed) | {"flows": lambda: None})) == "the city has no flows"

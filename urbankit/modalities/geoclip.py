@@ -67,7 +67,7 @@ class GeoCLIP(LocationEncoder):
             if self.pretrained is not None and self.scale != "global":
                 raise ValueError("pretrained weights are for GeoCLIP's own coordinates: set 'scale: global'")
             if self.pretrained is not None and self.sigmas is not None:
-                raise ValueError("pretrained weights bring their own frequencies: remove 'sigmas'")
+                raise ValueError("pretrained weights have their own frequencies: remove 'sigmas'")
             return self
 
     params: Params

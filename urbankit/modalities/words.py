@@ -35,7 +35,7 @@ class Words(FeatureEncoder):
 
     @classmethod
     def untransferable(cls, params: Any) -> str | None:
-        return "its components are of one city's captions; `text` carries its tokenizer along"
+        return "its components are of one city's captions; `text` stores its tokenizer with its weights"
 
     @classmethod
     def raw_features(cls, params: Any, city: City, modality: str) -> list[RawSource]:

@@ -8,7 +8,7 @@ from urbankit.registry.hookspecs import Register, hookimpl
 @hookimpl
 def register_sources(register: Register) -> None:
     register("csv", "urbankit.city.io.text_tables:CSV", "tables of text, separated by commas or tabs")
-    register("jsonl", "urbankit.city.io.text_tables:JSONLines", "tables of one JSON object a line")
+    register("jsonl", "urbankit.city.io.text_tables:JSONLines", "tables with one JSON object per line")
     register("parquet", "urbankit.city.io.parquet:Parquet", "Parquet and GeoParquet")
     register("vector_file", "urbankit.city.io.vectors:VectorFile", "GeoPackage, Shapefile, GeoJSON and FlatGeobuf")
 
@@ -64,7 +64,7 @@ def register_fusions(register: Register) -> None:
 @hookimpl
 def register_pair_weights(register: Register) -> None:
     register("uniform", "urbankit.methods.pair_weights:Uniform", "every pair counts alike")
-    register("agreement", "urbankit.methods.agreement:Agreement", "by how far a pair agrees, against the batch")
+    register("agreement", "urbankit.methods.agreement:Agreement", "by the similarity of a pair, relative to the batch")
 
 
 @hookimpl
@@ -72,7 +72,7 @@ def register_captioners(register: Register) -> None:
     register(
         "template",
         "urbankit.captioning.captioners.template:Template",
-        "what a city's counts and tables say of a region",
+        "text from the counts and tables of a region",
     )
     register(
         "vlm", "urbankit.captioning.captioners.vlm:VLM", "BLIP-2 or any other image-text-to-text model of transformers"
@@ -82,11 +82,11 @@ def register_captioners(register: Register) -> None:
 @hookimpl
 def register_heads(register: Register) -> None:
     register("forest", "urbankit.heads.forest:Forest", "random forest on the frozen embedding")
-    register("gp", "urbankit.heads.gp:GP", "Gaussian process on the frozen embedding, a length scale a block")
+    register("gp", "urbankit.heads.gp:GP", "Gaussian process on the frozen embedding, one length scale per block")
     register("linear", "urbankit.heads.linear:Linear", "one linear layer")
     register("mlp", "urbankit.heads.mlp:MLP", "multilayer perceptron")
     register("stack", "urbankit.heads.stack:Stack", "several models joined by held-out predictions: a super learner")
-    register("task_adaptive", "urbankit.heads.task_adaptive:TaskAdaptive", "learned weights of the parts, then a head")
+    register("task_adaptive", "urbankit.heads.task_adaptive:TaskAdaptive", "learned weights of the blocks, then a head")
 
 
 @hookimpl

@@ -118,7 +118,7 @@ _ROWS = (
         does="weight the matched pairs of a contrast",
         checks="urbankit.testing.pair_weights",
         ending="Weight",
-        example="pairs that agree count more, by a softmax of their cosine",
+        example="weights of pairs by a softmax of their cosine",
     ),
     Kind(
         name="captioner",
@@ -175,7 +175,7 @@ _ROWS = (
         does="write embeddings and predictions in the format of another tool",
         checks="urbankit.testing.exporters",
         ending="Exporter",
-        example="one line of GeoJSON a region, for streaming tools",
+        example="one line of GeoJSON for each region, for streaming tools",
         command="urbankit export RUN --to {name}",
     ),
     Kind(

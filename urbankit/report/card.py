@@ -212,7 +212,7 @@ def _limits(run: Run, city: City | None, table: ResultsTable | None) -> Iterator
                 yield f"{city.n_regions - count:,} of {city.n_regions:,} regions have no {name} ({kind})."
     for note in run.manifest.get("notes") or []:
         yield f"{_line(note).rstrip('.')}."
-    yield "These are embeddings of the regions in this folder; other regions, or other times, need a run of their own."
+    yield "These are embeddings of the regions in this folder; other regions or other times need another run."
 
 
 def _verdicts(table: Table) -> Iterator[Markdown]:

@@ -30,7 +30,7 @@ def compare_runs(runs: Sequence[str | Path], names: Sequence[str] = ()) -> list[
         UserError: If a folder is not a finished run, or two runs have the same name and seed.
     """
     if names and len(names) != len(runs):
-        raise UserError(f"there are {len(runs)} runs and {len(names)} names; give one name a run")
+        raise UserError(f"there are {len(runs)} runs and {len(names)} names; give one name for each run")
     opened = _finished(runs)
     rows = list(names) or folder_names([run.path for run in opened])
     problems = Problems()

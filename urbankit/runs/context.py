@@ -43,7 +43,7 @@ class RunContext:
         context = cls(run, city)
         status = run.manifest.get("status", "unknown")
         if city is None and status != "done":  # with a city given, the run is at its report
-            context.missing.append(f"The run did not end well (status: {status}); this is what it had written by then.")
+            context.missing.append(f"The run is not finished (status: {status}); this is what it had written by then.")
         if context.city is None:
             context._find_city(progress, prepare)
         context._find_regions()

@@ -80,8 +80,8 @@ def lines(orders: Iterable[Order], losses: Iterable[Loss]) -> list[str]:
     sentences, losses = [], list(losses)
     if measured := [f"{order.view} {two_digits(order.spearman)}" for order in orders]:
         sentences.append(
-            f"Rank correlation of similarity in a view's block with the view: {', '.join(measured)} (1 orders pairs of "
-            "regions as the view does)."
+            f"Rank correlation of similarity in a view's block with the view: {', '.join(measured)} (1 means the same "
+            "order of pairs of regions)."
         )
     reference = "than the loss of chance or of a constant (in brackets)"
     for learned, text in (

@@ -62,7 +62,7 @@ class TemporalView(MobilityView):
         times = city.flow_times()
         if times is None:
             return "the city has no flows" if city.flows() is None else "the city's flows have no times"
-        return None if self._when(times).any() else f"no flow of the city is in its time ({self._time()})"
+        return None if self._when(times).any() else f"no flow of the city is within its hours and days ({self._time()})"
 
     def _when(self, times: pd.DataFrame) -> np.ndarray:
         """Return which rows (bool) of a table of flows with `weekday` and `hour` are in the hours of the view."""

@@ -59,9 +59,9 @@ def _draw(context: FigureContext, task: TaskData) -> Drawing:
         figure,
         context.folder,
         f"classes-{task.name}",
-        f"{axis_label(task)}: labels, and classes predicted where the label was never seen (the commonest over the "
-        "seeds in which a region was in the test part); below, of the test regions of all seeds, the share of each "
-        "true class that was predicted as each class, in percent" + (", and how many." if _few(task) else "."),
+        f"{axis_label(task)}: labels, and classes predicted without the label of the region (the most frequent over "
+        "the seeds in which it was in the test part); below, of the test regions of all seeds, the share of each true "
+        "class that was predicted as each class, in percent" + (", and how many." if _few(task) else "."),
     )
 
 

@@ -53,7 +53,7 @@ def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
         context.folder,
         "clusters",
         f"Ward's hierarchy over the embeddings{sample}: (a) its uppermost branches, with the cuts for k clusters; "
-        + (f"(b) the city from above ({picture}); then " if above else "then ")
+        + (f"(b) the satellite images of the city ({picture}); then " if above else "then ")
         + "the clusters on the map. A cluster keeps its colour where another one is split.",
     )
 

@@ -28,7 +28,7 @@ def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
     """Draw one figure with a map for each modality and target."""
     panels = counts(context.city)
     if not panels:
-        raise NotPossible("the city has regions alone, and no observations of them")
+        raise NotPossible("the city has only regions, without observations")
     left_out = max(0, len(panels) - MOST_PANELS)
     panels = dict(list(panels.items())[:MOST_PANELS])
     columns = min(COLUMNS, len(panels))

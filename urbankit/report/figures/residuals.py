@@ -55,9 +55,9 @@ def _draw(context: FigureContext, task: TaskData) -> Drawing:
         figure,
         context.folder,
         f"residuals-{task.name}",
-        f"{axis_label(task)}: truth less prediction where the label was never seen (median over seeds); red is "
-        "underestimated, blue overestimated. Moran's I of the residuals, about 0 where neighbours have nothing in "
-        f"common: row-standardised weights of adjoining regions, one-sided p of {PERMUTATIONS} permutations.",
+        f"{axis_label(task)}: truth minus prediction, of heads that did not see the label (median over seeds); red is "
+        "underestimated, blue overestimated. Moran's I of the residuals is about 0 without spatial autocorrelation; "
+        f"row-standardised weights of adjoining regions, one-sided p of {PERMUTATIONS} permutations.",
     )
 
 

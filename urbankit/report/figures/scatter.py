@@ -79,7 +79,7 @@ def _panel(ax: Any, context: FigureContext, task: TaskData, split: str) -> str:
     _ticks(ax, ends, logarithmic)
     score = _score(context, task, split)
     ax.text(0.04, 0.97, score, transform=ax.transAxes, ha="left", va="top", fontsize=SMALL)
-    look = "Darker hexagons hold more test regions and seeds." if dense else "One point a test region and seed."
+    look = "Darker hexagons hold more test regions and seeds." if dense else "One point for each test region and seed."
     return look + (" Axes end at the 0.2nd and 99.8th percentile." if cut else "")
 
 

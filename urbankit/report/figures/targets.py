@@ -49,8 +49,8 @@ def _draw(context: FigureContext, task: TaskData) -> Drawing:
         figure,
         context.folder,
         f"map-{task.name}",
-        f"{scale.label}: (a) the labels, and what was predicted where the label was never seen (median over the seeds "
-        "in which a region was in the test part). Colours end at the 2nd and 98th percentile of the labels.",
+        f"{scale.label}: (a) the labels, and predictions of heads that did not see the label (median over the seeds in "
+        "which a region was in the test part). Colours end at the 2nd and 98th percentile of the labels.",
     )
 
 

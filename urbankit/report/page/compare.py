@@ -41,7 +41,7 @@ def write_comparison(
         UserError: None of the folders is a run, or the numbers of runs and names differ.
     """
     if names and len(names) != len(runs):
-        raise UserError(f"there are {len(runs)} runs and {len(names)} names; give one name a run")
+        raise UserError(f"there are {len(runs)} runs and {len(names)} names; give one name for each run")
     missing = Missing()
     opened = _opened(runs, list(names) or folder_names([Path(path) for path in runs]), missing)
     contexts = {

@@ -70,7 +70,7 @@ def _task_layers(context: RunContext, ids: np.ndarray, missing: Missing) -> list
     for task in tasks:
         layers += missing.attempt(f"No map of {task.name}", partial(_layers_of, task, predictions, everywhere, ids), [])
     if not tasks:
-        missing.add("There are no targets to show: the run has no tasks, or has not come to them.")
+        missing.add("There are no targets to show: the run has no tasks, or ended before it predicted them.")
     return layers
 
 

@@ -74,8 +74,8 @@ def thumbnails(city: City, budget: int) -> Thumbnails:
     result.payload["images"] = list(index_of)
     if size != SIZES[0]:
         result.notes.append(
-            f"Images of regions are at most {size.images} a region and source, {size.pixels} pixels wide, to keep the "
-            "page below 15 MB."
+            f"Images of regions are at most {size.images} per region and source, {size.pixels} pixels wide, so that "
+            "the page is below 15 MB."
         )
     return result
 
