@@ -64,3 +64,22 @@ def test_missing_unfinished_and_damaged_runs_are_refused(make_run, tmp_path: Pat
 def test_a_run_without_tasks_has_empty_tables(make_run) -> None:
     run, _ = make_run(tasks=())
     assert run.metrics.empty and run.predictions.empty and run.table().tables == []
+
+
+@pytest.mark.parametrize("name", ["embeddings", "metrics", "predictions", "history"])
+def test_tables_with_other_columns_are_refused(make_run, name: str) -> None:
+    run, _ = make_run()
+    path = run.path / f"{name}.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.drop_columns(table.column_names[0]), path)
+    with pytest.raises(UserError, match=rf"{name}.*parquet: (has no column '|is damaged)"):
+        getattr(Run.open(run.path), name)
+
+
+def test_embeddings_of_several_lengths_are_refused(make_run) -> None:
+    run, _ = make_run()
+    table = gpd.read_parquet(run.path / "embeddings.parquet")
+    table["embedding"] = [vector[: 1 + row % 2] for row, vector in enumerate(table["embedding"])]
+    table.to_parquet(run.path / "embeddings.parquet")
+    with pytest.raises(UserError, match=r"embeddings\.parquet: (cannot be read|is damaged)"):
+        _ = Run.open(run.path).vectors

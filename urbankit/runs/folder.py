@@ -28,6 +28,20 @@ from urbankit.utils.ledger import LEDGER, Ledger
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+COLUMNS = {
+    "embeddings.parquet": ("region_id", "geometry", "embedding"),
+    "metrics.parquet": ("task", "model", "split", "seed", "metric", "value"),
+    "predictions.parquet": ("region_id", "task", "split", "seed", "truth", "prediction"),
+    "predictions_all.parquet": ("region_id", "geometry"),
+    "floor_predictions.parquet": ("model", "region_id", "task", "split", "seed", "truth", "prediction"),
+    "history.parquet": ("stage", "epoch", "part", "name", "value"),
+    "block_weights.parquet": ("task", "split", "seed", "block", "weight"),
+    "member_weights.parquet": ("task", "split", "seed", "member", "weight"),
+    VIEW_MEASURES: ("name", "metric", "value"),
+    "walks.parquet": ("view", "root", "region_id", "target", "weight", "visits"),
+}
+"""Columns that tables of a run have."""
+
 TRIES = 3
 """How often a file is read again that another process may be writing."""
 
@@ -119,9 +133,7 @@ class Run:
     @cached_property
     def predictions_all(self) -> gpd.GeoDataFrame:
         """Predictions of every region, labelled or not, one row for each region; see `prediction_table`."""
-        path = self.file("predictions_all.parquet")
-        with _readable(path):
-            return gpd.read_parquet(path)
+        return self._regions("predictions_all.parquet")
 
     @cached_property
     def cross_fits(self) -> tuple[dict[str, CrossFit], str]:
@@ -162,8 +174,7 @@ class Run:
     @cached_property
     def embeddings(self) -> gpd.GeoDataFrame:
         """`region_id`, `geometry` and `embedding`, a float32 array [dim], of N regions in the order of the city."""
-        with _readable(self.path / "embeddings.parquet"):
-            return gpd.read_parquet(self._content("embeddings.parquet"))
+        return self._regions("embeddings.parquet")
 
     @cached_property
     def vectors(self) -> NDArray[np.float32]:
@@ -171,7 +182,8 @@ class Run:
         column = self.embeddings["embedding"]
         if not len(column):
             return np.empty((0, 0), np.float32)
-        return np.stack(column.to_list()).astype(np.float32, copy=False)
+        with _readable(self.path / "embeddings.parquet"):
+            return np.stack(column.to_list()).astype(np.float32, copy=False)
 
     def blocks(self) -> dict[str, NDArray[np.float32]]:
         """Split the embeddings into the blocks of modalities and views that they are concatenated from.
@@ -209,7 +221,21 @@ class Run:
 
     def _table(self, name: str) -> pd.DataFrame:
         with _readable(self.path / name):
-            return pd.read_parquet(self._content(name))
+            table = pd.read_parquet(self._content(name))
+        self._check_columns(name, table)
+        return table
+
+    def _regions(self, name: str) -> gpd.GeoDataFrame:
+        with _readable(self.path / name):
+            table = gpd.read_parquet(self._content(name))
+        self._check_columns(name, table)
+        return table
+
+    def _check_columns(self, name: str, table: pd.DataFrame) -> None:
+        missing = [column for column in COLUMNS[name] if column not in table.columns]
+        if missing and len(table):
+            message = f"has no column {', '.join(map(repr, missing))}, so no run of this version of urbankit wrote it"
+            raise UserError(Problem(f"{message}; run the recipe again in another folder", self.path / name))
 
     def _content(self, name: str) -> BytesIO:
         """The bytes of a file. Raises `UserError` if they are not those that urbankit wrote, where that is recorded."""
