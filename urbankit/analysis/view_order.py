@@ -27,9 +27,9 @@ class ViewOrder:
     weight in the view (the mean of both directions); NaN where either is constant.
 
     Attributes:
-        spearman: over pairs of which at least half are related, that is, have a weight in the view. Where fewer are,
-            as many without are drawn as there are with: among all pairs those without a weight are one large tie, by
-            which not even a perfect order reaches 0.5 if a twelfth of the pairs is related.
+        spearman: over pairs of which at least half are related, that is, have a weight in the view. If fewer are, as
+            many unrelated pairs are drawn as there are related ones. All unrelated pairs are one large tie: over all
+            pairs even a perfect order does not reach 0.5 if a twelfth of them is related.
         spearman_all: over all pairs, or a random sample of them.
         related: the share of all pairs that are related.
     """

@@ -140,7 +140,7 @@ class MosaicImages(_Images, _Raster):
 
 
 class RegionImages(_Images):
-    """One image file a region."""
+    """One image file per region."""
 
     files: str = Field(description="Path with `{region_id}` in it, such as `tiles/{region_id}.png`.")
     size: Size = _size(224)
@@ -154,7 +154,7 @@ class RegionImages(_Images):
 
 
 class PointImages(_Images, PointFile):
-    """Images taken at points, such as street views: any number a region."""
+    """Images taken at points, such as street views: any number per region."""
 
     points: str = Field(description="Table (CSV, JSONL, Parquet) or point file with one row for each image.")
     image: str = Field("image", description="Column with the image's path; it also identifies the image.")

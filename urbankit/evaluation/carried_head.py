@@ -172,7 +172,7 @@ class Carried:
 
     Attributes:
         head: The head.
-        outputs: Learned form of a regression [N], or an output a class [N, classes].
+        outputs: Learned form of a regression [N], or one output per class [N, classes].
     """
 
     head: CarriedHead

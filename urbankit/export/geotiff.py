@@ -43,7 +43,7 @@ class GeoTIFF(Exporter):
     def write(self, table: ExportTable, paths: Sequence[Path]) -> list[str]:
         """Float32 bands, NaN outside regions; a cell has the values of the region that its centre lies in.
 
-        Tiled, compressed, with CRS, transform, a description a band, and tags that say the run. All rasters of a run
+        Tiled, compressed, with CRS, transform, a description for each band, and tags with the run. All rasters of a run
         of one resolution and CRS have one grid, whose lines are at whole multiples of the cell. Raises `UserError` if
         it would be larger than `MAX_BYTES`.
         """

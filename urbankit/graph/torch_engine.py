@@ -1,6 +1,6 @@
 """Message passing in plain torch: dense products where a graph is nearly dense, sparse ones elsewhere.
 
-Autograd over gathered messages would store E × d numbers a layer. These products store only their arguments, since the
+Autograd over gathered messages would store E × d numbers per layer. These products store only their arguments, as the
 gradient of a sparse product is two other sparse products.
 """
 

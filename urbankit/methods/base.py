@@ -167,7 +167,7 @@ class Method(Component[P], nn.Module, ABC):
 
 
 def named_blocks(parts: Iterable[str], blocks: Sequence[int], joint_name: str) -> list[str]:
-    """Return names of the `blocks` of a fusion of `parts`: those of the parts if they stay separate, else `whole`."""
+    """Return names of the `blocks` of a fusion: those of the `parts` if these stay separate, else `joint_name`."""
     names = list(parts)
     if len(names) == len(blocks):
         return names

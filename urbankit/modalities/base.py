@@ -23,7 +23,7 @@ Batch = Tensor | dict[str, Tensor]
 
 
 class Tokens(NamedTuple):
-    """The output of a backbone for n observations: one vector an observation, and one for each of its tokens.
+    """The output of a backbone for n observations: one vector for each of them, and one for each of its tokens.
 
     `vector` is Tensor[n, width], `tokens` Tensor[n, L, width]. `present` bool Tensor[n, L] is false for padding.
     """
@@ -56,7 +56,7 @@ class ModalityEncoder(nn.Module, Component[E], Generic[E, B], ABC):
     the `dim` numbers of the space that all modalities share.
 
     Write an encoder by setting up the backbone in `__init__`, calling `self.connect(width)` last, and giving
-    `observations`, `load` and `forward`. For one row of numbers a region, `urbankit.modalities.features` is shorter.
+    `observations`, `load` and `forward`. For one row of numbers per region, `urbankit.modalities.features` is shorter.
     `ModalityEncoder[MyParams, Tensor]` gives type checkers the parameters and what a batch is.
 
     Args:

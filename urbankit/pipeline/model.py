@@ -55,7 +55,7 @@ class CityPredictions:
 
     Attributes:
         predicted: The predictions by task.
-        table: One row a region; see `urbankit.runs.prediction_table.carried_table`.
+        table: One row per region; see `urbankit.runs.prediction_table.carried_table`.
         level: The share of regions that an interval should cover.
         tasks: The labels of this city, of the tasks that have any. They play no part in the predictions.
         notes: What was not carried over, and what else a reader should know.
@@ -76,7 +76,7 @@ class CityPredictions:
         return f"{calibrated}; they may not hold in {self.facts['city']}"
 
     def summary(self) -> tuple[list[str], list[list[str]]]:
-        """Columns and rows of text, a row a task. Scores are on the labels of this city, if it has any."""
+        """Columns and rows of text, one row per task. Scores are on the labels of this city, if it has any."""
         rows = []
         for name, carried in self.predicted.items():
             scores, metric = self.scores(name), carried.head.metric
@@ -222,7 +222,7 @@ class Model:
             progress: Where progress is shown; nowhere by default.
 
         Returns:
-            One row a region; see `urbankit.runs.prediction_table.carried_table`. `attrs["notes"]` says what was not
+            One row per region; see `urbankit.runs.prediction_table.carried_table`. `attrs["notes"]` says what was not
             carried over.
 
         Raises:

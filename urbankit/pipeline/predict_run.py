@@ -49,7 +49,7 @@ class Predictions:
         return f"{self.level:.0%} intervals, calibrated on {self.split} folds"
 
     def summary(self) -> tuple[list[str], list[list[str]]]:
-        """Columns and rows of text, a row a task."""
+        """Columns and rows of text, one row per task."""
         rows = []
         for name, fit in self.fits.items():
             labelled, metric = int(fit.labelled.sum()), fit.task.metric

@@ -206,7 +206,7 @@ def region_data(recipe: Recipe, city: City, features: RawFeatures, protocol: str
     Args:
         recipe: The recipe.
         city: Its prepared city.
-        features: The un-learned inputs of the recipe (`build_raw_features`).
+        features: The input features of the recipe (`build_raw_features`).
         protocol: The split protocol; heads divide their training regions into folds as it does.
     """
     groups = split_groups(protocol, city.xy, recipe.evaluation.blocks)

@@ -17,7 +17,7 @@ from urbankit.utils.console import SafeConsole
 
 
 class ResultsTable:
-    """The metric records of a run as tables, one a task; `print(table)` or a rich console shows them.
+    """The metric records of a run as tables, one per task; `print(table)` or a rich console shows them.
 
     Values are mean ± sample standard deviation over seeds; the best of a column is bold. Most of the standard deviation
     comes from the splits, so notes below the table compare each method with the best floor seed by seed.

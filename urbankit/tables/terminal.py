@@ -21,7 +21,7 @@ def show(tables: Iterable[Table], console: Console) -> None:
 
 
 def render(table: Table, console: Console, width: int) -> Iterator[RenderableType]:
-    """The parts of a table: its title, one grid or, if that is wider than `width`, one a group of columns, and notes.
+    """The parts of a table: its title, one grid or, if that is wider than `width`, one per group of columns, and notes.
 
     The best of a column is bold, the second best underlined.
     """

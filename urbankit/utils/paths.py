@@ -41,7 +41,7 @@ def data_paths(
     if outside and not any("\0" in name for name in names):
         return [Path(folder) / name for name in names]
     root = os.path.realpath(folder)
-    # Pictures share their folders: following links once a folder, not once a picture, makes this cheap.
+    # Pictures share their folders: following links once per folder, not once per picture, makes this cheap.
     real_folder = functools.cache(os.path.realpath)
     paths = []
     for name in names:

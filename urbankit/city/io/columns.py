@@ -156,7 +156,7 @@ def file_names(frame: pl.DataFrame, column: str, path: Path, key: str) -> pl.Ser
 def sentences(frame: pl.DataFrame, column: str, path: Path, key: str) -> pl.Series:
     """A column of text as it is, but for outer spaces; null where missing, as in `numbers`."""
     if not is_text(frame.schema[column]) and frame.schema[column] != pl.Null:
-        message = f"column '{column}' must hold text, one a row, but holds {describe(frame.schema[column])}"
+        message = f"column '{column}' must hold text, one per row, but holds {describe(frame.schema[column])}"
         raise UserError(Problem(message, path, key=key))
     return _without_missing(frame[column].cast(pl.String).str.strip_chars())
 

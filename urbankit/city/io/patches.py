@@ -1,4 +1,4 @@
-"""Patches cut from raster mosaics: one a region, north-up in the city's CRS, centred on the region."""
+"""Patches cut from raster mosaics: one per region, north-up in the city's CRS, centred on the region."""
 
 from __future__ import annotations
 

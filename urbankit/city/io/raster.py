@@ -39,7 +39,7 @@ _LEAST_SHARE = 1e-9
 
 
 class ZonalResult(NamedTuple):
-    """`values` float64[N], one a region, NaN where it overlaps no valid cell; `notes` for the report."""
+    """`values` float64[N], one per region, NaN where it overlaps no valid cell; `notes` for the report."""
 
     values: np.ndarray
     notes: list[str]

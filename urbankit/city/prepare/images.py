@@ -1,6 +1,6 @@
 """Image sources of a city: prepared once into shards of decoded, resized images, then read by memory map.
 
-A source is one picture file a region, pictures taken at points, or patches cut from raster mosaics. All three become
+A source is one picture file per region, pictures taken at points, or patches cut from raster mosaics. All three become
 the same shards and index, which `ImageSource` reads.
 """
 
@@ -77,7 +77,7 @@ def mosaic_files(spec: MosaicImages) -> list[str]:
 
 @dataclass
 class _Images:
-    """The images of a source, one a row, before they are decoded; `batches` yields their pixels in the same order."""
+    """The images of a source, one per row, before they are decoded; `batches` yields their pixels in the same order."""
 
     region: np.ndarray
     image_ids: list[str]

@@ -116,7 +116,7 @@ _Words = tuple[tuple[str, ...], ...]
 
 
 def satellite_captions(model: CityModel, seed: int) -> list[str]:
-    """One caption a region, in the order of `Lattice.city`."""
+    """One caption per region, in the order of `Lattice.city`."""
     rng = np.random.default_rng([seed, 7])
     cell = _with_errors(model.lattice.city, rng)
     built = model.mixture[cell][:, : INDUSTRIAL + 1].sum(axis=1) > 0.5
@@ -135,7 +135,7 @@ def satellite_captions(model: CityModel, seed: int) -> list[str]:
 
 
 def street_view_captions(scenes: Scenes, seed: int) -> list[str]:
-    """One caption an image, in the order of `scenes`."""
+    """One caption per image, in the order of `scenes`."""
     rng = np.random.default_rng([seed, 8])
     row = _with_errors(np.arange(len(scenes)), rng)
     use = scenes.use[row]

@@ -273,14 +273,14 @@ class _Street:
 
 
 def _over(below: np.ndarray, above: np.ndarray | np.float32, where: np.ndarray) -> np.ndarray:
-    """`below`, painted over in place."""
+    """Paint `above` over `below` at `where`, in place."""
     where = np.broadcast_to(where, below.shape[:3])
     below[where] = np.broadcast_to(above, below.shape)[where]
     return below
 
 
 def write_street_views(folder: Path, names: list[str], scenes: Scenes, stage: Stage | None = None) -> None:
-    """Write one JPEG a scene under `folder`, in batches: memory does not grow with their number."""
+    """Write one JPEG per scene under `folder`, in batches: memory does not grow with their number."""
     for parent in {(folder / name).parent for name in names}:
         parent.mkdir(parents=True, exist_ok=True)
     for start in range(0, len(scenes), _LARGEST_BATCH):

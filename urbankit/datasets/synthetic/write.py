@@ -56,7 +56,7 @@ targets:
 
 
 def write_demo(folder: str | Path, regions: int = 400, seed: int = 0, progress: Progress | None = None) -> Path:
-    """Write the raw sources of a synthetic city to `folder` and return the path of its `city.yaml`.
+    """Write the source files of a synthetic city to `folder` and return the path of its `city.yaml`.
 
     The same `regions` (at least 4) and `seed` (not negative) give the same bytes. The folder appears whole or
     not at all. Raises UserError when the folder holds something already or cannot be made, or when a number is

@@ -93,7 +93,7 @@ def _sentence_modules(folder: Path, key: str) -> tuple[str | None, bool]:
     pooling, normalised = None, False
     modules = read_json_of(folder, "modules.json", key, list) or []
     if not all(isinstance(module, dict) for module in modules):
-        raise UserError(Problem("must be a list of objects, one a module", folder / "modules.json", key=key))
+        raise UserError(Problem("must be a list of objects, one per module", folder / "modules.json", key=key))
     for module in modules:
         kind = str(module.get("type", "")).rpartition(".")[2]
         if kind == "Pooling":

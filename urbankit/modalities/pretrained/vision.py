@@ -125,7 +125,7 @@ def adapt_bands(model: nn.Module, bands: int, rule: Bands, validity_band: bool, 
 class Preprocessing:
     """How images are prepared for a checkpoint.
 
-    `mean` and `std` are of pixels from 0 to 1, one a band; `size` is (height, width). Each is None if the checkpoint
+    `mean` and `std` are of pixels from 0 to 1, one per band; `size` is (height, width). Each is None if the checkpoint
     does not state it. `stated` is false if the checkpoint has no file of the preprocessing.
     """
 

@@ -41,7 +41,9 @@ def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
         ax.set_title(f"{shorten(name, 27)}\n{np.count_nonzero(number):,} of {len(number):,} regions", fontsize=7)
     hide_unused(axes, len(panels))
     add_scale_bar(axes[0])
-    legend_below(figure, [Patch(color=COLOURS[0], label="present, once a region"), Patch(color=ABSENT, label="absent")])
+    legend_below(
+        figure, [Patch(color=COLOURS[0], label="present, once per region"), Patch(color=ABSENT, label="absent")]
+    )
     more = f" {left_out} more are not shown." if left_out else ""
     yield save(
         figure,

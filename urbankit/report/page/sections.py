@@ -31,7 +31,10 @@ def _facts(city: City | None, recipe: StoredRecipe, manifest: dict[str, Any]) ->
     splits, seeds = recipe.get("evaluation.splits") or [], recipe.get("evaluation.seeds") or []
     yield "city", _city_line(city, manifest)
     yield "method", recipe.get("method.name", "unknown")
-    yield "embedding", f"{manifest['embedding_width']} numbers a region" if "embedding_width" in manifest else "unknown"
+    yield (
+        "embedding",
+        f"{manifest['embedding_width']} numbers per region" if "embedding_width" in manifest else "unknown",
+    )
     yield "modalities", recipe.components("modalities")
     yield "views", recipe.components("views")
     yield "fine-tuning", recipe.get("finetune.paradigm", "unknown")
