@@ -39,11 +39,11 @@ def embed(
     """
     from urbankit.cli.output import console, warn
     from urbankit.pipeline.model import Model, as_city
-    from urbankit.pipeline.prediction_options import check_new_file
     from urbankit.runs.writers import write_embedding_file
     from urbankit.utils.progress import Progress
+    from urbankit.utils.written import check_new
 
-    check_new_file(out, force)
+    check_new(out, "--out", force)
     opened = Model.open(model)
     with Progress() as progress:
         prepared = as_city(city, progress, data)

@@ -54,10 +54,11 @@ def predict(
     from urbankit.pipeline.model import Model, as_city
     from urbankit.pipeline.model_files import is_model_folder
     from urbankit.pipeline.predict_run import predict_run
-    from urbankit.pipeline.prediction_options import check_new_file, write_predictions
+    from urbankit.pipeline.prediction_options import write_predictions
     from urbankit.runs.folder import Run
     from urbankit.utils.errors import Problem, UserError
     from urbankit.utils.progress import Progress
+    from urbankit.utils.written import check_new
 
     if city is None and is_model_folder(run):
         raise UserError(Problem("a model has no regions; name the city to predict with --city", run))
@@ -66,7 +67,7 @@ def predict(
     if city is not None and split is not None:
         raise UserError("--split goes without --city: intervals for another city are calibrated in the model's city")
     if out is not None:
-        check_new_file(out, force)
+        check_new(out, "--out", force)
     with Progress() as progress:
         if city is None:
             predictions: Predictions | CityPredictions = predict_run(

@@ -16,7 +16,7 @@ from urbankit.recipe.schema import Predict
 from urbankit.registry.component import Use
 from urbankit.utils.errors import Problem, Problems, UserError, suggest
 from urbankit.utils.files import atomic_path
-from urbankit.utils.written import check_no_result
+from urbankit.utils.written import check_new
 
 F = TypeVar("F")
 
@@ -61,7 +61,7 @@ def write_predictions(table: ExportTable, path: Path, *, force: bool = False) ->
     if name is None:
         message = f"its suffix is none of {', '.join(sorted(exporters))}, which predictions can be written to"
         raise UserError(Problem(message, path, key="--out"))
-    check_new_file(path, force)
+    check_new(path, "--out", force)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
         registry.create("exporter", Use(name=name), None).write(table, [temporary])
@@ -76,12 +76,3 @@ def mean_width(table: pd.DataFrame, task: str) -> str:
     """The mean width of the intervals of a task, as text."""
     width = float((table[f"{task}_upper"] - table[f"{task}_lower"]).mean())
     return "–" if np.isnan(width) else f"{width:.4g}"
-
-
-def check_new_file(path: Path, force: bool) -> None:
-    """Raise `UserError` if a file of `--out` exists, unless `force`, or is a folder."""
-    if path.is_dir():
-        raise UserError(Problem("is a folder; choose a file", path, key="--out"))
-    check_no_result(path, "--out")
-    if path.exists() and not force:
-        raise UserError(Problem("exists; choose another file, or replace it with --force", path, key="--out"))

@@ -44,17 +44,31 @@ def check_no_result(path: Path, key: str | None = None) -> None:
             raise UserError(Problem(f"is a result in {folder}; choose another file", path, key=key))
 
 
+def check_new(path: Path, key: str, force: bool) -> None:
+    """Raise `UserError` if a file or folder is at `path`; `force` allows files that are no results of a run.
+
+    For files that take long to compute: an earlier one is not replaced unless the user says so.
+    """
+    _check_file(path, key)
+    if path.exists() and not force:
+        raise UserError(Problem("exists; choose another file, or replace it with --force", path, key=key))
+
+
 def check_replaceable(path: Path) -> None:
     """Raise `UserError` if a file or folder is at `path` that urbankit did not write, or that has changed since.
 
-    Results of a run are never replaced, as `check_no_result` says.
+    For files that are soon written again, such as tables and pages. Results of a run are never replaced.
     """
-    if path.is_dir():
-        raise UserError(Problem("is a folder; choose another file", path))
-    check_no_result(path)
+    _check_file(path)
     if path.exists() and not is_own(path):
         message = "exists, and urbankit did not write it, or it has changed since; remove it, or choose another file"
         raise UserError(Problem(message, path))
+
+
+def _check_file(path: Path, key: str | None = None) -> None:
+    if path.is_dir():
+        raise UserError(Problem("is a folder; choose a file", path, key=key))
+    check_no_result(path, key)
 
 
 def write_own(path: Path, text: str) -> None:
