@@ -77,10 +77,11 @@ class Command:
     arguments: Callable[[Path, Path], list[str]]
     after: tuple[str, ...] = ()
 
-    def line(self, base: Path, out: Path, again: bool = False) -> list[str]:
-        """The arguments; a run that has a manifest is resumed."""
+    def line(self, base: Path, out: Path, again: bool = False, cut: bool = False) -> list[str]:
+        """The arguments; a run that has a manifest is resumed, and an export is told to replace changed files."""
         resumed = ["--resume"] if again and self.name == "run" and (out / "run" / "manifest.json").exists() else []
-        return self.arguments(base, out) + resumed
+        replaced = ["--force"] if cut and self.name in ("export", "model") else []
+        return self.arguments(base, out) + resumed + replaced
 
 
 COMMANDS = {
@@ -246,7 +247,7 @@ class Campaign:
         cut = self._cut(out, before) if number % 3 == 0 else None
         label = f"{command.name}, {kind} before change {moment} of {changes}" + (f", {cut}" if cut else "")
         start = self.log.stat().st_size
-        status = child(command.line(self.base, out, again=True), self.log, None, cache)
+        status = child(command.line(self.base, out, again=True, cut=cut is not None), self.log, None, cache)
         faults = (
             [f"status {status}: {self.log.read_bytes()[start:][-600:].decode()}"]
             if status

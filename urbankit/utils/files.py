@@ -53,10 +53,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         replace_file(temporary, path)
         complete = True
     except Exception as error:
-        code = _full(temporary, error)
-        if code is None:
-            raise
-        raise OSError(code, os.strerror(code), str(path)) from error
+        raise_if_full(path, error, _files_of(temporary))
+        raise
     finally:
         for unfinished in [] if complete else [*_files_of(temporary)]:
             unfinished.unlink(missing_ok=True)
@@ -110,8 +108,17 @@ def sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def _full(temporary: Path, error: Exception) -> int | None:
-    """Return the error number if there is no room for the file: numpy, SQLite and GDAL have errors of their own."""
+def raise_if_full(path: Path, error: Exception, files: Iterable[Path]) -> None:
+    """Raise an `OSError` that names `path` if `error` means that there was no room for `files`.
+
+    numpy, SQLite and GDAL have errors of their own for it.
+    """
+    code = _full(path.parent, error, files)
+    if code is not None:
+        raise OSError(code, os.strerror(code), str(path)) from error
+
+
+def _full(folder: Path, error: Exception, files: Iterable[Path]) -> int | None:
     codes = errno.ENOSPC, errno.EDQUOT, errno.EFBIG
     code = getattr(error, "errno", None)
     if code in codes:
@@ -121,10 +128,10 @@ def _full(temporary: Path, error: Exception) -> int | None:
             return code
     if not isinstance(error, OSError | RuntimeError):
         return None
-    if shutil.disk_usage(temporary.parent).free < FULL or "disk is full" in str(error):
+    if shutil.disk_usage(folder).free < FULL or "disk is full" in str(error):
         return errno.ENOSPC
     limit = math.inf if resource is None else resource.getrlimit(resource.RLIMIT_FSIZE)[0]
-    largest = max((path.stat().st_size for path in _files_of(temporary)), default=0)
+    largest = max((path.stat().st_size for path in files), default=0)
     return errno.EFBIG if 0 <= limit < largest + FULL else None
 
 

@@ -68,7 +68,8 @@ def _downloaded(path: Path) -> str | None:
     note = path.parent / ".cache" / "huggingface" / "download" / f"{path.name}.metadata"
     try:
         _, digest, written = note.read_text(encoding="utf-8").splitlines()[:3]
-        unchanged = path.stat().st_mtime - 1 <= float(written)
+        about = path.stat()  # `cp -p` gives another file an older time of modification
+        unchanged = max(about.st_mtime, about.st_ctime) - 1 <= float(written)
     except (OSError, ValueError):
         return None
     return digest if unchanged and _is_hash(digest) else None

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from urbankit.utils.files import PARTIAL, abandoned_files, hash_file, sync_folder
+from urbankit.utils.files import PARTIAL, abandoned_files, hash_file, raise_if_full, sync_folder
 from urbankit.utils.ledger import LEDGER, Ledger, is_listed, ledger_folder, record
 from urbankit.utils.locks import LOCK, file_lock
 from urbankit.utils.paths import resolve_inside
@@ -121,6 +121,9 @@ def new_folder(folder: Path) -> Iterator[Path]:
         else:
             temporary.rename(folder)
         sync_folder(folder.parent)
+    except Exception as error:
+        raise_if_full(folder, error, temporary.rglob("*"))
+        raise
     finally:
         _remove_tree(temporary)
 

@@ -139,11 +139,11 @@ def _files(path: Path, access: Access) -> Sequence[Path]:
 
 def _hash(path: Path) -> str:
     status = path.stat()
-    return _hash_once(path, status.st_size, status.st_mtime_ns)
+    return _hash_once(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
 @cache
-def _hash_once(path: Path, size: int, modified: int) -> str:
+def _hash_once(path: Path, size: int, modified: int, changed: int, inode: int) -> str:
     return hash_file(path)
 
 
