@@ -204,7 +204,7 @@ class Hidden(Method):
         (
             "view",
             NearestInTableOrder,
-            ["on a grid, ", "weights change with the order of the regions", "urbankit.views.base.place_order(city)"],
+            ["on a grid, ", "weights change with the order of the regions", "urbankit.views.base.location_order(city)"],
         ),
         ("view", TooSmall, ["a view of 19 regions; expected the city's 20"]),
         ("view", Raises, ["it raises ZeroDivisionError: division by zero", "test_conformance.py:"]),

@@ -127,7 +127,7 @@ _ROWS = (
         does="write a text about an image or a region",
         checks="urbankit.testing.captioners",
         ending="Captioner",
-        example="images described by their commonest colours",
+        example="captions with the most frequent colours of an image",
         command="urbankit caption CITY --captioner {name}",
     ),
     Kind(

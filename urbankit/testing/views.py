@@ -46,7 +46,7 @@ def breaks_ties_by_location(candidate: Candidate) -> Iterator[str]:
     if candidate.create().requires(city) is None and (differing := _differing(candidate, city, *shuffled_grid_city())):
         yield (
             f"on a grid, {differing} weights change with the order of the regions, which breaks ties between regions "
-            "that are equally near or similar; break ties by location, with urbankit.views.base.place_order(city)"
+            "that are equally near or similar; break ties by location, with urbankit.views.base.location_order(city)"
         )
 
 

@@ -101,7 +101,7 @@ class View(Component[P], ABC):
 
 
 class FlowView(View[P]):
-    """Base of views that are built from flows: implement `of_flows`, which gets the regions in `place_order`."""
+    """Base of views that are built from flows: implement `of_flows`, which gets the regions in `location_order`."""
 
     def flows(self, city: City) -> scipy.sparse.csr_array | None:
         """Return the flows [N, N] that the view is built from, row = origin; None if there are none."""
@@ -116,7 +116,7 @@ class FlowView(View[P]):
         flows = self.flows(city)
         if flows is None:
             raise ValueError(self.requires(city))
-        order = place_order(city)
+        order = location_order(city)
         return self.of_flows(flows[order][:, order]).reordered(order)
 
     @abstractmethod
@@ -172,7 +172,7 @@ class PairParams(component.Params):
         return None if self.keeps_every_pair(n) else self.top_k or DEFAULT_TOP_K
 
 
-def place_order(city: City) -> np.ndarray:
+def location_order(city: City) -> np.ndarray:
     """Return the regions by the northing, then the easting of their centroids, then their id; int64 [N].
 
     The order does not depend on the row numbers of the regions. Views use it to break ties, for example between equally

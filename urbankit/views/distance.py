@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 from urbankit.city.city import City
 from urbankit.city.raw_features import RawSource
 from urbankit.utils.errors import UserError
-from urbankit.views.base import DEFAULT_TOP_K, PairParams, View, ViewGraph, place_order, symmetric_union
+from urbankit.views.base import DEFAULT_TOP_K, PairParams, View, ViewGraph, location_order, symmetric_union
 
 # Pairs within a radius that are still built: about 1.5 GB.
 MOST_PAIRS = 60_000_000
@@ -48,7 +48,7 @@ class DistanceView(View):
             i, j = np.divmod(np.arange(n * n), max(n, 1))
             i, j = i[i != j], j[i != j]
         else:
-            order = place_order(city)
+            order = location_order(city)
             i, j = (order[ends] for ends in self._near(km[order]))
         distance = np.maximum(np.hypot(*(km[i] - km[j]).T), self.params.nearest_km)
         weights = scipy.sparse.csr_array((distance**-self.params.power, (i, j)), shape=(n, n))

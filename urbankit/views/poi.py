@@ -10,7 +10,7 @@ from pydantic import Field
 
 from urbankit.city.city import City
 from urbankit.city.raw_features import RawSource, points_of_interest
-from urbankit.views.base import PairParams, View, ViewGraph, place_order
+from urbankit.views.base import PairParams, View, ViewGraph, location_order
 from urbankit.views.similarity import cosine_similarity
 
 
@@ -40,7 +40,7 @@ class PoiView(View):
         counts = city.poi_counts()
         if counts is None:
             raise ValueError(self.requires(city))
-        order = place_order(city)
+        order = location_order(city)
         compared, present = _compared(counts[0][order], self.params.counts)
         return ViewGraph(cosine_similarity(compared, self.params.strongest_pairs(len(present))), present).reordered(
             order

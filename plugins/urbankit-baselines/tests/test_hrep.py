@@ -130,11 +130,11 @@ def test_relation_attention_equals_that_of_torch():
     assert torch.allclose(ours(x), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("told_by", ["other", "own"])
-def test_told_by_selects_the_relation_vector_of_each_loss(told_by):
-    method = make(told_by=told_by).eval()
+@pytest.mark.parametrize("relation_vector", ["other", "own"])
+def test_relation_vector_selects_the_vector_of_each_loss(relation_vector):
+    method = make(relation_vector=relation_vector).eval()
     region, relation = method.encode()
-    order = [2, 0, 3, 1] if told_by == "other" else [0, 1, 2, 3]
+    order = [2, 0, 3, 1] if relation_vector == "other" else [0, 1, 2, 3]
     assert torch.equal(method.by_relation(), torch.stack([region * relation[r] for r in order]))
 
 

@@ -8,7 +8,7 @@ The published numbers come from the authors' code. This module follows that code
   flows into it.
 - The code unpacks the results of the graph embedding in a different order from the one they are returned in. Each loss
   therefore uses the vector of a different relation. The effect is large: the final loss of the neighbours is about a
-  third of the one with `told_by: own`.
+  third of the one with `relation_vector: own`.
 - Embeddings are computed with the running averages of batch normalisation, which mix the relations.
 
 Departure: that code prints scores for every epoch and reports the best. Here the last epoch counts.
@@ -67,7 +67,7 @@ class HREP(RegionGraphMethod):
             description="Dropout after each layer of graph embedding except the last.",
             json_schema_extra=SOURCE,
         )
-        own_share: float = Field(
+        skip_weight: float = Field(
             0.05,
             ge=0,
             le=1,
@@ -88,7 +88,7 @@ class HREP(RegionGraphMethod):
             " produced the published numbers.",
             json_schema_extra=SOURCE,
         )
-        told_by: Literal["other", "own"] = Field(
+        relation_vector: Literal["other", "own"] = Field(
             "other",
             description="The relation vector in a loss. `own`: the vector of the loss's relation. `other`: the vector"
             " that the authors' code uses, which is `poi` and `outflow` for flows, `neighbours` for points of interest"
@@ -124,7 +124,7 @@ class HREP(RegionGraphMethod):
         product = self.region.unsqueeze(1) * self.relation
         self.register_buffer("gathered", self.graph_embedding.gather(self.graph, product))
         self.attention = RelationAttention(dim, params.heads)
-        self.shared = nn.Parameter(torch.full((count, 1), 1 - params.own_share))
+        self.shared = nn.Parameter(torch.full((count, 1), 1 - params.skip_weight))
         self.fusion = AttentiveFusion(dim)
         self.triplets = Triplets(inputs.views["neighbours"].adjacency)
 
@@ -152,7 +152,7 @@ class HREP(RegionGraphMethod):
     def by_relation(self) -> Tensor:
         """Return `e_i ⊙ r` [R, N, dim] for the loss of each of the `relations`."""
         region, relation = self.encode()
-        if self.params.told_by == "other":
+        if self.params.relation_vector == "other":
             relation = torch.stack([relation[self.relations.index(name)] for name in AUTHORS_VECTORS])
         return region * relation.unsqueeze(1)
 

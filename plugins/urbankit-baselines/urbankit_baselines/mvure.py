@@ -72,7 +72,7 @@ class MVURE(RegionGraphMethod):
             " before it.",
             json_schema_extra=SOURCE,
         )
-        own_share: float = Field(
+        view_weight: float = Field(
             0.5,
             ge=0,
             le=1,
@@ -110,7 +110,7 @@ class MVURE(RegionGraphMethod):
     def loss(self, regions: Tensor) -> dict[str, Tensor]:
         """Return the losses of flows and points of interest, each computed from a view and the fused embedding."""
         fused, views = self.encode()
-        share = self.params.own_share
+        share = self.params.view_weight
         outflow, inflow, poi = share * views + (1 - share) * fused
         flow, similar = self.flow_loss(outflow, inflow, self.flows.T, regions), self.poi_loss(poi, regions)
         return {"total": flow + similar, "flow": flow, "poi": similar}

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 import urbankit
 from urbankit.city.raw_features import RawFeatures, RawSource
-from urbankit.views.base import View, ViewGraph, place_order
+from urbankit.views.base import View, ViewGraph, location_order
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -62,7 +62,7 @@ class Contiguity(View):
         polygons = city.regions.geometry
         adjacency = self._borders(polygons)
         if self.params.islands == "nearest" and len(polygons) > 1:
-            adjacency = _with_islands(adjacency, polygons, place_order(city))
+            adjacency = _with_islands(adjacency, polygons, location_order(city))
         return ViewGraph(adjacency, np.diff(adjacency.indptr) > 0)
 
     def raw_features(self, city: City, name: str) -> list[RawSource]:

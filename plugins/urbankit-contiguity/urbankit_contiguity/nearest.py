@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 
 import urbankit
 from urbankit.city.raw_features import RawFeatures, RawSource
-from urbankit.views.base import View, ViewGraph, place_order
+from urbankit.views.base import View, ViewGraph, location_order
 
 if TYPE_CHECKING:
     from urbankit.city.city import City
@@ -41,7 +41,7 @@ class Nearest(View):
     params: Params
 
     def build(self, city: City) -> ViewGraph:
-        order = place_order(city)
+        order = location_order(city)
         adjacency = self._directed(np.asarray(city.xy, dtype=np.float64)[order] / 1000)
         if self.params.pairs == "either":
             adjacency = adjacency.maximum(adjacency.T).tocsr()

@@ -24,7 +24,7 @@ def built(city, **params):
     return method
 
 
-def test_the_relation_loss_is_the_error_of_ranks_told_by_the_cosine(tiny_city):
+def test_the_relation_loss_is_the_error_of_ranks_predicted_by_the_cosine(tiny_city):
     method = built(tiny_city, relation=1.0)
     regions = torch.arange(tiny_city.n_regions)
     s = torch.randn(len(regions), 8, generator=torch.Generator().manual_seed(1))
