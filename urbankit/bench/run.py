@@ -17,7 +17,7 @@ from urbankit.bench.store import Store, StoredRun, has_runs
 from urbankit.bench.suite import Plan, SuiteRun, load_plan
 from urbankit.city.city import City
 from urbankit.recipe.recipe import Recipe
-from urbankit.runs.data import prepare_city
+from urbankit.runs.data import city_key, prepare_city
 from urbankit.runs.folder import Run
 from urbankit.runs.records import run_results
 from urbankit.tables.comparison import build_tables
@@ -182,7 +182,7 @@ def _prepare_cities(plan: Plan, out: Path, progress: Progress) -> dict[tuple[str
     problems, cities = Problems(), {}
     names = {run.city for run in plan.runs if plan.runs_on(run.city) or has_runs(out, run.city)}
     runs = [run for run in plan.runs if run.city in names]
-    by_city = {run.recipe.city.model_dump_json(): run for run in sorted(runs, key=lambda run: plan.runs_on(run.city))}
+    by_city = {city_key(run.recipe): run for run in sorted(runs, key=lambda run: plan.runs_on(run.city))}
     for city, run in by_city.items():
         try:
             cities[city] = prepare_city(run.recipe, progress)
@@ -190,7 +190,7 @@ def _prepare_cities(plan: Plan, out: Path, progress: Progress) -> dict[tuple[str
             if plan.runs_on(run.city):
                 problems.extend(error.problems)
     problems.raise_if_any()
-    available = {(run.row, run.city): cities.get(run.recipe.city.model_dump_json()) for run in runs}
+    available = {(run.row, run.city): cities.get(city_key(run.recipe)) for run in runs}
     return {key: city for key, city in available.items() if city is not None}
 
 

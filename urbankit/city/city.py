@@ -130,6 +130,16 @@ class City:
         """The number of regions, N."""
         return int(self.manifest["regions"])
 
+    @property
+    def members(self) -> dict[str, City]:
+        """The cities by name that this one joins (`JoinedCity`); a city of its own is its only member."""
+        return {self.name: self}
+
+    @cached_property
+    def member(self) -> np.ndarray:
+        """The position in `members` of the city that each region belongs to, int64[N]."""
+        return np.repeat(np.arange(len(self.members)), [city.n_regions for city in self.members.values()])
+
     @cached_property
     def regions(self) -> gpd.GeoDataFrame:
         """The N regions in `crs`.

@@ -58,7 +58,7 @@ def print_matches(recipe: Recipe) -> None:
     from urbankit.city.prepare.check import MissingSources, match_sources
     from urbankit.cli.output import print_table, warn
 
-    if recipe.city.spec is None:
+    if recipe.city is None or recipe.city.spec is None:
         return
     try:
         reports = match_sources(recipe.city.spec, recipe.city.data)
@@ -99,7 +99,10 @@ def _steps(recipe: Recipe, folder: Path) -> list[tuple[str, str]]:
     from urbankit.evaluation.splits import is_probe, probes
 
     city, pretrain, evaluation = recipe.city, recipe.pretrain, recipe.evaluation
-    if city.demo:
+    if city is None:
+        cities = recipe.cities
+        source = f"{len(cities)} cities" if isinstance(cities, list) else f"the cities in {cities and cities.folder}"
+    elif city.demo:
         source = f"the synthetic city of {city.demo.regions} regions, seed {city.demo.seed}"
     else:
         source = f"prepared, in {city.prepared}" if city.prepared else f"prepared from {city.spec}"

@@ -78,30 +78,51 @@ class CarriedHead:
     log_shares: Array
 
     @classmethod
-    def fit(cls, task: TaskData, settings: Task, embeddings: NDArray[Any], fold: NDArray[np.int64]) -> CarriedHead:
+    def fit(
+        cls,
+        task: TaskData,
+        settings: Task,
+        embeddings: NDArray[Any],
+        fold: NDArray[np.int64],
+        member: NDArray[np.int64] | None = None,
+    ) -> CarriedHead:
         """Fit to all labels of a task; predictions without each fold choose the penalty and calibrate.
+
+        With several cities, embeddings and the learned form of a regression are standardised within each city, since
+        level and scale of a city tell nothing of those of another. The head predicts at the mean level and scale of
+        the cities; the residuals, which calibrate its intervals, include how much the levels differ.
 
         Args:
             task: The labels of N regions.
             settings: The task in the recipe.
             embeddings: [N, dim].
             fold: The fold of each labelled region, [n].
+            member: The city of each region, int64 [N]; None for one city.
         """
         rows = np.flatnonzero(task.labelled)
         z = np.asarray(embeddings, dtype=np.float64)
         mean, scale = z.mean(axis=0), nonzero_std(z, CONSTANT)
-        standardised = (z - mean) / scale
+        several = member is not None and len(np.unique(member)) > 1
+        standardised = _within(z, member) if several and member is not None else (z - mean) / scale
         x = standardised[rows]
+        levels = Levels.none(len(rows))
         transform = TargetTransform("none")
         if task.classes:
             y = np.eye(len(task.classes))[task.y[rows]]
         else:
             transform = TargetTransform.fit(task.transform, task.y[rows])
             y = transform.transform(task.y[rows])[:, None]
+            if several and member is not None:
+                levels = Levels.of(y[:, 0], member[rows])
+                y = levels.standardised(y)
         held_out, path = fit_ridge(x, Training(y, fold, bool(task.classes), seed=0))
-        coefficients = path.coefficients[0]
+        coefficients, bias = path.coefficients[0], path.level - path.shift @ path.coefficients[0]
         fitted: dict[str, Any] = {"residuals": np.empty(0), "class_bias": np.empty(0), "log_shares": np.empty(0)}
-        balance, class_scale, bounds = 0.0, 1.0, np.array([y.min(), y.max()])
+        balance, class_scale = 0.0, 1.0
+        if not task.classes:
+            held_out, y = levels.predicted(held_out), levels.original(y)
+            coefficients, bias = coefficients * levels.scale, bias * levels.scale + levels.level
+        bounds = np.array([y.min(), y.max()])
         if task.classes:
             codes = task.y[rows]
             calibration = Calibration.fit(held_out, codes)
@@ -131,7 +152,7 @@ class CarriedHead:
             scale=scale,
             range=np.stack([standardised.min(axis=0), standardised.max(axis=0)]),
             coefficients=coefficients,
-            bias=path.level - path.shift @ coefficients,
+            bias=bias,
             bounds=bounds,
             **fitted,
         )
@@ -164,6 +185,68 @@ class CarriedHead:
         values: dict[str, Any] = dict(facts) | {name: arrays[name] for name in ARRAYS}
         transform = TargetTransform(**facts["transform"])
         return cls(**values | {"classes": tuple(facts["classes"]), "transform": transform})
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The level and the scale of a target in several cities, of which n labels are.
+
+    Attributes:
+        mean, std: Of the city of each label, [n].
+        level, scale: Their means over the cities, which are predicted in a new city.
+        other_level, other_scale: For each label the same over all cities but its own, [n].
+    """
+
+    mean: Array
+    std: Array
+    level: float
+    scale: float
+    other_level: Array
+    other_scale: Array
+
+    @classmethod
+    def none(cls, n: int) -> Levels:
+        """Those of one city, which change nothing."""
+        zero, one = np.zeros(n), np.ones(n)
+        return cls(zero, one, 0.0, 1.0, zero, one)
+
+    @classmethod
+    def of(cls, y: Array, member: NDArray[np.int64]) -> Levels:
+        """Those of labels y [n] of the cities `member` [n]."""
+        _, city, count = np.unique(member, return_inverse=True, return_counts=True)
+        mean = np.bincount(city, y) / count
+        variance = np.bincount(city, (y - mean[city]) ** 2) / count
+        std = np.where(variance > 0, np.sqrt(variance), 1.0)
+        others = max(len(count) - 1, 1)
+        return cls(
+            mean[city],
+            std[city],
+            float(mean.mean()),
+            float(std.mean()),
+            ((mean.sum() - mean) / others)[city],
+            ((std.sum() - std) / others)[city],
+        )
+
+    def standardised(self, y: Array) -> Array:
+        """The labels [n, 1] within their city."""
+        return (y - self.mean[:, None]) / self.std[:, None]
+
+    def original(self, y: Array) -> Array:
+        """Standardised labels [n, 1] as they were."""
+        return y * self.std[:, None] + self.mean[:, None]
+
+    def predicted(self, y: Array) -> Array:
+        """Standardised predictions [n, 1] at the level that the other cities tell."""
+        return y * self.other_scale[:, None] + self.other_level[:, None]
+
+
+def _within(z: Array, member: NDArray[np.int64]) -> Array:
+    """Standardise embeddings [N, dim] within each city."""
+    result = np.empty_like(z)
+    for city in np.unique(member):
+        rows = member == city
+        result[rows] = (z[rows] - z[rows].mean(axis=0)) / nonzero_std(z[rows], CONSTANT)
+    return result
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import scipy.sparse
@@ -21,17 +21,33 @@ class Graph:
     A node gathers along its row: `out_i = Σⱼ A_ij x_j`. Edges are unique and sorted by (src, dst). `src` and `dst` are
     int64 [E], `weight` is float [E] and may carry gradients. The graph may consist of many small graphs of `width`
     nodes each, one after the other, without an edge between two of them.
+
+    Attributes:
+        cities: the number of nodes of each city, one after the other. Two nodes of different cities have no edge, and
+            no loss compares them.
     """
 
-    def __init__(self, n: int, src: Tensor, dst: Tensor, weight: Tensor, width: int | None = None) -> None:
+    def __init__(
+        self,
+        n: int,
+        src: Tensor,
+        dst: Tensor,
+        weight: Tensor,
+        width: int | None = None,
+        cities: Sequence[int] | None = None,
+    ) -> None:
         self.n, self.src, self.dst, self.weight = n, src, dst, weight
         self.width = n if width is None else width
+        self.cities: tuple[int, ...] = (n,) if cities is None else tuple(cities)
         self._cache: dict[str, Any] = {}
         self._cache_of_weights: dict[str, Any] = {}
 
     @classmethod
-    def from_scipy(cls, adjacency: scipy.sparse.sparray) -> Graph:
-        """Return the graph of a square scipy matrix; zeros are no edges. Raises `ValueError` if it is not square."""
+    def from_scipy(cls, adjacency: scipy.sparse.sparray, cities: Sequence[int] | None = None) -> Graph:
+        """Return the graph of a square scipy matrix; zeros are no edges. Raises `ValueError` if it is not square.
+
+        `cities` are the numbers of regions of the cities that the matrix joins; None for one city.
+        """
         csr = adjacency.tocsr(copy=True)
         if csr.shape[0] != csr.shape[1]:
             raise ValueError(f"an adjacency matrix is square, this one is {csr.shape[0]} × {csr.shape[1]}")
@@ -39,7 +55,7 @@ class Graph:
         csr.eliminate_zeros()
         coo = csr.tocoo()
         src, dst = (torch.as_tensor(index).to(torch.int64) for index in (coo.row, coo.col))
-        return cls(csr.shape[0], src, dst, torch.as_tensor(coo.data).to(torch.float32))
+        return cls(csr.shape[0], src, dst, torch.as_tensor(coo.data).to(torch.float32), cities=cities)
 
     @classmethod
     def side_by_side(cls, count: int, width: int, positions: Tensor, weight: Tensor) -> Graph:
@@ -66,6 +82,20 @@ class Graph:
         return self.src.device
 
     @property
+    def n_pairs(self) -> int:
+        """The number of ordered pairs of two nodes of one city."""
+        return sum(n * (n - 1) for n in self.cities)
+
+    @property
+    def city_starts(self) -> Tensor:
+        """int64 [cities + 1]: the nodes of city c are `city_starts[c]` to `city_starts[c + 1]`."""
+        return self.cached("city_starts", lambda: torch.tensor([0, *self.cities], device=self.device).cumsum(0))
+
+    def city_of(self, nodes: Tensor) -> Tensor:
+        """The position in `cities` of the city of each of `nodes`, int64 of their shape."""
+        return torch.searchsorted(self.city_starts, nodes, right=True) - 1
+
+    @property
     def indptr(self) -> Tensor:
         """int64 [n + 1]: the edges of node i are `indptr[i]` to `indptr[i + 1]`."""
         return self.cached("indptr", lambda: _row_starts(self.src, self.n))
@@ -84,13 +114,14 @@ class Graph:
         """Return the graph on a device; itself if it is on that device already."""
         if torch.device(device) == self.device:
             return self
-        return Graph(self.n, self.src.to(device), self.dst.to(device), self.weight.to(device), self.width)
+        src, dst, weight = (tensor.to(device) for tensor in (self.src, self.dst, self.weight))
+        return Graph(self.n, src, dst, weight, self.width, self.cities)
 
     def with_weight(self, weight: Tensor) -> Graph:
         """Return the same edges with other weights (float [E]); gradients flow into them."""
         if weight.shape != self.src.shape:
             raise ValueError(f"{tuple(weight.shape)} weights for {self.n_edges} edges")
-        graph = Graph(self.n, self.src, self.dst, weight, self.width)
+        graph = Graph(self.n, self.src, self.dst, weight, self.width, self.cities)
         graph._cache = self._cache
         return graph
 

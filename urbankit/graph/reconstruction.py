@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -17,37 +18,40 @@ BLOCK = 1 << 23
 
 
 def squared_error(graph: Graph, left: Tensor, right: Tensor, rows: Tensor) -> Tensor:
-    """Return the mean of `(A_ij - Softplus(leftᵢᵀ rightⱼ))²` (eq. 19 and 20) over i in `rows` and all n nodes j.
+    """Return the mean of `(A_ij - Softplus(leftᵢᵀ rightⱼ))²` (eq. 19 and 20) over i in `rows` and all nodes j.
 
-    `left` and `right` are [n, d], both z for eq. 19; `rows` is int64 [B]. The rows are computed in blocks, each with
-    its gradient: memory is O(n), never n² or B · n.
+    The nodes j are the n of the graph, or those of the city of i if it joins several. `left` and `right` are [n, d],
+    both z for eq. 19; `rows` is int64 [B]. The rows are computed in blocks, each with its gradient: memory is O(n),
+    never n² or B · n.
     """
     with torch.autocast(left.device.type, enabled=False):
         return _SquaredError.apply(graph, left.float(), right.float(), rows)
 
 
 def mean_weight(graph: Graph) -> Tensor:
-    """Return the mean of A_ij over all pairs of two nodes; a pair without an edge has 0."""
-    return graph.weight.sum() / max(graph.n * (graph.n - 1), 1)
+    """Return the mean of A_ij over all pairs of two nodes of one city; a pair without an edge has 0."""
+    return graph.weight.sum() / max(graph.n_pairs, 1)
 
 
 class _SquaredError(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, graph: Graph, left: Tensor, right: Tensor, rows: Tensor) -> Tensor:
-        pairs = max(len(rows) * graph.n, 1)
-        total = left.new_zeros((), dtype=torch.float64)
+        total, pairs = left.new_zeros((), dtype=torch.float64), 0
         needed = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
         of_left, of_right = (torch.zeros_like(left), torch.zeros_like(right)) if needed else (None, None)
-        for block in rows.split(max(1, BLOCK // max(graph.n, 1))):
-            left_block = left.index_select(0, block)
-            products = left_block @ right.T
-            error = _minus_rows(F.softplus(products), graph, block)
-            total += error.flatten() @ error.flatten()
-            if of_left is not None and of_right is not None:
-                # d/ds (softplus(s) - a)² = 2 (softplus(s) - a) · sigmoid(s)
-                slope = products.sigmoid_().mul_(error)
-                of_right.addmm_(slope.T, left_block)
-                of_left.index_add_(0, block, slope @ right)
+        for of_city, start, end in _by_city(graph, rows):
+            pairs += len(of_city) * (end - start)
+            for block in of_city.split(max(1, BLOCK // max(end - start, 1))):
+                left_block = left.index_select(0, block)
+                products = left_block @ right[start:end].T
+                error = _minus_rows(F.softplus(products), graph, block, start)
+                total += error.flatten() @ error.flatten()
+                if of_left is not None and of_right is not None:
+                    # d/ds (softplus(s) - a)² = 2 (softplus(s) - a) · sigmoid(s)
+                    slope = products.sigmoid_().mul_(error)
+                    of_right[start:end].addmm_(slope.T, left_block)
+                    of_left.index_add_(0, block, slope @ right[start:end])
+        pairs = max(pairs, 1)
         gradients = [None if gradient is None else gradient.mul_(2 / pairs) for gradient in (of_left, of_right)]
         ctx.save_for_backward(*gradients)
         return (total / pairs).to(left.dtype)
@@ -59,20 +63,36 @@ class _SquaredError(torch.autograd.Function):
         return None, grad * of_left, grad * of_right, None
 
 
-def _minus_rows(predicted: Tensor, graph: Graph, rows: Tensor) -> Tensor:
-    """`Ã_i - A_i` in place of `predicted` [B, n], for i in `rows` (int64 [B])."""
-    if nearly_dense(graph):
+def _by_city(graph: Graph, rows: Tensor) -> Iterator[tuple[Tensor, int, int]]:
+    """The `rows` of each city that has any, and where the nodes of the city begin and end."""
+    if len(graph.cities) == 1:
+        yield rows, 0, graph.n
+        return
+    city, starts = graph.city_of(rows), graph.city_starts.tolist()
+    for index in city.unique().tolist():
+        yield rows[city == index], starts[index], starts[index + 1]
+
+
+def _minus_rows(predicted: Tensor, graph: Graph, rows: Tensor, start: int) -> Tensor:
+    """`Ã_i - A_i` in place of `predicted` [B, nodes of the city], for i in `rows` (int64 [B]) of one city.
+
+    `start` is the first node of the city.
+    """
+    if nearly_dense(graph) and len(graph.cities) == 1:
         return predicted.sub_(blocks(graph)[0].index_select(0, rows))
-    positions, edges = _edges_of(graph, rows)
+    positions, edges = _edges_of(graph, rows, start, predicted.shape[1])
     predicted.view(-1).scatter_add_(0, positions, -graph.weight.take(edges))
     return predicted
 
 
-def _edges_of(graph: Graph, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """The edges from `rows` (int64 [B]): positions in the flattened rows [B, n], and indices in the graph."""
+def _edges_of(graph: Graph, rows: Tensor, first: int, width: int) -> tuple[Tensor, Tensor]:
+    """The edges from `rows` (int64 [B]) to the `width` nodes from `first` on.
+
+    Returns positions in the flattened rows [B, width], and indices in the graph.
+    """
     starts = graph.indptr[rows]
     counts = graph.indptr[rows + 1] - starts
     row = torch.repeat_interleave(torch.arange(len(rows), device=rows.device), counts)
     before = counts.cumsum(0) - counts
     edges = torch.arange(len(row), device=rows.device) + (starts - before).take(row)
-    return row * graph.n + graph.dst.take(edges), edges
+    return row * width + graph.dst.take(edges) - first, edges

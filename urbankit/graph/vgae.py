@@ -123,7 +123,7 @@ class VGAE(GraphEncoder):
     def losses(self, graph: Graph, encoded: Encoded, rows: Tensor) -> dict[str, Tensor]:
         """Return `reconstruction` (eq. 20) and `kl` (eq. 21), estimated from the distinct nodes `rows` (int64 [B]).
 
-        Eq. 20: `L_recon = 1/N² Σᵢ Σⱼ (A_ij - Ã_ij)²`, here the exact mean over i in `rows` and all j.
+        Eq. 20: `L_recon = 1/N² Σᵢ Σⱼ (A_ij - Ã_ij)²`, here the exact mean over i in `rows` and all j of its city.
         Eq. 21: `L_KL = -1/2 Σᵢ Σⱼ (1 + log σ_ij² - μ_ij² - σ_ij²)`, here N/B times the sum over i in `rows`.
         """
         params, n = self.params, graph.n
@@ -139,6 +139,9 @@ class VGAE(GraphEncoder):
         """Return the squared error of eq. 20 over the pairs of `rows`, beside that of the mean weight of the view."""
         rows = rows[:MOST_ROWS]
         i, j = torch.combinations(rows).T if len(rows) > 1 else (rows[:0], rows[:0])
+        if len(graph.cities) > 1:
+            same = graph.city_of(i) == graph.city_of(j)
+            i, j = i[same], j[same]
         i, j = torch.cat([i, j]), torch.cat([j, i])
         if not len(i):
             return {}

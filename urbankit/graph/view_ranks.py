@@ -6,8 +6,6 @@ import numpy as np
 import scipy.sparse
 from scipy.stats import rankdata
 
-from urbankit.graph.graph import Graph
-
 
 def symmetric(adjacency: scipy.sparse.csr_array) -> scipy.sparse.csr_array:
     """Return the mean of both directions of each pair, float32 CSR [N, N], without the diagonal."""
@@ -18,8 +16,8 @@ def symmetric(adjacency: scipy.sparse.csr_array) -> scipy.sparse.csr_array:
     return both
 
 
-def view_ranks(adjacency: scipy.sparse.csr_array, n_present: int) -> tuple[Graph, float, float]:
-    """Return the ranks of a view's pairs: a graph with ranks as weights, the rank of a pair without an edge, its share.
+def view_ranks(adjacency: scipy.sparse.csr_array, n_present: int) -> tuple[scipy.sparse.csr_array, float, float]:
+    """Return the ranks of a view's pairs as a matrix, the rank of a pair without an edge, and its share.
 
     Ranks go from 0 to 1. Pairs with an edge have at least the upper half of them, however few they are.
 
@@ -28,11 +26,11 @@ def view_ranks(adjacency: scipy.sparse.csr_array, n_present: int) -> tuple[Graph
         n_present: the number of regions that the view has; the pairs are those of these.
 
     Returns:
-        The graph, the rank of a pair without an edge, and the share of the pairs that have an edge.
+        The ranks, float CSR [N, N], the rank of a pair without an edge, and the share of the pairs that have an edge.
     """
     both = symmetric(adjacency)
     share = both.nnz / max(n_present * (n_present - 1), 1)
     upper = max(share, 0.5)
     order = rankdata(both.data) / max(both.nnz, 1)
     ranks = scipy.sparse.csr_array((1 - upper + upper * order, both.indices, both.indptr), shape=both.shape)
-    return Graph.from_scipy(ranks), (1 - upper) / 2, share
+    return ranks, (1 - upper) / 2, share

@@ -15,7 +15,9 @@ from typing_extensions import TypeVar
 from urbankit.city.city import City
 from urbankit.city.raw_features import RawFeatures, RawSource
 from urbankit.modalities.base import EncoderParams, ModalityEncoder, hash_arrays
+from urbankit.modalities.feature_table import FeatureTable
 from urbankit.modalities.standardise import Statistics
+from urbankit.utils.errors import Problem, UserError
 
 # The weights [out, features] that read the features, whichever the encoder has.
 FIRST = ("backbone.0.weight", "projection.weight", "projection.0.weight")
@@ -36,8 +38,8 @@ class FeatureEncoder(ModalityEncoder[F, Tensor]):
     """An encoder of numbers: give `features`, and optionally `requires`, `names` and a `Params` derived from
     `FeatureParams`.
 
-    Every feature is standardised over the observations. A missing value (NaN or infinite) becomes the feature's mean,
-    and a feature with missing values gets a second column that is 1 where it is missing. The means and
+    Every feature is standardised over the observations of its city. A missing value (NaN or infinite) becomes the
+    feature's mean, and a feature with missing values gets a second column that is 1 where it is missing. The means and
     standard deviations are part of the encoder's state, so that they can standardise the features of another city.
     """
 
@@ -47,16 +49,10 @@ class FeatureEncoder(ModalityEncoder[F, Tensor]):
 
     def __init__(self, params: F, city: City, modality: str, dim: int) -> None:
         super().__init__(params, city, modality, dim)
-        values, region = self.features(city)
-        order = np.argsort(region, kind="stable")
-        self._region = np.asarray(region, dtype=np.int64)[order]
-        self._raw = np.asarray(values, dtype=np.float64)[order]
-        names = self.names(city)
-        self._named = names is not None
-        if names is None:
-            names = [str(i) for i in range(self._raw.shape[1])]
-        self._names = list(names)
-        self._standardise(self.describe(np.asarray(values, dtype=np.float64), names))
+        table = self._read(city)
+        self._raw, self._region, self._named = table.values, table.region, table.named
+        self._statistics = table.statistics
+        self._values = torch.from_numpy(table.standardised)
         features = self._values.shape[1]
         self.backbone: nn.Module = nn.Identity()
         if params.hidden:
@@ -70,10 +66,9 @@ class FeatureEncoder(ModalityEncoder[F, Tensor]):
         """Return the features themselves, averaged by region, as what the floors read."""
 
         def read() -> RawFeatures:
-            features, region = cls(params, city, modality, 1).features(city)
-            return RawFeatures.by_region(
-                city, features, region, [f"{modality} feature {i + 1}" for i in range(features.shape[1])]
-            )
+            encoder = cls(params, city, modality, 1)
+            names = [f"{modality} feature {i + 1}" for i in range(encoder._raw.shape[1])]
+            return RawFeatures.by_region(city, encoder._raw, encoder._region, names)
 
         return [RawSource(f"modality {modality}", read)]
 
@@ -86,7 +81,7 @@ class FeatureEncoder(ModalityEncoder[F, Tensor]):
         return None
 
     def columns_read(self) -> tuple[np.ndarray, np.ndarray, list[str]] | None:
-        return self._raw, self._region, self._names
+        return self._raw, self._region, list(self._statistics.names)
 
     def describe(self, values: np.ndarray, names: list[str]) -> Statistics:
         """What standardises `values` [M, F]."""
@@ -142,6 +137,20 @@ class FeatureEncoder(ModalityEncoder[F, Tensor]):
         if len(shared) < max(len(source.names), len(target.names)):
             notes = [f"features with the same name: {len(shared)}, of {sizes}; the others are not used"]
         return super().carried(state, statistics)[0], notes
+
+    def _read(self, city: City) -> FeatureTable:
+        """The features of the city, or of the cities that it joins, as far as they have them."""
+        tables, start = [], 0
+        for member in city.members.values():
+            if len(city.members) == 1 or self.requires(self.params, member, self.modality) is None:
+                values, region = self.features(member)
+                tables.append(FeatureTable.of(values, region + start, self.names(member), self.describe))
+            start += member.n_regions
+        widths = {table.values.shape[1] for table in tables if not table.named}
+        if len(widths) > 1:
+            message = f"the cities have {' or '.join(map(str, sorted(widths)))} features without names"
+            raise UserError(Problem(f"{message}, which cannot be matched", key=f"modalities.{self.modality}"))
+        return FeatureTable.joined(tables)
 
     def _standardise(self, statistics: Statistics) -> None:
         self._statistics = statistics

@@ -128,13 +128,17 @@ class ModelOfRun:
         n_folds = recipe.predict.folds or Predict().folds
         heads = {}
         for name, task in load_tasks(recipe, city).items():
-            xy = city.xy[task.labelled]
+            member = city.member[task.labelled]
             try:
-                fold = make_folds(protocol, xy, n_folds, evaluation.seeds[0], evaluation.blocks)
+                if len(np.unique(member)) > 1:  # a fold is of whole cities, as another city will be
+                    order = np.random.default_rng(evaluation.seeds[0]).permutation(len(city.members))
+                    fold = order[member] % min(n_folds, len(np.unique(member)))
+                else:
+                    fold = make_folds(protocol, city.xy[task.labelled], n_folds, evaluation.seeds[0], evaluation.blocks)
             except UserError as error:
                 self.notes.append(f"{name}: no head: {error}")
                 continue
-            heads[name] = CarriedHead.fit(task, recipe.tasks[name], vectors, fold)
+            heads[name] = CarriedHead.fit(task, recipe.tasks[name], vectors, fold, city.member)
         return heads
 
     def _left_out(self) -> dict[str, str]:

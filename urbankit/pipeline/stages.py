@@ -51,6 +51,7 @@ from urbankit.runs import view_measures, writers
 from urbankit.runs.context import RunContext
 from urbankit.runs.data import (
     Splits,
+    held_out_regions,
     load_tasks,
     make_splits,
     method_inputs,
@@ -62,6 +63,7 @@ from urbankit.runs.manifest import Manifest
 from urbankit.runs.member_weights import member_lines
 from urbankit.training.finetune import check_parts, updated_parts
 from urbankit.training.pretrain import pretrain as train_method
+from urbankit.training.supervised import SupervisedMethod
 from urbankit.utils.device import pick_device
 from urbankit.utils.progress import Progress
 
@@ -198,7 +200,14 @@ def pretrain(state: RunState) -> None:
             state.method.prepare()
             return
         training = train_method(
-            state.method, recipe.pretrain, state.city.n_regions, recipe.seed, state.checkpoints, state.progress
+            state.method,
+            recipe.pretrain,
+            state.city.n_regions,
+            recipe.seed,
+            state.checkpoints,
+            state.progress,
+            held_out_regions=held_out_regions(recipe.pretrain.hold_out, state.city),
+            supervised=_supervised(state),
         )
         state.manifest.values["training"]["pretrain"] = training.record()
         state.held_out = training.held_out
@@ -306,6 +315,15 @@ def report(state: RunState) -> None:
     for sentence in write_report(RunContext.of(run, city)).missing:
         state.progress.say(f"report: {sentence}")
     write_card(run, city)
+
+
+def _supervised(state: RunState) -> SupervisedMethod | None:
+    """The method with the heads of `pretrain.supervised`; None without that section."""
+    settings = state.recipe.pretrain.supervised
+    if settings is None:
+        return None
+    tasks = {name: state.tasks[name] for name in settings.tasks}
+    return SupervisedMethod(state.method, tasks, state.city.member, settings.weight)
 
 
 def _score_splits(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
@@ -13,7 +13,7 @@ from urbankit import registry
 from urbankit.config.tree import Location, Node, dotted, split_key
 from urbankit.config.validation import is_model, problems_of
 from urbankit.recipe.components import component_kind, may_be_path
-from urbankit.recipe.schema import RecipeSchema
+from urbankit.recipe.schema import CityFolder, RecipeSchema
 from urbankit.registry.component import Use
 from urbankit.utils.errors import Problem, Problems, UserError, suggest
 
@@ -25,7 +25,7 @@ def check(model: type[R], tree: Node, problems: Problems) -> R:
     problems.extend(_mistakes(model, tree, ()))
     problems.raise_if_any()
     recipe = _resolved(model.model_validate(tree.plain()), tree, ())
-    for mistakes in (_city_mistakes, _method_mistakes, _loss_weight_mistakes, _transfer_mistakes):
+    for mistakes in (_city_mistakes, _method_mistakes, _task_mistakes, _pretrain_mistakes, _transfer_mistakes):
         problems.extend(mistakes(recipe, tree))
     problems.raise_if_any()
     return recipe
@@ -142,11 +142,21 @@ def _local_path(value: Any, node: Node | None) -> Any:
 
 
 def _city_mistakes(recipe: RecipeSchema, tree: Node) -> Iterator[Problem]:
-    for name, exists in (("prepared", Path.is_dir), ("spec", Path.is_file), ("data", Path.is_dir)):
-        path = getattr(recipe.city, name)
-        if path is not None and not exists(path):
+    if isinstance(recipe.cities, CityFolder):
+        yield from _missing_paths(recipe.cities, ("folder", "spec"), ("cities",), tree)
+    for index, city in enumerate(recipe.cities if isinstance(recipe.cities, list) else []):
+        yield from _missing_paths(city, ("prepared", "spec", "data"), ("cities", index), tree)
+    if recipe.city is not None:
+        yield from _missing_paths(recipe.city, ("prepared", "spec", "data"), ("city",), tree)
+
+
+def _missing_paths(settings: BaseModel, names: Iterable[str], location: Location, tree: Node) -> Iterator[Problem]:
+    """Yield a problem for each path among the fields `names` that does not exist; `spec` is a file."""
+    for name in names:
+        path = getattr(settings, name)
+        if path is not None and not (path.is_file() if name == "spec" else path.is_dir()):
             kind = "file" if name == "spec" else "folder"
-            yield tree.problem_at(("city", name), f"there is no {kind} '{path}'")
+            yield tree.problem_at((*location, name), f"there is no {kind} '{path}'")
 
 
 def _method_mistakes(recipe: RecipeSchema, tree: Node) -> Iterator[Problem]:
@@ -158,11 +168,29 @@ def _method_mistakes(recipe: RecipeSchema, tree: Node) -> Iterator[Problem]:
             yield tree.problem_at(("method", *split_key(key)), message)
 
 
-def _loss_weight_mistakes(recipe: RecipeSchema, tree: Node) -> Iterator[Problem]:
-    for name in recipe.finetune.loss_weights:
+def _task_mistakes(recipe: RecipeSchema, tree: Node) -> Iterator[Problem]:
+    """Yield the tasks that sections name and the recipe does not have."""
+    supervised = recipe.pretrain.supervised
+    named: list[tuple[Location, str]] = [
+        (("finetune", "loss_weights", name), name) for name in recipe.finetune.loss_weights
+    ]
+    named += [
+        (("pretrain", "supervised", "tasks", i), name) for i, name in enumerate(supervised.tasks if supervised else [])
+    ]
+    for location, name in named:
         if name not in recipe.tasks:
             message = f"the recipe has no task '{name}'.{suggest(name, recipe.tasks)}"
-            yield tree.problem_at(("finetune", "loss_weights", name), message)
+            yield tree.problem_at(location, message)
+
+
+def _pretrain_mistakes(recipe: RecipeSchema, tree: Node) -> Iterator[Problem]:
+    """Yield what `pretrain` needs several cities for, where the recipe has one."""
+    if recipe.cities is not None:
+        return
+    for name, value in (("hold_out", recipe.pretrain.hold_out), ("supervised", recipe.pretrain.supervised)):
+        if value:
+            message = "needs `cities`: with one city, the city that is learned from would be the one that is evaluated"
+            yield tree.problem_at(("pretrain", name), message)
 
 
 def _transfer_mistakes(recipe: RecipeSchema, tree: Node) -> Iterator[Problem]:

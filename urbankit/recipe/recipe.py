@@ -62,5 +62,7 @@ class Recipe(RecipeSchema):
             Text from which `load` and `from_yaml` read the same recipe.
         """
         data = self.model_dump(mode="json")
-        data["city"] = {key: value for key, value in data["city"].items() if value is not None}
+        data = {key: value for key, value in data.items() if value is not None or key not in ("city", "cities")}
+        if self.city is not None:
+            data["city"] = {key: value for key, value in data["city"].items() if value is not None}
         return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110)

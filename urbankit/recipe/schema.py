@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from urbankit import registry
 from urbankit.recipe.training_schema import Finetune, Pretrain
@@ -25,6 +25,17 @@ def _check_folder_name(name: str) -> str:
 RunName = Annotated[str, AfterValidator(_check_folder_name)]
 
 
+def _form_of_cities(value: object) -> str:
+    return "<list>" if isinstance(value, list) else "<CityFolder>"
+
+
+Cities = Annotated[
+    Annotated[list["WhichCity"], Field(min_length=1, max_length=10_000), Tag("<list>")]
+    | Annotated["CityFolder", Tag("<CityFolder>")],
+    Discriminator(_form_of_cities),
+]
+
+
 class RecipeSchema(Params):
     """A recipe: which city, which components with which parameters, how to train and how to evaluate.
 
@@ -34,7 +45,11 @@ class RecipeSchema(Params):
     name: RunName = Field(min_length=1, description="Name of the run folder; default the file's name. Not inherited.")
     description: str = Field("", description="What the recipe is for, in a line or two. Not inherited.")
     seed: Seed = Field(0, description="Seed of pre-training: initial weights, batches, walks.")
-    city: WhichCity = Field(description="Which city: exactly one of `demo`, `prepared` and `spec`.")
+    city: WhichCity | None = Field(None, description="Which city: exactly one of `demo`, `prepared` and `spec`.")
+    cities: Cities | None = Field(
+        None,
+        description="Several cities instead of one: a list of cities, or a folder that has one folder a city.",
+    )
     modalities: dict[Name, Use] = Field(
         default_factory=dict,
         max_length=100,
@@ -81,6 +96,12 @@ class RecipeSchema(Params):
         description="What encoders compute in: bf16 where the hardware has it (auto), always, or never.",
     )
 
+    @model_validator(mode="after")
+    def _city_or_cities(self) -> RecipeSchema:
+        if (self.city is None) == (self.cities is None):
+            raise ValueError("give one of `city` and `cities`" + ("" if self.city is None else ", not both"))
+        return self
+
 
 class WhichCity(Params):
     """The city a recipe runs on."""
@@ -98,6 +119,21 @@ class WhichCity(Params):
         if self.data is not None and self.spec is None:
             raise ValueError("`data` needs `spec`: it is the folder of the sources that the spec names")
         return self
+
+
+class CityFolder(Params):
+    """The cities in the folders of one folder; the name of a folder is the name of its city."""
+
+    folder: Path = Field(description="The folder; each folder in it that `pattern` matches is a city.")
+    spec: Path | None = Field(
+        None,
+        description="A city YAML that describes the sources of every folder; without it a folder is a prepared city or"
+        " has a city.yaml.",
+    )
+    pattern: str = Field("*", min_length=1, description="Names of the folders that are read, such as `us-*`.")
+    exclude: list[str] = Field(
+        default_factory=list, description="Names of folders that are not read, such as cities kept for a test."
+    )
 
 
 class Demo(Params):

@@ -27,8 +27,19 @@ class Optimization(Params):
     )
 
 
+class Supervised(Params):
+    """Labels that pre-training learns from."""
+
+    tasks: list[str] = Field(
+        min_length=1,
+        description="Tasks of the recipe whose labels are learned. Labels of cities in `hold_out` only decide when to"
+        " stop; those of a city that is evaluated do not belong among the cities.",
+    )
+    weight: float = Field(1.0, gt=0, description="Weight of the mean loss of the tasks beside the method's own losses.")
+
+
 class Pretrain(Optimization):
-    """Self-supervised training of the method, without targets."""
+    """Training of the method before any head; without targets unless `supervised` names some."""
 
     epochs: int = Field(50, ge=0, description="Maximum number of passes over all regions; 0 skips pre-training.")
     batch_size: int = Field(256, ge=2, description="Number of regions in a mini-batch.")
@@ -42,6 +53,14 @@ class Pretrain(Optimization):
         ge=0,
         lt=1,
         description="Share of regions for the validation loss; with 0 all epochs run.",
+    )
+    hold_out: list[str] = Field(
+        default_factory=list,
+        description="Names of cities whose regions are the validation part instead of `validation_share`: training then"
+        " stops where the loss on other cities is lowest.",
+    )
+    supervised: Supervised | None = Field(
+        None, description="Labels of tasks that pre-training learns from, beside self-supervision; null learns none."
     )
     gradient_clip: float | None = Field(1.0, gt=0, description="Maximum norm of the gradient; null turns clipping off.")
     clip_by: Literal["model", "part"] = Field(

@@ -85,12 +85,14 @@ def find_city(run: Run, progress: Progress | None = None, *, prepare: bool = Tru
     Without `prepare`, which may take minutes, only the folder. Raises UserError if it is not available.
     """
     folder = run.manifest.get("city_folder")
+    if run.recipe.cities is not None:
+        return prepare_city(run.recipe, progress)
     if folder:
         try:
             return City.open(folder)
         except UserError:
-            if not prepare or run.recipe.city.prepared is not None:
+            if not prepare or (run.recipe.city is not None and run.recipe.city.prepared is not None):
                 raise
-    if not prepare and run.recipe.city.prepared is None:
+    if not prepare and (run.recipe.city is None or run.recipe.city.prepared is None):
         raise UserError(Problem("the run does not say where its city is", run.path))
     return prepare_city(run.recipe, progress)

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from urbankit import registry
 from urbankit.city.city import City
+from urbankit.city.joined import JoinedCity
+from urbankit.city.manifest import MANIFEST
 from urbankit.city.prepare.prepare import prepare
 from urbankit.city.raw_features import RawFeatures
 from urbankit.datasets.synthetic import write_demo
@@ -20,15 +27,16 @@ from urbankit.heads.base import RegionData, RegionHead
 from urbankit.methods.base import MethodInputs
 from urbankit.recipe.components import components
 from urbankit.recipe.recipe import Recipe
-from urbankit.recipe.schema import WhichCity
+from urbankit.recipe.schema import CityFolder, WhichCity
 from urbankit.utils.cache import is_writable, warn_unwritable
 from urbankit.utils.device import encoder_precision, pick_device
-from urbankit.utils.errors import Problem, Problems, UrbankitError, UserError
+from urbankit.utils.errors import Problem, Problems, UrbankitError, UserError, suggest
 from urbankit.utils.files import cache_folder, hash_json
 from urbankit.utils.hashes import cached_hash
 from urbankit.utils.locks import file_lock
 from urbankit.utils.progress import Progress
 from urbankit.utils.version import __version__
+from urbankit.views.base import build_view
 
 Splits = dict[tuple[str, int], Split]
 """Training, validation and test regions, by split protocol and seed."""
@@ -40,13 +48,71 @@ def prepare_city(recipe: Recipe, progress: Progress | None = None) -> City:
     Prepared cities are kept in the cache folder. A file lock lets one process at a time prepare a city.
 
     Args:
-        recipe: The recipe; its `city` names a prepared folder, a city file or the synthetic city.
+        recipe: The recipe; its `city` names a prepared folder, a city file or the synthetic city, its `cities`
+            several of these, which are joined.
         progress: Where progress is shown; nowhere by default.
 
     Raises:
-        UserError: If the city cannot be opened or prepared.
+        UserError: If the city cannot be opened or prepared; with the mistakes of all cities.
     """
-    return open_city(recipe.city, progress)
+    if recipe.city is not None:
+        return open_city(recipe.city, progress)
+    assert recipe.cities is not None  # the schema: one of both
+    if isinstance(recipe.cities, CityFolder):
+        return JoinedCity(open_cities(folder_cities(recipe.cities), progress), recipe.cities.folder)
+    named = {f"cities.{index}": settings for index, settings in enumerate(recipe.cities)}
+    cities = list(open_cities(named, progress).values())
+    names = [city.name for city in cities]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        message = f"two cities have the name {' and '.join(twice)}; give each city file a `name` of its own"
+        raise UserError(Problem(message, key="cities"))
+    return JoinedCity(dict(zip(names, cities, strict=True)), cities[0].path.parent)
+
+
+def city_key(recipe: Recipe) -> str:
+    """What is equal for two recipes on the same city or cities."""
+    return recipe.model_dump_json(include={"city", "cities"})
+
+
+def folder_cities(settings: CityFolder) -> dict[str, WhichCity]:
+    """The cities in the folders of a folder, by the names of these. Raises `UserError` if there is none."""
+    folders = sorted(path for path in settings.folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    names = [path.name for path in folders]
+    problems = Problems(settings.folder)
+    for name in settings.exclude:
+        if name not in names:
+            problems.add(f"there is no folder '{name}' to leave out.{suggest(name, names)}", key="cities.exclude")
+    selected = [path for path in folders if fnmatchcase(path.name, settings.pattern)]
+    selected = [path for path in selected if path.name not in settings.exclude]
+    if not selected:
+        problems.add(f"no folder in it matches the pattern '{settings.pattern}'", key="cities.pattern")
+    cities = {}
+    for path in selected:
+        if settings.spec is not None:
+            cities[path.name] = WhichCity(spec=settings.spec, data=path)
+        elif (path / MANIFEST).is_file():
+            cities[path.name] = WhichCity(prepared=path)
+        elif (path / "city.yaml").is_file():
+            cities[path.name] = WhichCity(spec=path / "city.yaml")
+        else:
+            message = (
+                "is neither a prepared city nor has a city.yaml; name a city file for all folders in `cities.spec`"
+            )
+            problems.add(message, file=path)
+    problems.raise_if_any()
+    return cities
+
+
+def open_cities(settings: Mapping[str, WhichCity], progress: Progress | None = None) -> dict[str, City]:
+    """Open several cities by name; see `prepare_city`. Raises one `UserError` with the mistakes of all."""
+    cities, problems = {}, Problems()
+    for name, one in settings.items():
+        try:
+            cities[name] = open_city(one, progress)
+        except UserError as error:
+            problems.extend(error.problems)
+    problems.raise_if_any()
+    return cities
 
 
 def open_city(settings: WhichCity, progress: Progress | None = None) -> City:
@@ -83,6 +149,26 @@ def _prepare_in(cities: Path, settings: WhichCity, progress: Progress | None) ->
     out = cities / f"{settings.spec.name.split('.')[0]}-{key}"
     with file_lock(out.with_name(f"{out.name}.lock")):
         return City.open(prepare(settings.spec, data=settings.data, out=out, progress=progress))
+
+
+def held_out_regions(names: Sequence[str], city: City) -> Tensor | None:
+    """The regions of the cities that `pretrain.hold_out` names, int64; None if it names none.
+
+    Raises `UserError` for a name that is not among the cities, or if no city is left to train on.
+    """
+    if not names:
+        return None
+    members, problems = list(city.members), Problems()
+    for name in names:
+        if name not in members:
+            problems.add(
+                f"there is no city '{name}' among the cities.{suggest(name, members)}", key="pretrain.hold_out"
+            )
+    if set(members) <= set(names):
+        problems.add("holds out every city; leave one to train on", key="pretrain.hold_out")
+    problems.raise_if_any()
+    positions = [members.index(name) for name in names]
+    return torch.as_tensor(np.isin(city.member, positions).nonzero()[0])
 
 
 def missing_data(recipe: Recipe, city: City, absent: Collection[str] = ()) -> dict[tuple[str, str], str]:
@@ -122,7 +208,7 @@ def method_inputs(
     notes = [f"{kind} {name} is left out: {reason}" for (kind, name), reason in missing.items()]
     modalities = {name: use for name, use in recipe.modalities.items() if ("modality", name) not in missing}
     views = {
-        name: registry.create("view", use).build(city)
+        name: build_view(registry.create("view", use), city)
         for name, use in recipe.views.items()
         if ("view", name) not in missing
     }

@@ -15,6 +15,7 @@ from urbankit.training.loop import Loop, Training
 from urbankit.training.losses import Losses, MeanLosses
 from urbankit.training.optimizer import build_optimizer
 from urbankit.training.seeds import epoch_seed, reseed
+from urbankit.training.supervised import SupervisedMethod
 from urbankit.utils.progress import Progress
 
 
@@ -38,12 +39,20 @@ def held_out_losses(method: Method, batches: Iterable[Tensor], seed: int) -> dic
 
 
 def pretrain(
-    method: Method, settings: Pretrain, n_regions: int, seed: int, folder: Path | None, progress: Progress
+    method: Method,
+    settings: Pretrain,
+    n_regions: int,
+    seed: int,
+    folder: Path | None,
+    progress: Progress,
+    *,
+    held_out_regions: Tensor | None = None,
+    supervised: SupervisedMethod | None = None,
 ) -> Training:
     """Train `method` and leave its best state in it.
 
-    A share of the regions (`settings.validation_share`) is held out of the mini-batches; the loss over them decides
-    when to stop and which state is best.
+    A share of the regions (`settings.validation_share`), or `held_out_regions`, is held out of the mini-batches; the
+    loss over them decides when to stop and which state is best.
 
     Args:
         method: the method, on the device that it trains on.
@@ -52,13 +61,21 @@ def pretrain(
         seed: seed of the training.
         folder: where the checkpoints `last` and `best` are written; None writes none.
         progress: shows the epochs.
+        held_out_regions: the regions of the cities in `settings.hold_out`, int64; None draws the share.
+        supervised: the method with heads that learn from labels; None is self-supervised.
     """
+    model = method if supervised is None else supervised.to(next(method.parameters()).device)
     device = next(method.parameters()).device
-    order = torch.randperm(n_regions, generator=torch.Generator().manual_seed(epoch_seed(seed, "held out", 0)))
-    n_validation = min(round(settings.validation_share * n_regions), n_regions - 1)
-    held_out, trained_on = order[:n_validation].sort().values.to(device), order[n_validation:].sort().values
+    if held_out_regions is None:
+        order = torch.randperm(n_regions, generator=torch.Generator().manual_seed(epoch_seed(seed, "held out", 0)))
+        n_validation = min(round(settings.validation_share * n_regions), n_regions - 1)
+        held_out, trained_on = order[:n_validation].sort().values.to(device), order[n_validation:].sort().values
+    else:
+        n_validation = len(held_out_regions)
+        others = torch.ones(n_regions, dtype=torch.bool).index_fill(0, held_out_regions, False)
+        held_out, trained_on = held_out_regions.to(device), others.nonzero().squeeze(1)
     optimizer = build_optimizer(
-        method.parts(),
+        model.parts(),
         optimizer=settings.optimizer,
         learning_rate=settings.learning_rate,
         learning_rates=settings.learning_rates,
@@ -66,7 +83,7 @@ def pretrain(
         key="pretrain",
     )
 
-    clipped = [*method.parts().values()] if settings.clip_by == "part" else [[*method.parameters()]]
+    clipped = [*model.parts().values()] if settings.clip_by == "part" else [[*model.parameters()]]
 
     def train_epoch() -> Losses:
         mean = MeanLosses()
@@ -74,7 +91,7 @@ def pretrain(
         batches = [batch.sort().values.to(device) for batch in shuffled.split(settings.batch_size)]
         method.prefetch(batches[0])
         for batch, following in zip(batches, [*batches[1:], None], strict=True):
-            losses = method.loss(batch)
+            losses = model.loss(batch)
             if following is not None:
                 method.prefetch(following)
             optimizer.zero_grad(set_to_none=True)
@@ -89,12 +106,12 @@ def pretrain(
     def validate() -> Losses:
         mean = MeanLosses()
         for batch in held_out.split(settings.batch_size) if n_validation else ():
-            mean.add(method.loss(batch), len(batch))
+            mean.add(model.loss(batch), len(batch))
         return mean.values()
 
     loop = Loop(
         "pretrain",
-        method,
+        model,
         optimizer,
         settings.epochs,
         settings.patience if n_validation else 0,
@@ -106,7 +123,7 @@ def pretrain(
     with progress.stage("pretrain", total=settings.epochs) as stage:
         training = loop.run(train_epoch, validate, stage)
     best = training.best["total"]
-    checkpoint.load_trained_state(method, best.state)
+    checkpoint.load_trained_state(model, best.state)
     method.prepare()
     method.eval()
     training.held_out = held_out_losses(method, held_out.split(settings.batch_size) if n_validation else (), seed)

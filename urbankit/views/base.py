@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse
@@ -98,6 +98,24 @@ class View(Component[P], ABC):
     def requires(self, city: City) -> str | None:
         """Return why the view cannot be built from `city`, or None if it can."""
         return None
+
+
+def build_view(view: View[Any], city: City) -> ViewGraph:
+    """Build a view of a city, or of each city that `city` joins: no edge leads from one city to another.
+
+    Regions of a city that lacks the data of the view are not present.
+    """
+    members = list(city.members.values())
+    if len(members) == 1:
+        return view.build(members[0])
+    graphs = [
+        view.build(member)
+        if view.requires(member) is None
+        else ViewGraph(scipy.sparse.csr_array((member.n_regions, member.n_regions)), np.zeros(member.n_regions, bool))
+        for member in members
+    ]
+    adjacency = scipy.sparse.block_diag([graph.adjacency for graph in graphs], format="csr")
+    return ViewGraph(scipy.sparse.csr_array(adjacency), np.concatenate([graph.present for graph in graphs]))
 
 
 class FlowView(View[P]):

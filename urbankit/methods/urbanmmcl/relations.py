@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
+import numpy as np
+import scipy.sparse
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,6 +18,7 @@ from urbankit.graph.view_ranks import view_ranks
 from urbankit.methods.base import MethodInputs
 from urbankit.methods.urbanmmcl.params import Params
 from urbankit.utils.torch_modules import NamedModules
+from urbankit.views.base import ViewGraph
 
 VARIANCE = 1 / 12
 """Of ranks from 0 to 1."""
@@ -26,15 +30,37 @@ class Relation:
 
     Attributes:
         ranks: the view with the ranks of its weights, from 0 to 1, as weights; its pairs have both directions.
-        rank_without: the rank of a pair without an edge.
-        weight_without: how much such a pair counts, that of a pair with an edge being 1.
+        rank_without: the rank of a pair without an edge, by city, [cities].
+        weight_without: how much such a pair counts, that of a pair with an edge being 1; likewise.
         present: which regions the view has, bool [N].
     """
 
     ranks: Graph
-    rank_without: float
-    weight_without: float
+    rank_without: Tensor
+    weight_without: Tensor
     present: Tensor
+
+    @classmethod
+    def of(cls, view: ViewGraph, cities: Sequence[int]) -> Relation:
+        """The pairs of a view over the regions of `cities`, which have so many regions each.
+
+        Ranks are those among the pairs of a city. A pair of two cities is none.
+        """
+        graphs, without, weights = [], [], []
+        for start, end in pairwise(np.cumsum([0, *cities]).tolist()):
+            present = int(view.present[start:end].sum())
+            ranks, rank, share = view_ranks(view.adjacency[start:end, start:end], present)
+            graphs.append(ranks)
+            without.append(rank)
+            weights.append(min(1.0, share / max(1 - share, 1e-9)) if share else 1.0)
+        joined = scipy.sparse.csr_array(scipy.sparse.block_diag(graphs)) if len(graphs) > 1 else graphs[0]
+        graph = Graph.from_scipy(joined, cities)
+        return cls(graph, torch.tensor(without), torch.tensor(weights), torch.as_tensor(view.present))
+
+    def to(self, device: torch.device) -> Relation:
+        """The same on a device."""
+        tensors = (tensor.to(device) for tensor in (self.rank_without, self.weight_without, self.present))
+        return Relation(self.ranks.to(device), *tensors)
 
 
 class Relations(nn.Module):
@@ -82,8 +108,7 @@ class Relations(nn.Module):
 
     def move(self, device: torch.device) -> None:
         """Move the graphs to a device; the weights move as those of any module."""
-        for relation in self.relations.values():
-            relation.ranks, relation.present = relation.ranks.to(device), relation.present.to(device)
+        self.relations = {view: relation.to(device) for view, relation in self.relations.items()}
 
     def _errors(self, view: str, s: Tensor, regions: Tensor, selected: Tensor | None) -> tuple[Tensor, Tensor]:
         rows = self.relations[view].present[regions]
@@ -100,9 +125,11 @@ class Relations(nn.Module):
         rows = regions[relation.present[regions]]
         edges = relation.ranks.edge_ids(rows.unsqueeze(1), rows)
         has_edge = edges >= 0
-        rank = torch.full(edges.shape, relation.rank_without, device=rows.device)
+        city = relation.ranks.city_of(rows)
+        rank = relation.rank_without[city].unsqueeze(1).repeat(1, len(rows))
         rank[has_edge] = relation.ranks.weight[edges[has_edge].long()]
-        weight = torch.where(has_edge, 1.0, relation.weight_without)
+        weight = torch.where(has_edge, 1.0, relation.weight_without[city].unsqueeze(1))
+        weight = weight * (city.unsqueeze(1) == city)
         return rank, weight.fill_diagonal_(0.0)
 
 
@@ -123,10 +150,6 @@ class Line(nn.Module):
 
 def view_relations(params: Params, inputs: MethodInputs, members: Mapping[str, list[str]]) -> Relations:
     """The relation loss of each view; of none if its weight is 0."""
-    relations = {}
-    if params.relation:
-        for view, graph in inputs.views.items():
-            ranks, without, share = view_ranks(graph.adjacency, int(graph.present.sum()))
-            weight = min(1.0, share / max(1 - share, 1e-9)) if share else 1.0
-            relations[view] = Relation(ranks, without, weight, torch.as_tensor(graph.present))
+    cities = [city.n_regions for city in inputs.city.members.values()]
+    relations = {view: Relation.of(graph, cities) for view, graph in inputs.views.items()} if params.relation else {}
     return Relations(relations, members)
