@@ -93,7 +93,7 @@ class Graph:
 
     def city_of(self, nodes: Tensor) -> Tensor:
         """The position in `cities` of the city of each of `nodes`, int64 of their shape."""
-        return torch.searchsorted(self.city_starts, nodes, right=True) - 1
+        return torch.searchsorted(self.city_starts, nodes.contiguous(), right=True) - 1
 
     @property
     def indptr(self) -> Tensor:
