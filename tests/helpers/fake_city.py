@@ -90,6 +90,10 @@ class FakeCity:
     def table(self, name: str) -> tuple[np.ndarray, list[str]]:
         return self._tables[name]
 
+    @property
+    def members(self) -> dict[str, FakeCity]:
+        return {self.name: self}
+
     def unlabelled(self) -> FakeCity:
         return self
 

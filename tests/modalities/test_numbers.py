@@ -53,6 +53,7 @@ def test_captions_that_share_no_word_are_refused(tiny_city):
         city = SimpleNamespace(
             n_regions=len(texts), content_hash="", caption_sources=["rsi"], captions=lambda _: captions
         )
+        city.members = {"one": city}
         return registry.create("modality_encoder", Use(name="words"), city, "told", 4)
 
     with pytest.raises(UserError, match=r"modalities.told: .* share a word"):

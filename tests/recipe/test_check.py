@@ -62,8 +62,8 @@ veiws: {}
         "bad.yaml:19: method.stages[0].x: unknown key. It takes no parameters.",
         "bad.yaml:21: tasks.co.transform: should be 'none', 'standard', 'log' or 'soft-log', not 'logarithm'",
         "bad.yaml:21: tasks.co.head.name: unknown head 'toy_heed'. Did you mean 'toy_head'?",
-        "bad.yaml:22: pretrain.lr: unknown key. Known: batch_size, clip_by, epochs, gradient_clip, learning_rate,"
-        " learning_rates, optimizer, patience, schedule, validation_share, weight_decay.",
+        "bad.yaml:22: pretrain.lr: unknown key. Known: batch_size, clip_by, epochs, gradient_clip, hold_out,"
+        " learning_rate, learning_rates, optimizer, patience, schedule, supervised, validation_share, weight_decay.",
         "bad.yaml:23: evaluation: `seeds` has a value twice: [0, 0]",
         "bad.yaml:24: veiws: unknown key. Did you mean 'views'?",
         "--set nonsense: write it as key=value, such as --set method.dim=32",
@@ -84,7 +84,7 @@ def test_mistakes_name_the_file_that_made_them(recipe_file) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("city: {demo: {regions: 30}}\n", "", "toy.yaml:1: city: is missing. Which city"),
+        ("city: {demo: {regions: 30}}\n", "", "toy.yaml:1: give one of `city` and `cities`"),
         ("{demo: {regions: 30}}", "{}", "toy.yaml:1: city: give exactly one of demo, prepared and spec, not none"),
         (
             "{demo: {regions: 30}}",

@@ -99,7 +99,8 @@ class RecipeSchema(Params):
     @model_validator(mode="after")
     def _city_or_cities(self) -> RecipeSchema:
         if (self.city is None) == (self.cities is None):
-            raise ValueError("give one of `city` and `cities`" + ("" if self.city is None else ", not both"))
+            extra = ", not both" if self.city is not None else ""
+            raise ValueError(f"give one of `city` and `cities`{extra}")
         return self
 
 

@@ -267,5 +267,5 @@ def test_relative_checkpoint_paths_start_from_the_recipe(tmp_path: Path, monkeyp
     loaded = Recipe.load("recipes/mine.yaml", ["modalities.svi.revision=v1"])
     assert loaded.modalities["rsi"].params["pretrained"] == str(tmp_path / "recipes" / "clip")
     assert loaded.modalities["svi"].params["pretrained"] == "owner/clip"
-    with pytest.raises(UserError, match="name that too"):
+    with pytest.raises(UserError, match="give that too"):
         Recipe.load("recipes/mine.yaml", ["modalities.rsi.pretrained=null", "modalities.rsi.revision=v1"])
