@@ -110,7 +110,12 @@ def _recipe_on(city) -> dict[str, Any]:
         "tasks": {"co": {}, "pm25": {}, "population_density": {"transform": "log"}, "land_use": {}},
         "pretrain": {"epochs": 3, "batch_size": 32, "patience": 2},
         "finetune": {"epochs": 3, "patience": 2, "update": ["projections", "graph_encoder"]},
-        "evaluation": {"seeds": [0], "min_class_size": 1},
+        "evaluation": {
+            "seeds": [0],
+            "min_class_size": 1,
+            "floors": ["mean", "location", "raw-ridge", "raw-forest"],
+            "controls": [],
+        },
         "predict": {"folds": 0},
         "report": {"figures": False},
     }
@@ -133,7 +138,13 @@ def cheap_recipe(tiny_city) -> dict[str, Any]:
         "tasks": {"co": {}, "land_use": {}},
         "pretrain": {"epochs": 2, "batch_size": 32},
         "finetune": {"epochs": 3, "update": []},
-        "evaluation": {"splits": ["random"], "seeds": [0, 1, 2], "min_class_size": 1, "floors": ["mean", "location"]},
+        "evaluation": {
+            "splits": ["random"],
+            "seeds": [0, 1, 2],
+            "min_class_size": 1,
+            "floors": ["mean", "location"],
+            "controls": [],
+        },
         "report": {"figures": False},
     }
 

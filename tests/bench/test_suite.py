@@ -39,6 +39,18 @@ def test_runs_are_rows_by_cities_by_seeds_and_the_first_seeds_come_first(suite_f
     }
 
 
+def test_controls_are_those_of_the_reference(suite_file):
+    plan = load_plan(
+        suite_file(
+            """
+            overrides: {evaluation.controls: [untrained]}
+            runs: {one: cheap.yaml, two: cheap.yaml}
+            """
+        )
+    )
+    assert {run.row: run.recipe.evaluation.controls for run in plan.runs} == {"one": [], "two": ["untrained"]}
+
+
 def test_overrides_are_applied_in_the_order_suite_city_row(suite_file):
     """The suite's, then the city's, then the row's, in dots or mappings; `--set` changes the suite itself."""
     plan = load_plan(

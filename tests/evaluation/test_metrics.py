@@ -64,10 +64,11 @@ def test_built_in_metrics_keep_their_order() -> None:
     assert list(score("classification", np.arange(3), np.arange(3))) == names
     assert list(score("clustering", np.arange(3), np.arange(3))) == ["nmi", "ari"]
     assert recorded_names() == [
-        "r2", "r2_fold_mean", "mae", "rmse", "mse", "coverage", "width", *names, "ece", "nmi", "ari",
+        "r2", "r2_fold_mean", "r2_area", "mae", "rmse", "mse", "coverage", "width",
+        "macro_f1", "macro_f1_area", *names[1:], "ece", "nmi", "ari",
     ]  # fmt: skip
     assert suite_columns() == ["mae", "mse", "r2", "macro_f1", "macro_recall"]
-    assert main_metrics() == ["r2", "r2_fold_mean", "macro_f1", "nmi"]
+    assert main_metrics() == ["r2", "r2_fold_mean", "r2_area", "macro_f1", "macro_f1_area", "nmi"]
 
 
 Plugin = Callable[[str, type], None]

@@ -8,7 +8,7 @@ import sys
 QUICK = [
     "pretrain.epochs=1",
     "finetune.epochs=1",
-    "evaluation={seeds: [0], floors: [mean], min_class_size: 1, splits: [random]}",
+    "evaluation={seeds: [0], floors: [mean], controls: [], min_class_size: 1, splits: [random]}",
     "report.figures=false",
 ]
 

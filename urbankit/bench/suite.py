@@ -218,16 +218,23 @@ def _completed(table: SuiteTable, suite: Suite) -> SuiteTable:
 def _runs(suite: Suite, recipes: Mapping[tuple[str, str], Recipe], reader: _Recipes) -> Iterator[SuiteRun]:
     """Yield the runs of all rows by seed: first, second, ... An interrupted bench then has results of every row."""
     seeds = {row: spec.seeds or suite.seeds for row, spec in suite.runs.items()}
+    references = _references(suite)
     for index in range(max(map(len, seeds.values()))):
         for (row, city), recipe in recipes.items():
             if index < len(seeds[row]):
-                evaluation = recipe.evaluation.model_copy(update={"floors": []})
+                changes: dict[str, Any] = {"floors": []} | ({} if row in references else {"controls": []})
+                evaluation = recipe.evaluation.model_copy(update=changes)
                 seeded = recipe.model_copy(update={"seed": seeds[row][index], "evaluation": evaluation})
                 yield SuiteRun(row, city, seeds[row][index], reader.source(row, city), seeded)
 
 
+def _references(suite: Suite) -> set[str | None]:
+    """The rows whose floors and controls a table shows."""
+    return {table.reference for table in suite.tables.values() if table.floors}
+
+
 def _floors(suite: Suite, recipes: Mapping[tuple[str, str], Recipe]) -> dict[tuple[str, str], Recipe]:
-    references = {table.reference for table in suite.tables.values() if table.floors}
+    references = _references(suite)
     return {
         (row, city): recipe
         for (row, city), recipe in recipes.items()

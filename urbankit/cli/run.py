@@ -96,7 +96,7 @@ def _plan(recipe: Recipe, folder: Path) -> None:
 
 
 def _steps(recipe: Recipe, folder: Path) -> list[tuple[str, str]]:
-    from urbankit.evaluation.splits import is_probe, probes
+    from urbankit.evaluation.splits import is_few, is_sampled, probes
 
     city, pretrain, evaluation = recipe.city, recipe.pretrain, recipe.evaluation
     if city is None:
@@ -107,7 +107,8 @@ def _steps(recipe: Recipe, folder: Path) -> list[tuple[str, str]]:
     else:
         source = f"prepared, in {city.prepared}" if city.prepared else f"prepared from {city.spec}"
     zero_shot = recipe.transfer is not None and recipe.transfer.graph == "keep"
-    splits = [split for split in evaluation.splits if not is_probe(split)]
+    splits = [split for split in evaluation.splits if is_sampled(split)]
+    few, sizes = list(filter(is_few, evaluation.splits)), ", ".join(map(str, evaluation.few.labels))
     summaries = [probe.summary(evaluation) for probe in probes(evaluation.splits)]
     tasks = [f"{name} ({task.head.name})" for name, task in recipe.tasks.items()]
     return [
@@ -133,6 +134,8 @@ def _steps(recipe: Recipe, folder: Path) -> list[tuple[str, str]]:
             else "none",
         ),
         ("probe", "; ".join(summaries) or "none"),
+        ("few labels", f"{', '.join(few)}: {sizes} labels, {evaluation.few.draws} draws each" if few else "none"),
         ("floors", ", ".join(evaluation.floors) or "none"),
+        ("controls", ", ".join(evaluation.controls) or "none"),
         ("output", f"{folder}{' (exists)' if folder.exists() else ''}"),
     ]

@@ -21,8 +21,9 @@ from sklearn.cluster import KMeans
 from sklearn.linear_model import Ridge, RidgeCV
 
 from urbankit.city.raw_features import RawFeatures
-from urbankit.evaluation.floors import ALPHAS, Candidate, Case, Inputs, location, mean, regression_forest
+from urbankit.evaluation.floors import Candidate, Case, Inputs, forest, location, mean
 from urbankit.evaluation.metrics import FOLD_MEAN, has_fold_mean, score
+from urbankit.evaluation.ridge import ALPHAS
 from urbankit.evaluation.splits import ProbeProtocol, Split
 from urbankit.evaluation.tasks import Scored, TaskData
 from urbankit.recipe.schema import Evaluation, Folds
@@ -185,7 +186,7 @@ def _floor(floor: str, task: TaskData, inputs: Inputs, split: Split) -> NDArray[
         return mean(case)
     if floor == "location":
         return location(case)
-    candidate = Candidate(RidgeCV(alphas=ALPHAS) if floor == "raw-ridge" else regression_forest(case))
+    candidate = Candidate(RidgeCV(alphas=ALPHAS) if floor == "raw-ridge" else forest(case))
     case.fit(candidate)
     return case.predict(candidate)
 

@@ -18,10 +18,16 @@ MODEL_KINDS = ("regression", "classification", "clustering")
 """Numbers, classes, or clusters with classes (classifications under the protocol `folds`): models are compared by one
 metric of each."""
 
+AREA_KINDS = ("regression", "classification")
+"""The kinds of tasks that have learning curves."""
+
 KINDS = (*MODEL_KINDS, "interval", "probabilities")
 """What a metric compares with the truth; also the bounds of intervals, and probabilities of classes."""
 
 FOLD_MEAN = "_fold_mean"
+
+AREA = "_area"
+"""The area below the learning curve of a main metric, under the protocols of few labels."""
 
 
 class Metric(Component[P], ABC):
@@ -107,9 +113,9 @@ def primary(kind: str) -> str:
 
 
 def main_metrics() -> list[str]:
-    """Return the metrics that models are compared by, of every kind, each before the mean over its folds."""
+    """Return the metrics that models are compared by, of every kind, each before its mean over folds and its area."""
     main = {primary(kind) for kind in MODEL_KINDS}
-    return [name for name in recorded_names() if name.removesuffix(FOLD_MEAN) in main]
+    return [name for name in recorded_names() if _base(name) in main]
 
 
 def recorded_names() -> list[str]:
@@ -152,7 +158,9 @@ def metric_label(name: str) -> str | None:
     metric = _metric(name)
     if metric is None:
         return None
-    return metric.label if name in metrics() else f"fold-mean {metric.label}"
+    if name in metrics():
+        return metric.label
+    return f"{metric.label} area" if name.endswith(AREA) else f"fold-mean {metric.label}"
 
 
 def has_fold_mean(name: str) -> bool:
@@ -162,10 +170,16 @@ def has_fold_mean(name: str) -> bool:
 
 
 def _recorded(name: str, metric: Metric[Any]) -> list[str]:
-    return [name, f"{name}{FOLD_MEAN}"] if metric.fold_mean else [name]
+    folds = [f"{name}{FOLD_MEAN}"] if metric.fold_mean else []
+    areas = [f"{name}{AREA}"] if any(name == primary(kind) for kind in AREA_KINDS) else []
+    return [name, *folds, *areas]
+
+
+def _base(name: str) -> str:
+    return name.removesuffix(FOLD_MEAN).removesuffix(AREA)
 
 
 def _metric(name: str) -> Metric[Any] | None:
     available = metrics()
-    base = available.get(name.removesuffix(FOLD_MEAN))
-    return available.get(name) or (base if base is not None and base.fold_mean else None)
+    base = available.get(_base(name))
+    return available.get(name) or (base if base is not None and name in _recorded(_base(name), base) else None)

@@ -1,5 +1,6 @@
 """Split protocols with a validation part: `random` over regions, `spatial`, whole blocks of a grid, and those of
-plugins. A `ProbeProtocol` has no validation part; see `urbankit.evaluation.folds`.
+plugins. Two kinds have no validation part: a `ProbeProtocol` (`urbankit.evaluation.folds`), and `FewLabels`
+(`urbankit.evaluation.few_labels`).
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def protocol_label(protocol: str) -> str:
     """Return the name of a protocol in tables and figures."""
     if protocol == ALL:
         return "all regions"
-    return protocol if is_probe(protocol) else f"{protocol} split"
+    return protocol if is_probe(protocol) or is_few(protocol) else f"{protocol} split"
 
 
 class SplitProtocol(Component[P], ABC):
@@ -173,6 +174,27 @@ class ProbeProtocol(SplitProtocol[P]):
         """Return what is fitted, for `urbankit run --dry-run`."""
 
 
+class FewLabels(SplitProtocol[P]):
+    """Trains on a few labelled regions, drawn many times, and tests on the other labelled regions.
+
+    Everything is chosen by the drawn labels, so that there is no validation part (`evaluation.few`).
+    """
+
+    sampled = False
+
+    def split(self, xy: NDArray[np.float64], seed: int, fractions: Sequence[float], blocks: int) -> Split:
+        raise UserError("this protocol has no validation part, which training needs: use random or spatial")
+
+    @abstractmethod
+    def order(self, xy: NDArray[np.float64], seed: int) -> NDArray[np.int64]:
+        """Return all regions in the order in which one draw takes them, int64 [n]; the first k are its training part.
+
+        Args:
+            xy: centres of the labelled regions in metres, [n, 2], in the order of their ids.
+            seed: decides every random choice.
+        """
+
+
 def probes(protocols: Iterable[str]) -> list[ProbeProtocol]:
     """The protocols that fit a model of their own."""
     return [registry.create("split", Use(name=protocol)) for protocol in protocols if is_probe(protocol)]
@@ -181,6 +203,11 @@ def probes(protocols: Iterable[str]) -> list[ProbeProtocol]:
 def is_probe(protocol: str) -> bool:
     """Whether a protocol fits a model of its own to the frozen embedding."""
     return protocol in registry.names("split") and issubclass(registry.get("split", protocol), ProbeProtocol)
+
+
+def is_few(protocol: str) -> bool:
+    """Whether a protocol trains on a few labels, drawn many times."""
+    return protocol in registry.names("split") and issubclass(registry.get("split", protocol), FewLabels)
 
 
 def describe_protocol(protocol: str, evaluation: Evaluation) -> str:

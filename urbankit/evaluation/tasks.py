@@ -26,17 +26,28 @@ SCALES = ("own", "log")
 
 
 class Scored(NamedTuple):
-    """`records` are metric records; `predictions` is the table of `TaskData.predictions`."""
+    """The scores of some models.
+
+    Attributes:
+        records: metric records.
+        predictions: the table of `TaskData.predictions`.
+        curves: rows of learning curves (`urbankit.evaluation.few_labels`).
+    """
 
     records: list[dict[str, Any]]
     predictions: pd.DataFrame
+    curves: Sequence[dict[str, Any]] = ()
 
     @classmethod
     def joined(cls, parts: Iterable[Scored]) -> Scored:
         """All records and predictions of `parts`, in their order."""
         parts = list(parts)
         tables = [pd.DataFrame(), *(part.predictions for part in parts)]
-        return cls([record for part in parts for record in part.records], pd.concat(tables, ignore_index=True))
+        return cls(
+            [record for part in parts for record in part.records],
+            pd.concat(tables, ignore_index=True),
+            [row for part in parts for row in part.curves],
+        )
 
 
 @dataclass(frozen=True)

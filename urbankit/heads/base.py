@@ -5,9 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -59,6 +60,29 @@ class FittedHead(Head[P]):
             labels: transformed targets, float [n], or class numbers, int64 [n].
             blocks: widths of the parts of the embedding, in order.
         """
+
+    @classmethod
+    def fit_each(
+        cls, params: Any, embedding: Tensor, rows: Tensor, labels: Tensor, out_dim: int, blocks: Sequence[int]
+    ) -> Tensor:
+        """Fit one head to each of D training sets of one size, and return their outputs [D, N, out_dim].
+
+        One after another by default; a head may fit them at once.
+
+        Args:
+            params: as in `Head`.
+            embedding: all regions, [N, in_dim].
+            rows: the training regions of each set, int64 [D, n].
+            labels: their labels as in `fit`, [D, n].
+            out_dim: width of the output.
+            blocks: widths of the parts of the embedding, in order.
+        """
+        outputs = []
+        for index, values in zip(rows, labels, strict=True):
+            head = cls(params, embedding.shape[1], out_dim)
+            head.fit(embedding[index], values, blocks)
+            outputs.append(head(embedding))
+        return torch.stack(outputs)
 
 
 class Transform(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -18,6 +19,7 @@ START = {"signal": 0.0, "length": 0.5, "linear": -2.0, "noise": -2.0}
 PRIOR_WEIGHT = 0.05
 JITTER = 1e-4
 ROWS_AT_ONCE = 1024
+NUMBERS_AT_ONCE = 1 << 24
 
 
 class GP(FittedHead):
@@ -52,25 +54,31 @@ class GP(FittedHead):
 
     def fit(self, embedding: Tensor, labels: Tensor, blocks: Sequence[int]) -> None:
         if labels.is_floating_point():
-            values = labels.double().unsqueeze(1)
+            values = labels.double().unsqueeze(-1)
         else:
             values = F.one_hot(labels, self.out_dim).double()
         self.fit_values(embedding, values, blocks)
 
     def fit_values(self, embedding: Tensor, values: Tensor, blocks: Sequence[int]) -> None:
-        """Fit the head to `values`, float64 [n, out_dim]; the rest as in `fit`."""
-        self.order = torch.randperm(len(embedding)).to(embedding.device)[: self.params.max_points]
+        """Fit the head to `values`, float64 [n, out_dim]; the rest as in `fit`.
+
+        With `embedding` [..., n, in_dim] and `values` [..., n, out_dim] of many training sets of one size, it holds a
+        process for each of them, fitted at once. It then predicts [..., B, out_dim] for [B, in_dim] or
+        [..., B, in_dim].
+        """
+        self.order = torch.randperm(embedding.shape[-2]).to(embedding.device)[: self.params.max_points]
         self.block_widths = list(blocks)
-        self.points = self._blocks(embedding[self.order])
-        y = values[self.order]
-        self.mean = y.mean(dim=0)
+        self.points = self._blocks(embedding[..., self.order, :])
+        y = values[..., self.order, :]
+        self.mean = y.mean(dim=-2, keepdim=True)
+        sets = y.shape[:-2]
         self.theta = {
-            name: y.new_full((len(blocks),) if name in ("length", "linear") else (), value)
+            name: y.new_full((*sets, len(blocks)) if name in ("length", "linear") else sets, value)
             for name, value in START.items()
         }
         n = self.params.search_points
         with torch.enable_grad():
-            self._maximise_likelihood([block[:n] for block in self.points], y[:n] - self.mean)
+            self._maximise_likelihood([block[..., :n, :] for block in self.points], y[..., :n, :] - self.mean)
         factor = self._factor(self._gram(self.points))
         self.weights = torch.cholesky_solve(y - self.mean, factor)
         self.factor = factor
@@ -93,10 +101,34 @@ class GP(FittedHead):
             residuals = torch.linalg.solve(columns[points], self.weights[points])
             yield points, residuals, self.weights - columns @ residuals
 
+    def left_out_residuals(self) -> Tensor:
+        """Return the residual of each fitted point without its own label, [..., n, out_dim] in the order of `order`.
+
+        Kernel and mean stay those of all points (Rasmussen and Williams, 2006, section 5.4.2).
+        """
+        return self.weights / torch.cholesky_inverse(self.factor).diagonal(dim1=-2, dim2=-1).unsqueeze(-1)
+
+    @classmethod
+    def fit_each(
+        cls, params: Any, embedding: Tensor, rows: Tensor, labels: Tensor, out_dim: int, blocks: Sequence[int]
+    ) -> Tensor:
+        outputs = []
+        for some in cls.batches(len(rows), rows.shape[1], len(blocks)):
+            head = cls(params, embedding.shape[1], out_dim)
+            head.fit(embedding[rows[some]], labels[some], blocks)
+            outputs.append(head(embedding))
+        return torch.cat(outputs)
+
+    @staticmethod
+    def batches(sets: int, n: int, blocks: int) -> Iterator[slice]:
+        """Yield slices of training sets of n points that are fitted at once, so that the memory has a bound."""
+        size = max(1, NUMBERS_AT_ONCE // (blocks * n * max(n, ROWS_AT_ONCE)))
+        return (slice(start, start + size) for start in range(0, sets, size))
+
     def predict_with(self, embedding: Tensor, weights: Tensor) -> Tensor:
         """Return predictions [B, out_dim] for `embedding` [B, in_dim] by `weights` of the fitted points."""
-        parts = embedding.split(ROWS_AT_ONCE)
-        return torch.cat([self._gram(self._blocks(part)) @ weights + self.mean for part in parts])
+        parts = embedding.split(ROWS_AT_ONCE, dim=-2)
+        return torch.cat([self._gram(self._blocks(part)) @ weights + self.mean for part in parts], dim=-2)
 
     def forward(self, embedding: Tensor) -> Tensor:
         return self.predict_with(embedding, self.weights)
@@ -111,9 +143,9 @@ class GP(FittedHead):
             with torch.no_grad():
                 inverse = torch.cholesky_inverse(self._factor(kernel))
                 weights = inverse @ y
-                slope = 0.5 * (inverse - weights @ weights.T / y.shape[1])
+                slope = 0.5 * (inverse - weights @ weights.mT / y.shape[-1])
             # Its gradient is that of the negative log likelihood (equation 5.9); this way takes half the time.
-            loss = (slope * kernel).sum() + slope.diagonal().sum() * noise
+            loss = (slope * kernel).sum() + (slope.diagonal(dim1=-2, dim2=-1).sum(dim=-1) * noise).sum()
             loss = loss + PRIOR_WEIGHT * sum((v - START[name]).square().sum() for name, v in self.theta.items())
             optimizer.zero_grad()
             loss.backward()
@@ -122,31 +154,31 @@ class GP(FittedHead):
 
     def _gram(self, points: list[Tensor]) -> Tensor:
         """The kernel [n, m] of `points` with the fitted ones, in blocks of rows, since [blocks, n, m] is large."""
-        starts = range(0, len(points[0]), ROWS_AT_ONCE)
-        rows = ([block[start : start + ROWS_AT_ONCE] for block in points] for start in starts)
-        return torch.cat([self._kernel(*self._products(part, self.points)) for part in rows])
+        starts = range(0, points[0].shape[-2], ROWS_AT_ONCE)
+        rows = ([block[..., start : start + ROWS_AT_ONCE, :] for block in points] for start in starts)
+        return torch.cat([self._kernel(*self._products(part, self.points)) for part in rows], dim=-2)
 
     def _products(self, a: list[Tensor], b: list[Tensor]) -> tuple[Tensor, Tensor | None]:
         """Squared distances and, if the kernel has linear terms, inner products by block: [blocks, n, m] each."""
         pairs = list(zip(a, b, strict=True))
-        squared = torch.stack([torch.cdist(x, y).square() for x, y in pairs])
-        return squared, torch.stack([x @ y.T for x, y in pairs]) if self.params.linear else None
+        squared = torch.stack([torch.cdist(x, y).square() for x, y in pairs], dim=-3)
+        return squared, torch.stack([x @ y.mT for x, y in pairs], dim=-3) if self.params.linear else None
 
     def _kernel(self, squared: Tensor, inner: Tensor | None) -> Tensor:
-        scaled = torch.einsum("b,bij->ij", torch.exp(-2 * self.theta["length"]), squared)
+        scaled = torch.einsum("...b,...bij->...ij", torch.exp(-2 * self.theta["length"]), squared)
         r = torch.sqrt(3 * scaled + 1e-12)
-        matern = torch.exp(self.theta["signal"]) * (1 + r) * torch.exp(-r)
+        matern = torch.exp(self.theta["signal"])[..., None, None] * (1 + r) * torch.exp(-r)
         if inner is None:
             return matern
-        return matern + torch.einsum("b,bij->ij", torch.exp(self.theta["linear"]), inner)
+        return matern + torch.einsum("...b,...bij->...ij", torch.exp(self.theta["linear"]), inner)
 
     def _factor(self, kernel: Tensor) -> Tensor:
-        noise = (torch.exp(self.theta["noise"]) + JITTER) * torch.eye(len(kernel)).to(kernel)
+        noise = (torch.exp(self.theta["noise"]) + JITTER)[..., None, None] * torch.eye(kernel.shape[-1]).to(kernel)
         factor, failed = torch.linalg.cholesky_ex(kernel + noise)
-        if failed:
+        if failed.any():
             raise RunError("head gp: the kernel matrix is not positive definite; lower learning_rate or take head mlp")
         return factor
 
     def _blocks(self, embedding: Tensor) -> list[Tensor]:
         """The blocks in float64, each divided by the root of its width so that distances are comparable."""
-        return [block.double() / block.shape[1] ** 0.5 for block in embedding.split(self.block_widths, dim=1)]
+        return [block.double() / block.shape[-1] ** 0.5 for block in embedding.split(self.block_widths, dim=-1)]

@@ -28,20 +28,23 @@ from urbankit import registry
 from urbankit.analysis.anchors import find_anchors
 from urbankit.analysis.walks import sample_walks
 from urbankit.city.city import City
-from urbankit.evaluation.splits import ALL, probes
-from urbankit.evaluation.tasks import Scored, TaskData
+from urbankit.evaluation.few_labels import check_few, few_protocols
+from urbankit.evaluation.splits import probes
+from urbankit.evaluation.tasks import Scored
 from urbankit.graph.engine import select_engine
 from urbankit.methods.base import Method
 from urbankit.modalities.base import ModalityEncoder
 from urbankit.pipeline.embedding import described, embed_regions
 from urbankit.pipeline.leaks import check_encoders
-from urbankit.pipeline.predict import predict, uncertainty_scores
+from urbankit.pipeline.predict import predict
 from urbankit.pipeline.resume import check_city, check_files, check_source, check_weights, open_run
+from urbankit.pipeline.scores import few_labels, score_splits
 from urbankit.pipeline.state import Predictions, RunState
 from urbankit.pipeline.transfer.floors import carried_floors
 from urbankit.pipeline.transfer.source import Source
 from urbankit.pipeline.transfer.weights import transfer_weights
 from urbankit.pipeline.transfer.zero_shot import ZeroShot
+from urbankit.pipeline.untrained import score_untrained
 from urbankit.pipeline.view_measures import measure_views
 from urbankit.recipe.recipe import Recipe
 from urbankit.report import draw_all, write_report
@@ -50,7 +53,6 @@ from urbankit.report.check import check_report
 from urbankit.runs import view_measures, writers
 from urbankit.runs.context import RunContext
 from urbankit.runs.data import (
-    Splits,
     held_out_regions,
     load_tasks,
     make_splits,
@@ -131,6 +133,8 @@ def build_inputs(
                 split.of(task.labelled, f"tasks.{task.name}")
         for probe in probes(recipe.evaluation.splits):
             probe.check(tasks, recipe.evaluation)
+        if few_protocols(recipe.evaluation.splits):
+            check_few(tasks, recipe.evaluation.few)
         manifest.note([*notes, *(note for task in tasks.values() for note in task.notes)], progress)
         device = pick_device(recipe.device)
         torch.manual_seed(recipe.seed)
@@ -267,11 +271,11 @@ def finetune(state: RunState, embeddings: Tensor) -> Predictions:
 
 
 def score(state: RunState, embeddings: Tensor, predictions: Predictions) -> Scores:
-    """Score the predictions, fit the probes of split protocols, score the floors, and write the results.
+    """Score the predictions, fit the probes of split protocols, score floors and controls, and write the results.
 
-    Writes `metrics.parquet`, `metrics.json`, `predictions.parquet`, `floor_predictions.parquet`, `history.parquet` and
-    for heads that weigh the blocks of the embedding `block_weights.parquet`, and for heads that join several models
-    `member_weights.parquet`.
+    Writes `metrics.parquet`, `metrics.json`, `predictions.parquet`, `floor_predictions.parquet`, `history.parquet`, for
+    protocols of few labels `learning_curves.parquet`, for heads that weigh the blocks of the embedding
+    `block_weights.parquet`, and for heads that join several models `member_weights.parquet`.
 
     Args:
         state: The state.
@@ -286,19 +290,24 @@ def score(state: RunState, embeddings: Tensor, predictions: Predictions) -> Scor
     with state.manifest.stage("probe"):
         vectors = embeddings.cpu().numpy()
         probed = [probe.score(name, vectors, tasks, evaluation) for probe in probes(evaluation.splits)]
+        probed.append(few_labels(state, name, embeddings, state.method))
+    with state.manifest.stage("untrained"):
+        untrained = score_untrained(state)
     with state.manifest.stage("floors"):
         floors = [run_floors(recipe, city, tasks, state.splits, state.progress)]
         if zero_shot is not None:
             floors.append(carried_floors(zero_shot, city, recipe, state.splits, state.progress))
+        floors.append(untrained)
     with state.manifest.stage("report"):
         scored_tasks = tasks if zero_shot is None else zero_shot.scored
         level = recipe.predict.interval if zero_shot is None else None  # no label of this city may calibrate
-        finetuned = _score_splits(name, scored_tasks, state.splits, predictions, level)
+        finetuned = score_splits(name, scored_tasks, state.splits, predictions, level)
         scores = Scores(Scored.joined([*finetuned, *probed]), Scored.joined(floors))
         writers.write_history(folder, state.history)
         writers.write_predictions(folder, city, scores.method.predictions, scores.floors.predictions)
         measures = view_measures.records(state.view_measures, name, recipe.seed)
         writers.write_metrics(folder, [*scores.method.records, *scores.floors.records], measures)
+        writers.write_learning_curves(folder, [*scores.method.curves, *scores.floors.curves], recipe.seed)
         writers.write_block_weights(folder, _block_weights(predictions, state.method))
         writers.write_member_weights(folder, _member_weights(predictions))
     return scores
@@ -324,23 +333,6 @@ def _supervised(state: RunState) -> SupervisedMethod | None:
         return None
     tasks = {name: state.tasks[name] for name in settings.tasks}
     return SupervisedMethod(state.method, tasks, state.city.member, settings.weight)
-
-
-def _score_splits(
-    model: str, tasks: dict[str, TaskData], splits: Splits, predictions: Predictions, level: float | None
-) -> list[Scored]:
-    """Metrics and predictions on the test regions of each split, or of `ALL` on all labelled regions."""
-    scored = []
-    for (protocol, seed), result in predictions.items():
-        for name, task in tasks.items():
-            split = None if protocol == ALL else splits[protocol, seed].of(task.labelled, name)
-            regions = task.labelled.nonzero()[0] if split is None else split.test
-            values = result.predictions[name][regions]
-            records = task.records(model, protocol, seed, regions, values)
-            if split is not None and level is not None:
-                records += task.scores(model, protocol, seed, uncertainty_scores(task, split, result, level))
-            scored.append(Scored(records, task.predictions(model, protocol, seed, {"test": regions}, values)))
-    return scored
 
 
 def _block_weights(predictions: Predictions, method: Method) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from urbankit.city.city import City
 from urbankit.evaluation.cross_fit import CrossFit
+from urbankit.evaluation.few_labels import few_protocols
 from urbankit.evaluation.raw_features import build_raw_features
 from urbankit.evaluation.tasks import TaskData
 from urbankit.heads.base import RegionData
@@ -65,10 +66,11 @@ class RunState:
         """The folder of the checkpoints."""
         return self.manifest.folder / "checkpoints"
 
-    def head_training(self, embeddings: Tensor, folder: str) -> HeadTraining:
+    def head_training(self, embeddings: Tensor, folder: str, method: Method | None = None) -> HeadTraining:
         """The training of heads on embeddings [N, dim], with checkpoints in a folder of `checkpoints`.
 
-        In a zero-shot transfer the heads are trained on the labels of the other city.
+        The embeddings are those of `method`, by default of that of the run. In a zero-shot transfer the heads are
+        trained on the labels of the other city.
         """
         tasks, rows = self.tasks, None
         if self.zero_shot is not None:
@@ -76,7 +78,7 @@ class RunState:
             embeddings = self.zero_shot.joined(embeddings)
         heads = {name: self.recipe.tasks[name].head for name in tasks}
         return HeadTraining(
-            self.method,
+            method or self.method,
             embeddings,
             tasks,
             heads,
@@ -84,7 +86,7 @@ class RunState:
             self.checkpoints / folder,
             self.progress,
             rows,
-            self._region_data,
+            self.region_data,
         )
 
     def cross_fit(self, embeddings: Tensor) -> dict[str, CrossFit]:
@@ -101,7 +103,7 @@ class RunState:
         return training.cross_fit(self.recipe.predict, city.xy, evaluation.seeds[0], evaluation.blocks)
 
     @cached_property
-    def _region_data(self) -> dict[str, RegionData]:
+    def region_data(self) -> dict[str, RegionData]:
         """By split protocol, what heads read beside the embedding; empty if no head reads more."""
         recipe, city, zero_shot = self.recipe, self.city, self.zero_shot
         if not needs_region_data(recipe):
@@ -109,6 +111,7 @@ class RunState:
         features = build_raw_features(city, recipe)
         protocols = {protocol for protocol, _ in (self.splits if zero_shot is None else zero_shot.splits)}
         protocols.add(recipe.predict.split)
+        protocols.update(few_protocols(recipe.evaluation.splits))
         if zero_shot is None:
             return {protocol: region_data(recipe, city, features, protocol) for protocol in protocols}
         # Coordinates of another city mean nothing here, so there is no smoother.

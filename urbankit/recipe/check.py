@@ -207,7 +207,7 @@ def _transfer_mistakes(recipe: RecipeSchema, tree: Node) -> Iterator[Problem]:
             yield tree.problem_at(("transfer", "modalities"), message)
     probes = [name for name in recipe.evaluation.splits if not registry.get("split", name).sampled]
     if transfer.graph == "keep" and probes:
-        message = f"`{probes[0]}` fits a probe to this city's labels, which `transfer.graph: keep` does not use"
+        message = f"`{probes[0]}` fits models to this city's labels, which `transfer.graph: keep` does not use"
         yield tree.problem_at(("evaluation", "splits"), f"{message}: remove it")
     frozen = finetune.paradigm == "linear_probe" or (finetune.paradigm == "finetune" and not finetune.update)
     if transfer.graph == "keep" and not frozen:

@@ -177,7 +177,8 @@ class Evaluation(Params):
         min_length=1,
         json_schema_extra={"component_names": "split"},
         description="Split protocols, reported side by side. `folds` is that of the region-graph papers: a fixed probe"
-        " on the frozen embedding, without fine-tuning or a validation part.",
+        " on the frozen embedding, without fine-tuning or a validation part. `few` and `few-spatial` train heads on"
+        " a few labels.",
     )
     seeds: list[Seed] = Field(
         default_factory=lambda: [0, 1, 2, 3, 4],
@@ -191,9 +192,15 @@ class Evaluation(Params):
     )
     blocks: int = Field(10, ge=2, le=10_000, description="Blocks along each side of the grid of the spatial split.")
     folds: Folds = Field(default_factory=lambda: Folds(), description="The probe of the protocol `folds`.")
+    few: Few = Field(default_factory=lambda: Few(), description="The protocols `few` and `few-spatial`.")
     floors: list[Literal["mean", "location", "raw-ridge", "raw-forest", "raw-gp", "raw-stack"]] = Field(
-        ["mean", "location", "raw-ridge", "raw-forest"],
+        ["mean", "location", "raw-ridge", "raw-forest", "raw-gp"],
         description="No-learning baselines that the results table carries.",
+    )
+    controls: list[Literal["untrained"]] = Field(
+        ["untrained"],
+        description="Models beside the floors that need the method: `untrained` is the method with its initial weights,"
+        " with the same heads and splits.",
     )
     min_class_size: int = Field(
         10, ge=1, description="Classes with fewer labelled regions are left out of a classification task."
@@ -201,12 +208,31 @@ class Evaluation(Params):
 
     @model_validator(mode="after")
     def _sound(self) -> Evaluation:
-        for name in ("splits", "seeds", "floors"):
+        for name in ("splits", "seeds", "floors", "controls"):
             values = getattr(self, name)
             if len(set(values)) < len(values):
                 raise ValueError(f"`{name}` has a value twice: {values}")
         if min(self.fractions) <= 0 or abs(sum(self.fractions) - 1) > 1e-9:
             raise ValueError(f"`fractions` should be positive and sum to 1, not {list(self.fractions)}")
+        return self
+
+
+class Few(Params):
+    """Few labels: heads on the frozen embedding, trained on k labelled regions and tested on the others."""
+
+    labels: list[Annotated[int, Field(ge=2)]] = Field(
+        default_factory=lambda: [5, 10, 20, 50, 100],
+        min_length=1,
+        max_length=50,
+        description="Numbers of labelled regions to train on; at least 10 others must be left to test on.",
+    )
+    draws: int = Field(20, ge=1, le=1000, description="How often the training regions are drawn.")
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Few:
+        if len(set(self.labels)) < len(self.labels):
+            raise ValueError(f"`labels` has a value twice: {self.labels}")
+        self.labels.sort()
         return self
 
 

@@ -93,6 +93,8 @@ def register_heads(register: Register) -> None:
 def register_splits(register: Register) -> None:
     register("random", "urbankit.evaluation.splits:RandomSplit", "regions drawn at random")
     register("spatial", "urbankit.evaluation.splits:SpatialSplit", "whole blocks of a grid over the city")
+    register("few", "urbankit.evaluation.few_labels:RandomFew", "a few random labels, many times: learning curves")
+    register("few-spatial", "urbankit.evaluation.few_labels:SpatialFew", "a few labels in one district, many times")
     register("folds", "urbankit.evaluation.folds:FoldsProtocol", "a fixed probe over folds in the regions' order")
 
 
@@ -130,6 +132,7 @@ def register_figures(register: Register) -> None:
     package = "urbankit.report.figures"
     register("targets", f"{package}.targets:Targets", "maps of each target and its predictions")
     register("scatter", f"{package}.scatter:Scatter", "predictions against the truth")
+    register("learning-curves", f"{package}.learning_curves:LearningCurves", "scores over the number of labels")
     register("residuals", f"{package}.residuals:Residuals", "maps of the residuals")
     register("confusion", f"{package}.classes:Confusion", "confusion matrices of classification tasks")
     register("embeddings", f"{package}.embeddings:Embeddings", "the embeddings in two dimensions")

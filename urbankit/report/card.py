@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from urbankit.city.city import City
 from urbankit.evaluation.metrics import compares, higher_is_better
-from urbankit.evaluation.splits import describe_protocol, protocol_label
+from urbankit.evaluation.splits import describe_protocol, is_few, protocol_label
 from urbankit.runs import view_measures
 from urbankit.runs.folder import Run
 from urbankit.tables.markdown import grid
@@ -130,7 +130,7 @@ def _index(table: Table, city_name: str) -> Iterator[dict[str, Any]]:
                 {
                     "type": table.columns[index].metric,
                     "value": float(row.cells[index].mean),
-                    "name": f"{label(split, table.columns[index].metric)}, {_seeds(row.cells[index].n)}",
+                    "name": f"{label(split, table.columns[index].metric)}, {_seeds(row.cells[index].n, split)}",
                 }
                 for index in indices
                 if np.isfinite(row.cells[index].mean)
@@ -140,8 +140,9 @@ def _index(table: Table, city_name: str) -> Iterator[dict[str, Any]]:
                 yield {"task": {"type": kind, "name": table.corner}, "dataset": dataset, "metrics": metrics}
 
 
-def _seeds(count: int) -> str:
-    return "one seed" if count == 1 else f"mean of {count} seeds"
+def _seeds(count: int, split: str) -> str:
+    unit = "draw" if is_few(split) else "seed"
+    return f"one {unit}" if count == 1 else f"mean of {count} {unit}s"
 
 
 def _slug(text: str) -> str:
@@ -203,8 +204,8 @@ def _limits(run: Run, city: City | None, table: ResultsTable | None) -> Iterator
         for split in table.splits:
             division = describe_protocol(split, run.recipe.evaluation)
             yield f"Test protocol, {protocol_label(split)}{f': {division}' if division else ''}."
-        seeds = table.metrics.groupby(["task", "model", "split"])["seed"].nunique().max()
-        if seeds == 1:
+        of_splits = table.metrics[~table.metrics["split"].map(is_few)]
+        if of_splits.groupby(["task", "model", "split"])["seed"].nunique().max() == 1:
             yield "One seed was run, so that the standard deviation over seeds is not known."
     if city is not None:
         for kind, name, count, _ in _coverage(city):

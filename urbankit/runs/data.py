@@ -18,6 +18,8 @@ from urbankit.city.manifest import MANIFEST
 from urbankit.city.prepare.prepare import prepare
 from urbankit.city.raw_features import RawFeatures
 from urbankit.datasets.synthetic import write_demo
+from urbankit.evaluation.few_floors import evaluate_few_floors
+from urbankit.evaluation.few_labels import few_protocols
 from urbankit.evaluation.floors import evaluate_floors
 from urbankit.evaluation.metrics import failed_metrics
 from urbankit.evaluation.raw_features import build_raw_features, unread_inputs
@@ -283,6 +285,11 @@ def run_floors(
         groups = {protocol: split_groups(protocol, city.xy, settings.blocks) for protocol, _ in splits}
         scored.append(evaluate_floors(tasks, features, city.xy, splits, settings.floors, progress, groups))
     scored += [probe.score_floors(tasks, features, city.xy, settings) for probe in probes(settings.splits)]
+    few = few_protocols(settings.splits)
+    if few:
+        scored.append(
+            evaluate_few_floors(tasks, features, city.xy, city.region_ids, few, settings.floors, settings.few, progress)
+        )
     return Scored.joined(scored)
 
 

@@ -152,6 +152,11 @@ class Run:
         return self._table("history.parquet")
 
     @cached_property
+    def learning_curves(self) -> pd.DataFrame:
+        """Scores under few labels: `task, model, split, labels, draw, seed, metric, value`; one row for each draw."""
+        return self._table("learning_curves.parquet")
+
+    @cached_property
     def block_weights(self) -> pd.DataFrame:
         """Weights that heads give the blocks of the embedding: `task, split, seed, block, weight`; see `Head`."""
         return self._table("block_weights.parquet")

@@ -46,6 +46,13 @@ def write_history(folder: str | Path, rows: Sequence[Mapping[str, Any]]) -> None
     write_table(pd.DataFrame(list(rows), columns=list(HISTORY_COLUMNS)), Path(folder) / "history.parquet")
 
 
+def write_learning_curves(folder: str | Path, rows: Sequence[Mapping[str, Any]], seed: int) -> None:
+    """Write `learning_curves.parquet`, rows of `few_labels.curve_records` with the run's seed; no file without rows."""
+    if rows:
+        table = pd.DataFrame(list(rows)).assign(seed=seed)
+        write_table(table[list(CURVE_COLUMNS)], Path(folder) / "learning_curves.parquet")
+
+
 def write_block_weights(folder: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write `block_weights.parquet` of heads that weigh the blocks of the embedding; no file without rows."""
     if rows:
@@ -119,6 +126,9 @@ PREDICTION_COLUMNS = (
 
 
 HISTORY_COLUMNS = ("stage", "epoch", "part", "name", "value")
+
+
+CURVE_COLUMNS = ("task", "model", "split", "labels", "draw", "seed", "metric", "value")
 
 
 BLOCK_WEIGHT_COLUMNS = ("task", "split", "seed", "block", "weight")

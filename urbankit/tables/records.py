@@ -29,6 +29,7 @@ class EvaluationSetup:
         min_class_size: The minimum size of a class.
         folds: The parameters of the protocol `folds`.
         tasks: (name, target, scale) of tasks whose target has another name or scale.
+        few: The numbers of labels and of draws of the protocols of few labels.
     """
 
     city: str
@@ -37,6 +38,7 @@ class EvaluationSetup:
     min_class_size: int
     folds: tuple[tuple[str, Any], ...]
     tasks: tuple[tuple[str, str, str], ...]
+    few: tuple[tuple[int, ...], int] = ((), 0)
 
     @classmethod
     def of(cls, recipe: Recipe, city_hash: str) -> EvaluationSetup:
@@ -45,7 +47,8 @@ class EvaluationSetup:
         targets = ((name, task.target or name, task.scale) for name, task in sorted(recipe.tasks.items()))
         tasks = tuple(task for task in targets if (task[1], task[2]) != (task[0], "own"))
         folds = tuple(evaluation.folds.model_dump().items())
-        return cls(city_hash, evaluation.fractions, evaluation.blocks, evaluation.min_class_size, folds, tasks)
+        few = (tuple(evaluation.few.labels), evaluation.few.draws)
+        return cls(city_hash, evaluation.fractions, evaluation.blocks, evaluation.min_class_size, folds, tasks, few)
 
     @property
     def key(self) -> str:

@@ -8,10 +8,10 @@ import pandas as pd
 from rich.console import Console, ConsoleOptions, RenderResult
 
 from urbankit.evaluation.metrics import higher_is_better, run_columns
-from urbankit.evaluation.splits import is_sampled, protocol_label
+from urbankit.evaluation.splits import is_few, is_sampled, protocol_label
 from urbankit.tables.html import html
 from urbankit.tables.markdown import markdown
-from urbankit.tables.table import FLOOR, Cell, Column, Row, Table, label, rank_rows
+from urbankit.tables.table import FLOOR, UNTRAINED, Cell, Column, Row, Table, label, rank_rows
 from urbankit.tables.terminal import render
 from urbankit.utils.console import SafeConsole
 
@@ -19,8 +19,9 @@ from urbankit.utils.console import SafeConsole
 class ResultsTable:
     """The metric records of a run as tables, one per task; `print(table)` or a rich console shows them.
 
-    Values are mean ± sample standard deviation over seeds; the best of a column is bold. Most of the standard deviation
-    comes from the splits, so notes below the table compare each method with the best floor seed by seed.
+    Values are mean ± sample standard deviation over seeds, or over draws of few labels; the best of a column is bold.
+    Most of the standard deviation comes from the splits, so notes below the table compare each method with the best
+    floor, and with itself untrained, seed by seed.
 
     Attributes:
         metrics: Tidy records: `task, model, split, seed, metric, value`.
@@ -102,7 +103,10 @@ def _column(records: pd.DataFrame, column: Column, models: list[str]) -> dict[st
 
 
 def _compare_with_floors(records: pd.DataFrame, columns: tuple[Column, ...]) -> Iterator[str]:
-    """Each method against the floor with the best mean of a split's first metric: paired differences over seeds."""
+    """Each method against the floor with the best mean of a split's first metric, and against itself untrained.
+
+    Differences are paired over seeds, or over draws of few labels.
+    """
     first_metrics: dict[str, str] = {}
     for column in columns:
         first_metrics.setdefault(column.split, column.metric)
@@ -116,19 +120,26 @@ def _compare_with_floors(records: pd.DataFrame, columns: tuple[Column, ...]) -> 
             continue
         means, higher = by_model[floors].mean(), higher_is_better(metric)
         best = str(means.idxmax() if higher else means.idxmin())
+        others = {best: f"the best floor, {best.removeprefix(FLOOR)}"}
+        if UNTRAINED in floors:
+            others.setdefault(UNTRAINED, "itself untrained")
         for method in methods:
-            difference = (by_model[method] - by_model[best]).dropna()
-            if difference.empty:
-                continue
-            sampled = is_sampled(split)  # in other protocols seeds draw no regions, so that they are no sample
-            std = f" ± {difference.std(ddof=1):.3f}" if sampled and len(difference) > 1 else ""
-            n, wins = len(difference), int((difference > 0 if higher else difference < 0).sum())
-            side = "above" if higher else "below"
-            count = f"; {side} it on {wins} of {n} {'seed' if n == 1 else 'seeds'}" if sampled else ""
-            yield (
-                f"{split}: {method} {difference.mean():+.3f}{std} {label(split, metric)} against the best floor,"
-                f" {best.removeprefix(FLOOR)}{count}"
-            )
+            for other, name in others.items():
+                difference = (by_model[method] - by_model[other]).dropna()
+                if not difference.empty:
+                    mean, count = _paired(difference, split, higher)
+                    yield f"{split}: {method} {mean} {label(split, metric)} against {name}{count}"
+
+
+def _paired(difference: pd.Series[float], split: str, higher: bool) -> tuple[str, str]:
+    """The mean of differences, and on how many seeds or draws the method is better where these draw regions."""
+    if not is_sampled(split) and not is_few(split):
+        return f"{difference.mean():+.3f}", ""
+    n, wins = len(difference), int((difference > 0 if higher else difference < 0).sum())
+    std = f" ± {difference.std(ddof=1):.3f}" if n > 1 else ""
+    unit = "draw" if is_few(split) else "seed"
+    side = "above" if higher else "below"
+    return f"{difference.mean():+.3f}{std}", f"; {side} it on {wins} of {n} {unit}{'' if n == 1 else 's'}"
 
 
 def _decimals(mean: float) -> int:

@@ -15,6 +15,9 @@ from urbankit.tables.significance import LEVEL, Test
 FLOOR = "floor:"
 """What the name of a floor starts with in a column `model`."""
 
+UNTRAINED = f"{FLOOR}untrained"
+"""The method with its initial weights, which tables show among the floors (`evaluation.controls`)."""
+
 TRAINING = "training"
 """The task under which tables show the times and epochs of a run."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from urbankit.evaluation.splits import BLOCKS, FRACTIONS, PARTS, ProbeProtocol, Split
+from urbankit.evaluation.splits import BLOCKS, FRACTIONS, PARTS, FewLabels, ProbeProtocol, Split
 from urbankit.testing.candidate import Candidate, Check
 from urbankit.testing.city import tiny_city
 
@@ -14,8 +14,8 @@ from urbankit.testing.city import tiny_city
 def divides_the_regions(candidate: Candidate) -> Iterator[str]:
     """Its parts are sorted, disjoint and not empty."""
     if not candidate.component.sampled:
-        if not issubclass(candidate.component, ProbeProtocol):
-            yield "`sampled` is False, but the class is no urbankit.evaluation.splits.ProbeProtocol, which has no parts"
+        if not issubclass(candidate.component, ProbeProtocol | FewLabels):
+            yield "`sampled` is False, but the class is no ProbeProtocol or FewLabels of urbankit.evaluation.splits"
         return
     split = _split(candidate)
     if not isinstance(split, Split):
@@ -39,8 +39,19 @@ def is_decided_by_its_seed(candidate: Candidate) -> Iterator[str]:
             yield "two splits with one seed differ; draw random numbers from numpy.random.default_rng(seed)"
 
 
+def orders_all_regions(candidate: Candidate) -> Iterator[str]:
+    """A draw of few labels has every region once, and the same seed gives the same draw."""
+    if issubclass(candidate.component, FewLabels):
+        xy = np.asarray(tiny_city().xy)
+        one, two = (np.asarray(candidate.create().order(xy, 3)) for _ in range(2))
+        if sorted(one.tolist()) != list(range(len(xy))):
+            yield f"order() does not return each of 0 to {len(xy) - 1} once"
+        elif not np.array_equal(one, two):
+            yield "two draws with one seed differ; draw random numbers from numpy.random.default_rng(seed)"
+
+
 def _split(candidate: Candidate) -> Split:
     return candidate.create().split(np.asarray(tiny_city().xy), 3, FRACTIONS, BLOCKS)
 
 
-CHECKS: tuple[Check, ...] = (divides_the_regions, is_decided_by_its_seed)
+CHECKS: tuple[Check, ...] = (divides_the_regions, is_decided_by_its_seed, orders_all_regions)

@@ -71,7 +71,8 @@ def _explained(recipe: StoredRecipe) -> Iterator[str]:
     yield "Mean ± standard deviation over seeds; the best of a column in bold."
     yield (
         "A floor predicts without representation learning: from the mean of the labels, the location, or the inputs "
-        "themselves. An embedding is of use if it beats the best floor."
+        "themselves. An embedding is of use if it beats the best floor. `untrained` is the method with its initial "
+        "weights: what the method has above it is due to pre-training."
     )
     try:
         settings = dict(recipe.get("evaluation") or {})
