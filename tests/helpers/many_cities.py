@@ -70,6 +70,6 @@ def keys(folder: Path, **more) -> dict:
         "pretrain": {"epochs": 3, "batch_size": 32, "patience": 0},
         "finetune": {"update": []},
         "predict": {"folds": 0},
-        "evaluation": {"splits": ["random"], "seeds": [0], "floors": ["mean"], "min_class_size": 2},
+        "evaluation": {"splits": ["random"], "seeds": [0], "floors": ["mean"], "controls": [], "min_class_size": 2},
         "report": {"figures": False},
     } | more  # fmt: skip
