@@ -1,5 +1,6 @@
-"""Mutated recipes, city files and tables are read or refused with a `UserError`, never with another error.
+"""Mutated recipes, city files, tables, vector files, rasters, pictures and checkpoints are read or refused.
 
+Only a `UserError` may refuse them, never another error.
 The long form: `URBANKIT_CAMPAIGN=10000 URBANKIT_CAMPAIGN_SEED=1 pytest -n 0 tests/campaigns/test_mutated_input.py`.
 """
 
@@ -11,15 +12,25 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import geopandas as gpd
+import numpy as np
 import polars as pl
 import pytest
+import torch
+from helpers.rasters import write_raster
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
+from PIL import Image
+from shapely import box
 
 from urbankit.city.io.columns import data_columns, numbers, texts
+from urbankit.city.io.pictures import decode_picture
+from urbankit.city.io.raster import zonal
 from urbankit.city.io.tables import read
+from urbankit.city.io.vectors import read_vector
 from urbankit.city.spec import load_city_spec
 from urbankit.recipe.recipe import Recipe
+from urbankit.training import checkpoint
 from urbankit.utils.errors import UserError
 
 COUNT, SEED = int(os.environ.get("URBANKIT_CAMPAIGN", "25")), int(os.environ.get("URBANKIT_CAMPAIGN_SEED", "0"))
@@ -89,3 +100,38 @@ def test_a_mutated_table_is_read_or_refused(suffix: str) -> None:
 def test_a_mutated_recipe_or_city_file_is_read_or_refused(content: bytes, load: Callable[[Path], object]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         check_mutated(Path(folder) / "x.yaml", content, load)
+
+
+SQUARES = gpd.GeoDataFrame({"id": ["a", "b"]}, geometry=[box(0, 0, 1, 1), box(1, 0, 2, 1)], crs="EPSG:4326")
+
+
+@pytest.mark.parametrize("suffix", [".gpkg", ".geojson", ".parquet"])
+def test_a_mutated_vector_file_is_read_or_refused(suffix: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"r{suffix}"
+        SQUARES.to_parquet(path) if suffix == ".parquet" else SQUARES.to_file(path)
+        check_mutated(path, path.read_bytes(), lambda path: read_vector(path, "regions"))
+
+
+def test_a_mutated_raster_is_read_or_refused() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.tif"
+        write_raster(path, np.ones((30, 30), np.float32))
+        check_mutated(path, path.read_bytes(), lambda path: zonal(path, SQUARES, "mean"))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".gif", ".bmp"])
+def test_a_mutated_picture_is_decoded_or_refused(suffix: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"p{suffix}"
+        Image.effect_noise((24, 24), 60).convert("RGB").save(path)
+        check_mutated(path, path.read_bytes(), lambda path: decode_picture(path, (8, 8)))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_mutated_checkpoint_is_read_or_refused() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "c.safetensors"
+        checkpoint.save(path, {"a": torch.ones(3, 4), "b": torch.zeros(2)}, {"stage": "pretrain"})
+        check_mutated(path, path.read_bytes(), checkpoint.load)

@@ -5,6 +5,7 @@ An interrupted call can be repeated: it does not compute the finished files agai
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import Future
 from functools import partial
@@ -181,6 +182,8 @@ class _Encoding:
         try:
             before = read_json(path) if path.exists() else None
         except ValueError as error:
+            if self._is_own_manifest(path.read_bytes()):
+                return  # it was cut short, and is written again
             raise UserError(Problem(f"is damaged ({error}); choose another --out", path)) from None
         if before is not None and not isinstance(before, dict):
             raise UserError(Problem("is damaged (not a JSON object); choose another --out", path))
@@ -198,6 +201,11 @@ class _Encoding:
                 "manifest.json); choose another --out"
             )
             raise UserError(Problem(message, self.folder))
+
+    def _is_own_manifest(self, content: bytes) -> bool:
+        """Whether a damaged manifest is the beginning of the one that this call writes."""
+        text = json.dumps(self.manifest, indent=2, ensure_ascii=False).removesuffix("\n}").encode()
+        return text.startswith(content) or content.startswith(text)
 
 
 def _folder_name(city: City, pool: RegionEncoder, content: str) -> str:

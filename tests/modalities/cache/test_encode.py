@@ -228,6 +228,18 @@ def test_a_damaged_manifest_is_refused(views: City, clip: Path, tmp_path: Path) 
         encode(pool, views, tmp_path)
 
 
+def test_a_manifest_that_was_cut_short_is_written_again(views: City, clip: Path, tmp_path: Path) -> None:
+    pool = RegionEncoder(ViT(ViT.Params(pretrained=str(clip), trainable="none"), views, "svi", 8))
+    before = files(encode(pool, views, tmp_path / "out"))
+    for length in (0, 5, 400, len(before["manifest.json"]) - 2):
+        (tmp_path / "out" / "manifest.json").write_bytes(before["manifest.json"][:length])
+        encode(pool, views, tmp_path / "out")
+        assert files(tmp_path / "out") == before
+    (tmp_path / "out" / "manifest.json").write_text('{"mine": ')
+    with pytest.raises(UserError, match=r"manifest\.json: is damaged"):
+        encode(pool, views, tmp_path / "out")
+
+
 def test_a_folder_with_other_features_is_refused(views: City, clip: Path, tmp_path: Path, cli) -> None:
     words = ["encode", views.path, "--modality", "svi", "--encoder", "vit", "--out", tmp_path / "out"]
     cli(*words, "--set", f"pretrained={clip}")
