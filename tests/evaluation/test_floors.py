@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from urbankit.evaluation import floors as module
-from urbankit.evaluation.floors import ALPHAS, FLOORS, evaluate_floors
+from urbankit.evaluation.floors import ALPHAS, FLOORS, Floor, evaluate_floors
 from urbankit.evaluation.raw_features import RawFeatures
 from urbankit.evaluation.splits import Split, make_split
 from urbankit.evaluation.tasks import make_task
@@ -81,7 +81,7 @@ def test_labels_of_the_test_part_change_no_prediction(small: SimpleNamespace, fe
 def test_results_are_cached_by_content(small: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     splits = splits_of(small)
     first = evaluate_floors(small.tasks, small.raw, small.xy, splits, ["mean"])
-    monkeypatch.setitem(FLOORS, "mean", lambda case: pytest.fail("computed again"))
+    monkeypatch.setitem(FLOORS, "mean", Floor(lambda case: pytest.fail("computed again")))
     again = evaluate_floors(small.tasks, small.raw, small.xy, splits, ["mean"])
     assert again.records == first.records
     moved = {"y": make_task("y", "regression", small.tasks["y"].y + 1, transform="standard")}

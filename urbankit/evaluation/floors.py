@@ -66,7 +66,7 @@ def evaluate_floors(
 
     Args:
         tasks: the labels by task.
-        raw: the un-learned inputs of N regions.
+        raw: the input features of N regions.
         xy: their centres in metres, [N, 2]; None where they are not of one city.
         splits: training, validation and test regions.
         floors: names, in the order of the results.
@@ -76,14 +76,15 @@ def evaluate_floors(
     check_names(floors)
     scored = []
     progress = Progress(quiet=True) if progress is None else progress
-    digests = {"raw": digest(raw.values), "xy": "" if xy is None else digest(xy)}
+    data = {"features": digest(raw.values), "sources": raw.blocks, "location": "" if xy is None else digest(xy)}
     with progress.stage("floors", total=len(splits) * len(tasks) * len(floors)) as stage:
         for (protocol, seed), split in splits.items():
             inputs = Inputs(raw, xy, split, (groups or {}).get(protocol))
+            data["groups"] = "" if inputs.groups is None else digest(inputs.groups)
             for task in tasks.values():
                 case = Case(task, split.of(task.labelled, task.name), inputs)
                 for floor in floors:
-                    prediction, model = _cached_prediction(floor, case, digests), f"floor:{floor}"
+                    prediction, model = _cached_prediction(floor, case, data), f"floor:{floor}"
                     records = task.records(model, protocol, seed, case.split.test, prediction)
                     table = task.predictions(model, protocol, seed, {"test": case.split.test}, prediction)
                     scored.append(Scored(records, table))
@@ -285,28 +286,38 @@ def raw_stack(case: Case) -> NDArray[Any]:
     return learner.logits(outputs).argmax(axis=1) if transform is None else transform.inverse(outputs[:, 0])
 
 
-FLOORS: dict[str, Callable[[Case], NDArray]] = {
-    "mean": mean,
-    "location": location,
-    "raw-ridge": raw_ridge,
-    "raw-forest": raw_forest,
-    "raw-gp": raw_gp,
-    "raw-stack": raw_stack,
+@dataclass(frozen=True)
+class Floor:
+    """A floor, and what its predictions depend on beside the labels and the split.
+
+    Attributes:
+        predict: returns predictions for the test part.
+        reads: `features`, `sources` (which features are of one source), `location`, `groups` (of a protocol).
+        needs_location: whether it cannot predict without the centres of regions, which two cities do not share.
+    """
+
+    predict: Callable[[Case], NDArray[Any]]
+    reads: tuple[str, ...] = ()
+    needs_location: bool = False
+
+
+FLOORS: dict[str, Floor] = {
+    "mean": Floor(mean),
+    "location": Floor(location, ("location",), needs_location=True),
+    "raw-ridge": Floor(raw_ridge, ("features",)),
+    "raw-forest": Floor(raw_forest, ("features",)),
+    "raw-gp": Floor(raw_gp, ("features", "sources")),
+    "raw-stack": Floor(raw_stack, ("features", "sources", "location", "groups")),
 }
 
 
-def _cached_prediction(floor: str, case: Case, digests: Mapping[str, str]) -> NDArray:
+def _cached_prediction(name: str, case: Case, data: Mapping[str, Any]) -> NDArray:
     """Return the test predictions of a floor, from the cache folder if they are there."""
-    task, split = case.task, case.inputs.split
-    features = digests["raw" if floor.startswith("raw") else "xy"]
+    task, split, floor = case.task, case.inputs.split, FLOORS[name]
     arrays = [digest(array) for array in (task.y, split.train, split.validation, split.test)]
-    if floor in ("raw-gp", "raw-stack"):
-        features = hash_json([features, case.inputs.raw.blocks])
-    if floor == "raw-stack":
-        groups = case.inputs.groups
-        features = hash_json([features, digests["xy"], "" if groups is None else digest(groups)])
-    facts = [VERSION, sklearn.__version__, floor, task.kind, task.transform, features, *arrays]
-    return cached_array(facts, lambda: FLOORS[floor](case))
+    read = [data[part] for part in floor.reads]
+    facts = [VERSION, sklearn.__version__, name, task.kind, task.transform, read, *arrays]
+    return cached_array(facts, lambda: floor.predict(case))
 
 
 def cached_array(facts: Sequence[Any], compute: Callable[[], NDArray[Any]]) -> NDArray[Any]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,16 +22,13 @@ from sklearn.cluster import KMeans
 from sklearn.linear_model import Ridge, RidgeCV
 
 from urbankit.city.raw_features import RawFeatures
-from urbankit.evaluation.floors import Candidate, Case, Inputs, forest, location, mean
+from urbankit.evaluation.floors import FLOORS, Candidate, Case, Inputs, forest, location, mean
 from urbankit.evaluation.metrics import FOLD_MEAN, has_fold_mean, score
 from urbankit.evaluation.ridge import ALPHAS
 from urbankit.evaluation.splits import ProbeProtocol, Split
 from urbankit.evaluation.tasks import Scored, TaskData
 from urbankit.recipe.schema import Evaluation, Folds
 from urbankit.utils.errors import Problems
-
-FLOORS = ("mean", "location", "raw-ridge", "raw-forest")
-"""The floors of this protocol; the others choose their settings on a validation part or on folds of their own."""
 
 Predict = Callable[[Split], NDArray[np.float64]]
 """Predictions for the test part of a split, from the labels of its training part."""
@@ -101,14 +99,14 @@ def evaluate_fold_floors(
 ) -> Scored:
     """The floors under the same protocol, fitted to regression targets in their own units.
 
-    As an embedding does, they see the inputs of all regions: raw inputs are standardised over all labelled regions,
-    without labels. By the training part alone, one outlier in the test part (trips within one region of Manhattan)
-    takes R² to -9. `raw-ridge` chooses its penalty for each fold by leave-one-out over the training part, since raw
-    inputs have no scale that a fixed one could refer to: in Manhattan α = 1 takes R² from 0.86 to 0.56. The others
-    choose nothing.
+    They read the features of all regions, as an embedding does: these are standardised over all labelled regions,
+    without labels. If only the training part standardised them, one outlier in the test part (trips within one region
+    of Manhattan) would reduce R² to -9. Ridge regression chooses its penalty for each fold by leave-one-out over the
+    training part, because input features have no scale that a fixed penalty could refer to: in Manhattan α = 1 reduces
+    R² from 0.86 to 0.56. The others choose nothing.
 
-    Of a classification, k-means on what a floor reads: the centres (`location`), and for any of the raw floors the raw
-    inputs (`raw-kmeans`).
+    The classes of a classification are clustered by k-means: on the centres of regions for floors that read these, and
+    on the input features (`raw-kmeans`) for floors that read features.
     """
     xy = np.asarray(xy, dtype=np.float64)
 
@@ -119,9 +117,10 @@ def evaluate_fold_floors(
             for name, table in _to_cluster(inputs, floors).items():
                 yield _clustered(f"floor:{name}", task, table, folds, seeds)
             return
-        for floor in (floor for floor in floors if floor in FLOORS):
-            predict = partial(_floor, floor, task, inputs)
-            yield _predicted(f"floor:{floor}", task, predict, folds, seeds[0])
+        for name in floors:
+            if name in BY_FOLDS:
+                predict = partial(_floor, BY_FOLDS[name], task, inputs)
+                yield _predicted(f"floor:{name}", task, predict, folds, seeds[0])
 
     return Scored.joined(scored for task in tasks.values() for scored in of_task(task))
 
@@ -180,19 +179,31 @@ def _ridge(x: NDArray[np.float64], task: TaskData, folds: Folds, split: Split) -
     return Ridge(folds.alpha).fit(x[split.train], task.y[split.train]).predict(x[split.test])
 
 
-def _floor(floor: str, task: TaskData, inputs: Inputs, split: Split) -> NDArray[np.float64]:
-    case = Case(task, split, inputs)
-    if floor == "mean":
-        return mean(case)
-    if floor == "location":
-        return location(case)
-    candidate = Candidate(RidgeCV(alphas=ALPHAS) if floor == "raw-ridge" else forest(case))
+def _floor(floor: Callable[[Case], NDArray[Any]], task: TaskData, inputs: Inputs, split: Split) -> NDArray[np.float64]:
+    return floor(Case(task, split, inputs))
+
+
+def _fitted(case: Case, model: Any) -> NDArray[np.float64]:
+    candidate = Candidate(model)
     case.fit(candidate)
     return case.predict(candidate)
 
 
+BY_FOLDS: dict[str, Callable[[Case], NDArray[Any]]] = {
+    "mean": mean,
+    "location": location,
+    "raw-ridge": lambda case: _fitted(case, RidgeCV(alphas=ALPHAS)),
+    "raw-forest": lambda case: _fitted(case, forest(case)),
+}
+"""How floors predict a fold. The others choose their settings on a validation part or on folds of their own."""
+
+
 def _to_cluster(inputs: Inputs, floors: Sequence[str]) -> dict[str, NDArray[np.float64]]:
-    tables = {"location": inputs.xy} if "location" in floors and inputs.xy is not None else {}
-    if any(floor.startswith("raw") for floor in floors):
-        tables["raw-kmeans"] = inputs.scaled
+    """Return the tables that floors cluster, by the name of the floor in results."""
+    tables = {}
+    for name in floors:
+        if "features" in FLOORS[name].reads:
+            tables["raw-kmeans"] = inputs.scaled
+        elif "location" in FLOORS[name].reads and inputs.xy is not None:
+            tables[name] = inputs.xy
     return tables

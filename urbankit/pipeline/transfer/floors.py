@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from urbankit.city.city import City
 from urbankit.city.raw_features import RawFeatures
-from urbankit.evaluation.floors import evaluate_floors
+from urbankit.evaluation.floors import FLOORS, evaluate_floors
 from urbankit.evaluation.raw_features import build_raw_features
 from urbankit.evaluation.splits import ALL, Split
 from urbankit.evaluation.tasks import Scored, TaskData
@@ -23,12 +23,12 @@ from urbankit.utils.progress import Progress
 def carried_floors(
     zero_shot: ZeroShot, city: City, recipe: Recipe, splits: Splits, progress: Progress | None = None
 ) -> Scored:
-    """Score the floors of the recipe, except `location`, fitted to the labels of the source city.
+    """Score the floors of the recipe that need no location, fitted to the labels of the source city.
 
     They read the features that have the same name in both cities. They are scored on the test regions of `splits`, and
     on all labelled regions as `all`, under the names `floor:carried-NAME`.
     """
-    names = [name for name in recipe.evaluation.floors if name != "location"]
+    names = [name for name in recipe.evaluation.floors if not FLOORS[name].needs_location]
     if not names or not zero_shot.tasks:
         return Scored.joined([])
     of_source, of_city = build_raw_features(zero_shot.city, recipe), build_raw_features(city, recipe)
