@@ -59,7 +59,7 @@ def evaluate_few_floors(
 
     Args:
         tasks: the labels by task.
-        raw: the un-learned inputs of N regions.
+        raw: the input features of N regions.
         xy: their centres in metres, [N, 2].
         region_ids: their ids; draws do not depend on their order.
         protocols: protocols of few labels.
@@ -198,16 +198,16 @@ def raw_gp(case: FewCase) -> NDArray[Any]:
     best = np.full(len(case.train), np.inf)
     outputs = np.zeros((*case.test.shape, y.shape[2]))
     for linear in (False, True):
-        for some in GP.batches(len(case.train), case.train.shape[1], len(scaler.blocks)):
+        for batch in GP.batches(len(case.train), case.train.shape[1], len(scaler.blocks)):
             with torch.random.fork_rng(devices=[]), torch.no_grad():
                 torch.manual_seed(0)
                 head = GP(GP.Params(linear=linear, **PROCESS), x.shape[1], y.shape[2])
-                head.fit_values(x[case.train[some]], torch.from_numpy(y[some]), scaler.blocks)
+                head.fit_values(x[case.train[batch]], torch.from_numpy(y[batch]), scaler.blocks)
                 error = head.left_out_residuals().square().sum(dim=(1, 2)).numpy()
-                predicted = head(x[case.test[some]]).numpy()
-            better = error < best[some]
-            best[some] = np.where(better, error, best[some])
-            outputs[some] = np.where(better[:, None, None], predicted, outputs[some])
+                predicted = head(x[case.test[batch]]).numpy()
+            better = error < best[batch]
+            best[batch] = np.where(better, error, best[batch])
+            outputs[batch] = np.where(better[:, None, None], predicted, outputs[batch])
     return np.stack([_own_units(values, transform) for values, transform in zip(outputs, transforms, strict=True)])
 
 

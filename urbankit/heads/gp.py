@@ -113,9 +113,9 @@ class GP(FittedHead):
         cls, params: Any, embedding: Tensor, rows: Tensor, labels: Tensor, out_dim: int, blocks: Sequence[int]
     ) -> Tensor:
         outputs = []
-        for some in cls.batches(len(rows), rows.shape[1], len(blocks)):
+        for batch in cls.batches(len(rows), rows.shape[1], len(blocks)):
             head = cls(params, embedding.shape[1], out_dim)
-            head.fit(embedding[rows[some]], labels[some], blocks)
+            head.fit(embedding[rows[batch]], labels[batch], blocks)
             outputs.append(head(embedding))
         return torch.cat(outputs)
 
