@@ -44,7 +44,7 @@ def curves(task: TaskData, head: str, labels: int = 5, draws: int = 1, **params)
     method = Frozen()
     training = FewTraining(
         method, method.x, {task.name: task}, {task.name: Use(name=head, **params)},
-        Finetune(epochs=2, patience=1), Few(labels=[labels], draws=draws), 0, {}, Progress(quiet=True),
+        Finetune(epochs=2, patience=1), Few(labels=[labels], draws=draws), 0, {}, {}, Progress(quiet=True),
     )  # fmt: skip
     return training.curves("m", ["few"], IDS, XY)
 

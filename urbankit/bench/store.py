@@ -13,6 +13,7 @@ from typing import Any
 from urbankit import registry
 from urbankit.bench.suite import SuiteRun
 from urbankit.city.city import City
+from urbankit.pipeline.model import Model
 from urbankit.pipeline.transfer.source import Source
 from urbankit.recipe.components import components
 from urbankit.recipe.recipe import Recipe
@@ -73,13 +74,16 @@ class Store:
         self.out = out
         self._hash = cache(cached_hash)
         self._sources: dict[Path, dict[str, Any]] = {}
+        self._priors: dict[Path, str] = {}
         self._folders = {path.name.rsplit("-", 1)[-1]: path for path in sorted(out.glob("runs/*-*")) if path.is_dir()}
 
     def run(self, run: SuiteRun, name: str, city: City) -> StoredRun:
-        """Where a run on `city` is stored; raises `UserError` if a run that it transfers from is unusable."""
+        """Where a run on `city` is stored; raises `UserError` if a run or model that it starts from is unusable."""
         recipe = run.recipe.model_dump(mode="json", exclude=IRRELEVANT)
         if run.recipe.transfer is not None:
             recipe["transfer"]["from"] = self._source(run.recipe.transfer.source)
+        if run.recipe.prior is not None:
+            recipe["prior"] = self._prior(run.recipe.prior)
         key = _key({"recipe": recipe, **self._content(run.recipe, city)})
         label = "-".join([slug(run.row), slug(name), f"seed{run.seed}", key])
         folder = self._folders.setdefault(key, self.out / "runs" / label)
@@ -108,6 +112,12 @@ class Store:
             facts = Source(folder).facts()
             self._sources[folder] = {name: facts[name] for name in ("recipe_hash", "city_hash", "checkpoint")}
         return self._sources[folder]
+
+    def _prior(self, folder: Path) -> str:
+        """The content of a model that heads start from."""
+        if folder not in self._priors:
+            self._priors[folder] = Model.open(folder).content_hash
+        return self._priors[folder]
 
 
 def has_runs(out: Path, city: str) -> bool:

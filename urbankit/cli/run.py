@@ -119,6 +119,7 @@ def _steps(recipe: Recipe, folder: Path) -> list[tuple[str, str]]:
             "transfer",
             f"{'all weights' if zero_shot else 'encoders'} of {recipe.transfer.source}" if recipe.transfer else "none",
         ),
+        ("prior", f"the predictions of {recipe.prior}" if recipe.prior else "none"),
         (
             "pre-training",
             "none: all weights are loaded"

@@ -5,13 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from urbankit.heads.prior import Prior
+from urbankit.heads.transform import Transform
 from urbankit.registry.component import Component, P
 
 
@@ -22,7 +24,12 @@ class Head(Component[P], nn.Module, ABC):
         params: the component's validated `Params`.
         in_dim: width of the embedding.
         out_dim: width of the output.
+
+    Attributes:
+        takes_prior: whether it can start from the predictions of a model of other cities (`RegionData.prior`).
     """
+
+    takes_prior: ClassVar[bool] = False
 
     def __init__(self, params: P, in_dim: int, out_dim: int) -> None:
         nn.Module.__init__(self)
@@ -85,18 +92,6 @@ class FittedHead(Head[P]):
         return torch.stack(outputs)
 
 
-class Transform(Protocol):
-    """The form in which a regression target is learned."""
-
-    def transform(self, y: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return values in the learned form."""
-        ...
-
-    def inverse(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return values of the learned form in the target's own units."""
-        ...
-
-
 @dataclass(frozen=True)
 class RegionData:
     """Data that a `RegionHead` reads beside the embedding; row i belongs to row i of the embedding.
@@ -108,6 +103,7 @@ class RegionData:
         groups: int64 [n]; regions of one group stay together when a head divides the training regions into folds, as
             the split protocol keeps them together. None divides single regions.
         transform: the form in which a regression target is learned; None for its own units.
+        prior: predictions of a model of other cities, which the head starts from; None if there are none.
     """
 
     features: NDArray[np.float64] | None = None
@@ -115,18 +111,31 @@ class RegionData:
     xy: NDArray[np.float64] | None = None
     groups: NDArray[np.int64] | None = None
     transform: Transform | None = None
+    prior: Prior | None = None
 
     def rows(self, index: NDArray[np.int64]) -> RegionData:
         """Return the rows `index`."""
         arrays = {name: getattr(self, name) for name in ("features", "xy", "groups")}
-        return replace(self, **{name: array[index] for name, array in arrays.items() if array is not None})
+        selected = {name: array[index] for name, array in arrays.items() if array is not None}
+        return replace(self, **selected, prior=None if self.prior is None else self.prior.rows(index))
+
+
+def label_columns(labels: Tensor, outputs: int) -> NDArray[np.float64]:
+    """Return labels [..., n] as columns [..., n, outputs]: transformed targets, or 0 and 1 for each class."""
+    values = labels.cpu().numpy()
+    return values.astype(np.float64)[..., None] if labels.is_floating_point() else np.eye(outputs)[values]
 
 
 class RegionHead(FittedHead[P]):
-    """A fitted head that also reads coordinates and input features of the regions.
+    """A fitted head that also reads a prior, coordinates or input features of the regions.
 
     If used as a `FittedHead`, it is fitted only to the embedding.
+
+    Attributes:
+        reads_features: whether it reads coordinates and input features.
     """
+
+    reads_features: ClassVar[bool] = True
 
     @abstractmethod
     def fit_regions(self, embedding: Tensor, labels: Tensor, blocks: Sequence[int], regions: RegionData) -> None:

@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional as F
 
-from urbankit.heads.base import FittedHead
+from urbankit.heads.base import RegionData, RegionHead, label_columns
+from urbankit.heads.linear_start import LinearStart
+from urbankit.heads.prior import EXPECTED_VARIANCES, Prior
 from urbankit.registry import component
 from urbankit.utils.errors import RunError
 
 # Initial logarithms of the kernel's parameters, and the mean of their Gaussian prior.
 START = {"signal": 0.0, "length": 0.5, "linear": -2.0, "noise": -2.0}
 PRIOR_WEIGHT = 0.05
+# The same for a process that starts from predictions, as few labels correct it.
+START_OF_FEW = START | {"signal": -1.5, "noise": -0.7}
+PRIOR_WEIGHT_OF_FEW = 0.3
 JITTER = 1e-4
 ROWS_AT_ONCE = 1024
 NUMBERS_AT_ONCE = 1 << 24
 
 
-class GP(FittedHead):
+class GP(RegionHead):
     """Gaussian-process regression; classes are regressed as indicators (Rasmussen and Williams, 2006, 2.2 and 6.5).
 
     The kernel is `s · Matérn₃⸝₂(√Σ_b |z_b - z'_b|² / l_b²)`, with `linear` plus `Σ_b c_b ⟨z_b, z'_b⟩`, b running over
     the blocks of the embedding (a modality, a view). Its parameters maximise the marginal likelihood of the training
     labels, with a weak prior, so that a block without information about the task gets a long length scale. Predictions
     are posterior means.
+
+    With predictions p of a model of other cities it is `level + slope · p` plus the process (`LinearStart`).
     """
+
+    reads_features = False
+    takes_prior = True
 
     class Params(component.Params):
         linear: bool = Field(
@@ -52,35 +62,40 @@ class GP(FittedHead):
 
     params: Params
 
-    def fit(self, embedding: Tensor, labels: Tensor, blocks: Sequence[int]) -> None:
-        if labels.is_floating_point():
-            values = labels.double().unsqueeze(-1)
-        else:
-            values = F.one_hot(labels, self.out_dim).double()
-        self.fit_values(embedding, values, blocks)
+    def fit_regions(self, embedding: Tensor, labels: Tensor, blocks: Sequence[int], regions: RegionData) -> None:
+        values = torch.as_tensor(label_columns(labels, self.out_dim), device=embedding.device)
+        self.fit_values(embedding, values, blocks, regions.prior)
 
-    def fit_values(self, embedding: Tensor, values: Tensor, blocks: Sequence[int]) -> None:
-        """Fit the head to `values`, float64 [n, out_dim]; the rest as in `fit`.
+    def fit_values(self, embedding: Tensor, values: Tensor, blocks: Sequence[int], prior: Prior | None = None) -> None:
+        """Fit the head to `values`, float64 [n, out_dim]; the rest as in `fit_regions`.
 
         With `embedding` [..., n, in_dim] and `values` [..., n, out_dim] of many training sets of one size, it holds a
         process for each of them, fitted at once. It then predicts [..., B, out_dim] for [B, in_dim] or
-        [..., B, in_dim].
+        [..., B, in_dim]. With a prior there is one training set.
         """
         self.order = torch.randperm(embedding.shape[-2]).to(embedding.device)[: self.params.max_points]
         self.block_widths = list(blocks)
         self.points = self._blocks(embedding[..., self.order, :])
         y = values[..., self.order, :]
         self.mean = y.mean(dim=-2, keepdim=True)
+        self.start = None if prior is None else LinearStart(y, prior.rows(self.order.cpu().numpy()))
+        residuals = y - self.mean if self.start is None else self.start.residuals
         sets = y.shape[:-2]
         self.theta = {
             name: y.new_full((*sets, len(blocks)) if name in ("length", "linear") else sets, value)
-            for name, value in START.items()
+            for name, value in (START if self.start is None else START_OF_FEW).items()
         }
+        if self.start is not None:
+            self.theta |= {name: value.clone() for name, value in self.start.log_variances.items()}
         n = self.params.search_points
         with torch.enable_grad():
-            self._maximise_likelihood([block[..., :n, :] for block in self.points], y[..., :n, :] - self.mean)
+            self._maximise_likelihood([block[..., :n, :] for block in self.points], residuals[..., :n, :])
         factor = self._factor(self._gram(self.points))
-        self.weights = torch.cholesky_solve(y - self.mean, factor)
+        if self.start is None:
+            self.weights = torch.cholesky_solve(residuals, factor)
+        else:
+            fitted = self.start.condition(lambda columns: torch.cholesky_solve(columns, factor), self._log_variances())
+            self.weights, self.coefficients = fitted.weights, fitted.coefficients
         self.factor = factor
 
     def without_folds(self, folds: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -127,11 +142,31 @@ class GP(FittedHead):
 
     def predict_with(self, embedding: Tensor, weights: Tensor) -> Tensor:
         """Return predictions [B, out_dim] for `embedding` [B, in_dim] by `weights` of the fitted points."""
-        parts = embedding.split(ROWS_AT_ONCE, dim=-2)
-        return torch.cat([self._gram(self._blocks(part)) @ weights + self.mean for part in parts], dim=-2)
+        return self._process(embedding, weights) + self.mean
 
-    def forward(self, embedding: Tensor) -> Tensor:
-        return self.predict_with(embedding, self.weights)
+    def predict_regions(self, embedding: Tensor, regions: RegionData) -> Tensor:
+        if self.start is None:
+            return self.predict_with(embedding, self.weights)
+        assert regions.prior is not None  # it was fitted with one
+        return self.start.predict(self._process(embedding, self.weights), self.coefficients, regions.prior)
+
+    def _process(self, embedding: Tensor, weights: Tensor) -> Tensor:
+        parts = embedding.split(ROWS_AT_ONCE, dim=-2)
+        return torch.cat([self._gram(self._blocks(part)) @ weights for part in parts], dim=-2)
+
+    def _penalty(self) -> Tensor:
+        """The negative log density of the parameters before any label, up to a constant."""
+        few = self.start is not None
+        expected, weight = (START_OF_FEW, PRIOR_WEIGHT_OF_FEW) if few else (START, PRIOR_WEIGHT)
+        penalty = weight * sum(((self.theta[name] - expected[name]).square().sum() for name in START), torch.zeros(()))
+        if few:
+            for name, (median, spread) in EXPECTED_VARIANCES.items():
+                penalty = penalty + 0.5 * ((self.theta[name] - math.log(median)) / spread).square()
+        return penalty
+
+    def _log_variances(self) -> Tensor:
+        """Those of the level and the slope on the prior, [2]."""
+        return torch.stack([self.theta[name] for name in EXPECTED_VARIANCES])
 
     def _maximise_likelihood(self, points: list[Tensor], y: Tensor) -> None:
         squared, inner = self._products(points, points)
@@ -142,11 +177,17 @@ class GP(FittedHead):
             kernel, noise = self._kernel(squared, inner), torch.exp(self.theta["noise"])
             with torch.no_grad():
                 inverse = torch.cholesky_inverse(self._factor(kernel))
-                weights = inverse @ y
+                if self.start is None:
+                    weights = inverse @ y
+                else:
+                    fitted = self.start.condition(inverse.matmul, self._log_variances(), len(y))
+                    weights, inverse = fitted.weights, inverse - fitted.correction
                 slope = 0.5 * (inverse - weights @ weights.mT / y.shape[-1])
             # Its gradient is that of the negative log likelihood (equation 5.9); this way takes half the time.
             loss = (slope * kernel).sum() + (slope.diagonal(dim1=-2, dim2=-1).sum(dim=-1) * noise).sum()
-            loss = loss + PRIOR_WEIGHT * sum((v - START[name]).square().sum() for name, v in self.theta.items())
+            loss = loss + self._penalty()
+            if self.start is not None:
+                loss = loss + fitted.gradient @ self._log_variances().exp()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from urbankit.heads.base import RegionData, RegionHead
+from urbankit.heads.base import RegionData, RegionHead, label_columns
 from urbankit.heads.stacking.features import Table
 from urbankit.heads.stacking.super_learner import Features, SuperLearner
 from urbankit.registry import component
@@ -25,6 +24,9 @@ class Stack(RegionHead):
 
     With `features: false` it reads only the embedding, so that methods can be compared.
 
+    With predictions p of a model of other cities all models read p, and there are more: `level + slope · p`, and
+    the same plus ridge regression on the embedding or the features. The weights start from these.
+
     The logits of classes are `log p - b log share`, with joined probabilities p. Of a few values, b has the best
     macro-F1 that the held-out probabilities expect.
     """
@@ -36,17 +38,15 @@ class Stack(RegionHead):
             " `false` they read only the embedding, so that embeddings can be compared.",
         )
 
+    takes_prior = True
     params: Params
 
     def fit_regions(self, embedding: Tensor, labels: Tensor, blocks: Sequence[int], regions: RegionData) -> None:
         self.blocks = tuple(blocks)
-        classified = not labels.is_floating_point()
-        values = labels.cpu().numpy()
-        y = np.eye(self.out_dim)[values] if classified else values.astype(np.float64)[:, None]
         self.learner = SuperLearner(
             self._features(embedding, regions),
-            y,
-            classified=classified,
+            label_columns(labels, self.out_dim),
+            classified=not labels.is_floating_point(),
             groups=regions.groups,
             transform=regions.transform,
             seed=int(torch.randint(2**31, ())),
@@ -65,9 +65,10 @@ class Stack(RegionHead):
         return self.learner.weights
 
     def _features(self, embedding: Tensor, regions: RegionData) -> Features:
+        prior = regions.prior
         tables = {"embedding": Table(embedding.double().cpu().numpy(), self.blocks, learned=True)}
-        if not self.params.features:
-            return Features(tables)
-        if regions.features is not None and regions.features.shape[1]:
+        if self.params.features and regions.features is not None and regions.features.shape[1]:
             tables["features"] = Table(regions.features, regions.blocks)
-        return Features(tables, regions.xy)
+        if prior is not None:
+            tables = {name: table.beside(prior.columns) for name, table in tables.items()}
+        return Features(tables, regions.xy if self.params.features else None, prior)

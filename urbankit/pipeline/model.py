@@ -146,6 +146,16 @@ class Model:
         return f"Model({self.facts['method']} of {self.facts['city']}, {str(self.path)!r})"
 
     @property
+    def content_hash(self) -> str:
+        """The hash of all that its predictions depend on."""
+        return self._source.content_hash
+
+    @property
+    def outline(self) -> str | None:
+        """The outline of the regions that it was trained on, WKT in degrees; None if an earlier version exported it."""
+        return self._source.outline
+
+    @property
     def state(self) -> Mapping[str, Tensor]:
         """The state of the method after pre-training."""
         return self._source.state

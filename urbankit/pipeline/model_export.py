@@ -37,6 +37,7 @@ class ModelExporter(FolderExporter):
         method = registry.get("method", model.facts["method"])
         state = {name: value for name, value in model.state.items() if name not in method.region_state}
         facts = without_paths({"urbankit": __version__, "name": model.recipe.name} | model.facts)
+        facts["outline"] = model.outline
         folder.mkdir(parents=True, exist_ok=True)
         remove_file(folder / MODEL)  # until it is written again, the folder is no model
         start_ledger(folder)
@@ -100,7 +101,7 @@ def card(facts: dict[str, Any], heads: list[CarriedHead]) -> str:
         "",
         f"- `{WEIGHTS}`: the weights of the method and its encoders",
         f"- `{HEADS}`: for each task the coefficients, the smallest and largest label, and the sorted residuals",
-        f"- `{MODEL}`: the recipe, and what it reads",
+        f"- `{MODEL}`: the recipe, what it reads, and the outline of its city",
         f"- `{LEDGER}`: size and SHA-256 of each file",
         "",
         "It holds no label, no region id and no embedding of a region.",

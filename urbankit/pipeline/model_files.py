@@ -12,7 +12,7 @@ from torch import Tensor
 from urbankit.evaluation.carried_head import CarriedHead
 from urbankit.training import checkpoint
 from urbankit.utils.errors import Problem, UserError
-from urbankit.utils.files import file_check, read_json, write_json
+from urbankit.utils.files import file_check, hash_file, hash_json, read_json, write_json
 from urbankit.utils.ledger import LEDGER, Ledger
 from urbankit.utils.version import __version__
 
@@ -75,6 +75,11 @@ def read_heads(folder: Path) -> dict[str, CarriedHead]:
     except (KeyError, TypeError) as error:
         raise _damaged(folder / HEADS, f"it lacks {error}") from None
     return heads
+
+
+def content_hash(folder: Path) -> str:
+    """The hash of the files of a model."""
+    return hash_json([hash_file(folder / name) for name in (MODEL, WEIGHTS, HEADS)])
 
 
 def without_paths(value: Any) -> Any:

@@ -15,11 +15,13 @@ from urbankit import registry
 from urbankit.city.city import City
 from urbankit.evaluation.carried_head import CarriedHead
 from urbankit.evaluation.splits import make_folds, sampled_protocols
-from urbankit.pipeline.model_files import read_facts, read_heads, read_weights
+from urbankit.pipeline.model_files import content_hash, read_facts, read_heads, read_weights
+from urbankit.pipeline.outline import outline
 from urbankit.pipeline.transfer.source import Source
 from urbankit.recipe.schema import Predict
 from urbankit.runs.data import load_tasks
 from urbankit.utils.errors import Problem, UserError
+from urbankit.utils.files import hash_json
 
 Embed = Callable[[City], NDArray[np.float32]]
 """Returns the embeddings [N, dim] of a city."""
@@ -37,6 +39,16 @@ class ModelSource(Protocol):
     title: str
     path: Path
     facts: dict[str, Any]
+
+    @property
+    def content_hash(self) -> str:
+        """The hash of all that its predictions depend on."""
+        ...
+
+    @property
+    def outline(self) -> str | None:
+        """The outline of the regions that it was trained on, as `outline` returns it; None if that is not known."""
+        ...
 
     @property
     def state(self) -> Mapping[str, Tensor]:
@@ -58,6 +70,16 @@ class ModelFolder:
 
     def __init__(self, path: Path) -> None:
         self.path, self.facts = path, read_facts(path)
+
+    @property
+    def content_hash(self) -> str:
+        """As in `ModelSource`."""
+        return content_hash(self.path)
+
+    @property
+    def outline(self) -> str | None:
+        """As in `ModelSource`."""
+        return self.facts.get("outline")
 
     @cached_property
     def state(self) -> Mapping[str, Tensor]:
@@ -81,7 +103,7 @@ class ModelOfRun:
     title = "the run"
 
     def __init__(self, path: Path) -> None:
-        self._source, self.path = Source(path), path
+        self._source, self.path = Source(path, key=None), path
         self.notes: list[str] = []
         recipe, manifest = self._source.recipe, self._source.manifest
         modalities, views = self._source.modalities, self._source.views
@@ -91,6 +113,7 @@ class ModelOfRun:
         self.facts = {
             "method": recipe.method.name,
             "city": manifest.get("city", "a city"),
+            "city_hash": manifest.get("city_hash"),
             "regions": manifest.get("regions"),
             "modalities": modalities,
             "views": views,
@@ -111,6 +134,17 @@ class ModelOfRun:
                 "engine": recipe.engine,
             },
         }
+
+    @property
+    def content_hash(self) -> str:
+        """As in `ModelSource`."""
+        facts = self._source.facts()
+        return hash_json({key: facts[key] for key in ("recipe_hash", "city_hash", "checkpoint")})
+
+    @cached_property
+    def outline(self) -> str | None:
+        """As in `ModelSource`."""
+        return outline(self._source.run.embeddings.geometry)
 
     @property
     def state(self) -> Mapping[str, Tensor]:

@@ -12,7 +12,7 @@ from urbankit.evaluation.cross_fit import CrossFit
 from urbankit.evaluation.metrics import metric_label
 from urbankit.export.tables import ExportTable, prediction_export, run_facts
 from urbankit.pipeline.prediction_options import in_unit, mean_width, predict_settings, select_tasks
-from urbankit.pipeline.stages import build_inputs, pretrain, transfer
+from urbankit.pipeline.stages import build_inputs, pretrain, prior, transfer
 from urbankit.recipe.schema import Predict
 from urbankit.runs.context import find_city
 from urbankit.runs.folder import Run
@@ -112,6 +112,10 @@ def _fit_again(run: Run, settings: Predict, progress: Progress) -> dict[str, Cro
     with TemporaryDirectory() as folder:
         state = build_inputs(recipe, city, folder, progress=progress)
         transfer(state)
+        prior(state)
+        if state.manifest.values.get("prior") != run.manifest.get("prior"):
+            message = f"the model {run.recipe.prior}, from which its heads started, has changed since"
+            raise UserError(Problem(f"{message}; run its recipe again", run.path))
         best = run.path / "checkpoints" / "best.safetensors"
         if best.is_file():
             checkpoint.load_trained_state(state.method, checkpoint.load(best)[0])

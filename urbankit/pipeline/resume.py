@@ -6,7 +6,8 @@ A run is resumed in its folder, to the same result, only if all of these are wha
 2. the city (`check_city`): the content hash of the prepared city;
 3. the files that components read beside the city (`check_files`): the SHA-256 of each;
 4. the pre-trained weights that encoders load (`check_weights`): what `ModalityEncoder.loaded` says of them;
-5. the source run of a transfer (`check_source`): the hashes of its recipe, city and checkpoint.
+5. the source run of a transfer (`check_source`): the hashes of its recipe, city and checkpoint;
+6. the model that heads start from (`check_prior`): the hash of its files.
 
 Each check records its facts in the manifest of a new run and compares them in a resumed one. A difference is a
 `UserError`, and the folder stays as it was.
@@ -179,6 +180,11 @@ def check_weights(manifest: Manifest, method: Method) -> None:
 def check_source(manifest: Manifest, source: Source) -> None:
     """Raise `UserError` if the source run of the transfer has changed since the run started."""
     _check(manifest, "transfer", source.facts(), f"the source run {source.run.path} has changed since this run started")
+
+
+def check_prior(manifest: Manifest, facts: dict[str, Any]) -> None:
+    """Raise `UserError` if the model that heads start from has changed since the run started."""
+    _check(manifest, "prior", facts, f"the model {facts['model']} has changed since this run started")
 
 
 def _check(manifest: Manifest, key: str, value: Any, message: str) -> None:

@@ -39,6 +39,7 @@ def _run_stages(recipe: Recipe, folder: Path, resume: bool, progress: Progress) 
             city = stages.prepare_city(recipe, progress)
         state = stages.build_inputs(recipe, city, folder, manifest=manifest, progress=progress)
         stages.transfer(state)
+        stages.prior(state)
         accepted = True
         stages.pretrain(state)
         embeddings = stages.embed(state)

@@ -50,6 +50,6 @@ def few_labels(state: RunState, model: str, embeddings: Tensor, method: Method) 
     heads = {name: recipe.tasks[name].head for name in state.tasks}
     training = FewTraining(
         method, embeddings, state.tasks, heads, recipe.finetune, recipe.evaluation.few, recipe.seed, state.region_data,
-        state.progress,
+        state.priors, state.progress,
     )  # fmt: skip
     return training.curves(model, protocols, city.region_ids, city.xy)

@@ -1,6 +1,7 @@
 """The stages of a run, in their order.
 
-    load_recipe → prepare_city → build_inputs → (transfer) → pretrain → embed → finetune → predict → score → report
+    load_recipe → prepare_city → build_inputs → (transfer → prior) → pretrain → embed → finetune → predict → score
+    → report
 
 `urbankit.run` calls them one after another. You can also call each of them yourself, and start or stop at any of them:
 
@@ -37,7 +38,8 @@ from urbankit.modalities.base import ModalityEncoder
 from urbankit.pipeline.embedding import described, embed_regions
 from urbankit.pipeline.leaks import check_encoders
 from urbankit.pipeline.predict import predict
-from urbankit.pipeline.resume import check_city, check_files, check_source, check_weights, open_run
+from urbankit.pipeline.prior import city_prior
+from urbankit.pipeline.resume import check_city, check_files, check_prior, check_source, check_weights, open_run
 from urbankit.pipeline.scores import few_labels, score_splits
 from urbankit.pipeline.state import Predictions, RunState
 from urbankit.pipeline.transfer.floors import carried_floors
@@ -79,6 +81,7 @@ __all__ = [
     "predict",
     "prepare_city",
     "pretrain",
+    "prior",
     "report",
     "score",
     "transfer",
@@ -186,6 +189,22 @@ def transfer(state: RunState) -> None:
         if settings.graph == "keep":
             state.zero_shot = ZeroShot.of(source, state.recipe, state.tasks, state.progress)
             state.manifest.note(state.zero_shot.notes(), state.progress)
+
+
+def prior(state: RunState) -> None:
+    """Predict the city with the model that `prior` in the recipe names; heads start from that. Nothing without it.
+
+    Raises:
+        UserError: If the model cannot predict this city, knows its labels, predicts another quantity, or has changed
+            since this run started.
+    """
+    if state.recipe.prior is None:
+        return
+    with state.manifest.stage("prior"):
+        loaded = city_prior(state.recipe, state.recipe.prior, state.city, state.tasks, state.progress)
+        check_prior(state.manifest, loaded.facts)
+        state.manifest.note(loaded.notes, state.progress)
+        state.priors = loaded.predictions
 
 
 def pretrain(state: RunState) -> None:

@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from urbankit.city.city import City
@@ -43,6 +45,7 @@ class RunState:
         manifest: The manifest of the run; its `folder` is the run folder.
         progress: Where progress is shown.
         zero_shot: Labels and embeddings of another city, in a zero-shot transfer.
+        priors: By task, the predictions of a model of other cities that its head starts from; `prior` fills them.
         held_out: After pre-training, by name, the loss on held-out regions and that of a model that learned nothing.
         view_measures: Rows of `views.parquet`; `embed` fills them.
         history: Losses of every epoch so far, in rows of `history.parquet`.
@@ -57,6 +60,7 @@ class RunState:
     manifest: Manifest
     progress: Progress
     zero_shot: ZeroShot | None = None
+    priors: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     held_out: dict[str, tuple[float, float]] = field(default_factory=dict)
     view_measures: list[dict[str, Any]] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -87,6 +91,7 @@ class RunState:
             self.progress,
             rows,
             self.region_data,
+            self.priors,
         )
 
     def cross_fit(self, embeddings: Tensor) -> dict[str, CrossFit]:

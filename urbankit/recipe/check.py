@@ -25,7 +25,8 @@ def check(model: type[R], tree: Node, problems: Problems) -> R:
     problems.extend(_mistakes(model, tree, ()))
     problems.raise_if_any()
     recipe = _resolved(model.model_validate(tree.plain()), tree, ())
-    for mistakes in (_city_mistakes, _method_mistakes, _task_mistakes, _pretrain_mistakes, _transfer_mistakes):
+    checks = (_city_mistakes, _method_mistakes, _task_mistakes, _pretrain_mistakes, _transfer_mistakes, _prior_mistakes)
+    for mistakes in checks:
         problems.extend(mistakes(recipe, tree))
     problems.raise_if_any()
     return recipe
@@ -214,3 +215,32 @@ def _transfer_mistakes(recipe: RecipeSchema, tree: Node) -> Iterator[Problem]:
         key = "update" if finetune.paradigm == "finetune" else "paradigm"
         message = "`transfer.graph: keep` changes no weight: use finetune.paradigm finetune with `update: []`"
         yield tree.problem_at(("finetune", key), f"{message}, or linear_probe")
+
+
+def _prior_mistakes(recipe: RecipeSchema, tree: Node) -> Iterator[Problem]:
+    """Yield what is wrong with the key `prior` together with the rest of the recipe."""
+    if recipe.prior is None:
+        return
+    if not any((recipe.prior / name).is_file() for name in ("model.json", "manifest.json")):
+        message = f"there is neither a model nor a run in '{recipe.prior}'"
+        yield tree.problem_at(("prior",), f"{message}; `urbankit export RUN --to model` writes a model")
+    if recipe.transfer is not None and recipe.transfer.graph == "keep":
+        message = "`transfer.graph: keep` fits heads to the labels of another city alone, which no prior can precede"
+        yield tree.problem_at(("prior",), f"{message}: remove one of the two")
+    if recipe.finetune.paradigm == "linear_probe":
+        message = "`finetune.paradigm: linear_probe` replaces all heads by linear ones, which do not take a prior"
+        yield tree.problem_at(("prior",), f"{message}: remove one of the two")
+        return
+    for name, task in recipe.tasks.items():
+        if task.prior and not takes_prior(task.head.name):
+            heads = ", ".join(other for other in registry.names("head") if takes_prior(other))
+            message = f"the head {task.head.name} does not take a prior; use one of {heads}, or leave the task out"
+            yield tree.problem_at(("tasks", name, "head"), f"{message} with `prior: false`")
+
+
+def takes_prior(head: str) -> bool:
+    """Whether a head of this name can start from the predictions of another model."""
+    try:
+        return bool(registry.get("head", head).takes_prior)
+    except UserError:  # a plugin that cannot be loaded
+        return False

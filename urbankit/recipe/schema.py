@@ -72,12 +72,18 @@ class RecipeSchema(Params):
     allow_leak: list[str] = Field(
         default_factory=list,
         description="Columns of inputs that may equal a target or almost (rank correlation above 0.995): `income`, or"
-        " `census.income`. Others of this kind are refused.",
+        " `census.income`. Others of this kind are refused. `prior` allows a model of other cities whose regions lie in"
+        " this city.",
     )
     pretrain: Pretrain = Field(default_factory=Pretrain, description=Pretrain.__doc__)
     finetune: Finetune = Field(default_factory=Finetune, description=Finetune.__doc__)
     transfer: Transfer | None = Field(
         None, description="What is taken over from a finished run on another city; null takes nothing."
+    )
+    prior: Path | None = Field(
+        None,
+        description="A model of other cities: a folder of `urbankit export RUN --to model`, or of a run. Heads start"
+        " from its predictions for the regions of this city, and labels correct them. null starts from nothing.",
     )
     evaluation: Evaluation = Field(default_factory=lambda: Evaluation(), description="Splits, seeds and floors.")
     predict: Predict = Field(
@@ -160,6 +166,9 @@ class Task(Params):
         " the order of magnitude means something.",
     )
     head: Use = uses("head", "mlp", "The predictor on top of the region embedding.")
+    prior: bool = Field(
+        True, description="Whether the head starts from the predictions of the model that the key `prior` names."
+    )
 
 
 def _known_split(name: str) -> str:

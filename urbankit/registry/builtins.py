@@ -85,6 +85,7 @@ def register_heads(register: Register) -> None:
     register("gp", "urbankit.heads.gp:GP", "Gaussian process on the frozen embedding, one length scale per block")
     register("linear", "urbankit.heads.linear:Linear", "one linear layer")
     register("mlp", "urbankit.heads.mlp:MLP", "multilayer perceptron")
+    register("ridge", "urbankit.heads.ridge:Ridge", "ridge regression on the frozen embedding, for few labels")
     register("stack", "urbankit.heads.stack:Stack", "several models joined by held-out predictions: a super learner")
     register("task_adaptive", "urbankit.heads.task_adaptive:TaskAdaptive", "learned weights of the blocks, then a head")
 

@@ -16,6 +16,7 @@ from urbankit.evaluation.metrics import compares, higher_is_better
 from urbankit.evaluation.splits import describe_protocol, is_few, protocol_label
 from urbankit.runs import view_measures
 from urbankit.runs.folder import Run
+from urbankit.runs.prior import prior_line
 from urbankit.tables.markdown import grid
 from urbankit.tables.results import ResultsTable
 from urbankit.tables.table import FLOOR, Row, Table, label
@@ -93,6 +94,7 @@ def model_card(run: Run, city: City | None = None) -> str:
             "Heads": {name: task.head.name for name, task in recipe.tasks.items()},
         },
         epochs=_epochs(manifest),
+        prior=prior_line(manifest["prior"]) if manifest.get("prior") else None,
         pretrained={modality: _weights(facts) for modality, facts in (manifest.get("pretrained") or {}).items()},
         table=table,
         grids=[] if table is None else [Markdown(grid(one)) for one in table.tables],

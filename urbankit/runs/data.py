@@ -307,7 +307,8 @@ def region_data(recipe: Recipe, city: City, features: RawFeatures, protocol: str
 
 
 def needs_region_data(recipe: Recipe) -> bool:
-    """Whether a head of the recipe reads more than the embedding."""
+    """Whether a head of the recipe reads coordinates or input features beside the embedding."""
     if recipe.finetune.paradigm == "linear_probe":
         return False
-    return any(issubclass(registry.get("head", task.head.name), RegionHead) for task in recipe.tasks.values())
+    heads = [registry.get("head", task.head.name) for task in recipe.tasks.values()]
+    return any(issubclass(head, RegionHead) and head.reads_features for head in heads)

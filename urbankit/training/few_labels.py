@@ -43,6 +43,7 @@ class FewTraining:
         few: numbers of labels and of draws.
         seed: seed of the training.
         regions: what heads may read beside the embedding, by split protocol.
+        priors: by task, the predictions of a model of other cities that its head starts from, as `Prior.of` takes them.
         progress: where progress is shown.
     """
 
@@ -54,6 +55,7 @@ class FewTraining:
     few: Few
     seed: int
     regions: Mapping[str, RegionData]
+    priors: Mapping[str, NDArray[np.float64]]
     progress: Progress
 
     def curves(
@@ -87,7 +89,8 @@ class FewTraining:
         name = f"{protocol} {task.name} {train.shape[1]}"
         head = registry.get("head", self.heads[task.name].name)
         fitted = self.settings.paradigm != "linear_probe" and issubclass(head, FittedHead)
-        if fitted and not issubclass(head, RegionHead):
+        reads_more = issubclass(head, RegionHead) and (head.reads_features or task.name in self.priors)
+        if fitted and not reads_more:
             return self._fitted_at_once(head, task, name, train, test)
         paradigm = "linear_probe" if self.settings.paradigm == "linear_probe" else "finetune"
         settings = self.settings.model_copy(update={"paradigm": paradigm, "update": []})
@@ -98,7 +101,7 @@ class FewTraining:
             split = Split(np.sort(rows[~held_out]), np.sort(rows[held_out] if held_out.any() else rows), tested)
             result = finetune(
                 self.method, self.embeddings, {task.name: task}, self.heads, split, settings, self.seed,
-                name=f"{name} {draw}", regions=self.regions.get(protocol),
+                name=f"{name} {draw}", regions=self.regions.get(protocol), priors=self.priors,
             )  # fmt: skip
             predictions.append(result.predictions[task.name][tested])
         return np.stack(predictions)

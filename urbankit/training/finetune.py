@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from urbankit import registry
 from urbankit.evaluation.splits import Split
 from urbankit.evaluation.tasks import TaskData
 from urbankit.heads.base import FittedHead, Head, RegionData, RegionHead
+from urbankit.heads.prior import Prior
 from urbankit.methods.base import Method
 from urbankit.recipe.training_schema import Finetune
 from urbankit.registry.component import Use
@@ -116,6 +118,7 @@ def finetune(
     progress: Stage | None = None,
     reference_rows: int | None = None,
     regions: RegionData | None = None,
+    priors: Mapping[str, NDArray[np.float64]] | None = None,
 ) -> Finetuned:
     """Train new heads, and the unfrozen parts of `method`, on the training part of `split`, all tasks together.
 
@@ -135,6 +138,7 @@ def finetune(
         progress: shows the epochs.
         reference_rows: how many rows of `embeddings`, from the first, standardise the input of the heads; None for all.
         regions: what heads may read beside the embedding, N rows.
+        priors: by task, the predictions of a model of other cities that its head starts from, as `Prior.of` takes them.
     """
     torch.manual_seed(epoch_seed(seed, name, -1))
     labels = {task: Labels(data, split, settings.class_balance, embeddings.device) for task, data in tasks.items()}
@@ -153,9 +157,12 @@ def finetune(
     result = Finetuned({})
     if trained:
         result = _train(model, {task: labels[task] for task in trained}, settings, seed, name, last, progress)
-    z = model.standardised(embeddings)
+    z, regions, priors = model.standardised(embeddings), regions or RegionData(), priors or {}
     for task, head in fitted.items():
-        result.add(labels[task], _fit(head, labels[task], z, blocks, regions or RegionData()))
+        of_task = replace(regions, transform=labels[task].transform)
+        if task in priors:
+            of_task = replace(of_task, prior=Prior.of(priors[task], labels[task].transform))
+        result.add(labels[task], _fit(head, labels[task], z, blocks, of_task))
         if isinstance(head, RegionHead) and head.member_weights():
             result.member_weights[task] = dict(head.member_weights())
     return result
@@ -166,7 +173,6 @@ def _fit(head: FittedHead, labels: Labels, z: Tensor, blocks: Sequence[int], reg
     rows = labels.parts["train"].nonzero().squeeze(1)
     with torch.no_grad():
         if isinstance(head, RegionHead):
-            regions = replace(regions, transform=labels.transform)
             head.fit_regions(z[rows], labels.y[rows], blocks, regions.rows(rows.cpu().numpy()))
             return head.predict_regions(z, regions)
         head.fit(z[rows], labels.y[rows], blocks)

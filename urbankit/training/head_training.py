@@ -39,6 +39,7 @@ class HeadTraining:
         progress: Where progress is shown.
         reference_rows: As in `finetune`.
         regions: What heads may read beside the embedding, by split protocol.
+        priors: By task, the predictions of a model of other cities that its head starts from, as `Prior.of` takes them.
     """
 
     method: Method
@@ -50,6 +51,7 @@ class HeadTraining:
     progress: Progress
     reference_rows: int | None = None
     regions: Mapping[str, RegionData] = field(default_factory=dict)
+    priors: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     pretrained: dict[str, Tensor] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -83,7 +85,7 @@ class HeadTraining:
             result = finetune(
                 self.method, self.embeddings, chosen, {task: self.heads[task] for task in chosen}, split, self.settings,
                 seed, name=name, last=last, progress=shown, reference_rows=self.reference_rows,
-                regions=self.regions.get(protocol),
+                regions=self.regions.get(protocol), priors=self.priors,
             )  # fmt: skip
         # The labels of this split must not reach the next, nor another `HeadTraining`.
         load_trained_state(self.method, self.pretrained)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,10 @@ class Table:
     values: Array
     blocks: tuple[int, ...]
     learned: bool = False
+
+    def beside(self, columns: Array) -> Table:
+        """Return the table with one more block, [n, columns]."""
+        return replace(self, values=np.hstack([self.values, columns]), blocks=(*self.blocks, columns.shape[1]))
 
 
 BINS = 32

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import joblib
@@ -19,7 +19,9 @@ from sklearn.ensemble import (
     RandomForestRegressor,
 )
 
+from urbankit.heads.averaged_ridge import AveragedRidge
 from urbankit.heads.gp import GP
+from urbankit.heads.prior import Prior
 from urbankit.heads.stacking.features import BINS, Array
 
 Predict = Callable[[Array], Array]
@@ -90,6 +92,21 @@ def fit_ridge(x: Array, training: Training) -> tuple[Array, RidgePath]:
         held_out[:, test] = ridge_path(x[train], training.y[train], PENALTIES)(x[test])
     best = _best(held_out, training)
     return held_out[best], ridge_path(x, training.y, PENALTIES[best : best + 1])
+
+
+def from_prior(x: Array, training: Training, prior: Prior) -> Fitted:
+    """The regression of the head `ridge` that starts from a prior, whose columns are the first of `x`."""
+    held_out = np.empty_like(training.y)
+    for train, test in _folds(training):
+        held_out[test] = regression_from(x[train], training.y[train], prior)(x[test])
+    return Fitted(held_out, regression_from(x, training.y, prior))
+
+
+def regression_from(x: Array, y: Array, prior: Prior) -> Predict:
+    """The same, fitted to all rows of `x` [n, outputs + features] and `y` [n, outputs]."""
+    outputs = y.shape[1]
+    model = AveragedRidge.fit(x[:, outputs:], y, replace(prior, columns=x[:, :outputs]))
+    return lambda new: model.predict(new[:, outputs:], replace(prior, columns=new[:, :outputs]))
 
 
 def smoother(xy: Array, training: Training) -> Fitted:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -11,23 +11,34 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from urbankit.heads.base import Transform
+from urbankit.heads.prior import Prior
 from urbankit.heads.stacking import members
 from urbankit.heads.stacking.features import Array, Scaler, Table
 from urbankit.heads.stacking.members import Fit, Predict, Training
 from urbankit.heads.stacking.weights import expected_macro_f1, inner_folds, simplex_weights
+from urbankit.heads.transform import Transform
 
 BALANCES = (0.0, 0.25, 0.5, 0.75, 1.0)
+PRIOR = "prior"
+LABELS_TO_LEAVE = 10
+"""How many labels the weights that are expected with a prior count as."""
 SMALLEST = 1e-6
 """Smallest probability of a class."""
 
 
 @dataclass(frozen=True)
 class Features:
-    """Data of the regions: tables by name, and centres in metres [n, 2], or None."""
+    """Data of the regions.
+
+    Attributes:
+        tables: Tables by name.
+        xy: Centres in metres, [n, 2], or None.
+        prior: Predictions of a model of other cities in the learned form, or None.
+    """
 
     tables: Mapping[str, Table]
     xy: Array | None = None
+    prior: Prior | None = None
 
 
 class _Member(NamedTuple):
@@ -40,6 +51,9 @@ class _Member(NamedTuple):
 
 class SuperLearner:
     """Ridge, Gaussian processes, forest and boosted trees on every table, a smoother on coordinates, and the mean.
+
+    With a prior p there are more members: `level + slope · p`, and the same plus ridge regression on each table. It is
+    expected that these share the weight, as `LABELS_TO_LEAVE` labels would say.
 
     Weights minimise the squared error of held-out predictions: of a regression in the target's own units, of classes
     that of the probabilities (the Brier score). Ridge and the Gaussian process predict the learned form of the target,
@@ -73,12 +87,20 @@ class SuperLearner:
             seed: decides every random choice.
         """
         self.classified, self.transform = classified, None if classified else transform
-        self.learned, self.original = _Unit(0.0, 1.0), _Unit(0.0, 1.0)
+        self.learned, self.original, self.prior = _Unit(0.0, 1.0), _Unit(0.0, 1.0), features.prior
         if not classified:
             self.learned, self.original = _Unit.of(y), _Unit.of(self._inverse(y))
         self.balance, self.log_shares = 0.0, np.log(np.maximum(y.mean(axis=0), SMALLEST))
         self.scalers: dict[str, Scaler] = {}
         self._members: dict[str, _Member] = {}
+        if self.prior is not None:
+            level = self.learned.scaled(self.prior.level)
+            self.prior = replace(self.prior, level=level, size=self.prior.size / self.learned.std)
+        if (y == y[0]).all() and self.prior is not None:
+            corrected = members.regression_from(self.prior.columns, self.learned.scaled(y), self.prior)
+            self._members[PRIOR] = _Member(PRIOR, corrected, True)
+            self.weights = {PRIOR: 1.0}
+            return
         if (y == y[0]).all():  # nothing to learn, or a single region
             of_all = self.original.scaled(self._inverse(y[0]))
             self._members["mean"] = _Member("nothing", members.constant(of_all), False)
@@ -88,7 +110,7 @@ class SuperLearner:
         learned = Training(self.learned.scaled(y), folds, classified, seed)
         original = Training(self.original.scaled(self._inverse(y)), folds, classified, seed)
         self.scalers = {name: Scaler(table) for name, table in features.tables.items()}
-        held_out = {}
+        held_out, from_prior = {}, []
         # The matrices are small: threads take longer to meet than to compute.
         with threadpool_limits(1):
             readings = self._readings(features)
@@ -96,8 +118,10 @@ class SuperLearner:
                 fitted = fit(readings[reads], learned if in_learned_form else original)
                 self._members[name] = _Member(reads, fitted.predict, in_learned_form)
                 held_out[name] = self._comparable(fitted.held_out, in_learned_form)
+                from_prior.append(reads.startswith(PRIOR))
         matrix = np.stack([predictions.ravel() for predictions in held_out.values()], axis=1)
-        weights = simplex_weights(matrix, original.y.ravel())
+        expected = np.array(from_prior) / sum(from_prior) if self.prior is not None else None
+        weights = simplex_weights(matrix, original.y.ravel(), expected, LABELS_TO_LEAVE * y.shape[1])
         self.weights = {name: float(weight) for name, weight in zip(held_out, weights, strict=True)}
         if classified:
             self.balance = best_balance((matrix @ weights).reshape(y.shape), self.log_shares)
@@ -134,6 +158,9 @@ class SuperLearner:
                 (f"forest on {name}", f"{name} for trees", members.forest, False),
                 (f"boosting on {name}", f"{name} for trees", members.boosting, False),
             ]
+        if self.prior is not None:
+            fit = partial(members.from_prior, prior=self.prior)
+            kinds += [(name, name, fit, True) for name in (PRIOR, *(f"{PRIOR} and {name}" for name in self.scalers))]
         if features.xy is not None:
             kinds.append(("smoother on coordinates", "coordinates", members.smoother, False))
         return kinds
@@ -143,8 +170,12 @@ class SuperLearner:
         for name, scaler in self.scalers.items():
             readings[name] = scaler.scaled(features.tables[name].values)
             readings[f"{name} for trees"] = scaler.binned(readings[name])
+            if features.prior is not None:
+                readings[f"{PRIOR} and {name}"] = np.hstack([features.prior.columns, readings[name]])
         if features.xy is not None:
             readings["coordinates"] = features.xy
+        if features.prior is not None:
+            readings[PRIOR] = features.prior.columns
         n = len(next(iter(features.tables.values())).values)
         return {"nothing": np.empty((n, 0)), **readings}
 

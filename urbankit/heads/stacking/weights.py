@@ -9,7 +9,12 @@ from scipy.optimize import nnls
 FOLDS = 5
 
 
-def simplex_weights(predictions: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:
+def simplex_weights(
+    predictions: NDArray[np.float64],
+    truth: NDArray[np.float64],
+    expected: NDArray[np.float64] | None = None,
+    strength: float = 0.0,
+) -> NDArray[np.float64]:
     """Return weights that are not negative, sum to one and minimise the squared error of the joined predictions.
 
     This is the super learner of van der Laan, Polley and Hubbard (2007). With D = P - y, least squares of (D, 1) w on
@@ -19,15 +24,22 @@ def simplex_weights(predictions: NDArray[np.float64], truth: NDArray[np.float64]
     Args:
         predictions: held-out predictions, [n, members].
         truth: what they predict, [n].
+        expected: weights that are expected without any prediction, [members], sum 1; None expects nothing.
+        strength: the number of predictions that `expected` counts as. `strength` times the mean squared error of the
+            best member times |weights - expected|² is added to the squared error.
     """
     difference = predictions - truth[:, None]
     scale = np.sqrt(np.square(difference).sum(axis=0).min())
     if not scale > 0:  # a member without any error
         return np.eye(predictions.shape[1])[np.square(difference).sum(axis=0).argmin()]
     # The orthogonal factor keeps all sums of squares, in a matrix of members by members.
-    triangle = np.linalg.qr(difference / scale, mode="r")
-    matrix = np.vstack([triangle, np.ones(predictions.shape[1])])
-    weights, _ = nnls(matrix, np.append(np.zeros(len(triangle)), 1.0))
+    rows = [np.linalg.qr(difference / scale, mode="r")]
+    if expected is not None:
+        # As weights sum to one, weights - expected is linear in them. Squared errors of the best member sum to one.
+        pull = np.sqrt(strength / len(truth)) * (np.eye(len(expected)) - expected[:, None])
+        rows.append(pull)
+    matrix = np.vstack([*rows, np.ones((1, predictions.shape[1]))])
+    weights, _ = nnls(matrix, np.append(np.zeros(len(matrix) - 1), 1.0))
     return weights / weights.sum()
 
 

@@ -61,8 +61,9 @@ class Source:
 
     title = "the source run"
 
-    def __init__(self, folder: Path) -> None:
-        self.run = Run.open(folder)
+    def __init__(self, folder: Path, key: str | None = KEY) -> None:
+        """Open the run in `folder`; `key` is the key of the recipe that names it, for messages."""
+        self.run, self._key = Run.open(folder), key
         self._best = folder / "checkpoints" / "best.safetensors"
         if self.run.status != "done":
             raise self.wrong(f"the run is not finished (its status: {self.run.status}); resume it with --resume")
@@ -118,4 +119,4 @@ class Source:
 
     def wrong(self, message: str) -> UserError:
         """The error for a run that cannot be used."""
-        return UserError(Problem(message, self.run.path, key=KEY))
+        return UserError(Problem(message, self.run.path, key=self._key))

@@ -19,6 +19,7 @@ from urbankit.report.page.render import render
 from urbankit.runs import view_measures
 from urbankit.runs.folder import Run
 from urbankit.runs.member_weights import member_lines
+from urbankit.runs.prior import prior_line
 
 
 def run_section(city: City | None, recipe: StoredRecipe, manifest: dict[str, Any]) -> str:
@@ -38,6 +39,8 @@ def _facts(city: City | None, recipe: StoredRecipe, manifest: dict[str, Any]) ->
     yield "modalities", recipe.components("modalities")
     yield "views", recipe.components("views")
     yield "fine-tuning", recipe.get("finetune.paradigm", "unknown")
+    if manifest.get("prior"):
+        yield "prior", prior_line(manifest["prior"])
     yield "evaluation", ", ".join(protocol_label(str(split)) for split in splits) or "none"
     yield "seeds of splits", ", ".join(map(str, seeds)) or "none"
     yield "seed", recipe.get("seed", "unknown")
