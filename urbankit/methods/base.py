@@ -109,6 +109,14 @@ class Method(Component[P], nn.Module, ABC):
             Scalars by name: `total`, which is minimised, and the terms to report.
         """
 
+    def loss_and_embedding(self, regions: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Return the losses and the embeddings [B, dim] of a mini-batch, for training that also sees labels.
+
+        A method overrides it to compute what both need only once; features that the loss hides may then be hidden from
+        the embedding, too.
+        """
+        return self.loss(regions), self(regions)
+
     @abstractmethod
     def forward(self, regions: Tensor) -> Tensor:
         """Return the embeddings [B, dim] of region indices int64 [B]."""

@@ -43,8 +43,7 @@ class SupervisedMethod(nn.Module):
 
     def loss(self, regions: Tensor) -> dict[str, Tensor]:
         """Return the losses of the method, and those of the tasks on the labelled among `regions` (int64 [B])."""
-        losses = self.method.loss(regions)
-        embeddings = self.method(regions)
+        losses, embeddings = self.method.loss_and_embedding(regions)
         of_tasks = {}
         for name, head in self.heads.items():
             labels = self._labels[name].to(regions.device)[regions]

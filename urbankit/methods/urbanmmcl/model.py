@@ -78,10 +78,20 @@ class UrbanMMCL(Method[Params]):
 
     def loss(self, regions: Tensor) -> dict[str, Tensor]:
         """Return the losses of a mini-batch (int64 [B]): `L_total = α L_mmcl + β L_mvgcl` (eq. 27) and its terms."""
+        return self._training_step(regions)[0]
+
+    def loss_and_embedding(self, regions: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """As in the base; the views of the embedding do not see the features that `masked_features` hides."""
+        losses, features, has_any, embeddings = self._training_step(regions)
+        z = self._join(regions, features, has_any, list(embeddings.values()))
+        return losses, (z - self.shift) / self.scale
+
+    def _training_step(self, regions: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor, dict[str, Tensor]]:
+        """The losses, the node features [B, width], which regions have any, and the embeddings by joined view."""
         params = self.params
         vectors, present = self.channels(regions)
         alignments = self.multimodal.losses(vectors, present)
-        features, _ = self.multimodal.node_features(vectors, present)
+        features, has_any = self.multimodal.node_features(vectors, present)
         x = self._all_features(regions, features)
         mask = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         if params.masked_features and self.training:
@@ -100,15 +110,8 @@ class UrbanMMCL(Method[Params]):
         multiview = sum(views.values(), zero)  # eq. 26
         multiview = sum([*masked.values(), *relations.values()], multiview)  # beyond the paper: none by default
         total = params.alpha * multimodal + params.beta * multiview  # eq. 27
-        return {
-            "total": total,
-            "multimodal": multimodal,
-            "graph": multiview,
-            **alignments,
-            **views,
-            **masked,
-            **relations,
-        }
+        sums = {"total": total, "multimodal": multimodal, "graph": multiview}
+        return {**sums, **alignments, **views, **masked, **relations}, features, has_any, embeddings
 
     def held_out(self, regions: Tensor) -> dict[str, HeldOut]:
         """Return the terms of the loss on held-out regions (int64 [B]), beside chance or a constant.
@@ -142,6 +145,12 @@ class UrbanMMCL(Method[Params]):
         samples = 1 if self.training else self.params.walks
         by_sample = [self.multiview.embeddings(x, regions)[0] for _ in range(samples)]
         embeddings = [torch.stack([sample[view] for sample in by_sample]).mean(dim=0) for view in by_sample[0]]
+        return self._join(regions, features, has_any, embeddings)
+
+    def _join(self, regions: Tensor, features: Tensor, has_any: Tensor, embeddings: list[Tensor]) -> Tensor:
+        """Z* [B, dim] before `block_scale`, of node features and the embeddings of the joined views."""
+        if self.view_fusion is None:
+            return self.join([features], [has_any])
         has_view = list(self.multiview.joined_present(regions).values())
         views = self.view_fusion(embeddings, has_view)
         return self.join([features, views], [has_any, torch.stack(has_view).any(dim=0)])
