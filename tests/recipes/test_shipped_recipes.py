@@ -7,6 +7,7 @@ from helpers.quick import QUICK
 from urbankit.pipeline.run import run
 from urbankit.recipe.recipe import Recipe
 from urbankit.registry.recipes import shipped
+from urbankit.utils.errors import UserError
 from urbankit.utils.progress import Progress
 
 # What the tiny city does not have under the recipe's name, or what takes long.
@@ -26,8 +27,9 @@ OTHERWISE = {
 
 
 # Those of baselines/ and plugins/ name components of packages of their own, and are tested with these; those of
-# transfer/ may need a run.
-OWN = [name for name in shipped() if not name.startswith(("baselines/", "plugins/", "transfer/"))]
+# transfer/ may need a run. A recipe of several cities has a test of its own.
+ELSEWHERE = ("baselines/", "plugins/", "transfer/", "us-tracts")
+OWN = [name for name in shipped() if not name.startswith(ELSEWHERE)]
 
 
 @pytest.mark.parametrize("name", OWN)
@@ -44,6 +46,22 @@ def test_shipped_recipe_runs(name, tiny_city, tmp_path):
     assert set(scores["task"]) == set(recipe.tasks)
     assert np.isfinite(scores.query("metric in ['mae', 'accuracy']")["value"]).all()
     assert len(result.embeddings) == tiny_city.n_regions
+
+
+def test_recipe_of_several_cities_runs(shared_data, tmp_path):
+    changes = [f"cities.folder={shared_data / 'us-cities'}", "cities.pattern=l*", "pretrain.hold_out=[lincoln]"]
+    recipe = Recipe.load("us-tracts", [*changes, *QUICK])
+    result = run(recipe, tmp_path / "run", progress=Progress(quiet=True))
+    regions = result.embeddings["region_id"]
+    assert set(regions.str.split("/").str[0]) == {"lexington", "lincoln"}
+    assert np.isfinite(result.metrics.query("model == 'urbanmmcl' and metric == 'mae'")["value"]).all()
+
+
+def test_recipe_of_several_cities_asks_for_their_folder():
+    with pytest.raises(
+        UserError, match=r"us-tracts\.yaml:\d+: cities\.folder: is missing\. The folder; each folder in it"
+    ):
+        Recipe.load("us-tracts")
 
 
 def test_engines_agree_on_a_complete_run(tiny_recipe, tmp_path):

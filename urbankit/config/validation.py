@@ -121,9 +121,10 @@ def is_model(annotation: Any) -> bool:
 
 def _step(annotation: Any, part: Any) -> Any:
     """Return the type of the value that `part` of a location leads to, in a value of type `annotation`."""
+    if _is_tag(part):
+        options = [option for option in _options(annotation) if getattr(option, "__name__", "") == part[1:-1]]
+        return next(iter(options), None)
     for option in _options(annotation):
-        if is_model(option) and part == f"<{option.__name__}>":
-            return option
         if is_model(option) and part in option.model_fields:
             return option.model_fields[part].annotation
         if get_origin(option) in (dict, list, tuple):

@@ -85,6 +85,7 @@ class CarriedHead:
         embeddings: NDArray[Any],
         fold: NDArray[np.int64],
         member: NDArray[np.int64] | None = None,
+        unseen: NDArray[np.bool_] | None = None,
     ) -> CarriedHead:
         """Fit to all labels of a task; predictions without each fold choose the penalty and calibrate.
 
@@ -98,8 +99,11 @@ class CarriedHead:
             embeddings: [N, dim].
             fold: The fold of each labelled region, [n].
             member: The city of each region, int64 [N]; None for one city.
+            unseen: Which regions have labels that the embeddings have not learned from, bool [N]; None for all. Only
+                these calibrate and give the score, since errors on the others are too small.
         """
         rows = np.flatnonzero(task.labelled)
+        judged = np.ones(len(rows), bool) if unseen is None else unseen[rows]
         z = np.asarray(embeddings, dtype=np.float64)
         mean, scale = z.mean(axis=0), nonzero_std(z, CONSTANT)
         several = member is not None and len(np.unique(member)) > 1
@@ -125,7 +129,7 @@ class CarriedHead:
         bounds = np.array([y.min(), y.max()])
         if task.classes:
             codes = task.y[rows]
-            calibration = Calibration.fit(held_out, codes)
+            calibration = Calibration.fit(held_out[judged], codes[judged])
             probabilities = np.maximum(calibration.probabilities(held_out), SMALLEST)
             fitted["log_shares"] = np.log(np.maximum(y.mean(axis=0), SMALLEST))
             balance = best_balance(probabilities, fitted["log_shares"])
@@ -133,7 +137,7 @@ class CarriedHead:
             predicted = balanced_logits(probabilities, balance, fitted["log_shares"]).argmax(axis=1)
         else:
             learned = held_out[:, 0].clip(*bounds)
-            fitted["residuals"] = np.sort(np.abs(y[:, 0] - learned))
+            fitted["residuals"] = np.sort(np.abs(y[:, 0] - learned)[judged])
             predicted = transform.inverse(learned)
         return cls(
             name=task.name,
@@ -145,7 +149,7 @@ class CarriedHead:
             transform=transform,
             labelled=len(rows),
             penalty=float(path.penalties[0]),
-            score=score(task.kind, task.y[rows], predicted)[primary(task.kind)],
+            score=score(task.kind, task.y[rows][judged], predicted[judged])[primary(task.kind)],
             balance=balance,
             class_scale=class_scale,
             mean=mean,

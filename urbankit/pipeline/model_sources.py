@@ -19,7 +19,7 @@ from urbankit.pipeline.model_files import content_hash, read_facts, read_heads, 
 from urbankit.pipeline.outline import outline
 from urbankit.pipeline.transfer.source import Source
 from urbankit.recipe.schema import Predict
-from urbankit.runs.data import load_tasks
+from urbankit.runs.data import held_out_regions, load_tasks
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.files import hash_json
 
@@ -172,8 +172,23 @@ class ModelOfRun:
             except UserError as error:
                 self.notes.append(f"{name}: no head: {error}")
                 continue
-            heads[name] = CarriedHead.fit(task, recipe.tasks[name], vectors, fold, city.member)
+            unseen = self._unseen(name, city)
+            if not (task.labelled & unseen).any():
+                self.notes.append(
+                    f"{name}: no head: pre-training has learned from all its labels, so none can tell how good it is;"
+                    " hold out cities with pretrain.hold_out"
+                )
+                continue
+            heads[name] = CarriedHead.fit(task, recipe.tasks[name], vectors, fold, city.member, unseen)
         return heads
+
+    def _unseen(self, task: str, city: City) -> NDArray[np.bool_]:
+        """The regions whose label of a task pre-training has not learned from, bool [N]."""
+        pretrain = self._source.recipe.pretrain
+        if pretrain.supervised is None or task not in pretrain.supervised.tasks:
+            return np.ones(city.n_regions, bool)
+        held_out = held_out_regions(pretrain.hold_out, city)
+        return np.isin(np.arange(city.n_regions), [] if held_out is None else held_out.numpy())
 
     def _left_out(self) -> dict[str, str]:
         """The modalities that do not carry over to another city, and why."""

@@ -166,7 +166,12 @@ def build_inputs(
         for encoder in encoders:
             manifest.note([f"modality {encoder.modality}: {note}" for note in encoder.notes], progress)
         check_parts(method, recipe.finetune)
-    return RunState(recipe, city, inputs, tasks, splits, method, manifest, progress)
+        settings = recipe.pretrain.supervised
+        learned = {name: tasks.pop(name) for name in settings.tasks} if settings else {}
+        if learned:
+            message = "pre-training learns from their labels, so they are not scored on these cities; apply the model to"
+            manifest.note([f"tasks {', '.join(learned)}: {message} a city that is not among them"], progress)
+    return RunState(recipe, city, inputs, tasks, splits, method, manifest, progress, learned)
 
 
 def transfer(state: RunState) -> None:
@@ -350,8 +355,7 @@ def _supervised(state: RunState) -> SupervisedMethod | None:
     settings = state.recipe.pretrain.supervised
     if settings is None:
         return None
-    tasks = {name: state.tasks[name] for name in settings.tasks}
-    return SupervisedMethod(state.method, tasks, state.city.member, settings.weight)
+    return SupervisedMethod(state.method, state.learned, state.city.member, settings.weight)
 
 
 def _block_weights(predictions: Predictions, method: Method) -> list[dict[str, Any]]:

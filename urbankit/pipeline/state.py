@@ -39,11 +39,12 @@ class RunState:
         recipe: The resolved recipe.
         city: The prepared city, of N regions.
         inputs: The modalities and views of the recipe that the city has.
-        tasks: The tasks of the recipe, with the labels of the city.
+        tasks: The tasks of the recipe that are scored, with the labels of the city.
         splits: Training, validation and test regions, by split protocol and seed.
         method: The method; `pretrain` trains it.
         manifest: The manifest of the run; its `folder` is the run folder.
         progress: Where progress is shown.
+        learned: The tasks whose labels pre-training learns from (`pretrain.supervised`). They are not scored.
         zero_shot: Labels and embeddings of another city, in a zero-shot transfer.
         priors: By task, the predictions of a model of other cities that its head starts from; `prior` fills them.
         held_out: After pre-training, by name, the loss on held-out regions and that of a model that learned nothing.
@@ -59,6 +60,7 @@ class RunState:
     method: Method
     manifest: Manifest
     progress: Progress
+    learned: dict[str, TaskData] = field(default_factory=dict)
     zero_shot: ZeroShot | None = None
     priors: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     held_out: dict[str, tuple[float, float]] = field(default_factory=dict)

@@ -25,17 +25,6 @@ def _check_folder_name(name: str) -> str:
 RunName = Annotated[str, AfterValidator(_check_folder_name)]
 
 
-def _form_of_cities(value: object) -> str:
-    return "<list>" if isinstance(value, list) else "<CityFolder>"
-
-
-Cities = Annotated[
-    Annotated[list["WhichCity"], Field(min_length=1, max_length=10_000), Tag("<list>")]
-    | Annotated["CityFolder", Tag("<CityFolder>")],
-    Discriminator(_form_of_cities),
-]
-
-
 class RecipeSchema(Params):
     """A recipe: which city, which components with which parameters, how to train and how to evaluate.
 
@@ -141,6 +130,17 @@ class CityFolder(Params):
     exclude: list[str] = Field(
         default_factory=list, description="Names of folders that are not read, such as cities kept for a test."
     )
+
+
+def _form_of_cities(value: object) -> str:
+    return "<list>" if isinstance(value, list) else "<CityFolder>"
+
+
+Cities = Annotated[
+    Annotated[list[WhichCity], Field(min_length=1, max_length=10_000), Tag("<list>")]
+    | Annotated[CityFolder, Tag("<CityFolder>")],
+    Discriminator(_form_of_cities),
+]
 
 
 class Demo(Params):
