@@ -50,6 +50,17 @@ def test_regions_of_all_cities_are_embedded(finished):
     assert "supervised density" in set(finished.history["name"])
 
 
+def test_tasks_that_pretraining_learns_from_are_not_scored(finished):
+    assert not finished.metrics["task"].isin(SUPERVISED["tasks"]).any()
+    assert any("they are not scored on these cities" in note for note in finished.manifest["notes"])
+    assert (finished.path / "report.html").is_file()
+
+
+def test_only_held_out_cities_calibrate_a_supervised_head(finished):
+    heads = urbankit.Model.open(finished.path).heads
+    assert len(heads["density"].residuals) == 25  # the regions of the third city
+
+
 def test_an_interrupted_run_resumes_to_the_same_embeddings(finished, cities, tmp_path, monkeypatch):
     loss, calls = SupervisedMethod.loss, []
 
