@@ -75,7 +75,7 @@ def card(facts: dict[str, Any], heads: list[CarriedHead]) -> str:
     lines = [
         f"# {escape(facts['name'])}",
         "",
-        f"Region embeddings by `{facts['method']}`, trained without labels on {escape(facts['city'])} "
+        f"Region embeddings by `{facts['method']}`, trained {_labels_used(facts)} on {escape(facts['city'])} "
         f"({facts['regions']} regions) with urbankit {facts['urbankit']}.",
         "",
         "```bash",
@@ -110,12 +110,21 @@ def card(facts: dict[str, Any], heads: list[CarriedHead]) -> str:
     return "\n".join(lines)
 
 
+def _labels_used(facts: dict[str, Any]) -> str:
+    """Whether pre-training used labels, of which tasks, and of which cities only to decide when to stop."""
+    if not facts["supervised"]:
+        return "without labels"
+    held_out = ", ".join(map(escape, facts["held_out"]))
+    return f"with the labels of {', '.join(map(_code, facts['supervised']))} (those of {held_out} only to stop)"
+
+
 def _head_lines(facts: dict[str, Any], heads: list[CarriedHead]) -> Iterator[str]:
     if not heads:
         yield "There are none: the model embeds, and does not predict."
         return
     yield "Each head is a ridge regression on the embedding. It replaces the head of the recipe, which may keep data of"
-    yield "its regions. The score is that of predictions without the fold of the region, on whole parts of the city."
+    yield "its regions. The score is that of predictions without the fold of the region: on whole parts of a single city,"
+    yield "or whole cities, of which those that pre-training learned from do not count."
     yield ""
     yield "| task | unit or classes | labels | score |"
     yield "|---|---|---|---|"

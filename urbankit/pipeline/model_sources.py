@@ -115,6 +115,8 @@ class ModelOfRun:
             "city": manifest.get("city", "a city"),
             "city_hash": manifest.get("city_hash"),
             "regions": manifest.get("regions"),
+            "supervised": list(recipe.pretrain.supervised.tasks) if recipe.pretrain.supervised else [],
+            "held_out": list(recipe.pretrain.hold_out),
             "modalities": modalities,
             "views": views,
             "left_out": self._left_out(),

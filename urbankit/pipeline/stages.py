@@ -169,8 +169,8 @@ def build_inputs(
         settings = recipe.pretrain.supervised
         learned = {name: tasks.pop(name) for name in settings.tasks} if settings else {}
         if learned:
-            message = "pre-training learns from their labels, so they are not scored on these cities; apply the model to"
-            manifest.note([f"tasks {', '.join(learned)}: {message} a city that is not among them"], progress)
+            message = "pre-training learns from their labels, so they are not scored on these cities"
+            manifest.note([f"tasks {', '.join(learned)}: {message}; apply the model to another city"], progress)
     return RunState(recipe, city, inputs, tasks, splits, method, manifest, progress, learned)
 
 
