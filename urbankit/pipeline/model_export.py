@@ -115,7 +115,8 @@ def _labels_used(facts: dict[str, Any]) -> str:
     if not facts["supervised"]:
         return "without labels"
     held_out = ", ".join(map(escape, facts["held_out"]))
-    return f"with the labels of {', '.join(map(_code, facts['supervised']))} (those of {held_out} only to stop)"
+    tasks = ", ".join(map(_code, facts["supervised"]))
+    return f"with the labels of {tasks} (those of {held_out} only to stop)"
 
 
 def _head_lines(facts: dict[str, Any], heads: list[CarriedHead]) -> Iterator[str]:
