@@ -124,8 +124,8 @@ def _head_lines(facts: dict[str, Any], heads: list[CarriedHead]) -> Iterator[str
         yield "There are none: the model embeds, and does not predict."
         return
     yield "Each head is a ridge regression on the embedding. It replaces the head of the recipe, which may keep data of"
-    yield "its regions. The score is that of predictions without the fold of the region. A fold is a part of the city, or"
-    yield "whole cities if there are several; cities whose labels pre-training learned from do not count."
+    yield "its regions. The score is that of predictions without the fold of the region. A fold is a part of the city,"
+    yield "or whole cities if there are several; cities whose labels pre-training learned from do not count."
     yield ""
     yield "| task | unit or classes | labels | score |"
     yield "|---|---|---|---|"
