@@ -56,7 +56,8 @@ def components_page() -> str:
     ]
     for kind, row in KINDS.items():
         entries = [entry for entry in registry.entries(kind) if entry.distribution == DISTRIBUTION]
-        lines += ["", f"## {kind}", "", f"{row.title} {row.does}.", "", "| name | what it is |", "|---|---|"]
+        lines += ["", f"## {kind}", "", f"{row.title} {row.does}."]
+        lines += ["", "| name | what it is |", "|---|---|"] if entries else ["", "None is built in."]
         lines += [f"| [`{e.name}`](#{kind}-{e.name}) | {_cell(e.description)} |" for e in entries]
         for entry in entries:
             lines += ["", f"### {kind} {entry.name}", "", *_directive(entry.target.replace(":", "."), *DOCSTRING_ONLY)]

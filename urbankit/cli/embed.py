@@ -23,7 +23,7 @@ CityChanges = Annotated[
 
 
 def embed(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A folder of `export --to model`, or a run folder.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A folder or name of a model, or a run folder.")],
     city: Annotated[Path, typer.Argument(metavar="CITY", help="A prepared city, or a city file.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="The GeoParquet file to write.")] = Path(
         "embeddings.parquet"
@@ -36,6 +36,8 @@ def embed(
     """Embed the regions of another city with a trained model. Nothing is trained, and no label is read.
 
     [bold]urbankit embed models/singapore cities/mumbai --out mumbai.parquet[/bold]
+
+    `urbankit list-components --kind model` lists the models that are installed. A folder comes before a name.
     """
     from urbankit.cli.output import console, warn
     from urbankit.pipeline.model import Model, as_city

@@ -18,7 +18,7 @@ def new_plugin(
         str,
         typer.Option(
             metavar="KIND",
-            help=f"The kind of component: {', '.join(kind.template for kind in KINDS.values())}.",
+            help=f"The kind of component: {', '.join(kind.template for kind in KINDS.values() if kind.example)}.",
         ),
     ],
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder to write; default urbankit-NAME.")] = None,

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 def predict(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="A run folder, or with --city a folder of `export --to model`.")
+        Path,
+        typer.Argument(metavar="RUN", help="A run folder, or with --city a folder or name of a model."),
     ],
     city: Annotated[
         Path | None,
@@ -49,18 +50,21 @@ def predict(
     [bold]urbankit predict runs/ny --task pm25 --interval 0.8 --out pm25.gpkg[/bold]
 
     [bold]urbankit predict models/singapore --city cities/mumbai --out mumbai.gpkg[/bold]
+
+    `urbankit list-components --kind model` lists the models that are installed. A folder comes before a name.
     """
     from urbankit.cli.output import console, print_table, warn
     from urbankit.pipeline.model import Model, as_city
     from urbankit.pipeline.model_files import is_model_folder
     from urbankit.pipeline.predict_run import predict_run
     from urbankit.pipeline.prediction_options import write_predictions
+    from urbankit.registry.models import is_model_name
     from urbankit.runs.folder import Run
     from urbankit.utils.errors import Problem, UserError
     from urbankit.utils.progress import Progress
     from urbankit.utils.written import check_new
 
-    if city is None and is_model_folder(run):
+    if city is None and (is_model_folder(run) or is_model_name(run)):
         raise UserError(Problem("a model has no regions; name the city to predict with --city", run))
     if city is None and (data is not None or sets):
         raise UserError("--data and --set go with --city")

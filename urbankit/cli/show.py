@@ -25,6 +25,7 @@ def show(
     component = registry.get(kind, name)
     entry = next(entry for entry in registry.entries(kind) if entry.name == name)
     parameters = describe(component.Params)
+    details = dict(component.details()) if hasattr(component, "details") else {}
     about = inspect.getdoc(component) or entry.description
     if as_json:
         print_json(
@@ -35,11 +36,14 @@ def show(
                 "version": entry.version,
                 "class": entry.target,
                 "about": about,
+                "details": details,
                 "parameters": parameters,
             }
         )
         return
     console().print(f"{kind} {name}  ({entry.origin}, {entry.target})\n\n{about}\n", markup=False)
+    if details:
+        print_table("", ("", ""), [[name, value] for name, value in details.items()])
     if not parameters:
         console().print("It takes no parameters.")
         return

@@ -20,9 +20,7 @@ LONGEST = 30
 
 
 # The kinds that have a template, by the value of `--kind`.
-KINDS: dict[str, Kind] = {
-    kind.template: kind for kind in registry.KINDS.values() if (TEMPLATES / kind.template).is_dir()
-}
+KINDS: dict[str, Kind] = {kind.template: kind for kind in registry.KINDS.values() if kind.example}
 
 
 def new_plugin(name: str, kind: str, out: str | Path | None = None) -> Path:

@@ -32,6 +32,7 @@ from urbankit.recipe.components import components
 from urbankit.recipe.load import load
 from urbankit.recipe.recipe import Recipe
 from urbankit.recipe.schema import WhichCity
+from urbankit.registry.models import model_folder
 from urbankit.runs.data import method_inputs, missing_data, open_city
 from urbankit.runs.prediction_table import carried_table
 from urbankit.utils.device import pick_device
@@ -107,7 +108,7 @@ class CityPredictions:
 
 
 class Model:
-    """A trained model: `Model.open` reads a run folder, or a folder of `urbankit export RUN --to model`.
+    """A trained model: `Model.open` reads a run folder, a folder of `urbankit export RUN --to model`, or one by name.
 
     Nothing is trained on another city, and its labels are not read.
 
@@ -125,22 +126,25 @@ class Model:
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
-        """Open a model folder or a run folder.
+        """Open a model folder, a run folder, or a model that a package ships.
 
         Args:
-            path: The folder.
+            path: The folder, or the name of an installed model; a folder of this name comes first.
 
         Raises:
-            UserError: If the folder is neither, was written by another version, or is damaged, or if the run has no
-                weights that another city can use.
+            UserError: If no model has this name, the folder is neither, was written by another version, or is damaged,
+                or if the run has no weights that another city can use.
         """
-        path = Path(path)
+        path = model_folder(path)
         if is_model_folder(path):
             return cls(ModelFolder(path))
         if (path / "recipe.yaml").is_file():
             return cls(ModelOfRun(path))
         message = f"is neither a model nor a run: it has no {MODEL} and no recipe.yaml"
-        raise UserError(Problem(f"{message}; `urbankit export RUN --to model` writes a model", path))
+        remedy = "`urbankit export RUN --to model` writes a model"
+        if str(path) in registry.names("model"):
+            remedy = "it hides the installed model of this name; rename it, or work in another folder"
+        raise UserError(Problem(f"{message}; {remedy}", path))
 
     def __repr__(self) -> str:
         return f"Model({self.facts['method']} of {self.facts['city']}, {str(self.path)!r})"

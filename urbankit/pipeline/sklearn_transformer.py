@@ -17,6 +17,7 @@ from urbankit.city.ids import RegionIds
 from urbankit.export.tables import dimension_names
 from urbankit.pipeline.model import Model
 from urbankit.pipeline.model_files import is_model_folder
+from urbankit.registry.models import is_model_name
 from urbankit.runs.folder import Run
 from urbankit.utils.errors import UserError
 
@@ -99,7 +100,7 @@ class UrbanEmbedding(TransformerMixin, BaseEstimator):
         if self.city is None:
             if isinstance(run, Run):
                 return run.embeddings
-            if isinstance(run, Model) or is_model_folder(Path(run)):
+            if isinstance(run, Model) or is_model_folder(Path(run)) or is_model_name(run):
                 raise UserError(
                     "UrbanEmbedding: a model has no regions; name its city, UrbanEmbedding(model, city=...)"
                 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
@@ -15,6 +16,7 @@ from urbankit.config.validation import is_model, problems_of
 from urbankit.recipe.components import component_kind, may_be_path
 from urbankit.recipe.schema import CityFolder, RecipeSchema
 from urbankit.registry.component import Use
+from urbankit.registry.models import model_folder
 from urbankit.utils.errors import Problem, Problems, UserError, suggest
 
 R = TypeVar("R", bound=RecipeSchema)
@@ -112,6 +114,9 @@ def _resolved_value(value: Any, kind: str | None, node: Node | None, location: L
     if isinstance(value, list | tuple):
         items = (_resolved_value(item, kind, node and node.child(i), (*location, i)) for i, item in enumerate(value))
         return type(value)(items)
+    if kind == "model" and isinstance(value, Path) and node is not None:
+        with suppress(UserError):  # `_prior_mistakes` reports it
+            return model_folder(value, node.folder).resolve()
     if isinstance(value, Path) and node is not None:
         return (node.folder / value.expanduser()).resolve()
     return value
@@ -222,8 +227,13 @@ def _prior_mistakes(recipe: RecipeSchema, tree: Node) -> Iterator[Problem]:
     if recipe.prior is None:
         return
     if not any((recipe.prior / name).is_file() for name in ("model.json", "manifest.json")):
-        message = f"there is neither a model nor a run in '{recipe.prior}'"
-        yield tree.problem_at(("prior",), f"{message}; `urbankit export RUN --to model` writes a model")
+        message = f"there is neither a model nor a run in '{recipe.prior}'; `urbankit export RUN --to model` writes one"
+        node = tree.child("prior")
+        try:
+            model_folder(node.value if node else recipe.prior, node.folder if node else Path())
+        except UserError as error:
+            message = str(error)
+        yield tree.problem_at(("prior",), message)
     if recipe.transfer is not None and recipe.transfer.graph == "keep":
         message = "`transfer.graph: keep` fits heads to the labels of another city alone, which no prior can precede"
         yield tree.problem_at(("prior",), f"{message}: remove one of the two")

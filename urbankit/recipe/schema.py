@@ -71,8 +71,10 @@ class RecipeSchema(Params):
     )
     prior: Path | None = Field(
         None,
-        description="A model of other cities: a folder of `urbankit export RUN --to model`, or of a run. Heads start"
-        " from its predictions for the regions of this city, and labels correct them. null starts from nothing.",
+        description="A model of other cities: a folder of `urbankit export RUN --to model`, or of a run, or the name of"
+        " an installed model. Heads start from its predictions for the regions of this city, and labels correct them."
+        " null starts from nothing.",
+        json_schema_extra={"component_kind": "model"},
     )
     evaluation: Evaluation = Field(default_factory=lambda: Evaluation(), description="Splits, seeds and floors.")
     predict: Predict = Field(

@@ -123,3 +123,8 @@ class Component(Generic[P]):
         A run records their SHA-256 and is not resumed if they changed; `urbankit bench` then runs the recipe again.
         """
         return []
+
+    @classmethod
+    def details(cls) -> Mapping[str, str]:
+        """Return what else `urbankit show` prints, by name, such as a licence; nothing by default."""
+        return {}

@@ -24,7 +24,7 @@ class Kind:
         checks: module of its conformance checks, whose `CHECKS` run on a component; empty for none of its own.
         option: what `new-plugin --kind` calls it, which is also the folder of its template; the name by default.
         ending: how the classes that `new-plugin` writes end.
-        example: what the component of the template does.
+        example: what the component of the template does; empty for a kind without a template.
         command: a command that uses a component; `{folder}` and `{name}` are put in.
     """
 
@@ -187,6 +187,14 @@ _ROWS = (
         ending="Figure",
         example="histograms of the error of every task",
         command="urbankit report RUN",
+    ),
+    Kind(
+        name="model",
+        base="urbankit.registry.models.PackagedModel",
+        methods=(),
+        does="embed and predict the regions of other cities; packages ship them trained",
+        checks="urbankit.testing.models",
+        command="urbankit predict {name} --city CITY",
     ),
 )
 
