@@ -162,7 +162,7 @@ def suite_file(tmp_path: Path, cheap_recipe: dict[str, Any]) -> Callable[..., Pa
     return write
 
 
-OURS = ("urbankit-baselines", "urbankit-contiguity", "urbankit-raster")
+OURS = ("urbankit-baselines", "urbankit-contiguity", "urbankit-models", "urbankit-raster")
 
 
 @pytest.fixture
