@@ -9,7 +9,8 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from urbankit.city.io.access import NO_REFERENCES, Access
-from urbankit.city.io.raster import cell_statistics, open_raster, raster_files
+from urbankit.city.io.raster import cell_statistics
+from urbankit.city.io.raster_file import open_raster, raster_files
 from urbankit.modalities.features import FeatureEncoder, FeatureParams
 from urbankit.registry.component import SourceFolder
 from urbankit.utils.errors import UserError

@@ -12,7 +12,7 @@ from rasterio.control import GroundControlPoint
 from rasterio.transform import from_origin
 
 from urbankit.city.io.nodata import NodataWatch
-from urbankit.city.io.raster import open_raster
+from urbankit.city.io.raster_file import open_raster
 from urbankit.utils.errors import UserError
 
 TOP = NORTH + 3000

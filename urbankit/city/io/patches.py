@@ -22,7 +22,8 @@ from rasterio.windows import Window
 
 from urbankit.city.io.access import NO_REFERENCES, Access
 from urbankit.city.io.nodata import NodataWatch
-from urbankit.city.io.raster import open_raster, raster_crs, read_cells
+from urbankit.city.io.raster import read_cells
+from urbankit.city.io.raster_file import open_raster, raster_crs
 from urbankit.utils.errors import Problem, Problems, UserError
 from urbankit.utils.geometry import units_per_metre
 from urbankit.utils.prefetch import thread_map

@@ -1,11 +1,8 @@
-"""Rasters: opened with checks, and exact area-weighted statistics of their cells within regions."""
+"""Exact area-weighted statistics of the cells of a raster within regions."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -18,20 +15,17 @@ import shapely
 from exactextract import exact_extract
 from exactextract.raster import RasterSource
 from rasterio.enums import ColorInterp
-from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from urbankit.city.io.access import NO_REFERENCES, Access, explain_other_format, gdal_raster, read_files
-from urbankit.city.io.crs import source_crs
+from urbankit.city.io.access import NO_REFERENCES, Access
 from urbankit.city.io.nodata import NodataWatch
+from urbankit.city.io.raster_file import open_raster, raster_crs
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.geometry import reproject, split_longitudes, unwrap
 
 Statistic = Literal["mean", "sum", "density", "majority"]
 
 _CELLS_IN_MEMORY = 8_000_000
-_CACHE_BYTES = 256 << 20
-_MAX_BLOCK = 1 << 30
 _MAX_CELLS = 10_000_000_000
 _MAX_INTEGER = 2**53
 # Rounding alone covers less than this share of a region (or of a cell): it does not count as overlap.
@@ -166,84 +160,6 @@ def ellipsoidal_area_km2(regions: gpd.GeoDataFrame | gpd.GeoSeries) -> np.ndarra
     left, bottom, right, top = lonlat.total_bounds
     equal_area = f"+proj=laea +lon_0={(left + right) / 2:.4f} +lat_0={(bottom + top) / 2:.4f} +ellps=WGS84 +units=m"
     return lonlat.to_crs(equal_area).area.to_numpy() / 1e6
-
-
-def raster_files(path: str | Path, access: Access = NO_REFERENCES) -> list[Path]:
-    """Return a raster, its companion files, and the files it refers to. Raises `UserError` as `open_raster`."""
-    with open_raster(path, access=access):
-        return read_files(Path(path), access)
-
-
-@contextmanager
-def open_raster(
-    path: str | Path, *, crs: str | None = None, access: Access = NO_REFERENCES
-) -> Iterator[rasterio.DatasetReader]:
-    """Open a georeferenced raster for reading.
-
-    `crs` is the CRS of a raster that has none, or a local one; `access` says what the raster may refer to. Raises
-    `UserError` for a file that is missing, not a raster, without CRS or georeference, or truncated; a truncated file
-    may raise it only at a later read inside the block.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(Problem("file not found", path))
-    is_open = False
-    try:
-        # GDAL would cache blocks in 5 % of the machine's memory.
-        with gdal_raster(path, access, GDAL_CACHEMAX=_CACHE_BYTES) as dataset:
-            is_open = True
-            _check_usable(dataset, path)
-            raster_crs(dataset, crs)
-            yield dataset
-    except UserError as error:
-        absolute = str(path.absolute())  # GDAL knows the file by this name
-        problems = [replace(one, file=path) if str(one.file) == absolute else one for one in error.problems]
-        raise UserError(problems) from None
-    except RasterioError as error:
-        other = explain_other_format(path)
-        if is_open:
-            message = f"cannot be read to its end: truncated or damaged ({_cause(error)}); fetch it again"
-        elif other:
-            message = f"cannot be opened as a raster, its suffix says another format{other}"
-        else:
-            message = f"cannot be opened as a raster; it may be truncated ({_cause(error)})"
-        raise UserError(Problem(message, path)) from None
-
-
-def raster_crs(dataset: rasterio.DatasetReader, declared: str | None = None) -> pyproj.CRS:
-    """Return the CRS of an open raster, or else the declared CRS. Raises `UserError` if neither is usable."""
-    crs = None if dataset.crs is None else pyproj.CRS.from_wkt(dataset.crs.to_wkt())
-    return source_crs(crs, declared, Path(dataset.name))
-
-
-def _check_usable(dataset: rasterio.DatasetReader, path: Path) -> None:
-    """Raise `UserError` for a raster without cells or position, or with blocks too large to be read."""
-    if dataset.count == 0:
-        names = [name.rpartition(":")[2].strip('"/') for name in dataset.subdatasets]
-        if not names:
-            raise UserError(Problem("holds no cells", path))
-        message = (
-            f"holds several variables ({', '.join(names[:10])}); write one of them into a GeoTIFF, such as with "
-            f"`gdal_translate {dataset.subdatasets[0]} OUT.tif`"
-        )
-        raise UserError(Problem(message, path))
-    if dataset.transform.is_identity:
-        if dataset.gcps[0] or dataset.rpcs:
-            kind = "ground control points" if dataset.gcps[0] else "rational polynomials"
-            message = (
-                f"its cells are placed by {kind} only; warp it to a north-up raster, such as with "
-                "`gdalwarp -t_srs EPSG:4326 IN.tif OUT.tif`"
-            )
-            raise UserError(Problem(message, path))
-        message = "raster without georeference: its cells have no position on the map"
-        raise UserError(Problem(message, path))
-    block = max(
-        math.prod(shape) * np.dtype(dtype.replace("complex_int16", "complex64")).itemsize
-        for shape, dtype in zip(dataset.block_shapes, dataset.dtypes, strict=True)
-    )
-    if block > _MAX_BLOCK:
-        message = f"is stored in blocks of {block / 1e9:,.1f} GB; rewrite it with `gdal_translate -co TILED=YES IN OUT`"
-        raise UserError(Problem(message, path))
 
 
 def _bounds(dataset: rasterio.DatasetReader) -> tuple[float, float, float, float]:
@@ -409,8 +325,3 @@ def _explain_no_overlap(dataset: rasterio.DatasetReader, shapes: gpd.GeoSeries) 
 def _box(bounds: Any) -> str:
     left, bottom, right, top = bounds
     return f"x {left:.6g} to {right:.6g}, y {bottom:.6g} to {top:.6g}"
-
-
-def _cause(error: Exception) -> str:
-    """The message of GDAL: rasterio chains it behind "Read failed. See previous exception for details"."""
-    return str(error.__cause__ or error).strip()

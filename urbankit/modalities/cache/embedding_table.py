@@ -15,7 +15,8 @@ import torch
 from urbankit.city.city import City
 from urbankit.city.ids import RegionIds
 from urbankit.city.io.columns import data_columns, describe, holds_numbers, numbers
-from urbankit.city.io.raster import open_raster, raster_files, zonal
+from urbankit.city.io.raster import zonal
+from urbankit.city.io.raster_file import open_raster, raster_files
 from urbankit.city.io.tables import read
 from urbankit.city.prepare.match_regions import explain_no_match
 from urbankit.modalities.cache.files import Features, damaged_features, read_features
