@@ -93,7 +93,7 @@ def started(workplace: Path, *args: str) -> subprocess.Popen[str]:
 
 def ended(workplace: Path, *args: str, status: int = 0) -> tuple[str, str]:
     process = started(workplace, *args)
-    stdout, stderr = process.communicate(timeout=300)
+    stdout, stderr = process.communicate(timeout=1200)
     assert process.returncode == status, stderr
     assert "Traceback" not in stderr
     return stdout, stderr
@@ -209,7 +209,7 @@ def test_an_interrupted_bench_resumes_to_the_same_tables(finished, workplace, tm
     process = started(workplace, *command)
     wait_for(lambda: any(out.glob("runs/*/manifest.json")), process)
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=120)
+    _, stderr = process.communicate(timeout=600)
     assert process.returncode == 130 and "interrupted; repeat the command" in stderr
     assert (out / "tables" / "all.md").is_file()
 

@@ -139,8 +139,11 @@ def test_yaml_of_a_page_is_valid(page: str, tmp_path: Path) -> None:
         elif {"regions", "captions", "allow"} & set(shown):
             CitySpec.model_validate({"name": "shown", "regions": {"file": "regions.gpkg", "id": "id"}} | shown)
         else:
-            # The city that it names is the reader's.
-            keys = {"extends": "urbanmmcl"} | shown | {"name": "shown", "city": {"demo": {"regions": 36}}}
+            # The city or cities, and the model of other cities, are the reader's.
+            theirs = {"name": "shown", "city": {"demo": {"regions": 36}}, "cities": None, "prior": None}
+            if "cities" in shown:
+                shown.pop("pretrain")
+            keys = {"extends": "urbanmmcl"} | shown | theirs
             assert Recipe.load(keys).method.name == "urbanmmcl"
 
 

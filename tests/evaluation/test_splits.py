@@ -62,7 +62,7 @@ def test_city_too_small_for_three_parts_is_refused() -> None:
 
 
 def test_unknown_protocols_and_fractions_that_do_not_sum_to_one_are_refused() -> None:
-    with pytest.raises(UserError, match=r"unknown split 'temporal'\. Known: folds, random, spatial"):
+    with pytest.raises(UserError, match=r"unknown split 'temporal'\. Known: few, few-spatial, folds, random, spatial"):
         make_split("temporal", np.zeros((10, 2)), 0)
     with pytest.raises(UserError, match="sum to 1"):
         random_split(10, 0, (0.5, 0.2, 0.2))

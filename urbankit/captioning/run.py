@@ -113,6 +113,9 @@ class _Job:
                 "described": len(items),
             }
         if is_finished(file, settings):
+            if file.with_suffix(".partial.jsonl").exists():  # killed after the captions were written
+                with CaptionLog(file.with_suffix(".partial.jsonl"), settings) as log:
+                    log.remove()
             self.progress.say(f"captions.{items.modality}: all exist already")
         else:
             self._caption_all(items, city, file, settings)

@@ -35,6 +35,7 @@ COLUMNS = {
     "predictions_all.parquet": ("region_id", "geometry"),
     "floor_predictions.parquet": ("model", "region_id", "task", "split", "seed", "truth", "prediction"),
     "history.parquet": ("stage", "epoch", "part", "name", "value"),
+    "learning_curves.parquet": ("task", "model", "split", "labels", "draw", "seed", "metric", "value"),
     "block_weights.parquet": ("task", "split", "seed", "block", "weight"),
     "member_weights.parquet": ("task", "split", "seed", "member", "weight"),
     VIEW_MEASURES: ("name", "metric", "value"),
