@@ -23,7 +23,7 @@ class SmallCity:
 
     def __init__(self) -> None:
         rng = np.random.default_rng(1)
-        self.n_regions, self.content_hash = 12, "small"
+        self.n_regions, self.content_hash, self.members = 12, "small", {"small": self}
         self.xy = rng.uniform(0, 1000, (12, 2))
         self.area_km2 = rng.uniform(0.1, 2, 12)
         self.image_sources, self.caption_sources, self.tables = ["rsi", "svi"], ["rsi"], ["census"]

@@ -40,7 +40,14 @@ def squares(*cells: tuple[int, int, int]) -> SimpleNamespace:
         for c, r, side in cells
     ]
     regions = gpd.GeoDataFrame(geometry=shapes, crs="EPSG:32618")
-    return SimpleNamespace(regions=regions, n_regions=len(shapes), content_hash="squares")
+    return city_of(regions)
+
+
+def city_of(regions: gpd.GeoDataFrame) -> SimpleNamespace:
+    """Return a city with these regions."""
+    city = SimpleNamespace(regions=regions, n_regions=len(regions), content_hash=f"{len(regions)} regions")
+    city.members = {"city": city}
+    return city
 
 
 def features(city: SimpleNamespace, file: str, **params: Any) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -82,10 +89,7 @@ def test_statistics_match_the_cells(tmp_path):
 def test_region_smaller_than_a_cell_has_the_value_of_the_cell(tmp_path):
     file = write(tmp_path / "a.tif", np.full((1, 4, 4), 7.0, np.float32))
     small = shapely.box(EAST + 110, NORTH - 130, EAST + 120, NORTH - 120)
-    city = SimpleNamespace(
-        regions=gpd.GeoDataFrame(geometry=[small], crs="EPSG:32618"), n_regions=1, content_hash="small"
-    )
-    result, _ = features(city, file)
+    result, _ = features(city_of(gpd.GeoDataFrame(geometry=[small], crs="EPSG:32618")), file)
     assert result["band 1 mean"] == pytest.approx([7]) and result["band 1 valid"] == pytest.approx([1])
 
 
@@ -156,8 +160,7 @@ def test_invalid_parameters_are_refused(params, message):
 def test_new_york_night_lights_have_plausible_statistics(shared_data):
     """Night light of every tract, in two bands."""
     tracts = gpd.read_file(shared_data / "new-york" / "tracts.gpkg").to_crs(32618)
-    city = SimpleNamespace(regions=tracts, n_regions=len(tracts), content_hash="new-york")
-    result, region = features(city, str(shared_data / "new-york" / "nightlight.tif"), nodata=[-9999])
+    result, region = features(city_of(tracts), str(shared_data / "new-york" / "nightlight.tif"), nodata=[-9999])
     assert len(region) > 900 and len(result) == 2 * 6
     assert (result["band 1 quantile 0.1"] <= result["band 1 quantile 0.9"]).all()
     assert ((result["band 1 valid"] > 0) & (result["band 1 valid"] <= 1)).all()
