@@ -90,7 +90,8 @@ def test_split_of_a_plugin_can_be_used_in_a_recipe(plugin):
 
 
 def test_an_unknown_split_is_refused_with_the_closest_name():
-    with pytest.raises(UserError, match=r"evaluation.splits.* unknown split 'spatal'\. Did you mean 'spatial'\?"):
+    closest = r"Did you mean 'spatial' or 'few-spatial'\?"
+    with pytest.raises(UserError, match=rf"evaluation.splits.* unknown split 'spatal'\. {closest}"):
         Recipe.load("urbanmmcl", ["evaluation.splits=[spatal]"])
 
 

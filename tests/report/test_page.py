@@ -102,7 +102,7 @@ def test_images_are_reduced_and_then_omitted_to_fit_the_page_size(make_run, monk
     assert everything.notes == []
     sources = [city.images(name) for name in city.image_sources]
     few = images.thumbnails(city, int(images._estimate(sources, images.Size(1, 80, 60))))
-    assert "at most 1 a region" in few.notes[0] and unpack(few.payload["sources"][1]["of"]).max() == 1
+    assert "at most 1 per region" in few.notes[0] and unpack(few.payload["sources"][1]["of"]).max() == 1
     none = images.thumbnails(city, 100)
     assert none.payload["images"] == [] and "left out" in none.notes[0]
     monkeypatch.setattr("urbankit.report.page.builder.MOST_BYTES", 200_000)

@@ -66,7 +66,7 @@ def test_shipped_transfer_recipe_names_the_missing_values(cli):
         ({"transfer": {"graph": "keep"}, "finetune": {"update": ["all"]}}, r"finetune\.update: .*`update: \[\]`"),
         (
             {"transfer": {"graph": "keep"}, "evaluation": {"splits": ["folds"]}},
-            r"evaluation\.splits: `folds` fits a probe",
+            r"evaluation\.splits: `folds` fits models",
         ),
         ({"transfer": {"graph": "keep"}, "finetune": {"paradigm": "end_to_end"}}, r"finetune\.paradigm: .*no weight"),
     ],
