@@ -135,10 +135,15 @@ class City:
         """The cities by name that this one joins (`JoinedCity`); a city of its own is its only member."""
         return {self.name: self}
 
+    @property
+    def sizes(self) -> list[int]:
+        """The number of regions of each of `members`."""
+        return [city.n_regions for city in self.members.values()]
+
     @cached_property
     def member(self) -> np.ndarray:
         """The position in `members` of the city that each region belongs to, int64[N]."""
-        return np.repeat(np.arange(len(self.members)), [city.n_regions for city in self.members.values()])
+        return np.repeat(np.arange(len(self.members)), self.sizes)
 
     @cached_property
     def regions(self) -> gpd.GeoDataFrame:

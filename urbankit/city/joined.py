@@ -169,8 +169,7 @@ class JoinedCity(City):
         flows = [city.flows() for city in self._members.values()]
         if all(matrix is None for matrix in flows):
             return None
-        sizes = [city.n_regions for city in self._members.values()]
-        blocks = [scipy.sparse.csr_array((n, n)) if f is None else f for n, f in zip(sizes, flows, strict=True)]
+        blocks = [scipy.sparse.csr_array((n, n)) if f is None else f for n, f in zip(self.sizes, flows, strict=True)]
         return scipy.sparse.csr_array(scipy.sparse.block_diag(blocks))
 
     def flow_times(self) -> pd.DataFrame | None:
@@ -251,8 +250,7 @@ class JoinedCity(City):
     @cached_property
     def _start(self) -> dict[str, int]:
         """The index of the first region of each member."""
-        sizes = [city.n_regions for city in self._members.values()]
-        return dict(zip(self._members, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
+        return dict(zip(self._members, np.cumsum([0, *self.sizes[:-1]]).tolist(), strict=True))
 
     def _names_of(self, names: Callable[[City], Sequence[str]]) -> list[str]:
         return list(dict.fromkeys(name for city in self._members.values() for name in names(city)))
@@ -265,17 +263,13 @@ class JoinedCity(City):
     def _check_members(self) -> None:
         """Raise one `UserError` with targets and regions of the members that do not fit together."""
         problems = Problems(self.path)
-        for target in self.target_names:
-            facts = {
-                name: (city.target(target).kind, city.target(target).unit)
-                for name, city in self._members.items()
-                if target in city.target_names
-            }
-            for position, what in enumerate(("kind", "unit")):
-                values = {name: fact[position] for name, fact in facts.items() if fact[position]}
+        for name in self.target_names:
+            targets = {member: city.target(name) for member, city in self._members.items() if name in city.target_names}
+            for what in ("kind", "unit"):
+                values = {member: value for member, target in targets.items() if (value := getattr(target, what))}
                 if len(set(values.values())) > 1:
-                    each = ", ".join(f"{value} in {name}" for name, value in values.items())
-                    problems.add(f"the {what} differs between cities: {each}; use one", key=f"targets.{target}")
+                    each = ", ".join(f"{value} in {member}" for member, value in values.items())
+                    problems.add(f"the {what} differs between cities: {each}; use one", key=f"targets.{name}")
         for first, second in self._overlaps():
             message = f"the cities {first} and {second} have regions at the same location, whose data would be counted"
             problems.add(f"{message} twice and leak from one to the other; leave one out", key="cities")
@@ -285,11 +279,10 @@ class JoinedCity(City):
         """Pairs of members of which one has the inner point of a region within a region of the other."""
         names = list(self._members)
         frames = [city.regions.geometry.to_crs("EPSG:4326") for city in self._members.values()]
-        member = np.repeat(np.arange(len(frames)), [len(frame) for frame in frames])
         polygons = np.concatenate([frame.to_numpy() for frame in frames])
         tree = shapely.STRtree(polygons)
         points, regions = tree.query(shapely.point_on_surface(polygons), predicate="within")
-        pairs = np.unique(np.column_stack([member[points], member[regions]]), axis=0)
+        pairs = np.unique(np.column_stack([self.member[points], self.member[regions]]), axis=0)
         different = np.unique(np.sort(pairs[pairs[:, 0] != pairs[:, 1]], axis=1), axis=0)
         return [(names[i], names[j]) for i, j in different.tolist()]
 

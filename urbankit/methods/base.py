@@ -64,7 +64,7 @@ class MethodInputs:
 
     def graph(self, view: str) -> Graph:
         """Return the adjacency of a view as a graph of torch tensors."""
-        return Graph.from_scipy(self.views[view].adjacency, [city.n_regions for city in self.city.members.values()])
+        return Graph.from_scipy(self.views[view].adjacency, self.city.sizes)
 
 
 class Method(Component[P], nn.Module, ABC):

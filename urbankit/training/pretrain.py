@@ -64,8 +64,8 @@ def pretrain(
         held_out_regions: the regions of the cities in `settings.hold_out`, int64; None draws the share.
         supervised: the method with heads that learn from labels; None is self-supervised.
     """
-    model = method if supervised is None else supervised.to(next(method.parameters()).device)
     device = next(method.parameters()).device
+    model = method if supervised is None else supervised.to(device)
     if held_out_regions is None:
         order = torch.randperm(n_regions, generator=torch.Generator().manual_seed(epoch_seed(seed, "held out", 0)))
         n_validation = min(round(settings.validation_share * n_regions), n_regions - 1)

@@ -150,6 +150,5 @@ class Line(nn.Module):
 
 def view_relations(params: Params, inputs: MethodInputs, members: Mapping[str, list[str]]) -> Relations:
     """The relation loss of each view; of none if its weight is 0."""
-    cities = [city.n_regions for city in inputs.city.members.values()]
-    relations = {view: Relation.of(graph, cities) for view, graph in inputs.views.items()} if params.relation else {}
-    return Relations(relations, members)
+    views = inputs.views if params.relation else {}
+    return Relations({view: Relation.of(graph, inputs.city.sizes) for view, graph in views.items()}, members)
