@@ -206,7 +206,7 @@ def test_tasks_are_matched_by_target_and_classes_by_name(model, keys, monkeypatc
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"prior": "nowhere"}, r"prior: there is neither a model nor a run in '.*nowhere'.*export RUN --to model"),
+        ({"prior": "nowhere"}, r"prior: unknown model 'nowhere'.*no folder of this name.*list-components --kind model"),
         (
             {"tasks": {"co": {"head": {"name": "mlp"}}}},
             r"tasks\.co\.head: the head mlp does not take a prior; use one of gp, ridge, stack.*`prior: false`",
