@@ -20,6 +20,9 @@ from urbankit.utils.errors import UserError
 Engine = Literal["dgl", "torch"]
 ENGINES = ("auto", "dgl", "torch")
 
+# Kinds of device on which torch is faster than DGL: `python benchmarks/bench_graph.py --operations` measures it.
+FASTER_WITH_TORCH = {"cpu"}
+
 
 def propagate(graph: Graph, x: Tensor, self_weight: Tensor | None = None, engine: str = "auto") -> Tensor:
     """Return one step of message passing, `out_i = s_i x_i + Σⱼ A_ij x_j`: `A X` of eq. 17 and 23.
@@ -28,7 +31,7 @@ def propagate(graph: Graph, x: Tensor, self_weight: Tensor | None = None, engine
         graph: the weights A_ij.
         x: node vectors [n, d].
         self_weight: the s_i [n]; None for 0.
-        engine: `auto`, `dgl` or `torch`. `auto` computes a dense graph as a matrix product, with any engine installed.
+        engine: `auto`, `dgl` or `torch`; see `select_engine`.
 
     Returns:
         A new float32 [n, d]; gradients reach `x`, `graph.weight` and `self_weight`. The engines agree to 1e-5.
@@ -51,15 +54,19 @@ def edge_dot(graph: Graph, a: Tensor, b: Tensor, engine: str = "auto") -> Tensor
 
 
 def select_engine(engine: str = "auto", device: torch.device | str = "cpu") -> Engine:
-    """Return the engine for tensors on `device`: for `auto` DGL if it is installed and has kernels, else torch.
+    """Return the engine for tensors on `device`.
+
+    For `auto` this is torch on a processor, where it is 2 to 6 times as fast (docs/benchmarks.md), and DGL
+    on other devices if it is installed and has kernels for them.
 
     Raises `UserError` for an unknown engine, and for `dgl` if it cannot be used; the message has the reason.
     """
     if engine not in ENGINES:
         raise UserError(f"unknown graph engine '{engine}'; choose one of {', '.join(ENGINES)}")
-    if engine == "torch":
+    device_type = torch.device(device).type
+    if engine == "torch" or (engine == "auto" and device_type in FASTER_WITH_TORCH):
         return "torch"
-    reason = why_not_dgl(torch.device(device).type)
+    reason = why_not_dgl(device_type)
     if reason is None:
         return "dgl"
     if engine == "dgl":

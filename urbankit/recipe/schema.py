@@ -83,7 +83,8 @@ class RecipeSchema(Params):
     report: Report = Field(default_factory=lambda: Report(), description="What is drawn at the end.")
     engine: Literal["auto", "dgl", "torch"] = Field(
         "auto",
-        description="What computes graph layers; auto is dgl where it is installed and supports the device.",
+        description="What computes graph layers; auto is torch on a processor, where it is faster, and dgl on another "
+        "device that it supports.",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Device to compute on; auto is cuda if available."
