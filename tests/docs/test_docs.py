@@ -14,7 +14,7 @@ from helpers.quick import QUICK
 import urbankit
 from urbankit import Recipe, registry
 from urbankit.bench.suite import load_plan
-from urbankit.city.spec import CitySpec
+from urbankit.city.spec import city_spec
 from urbankit.datasets.synthetic import write_demo
 from urbankit.utils.progress import Progress
 
@@ -137,7 +137,7 @@ def test_yaml_of_a_page_is_valid(page: str, tmp_path: Path) -> None:
             (tmp_path / "suite.yaml").write_text(text, encoding="utf-8")
             assert load_plan(tmp_path / "suite.yaml").runs
         elif {"regions", "captions", "allow"} & set(shown):
-            CitySpec.model_validate({"name": "shown", "regions": {"file": "regions.gpkg", "id": "id"}} | shown)
+            city_spec().model_validate({"name": "shown", "regions": {"file": "regions.gpkg", "id": "id"}} | shown)
         else:
             # The city or cities, and the model of other cities, are the reader's.
             theirs = {"name": "shown", "city": {"demo": {"regions": 36}}, "cities": None, "prior": None}

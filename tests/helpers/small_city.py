@@ -17,11 +17,11 @@ EAST, NORTH, CRS = 500_000.0, 4_500_000.0, "EPSG:32618"
 IDS = [f"00{i}" for i in range(9)]
 
 
-def squares(side: float = 1000.0) -> list:
-    """Nine squares in rows of three, from the south-west."""
+def squares(side: float = 1000.0, count: int = 9) -> list:
+    """Squares in rows of three, from the south-west."""
     return [
         box(EAST + side * (i % 3), NORTH + side * (i // 3), EAST + side * (i % 3 + 1), NORTH + side * (i // 3 + 1))
-        for i in range(9)
+        for i in range(count)
     ]
 
 

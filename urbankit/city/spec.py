@@ -13,16 +13,16 @@ from pydantic import (
     ConfigDict,
     Field,
     Tag,
+    create_model,
     field_validator,
     model_validator,
 )
-from pyproj import CRS
-from pyproj.exceptions import CRSError
 
+from urbankit import registry
+from urbankit.city.io.crs import placed_crs, projected_crs
 from urbankit.config.validation import one_of, validate
 from urbankit.config.yaml import load_mapping
-from urbankit.utils.errors import Problems
-from urbankit.utils.geometry import placeable
+from urbankit.utils.errors import Problems, UserError
 
 LONGEST_M = 20_000_000.0
 """Half of the way round the Earth."""
@@ -51,7 +51,7 @@ class _WithCRS(Spec):
         description="What the file's CRS must be; needed where the file has none, or one without a place on Earth.",
     )
 
-    check_crs = field_validator("crs")(lambda crs: _placed_crs(crs))
+    check_crs = field_validator("crs")(placed_crs)
 
 
 class _Vector(_WithCRS):
@@ -319,7 +319,7 @@ class CitySpec(Spec):
         [], description="Columns of tables that may equal a target or almost: `income`, or `census.income`."
     )
 
-    check_crs = field_validator("crs")(lambda crs: _projected_crs(crs))
+    check_crs = field_validator("crs")(projected_crs)
 
     @model_validator(mode="after")
     def check_captions(self) -> CitySpec:
@@ -328,12 +328,50 @@ class CitySpec(Spec):
                 raise ValueError(f"captions.{name}: describes images by path, but there is no image source '{name}'")
         return self
 
+    @property
+    def datasets(self) -> dict[str, Any]:
+        """The parameters of the datasets that the city names, by their names (`city_spec`)."""
+        names = type(self).model_fields.keys() - CitySpec.model_fields.keys()
+        return {name: getattr(self, name) for name in sorted(names) if getattr(self, name) is not None}
+
+    def to_json(self) -> dict[str, Any]:
+        """The keys and values as JSON, without the datasets that the city does not name."""
+        unused = type(self).model_fields.keys() - CitySpec.model_fields.keys() - self.datasets.keys()
+        return self.model_dump(mode="json", exclude=unused)
+
+
+@registry.cached
+def city_spec() -> type[CitySpec]:
+    """Return the model of city files with a key for every dataset that is registered."""
+    fields: dict[str, Any] = {}
+    for entry in registry.entries("dataset"):
+        description = f"{entry.description[:1].upper()}{entry.description[1:]}."
+        if entry.name in CitySpec.model_fields:
+            raise UserError(f"{entry} has the name of a key of city files; its author renames it")
+        fields[entry.name] = (_dataset_params(entry.name), Field(None, description=description))
+    return create_model("CitySpec", __base__=CitySpec, __doc__=CitySpec.__doc__, **fields)
+
+
+def _dataset_params(name: str) -> Any:
+    """Return the type of a dataset's key; a dataset that does not load says so where a city names it."""
+    try:
+        return registry.get("dataset", name).Params | None
+    except UserError as error:
+        reason = str(error)
+
+    def refuse(value: Any) -> Any:
+        if value is not None:
+            raise ValueError(reason)
+        return value
+
+    return Annotated[Any, AfterValidator(refuse)]
+
 
 def load_city_spec(path: str | Path) -> CitySpec:
     """Read a city spec. Raises `UserError` with every mistake: file, line, key, the closest right name."""
     problems = Problems()
     tree = load_mapping(path, "a city has keys such as `name`, `regions` and `targets`", problems)
-    spec = validate(CitySpec, tree, problems)
+    spec = validate(city_spec(), tree, problems)
     problems.raise_if_any()
     return spec
 
@@ -342,31 +380,3 @@ def _known_zone(name: str | None) -> str | None:
     if name is not None and name not in available_timezones():
         raise ValueError(f"{name!r} is no time zone; write it as America/New_York or Asia/Singapore")
     return name
-
-
-def _known_crs(crs: str | None) -> str | None:
-    if crs is None:
-        return None
-    if crs.isdigit():
-        crs = f"EPSG:{crs}"
-    try:
-        CRS.from_user_input(crs)
-    except CRSError:
-        raise ValueError(f"{crs!r} is not a known CRS; write it as EPSG:4326") from None
-    return crs
-
-
-def _placed_crs(crs: str | None) -> str | None:
-    crs = _known_crs(crs)
-    if crs is not None and not placeable(CRS.from_user_input(crs)):
-        raise ValueError(f"{crs} has no place on Earth; give a geographic or projected CRS such as EPSG:4326")
-    return crs
-
-
-def _projected_crs(crs: str | None) -> str | None:
-    crs = _known_crs(crs)
-    if crs is not None:
-        parsed = CRS.from_user_input(crs)
-        if not parsed.is_projected or any(axis.unit_name != "metre" for axis in parsed.axis_info):
-            raise ValueError(f"{crs} is not a projected CRS in metres; leave it out to use the UTM zone")
-    return crs

@@ -17,9 +17,9 @@ def schema(
     from urbankit.cli.output import print_json
 
     if city:
-        from urbankit.city.spec import CitySpec
+        from urbankit.city.spec import city_spec
 
-        print_json(CitySpec.model_json_schema())
+        print_json(city_spec().model_json_schema())
         return
     from urbankit.recipe.json_schema import recipe_schema
 

@@ -14,6 +14,12 @@ def register_sources(register: Register) -> None:
 
 
 @hookimpl
+def register_datasets(register: Register) -> None:
+    package = "urbankit.city.datasets"
+    register("benchmark", f"{package}.benchmark:Benchmark", "the .npy files of MVURE, MGFN, HREP and HAFusion")
+
+
+@hookimpl
 def register_modality_encoders(register: Register) -> None:
     register("vit", "urbankit.modalities.vit:ViT", "vision transformer over images of any bands and size")
     register("text", "urbankit.modalities.text:Text", "text transformer (CLIP, SigLIP, BERT family) over captions")

@@ -66,6 +66,14 @@ _ROWS = (
         command="urbankit prepare CITY",
     ),
     Kind(
+        name="dataset",
+        base="urbankit.city.datasets.base.Dataset",
+        methods=("files", "provides", "read"),
+        does="read files that hold several layers of a city, under a key of their own in the city file",
+        checks="urbankit.testing.datasets",
+        command="urbankit prepare CITY",
+    ),
+    Kind(
         name="modality_encoder",
         base="urbankit.modalities.base.ModalityEncoder",
         methods=("observations", "load", "forward", "project"),

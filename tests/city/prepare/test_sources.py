@@ -16,7 +16,7 @@ from shapely import LineString, MultiPoint, Point
 
 from urbankit.city.ids import RegionIds
 from urbankit.city.io.columns import number_matrix
-from urbankit.city.prepare.points import PointIndex
+from urbankit.city.points import PointIndex
 from urbankit.city.prepare.quality import constant_runs, outliers, sentinels
 from urbankit.utils.errors import UserError
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pyproj import CRS
+from pyproj.exceptions import CRSError
 
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.geometry import placeable
@@ -38,3 +39,34 @@ def source_crs(file_crs: CRS | None, declared: str | None, path: Path, key: str 
 def crs_name(crs: CRS) -> str:
     """Return a short name of a CRS."""
     return crs.to_string() if len(crs.to_string()) < 40 else crs.name
+
+
+def known_crs(crs: str | None) -> str | None:
+    """Return the name of a CRS, `EPSG:4326` for `4326`. Raises `ValueError` if it is unknown."""
+    if crs is None:
+        return None
+    if crs.isdigit():
+        crs = f"EPSG:{crs}"
+    try:
+        CRS.from_user_input(crs)
+    except CRSError:
+        raise ValueError(f"{crs!r} is not a known CRS; write it as EPSG:4326") from None
+    return crs
+
+
+def placed_crs(crs: str | None) -> str | None:
+    """Return the name of a CRS that has a place on Earth. Raises `ValueError` for others."""
+    crs = known_crs(crs)
+    if crs is not None and not placeable(CRS.from_user_input(crs)):
+        raise ValueError(f"{crs} has no place on Earth; give a geographic or projected CRS such as EPSG:4326")
+    return crs
+
+
+def projected_crs(crs: str | None) -> str | None:
+    """Return the name of a projected CRS in metres. Raises `ValueError` for others."""
+    crs = known_crs(crs)
+    if crs is not None:
+        parsed = CRS.from_user_input(crs)
+        if not parsed.is_projected or any(axis.unit_name != "metre" for axis in parsed.axis_info):
+            raise ValueError(f"{crs} is not a projected CRS in metres; leave it out to use the UTM zone")
+    return crs

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from urbankit.city.prepare import layers
 from urbankit.city.prepare.context import Context
+from urbankit.city.prepare.datasets import check_datasets, city_datasets
 from urbankit.city.report import SourceReport
 from urbankit.city.spec import CitySpec, load_city_spec
 from urbankit.utils.errors import Problem, Problems, UserError
@@ -28,6 +29,8 @@ def check_files(spec: CitySpec, spec_file: Path, data: Path) -> None:
             [path] = data_paths(data, [name], key, spec_file, outside="outside" in spec.allow)
             if not path.is_file():
                 raise UserError(Problem(f"{path}: {explain_missing(path)}", spec_file, key=key))
+    with problems.collect():
+        check_datasets(spec, spec_file, city_datasets(spec, data))
     if problems:
         raise MissingSources(problems)
 

@@ -17,7 +17,7 @@ from urbankit.city.ids import RegionIds
 from urbankit.city.image_source import ImageSource
 from urbankit.city.io.access import Access
 from urbankit.city.manifest import Entry
-from urbankit.city.prepare.points import PointIndex
+from urbankit.city.points import PointIndex
 from urbankit.city.prepare.staging import Staging
 from urbankit.utils.parquet import write_parquet
 from urbankit.utils.paths import data_paths

@@ -11,9 +11,9 @@ from urbankit.city.ids import MISSING
 from urbankit.city.io.columns import check_numbers, check_text, number
 from urbankit.city.io.tables import check_rows, readable, scan
 from urbankit.city.io.times import hour_of_week
+from urbankit.city.points import usable
 from urbankit.city.prepare.context import Built, Context
 from urbankit.city.prepare.match_regions import explain_no_match, report_unmatched
-from urbankit.city.prepare.points import usable
 from urbankit.city.prepare.quality import outliers
 from urbankit.city.report import SourceReport
 from urbankit.city.spec import FlowsByPoint, FlowsByRegion, FlowSpec
@@ -46,11 +46,16 @@ def build_flows(spec: FlowSpec, context: Context, report: SourceReport) -> Built
         else:
             groups = _by_point(table, spec, context, report)
     check_rows(path, report.rows, "flows")
+    return built_flows(groups, spec.time is not None, context, report)
+
+
+def built_flows(groups: pl.DataFrame, timed: bool, context: Context, report: SourceReport) -> Built:
+    """The layer of flows with `origin`, `destination` and `weight`, and if `timed` with `weekday` and `hour`."""
     pairs = _total(groups, PAIR)
     report.covers = ("flows", "flows", len(np.union1d(pairs["origin"].to_numpy(), pairs["destination"].to_numpy())))
     _report_extremes(pairs, context.ids.ids, report)
     tables = {"flows.parquet": pairs}
-    if spec.time is not None:
+    if timed:
         tables["flow_times.parquet"] = _total(groups.drop_nulls(["weekday", "hour"]), HOUR)
     return Built({**tables})
 

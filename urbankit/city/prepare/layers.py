@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +15,7 @@ from urbankit.city.io.source import find_source
 from urbankit.city.manifest import FORMAT
 from urbankit.city.prepare.captions import build_captions
 from urbankit.city.prepare.context import Built, Context
+from urbankit.city.prepare.datasets import CityDataset, city_datasets
 from urbankit.city.prepare.flows import build_flows
 from urbankit.city.prepare.images import build_images
 from urbankit.city.prepare.poi import build_poi
@@ -67,7 +69,19 @@ def table_layers(spec: CitySpec, context: Context, regions: Layer) -> list[Layer
         *(layer(f"tables.{name}", source, build_table) for name, source in spec.tables.items()),
         *(layer(f"targets.{name}", source, build_target) for name, source in spec.targets.items()),
         *(layer(f"captions.{name}", source, build_captions, images="") for name, source in captions.items()),
+        *(one for dataset in city_datasets(spec, context.data) for one in _dataset_layers(dataset, context, regions)),
     ]
+
+
+def _dataset_layers(dataset: CityDataset, context: Context, regions: Layer) -> list[Layer]:
+    hashes = {os.path.relpath(path, context.data): _hash(path) for path in dataset.files}
+    keys = dataset.params.model_dump(mode="json")
+    inputs = {"format": FORMAT, "dataset": dataset.name, "files": hashes, "spec": keys, "regions": regions.inputs}
+
+    def layer(key: str) -> Layer:
+        return Layer(key, hash_json({**inputs, "layer": key}), lambda report: dataset.build(key, context, report))
+
+    return [layer(key) for key in dataset.keys]
 
 
 def image_layer(spec: CitySpec, context: Context, name: str, regions: Layer) -> Layer:

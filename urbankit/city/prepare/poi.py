@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 
@@ -26,6 +28,14 @@ def build_poi(spec: PoiSpec, context: Context, report: SourceReport) -> Built:
         counts, present, categories = _from_counts(spec, context, report)
     else:
         counts, present, categories = _from_points(spec, context, report)
+    return built_poi(counts, present, categories, report)
+
+
+def built_poi(counts: pl.DataFrame, present: np.ndarray, categories: list[str], report: SourceReport) -> Built:
+    """The layer of counts: `region`, `category` (its position in `categories`) and `count`, each pair once.
+
+    `present`: bool[N], the regions whose counts are known.
+    """
     report.covers = ("poi", "poi", int(present.sum()))
     empty = sorted(set(range(len(categories))) - set(counts["category"]))
     if empty:
@@ -63,7 +73,7 @@ def _from_counts(spec: PoiCounts, context: Context, report: SourceReport) -> tup
     row, column = np.nonzero(np.nan_to_num(counts))
     present = np.zeros(len(context.regions), bool)
     present[region] = True
-    return _counts(region[row], column, counts[row, column]), present, categories
+    return count_table(region[row], column, counts[row, column]), present, categories
 
 
 def _from_points(spec: PoiPoints, context: Context, report: SourceReport) -> tuple[pl.DataFrame, np.ndarray, list[str]]:
@@ -71,12 +81,18 @@ def _from_points(spec: PoiPoints, context: Context, report: SourceReport) -> tup
     points = read_points(path, {"category": spec.category}, spec, context.access, "poi")
     category = texts(points.columns, spec.category, path, "poi.category")
     row, region = locate_labelled(points, category, ("category", spec.category), path, context.point_index, report)
-    categories = category.drop_nulls().unique().sort()
-    report.notes += similar_names(categories.to_list(), "categories")
-    code = category.replace_strict(categories, np.arange(len(categories)), default=-1, return_dtype=pl.Int64)
-    counts = _counts(region, code.to_numpy()[row], np.ones(len(row))).group_by("region", "category").sum()
-    return counts, np.bincount(region, minlength=len(context.regions)) > 0, categories.to_list()
+    categories = category.drop_nulls().unique().sort().to_list()
+    report.notes += similar_names(categories, "categories")
+    counts = count_points(category.gather(row), region, categories)
+    return counts, np.bincount(region, minlength=len(context.regions)) > 0, categories
 
 
-def _counts(region: np.ndarray, category: np.ndarray, count: np.ndarray) -> pl.DataFrame:
+def count_points(category: pl.Series, region: np.ndarray, categories: Sequence[str]) -> pl.DataFrame:
+    """Return the counts of points by their `category` and `region`, both of length P, as `built_poi` takes them."""
+    code = category.replace_strict(categories, np.arange(len(categories)), return_dtype=pl.Int64)
+    return count_table(region, code.to_numpy(), np.ones(len(region))).group_by("region", "category").sum()
+
+
+def count_table(region: np.ndarray, category: np.ndarray, count: np.ndarray) -> pl.DataFrame:
+    """Return counts as `built_poi` takes them, from three columns."""
     return pl.DataFrame({"region": region.astype(np.int64), "category": category.astype(np.int64), "count": count})

@@ -244,7 +244,7 @@ class _Preparation:
             "crs": None if regions is None else regions.crs.to_string(),
             "regions": None if regions is None else len(regions),
             "content_hash": hash_entries(self.done) if complete else None,
-            "spec": self.spec.model_dump(mode="json"),
+            "spec": self.spec.to_json(),
             "sources": self._sources(),
             "leak_check": None if self.leak_check is None else self.leak_check.to_json(),
             "parts": sort_entries(self.done) if complete else self.valid | self.done,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 
@@ -12,6 +14,9 @@ from urbankit.city.prepare.quality import same_columns, suspicious_values
 from urbankit.city.report import SourceReport
 from urbankit.city.spec import Table
 from urbankit.utils.errors import Problem, UserError
+
+MOST_NOTES = 20
+"""The most notes on values of one table."""
 
 
 def build_table(spec: Table, context: Context, report: SourceReport) -> Built:
@@ -27,15 +32,24 @@ def build_table(spec: Table, context: Context, report: SourceReport) -> Built:
     if not columns:
         raise UserError(Problem("has no column of numbers but the region", path, key=report.key))
     values = number_matrix(frame, columns, path, f"{report.key}.columns", missing=spec.missing)
+    return built_table(rows_by_region(values, region_of(frame), len(context.regions)), columns, context, report)
+
+
+def built_table(values: np.ndarray, columns: Sequence[str], context: Context, report: SourceReport) -> Built:
+    """The layer of a table: `values` float64[N, F], NaN missing, with the F `columns`."""
     infinite = np.isinf(values)
     if infinite.any():
         report.note(f"infinite values, taken as missing: {int(infinite.sum())}")
-        values[infinite] = np.nan
-    values = rows_by_region(values, region_of(frame), len(context.regions))
+        values = np.where(infinite, np.nan, values)
     report.covers = ("table", report.name, int(np.isfinite(values).any(1).sum()))
-    for name, column in zip(columns, values.T, strict=True):
-        for note in suspicious_values(column, context.ids.ids):
-            report.note(f"'{name}': {note}")
+    notes = [
+        f"'{name}': {note}"
+        for name, column in zip(columns, values.T, strict=True)
+        for note in suspicious_values(column, context.ids.ids)
+    ]
+    report.notes += notes[:MOST_NOTES]
+    if len(notes) > MOST_NOTES:
+        report.note(f"{len(notes) - MOST_NOTES} more notes of this kind")
     report.notes += same_columns(values, columns)
     table = pl.DataFrame(dict(zip(columns, values.T, strict=True)))
-    return Built({f"tables/{report.name}.parquet": table}, {"columns": columns})
+    return Built({f"tables/{report.name}.parquet": table}, {"columns": list(columns)})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 
@@ -26,6 +28,11 @@ def build_target(spec: TargetSpec, context: Context, report: SourceReport) -> Bu
         target, file = _from_raster(spec, context, report), spec.raster
     else:
         target, file = _from_points(spec, context, report), spec.points
+    return built_target(target, context.path(file), context, report)
+
+
+def built_target(target: Target, path: Path, context: Context, report: SourceReport) -> Built:
+    """The layer of a target, read from the file `path`. Raises `UserError` for a target without values."""
     ids = context.regions["region_id"].to_numpy()
     regression = target.kind == "regression"
     infinite = np.isinf(target.values) if regression else np.zeros(len(ids), bool)
@@ -36,7 +43,7 @@ def build_target(spec: TargetSpec, context: Context, report: SourceReport) -> Bu
     if not present.any():
         reason = "every value is infinite" if infinite.any() else "all empty"
         message = f"has no value in any region: {reason}; correct it or remove it"
-        raise UserError(Problem(message, context.path(file), key=report.key))
+        raise UserError(Problem(message, path, key=report.key))
     report.covers = ("target", report.name, int(present.sum()))
     if regression:
         report.notes += suspicious_values(target.values, ids)

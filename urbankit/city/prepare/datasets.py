@@ -1,0 +1,153 @@
+"""The layers of a city that datasets provide, such as an OpenStreetMap extract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from urbankit import registry
+from urbankit.city.city import Target
+from urbankit.city.datasets.base import (
+    AnyLayer,
+    DataFolder,
+    Dataset,
+    Flows,
+    PoiCounts,
+    PoiPoints,
+    Regions,
+    Table,
+    TargetValues,
+)
+from urbankit.city.prepare.context import Built, Context
+from urbankit.city.prepare.flows import built_flows
+from urbankit.city.prepare.poi import built_poi, count_points, count_table
+from urbankit.city.prepare.points import Points, locate_labelled
+from urbankit.city.prepare.tables import built_table
+from urbankit.city.prepare.targets import built_target
+from urbankit.city.report import SourceReport
+from urbankit.city.spec import CitySpec
+from urbankit.utils.errors import Problem, Problems, UserError
+
+_KINDS: dict[str, tuple[type[Any], ...]] = {
+    "poi": (PoiPoints, PoiCounts),
+    "flows": (Flows,),
+    "tables": (Table,),
+    "targets": (TargetValues,),
+}
+"""The classes of layers by the first word of their keys."""
+
+
+class CityDataset:
+    """A dataset that a city file names, whose files are read once for all its layers."""
+
+    def __init__(self, name: str, params: Any, data: DataFolder) -> None:
+        self.name, self.params, self.data = name, params, data
+        self.dataset: Dataset = registry.get("dataset", name)(params)
+        self._layers: Mapping[str, AnyLayer] | None = None
+        self._failed = False
+
+    @cached_property
+    def files(self) -> Sequence[Path]:
+        """The files that are read. Raises `UserError` if one is missing."""
+        with self._reading(None):
+            return list(self.dataset.files(self.data))
+
+    @cached_property
+    def keys(self) -> Sequence[str]:
+        """The keys of its layers, such as `tables.osm_roads`."""
+        with self._reading(None):
+            return list(self.dataset.provides(self.data))
+
+    def build(self, key: str, context: Context, report: SourceReport) -> Built:
+        """Build one layer. Raises `UserError` with what is wrong with the files."""
+        with self._reading(self.files[0] if len(self.files) == 1 else None):
+            layer = self._read(context)[key]
+            kind = _KINDS[key.partition(".")[0]]
+            if not isinstance(layer, kind):
+                raise UserError(f"the layer '{key}' is a {type(layer).__name__}; the author of the dataset corrects it")
+            report.rows = report.matched = layer.rows
+            report.notes += layer.notes
+            for reason, count in layer.dropped.items():
+                report.drop(count, reason)
+            report.matched -= sum(report.dropped.values())
+            return _built(layer, self.files[0], context, report)
+
+    def _read(self, context: Context) -> Mapping[str, AnyLayer]:
+        if self._failed:
+            raise UserError([])  # the first of the layers has reported it
+        if self._layers is None:
+            self._failed = True
+            self._layers = self.dataset.read(self.data, Regions(context.regions, context.point_index))
+            self._failed = False
+        return self._layers
+
+    @contextmanager
+    def _reading(self, path: Path | None) -> Iterator[None]:
+        """Give errors the file, if they name none, and the key of the dataset."""
+        try:
+            yield
+        except UserError as error:
+            problems = [replace(one, file=one.file or path, key=self._key(one.key)) for one in error.problems]
+            raise UserError(problems) from None
+        except Exception as error:  # (libraries of formats and plugins raise kinds of their own)
+            reason = str(error) or type(error).__name__
+            raise UserError(Problem(f"cannot be read: {reason}", path, key=self.name)) from error
+
+    def _key(self, key: str | None) -> str:
+        return key if key is not None and key.partition(".")[0] == self.name else self.name
+
+
+def city_datasets(spec: CitySpec, data: Path) -> list[CityDataset]:
+    """Return the datasets that a city file names."""
+    folder = DataFolder(data, "outside" in spec.allow)
+    return [CityDataset(name, params, folder) for name, params in spec.datasets.items()]
+
+
+def check_datasets(spec: CitySpec, spec_file: Path, datasets: Sequence[CityDataset]) -> None:
+    """Raise `UserError` for files of datasets that are missing, and for a layer that comes from two places."""
+    problems = Problems()
+    owners = {key: key for key in ("poi", "flows") if getattr(spec, key)}
+    owners |= {f"{kind}.{name}": f"{kind}.{name}" for kind in ("tables", "targets") for name in getattr(spec, kind)}
+    for dataset in datasets:
+        with problems.collect(dataset.name):
+            _ = dataset.files
+            for key in dataset.keys:
+                other = owners.setdefault(key, dataset.name)
+                if other != dataset.name:
+                    message = f"`{other}` and `{dataset.name}` both give {key}; remove one, or leave it out by `use`"
+                    problems.add(message, key=dataset.name, file=spec_file)
+    problems.raise_if_any()
+
+
+def _built(layer: AnyLayer, path: Path, context: Context, report: SourceReport) -> Built:
+    n_regions = len(context.regions)
+    if isinstance(layer, PoiPoints):
+        return _of_points(layer, path, context, report)
+    if isinstance(layer, PoiCounts):
+        region, category = np.nonzero(layer.counts)
+        counts = count_table(region, category, layer.counts[region, category])
+        return built_poi(counts, np.ones(n_regions, bool), list(layer.categories), report)
+    if isinstance(layer, Flows):
+        groups = layer.pairs if layer.hours is None else layer.hours
+        return built_flows(groups, layer.hours is not None, context, report)
+    if isinstance(layer, Table):
+        return built_table(layer.values, layer.columns, context, report)
+    return built_target(Target(report.name, layer.kind, layer.values, layer.unit), path, context, report)
+
+
+def _of_points(layer: PoiPoints, path: Path, context: Context, report: SourceReport) -> Built:
+    report.rows, report.matched, dropped = 0, 0, dict(report.dropped)
+    points = Points(layer.lon, layer.lat, pl.DataFrame())
+    row, region = locate_labelled(points, layer.category, ("category", "category"), path, context.point_index, report)
+    report.rows += sum(dropped.values())
+    categories = sorted(layer.categories or layer.category.drop_nulls().unique().to_list())
+    counts = count_points(layer.category.gather(row), region, categories)
+    # The dataset covers all regions, so that one without a point has none.
+    return built_poi(counts, np.ones(len(context.regions), bool), categories, report)
