@@ -21,7 +21,7 @@ from urbankit.heads.stacking.weights import simplex_weights
 from urbankit.registry.component import Use
 
 N = 300
-HEADS = ["gp", "ridge", "stack"]
+HEADS = ["gp", "kriging", "ridge", "stack"]
 
 
 @pytest.fixture(autouse=True)
@@ -192,7 +192,7 @@ def test_any_number_of_labels_gives_finite_outputs(head, classes, labels):
     assert torch.isfinite(outputs).all()
 
 
-@pytest.mark.parametrize("head", ["gp", "ridge"])
+@pytest.mark.parametrize("head", ["gp", "kriging", "ridge"])
 def test_the_order_of_the_regions_changes_no_prediction(head):
     z, y, predictions = random(40, 5), random(40, seed=1), random(40, seed=2)
     outputs = []
@@ -231,7 +231,7 @@ def test_weights_with_an_expectation_equal_those_of_an_independent_solver(streng
 
 def test_the_stack_joins_models_that_start_from_the_prior():
     z, y = random(60, 4), random(60, seed=1)
-    data = RegionData(features=random(60, 3, seed=2), blocks=(3,), prior=Prior.of(y + 0.1 * random(60, seed=3), None))
+    data = RegionData(features=random(60, 3, seed=2), blocks=(3,), prior=Prior.of(y + 0.5 * random(60, seed=3), None))
     fitted = registry.create("head", Use(name="stack"), 4, 1)
     rows = np.arange(12)
     labels = torch.from_numpy(y).float()

@@ -18,7 +18,7 @@ from urbankit.utils.progress import Progress
 N = 40
 IDS = [f"{i:02}" for i in range(N)]
 XY = np.random.default_rng(1).uniform(size=(N, 2))
-HEADS = ("gp", "forest", "ridge", "stack", "linear", "mlp", "task_adaptive")
+HEADS = ("gp", "forest", "kriging", "ridge", "stack", "linear", "mlp", "task_adaptive")
 FIVE = Draws.of("few", np.ones(N, dtype=bool), IDS, XY, 1).order[0, :5]
 
 
@@ -89,7 +89,7 @@ def test_heads_learn_from_five_equal_values(head, transform, monkeypatch):
     y[FIVE] = 4.0
     values = predicted(monkeypatch, regression(y, transform), head)
     assert np.isfinite(values).all()
-    if head in ("gp", "forest", "ridge", "stack"):
+    if head in ("gp", "forest", "kriging", "ridge", "stack"):
         np.testing.assert_allclose(values, 4.0, rtol=1e-5)
 
 
@@ -113,7 +113,7 @@ def test_draws_that_a_head_fits_at_once_equal_one_after_another(task, monkeypatc
     np.testing.assert_allclose(at_once, predicted(monkeypatch, task, "gp", labels=12, draws=3), atol=1e-6)
 
 
-@pytest.mark.parametrize("head", ["gp", "ridge", "stack"])
+@pytest.mark.parametrize("head", ["gp", "kriging", "ridge", "stack"])
 def test_heads_start_from_the_predictions_of_another_model(head):
     y = np.random.default_rng(3).normal(size=N)
     priors = {"y": 20 + 0.5 * y + 0.1 * np.random.default_rng(4).normal(size=N)}

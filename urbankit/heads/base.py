@@ -104,6 +104,7 @@ class RegionData:
             the split protocol keeps them together. None divides single regions.
         transform: the form in which a regression target is learned; None for its own units.
         prior: predictions of a model of other cities, which the head starts from; None if there are none.
+        spacing: the typical distance between neighbouring regions of the city in metres; None if it is not known.
     """
 
     features: NDArray[np.float64] | None = None
@@ -112,6 +113,7 @@ class RegionData:
     groups: NDArray[np.int64] | None = None
     transform: Transform | None = None
     prior: Prior | None = None
+    spacing: float | None = None
 
     def rows(self, index: NDArray[np.int64]) -> RegionData:
         """Return the rows `index`."""

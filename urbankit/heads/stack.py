@@ -25,7 +25,7 @@ class Stack(RegionHead):
     With `features: false` it reads only the embedding, so that methods can be compared.
 
     With predictions p of a model of other cities all models read p, and there are more: `level + slope · p`, and
-    the same plus ridge regression on the embedding or the features. The weights start from these.
+    kriging from there on the embedding or the features (the head `kriging`). The weights start from these.
 
     The logits of classes are `log p - b log share`, with joined probabilities p. Of a few values, b has the best
     macro-F1 that the held-out probabilities expect.
@@ -71,4 +71,4 @@ class Stack(RegionHead):
             tables["features"] = Table(regions.features, regions.blocks)
         if prior is not None:
             tables = {name: table.beside(prior.columns) for name, table in tables.items()}
-        return Features(tables, regions.xy if self.params.features else None, prior)
+        return Features(tables, regions.xy if self.params.features else None, prior, regions.spacing)

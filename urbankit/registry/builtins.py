@@ -89,6 +89,7 @@ def register_captioners(register: Register) -> None:
 def register_heads(register: Register) -> None:
     register("forest", "urbankit.heads.forest:Forest", "random forest on the frozen embedding")
     register("gp", "urbankit.heads.gp:GP", "Gaussian process on the frozen embedding, one length scale per block")
+    register("kriging", "urbankit.heads.kriging:Kriging", "kriging on coordinates and embedding, for few labels")
     register("linear", "urbankit.heads.linear:Linear", "one linear layer")
     register("mlp", "urbankit.heads.mlp:MLP", "multilayer perceptron")
     register("ridge", "urbankit.heads.ridge:Ridge", "ridge regression on the frozen embedding, for few labels")

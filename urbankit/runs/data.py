@@ -25,6 +25,7 @@ from urbankit.evaluation.metrics import failed_metrics
 from urbankit.evaluation.raw_features import build_raw_features, unread_inputs
 from urbankit.evaluation.splits import Split, is_sampled, make_split, probes, split_groups
 from urbankit.evaluation.tasks import Scored, TaskData, load_task
+from urbankit.heads.averaged_kriging import typical_spacing
 from urbankit.heads.base import RegionData, RegionHead
 from urbankit.methods.base import MethodInputs
 from urbankit.recipe.components import components
@@ -303,7 +304,7 @@ def region_data(recipe: Recipe, city: City, features: RawFeatures, protocol: str
         protocol: The split protocol; heads divide their training regions into folds as it does.
     """
     groups = split_groups(protocol, city.xy, recipe.evaluation.blocks)
-    return RegionData(features.values, features.blocks, city.xy, groups)
+    return RegionData(features.values, features.blocks, city.xy, groups, spacing=typical_spacing(city.xy))
 
 
 def needs_region_data(recipe: Recipe) -> bool:

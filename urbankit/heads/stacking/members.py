@@ -19,6 +19,7 @@ from sklearn.ensemble import (
     RandomForestRegressor,
 )
 
+from urbankit.heads.averaged_kriging import AveragedKriging, Points, typical_spacing
 from urbankit.heads.averaged_ridge import AveragedRidge
 from urbankit.heads.gp import GP
 from urbankit.heads.prior import Prior
@@ -35,6 +36,7 @@ BOOSTED_COLUMNS = 64
 """Boosting takes as long to read a column as to grow several trees on it."""
 ROWS_A_TREE = 5_000
 PROCESS = GP.Params(steps=20, learning_rate=0.15, search_points=300, max_points=2000)
+KRIGING_POINTS = 1000
 SMOOTHERS = tuple((neighbours, power) for neighbours in (3, 5, 10, 20, 40) for power in (0, 1, 2))
 
 
@@ -95,18 +97,53 @@ def fit_ridge(x: Array, training: Training) -> tuple[Array, RidgePath]:
 
 
 def from_prior(x: Array, training: Training, prior: Prior) -> Fitted:
-    """The regression of the head `ridge` that starts from a prior, whose columns are the first of `x`."""
-    held_out = np.empty_like(training.y)
-    for train, test in _folds(training):
-        held_out[test] = regression_from(x[train], training.y[train], prior)(x[test])
-    return Fitted(held_out, regression_from(x, training.y, prior))
+    """`level + slope · p` of a prior, of which `x` has the columns."""
+    return _refitted(x, training, lambda x, y: regression_from(x, y, prior))
 
 
 def regression_from(x: Array, y: Array, prior: Prior) -> Predict:
-    """The same, fitted to all rows of `x` [n, outputs + features] and `y` [n, outputs]."""
-    outputs = y.shape[1]
-    model = AveragedRidge.fit(x[:, outputs:], y, replace(prior, columns=x[:, :outputs]))
-    return lambda new: model.predict(new[:, outputs:], replace(prior, columns=new[:, :outputs]))
+    """The same, fitted to all rows of `x` and `y`, [n, outputs] both."""
+    model = AveragedRidge.fit(np.empty((len(x), 0)), y, replace(prior, columns=x))
+    return lambda new: model.predict(np.empty((len(new), 0)), replace(prior, columns=new))
+
+
+def kriging(
+    x: Array, training: Training, prior: Prior, blocks: Sequence[int], located: bool, spacing: float | None
+) -> Fitted:
+    """The head `kriging`.
+
+    Args:
+        x: The columns of the prior, the coordinates if `located`, and features; [n, outputs + 2 + features].
+        training: The labels.
+        prior: The prior.
+        blocks: Widths of the blocks of the features.
+        located: Whether there are coordinates.
+        spacing: As in `RegionData`.
+    """
+    outputs, width = training.y.shape[1], sum(blocks)
+    metres = spacing or (typical_spacing(x[:, outputs : outputs + 2]) if located else 1.0)
+
+    def split(rows: Array) -> tuple[Points, Prior]:
+        xy = rows[:, outputs : outputs + 2] if located else None
+        points = Points.of(torch.from_numpy(rows[:, rows.shape[1] - width :]), blocks, xy, metres)
+        return points, replace(prior, columns=rows[:, :outputs])
+
+    def fit(rows: Array, y: Array) -> Predict:
+        points, of_rows = split(rows)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(training.seed)
+            model = AveragedKriging.fit(points, y, of_rows, KRIGING_POINTS)
+        return lambda new: model.predict(*split(new)).numpy()
+
+    return _refitted(x, training, fit)
+
+
+def _refitted(x: Array, training: Training, fit: Callable[[Array, Array], Predict]) -> Fitted:
+    """A member that is fitted without each fold, and to all rows."""
+    held_out = np.empty_like(training.y)
+    for train, test in _folds(training):
+        held_out[test] = fit(x[train], training.y[train])(x[test])
+    return Fitted(held_out, fit(x, training.y))
 
 
 def smoother(xy: Array, training: Training) -> Fitted:

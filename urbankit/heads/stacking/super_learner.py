@@ -20,7 +20,7 @@ from urbankit.heads.transform import Transform
 
 BALANCES = (0.0, 0.25, 0.5, 0.75, 1.0)
 PRIOR = "prior"
-LABELS_TO_LEAVE = 10
+LABELS_TO_LEAVE = 60
 """How many labels the weights that are expected with a prior count as."""
 SMALLEST = 1e-6
 """Smallest probability of a class."""
@@ -34,11 +34,13 @@ class Features:
         tables: Tables by name.
         xy: Centres in metres, [n, 2], or None.
         prior: Predictions of a model of other cities in the learned form, or None.
+        spacing: As in `RegionData`.
     """
 
     tables: Mapping[str, Table]
     xy: Array | None = None
     prior: Prior | None = None
+    spacing: float | None = None
 
 
 class _Member(NamedTuple):
@@ -52,8 +54,8 @@ class _Member(NamedTuple):
 class SuperLearner:
     """Ridge, Gaussian processes, forest and boosted trees on every table, a smoother on coordinates, and the mean.
 
-    With a prior p there are more members: `level + slope · p`, and the same plus ridge regression on each table. It is
-    expected that these share the weight, as `LABELS_TO_LEAVE` labels would say.
+    With a prior p there are more members: `level + slope · p`, and kriging with this drift on each table and the
+    coordinates. It is expected that these share the weight, as `LABELS_TO_LEAVE` labels would say.
 
     Weights minimise the squared error of held-out predictions: of a regression in the target's own units, of classes
     that of the probabilities (the Brier score). Ridge and the Gaussian process predict the learned form of the target,
@@ -159,8 +161,12 @@ class SuperLearner:
                 (f"boosting on {name}", f"{name} for trees", members.boosting, False),
             ]
         if self.prior is not None:
-            fit = partial(members.from_prior, prior=self.prior)
-            kinds += [(name, name, fit, True) for name in (PRIOR, *(f"{PRIOR} and {name}" for name in self.scalers))]
+            kinds.append((PRIOR, PRIOR, partial(members.from_prior, prior=self.prior), True))
+            located, spacing = features.xy is not None, features.spacing
+            for name, scaler in self.scalers.items():
+                kriging = partial(members.kriging, blocks=scaler.blocks, located=located, spacing=spacing)
+                reads = f"{PRIOR} and {name}"
+                kinds.append((reads, reads, partial(kriging, prior=self.prior), True))
         if features.xy is not None:
             kinds.append(("smoother on coordinates", "coordinates", members.smoother, False))
         return kinds
@@ -171,7 +177,8 @@ class SuperLearner:
             readings[name] = scaler.scaled(features.tables[name].values)
             readings[f"{name} for trees"] = scaler.binned(readings[name])
             if features.prior is not None:
-                readings[f"{PRIOR} and {name}"] = np.hstack([features.prior.columns, readings[name]])
+                located = [] if features.xy is None else [features.xy]
+                readings[f"{PRIOR} and {name}"] = np.hstack([features.prior.columns, *located, readings[name]])
         if features.xy is not None:
             readings["coordinates"] = features.xy
         if features.prior is not None:
