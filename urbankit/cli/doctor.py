@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
+
+OPTIONAL = {"osmium": "sources", "umap-learn": "umap", "peft": "lora"}
+"""Packages that are not installed by default, and the extra that installs each."""
 
 
 def doctor() -> None:
@@ -29,11 +33,23 @@ def doctor() -> None:
             ("urbankit", f"{__version__} in {Path(__file__).parents[1]}"),
             ("python", f"{platform.python_version()} at {sys.executable}, {platform.platform()}"),
             *((name, version or "not installed") for name, version in versions().items() if name != "urbankit"),
+            *_optional(),
             *_compute(),
             ("cache", _folder(cache_folder())),
             *_plugins(),
         ],
     )
+
+
+def _optional() -> list[tuple[str, str]]:
+    """The packages that only some recipes and city files need, and how to install them."""
+    rows = []
+    for package, extra in OPTIONAL.items():
+        try:
+            rows.append((package, metadata.version(package)))
+        except metadata.PackageNotFoundError:
+            rows.append((package, f"not installed; optional: pip install 'urbankit[{extra}]'"))
+    return rows
 
 
 def _plugins() -> list[tuple[str, str]]:

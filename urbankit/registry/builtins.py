@@ -17,6 +17,7 @@ def register_sources(register: Register) -> None:
 def register_datasets(register: Register) -> None:
     package = "urbankit.city.datasets"
     register("benchmark", f"{package}.benchmark:Benchmark", "the .npy files of MVURE, MGFN, HREP and HAFusion")
+    register("osm", f"{package}.osm:OSM", "an OpenStreetMap extract: points of interest, roads, buildings, land use")
 
 
 @hookimpl

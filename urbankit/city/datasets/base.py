@@ -116,12 +116,14 @@ class PoiPoints(Layer):
     """Points of interest: `lon`, `lat` float64[n] in degrees, and the `category` of each, null if it has none.
 
     `categories` are the names of all categories, of which some may have no point; None takes those that occur.
+    `present`, bool[N], are the regions that the files cover, also without a point; None takes those with a point.
     """
 
     lon: np.ndarray
     lat: np.ndarray
     category: pl.Series
     categories: Sequence[str] | None = None
+    present: np.ndarray | None = None
 
 
 @dataclass

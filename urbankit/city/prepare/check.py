@@ -24,13 +24,16 @@ def check_files(spec: CitySpec, spec_file: Path, data: Path) -> None:
         message = f"there is no data folder {data}; give the folder of the sources with --data"
         raise MissingSources(Problem(message, spec_file))
     problems = Problems()
+    datasets = city_datasets(spec, data)
     for key, name in layers.source_files(spec):
+        if key.partition(".")[0] in spec.datasets:
+            continue
         with problems.collect():
             [path] = data_paths(data, [name], key, spec_file, outside="outside" in spec.allow)
             if not path.is_file():
                 raise UserError(Problem(f"{path}: {explain_missing(path)}", spec_file, key=key))
     with problems.collect():
-        check_datasets(spec, spec_file, city_datasets(spec, data))
+        check_datasets(spec, spec_file, datasets)
     if problems:
         raise MissingSources(problems)
 

@@ -149,5 +149,5 @@ def _of_points(layer: PoiPoints, path: Path, context: Context, report: SourceRep
     report.rows += sum(dropped.values())
     categories = sorted(layer.categories or layer.category.drop_nulls().unique().to_list())
     counts = count_points(layer.category.gather(row), region, categories)
-    # The dataset covers all regions, so that one without a point has none.
-    return built_poi(counts, np.ones(len(context.regions), bool), categories, report)
+    present = np.bincount(region, minlength=len(context.regions)) > 0
+    return built_poi(counts, present if layer.present is None else layer.present | present, categories, report)
