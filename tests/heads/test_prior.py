@@ -11,7 +11,7 @@ from scipy.stats import multivariate_normal
 
 from urbankit import registry
 from urbankit.evaluation.transforms import TargetTransform
-from urbankit.heads import averaged_ridge, gp
+from urbankit.heads import averaged_ridge, gp, gp_kernel
 from urbankit.heads.averaged_ridge import EXPECTED, FUNCTION, LEVEL, NOISE, SLOPE, AveragedRidge
 from urbankit.heads.base import RegionData
 from urbankit.heads.gp import GP, JITTER, PRIOR_WEIGHT_OF_FEW, START_OF_FEW
@@ -108,9 +108,13 @@ def test_gp_with_a_prior_equals_adam_on_the_likelihood_and_the_dense_posterior(o
     residuals = (y - level) / size - slope * p[:n]
 
     def covariance(theta: dict, a: torch.Tensor, b: torch.Tensor, output: int) -> torch.Tensor:
-        head.theta = theta
-        kernel = head._kernel(*head._products(head._blocks(x[a]), head._blocks(x[b])))
-        return kernel + theta["level"].exp() + theta["slope"].exp() * torch.outer(p[a, output], p[b, output])
+        blocks = zip(head._blocks(x[a]), head._blocks(x[b]), strict=True)
+        squared = torch.stack([torch.cdist(of_a, of_b).square() for of_a, of_b in blocks])
+        return (
+            gp_kernel.matern(theta, squared)[0]
+            + theta["level"].exp()
+            + theta["slope"].exp() * torch.outer(p[a, output], p[b, output])
+        )
 
     initial = {name: torch.full(value.shape, START_OF_FEW.get(name, 0.0)).double() for name, value in fitted.items()}
     for name, (median, _) in EXPECTED_VARIANCES.items():

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from urbankit.heads import gp_kernel
 from urbankit.heads.base import RegionData, RegionHead, label_columns
+from urbankit.heads.gp_inducing import Inducing
 from urbankit.heads.linear_start import LinearStart
 from urbankit.heads.prior import EXPECTED_VARIANCES, Prior
 from urbankit.registry import component
@@ -25,6 +27,7 @@ PRIOR_WEIGHT_OF_FEW = 0.3
 JITTER = 1e-4
 ROWS_AT_ONCE = 1024
 NUMBERS_AT_ONCE = 1 << 24
+NOT_DEFINITE = "head gp: the kernel matrix is not positive definite; lower learning_rate or take head mlp"
 
 
 class GP(RegionHead):
@@ -33,7 +36,7 @@ class GP(RegionHead):
     The kernel is `s · Matérn₃⸝₂(√Σ_b |z_b - z'_b|² / l_b²)`, with `linear` plus `Σ_b c_b ⟨z_b, z'_b⟩`, b running over
     the blocks of the embedding (a modality, a view). Its parameters maximise the marginal likelihood of the training
     labels, with a weak prior, so that a block without information about the task gets a long length scale. Predictions
-    are posterior means.
+    are posterior means. Beyond `max_points` training regions they go through inducing points (`Inducing`).
 
     With predictions p of a model of other cities it is `level + slope · p` plus the process (`LinearStart`).
     """
@@ -55,9 +58,20 @@ class GP(RegionHead):
             description="Number of training regions, drawn at random, that the kernel's parameters are fitted to.",
         )
         max_points: int = Field(
-            5000,
+            2000,
             ge=2,
-            description="Number of training regions, drawn at random, that predictions use (cost grows with the cube).",
+            description="Most training regions that the process is exact for; its cost grows with their cube.",
+        )
+        beyond: Literal["inducing", "sample"] = Field(
+            "inducing",
+            description="What predicts with more training regions than `max_points`: `inducing` uses all of them,"
+            " approximately, through inducing points; `sample` uses `max_points` of them, drawn at random.",
+        )
+        inducing_points: int = Field(
+            1000,
+            ge=2,
+            description="Number of inducing points, drawn at random from the training regions (cost grows with its"
+            " square times the regions).",
         )
 
     params: Params
@@ -73,12 +87,15 @@ class GP(RegionHead):
         process for each of them, fitted at once. It then predicts [..., B, out_dim] for [B, in_dim] or
         [..., B, in_dim]. With a prior there is one training set.
         """
-        self.order = torch.randperm(embedding.shape[-2]).to(embedding.device)[: self.params.max_points]
+        order = torch.randperm(embedding.shape[-2]).to(embedding.device)
+        exact = len(order) <= self.params.max_points or self.params.beyond == "sample"
+        self.order = order[: self.params.max_points if exact else self.params.inducing_points]
+        used = self.order if exact else order
         self.block_widths = list(blocks)
         self.points = self._blocks(embedding[..., self.order, :])
-        y = values[..., self.order, :]
+        y = values[..., used, :]
         self.mean = y.mean(dim=-2, keepdim=True)
-        self.start = None if prior is None else LinearStart(y, prior.rows(self.order.cpu().numpy()))
+        self.start = None if prior is None else LinearStart(y, prior.rows(used.cpu().numpy()))
         residuals = y - self.mean if self.start is None else self.start.residuals
         sets = y.shape[:-2]
         self.theta = {
@@ -87,16 +104,36 @@ class GP(RegionHead):
         }
         if self.start is not None:
             self.theta |= {name: value.clone() for name, value in self.start.log_variances.items()}
-        n = self.params.search_points
+        n = min(self.params.search_points, len(self.order))
         with torch.enable_grad():
             self._maximise_likelihood([block[..., :n, :] for block in self.points], residuals[..., :n, :])
-        factor = self._factor(self._gram(self.points))
-        if self.start is None:
-            self.weights = torch.cholesky_solve(residuals, factor)
+        if exact:
+            self.factor = self._factor(self._gram(self.points))
+            self.weights = self._conditioned(lambda columns: torch.cholesky_solve(columns, self.factor), residuals)
         else:
-            fitted = self.start.condition(lambda columns: torch.cholesky_solve(columns, factor), self._log_variances())
-            self.weights, self.coefficients = fitted.weights, fitted.coefficients
-        self.factor = factor
+            inducing = self._inducing(embedding[..., used, :])
+            self.weights = inducing.project(self._conditioned(inducing.solve, residuals))
+
+    def _conditioned(self, solve: Callable[[Tensor], Tensor], residuals: Tensor) -> Tensor:
+        """Return the weights of the points, by `solve`, and keep the coefficients of a prior."""
+        if self.start is None:
+            return solve(residuals)
+        conditioned = self.start.condition(solve, self._log_variances())
+        self.coefficients = conditioned.coefficients
+        return conditioned.weights
+
+    def _inducing(self, embedding: Tensor) -> Inducing:
+        """The process on all rows of `embedding`, [..., n, in_dim], through the fitted points."""
+        points = self._blocks(embedding)
+        try:
+            return Inducing(
+                lambda part: self._gram([block[..., part, :] for block in points]).mT,
+                self._gram(self.points),
+                gp_kernel.diagonal(self.theta, points, self.params.linear),
+                torch.exp(self.theta["noise"]) + JITTER,
+            )
+        except torch.linalg.LinAlgError:
+            raise RunError(NOT_DEFINITE) from None
 
     def without_folds(self, folds: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Leave out one fold of the fitted points after another; kernel and mean stay those of all points.
@@ -169,55 +206,49 @@ class GP(RegionHead):
         return torch.stack([self.theta[name] for name in EXPECTED_VARIANCES])
 
     def _maximise_likelihood(self, points: list[Tensor], y: Tensor) -> None:
-        squared, inner = self._products(points, points)
+        squared, inner = self._products(points)
         for value in self.theta.values():
             value.requires_grad_()
         optimizer = torch.optim.Adam(self.theta.values(), lr=self.params.learning_rate)
         for _ in range(self.params.steps):
-            kernel, noise = self._kernel(squared, inner), torch.exp(self.theta["noise"])
+            loss = self._penalty()
             with torch.no_grad():
+                matern, noise = gp_kernel.matern(self.theta, squared), torch.exp(self.theta["noise"])
+                kernel = matern[0] if inner is None else matern[0] + gp_kernel.trend(self.theta, inner)
                 inverse = torch.cholesky_inverse(self._factor(kernel))
                 if self.start is None:
                     weights = inverse @ y
                 else:
                     fitted = self.start.condition(inverse.matmul, self._log_variances(), len(y))
-                    weights, inverse = fitted.weights, inverse - fitted.correction
+                    weights, inverse = fitted.weights, inverse - fitted.correction()
+                # The gradient of the negative log likelihood in the kernel (equation 5.9).
                 slope = 0.5 * (inverse - weights @ weights.mT / y.shape[-1])
-            # Its gradient is that of the negative log likelihood (equation 5.9); this way takes half the time.
-            loss = (slope * kernel).sum() + (slope.diagonal(dim1=-2, dim2=-1).sum(dim=-1) * noise).sum()
-            loss = loss + self._penalty()
+                gradients = gp_kernel.gradient(self.theta, slope, matern, squared, inner)
+                gradients["noise"] = slope.diagonal(dim1=-2, dim2=-1).sum(dim=-1) * noise
             if self.start is not None:
                 loss = loss + fitted.gradient @ self._log_variances().exp()
             optimizer.zero_grad()
             loss.backward()
+            for name, value in gradients.items():
+                of_penalty = self.theta[name].grad
+                self.theta[name].grad = value if of_penalty is None else of_penalty + value
             optimizer.step()
         self.theta = {name: value.detach() for name, value in self.theta.items()}
 
     def _gram(self, points: list[Tensor]) -> Tensor:
-        """The kernel [n, m] of `points` with the fitted ones, in blocks of rows, since [blocks, n, m] is large."""
-        starts = range(0, points[0].shape[-2], ROWS_AT_ONCE)
-        rows = ([block[..., start : start + ROWS_AT_ONCE, :] for block in points] for start in starts)
-        return torch.cat([self._kernel(*self._products(part, self.points)) for part in rows], dim=-2)
+        """The kernel [n, m] of `points` with the fitted ones."""
+        return gp_kernel.gram(self.theta, points, self.points, self.params.linear)
 
-    def _products(self, a: list[Tensor], b: list[Tensor]) -> tuple[Tensor, Tensor | None]:
-        """Squared distances and, if the kernel has linear terms, inner products by block: [blocks, n, m] each."""
-        pairs = list(zip(a, b, strict=True))
-        squared = torch.stack([torch.cdist(x, y).square() for x, y in pairs], dim=-3)
-        return squared, torch.stack([x @ y.mT for x, y in pairs], dim=-3) if self.params.linear else None
-
-    def _kernel(self, squared: Tensor, inner: Tensor | None) -> Tensor:
-        scaled = torch.einsum("...b,...bij->...ij", torch.exp(-2 * self.theta["length"]), squared)
-        r = torch.sqrt(3 * scaled + 1e-12)
-        matern = torch.exp(self.theta["signal"])[..., None, None] * (1 + r) * torch.exp(-r)
-        if inner is None:
-            return matern
-        return matern + torch.einsum("...b,...bij->...ij", torch.exp(self.theta["linear"]), inner)
+    def _products(self, points: list[Tensor]) -> tuple[Tensor, Tensor | None]:
+        """Squared distances and, if the kernel has linear terms, inner products by block: [blocks, n, n] each."""
+        squared = torch.stack([torch.cdist(block, block).square() for block in points], dim=-3)
+        return squared, torch.stack([block @ block.mT for block in points], dim=-3) if self.params.linear else None
 
     def _factor(self, kernel: Tensor) -> Tensor:
         noise = (torch.exp(self.theta["noise"]) + JITTER)[..., None, None] * torch.eye(kernel.shape[-1]).to(kernel)
         factor, failed = torch.linalg.cholesky_ex(kernel + noise)
         if failed.any():
-            raise RunError("head gp: the kernel matrix is not positive definite; lower learning_rate or take head mlp")
+            raise RunError(NOT_DEFINITE)
         return factor
 
     def _blocks(self, embedding: Tensor) -> list[Tensor]:

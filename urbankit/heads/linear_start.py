@@ -17,14 +17,22 @@ class Conditioned(NamedTuple):
     Attributes:
         coefficients: Posterior means of level and slope beyond what is expected, [C, 2].
         weights: The inverse covariance of the labels times the labels, [n, C].
-        correction: What level and slope take from the inverse of the kernel with noise, mean over outputs: [n, n].
         gradient: That of the mean negative log likelihood in the variances of level and slope, [2].
+        solved: The inverse of the kernel with noise times the basis of level and slope, [C, n, 2].
+        middle: The posterior covariance of level and slope, [C, 2, 2].
     """
 
     coefficients: Tensor
     weights: Tensor
-    correction: Tensor
     gradient: Tensor
+    solved: Tensor
+    middle: Tensor
+
+    def correction(self) -> Tensor:
+        """Return what level and slope take from the inverse of the kernel with noise, mean over outputs: [n, n]."""
+        outputs, points, _ = self.solved.shape
+        turned = (self.solved @ self.middle).transpose(0, 1).reshape(points, -1)
+        return turned @ self.solved.transpose(0, 1).reshape(points, -1).T / outputs
 
 
 class LinearStart:
@@ -64,9 +72,7 @@ class LinearStart:
         weights = solve(residuals) - torch.einsum("cna,ca->nc", solved, coefficients)
         explained = torch.einsum("cna,nc->ca", basis, weights).square()
         gradient = 0.5 * ((forms - forms @ middle @ forms).diagonal(dim1=1, dim2=2) - explained).mean(dim=0)
-        turned = (solved @ middle).transpose(0, 1).reshape(points, -1)
-        correction = turned @ solved.transpose(0, 1).reshape(points, -1).T / outputs
-        return Conditioned(coefficients, weights, correction, gradient)
+        return Conditioned(coefficients, weights, gradient, solved, middle)
 
     def predict(self, process: Tensor, coefficients: Tensor, prior: Prior) -> Tensor:
         """Return predictions [B, C] from those of the process [B, C], by `Conditioned.coefficients`."""

@@ -35,7 +35,7 @@ INPUTS_A_SPLIT = 24
 BOOSTED_COLUMNS = 64
 """Boosting takes as long to read a column as to grow several trees on it."""
 ROWS_A_TREE = 5_000
-PROCESS = GP.Params(steps=20, learning_rate=0.15, search_points=300, max_points=2000)
+PROCESS = GP.Params(steps=20, learning_rate=0.15, search_points=300, max_points=2000, beyond="sample")
 KRIGING_POINTS = 1000
 SMOOTHERS = tuple((neighbours, power) for neighbours in (3, 5, 10, 20, 40) for power in (0, 1, 2))
 
