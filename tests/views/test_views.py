@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from urbankit import registry
 from urbankit.registry.component import Use
 from urbankit.utils.errors import UserError
-from urbankit.views import similarity
+from urbankit.views import similarity, strongest
 from urbankit.views.base import View, ViewGraph
 from urbankit.views.distance import DistanceView
 from urbankit.views.mobility import MobilityView
@@ -275,3 +275,31 @@ def test_views_of_new_york_match_their_source_files(shared_data):
     assert mobility.adjacency.nnz == len(od)
     near = build(DistanceView, made, top_k=25).adjacency
     assert np.diff(near.indptr).min() >= 25 and near.nnz < 957 * 50
+
+
+@pytest.mark.parametrize(("n", "categories", "rate"), [(300, 3, 0.3), (400, 2, 0.1), (700, 12, 1.0)])
+@pytest.mark.parametrize("k", [1, 5, 25])
+def test_strongest_pairs_of_many_rows_equal_those_of_all_similarities(monkeypatch, n, categories, rate, k):
+    monkeypatch.setattr(strongest, "COLUMNS", 64)
+    monkeypatch.setattr(strongest, "ROWS", 32)
+    counts = np.random.default_rng(0).poisson(rate, (n, categories)).astype(float)
+    length = np.linalg.norm(counts, axis=1, keepdims=True)
+    # Multiples of 1/64 have exact products, so that equal similarities are equal in any order of sums.
+    unit = np.round(np.divide(counts, length, out=np.zeros_like(counts), where=length > 0) * 64) / 64
+    similar = np.minimum(unit @ unit.T, 1)
+    np.fill_diagonal(similar, 0)
+    order = np.argsort(-similar, axis=1, kind="stable")[:, :k]
+    expected = np.zeros_like(similar)
+    np.put_along_axis(expected, order, np.take_along_axis(similar, order, axis=1), axis=1)
+    np.testing.assert_array_equal(strongest.strongest_pairs(unit.astype(np.float32), k).toarray(), expected)
+
+
+def test_similarities_of_more_rows_than_the_limit_come_from_strongest_pairs(monkeypatch):
+    counts = np.random.default_rng(0).poisson(1.0, (300, 12)).astype(float)
+    direct = similarity.cosine_similarity(counts, 5)
+    sizes = []
+    monkeypatch.setattr(similarity, "strongest_pairs", lambda unit, k: sizes.append((len(unit), k)) or direct)
+    similarity.cosine_similarity(counts, 5)
+    monkeypatch.setattr(similarity, "MANY", 299)
+    similarity.cosine_similarity(counts, 5)
+    assert sizes == [(300, 5)]

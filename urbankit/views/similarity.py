@@ -6,9 +6,12 @@ import numpy as np
 import scipy.sparse
 
 from urbankit.views.base import symmetric_union
+from urbankit.views.strongest import strongest_pairs
 
 # Similarities worked on at a time, in numbers, whole rows of N: 32 MB a copy, and a few copies.
 BLOCK = 1 << 23
+MANY = 10_000
+"""The strongest pairs of more rows are found by `strongest_pairs`, in a fifth of the time."""
 
 
 def cosine_similarity(rows: np.ndarray | scipy.sparse.csr_array, k: int | None = None) -> scipy.sparse.csr_array:
@@ -26,6 +29,8 @@ def cosine_similarity(rows: np.ndarray | scipy.sparse.csr_array, k: int | None =
     unit = _unit(rows)
     others = unit.T.tocsr() if isinstance(unit, scipy.sparse.csr_array) else unit.T
     n = unit.shape[0]
+    if k is not None and k < n - 1 and n > MANY and not scipy.sparse.issparse(unit):
+        return symmetric_union(strongest_pairs(unit, k))
     step = max(1, BLOCK // max(n, 1))
     blocks = []
     for start in range(0, n, step):
