@@ -17,6 +17,8 @@ def register_sources(register: Register) -> None:
 def register_datasets(register: Register) -> None:
     package = "urbankit.city.datasets"
     register("benchmark", f"{package}.benchmark:Benchmark", "the .npy files of MVURE, MGFN, HREP and HAFusion")
+    register("gtfs", f"{package}.gtfs:GTFS", "a GTFS feed: stops and departures, flows by public transport")
+    register("overture", f"{package}.overture:Overture", "places of Overture Maps as points of interest")
     register("osm", f"{package}.osm:OSM", "an OpenStreetMap extract: points of interest, roads, buildings, land use")
 
 

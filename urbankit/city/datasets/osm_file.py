@@ -32,7 +32,7 @@ ROADS = {
 }
 """Values of `highway` by class of road; a value with `_link` belongs to the class of its road."""
 
-LAND_USE = {
+LAND_USE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "residential": {"landuse": ("residential",)},
     "commercial": {"landuse": ("commercial",)},
     "retail": {"landuse": ("retail",)},
