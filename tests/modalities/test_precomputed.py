@@ -305,3 +305,66 @@ def test_precomputed_passes_the_checks_of_modality_encoders(tmp_path):
     values = np.random.default_rng(0).normal(size=(len(ids), 3))
     pd.DataFrame(values, columns=list("abc")).assign(region_id=ids).to_csv(tmp_path / "table.csv", index=False)
     testing.check_modality("precomputed", file=str(tmp_path / "table.csv"))
+
+
+CODES = np.random.default_rng(1).integers(-127, 128, (12, 64))
+DECODED = np.sign(CODES) * (CODES / 127.5) ** 2
+
+
+def alphaearth(values: np.ndarray, names: str = "A") -> pd.DataFrame:
+    return pd.DataFrame(values, columns=[f"{names}{i:02d}" for i in range(64)]).assign(region_id=IDS)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_codes_of_alphaearth_are_decoded_with_a_note(twelve: City, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"alphaearth{suffix}"
+    frame = alphaearth(np.where(CODES[0, 0] == CODES, -128, CODES).astype(np.int8))
+    frame.to_csv(path, index=False) if suffix == ".csv" else frame.to_parquet(path)
+    one = encoder(twelve, path, standardise=False)
+    values, _ = one.features(twelve)
+    missing = CODES[0, 0] == CODES
+    assert np.isnan(values[missing]).all()
+    assert np.allclose(values[~missing], DECODED[~missing], atol=1e-12)
+    assert any("were decoded" in note for note in one.notes)
+
+
+def test_decoded_alphaearth_is_read_as_it_is(twelve: City, tmp_path: Path) -> None:
+    alphaearth(DECODED).to_parquet(tmp_path / "a.parquet")
+    assert np.allclose(rows(twelve, tmp_path / "a.parquet"), DECODED, atol=1e-6)
+
+
+def test_means_of_codes_are_refused(twelve: City, tmp_path: Path) -> None:
+    alphaearth(CODES / 2).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=r"a\.parquet: .*means of codes of AlphaEarth"):
+        rows(twelve, tmp_path / "a.parquet")
+
+
+def test_other_codes_are_refused_until_the_user_says_what_they_are(twelve: City, tmp_path: Path) -> None:
+    alphaearth(CODES, "dim").to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(UserError, match="look like the 8-bit codes of an embedding"):
+        rows(twelve, tmp_path / "a.csv")
+    assert np.allclose(rows(twelve, tmp_path / "a.csv", codes="alphaearth"), DECODED, atol=1e-6)
+    assert np.allclose(rows(twelve, tmp_path / "a.csv", codes="none"), CODES)
+
+
+def test_codes_in_lists_are_recognised(twelve: City, tmp_path: Path) -> None:
+    as_lists(CODES).write_parquet(tmp_path / "a.parquet")
+    with pytest.raises(UserError, match="codes: alphaearth"):
+        rows(twelve, tmp_path / "a.parquet")
+    assert np.allclose(rows(twelve, tmp_path / "a.parquet", codes="alphaearth"), DECODED, atol=1e-6)
+
+
+def test_raster_of_codes_is_refused_with_the_formula(twelve: City, tmp_path: Path) -> None:
+    write_raster(tmp_path / "a.tif", np.zeros((32, 4, 4), np.int8))
+    with pytest.raises(UserError, match=r"whose means over regions are no embedding.*gdal_calc"):
+        rows(twelve, tmp_path / "a.tif")
+
+
+def test_city_table_of_codes_is_refused(twelve: City, tmp_path: Path) -> None:
+    alphaearth(CODES).to_csv(tmp_path / "a.csv", index=False)
+    twelve.regions.to_file(tmp_path / "regions.gpkg")
+    spec = {"name": "coded", "regions": {"file": "regions.gpkg", "id": "region_id"}}
+    spec["tables"] = {"alphaearth": {"file": "a.csv", "region": "region_id"}}
+    (tmp_path / "city.yaml").write_text(yaml.safe_dump(spec))
+    with pytest.raises(UserError, match=r"tables\.alphaearth: holds 8-bit codes.*`precomputed`"):
+        City.prepare(tmp_path / "city.yaml", out=tmp_path / "prepared")

@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from urbankit.city.city import City
+from urbankit.city.io.codes import Codes
 from urbankit.modalities.cache.embedding_table import EmbeddingTable, Rules, embedding_files, read_embeddings
 from urbankit.modalities.features import FeatureEncoder, FeatureParams
 from urbankit.modalities.standardise import Statistics
@@ -45,12 +46,17 @@ class Precomputed(FeatureEncoder):
         unknown: Literal["error", "drop"] = Field(
             "error", description="Rows of regions that the city does not have: an error, or ignored with a note."
         )
+        codes: Codes = Field(
+            "auto",
+            description="Whether the numbers are 8-bit codes: `alphaearth` decodes those of AlphaEarth, `none` takes "
+            "numbers as they are. `auto` decodes columns A00 to A63 that hold codes, and refuses others that look so.",
+        )
         standardise: bool = Field(
             True, description="Standardise every number over the regions; false leaves them unchanged."
         )
 
     params: Params
-    free_in_transfer = FeatureEncoder.free_in_transfer | {"file", "region"}
+    free_in_transfer = FeatureEncoder.free_in_transfer | {"file", "region", "codes"}
 
     @classmethod
     def reads(cls, params: Any, city: SourceFolder) -> Sequence[Path]:
@@ -69,7 +75,9 @@ class Precomputed(FeatureEncoder):
         """Return the table of the file, which is read once."""
         if self._table is None:
             params = self.params
-            rules = Rules(params.region, params.columns, params.absent == "mask", params.unknown == "drop")
+            rules = Rules(
+                params.region, params.columns, params.absent == "mask", params.unknown == "drop", params.codes
+            )
             self._table = read_embeddings(params.file, city, rules, f"modalities.{self.modality}")
             self.notes = self._table.notes
         return self._table

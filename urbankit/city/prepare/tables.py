@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
+from urbankit.city.io.codes import ALPHAEARTH_GDAL, is_coded_alphaearth
 from urbankit.city.io.columns import data_columns, number_matrix
 from urbankit.city.prepare.context import Built, Context
 from urbankit.city.prepare.match_regions import read_by_region, region_of, rows_by_region
@@ -15,6 +16,10 @@ from urbankit.city.report import SourceReport
 from urbankit.city.spec import Table
 from urbankit.utils.errors import Problem, UserError
 
+CODED = (
+    "holds 8-bit codes of AlphaEarth, not numbers; read it by the modality `precomputed`, which decodes them, or "
+    f"decode them by {ALPHAEARTH_GDAL}"
+)
 MOST_NOTES = 20
 """The most notes on values of one table."""
 
@@ -32,6 +37,8 @@ def build_table(spec: Table, context: Context, report: SourceReport) -> Built:
     if not columns:
         raise UserError(Problem("has no column of numbers but the region", path, key=report.key))
     values = number_matrix(frame, columns, path, f"{report.key}.columns", missing=spec.missing)
+    if is_coded_alphaearth(values, columns):
+        raise UserError(Problem(CODED, path, key=report.key))
     return built_table(rows_by_region(values, region_of(frame), len(context.regions)), columns, context, report)
 
 

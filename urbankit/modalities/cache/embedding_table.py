@@ -14,9 +14,11 @@ import torch
 
 from urbankit.city.city import City
 from urbankit.city.ids import RegionIds
+from urbankit.city.io.codes import Codes, check_bands, decode
 from urbankit.city.io.columns import data_columns, describe, holds_numbers, numbers
 from urbankit.city.io.raster import zonal
 from urbankit.city.io.raster_file import open_raster, raster_files
+from urbankit.city.io.source import reading
 from urbankit.city.io.tables import read
 from urbankit.city.prepare.match_regions import explain_no_match
 from urbankit.modalities.cache.files import Features, damaged_features, read_features
@@ -34,13 +36,15 @@ RASTERS = (".tif", ".tiff")
 class Rules:
     """How a file is read: the column of ids, the columns of numbers (None: all others), and what is allowed.
 
-    `absent` allows regions without a row, `unknown` rows of regions that the city does not have.
+    `absent` allows regions without a row, `unknown` rows of regions that the city does not have. `codes` says whether
+    the numbers are 8-bit codes (`decode`).
     """
 
     region: str = "region_id"
     columns: Sequence[str] | None = None
     absent: bool = False
     unknown: bool = False
+    codes: Codes = "auto"
 
 
 @dataclass
@@ -156,6 +160,8 @@ def _of_observations(
 def _of_raster(path: Path, city: City, rules: Rules, problems: Problems, key: str) -> EmbeddingTable | None:
     with open_raster(path) as dataset:
         descriptions = dataset.descriptions
+        with problems.collect(), reading(path, f"{key}.file"):
+            check_bands(dataset.dtypes, rules.codes)
     numbered = len(set(descriptions)) < len(descriptions) or None in descriptions
     names = [f"band {number}" if numbered else text for number, text in enumerate(descriptions, start=1)]
     selected = _selected(rules.columns, names, "band", problems, key)
@@ -222,6 +228,9 @@ def _of_table(path: Path, city: City, rules: Rules, problems: Problems, key: str
         _absent(EmbeddingTable(np.empty(0), region, [], notes), city, rules, problems, key)
         return None
     values, names, has = parsed
+    with problems.collect(), reading(path, f"{key}.file"):
+        values, decoded = decode(values, names, rules.codes)
+        notes += decoded
     rows = (region >= 0) & has
     table = EmbeddingTable(values[rows[has]], region[rows], names, notes)
     return _without_empty(table, city, rules, problems, key)
