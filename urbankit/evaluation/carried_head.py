@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from urbankit.evaluation.calibration import Calibration
+from urbankit.evaluation.city_level import CityFeatures, CityLevel
 from urbankit.evaluation.intervals import Interval, split_conformal
 from urbankit.evaluation.metrics import primary, score
 from urbankit.evaluation.tasks import TaskData
@@ -53,6 +54,7 @@ class CarriedHead:
         bounds: Smallest and largest learned label, [2]; predictions beyond them are cut.
         residuals: Sorted absolute out-of-fold residuals in the learned form, [labelled]; empty for classes.
         class_bias, log_shares: The bias of `Calibration`, and the logarithms of the shares of the classes; [classes].
+        city_level: What predicts level and scale of a regression in another city; None for a head of one city.
     """
 
     name: str
@@ -76,6 +78,7 @@ class CarriedHead:
     residuals: Array
     class_bias: Array
     log_shares: Array
+    city_level: CityLevel | None = None
 
     @classmethod
     def fit(
@@ -86,12 +89,14 @@ class CarriedHead:
         fold: NDArray[np.int64],
         member: NDArray[np.int64] | None = None,
         unseen: NDArray[np.bool_] | None = None,
+        cities: Sequence[CityFeatures] | None = None,
     ) -> CarriedHead:
         """Fit to all labels of a task; predictions without each fold choose the penalty and calibrate.
 
         With several cities, embeddings and the learned form of a regression are standardised within each city, since
-        level and scale of a city tell nothing of those of another. The head predicts at the mean level and scale of
-        the cities; the residuals, which calibrate its intervals, include how much the levels differ.
+        level and scale of a city tell nothing of those of another. The head predicts at the level and scale that the
+        features of a city say (`CityLevel`). The residuals, which calibrate its intervals,
+        include how far levels and scales are off in cities that were left out.
 
         Args:
             task: The labels of N regions.
@@ -101,6 +106,7 @@ class CarriedHead:
             member: The city of each region, int64 [N]; None for one city.
             unseen: Which regions have labels that the embeddings have not learned from, bool [N]; None for all. Only
                 these calibrate and give the score, since errors on the others are too small.
+            cities: The features of each city that `member` counts; None for one city.
         """
         rows = np.flatnonzero(task.labelled)
         judged = np.ones(len(rows), bool) if unseen is None else unseen[rows]
@@ -117,7 +123,7 @@ class CarriedHead:
             transform = TargetTransform.fit(task.transform, task.y[rows])
             y = transform.transform(task.y[rows])[:, None]
             if several and member is not None:
-                levels = Levels.of(y[:, 0], member[rows])
+                levels = Levels.of(y[:, 0], member[rows], cities)
                 y = levels.standardised(y)
         held_out, path = fit_ridge(x, Training(y, fold, bool(task.classes), seed=0))
         coefficients, bias = path.coefficients[0], path.level - path.shift @ path.coefficients[0]
@@ -158,6 +164,7 @@ class CarriedHead:
             coefficients=coefficients,
             bias=bias,
             bounds=bounds,
+            city_level=levels.model,
             **fitted,
         )
 
@@ -166,11 +173,19 @@ class CarriedHead:
         """The metric of `score`."""
         return primary(self.kind)
 
-    def predict(self, embeddings: NDArray[Any], *, of_city: bool = False) -> Carried:
-        """Predict for embeddings [N, dim], which `of_city` standardises by their own mean and standard deviation."""
+    def predict(self, embeddings: NDArray[Any], city: CityFeatures | None = None, *, of_city: bool = False) -> Carried:
+        """Predict for the N regions of a city.
+
+        Args:
+            embeddings: [N, dim].
+            city: The features of the city, which say its level and scale; None for those of the average city.
+            of_city: Whether the embeddings are standardised by their own mean and standard deviation.
+        """
         z = np.asarray(embeddings, dtype=np.float64)
         mean, scale = (z.mean(axis=0), nonzero_std(z, CONSTANT)) if of_city else (self.mean, self.scale)
         outputs = ((z - mean) / scale).clip(*self.range) @ self.coefficients + self.bias
+        if self.city_level is not None and city is not None:
+            outputs = self.city_level.adjust(outputs, city)
         return Carried(self, outputs if self.classes else outputs[:, 0].clip(*self.bounds))
 
     def arrays(self) -> dict[str, Array]:
@@ -180,6 +195,7 @@ class CarriedHead:
     def facts(self) -> dict[str, Any]:
         """All that is not an array, ready for JSON."""
         facts = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ARRAYS}
+        facts["city_level"] = None if self.city_level is None else self.city_level.facts()
         transform = {key: value for key, value in asdict(self.transform).items() if value != np.inf}  # as JSON has none
         return facts | {"classes": list(self.classes), "transform": transform}
 
@@ -187,8 +203,13 @@ class CarriedHead:
     def load(cls, facts: Mapping[str, Any], arrays: Mapping[str, Array]) -> CarriedHead:
         """The head of `facts` and `arrays`. Raises `KeyError` or `TypeError` for those of something else."""
         values: dict[str, Any] = dict(facts) | {name: arrays[name] for name in ARRAYS}
-        transform = TargetTransform(**facts["transform"])
-        return cls(**values | {"classes": tuple(facts["classes"]), "transform": transform})
+        transform, level = TargetTransform(**facts["transform"]), facts.get("city_level")
+        loaded = {
+            "classes": tuple(facts["classes"]),
+            "transform": transform,
+            "city_level": None if level is None else CityLevel.load(level),
+        }
+        return cls(**values | loaded)
 
 
 @dataclass(frozen=True)
@@ -197,8 +218,9 @@ class Levels:
 
     Attributes:
         mean, std: Of the city of each label, [n].
-        level, scale: Their means over the cities, which are predicted in a new city.
-        other_level, other_scale: For each label the same over all cities but its own, [n].
+        level, scale: Their mean and geometric mean over the cities.
+        other_level, other_scale: For each label what the other cities say of the level and scale of its own, [n].
+        model: What predicts the level in a new city; None for one city.
     """
 
     mean: Array
@@ -207,6 +229,7 @@ class Levels:
     scale: float
     other_level: Array
     other_scale: Array
+    model: CityLevel | None = None
 
     @classmethod
     def none(cls, n: int) -> Levels:
@@ -215,20 +238,22 @@ class Levels:
         return cls(zero, one, 0.0, 1.0, zero, one)
 
     @classmethod
-    def of(cls, y: Array, member: NDArray[np.int64]) -> Levels:
-        """Those of labels y [n] of the cities `member` [n]."""
-        _, city, count = np.unique(member, return_inverse=True, return_counts=True)
+    def of(cls, y: Array, member: NDArray[np.int64], cities: Sequence[CityFeatures] | None) -> Levels:
+        """Those of labels y [n] of the cities `member` [n], with the features of all cities."""
+        members, city, count = np.unique(member, return_inverse=True, return_counts=True)
         mean = np.bincount(city, y) / count
         variance = np.bincount(city, (y - mean[city]) ** 2) / count
         std = np.where(variance > 0, np.sqrt(variance), 1.0)
-        others = max(len(count) - 1, 1)
+        features = [{} if cities is None else cities[index] for index in members]
+        model, other_mean, other_std = CityLevel.fit(mean, std, features)
         return cls(
             mean[city],
             std[city],
-            float(mean.mean()),
-            float(std.mean()),
-            ((mean.sum() - mean) / others)[city],
-            ((std.sum() - std) / others)[city],
+            model.mean.average,
+            float(np.exp(model.log_std.average)),
+            other_mean[city],
+            other_std[city],
+            model,
         )
 
     def standardised(self, y: Array) -> Array:

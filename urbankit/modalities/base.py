@@ -131,6 +131,20 @@ class ModalityEncoder(nn.Module, Component[E], Generic[E, B], ABC):
         """
         return None
 
+    @classmethod
+    def city_features(cls, params: Any, city: City, modality: str) -> dict[str, float]:
+        """Return what the regions of a city are like on average, in units that mean the same in every city.
+
+        A model of many cities predicts the level of a target in a new city from these numbers. By default there are
+        none.
+
+        Args:
+            params: the encoder's validated `Params`.
+            city: a city that `requires` has nothing against.
+            modality: the modality's name in the recipe.
+        """
+        return {}
+
     def connect(self, width: int, projection: nn.Module | None = None) -> None:
         """Fix the backbone's width, add the projection, and freeze what `trainable` says; the last step of `__init__`.
 

@@ -72,6 +72,17 @@ class FeatureEncoder(ModalityEncoder[F, Tensor]):
 
         return [RawSource(f"modality {modality}", read)]
 
+    @classmethod
+    def city_features(cls, params: Any, city: City, modality: str) -> dict[str, float]:
+        """Return the means of the features, unless they only mean something within a city."""
+        if cls.relative or cls.local(params) is not None:
+            return {}
+        encoder = cls(params, city, modality, 1)
+        statistics = encoder._statistics
+        finite = np.isfinite(encoder._raw).any(axis=0).tolist()
+        means = zip(statistics.names, statistics.mean.tolist(), finite, strict=True)
+        return {f"{modality}: {name}": mean for name, mean, exists in means if exists}
+
     @abstractmethod
     def features(self, city: City) -> tuple[np.ndarray, np.ndarray]:
         """float[M, F] raw features of M observations, NaN where missing, and the region of each, int[M]."""

@@ -18,6 +18,7 @@ from torch import Tensor
 from urbankit import registry
 from urbankit.city.city import City
 from urbankit.evaluation.carried_head import Carried, CarriedHead
+from urbankit.evaluation.city_level import city_features
 from urbankit.evaluation.metrics import metric_label, score
 from urbankit.evaluation.tasks import TaskData, load_task
 from urbankit.export.tables import ExportTable, prediction_export
@@ -266,12 +267,19 @@ class Model:
             message = "one region has no mean and standard deviation of its own; use the statistics of the model"
             raise UserError(Problem(message, opened.path, key="--statistics"))
         vectors, carry_notes = self.vectors(opened, statistics, sets)
-        predicted = {name: head.predict(vectors, of_city=statistics == "own") for name, head in heads.items()}
+        features, of_city = self.city_features(opened), statistics == "own"
+        predicted = {name: head.predict(vectors, features, of_city=of_city) for name, head in heads.items()}
         source = self.facts["city"]
         table, interval_notes = carried_table(predicted, opened.regions, level, labels_of=source, tasks=labels)
         notes = [*carry_notes, *notes, *interval_notes, ONLY_THERE.format(city=source)]
         facts = {"model": self.path.resolve().name, "model_city": source, "city": opened.name, "urbankit": __version__}
         return CityPredictions(predicted, table, level, labels, notes, facts)
+
+    def city_features(self, city: City) -> dict[str, float]:
+        """Return what the level of a target in a city is predicted from."""
+        left_out = self.facts["left_out"]
+        modalities = {name: use for name, use in self.recipe.modalities.items() if name not in left_out}
+        return city_features(modalities, city)
 
     def vectors(
         self, city: City, statistics: Statistics = "own", sets: tuple[str, ...] = ()

@@ -14,6 +14,7 @@ from torch import Tensor
 from urbankit import registry
 from urbankit.city.city import City
 from urbankit.evaluation.carried_head import CarriedHead
+from urbankit.evaluation.city_level import city_features
 from urbankit.evaluation.splits import make_folds, sampled_protocols
 from urbankit.pipeline.model_files import content_hash, read_facts, read_heads, read_weights
 from urbankit.pipeline.outline import outline
@@ -162,6 +163,11 @@ class ModelOfRun:
         vectors = embed(city) if self.facts["left_out"] else self._source.run.vectors
         protocol = sampled_protocols(evaluation.splits, recipe.predict.split)[-1]
         n_folds = recipe.predict.folds or Predict().folds
+        modalities = {
+            name: recipe.modalities[name] for name in self.facts["modalities"] if name not in self.facts["left_out"]
+        }
+        several = len(city.members) > 1
+        cities = [city_features(modalities, member) for member in city.members.values()] if several else None
         heads = {}
         for name, task in load_tasks(recipe, city).items():
             member = city.member[task.labelled]
@@ -181,7 +187,7 @@ class ModelOfRun:
                     " hold out cities with pretrain.hold_out"
                 )
                 continue
-            heads[name] = CarriedHead.fit(task, recipe.tasks[name], vectors, fold, city.member, unseen)
+            heads[name] = CarriedHead.fit(task, recipe.tasks[name], vectors, fold, city.member, unseen, cities)
         return heads
 
     def _unseen(self, task: str, city: City) -> NDArray[np.bool_]:

@@ -70,8 +70,9 @@ def city_prior(
             raise UserError(Problem(message, city.path, key="prior"))
         vectors, carry_notes = model.vectors(city, "own")
         notes += [f"prior: {note}" for note in carry_notes]
+        features = model.city_features(city)
         for name, head in heads.items():
-            carried = head.predict(vectors, of_city=True)
+            carried = head.predict(vectors, features, of_city=True)
             values = _log_probabilities(carried, chosen[name], notes) if head.classes else carried.prediction
             if values is not None:
                 predictions[name] = values
