@@ -1,13 +1,10 @@
 """The Gaussian process on many points against dense formulas and against the exact process."""
 
-import numpy as np
 import pytest
 import torch
 
 from urbankit.heads import gp_kernel
-from urbankit.heads.base import RegionData
 from urbankit.heads.gp import GP, JITTER
-from urbankit.heads.prior import Prior
 from urbankit.utils.errors import RunError
 
 BLOCKS = [3, 2]
@@ -86,18 +83,6 @@ def test_several_training_sets_are_fitted_as_each_alone():
         alone = GP(params, 5, 1)
         alone.fit_values(sets[index], values[index], BLOCKS)
         torch.testing.assert_close(predicted[index], alone.predict_with(new, alone.weights), atol=1e-8, rtol=0)
-
-
-def test_a_prior_with_inducing_points_at_all_regions_gives_the_exact_process():
-    x, y = sample(60)
-    prior = Prior.of(np.random.default_rng(0).normal(size=66) + np.arange(66) / 30, None)
-    new, predicted = torch.randn(6, 5).double(), []
-    for most in (60, 59):
-        torch.manual_seed(0)
-        head = GP(GP.Params(steps=5, max_points=most, inducing_points=60), 5, 1)
-        head.fit_values(x, y, BLOCKS, prior.rows(np.arange(60)))
-        predicted.append(head.predict_regions(new, RegionData(prior=prior.rows(np.arange(60, 66)))))
-    torch.testing.assert_close(*predicted, atol=1e-4, rtol=0)
 
 
 def test_embedding_that_is_not_finite_is_one_message():

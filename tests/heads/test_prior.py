@@ -11,11 +11,10 @@ from scipy.stats import multivariate_normal
 
 from urbankit import registry
 from urbankit.evaluation.transforms import TargetTransform
-from urbankit.heads import averaged_ridge, gp, gp_kernel
+from urbankit.heads import averaged_ridge
 from urbankit.heads.averaged_ridge import EXPECTED, FUNCTION, LEVEL, NOISE, SLOPE, AveragedRidge
 from urbankit.heads.base import RegionData
-from urbankit.heads.gp import GP, JITTER, PRIOR_WEIGHT_OF_FEW, START_OF_FEW
-from urbankit.heads.prior import EXPECTED_VARIANCES, STEEPEST, Prior
+from urbankit.heads.prior import STEEPEST, Prior
 from urbankit.heads.stacking import members
 from urbankit.heads.stacking.weights import simplex_weights
 from urbankit.registry.component import Use
@@ -89,63 +88,6 @@ def test_averaged_ridge_equals_an_average_of_dense_gaussians(with_prior, monkeyp
     np.testing.assert_allclose(predicted[:, 0], weights @ np.array(means) / weights.sum(), rtol=1e-8)
 
 
-@pytest.mark.parametrize("outputs", [1, 3])
-def test_gp_with_a_prior_equals_adam_on_the_likelihood_and_the_dense_posterior(outputs):
-    torch.manual_seed(0)
-    n, m = 30, 5
-    x, y = torch.randn(n + m, 4).double(), torch.randn(n, outputs).double() + 1
-    predictions = random(n + m) if outputs == 1 else np.log(np.random.default_rng(0).dirichlet(np.ones(3), n + m))
-    prior, rows = Prior.of(predictions, None), np.arange(n)
-    head = GP(GP.Params(steps=20), 4, outputs)
-    head.fit_values(x[:n], y, [2, 2], prior.rows(rows))
-    predicted = head.predict_regions(x[n:], RegionData(prior=prior.rows(np.arange(n, n + m))))
-    fitted, order = head.theta, head.order
-
-    centred = y - y.mean(dim=0)
-    size = centred.square().mean().sqrt()
-    slope = min(prior.size / float(size), STEEPEST)
-    p, level = torch.tensor(prior.columns), torch.tensor(prior.level)
-    residuals = (y - level) / size - slope * p[:n]
-
-    def covariance(theta: dict, a: torch.Tensor, b: torch.Tensor, output: int) -> torch.Tensor:
-        blocks = zip(head._blocks(x[a]), head._blocks(x[b]), strict=True)
-        squared = torch.stack([torch.cdist(of_a, of_b).square() for of_a, of_b in blocks])
-        return (
-            gp_kernel.matern(theta, squared)[0]
-            + theta["level"].exp()
-            + theta["slope"].exp() * torch.outer(p[a, output], p[b, output])
-        )
-
-    initial = {name: torch.full(value.shape, START_OF_FEW.get(name, 0.0)).double() for name, value in fitted.items()}
-    for name, (median, _) in EXPECTED_VARIANCES.items():
-        initial[name] = torch.tensor(math.log(median)).double()
-    initial["level"] = torch.maximum(initial["level"], residuals.mean(dim=0).square().mean().log())
-    theta = {name: value.requires_grad_() for name, value in initial.items()}
-    optimizer = torch.optim.Adam(theta.values(), lr=head.params.learning_rate)
-    for _ in range(20):
-        likelihood = torch.zeros(()).double()
-        for output in range(outputs):
-            noisy = covariance(theta, order, order, output) + (theta["noise"].exp() + JITTER) * torch.eye(n).double()
-            normal = torch.distributions.MultivariateNormal(torch.zeros(n).double(), noisy)
-            likelihood = likelihood + normal.log_prob(residuals[order, output]) / outputs
-        penalty = PRIOR_WEIGHT_OF_FEW * sum((theta[k] - START_OF_FEW[k]).square().sum() for k in START_OF_FEW)
-        for name, (median, spread) in EXPECTED_VARIANCES.items():
-            penalty = penalty + 0.5 * ((theta[name] - math.log(median)) / spread) ** 2
-        optimizer.zero_grad()
-        (penalty - likelihood).backward()
-        optimizer.step()
-    for name, value in theta.items():
-        torch.testing.assert_close(fitted[name], value.detach(), atol=1e-7, rtol=0)
-
-    new = torch.arange(n, n + m)
-    for output in range(outputs):
-        with torch.no_grad():
-            noisy = covariance(theta, order, order, output) + (theta["noise"].exp() + JITTER) * torch.eye(n).double()
-            across = covariance(theta, new, order, output)
-            mean = slope * p[new, output] + across @ torch.linalg.solve(noisy, residuals[order, output])
-        torch.testing.assert_close(predicted[:, output], level[output] + size * mean, atol=1e-6, rtol=0)
-
-
 def r2(head: str, labels: int, informative: bool, with_prior: bool, seed: int, off: float = 0.0) -> float:
     """Of a target that is half the predictions of another city and half the embedding, on regions without a label."""
     z, p = random(N, 6, seed=seed), random(N, seed=seed + 100)
@@ -208,13 +150,6 @@ def test_the_order_of_the_regions_changes_no_prediction(head):
         fitted.fit_regions(embedding[rows], labels[rows], [3, 2], data.rows(rows))
         outputs.append(fitted.predict_regions(embedding, data)[np.argsort(order)])
     torch.testing.assert_close(*outputs, atol=1e-6, rtol=0)
-
-
-def test_without_a_prior_the_gp_keeps_its_own_start():
-    assert gp.START == {"signal": 0.0, "length": 0.5, "linear": -2.0, "noise": -2.0}
-    head = GP(GP.Params(steps=1), 3, 1)
-    head.fit(torch.randn(10, 3), torch.randn(10), [3])
-    assert set(head.theta) == set(gp.START)
 
 
 @pytest.mark.parametrize("strength", [1.0, 30.0])

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -13,17 +12,13 @@ from torch import Tensor
 from urbankit.heads import gp_kernel
 from urbankit.heads.base import RegionData, RegionHead, label_columns
 from urbankit.heads.gp_inducing import Inducing
-from urbankit.heads.linear_start import LinearStart
-from urbankit.heads.prior import EXPECTED_VARIANCES, Prior
+from urbankit.heads.kriging import Kriging
 from urbankit.registry import component
 from urbankit.utils.errors import RunError
 
 # Initial logarithms of the kernel's parameters, and the mean of their Gaussian prior.
 START = {"signal": 0.0, "length": 0.5, "linear": -2.0, "noise": -2.0}
 PRIOR_WEIGHT = 0.05
-# The same for a process that starts from predictions, as few labels correct it.
-START_OF_FEW = START | {"signal": -1.5, "noise": -0.7}
-PRIOR_WEIGHT_OF_FEW = 0.3
 JITTER = 1e-4
 ROWS_AT_ONCE = 1024
 NUMBERS_AT_ONCE = 1 << 24
@@ -38,7 +33,7 @@ class GP(RegionHead):
     labels, with a weak prior, so that a block without information about the task gets a long length scale. Predictions
     are posterior means. Beyond `max_points` training regions they go through inducing points (`Inducing`).
 
-    With predictions p of a model of other cities it is `level + slope · p` plus the process (`LinearStart`).
+    With a model of other cities as prior it is the head `kriging`, with the parameter `max_points` alone.
     """
 
     reads_features = False
@@ -77,15 +72,20 @@ class GP(RegionHead):
     params: Params
 
     def fit_regions(self, embedding: Tensor, labels: Tensor, blocks: Sequence[int], regions: RegionData) -> None:
+        if regions.prior is not None:
+            params = Kriging.Params(max_points=self.params.max_points)
+            self.kriging: Kriging = Kriging(params, self.in_dim, self.out_dim)
+            self.kriging.fit_regions(embedding, labels, blocks, regions)
+            return
         values = torch.as_tensor(label_columns(labels, self.out_dim), device=embedding.device)
-        self.fit_values(embedding, values, blocks, regions.prior)
+        self.fit_values(embedding, values, blocks)
 
-    def fit_values(self, embedding: Tensor, values: Tensor, blocks: Sequence[int], prior: Prior | None = None) -> None:
+    def fit_values(self, embedding: Tensor, values: Tensor, blocks: Sequence[int]) -> None:
         """Fit the head to `values`, float64 [n, out_dim]; the rest as in `fit_regions`.
 
         With `embedding` [..., n, in_dim] and `values` [..., n, out_dim] of many training sets of one size, it holds a
         process for each of them, fitted at once. It then predicts [..., B, out_dim] for [B, in_dim] or
-        [..., B, in_dim]. With a prior there is one training set.
+        [..., B, in_dim].
         """
         order = torch.randperm(embedding.shape[-2]).to(embedding.device)
         exact = len(order) <= self.params.max_points or self.params.beyond == "sample"
@@ -95,32 +95,20 @@ class GP(RegionHead):
         self.points = self._blocks(embedding[..., self.order, :])
         y = values[..., used, :]
         self.mean = y.mean(dim=-2, keepdim=True)
-        self.start = None if prior is None else LinearStart(y, prior.rows(used.cpu().numpy()))
-        residuals = y - self.mean if self.start is None else self.start.residuals
-        sets = y.shape[:-2]
+        residuals, sets = y - self.mean, y.shape[:-2]
         self.theta = {
             name: y.new_full((*sets, len(blocks)) if name in ("length", "linear") else sets, value)
-            for name, value in (START if self.start is None else START_OF_FEW).items()
+            for name, value in START.items()
         }
-        if self.start is not None:
-            self.theta |= {name: value.clone() for name, value in self.start.log_variances.items()}
         n = min(self.params.search_points, len(self.order))
         with torch.enable_grad():
             self._maximise_likelihood([block[..., :n, :] for block in self.points], residuals[..., :n, :])
         if exact:
             self.factor = self._factor(self._gram(self.points))
-            self.weights = self._conditioned(lambda columns: torch.cholesky_solve(columns, self.factor), residuals)
+            self.weights = torch.cholesky_solve(residuals, self.factor)
         else:
             inducing = self._inducing(embedding[..., used, :])
-            self.weights = inducing.project(self._conditioned(inducing.solve, residuals))
-
-    def _conditioned(self, solve: Callable[[Tensor], Tensor], residuals: Tensor) -> Tensor:
-        """Return the weights of the points, by `solve`, and keep the coefficients of a prior."""
-        if self.start is None:
-            return solve(residuals)
-        conditioned = self.start.condition(solve, self._log_variances())
-        self.coefficients = conditioned.coefficients
-        return conditioned.weights
+            self.weights = inducing.project(inducing.solve(residuals))
 
     def _inducing(self, embedding: Tensor) -> Inducing:
         """The process on all rows of `embedding`, [..., n, in_dim], through the fitted points."""
@@ -179,31 +167,18 @@ class GP(RegionHead):
 
     def predict_with(self, embedding: Tensor, weights: Tensor) -> Tensor:
         """Return predictions [B, out_dim] for `embedding` [B, in_dim] by `weights` of the fitted points."""
-        return self._process(embedding, weights) + self.mean
+        parts = embedding.split(ROWS_AT_ONCE, dim=-2)
+        return torch.cat([self._gram(self._blocks(part)) @ weights for part in parts], dim=-2) + self.mean
 
     def predict_regions(self, embedding: Tensor, regions: RegionData) -> Tensor:
-        if self.start is None:
-            return self.predict_with(embedding, self.weights)
-        assert regions.prior is not None  # it was fitted with one
-        return self.start.predict(self._process(embedding, self.weights), self.coefficients, regions.prior)
-
-    def _process(self, embedding: Tensor, weights: Tensor) -> Tensor:
-        parts = embedding.split(ROWS_AT_ONCE, dim=-2)
-        return torch.cat([self._gram(self._blocks(part)) @ weights for part in parts], dim=-2)
+        if regions.prior is not None:
+            return self.kriging.predict_regions(embedding, regions)
+        return self.predict_with(embedding, self.weights)
 
     def _penalty(self) -> Tensor:
         """The negative log density of the parameters before any label, up to a constant."""
-        few = self.start is not None
-        expected, weight = (START_OF_FEW, PRIOR_WEIGHT_OF_FEW) if few else (START, PRIOR_WEIGHT)
-        penalty = weight * sum(((self.theta[name] - expected[name]).square().sum() for name in START), torch.zeros(()))
-        if few:
-            for name, (median, spread) in EXPECTED_VARIANCES.items():
-                penalty = penalty + 0.5 * ((self.theta[name] - math.log(median)) / spread).square()
-        return penalty
-
-    def _log_variances(self) -> Tensor:
-        """Those of the level and the slope on the prior, [2]."""
-        return torch.stack([self.theta[name] for name in EXPECTED_VARIANCES])
+        terms = ((self.theta[name] - START[name]).square().sum() for name in START)
+        return PRIOR_WEIGHT * sum(terms, torch.zeros(()))
 
     def _maximise_likelihood(self, points: list[Tensor], y: Tensor) -> None:
         squared, inner = self._products(points)
@@ -216,17 +191,11 @@ class GP(RegionHead):
                 matern, noise = gp_kernel.matern(self.theta, squared), torch.exp(self.theta["noise"])
                 kernel = matern[0] if inner is None else matern[0] + gp_kernel.trend(self.theta, inner)
                 inverse = torch.cholesky_inverse(self._factor(kernel))
-                if self.start is None:
-                    weights = inverse @ y
-                else:
-                    fitted = self.start.condition(inverse.matmul, self._log_variances(), len(y))
-                    weights, inverse = fitted.weights, inverse - fitted.correction()
+                weights = inverse @ y
                 # The gradient of the negative log likelihood in the kernel (equation 5.9).
                 slope = 0.5 * (inverse - weights @ weights.mT / y.shape[-1])
                 gradients = gp_kernel.gradient(self.theta, slope, matern, squared, inner)
                 gradients["noise"] = slope.diagonal(dim1=-2, dim2=-1).sum(dim=-1) * noise
-            if self.start is not None:
-                loss = loss + fitted.gradient @ self._log_variances().exp()
             optimizer.zero_grad()
             loss.backward()
             for name, value in gradients.items():

@@ -311,5 +311,9 @@ def needs_region_data(recipe: Recipe) -> bool:
     """Whether a head of the recipe reads coordinates or input features beside the embedding."""
     if recipe.finetune.paradigm == "linear_probe":
         return False
-    heads = [registry.get("head", task.head.name) for task in recipe.tasks.values()]
-    return any(issubclass(head, RegionHead) and head.reads_features for head in heads)
+    for task in recipe.tasks.values():
+        head = registry.get("head", task.head.name)
+        starts_from_prior = bool(recipe.prior and task.prior and head.takes_prior)
+        if issubclass(head, RegionHead) and (head.reads_features or starts_from_prior):
+            return True
+    return False
