@@ -12,7 +12,9 @@ from torch.nn import functional as F
 
 from urbankit.graph.engine import propagate
 from urbankit.graph.graph import Graph
+from urbankit.graph.neighbour_sums import NeighbourSums
 from urbankit.graph.normalise import Normalisation, normalise
+from urbankit.graph.sampled_pairs import SampledPairs
 from urbankit.graph.subgraph import Readout, Subgraphs, pool, readout
 from urbankit.registry.component import Component, P
 
@@ -58,6 +60,12 @@ class GraphEncoder(Component[P], nn.Module, ABC):
         nn.Module.__init__(self)
         self.params, self.in_dim, self.engine = params, in_dim, engine
 
+    @property
+    def needs_encoding(self) -> bool:
+        """Whether edge weights or losses depend on the encoded nodes."""
+        cls = type(self)
+        return cls.edge_weight is not GraphEncoder.edge_weight or cls.losses is not GraphEncoder.losses
+
     def start(self, graph: Graph) -> None:
         """Set starting values that depend on the view; called once, after the modules have their random values."""
 
@@ -101,6 +109,39 @@ class GraphEncoder(Component[P], nn.Module, ABC):
             graph: the view.
             encoded: what `forward` returned.
             rows: the nodes whose losses count, int64 [B].
+        """
+        return {}
+
+    def neighbour_sums(self, graph: Graph, x: Tensor) -> NeighbourSums | None:
+        """Return the sums over neighbours of all nodes, from which `encode_nodes` encodes a few nodes.
+
+        None by default: the encoder needs the whole graph, and every training step encodes it.
+
+        Args:
+            graph: the view.
+            x: node features [n, in_dim].
+        """
+        return None
+
+    def encode_nodes(self, sums: NeighbourSums, nodes: Tensor, x: Tensor, neighbours: Tensor) -> Encoded:
+        """Encode a few nodes as `forward` does, m of them.
+
+        Args:
+            sums: what `neighbour_sums` returned.
+            nodes: int64 [m].
+            x: their features [m, in_dim].
+            neighbours: their sums over neighbours, [m, in_dim].
+        """
+        raise NotImplementedError(f"{type(self).__name__} encodes whole graphs only")
+
+    def sampled_losses(self, graph: Graph, encoded: Encoded, nodes: Tensor, pairs: SampledPairs) -> dict[str, Tensor]:
+        """Return unbiased estimates of `losses` for `pairs.rows` from `pairs`; none by default.
+
+        Args:
+            graph: the view.
+            encoded: the `nodes`, encoded.
+            nodes: distinct and sorted, int64 [m]; `pairs.nodes` are among them.
+            pairs: the pairs of the nodes whose losses count.
         """
         return {}
 
@@ -154,6 +195,13 @@ class GraphConvolution(nn.Module):
             return propagate(normalised, x, self_weight, self.engine).add_(self.bias)
         neighbours, root = x.chunk(2, dim=1)
         return propagate(normalised, neighbours.contiguous(), self_weight, self.engine).add_(self.bias).add(root)
+
+    def of_sums(self, x: Tensor, neighbours: Tensor) -> Tensor:
+        """Return `Â X W + X V + b` [m, out_dim] of m nodes with the features `x` and the sums `neighbours = Â X`."""
+        if not self.root_weight:
+            return F.linear(neighbours, self.linear.weight, self.bias)
+        w, v = self.linear.weight.split(self.out_dim)
+        return F.linear(torch.cat([neighbours, x], dim=1), torch.cat([w, v], dim=1), self.bias)
 
     def pooled(self, subgraphs: Subgraphs, x: Tensor, shares: Tensor) -> Tensor:
         """Return the sum [B, out_dim] of the convolution's rows in each subgraph, weighted by `shares` [n].

@@ -145,6 +145,28 @@ class Graph:
         index = torch.searchsorted(keys, pairs).clamp_(max=self.n_edges - 1)
         return index.masked_fill_(keys.take(index) != pairs, -1)
 
+    def edges_of(self, nodes: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the edges from `nodes` (int64 [B]): the position of the start in `nodes`, and the index."""
+        return row_entries(self.indptr, nodes)
+
+    def edge_ids_among(self, nodes: Tensor) -> Tensor:
+        """Return the index (integer [B, B]) of the edge between any two of `nodes`, -1 if there is none.
+
+        `nodes` are distinct, int64 [B].
+        """
+        if self.n <= TABLE_LIMIT or not len(nodes):
+            return self.edge_ids(nodes.unsqueeze(1), nodes)
+        row, edges = self.edges_of(nodes)
+        ascending, order = nodes.sort()
+        column, listed = positions_in(ascending, self.dst.take(edges))
+        ids = nodes.new_full((len(nodes), len(nodes)), -1)
+        ids[row[listed], order.take(column[listed])] = edges[listed]
+        return ids
+
+    def transposed(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return row starts [n + 1] and columns [E] of the transpose, and the order [E] that sorts the edges so."""
+        return self.cached("transposed", self._transposed)
+
     def cached(self, name: str, make: Callable[[], T]) -> T:
         """Return what `make` returns, computed once for all graphs with these edges; `make` must not use weights."""
         if name not in self._cache:
@@ -159,11 +181,37 @@ class Graph:
             self._cache_of_weights[name] = make()
         return self._cache_of_weights[name]
 
+    def _transposed(self) -> tuple[Tensor, Tensor, Tensor]:
+        order = torch.argsort(self.dst, stable=True)
+        indptr = torch.searchsorted(self.dst.take(order), torch.arange(self.n + 1, device=self.device))
+        return indptr, self.src.take(order), order
+
     def _table(self) -> Tensor:
         side = self.n + 1
         table = torch.full((side * side,), -1, dtype=torch.int32, device=self.device)
         table[self.src * side + self.dst] = torch.arange(self.n_edges, dtype=torch.int32, device=self.device)
         return table
+
+
+def positions_in(nodes: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the position of each of `values` in `nodes`, which are distinct and sorted, and whether it is there.
+
+    `nodes` are int64 [n], at least one; `values` are int64 [m]; the result is int64 [m] and bool [m].
+    """
+    position = torch.searchsorted(nodes, values).clamp_(max=len(nodes) - 1)
+    return position, nodes.take(position) == values
+
+
+def row_entries(indptr: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the entries in `rows` (int64 [B]) of a matrix in compressed rows.
+
+    For each entry these are the position of its row in `rows`, and its index in the matrix: int64 each.
+    """
+    starts = indptr[rows]
+    counts = indptr[rows + 1] - starts
+    row = torch.repeat_interleave(torch.arange(len(rows), device=rows.device), counts)
+    before = counts.cumsum(0) - counts
+    return row, torch.arange(len(row), device=rows.device) + (starts - before).take(row)
 
 
 def _row_starts(rows: Tensor, n: int) -> Tensor:

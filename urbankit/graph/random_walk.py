@@ -41,25 +41,31 @@ def walk(graph: Graph, weight: Tensor, roots: Tensor, length: int, generator: to
     """Return the nodes visited from each of `roots` (int64 [B]) in `length` steps, int64 [B, length + 1].
 
     Eq. 22: `P(v_{t+1} | v_t) = Ã_{v_t, v_{t+1}} / Σ_{v_k ∈ N(v_t)} Ã_{v_t, v_k}`, with the edge weights [E] as Ã.
-    The walk stays at a node that has no edge of positive weight.
+    The walk stays at a node that has no edge of positive weight. Many calls with the graph's own weights cost less than
+    with others.
     """
-    # One running sum over all edges: a uniform number within a node's share of it finds the next edge by bisection.
-    # In float64, so that a share keeps nine digits among millions of edges.
-    sums = torch.cat([weight.new_zeros(1, dtype=torch.float64), weight.detach().double().cumsum(0)])
-    low, high = sums[graph.indptr[:-1]], sums[graph.indptr[1:]]
-    first, last = graph.indptr[:-1], graph.indptr[1:] - 1
+    sums = graph.cached_with_weights("sums", lambda: _sums(weight)) if weight is graph.weight else _sums(weight)
     draws = torch.rand(
         (length, len(roots)), generator=generator, dtype=torch.float64, device=generator.device if generator else "cpu"
     ).to(graph.device)
     at, visited = roots, [roots]
     for draw in draws:
-        goal = low[at] + draw * (high - low)[at]
-        edge = torch.searchsorted(sums[1:], goal, right=True)
-        edge = torch.minimum(torch.maximum(edge, first[at]), last[at])
-        moves = high[at] > low[at]
-        at = torch.where(moves, graph.dst[edge.clamp(min=0)], at) if graph.n_edges else at
+        first, end = graph.indptr.take(at), graph.indptr.take(at + 1)
+        low, high = sums.take(first), sums.take(end)
+        edge = torch.searchsorted(sums[1:], low + draw * (high - low), right=True)
+        edge = torch.minimum(torch.maximum(edge, first), end - 1)
+        at = torch.where(high > low, graph.dst.take(edge.clamp(min=0)), at) if graph.n_edges else at
         visited.append(at)
     return torch.stack(visited, dim=1)
+
+
+def _sums(weight: Tensor) -> Tensor:
+    """The running sum over the weights [E] of all edges, from 0, float64 [E + 1].
+
+    A uniform number within a node's share of it finds the next edge by bisection. In float64 a share keeps nine digits
+    among millions of edges.
+    """
+    return torch.cat([weight.new_zeros(1, dtype=torch.float64), weight.detach().double().cumsum(0)])
 
 
 def _edges_between(graph: Graph, nodes: Tensor) -> tuple[Tensor, Tensor]:

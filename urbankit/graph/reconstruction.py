@@ -80,19 +80,7 @@ def _minus_rows(predicted: Tensor, graph: Graph, rows: Tensor, start: int) -> Te
     """
     if nearly_dense(graph) and len(graph.cities) == 1:
         return predicted.sub_(blocks(graph)[0].index_select(0, rows))
-    positions, edges = _edges_of(graph, rows, start, predicted.shape[1])
+    row, edges = graph.edges_of(rows)
+    positions = row * predicted.shape[1] + graph.dst.take(edges) - start
     predicted.view(-1).scatter_add_(0, positions, -graph.weight.take(edges))
     return predicted
-
-
-def _edges_of(graph: Graph, rows: Tensor, first: int, width: int) -> tuple[Tensor, Tensor]:
-    """The edges from `rows` (int64 [B]) to the `width` nodes from `first` on.
-
-    Returns positions in the flattened rows [B, width], and indices in the graph.
-    """
-    starts = graph.indptr[rows]
-    counts = graph.indptr[rows + 1] - starts
-    row = torch.repeat_interleave(torch.arange(len(rows), device=rows.device), counts)
-    before = counts.cumsum(0) - counts
-    edges = torch.arange(len(row), device=rows.device) + (starts - before).take(row)
-    return row * width + graph.dst.take(edges) - first, edges

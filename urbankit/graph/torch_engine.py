@@ -96,7 +96,7 @@ def _matmul(graph: Graph, weight: Tensor, x: Tensor) -> Tensor:
 
 
 def _matmul_transposed(graph: Graph, weight: Tensor, x: Tensor) -> Tensor:
-    indptr, src, order = graph.cached("transposed", lambda: _transposed(graph))
+    indptr, src, order = graph.transposed()
     return _csr(indptr, src, weight.take(order), graph.n) @ x
 
 
@@ -109,13 +109,6 @@ def _csr(indptr: Tensor, columns: Tensor, values: Tensor, n: int) -> Tensor:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse (CSR tensor support|invariant checks)")
         return torch.sparse_csr_tensor(indptr, columns, values, (n, n), check_invariants=False)
-
-
-def _transposed(graph: Graph) -> tuple[Tensor, Tensor, Tensor]:
-    """Row starts and columns of the transpose, and the order that sorts the edges so."""
-    order = torch.argsort(graph.dst, stable=True)
-    indptr = torch.searchsorted(graph.dst.take(order), torch.arange(graph.n + 1, device=graph.device))
-    return indptr, graph.src.take(order), order
 
 
 def _blocks(graph: Graph) -> Tensor:

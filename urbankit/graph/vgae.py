@@ -13,8 +13,10 @@ from torch.nn import functional as F
 from urbankit.graph.base import ROOT_WEIGHT, Activation, Encoded, GraphConvolution, GraphEncoder, HeldOut, activation
 from urbankit.graph.engine import edge_dot
 from urbankit.graph.graph import Graph
+from urbankit.graph.neighbour_sums import NeighbourSums
 from urbankit.graph.normalise import DESCRIPTION, Normalisation
 from urbankit.graph.reconstruction import mean_weight, squared_error
+from urbankit.graph.sampled_pairs import SampledPairs
 from urbankit.registry import component
 from urbankit.utils.torch_modules import mean_and_std
 
@@ -112,7 +114,23 @@ class VGAE(GraphEncoder):
         if self.params.standardise and len(x) > 1:
             mean, std = mean_and_std(x)
             x = (x - mean) / std
-        mu, log_sigma = self.convolution(graph, x).chunk(2, dim=1)  # eq. 17
+        return self._encoded(self.convolution(graph, x), generator)
+
+    def neighbour_sums(self, graph: Graph, x: Tensor) -> NeighbourSums:
+        """Return the sums over neighbours: the encoder has one layer, `Â X W + X V + b`, and needs `Â X` only."""
+        return NeighbourSums(graph, self.params.normalise, x, self.engine)
+
+    def encode_nodes(self, sums: NeighbourSums, nodes: Tensor, x: Tensor, neighbours: Tensor) -> Encoded:
+        """Encode a few nodes; features are standardised by the mean and the standard deviation that `sums` keeps."""
+        with torch.autocast(x.device.type, enabled=False):
+            x, neighbours = x.float(), neighbours.float()
+            if self.params.standardise:
+                neighbours = (neighbours - sums.weight(nodes).unsqueeze(1) * sums.mean) / sums.std
+                x = (x - sums.mean) / sums.std
+            return self._encoded(self.convolution.of_sums(x, neighbours))
+
+    def _encoded(self, messages: Tensor, generator: torch.Generator | None = None) -> Encoded:
+        mu, log_sigma = messages.chunk(2, dim=1)  # eq. 17
         mu, log_sigma = self.activation(mu), log_sigma.clamp(*LOG_SIGMA)
         if not self.training:
             return Encoded(mu, mu, log_sigma)
@@ -126,9 +144,16 @@ class VGAE(GraphEncoder):
         Eq. 20: `L_recon = 1/N² Σᵢ Σⱼ (A_ij - Ã_ij)²`, here the exact mean over i in `rows` and all j of its city.
         Eq. 21: `L_KL = -1/2 Σᵢ Σⱼ (1 + log σ_ij² - μ_ij² - σ_ij²)`, here N/B times the sum over i in `rows`.
         """
+        return self._losses(graph, squared_error(graph, *self._factors(encoded.z), rows), encoded, rows)  # eq. 20
+
+    def sampled_losses(self, graph: Graph, encoded: Encoded, nodes: Tensor, pairs: SampledPairs) -> dict[str, Tensor]:
+        """Return `losses` for `pairs.rows`, with the reconstruction estimated from `pairs`."""
+        reconstruction = pairs.squared_error(*self._factors(encoded.z), nodes)
+        return self._losses(graph, reconstruction, encoded, torch.searchsorted(nodes, pairs.rows))
+
+    def _losses(self, graph: Graph, reconstruction: Tensor, encoded: Encoded, rows: Tensor) -> dict[str, Tensor]:
         params, n = self.params, graph.n
         assert encoded.mu is not None and encoded.log_sigma is not None
-        reconstruction = squared_error(graph, *self._factors(encoded.z), rows)  # eq. 20
         weight = params.kl_weight
         if isinstance(weight, str):
             weight = n**-2 if weight == "balanced" else 1.0

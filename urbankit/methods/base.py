@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -127,6 +128,17 @@ class Method(Component[P], nn.Module, ABC):
 
     def prepare(self) -> None:
         """Fill buffers and caches; called before pre-training, and after it with the best state."""
+
+    def refresh(self) -> None:
+        """Update stored values of all regions; called before each epoch of pre-training and before its validation."""
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Return a context in which no weight changes and the method evaluates.
+
+        A method may compute in it once what all mini-batches share.
+        """
+        yield
 
     def held_out(self, regions: Tensor) -> dict[str, HeldOut]:
         """Return losses on regions held out of training, beside those of a model that learned nothing; none by default.

@@ -21,7 +21,7 @@ def embed_regions(method: Method, recipe: Recipe, n_regions: int) -> Tensor:
     """Return the embeddings, float32 [N, dim] on the device of the method. Raises `Diverged` if one is not finite."""
     method.eval()
     torch.manual_seed(epoch_seed(recipe.seed, "embed", 0))
-    with torch.no_grad():
+    with torch.no_grad(), method.unchanged():
         batches = torch.arange(n_regions, device=pick_device(recipe.device)).split(REGIONS_AT_ONCE)
         embeddings = torch.cat([method(batch).float() for batch in batches])
     if not torch.isfinite(embeddings).all():

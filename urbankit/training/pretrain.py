@@ -30,10 +30,11 @@ def held_out_losses(method: Method, batches: Iterable[Tensor], seed: int) -> dic
     """
     reseed(epoch_seed(seed, "held out", 1))
     losses, references = MeanLosses(), MeanLosses()
-    for batch in batches:
-        measured = method.held_out(batch)
-        losses.add({name: term.loss for name, term in measured.items()}, len(batch))
-        references.add({name: term.reference for name, term in measured.items()}, len(batch))
+    with method.unchanged():
+        for batch in batches:
+            measured = method.held_out(batch)
+            losses.add({name: term.loss for name, term in measured.items()}, len(batch))
+            references.add({name: term.reference for name, term in measured.items()}, len(batch))
     of_references = references.values()
     return {name: (loss, of_references[name]) for name, loss in losses.values().items()}
 
@@ -87,6 +88,7 @@ def pretrain(
 
     def train_epoch() -> Losses:
         mean = MeanLosses()
+        method.refresh()
         shuffled = trained_on[torch.randperm(len(trained_on))]
         batches = [batch.sort().values.to(device) for batch in shuffled.split(settings.batch_size)]
         method.prefetch(batches[0])
@@ -105,6 +107,8 @@ def pretrain(
 
     def validate() -> Losses:
         mean = MeanLosses()
+        if n_validation:
+            method.refresh()
         for batch in held_out.split(settings.batch_size) if n_validation else ():
             mean.add(model.loss(batch), len(batch))
         return mean.values()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from urbankit import registry
-from urbankit.graph.base import HeldOut
+from urbankit.graph.base import Encoded, HeldOut
+from urbankit.graph.graph import Graph
 from urbankit.graph.subgraph import Subgraphs
 from urbankit.methods.base import Method, MethodInputs, named_blocks
 from urbankit.methods.urbanmmcl.extensions import block_statistics, draw_mask, masked_losses, pretext_heads
@@ -17,7 +21,16 @@ from urbankit.methods.urbanmmcl.multimodal import Channels, MultimodalContrast, 
 from urbankit.methods.urbanmmcl.multiview import MultiviewContrast, view_encoders, view_graphs
 from urbankit.methods.urbanmmcl.params import Params, recipe_mistakes
 from urbankit.methods.urbanmmcl.relations import view_relations
+from urbankit.methods.urbanmmcl.sampled_views import SampledViews
 from urbankit.methods.urbanmmcl.view_groups import ViewGroups
+
+
+@dataclass
+class _Shared:
+    """What mini-batches share while no weight changes: node features [N, width], and the encoded views."""
+
+    features: Tensor | None = None
+    views: dict[str, tuple[Encoded, Graph]] = field(default_factory=dict)
 
 
 class UrbanMMCL(Method[Params]):
@@ -69,6 +82,9 @@ class UrbanMMCL(Method[Params]):
             p.temperature,
             p.detach_reconstruction,
         )
+        # In training only; None encodes the whole graphs in every step.
+        self.sampled = SampledViews(self.multiview) if inputs.n_regions > max(p.whole_graph_up_to, 1) else None
+        self._shared: _Shared | None = None
         self.relations = view_relations(p, inputs, self.groups.members)
         self.dim = self.join.out_dim
         self._name_blocks()
@@ -92,20 +108,13 @@ class UrbanMMCL(Method[Params]):
         vectors, present = self.channels(regions)
         alignments = self.multimodal.losses(vectors, present)
         features, has_any = self.multimodal.node_features(vectors, present)
-        x = self._all_features(regions, features)
-        mask = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-        if params.masked_features and self.training:
-            mask = draw_mask(len(x), params.mask_share, x.device)
-        embeddings, encodings = self.multiview.embeddings(x.masked_fill(mask.unsqueeze(1), 0.0), regions, x)
-        views = self.multiview.losses(embeddings, encodings, regions)
-        masked = masked_losses(self.decoders, embeddings, features, mask[regions])
+        embeddings, views, mask, zero = self._views(regions, features)
+        masked = masked_losses(self.decoders, embeddings, features, mask)
         relations = {
-            name: params.relation * value
-            for name, value in self.relations.losses(embeddings, regions, ~mask[regions]).items()
+            name: params.relation * value for name, value in self.relations.losses(embeddings, regions, ~mask).items()
         }
         masked = {name: params.masked_features * value for name, value in masked.items()}
 
-        zero = x.sum() * 0.0
         multimodal = sum(alignments.values(), zero)  # eq. 14
         multiview = sum(views.values(), zero)  # eq. 26
         multiview = sum([*masked.values(), *relations.values()], multiview)  # beyond the paper: none by default
@@ -113,14 +122,32 @@ class UrbanMMCL(Method[Params]):
         sums = {"total": total, "multimodal": multimodal, "graph": multiview}
         return {**sums, **alignments, **views, **masked, **relations}, features, has_any, embeddings
 
+    def _views(self, regions: Tensor, features: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor, Tensor]:
+        """The embeddings by joined view, the losses of the views, which regions are masked, and a zero with gradient.
+
+        `features` are the node features [B, width] of the mini-batch `regions`.
+        """
+        hides = self.params.masked_features and self.training
+        if self.sampled is not None:
+            draw = partial(draw_mask, share=self.params.mask_share, device=features.device) if hides else None
+            embeddings, losses, mask = self.sampled.step(self.bank, regions, features, draw)
+            losses = losses | self.multiview.contrast_losses(embeddings, regions)
+            return embeddings, losses, mask, features.sum() * 0.0
+        x = self._all_features(regions, features)
+        mask = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        if hides:
+            mask = draw_mask(len(x), self.params.mask_share, x.device)
+        embeddings, encodings = self.multiview.embeddings(x.masked_fill(mask.unsqueeze(1), 0.0), regions, x)
+        return embeddings, self.multiview.losses(embeddings, encodings, regions), mask[regions], x.sum() * 0.0
+
     def held_out(self, regions: Tensor) -> dict[str, HeldOut]:
         """Return the terms of the loss on held-out regions (int64 [B]), beside chance or a constant.
 
         Reconstruction and relation are over the pairs of two of `regions`, which no training step uses.
         """
         vectors, present = self.channels(regions)
-        x = self._all_features(regions, self.multimodal.node_features(vectors, present)[0])
-        embeddings, encodings = self.multiview.embeddings(x, regions)
+        x, encoded = self._encoded(regions, self.multimodal.node_features(vectors, present)[0])
+        embeddings, encodings = self.multiview.embeddings(x, regions, encoded=encoded)
         return {
             **self.multimodal.held_out(vectors, present),
             **self.multiview.held_out(embeddings, encodings, regions),
@@ -141,9 +168,9 @@ class UrbanMMCL(Method[Params]):
         features, has_any = self.multimodal.node_features(vectors, present)
         if self.view_fusion is None:
             return self.join([features], [has_any])
-        x = self._all_features(regions, features)
+        x, encoded = self._encoded(regions, features)
         samples = 1 if self.training else self.params.walks
-        by_sample = [self.multiview.embeddings(x, regions)[0] for _ in range(samples)]
+        by_sample = [self.multiview.embeddings(x, regions, encoded=encoded)[0] for _ in range(samples)]
         embeddings = [torch.stack([sample[view] for sample in by_sample]).mean(dim=0) for view in by_sample[0]]
         return self._join(regions, features, has_any, embeddings)
 
@@ -161,11 +188,10 @@ class UrbanMMCL(Method[Params]):
         self.channels.keep()
         training = self.training
         self.eval()
-        for regions in self._all_regions():
-            self.bank[regions] = self.multimodal.node_features(*self.channels(regions))[0]
+        self._fill_bank()
         if self.params.block_scale == "unit":
             # A seed of its own: measuring must not move the generator that training draws from.
-            with torch.random.fork_rng(devices=[]):
+            with torch.random.fork_rng(devices=[]), self.unchanged():
                 torch.manual_seed(0)
                 z = torch.cat([self._joined(regions) for regions in self._all_regions()])
             shift, scale = block_statistics(z, self.blocks)
@@ -173,8 +199,28 @@ class UrbanMMCL(Method[Params]):
             self.scale.copy_(scale)
         self.train(training)
 
+    @torch.no_grad()
+    def refresh(self) -> None:
+        if self.sampled is None:
+            return
+        if self.channels.cached:
+            training = self.training
+            self.eval()
+            self._fill_bank()
+            self.train(training)
+        self.sampled.refresh(self.bank)
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """As in the base: the node features of all regions and the views are encoded at the first mini-batch."""
+        self._shared = _Shared()
+        try:
+            yield
+        finally:
+            self._shared = None
+
     def sample_subgraphs(self, regions: Tensor) -> dict[str, Subgraphs]:
-        return {view: self.multiview.sample(view, self.bank, regions)[1] for view in self.multiview.graphs}
+        return {view: self.multiview.sample(view, self.bank, regions) for view in self.multiview.graphs}
 
     def prefetch(self, regions: Tensor) -> None:
         self.channels.prefetch(regions)
@@ -220,6 +266,20 @@ class UrbanMMCL(Method[Params]):
     def _all_regions(self) -> Sequence[Tensor]:
         """All region indices, in batches that fit into memory."""
         return torch.arange(self.inputs.n_regions, device=self.bank.device).split(512)
+
+    def _fill_bank(self) -> None:
+        for regions in self._all_regions():
+            self.bank[regions] = self.multimodal.node_features(*self.channels(regions))[0]
+
+    def _encoded(self, regions: Tensor, features: Tensor) -> tuple[Tensor, dict[str, tuple[Encoded, Graph]] | None]:
+        """As `_all_features`, and in the context `unchanged` the encoded views for these features."""
+        shared = self._shared
+        if shared is None or torch.is_grad_enabled() or self.training:
+            return self._all_features(regions, features), None
+        if shared.features is None:
+            shared.features = self._all_features(regions, features).clone()
+            shared.views = {view: self.multiview.encode(view, shared.features) for view in self.multiview.graphs}
+        return shared.features, shared.views
 
     def _all_features(self, regions: Tensor, features: Tensor) -> Tensor:
         """Node features [N, width] of all regions, with the `features` [B, width] of the mini-batch `regions`.

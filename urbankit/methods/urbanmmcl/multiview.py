@@ -54,7 +54,11 @@ class MultiviewContrast:
     detached: bool = False
 
     def embeddings(
-        self, x: Tensor, regions: Tensor, complete: Tensor | None = None
+        self,
+        x: Tensor,
+        regions: Tensor,
+        complete: Tensor | None = None,
+        encoded: Mapping[str, tuple[Encoded, Graph]] | None = None,
     ) -> tuple[dict[str, Tensor], dict[str, Encoded]]:
         """Return the subgraph embeddings sᵢ^(k) of `regions` in each view (eq. 17 to 24), and the encoded nodes.
 
@@ -64,6 +68,7 @@ class MultiviewContrast:
             x: node features of all regions, [N, width].
             regions: region indices, int64 [B].
             complete: `x` without hidden features, for graph encoders that are `detached`; None if none are hidden.
+            encoded: by view what `encode` returned for these features; None computes it.
 
         Returns:
             The embeddings [B, d] by joined view, and the encoded nodes of all regions by view.
@@ -71,22 +76,29 @@ class MultiviewContrast:
         embeddings, encodings = {}, {}
         for view in self.graphs:
             of_view = x if complete is None or not self.detached else complete
-            encodings[view], subgraphs = self.sample(view, of_view, regions)  # eq. 17 to 22
+            encodings[view], learned = encoded[view] if encoded else self.encode(view, of_view)  # eq. 17 to 19
+            subgraphs = self.subgraph.sample(learned, learned.weight, regions)  # eq. 22
             embeddings[view] = self.subgraph_encoders[view].embed(subgraphs, x, self.readout)  # eq. 23, 24
-        return self.groups(embeddings, self._present(regions)), encodings
+        return self.groups(embeddings, self.present_of(regions)), encodings
 
-    def sample(self, view: str, x: Tensor, regions: Tensor) -> tuple[Encoded, Subgraphs]:
-        """Return the encoded nodes of a view (eq. 17, 18), and walks on its learned weights (eq. 19, 22).
+    def encode(self, view: str, x: Tensor) -> tuple[Encoded, Graph]:
+        """Return the encoded nodes of a view (eq. 17, 18), and the view with its learned weights (eq. 19).
 
         Eq. 17: `μ = GCN_μ(A, X)`, `σ = GCN_σ(A, X)`.
         Eq. 18: `zᵢ = μᵢ + σᵢ ⊙ εᵢ`, `εᵢ ~ N(0, I)`.
         Eq. 19: `Ã_ij = Softplus(zᵢᵀ zⱼ)`.
-        Eq. 22: `P(v_{t+1} | v_t) = Ã_{v_t, v_{t+1}} / Σ_{v_k ∈ N(v_t)} Ã_{v_t, v_k}`.
         """
         graph, encoder = self.graphs[view], self.graph_encoders[view]
         encoded = encoder(graph, x.detach() if self.detached else x)  # eq. 17, 18
-        weight = encoder.edge_weight(graph, encoded, graph.src, graph.dst)  # eq. 19
-        return encoded, self.subgraph.sample(graph, weight, regions)  # eq. 22
+        return encoded, graph.with_weight(encoder.edge_weight(graph, encoded, graph.src, graph.dst))  # eq. 19
+
+    def sample(self, view: str, x: Tensor, regions: Tensor) -> Subgraphs:
+        """Return walks on the learned weights of a view.
+
+        Eq. 22: `P(v_{t+1} | v_t) = Ã_{v_t, v_{t+1}} / Σ_{v_k ∈ N(v_t)} Ã_{v_t, v_k}`.
+        """
+        learned = self.encode(view, x)[1]
+        return self.subgraph.sample(learned, learned.weight, regions)
 
     def losses(
         self, embeddings: Mapping[str, Tensor], encodings: Mapping[str, Encoded], regions: Tensor
@@ -104,21 +116,25 @@ class MultiviewContrast:
             regions: region indices, int64 [B].
         """
         losses: dict[str, Tensor] = {}
-        present = self._present(regions)
+        present = self.present_of(regions)
         for view, encoded in encodings.items():
             rows = regions[present[view]]
             if len(rows):
                 terms = self.graph_encoders[view].losses(self.graphs[view], encoded, rows)  # eq. 20, 21
                 losses |= {f"{view} {name}": value for name, value in terms.items()}
+        return losses | self.contrast_losses(embeddings, regions)
+
+    def contrast_losses(self, embeddings: Mapping[str, Tensor], regions: Tensor) -> dict[str, Tensor]:
+        """Return the contrasts of eq. 26 alone, by name."""
         contrasted = self._contrasted(embeddings, regions)
-        return losses | {name: info_nce(a, b, self.temperature) for name, (a, b) in contrasted.items()}  # eq. 25
+        return {name: info_nce(a, b, self.temperature) for name, (a, b) in contrasted.items()}  # eq. 25
 
     def held_out(
         self, embeddings: Mapping[str, Tensor], encodings: Mapping[str, Encoded], regions: Tensor
     ) -> dict[str, HeldOut]:
         """Return the losses of the graph encoders on held-out `regions`, and the contrasts beside chance, `log n`."""
         held_out: dict[str, HeldOut] = {}
-        present = self._present(regions)
+        present = self.present_of(regions)
         for view, encoded in encodings.items():
             terms = self.graph_encoders[view].held_out(self.graphs[view], encoded, regions[present[view]])
             held_out |= {f"{view} {name}": term for name, term in terms.items()}
@@ -141,14 +157,15 @@ class MultiviewContrast:
 
     def joined_present(self, regions: Tensor) -> dict[str, Tensor]:
         """Which of `regions` (int64 [B]) each joined view has, bool [B]."""
-        return self.groups.present(self._present(regions))
+        return self.groups.present(self.present_of(regions))
 
     def to(self, device: torch.device) -> None:
         """Move the graphs; the modules move with the method."""
         self.graphs = {view: graph.to(device) for view, graph in self.graphs.items()}
         self.present = {view: present.to(device) for view, present in self.present.items()}
 
-    def _present(self, regions: Tensor) -> dict[str, Tensor]:
+    def present_of(self, regions: Tensor) -> dict[str, Tensor]:
+        """Which of `regions` (int64 [B]) each view has, bool [B]."""
         return {view: present[regions] for view, present in self.present.items()}
 
 

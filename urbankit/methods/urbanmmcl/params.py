@@ -122,6 +122,14 @@ class Params(component.Params):
         description="Maximum number of observations of one modality (street views) drawn for a region in a training "
         "step; null takes all. Embeddings always use all.",
     )
+    whole_graph_up_to: int = Field(
+        5000,
+        ge=0,
+        description="Number of regions up to which every training step encodes all regions of a view and compares the "
+        "regions of the mini-batch with all. Of more regions, a step encodes those on its walks and on pairs that it "
+        "draws, with losses of the same expectation; node features outside the mini-batch are as last encoded.",
+        json_schema_extra={"source": "not in the paper"},
+    )
     walks: int = Field(
         4, ge=1, description="Subgraphs per region that an embedding averages over; a training step draws one."
     )

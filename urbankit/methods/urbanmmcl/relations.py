@@ -123,7 +123,7 @@ class Relations(nn.Module):
         """Rank and weight [n, n] of all pairs of the n `regions` that the view has; a region and itself weigh 0."""
         relation = self.relations[view]
         rows = regions[relation.present[regions]]
-        edges = relation.ranks.edge_ids(rows.unsqueeze(1), rows)
+        edges = relation.ranks.edge_ids_among(rows)
         has_edge = edges >= 0
         city = relation.ranks.city_of(rows)
         rank = relation.rank_without[city].unsqueeze(1).repeat(1, len(rows))
