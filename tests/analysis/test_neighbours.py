@@ -47,3 +47,36 @@ def test_similarity_is_zero_if_all_embeddings_are_equal() -> None:
     neighbours, similar = nearest(np.ones((3, 4), np.float32), 2)
     assert neighbours.tolist() == [[1, 2], [0, 2], [0, 1]]
     assert (similar == 0).all()
+
+
+def smooth(n: int) -> np.ndarray:
+    """Vectors of 24 numbers that follow five hidden ones."""
+    rng = np.random.default_rng(0)
+    return np.tanh(rng.normal(size=(n, 5)) @ rng.normal(size=(5, 24))).astype(np.float32)
+
+
+def test_nearest_regions_of_many_are_nearly_all_found_in_similar_groups(monkeypatch):
+    vectors = smooth(1500)
+    exact, _ = neighbours.nearest(vectors, 8)
+    monkeypatch.setattr(neighbours, "MOST_COMPARED", 1000)
+    monkeypatch.setattr(neighbours, "CANDIDATES", 300)
+    regions, similarity = neighbours.nearest_in_groups(vectors, 8)
+    recall = np.mean([len(set(row) & set(other)) / 8 for row, other in zip(regions, exact, strict=True)])
+    assert recall > 0.9
+    assert not (regions == np.arange(1500)[:, None]).any()
+    unit = vectors - vectors.mean(axis=0)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    np.testing.assert_allclose(similarity, (unit[:, None] * unit[regions]).sum(axis=2), atol=1e-5)
+
+
+def test_groups_of_equal_vectors_still_give_as_many_regions_as_asked(monkeypatch):
+    monkeypatch.setattr(neighbours, "MOST_COMPARED", 50)
+    monkeypatch.setattr(neighbours, "CANDIDATES", 2)
+    regions, _ = neighbours.nearest_in_groups(np.repeat(smooth(3), 30, axis=0), 40)
+    assert regions.shape == (90, 40)
+    assert all(len(set(row)) == 40 for row in regions)
+
+
+def test_nearest_regions_of_few_are_exact():
+    vectors = smooth(60)
+    np.testing.assert_array_equal(neighbours.nearest_in_groups(vectors, 5)[0], neighbours.nearest(vectors, 5)[0])

@@ -7,12 +7,15 @@ from torch import nn
 
 from urbankit.evaluation.splits import Split
 from urbankit.evaluation.tasks import TaskData
+from urbankit.heads.stacking import members
 from urbankit.methods.base import Method
 from urbankit.recipe.training_schema import Finetune
 from urbankit.registry.component import Use
 from urbankit.training.finetune import check_parts, finetune
+from urbankit.training.head_training import HeadTraining
 from urbankit.training.predictor import Labels
 from urbankit.utils.errors import UserError
+from urbankit.utils.progress import Progress
 
 N = 40
 SPLIT = Split(np.arange(24), np.arange(24, 32), np.arange(32, N))
@@ -97,3 +100,24 @@ def test_all_unknown_modules_are_reported_in_one_message():
     message = str(caught.value)
     assert "finetune.update: the method has no part 'layers'" in message and "'layer'" in message
     assert "finetune.learning_rates.head" in message and "'heads'" in message
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        ("mlp", []),
+        (
+            "gp",
+            ["task type: the Gaussian process of 24 training regions uses all of them through 1,000 inducing points"],
+        ),
+        ("stack", ["task type: each tree of a forest reads 10 of 24 training regions, drawn at random"]),
+    ],
+)
+def test_what_heads_approximate_is_said_by_task(monkeypatch, tmp_path, head, expected):
+    monkeypatch.setattr(members, "ROWS_A_TREE", 10)
+    params = {"max_points": 20} if head == "gp" else {}
+    training = HeadTraining(
+        Lookup(), torch.zeros(N, 3), {"type": task()}, {"type": Use(name=head, **params)}, Finetune(), tmp_path,
+        Progress(quiet=True),
+    )  # fmt: skip
+    assert training.approximations([SPLIT]) == expected

@@ -69,6 +69,11 @@ class FittedHead(Head[P]):
         """
 
     @classmethod
+    def approximations(cls, params: Any, n: int) -> list[str]:
+        """Return sentences on what a fit to n training regions approximates or samples; the run's notes have them."""
+        return []
+
+    @classmethod
     def fit_each(
         cls, params: Any, embedding: Tensor, rows: Tensor, labels: Tensor, out_dim: int, blocks: Sequence[int]
     ) -> Tensor:

@@ -71,6 +71,15 @@ class GP(RegionHead):
 
     params: Params
 
+    @classmethod
+    def approximations(cls, params: GP.Params, n: int) -> list[str]:
+        if n <= params.max_points:
+            return []
+        how = f"uses {params.max_points:,} of them, drawn at random"
+        if params.beyond == "inducing":
+            how = f"uses all of them through {params.inducing_points:,} inducing points"
+        return [f"the Gaussian process of {n:,} training regions {how}"]
+
     def fit_regions(self, embedding: Tensor, labels: Tensor, blocks: Sequence[int], regions: RegionData) -> None:
         if regions.prior is not None:
             params = Kriging.Params(max_points=self.params.max_points)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from urbankit.heads.base import RegionData, RegionHead, label_columns
+from urbankit.heads.stacking import members
 from urbankit.heads.stacking.features import Table
 from urbankit.heads.stacking.super_learner import Features, SuperLearner
 from urbankit.registry import component
@@ -40,6 +42,10 @@ class Stack(RegionHead):
 
     takes_prior = True
     params: Params
+
+    @classmethod
+    def approximations(cls, params: Any, n: int) -> list[str]:
+        return members.approximations(n)
 
     def fit_regions(self, embedding: Tensor, labels: Tensor, blocks: Sequence[int], regions: RegionData) -> None:
         self.blocks = tuple(blocks)

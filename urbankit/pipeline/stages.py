@@ -280,6 +280,7 @@ def finetune(state: RunState, embeddings: Tensor) -> Predictions:
             return {}
         zero_shot, splits = state.zero_shot, state.splits if state.zero_shot is None else state.zero_shot.splits
         training = state.head_training(embeddings, "finetune")
+        state.manifest.note(training.approximations(splits.values()), state.progress)
         predictions = {}
         for (protocol, seed), split in splits.items():
             name = f"finetune {protocol} {seed}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -125,6 +125,18 @@ class HeadTraining:
                 arrays = [(fit.outputs if data.classes else fit.predictions)[task] for fit in fits]
                 results[task] = CrossFit(data, np.where(data.labelled, fold, -1), np.stack(arrays[:-1]), arrays[-1])
         return {task: results[task] for task in self.tasks}
+
+    def approximations(self, splits: Iterable[Split]) -> list[str]:
+        """Return sentences on what the heads of the tasks approximate or sample in the largest of the splits."""
+        largest, sentences = max(splits, key=lambda split: len(split.train)), []
+        for task, data in self.tasks.items():
+            if self._is_fitted(task):
+                use = self.heads[task]
+                kind = registry.get("head", use.name)
+                n = int(data.labelled[largest.train].sum())
+                approximations = kind.approximations(kind.Params(**use.params), n)
+                sentences += [f"task {task}: {sentence}" for sentence in approximations]
+        return sentences
 
     def _is_fitted(self, task: str) -> bool:
         linear = self.settings.paradigm == "linear_probe"

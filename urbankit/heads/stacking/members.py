@@ -73,6 +73,14 @@ class Fitted(NamedTuple):
     predict: Predict
 
 
+def approximations(n: int) -> list[str]:
+    """Return sentences on what the members sample of n training regions."""
+    sentences = GP.approximations(PROCESS, n)
+    if n > ROWS_A_TREE:
+        sentences.append(f"each tree of a forest reads {ROWS_A_TREE:,} of {n:,} training regions, drawn at random")
+    return sentences
+
+
 def mean(x: Array, training: Training) -> Fitted:
     """The mean of the training regions, or the shares of the classes."""
     held_out = np.empty_like(training.y)

@@ -9,7 +9,7 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 
-from urbankit.analysis.neighbours import nearest
+from urbankit.analysis.neighbours import CANDIDATES, MOST_COMPARED, nearest_in_groups
 from urbankit.report.page.geometry import outlines
 from urbankit.report.page.layers import (
     NO_CLASS,
@@ -51,6 +51,11 @@ def run_data(context: RunContext, name: str, missing: Missing) -> dict[str, Any]
     if vectors is not None:
         layers += missing.attempt("No clusters", lambda: list(cluster_layers(vectors)), [])
         near = missing.attempt("No nearest regions", lambda: _nearest(vectors), None)
+        if len(vectors) > MOST_COMPARED:
+            missing.add(
+                f"The nearest regions are approximate: of {len(vectors):,} regions each was compared with the "
+                f"{CANDIDATES:,} in the groups most similar to its own."
+            )
     city = context.city
     if city is not None:
         layers += missing.attempt("No coverage", lambda: list(coverage_layers(city)), [])
@@ -91,7 +96,7 @@ def _vectors(context: RunContext, ids: np.ndarray) -> np.ndarray:
 
 
 def _nearest(vectors: np.ndarray) -> dict[str, Any]:
-    regions, similarity = nearest(vectors, NEAREST)
+    regions, similarity = nearest_in_groups(vectors, min(NEAREST, len(vectors) - 1))
     return {
         "number": regions.shape[1],
         "region": pack_counts(regions.ravel()),
