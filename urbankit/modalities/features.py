@@ -79,9 +79,8 @@ class FeatureEncoder(ModalityEncoder[F, Tensor]):
             return {}
         encoder = cls(params, city, modality, 1)
         statistics = encoder._statistics
-        finite = np.isfinite(encoder._raw).any(axis=0).tolist()
-        means = zip(statistics.names, statistics.mean.tolist(), finite, strict=True)
-        return {f"{modality}: {name}": mean for name, mean, exists in means if exists}
+        exists = np.flatnonzero(np.isfinite(encoder._raw).any(axis=0))
+        return {f"{modality}: {statistics.names[i]}": float(statistics.mean[i]) for i in exists}
 
     @abstractmethod
     def features(self, city: City) -> tuple[np.ndarray, np.ndarray]:
