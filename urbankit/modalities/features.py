@@ -79,7 +79,7 @@ class FeatureEncoder(ModalityEncoder[F, Tensor]):
             return {}
         encoder = cls(params, city, modality, 1)
         statistics = encoder._statistics
-        exists = np.flatnonzero(np.isfinite(encoder._raw).any(axis=0))
+        exists = np.flatnonzero(np.isfinite(encoder._raw).any(axis=0)).tolist()
         return {f"{modality}: {statistics.names[i]}": float(statistics.mean[i]) for i in exists}
 
     @abstractmethod
