@@ -75,17 +75,20 @@ def inputs(n: int, neighbours: int, engine_name: str) -> MethodInputs:
     return MethodInputs(city, modalities, views, engine=engine_name)  # type: ignore[arg-type] - the members it reads
 
 
-def built_method(n: int, neighbours: int, engine_name: str) -> Method:
+def built_method(n: int, neighbours: int, engine_name: str, whole_graph_up_to: int | None = None) -> Method:
     recipe = load_recipe(RECIPE)
-    here = {"alignments": [["coordinates", "poi_counts"]], "features": ["coordinates", "poi_counts"]}
-    use = Use(**({"name": recipe.method.name} | recipe.method.params | here))
+    modalities = {"alignments": [["coordinates", "poi_counts"]], "features": ["coordinates", "poi_counts"]}
+    limit = {} if whole_graph_up_to is None else {"whole_graph_up_to": whole_graph_up_to}
+    use = Use(**({"name": recipe.method.name} | recipe.method.params | modalities | limit))
     torch.manual_seed(0)
     method: Method = registry.create("method", use, inputs(n, neighbours, engine_name))
     method.prepare()
     return method.train()
 
 
-def epochs(sizes: list[int], neighbours: int, engine_name: str, batch: int, steps: int) -> None:
+def epochs(
+    sizes: list[int], neighbours: int, engine_name: str, batch: int, steps: int, whole_graph_up_to: int | None
+) -> None:
     """Print the time of an epoch by number of regions: that of the median step times the number of steps.
 
     What a method stores at the beginning of an epoch is included.
@@ -94,7 +97,7 @@ def epochs(sizes: list[int], neighbours: int, engine_name: str, batch: int, step
     print("|---:|---:|---:|---:|---:|---:|")
     measured = []
     for n in sizes:
-        method = built_method(n, neighbours, engine_name)
+        method = built_method(n, neighbours, engine_name, whole_graph_up_to)
         adam = torch.optim.Adam(method.parameters(), lr=1e-3)
         batches = [rows.sort().values for rows in torch.randperm(n).split(batch)]
         seconds = []
@@ -167,8 +170,16 @@ if __name__ == "__main__":
     parser.add_argument("--engine", choices=engine.ENGINES, default="auto")
     parser.add_argument("--batch", type=int, default=256, help="regions a step")
     parser.add_argument("--steps", type=int, default=10, help="steps that are measured")
+    parser.add_argument("--whole-graph-up-to", type=int, help="as in the method, which has the default")
     parser.add_argument("--operations", action="store_true", help="also measure the engines' operations")
     arguments = parser.parse_args()
-    epochs(arguments.regions, arguments.neighbours, arguments.engine, arguments.batch, arguments.steps)
+    epochs(
+        arguments.regions,
+        arguments.neighbours,
+        arguments.engine,
+        arguments.batch,
+        arguments.steps,
+        arguments.whole_graph_up_to,
+    )
     if arguments.operations:
         operations(arguments.regions, arguments.neighbours)
