@@ -57,8 +57,8 @@ class GeoCLIP(LocationEncoder):
         pretrained: str | None = Field(
             None,
             description="A file with GeoCLIP's location encoder (safetensors, or a state dict that torch reads without "
-            "running code), or a hub name with one; it also decides features, hidden, layers and width, and needs "
-            "`scale: global`.",
+            "running code), a hub name with one, or pip:geoclip; it also decides features, hidden, layers and "
+            "width, and needs `scale: global`.",
             json_schema_extra={"local_path": True},
         )
 
@@ -82,7 +82,7 @@ class GeoCLIP(LocationEncoder):
             self.levels = _levels(sigmas, params.features, params.hidden, params.layers, width)
         else:
             key = f"modalities.{modality}.pretrained"
-            self._weights = weights_file(params.pretrained, key, params.revision)
+            self._weights = weights_file(params.pretrained, key, params.revision, prefer="location_encoder")
             self.levels, width = _pretrained_levels(self._weights, key)
         centre, std = torch.zeros(2, dtype=torch.float64), torch.tensor(1 / GEOCLIP_SCALE, dtype=torch.float64)
         if params.scale == "local":

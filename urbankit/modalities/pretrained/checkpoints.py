@@ -25,6 +25,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoProcessor, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging
 
+from urbankit.modalities.pretrained.installed import installed_file, installed_folder, is_installed_name, version_of
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.files import hash_json
 from urbankit.utils.hashes import cached_hashes
@@ -50,7 +51,7 @@ def checkpoint_folder(name: str, key: str, revision: str | None = None) -> Path:
 
     Args:
         name: a folder in the hub's layout (`config.json`, `model.safetensors`), or a hub name such as
-            `openai/clip-vit-base-patch32`.
+            `openai/clip-vit-base-patch32`, or `pip:NAME` for one in an installed package.
         key: the recipe's key, for the message.
         revision: branch, tag or commit of a hub name; of a folder, the commit that it was downloaded from.
 
@@ -58,7 +59,7 @@ def checkpoint_folder(name: str, key: str, revision: str | None = None) -> Path:
         UserError: there is no such folder, name or revision, the hub cannot be reached, or it has no weights that can
             be read.
     """
-    folder = Path(name).expanduser()
+    folder = installed_folder(name, key) if is_installed_name(name) else Path(name).expanduser()
     if folder.is_dir():
         _check_layout([path.name for path in folder.iterdir()], name, key, folder)
         _check_links(folder, key)
@@ -68,17 +69,19 @@ def checkpoint_folder(name: str, key: str, revision: str | None = None) -> Path:
     return _from_hub(name, key, revision, lambda files, cached: _check_layout(files, name, key, cached))
 
 
-def weights_file(name: str, key: str, revision: str | None = None) -> Path:
+def weights_file(name: str, key: str, revision: str | None = None, prefer: str = "") -> Path:
     """The local file of weights `name`: that file itself, or the one that a hub repository has.
 
     Args:
-        name: a file, a hub name with one file of weights, or such a name and the file: `owner/model/weights.ckpt`.
+        name: a file, a hub name with one file of weights, or such a name and the file: `owner/model/weights.ckpt`. Or
+            an installed package, with or without the file: `pip:geoclip`.
         key, revision: as for `checkpoint_folder`.
+        prefer: part of the name of the file that is meant if an installed package has several.
 
     Raises:
         UserError: there is no such file, name or revision, the hub cannot be reached, or it has several such files.
     """
-    path = Path(name).expanduser()
+    path = installed_file(name, SINGLE, prefer, key) if is_installed_name(name) else Path(name).expanduser()
     if path.is_file():
         _check_revision(path.parent, revision, key)
         return path
@@ -100,6 +103,7 @@ def provenance(name: str, path: Path) -> dict[str, str | None]:
     """
     hashes = cached_hashes(local_weights(path))
     weights = hashes[0] if len(hashes) == 1 else hash_json(hashes)
+    name = version_of(name) if is_installed_name(name) else name
     return {"name": name, "commit": _commit(path if path.is_dir() else path.parent), "weights": weights}
 
 
