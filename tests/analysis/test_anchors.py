@@ -14,7 +14,8 @@ def make_city(n: int = 40) -> SimpleNamespace:
     flows[np.arange(n), (np.arange(n) + 1) % n] = 1.0
     flows[1, n - 2] = 50.0
     return SimpleNamespace(
-        n_regions=n, xy=xy, region_ids=[f"r{i}" for i in range(n)], poi_counts=lambda: (counts, ["a", "b"]),
+        n_regions=n, has_geometry=True,
+        xy=xy, region_ids=[f"r{i}" for i in range(n)], poi_counts=lambda: (counts, ["a", "b"]),
         flows=flows.tocsr,
     )  # fmt: skip
 

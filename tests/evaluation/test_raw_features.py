@@ -24,7 +24,7 @@ class SmallCity:
     def __init__(self) -> None:
         rng = np.random.default_rng(1)
         self.n_regions, self.content_hash, self.members = 12, "small", {"small": self}
-        self.xy = rng.uniform(0, 1000, (12, 2))
+        self.has_geometry, self.xy = True, rng.uniform(0, 1000, (12, 2))
         self.area_km2 = rng.uniform(0.1, 2, 12)
         self.image_sources, self.caption_sources, self.tables = ["rsi", "svi"], ["rsi"], ["census"]
         self.pixels = rng.normal(size=(14, 2, 8, 8)).astype(np.float32)

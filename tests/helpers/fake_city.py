@@ -32,7 +32,7 @@ class FakeCity:
     """12 regions. `rsi`: one float image of 2 bands with missing pixels for all regions but number 3. `svi`: 0 to 5
     uint8 colour images a region. Captions of both."""
 
-    name, n_regions = "fake", 12
+    name, n_regions, has_geometry = "fake", 12, True
 
     def __init__(self, seed: int = 0) -> None:
         draw = np.random.default_rng(seed)

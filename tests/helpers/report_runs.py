@@ -56,6 +56,7 @@ def make_city(
     return SimpleNamespace(
         name=f"small & odd {EVIL}", crs="EPSG:32618", n_regions=n, region_ids=ids, area_km2=np.ones(n),
         regions=gpd.GeoDataFrame({"region_id": ids}, geometry=centres if points else shapes, crs="EPSG:32618"),
+        has_geometry=True,
         xy=np.column_stack([centres.x, centres.y]), image_sources=[], overhead_sources=[], caption_sources=[],
         tables=[],
         poi_counts=lambda: (counts, list("abcde")), flows=lambda: flows, target_names=list(targets),

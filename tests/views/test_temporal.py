@@ -29,7 +29,12 @@ def city() -> SimpleNamespace:
     flows = sparse.csr_array(entries, shape=(4, 4))
     xy = np.random.default_rng(0).random((4, 2))
     return SimpleNamespace(
-        n_regions=4, flow_times=lambda: times, flows=lambda: flows, xy=xy, region_ids=["a", "b", "c", "d"]
+        n_regions=4,
+        flow_times=lambda: times,
+        flows=lambda: flows,
+        has_geometry=True,
+        xy=xy,
+        region_ids=["a", "b", "c", "d"],
     )
 
 

@@ -30,6 +30,7 @@ def city(n: int = 30, seed: int = 0) -> SimpleNamespace:
     return SimpleNamespace(
         poi_counts=lambda: (scipy.sparse.csr_array(counts), [f"c{i}" for i in range(6)]),
         flows=lambda: scipy.sparse.csr_array(flows),
+        has_geometry=True,
         xy=rng.uniform(0, 5000, (n, 2)),
         region_ids=[f"r{i:02d}" for i in range(n)],
         counts=counts,
@@ -175,7 +176,9 @@ class TestDistance:
 
     @pytest.mark.parametrize("params", [{}, {"top_k": 2}, {"radius_km": 1.0}])
     def test_coincident_centroids_count_as_ten_metres_apart(self, params):
-        made = SimpleNamespace(xy=np.array([[0.0, 0], [0, 0], [0, 0], [0, 0], [500, 0]]), region_ids=list("abcde"))
+        made = SimpleNamespace(
+            has_geometry=True, xy=np.array([[0.0, 0], [0, 0], [0, 0], [0, 0], [500, 0]]), region_ids=list("abcde")
+        )
         adjacency = build(DistanceView, made, **params).adjacency
         assert np.isfinite(adjacency.data).all() and adjacency.max() == pytest.approx(100)
         assert (adjacency.diagonal() == 0).all()
@@ -215,6 +218,7 @@ class TestAll:
     @pytest.mark.parametrize("params", [{}, {"top_k": 3}])
     def test_views_of_one_region_have_no_edges(self, view, params):
         made = SimpleNamespace(
+            has_geometry=True,
             xy=np.zeros((1, 2)),
             region_ids=["one"],
             poi_counts=lambda: (scipy.sparse.csr_array([[3.0]]), ["cafe"]),
@@ -225,7 +229,7 @@ class TestAll:
 
 
 def test_requires_names_missing_sources():
-    bare = SimpleNamespace(poi_counts=lambda: None, flows=lambda: None, xy=np.zeros((2, 2)))
+    bare = SimpleNamespace(poi_counts=lambda: None, flows=lambda: None, has_geometry=True, xy=np.zeros((2, 2)))
     reasons = {name: registry.create("view", Use(name=name)).requires(bare) for name in ("poi", "mobility", "distance")}
     assert reasons == {
         "poi": "the city has no points of interest",
@@ -262,6 +266,7 @@ def test_views_of_new_york_match_their_source_files(shared_data):
     od = od[od["origin"].isin(ids) & od["destination"].isin(ids)]
     ends = row[od["origin"]].to_numpy(), row[od["destination"]].to_numpy()
     made = SimpleNamespace(
+        has_geometry=True,
         xy=np.column_stack([tracts.centroid.x, tracts.centroid.y]),
         region_ids=ids.astype(str).tolist(),
         poi_counts=lambda: (scipy.sparse.csr_array(table), []),

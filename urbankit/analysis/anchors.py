@@ -52,8 +52,10 @@ def find_anchors(city: City, requested: Sequence[str] | None = None) -> list[int
     The best triple is the one for which all of this holds as far as possible, by the rank of each pair among all
     pairs of candidates: A and B are near and unlike in function, A and C are far apart and alike in function, B and C
     are tied by flows. Data that the city lacks does not count. The result is deterministic, and empty for a city of
-    fewer than three regions.
+    fewer than three regions or without geometry.
     """
+    if not city.has_geometry:
+        return []
     if requested is not None:
         row_of = {region: row for row, region in enumerate(city.region_ids)}
         return [row_of[region] for region in requested if region in row_of]

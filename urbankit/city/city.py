@@ -20,6 +20,7 @@ from urbankit.city.files import CityFiles
 from urbankit.city.image_source import ImageSource
 from urbankit.city.io.access import Access
 from urbankit.city.manifest import FORMAT, Entry, all_checks, read_manifest
+from urbankit.city.points import NO_GEOMETRY
 from urbankit.city.report import PrepareReport, SourceReport
 from urbankit.utils.errors import Problem, UserError, suggest
 from urbankit.utils.files import hash_json
@@ -42,7 +43,7 @@ class City:
         path: The city's folder.
         manifest: The content of its manifest.json.
         name: The city's name.
-        crs: The projected CRS, in metres, of `regions` and `xy`.
+        crs: The projected CRS, in metres, of `regions` and `xy`; empty if the regions have no geometry.
         content_hash: Changes with any data of the city.
 
     Methods raise `UserError` for the name of a source, table or target that the city lacks, and for damaged files.
@@ -51,7 +52,7 @@ class City:
     def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
         self.path, self.manifest = path, manifest
         self.name: str = manifest["name"]
-        self.crs: str = manifest["crs"]
+        self.crs: str = manifest["crs"] or ""
         self.content_hash: str = manifest["content_hash"]
         self._layers: dict[str, Entry] = manifest["parts"]
         self._files = CityFiles(path, all_checks(manifest))
@@ -159,9 +160,15 @@ class City:
         """The N region ids, as text."""
         return self.regions["region_id"].tolist()
 
+    @property
+    def has_geometry(self) -> bool:
+        """Whether the regions have polygons; without them `lonlat`, `xy` and `area_km2` raise `UserError`."""
+        return bool(self.crs)
+
     @cached_property
     def lonlat(self) -> np.ndarray:
         """Centroids, float64[N, 2] in degrees (WGS 84), longitude first."""
+        self.need_geometry()
         return self.regions[["lon", "lat"]].to_numpy(np.float64)
 
     @cached_property
@@ -171,12 +178,20 @@ class City:
         If lengths in the city's CRS are wrong by more than 1 %, as in EPSG:3857, the coordinates are those of a
         projection around the city with correct lengths.
         """
+        self.need_geometry()
         return true_metres(self.regions[["x", "y"]].to_numpy(np.float64), self.regions.crs)
 
     @cached_property
     def area_km2(self) -> np.ndarray:
         """Areas on the ellipsoid, float64[N] in km²."""
+        self.need_geometry()
         return self.regions["area_km2"].to_numpy(np.float64)
+
+    def need_geometry(self) -> None:
+        """Raise `UserError` if the regions have no geometry."""
+        if not self.has_geometry:
+            message = f"the regions of '{self.name}' {NO_GEOMETRY}, which coordinates, areas and maps need"
+            raise UserError(Problem(f"{message}; give polygons as `regions` in the city file", self.path))
 
     @property
     def image_sources(self) -> list[str]:

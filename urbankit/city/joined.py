@@ -85,6 +85,7 @@ class JoinedCity(City):
     def regions(self) -> gpd.GeoDataFrame:
         tables = []
         for name, city in self._members.items():
+            city.need_geometry()
             table = city.regions.to_crs(CRS)
             centre = table.geometry.centroid
             ids = [f"{name}/{region_id}" for region_id in city.region_ids]

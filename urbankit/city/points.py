@@ -10,6 +10,9 @@ from urbankit.utils.geometry import reproject
 
 CHUNK = 1_000_000
 
+NO_GEOMETRY = "have no geometry"
+NEEDS_GEOMETRY = "needs the geometry of the regions, which have none: give their polygons as `regions` in the city file"
+
 
 class PointIndex:
     """The regions that contain points; a point on a border lies in the regions on both sides.

@@ -109,11 +109,13 @@ class RawSource:
 
 
 def geometry(city: City) -> RawFeatures:
-    """Coordinates of the centre and the logarithm of the area, which every region has.
+    """Coordinates of the centre and the logarithm of the area, which every region with a geometry has.
 
     The area helps the floors to predict densities: for the tracts of New York it raises the spatial R² of the forest
     for population density from 0.54 to 0.76.
     """
+    if not city.has_geometry:
+        return _nothing(city)
     return RawFeatures(
         np.column_stack([city.xy, np.log(city.area_km2)]),
         ("x", "y", "log area"),

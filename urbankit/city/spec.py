@@ -304,7 +304,10 @@ class CitySpec(Spec):
         description="What sources may refer to: `outside`, files outside the data folder (also by paths and symbolic "
         "links); `network`, addresses in a VRT. By default neither.",
     )
-    regions: RegionSpec = Field(description="Where the regions come from.")
+    regions: RegionSpec | None = Field(
+        None,
+        description="Where the regions come from; null where a dataset says how many there are, without geometry.",
+    )
     images: dict[Name, ImageSpec] = Field(
         {}, max_length=100, description="Image sources by name, such as `rsi` and `svi`."
     )
@@ -371,7 +374,11 @@ def load_city_spec(path: str | Path) -> CitySpec:
     """Read a city spec. Raises `UserError` with every mistake: file, line, key, the closest right name."""
     problems = Problems()
     tree = load_mapping(path, "a city has keys such as `name`, `regions` and `targets`", problems)
-    spec = validate(city_spec(), tree, problems)
+    model = city_spec()
+    names = model.model_fields.keys() - CitySpec.model_fields.keys()
+    if isinstance(tree.value, dict) and not {"regions", *names} & tree.value.keys():
+        problems.add("is missing. Where the regions come from.", file=path, line=tree.line, key="regions")
+    spec = validate(model, tree, problems)
     problems.raise_if_any()
     return spec
 

@@ -32,6 +32,8 @@ STREAM = 3
 class RandomFew(FewLabels):
     """Training regions drawn at random among the labelled regions."""
 
+    needs_location = False
+
     division = (
         "{evaluation.few.draws} times, a few labelled regions drawn at random for training, in sizes of "
         "{evaluation.few.labels}; the other labelled regions are tested"

@@ -44,6 +44,8 @@ class FoldsProtocol(ProbeProtocol):
     Its settings are those of `evaluation.folds`.
     """
 
+    needs_location = False
+
     division = (
         "a fixed probe on the frozen embedding, each fold predicted from the others; every region is tested, and "
         "there is no validation part"
@@ -64,7 +66,7 @@ class FoldsProtocol(ProbeProtocol):
         return evaluate_folds(model, embeddings, tasks, evaluation.folds, evaluation.seeds)
 
     def score_floors(
-        self, tasks: Mapping[str, TaskData], raw: RawFeatures, xy: NDArray[np.float64], evaluation: Evaluation
+        self, tasks: Mapping[str, TaskData], raw: RawFeatures, xy: NDArray[np.float64] | None, evaluation: Evaluation
     ) -> Scored:
         return evaluate_fold_floors(tasks, raw, xy, evaluation.floors, evaluation.folds, evaluation.seeds)
 
@@ -92,7 +94,7 @@ def evaluate_folds(
 def evaluate_fold_floors(
     tasks: Mapping[str, TaskData],
     raw: RawFeatures,
-    xy: NDArray[np.float64],
+    xy: NDArray[np.float64] | None,
     floors: Sequence[str],
     folds: Folds,
     seeds: Sequence[int],
@@ -108,7 +110,6 @@ def evaluate_fold_floors(
     The classes of a classification are clustered by k-means: on the centres of regions for floors that read these, and
     on the input features (`raw-kmeans`) for floors that read features.
     """
-    xy = np.asarray(xy, dtype=np.float64)
 
     def of_task(task: TaskData) -> Iterator[Scored]:
         labelled = np.flatnonzero(task.labelled)

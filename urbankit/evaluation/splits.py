@@ -79,8 +79,10 @@ class SplitProtocol(Component[P], ABC):
         division: how it divides the regions, for the model card. `{evaluation.blocks}` puts in a value of the recipe's
             section `evaluation`; `{shares}` the fractions in percent.
         reading: a sentence for the report on how to read its results, with the same values.
+        needs_location: whether it reads the centres of the regions; without geometry they are NaN.
     """
 
+    needs_location: ClassVar[bool] = True
     sampled: ClassVar[bool] = True
     strictness: ClassVar[int] = 0
     division: ClassVar[str] = ""
@@ -117,6 +119,8 @@ class SplitProtocol(Component[P], ABC):
 
 class RandomSplit(SplitProtocol):
     """Regions drawn at random, the protocol of the UrbanMMCL paper."""
+
+    needs_location = False
 
     division = (
         "regions in training, validation and test parts ({shares} %), so that a test region mostly has training "
@@ -165,9 +169,9 @@ class ProbeProtocol(SplitProtocol[P]):
 
     @abstractmethod
     def score_floors(
-        self, tasks: Mapping[str, TaskData], raw: RawFeatures, xy: NDArray[np.float64], evaluation: Evaluation
+        self, tasks: Mapping[str, TaskData], raw: RawFeatures, xy: NDArray[np.float64] | None, evaluation: Evaluation
     ) -> Scored:
-        """Return the scores of the floors; `xy` are the centres of the regions [N, 2]."""
+        """Return the scores of the floors; `xy` are the centres of the regions [N, 2], None without geometry."""
 
     @abstractmethod
     def summary(self, evaluation: Evaluation) -> str:
@@ -198,6 +202,11 @@ class FewLabels(SplitProtocol[P]):
 def probes(protocols: Iterable[str]) -> list[ProbeProtocol]:
     """The protocols that fit a model of their own."""
     return [registry.create("split", Use(name=protocol)) for protocol in protocols if is_probe(protocol)]
+
+
+def needs_location(protocol: str) -> bool:
+    """Whether a protocol reads the centres of the regions."""
+    return bool(registry.get("split", protocol).needs_location)
 
 
 def is_probe(protocol: str) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from urbankit.city.city import City
+from urbankit.city.points import NO_GEOMETRY
 from urbankit.city.raw_features import RawSource
 from urbankit.modalities.features import FeatureEncoder
 from urbankit.modalities.standardise import Statistics
@@ -21,6 +22,12 @@ class Coordinates(FeatureEncoder):
     """
 
     relative = True
+
+    @classmethod
+    def requires(cls, params: Any, city: City, modality: str) -> str | None:
+        if not city.has_geometry:
+            return f"the regions {NO_GEOMETRY}"
+        return super().requires(params, city, modality)
 
     @classmethod
     def local(cls, params: Any) -> str | None:

@@ -48,7 +48,7 @@ class FlowProfile(FeatureEncoder):
     def features(self, city: City) -> tuple[np.ndarray, np.ndarray]:
         flows = sparse.csr_array(city.flows())
         values = flow_profile(flows, self.params.components, self.params.form)
-        if self.params.per_area:
+        if self.params.per_area and city.has_geometry:
             totals = np.log1p(np.column_stack([flows.diagonal(), flows.sum(axis=1), flows.sum(axis=0)]))
             values = np.hstack([values, totals - np.log(np.asarray(city.area_km2))[:, None]])
         region = np.flatnonzero((flows.sum(axis=1) > 0) | (flows.sum(axis=0) > 0))

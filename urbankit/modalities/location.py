@@ -11,6 +11,7 @@ from torch import Tensor
 from typing_extensions import TypeVar
 
 from urbankit.city.city import City
+from urbankit.city.points import NO_GEOMETRY
 from urbankit.city.raw_features import RawSource
 from urbankit.modalities.base import EncoderParams, hash_arrays
 from urbankit.modalities.pretrained.backbone import CheckpointEncoder, CheckpointParams
@@ -42,6 +43,12 @@ class LocationEncoder(CheckpointEncoder[L, Tensor]):
         super().__init__(params, city, modality, dim)
         self._centroids = np.array(city.lonlat, dtype=np.float64)
         self._points = {name: _points(city, name) for name in city.image_sources}
+
+    @classmethod
+    def requires(cls, params: Any, city: City, modality: str) -> str | None:
+        if not city.has_geometry:
+            return f"the regions {NO_GEOMETRY}"
+        return super().requires(params, city, modality)
 
     @classmethod
     def local(cls, params: Any) -> str | None:

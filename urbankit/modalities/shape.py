@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from urbankit.city.city import City
+from urbankit.city.points import NO_GEOMETRY
 from urbankit.modalities.features import FeatureEncoder
 
 
@@ -14,6 +17,12 @@ class Shape(FeatureEncoder):
     This carries no information if all regions have the same size, as grid cells do. Census tracts hold about the same
     number of people each, so their area is closely related to density.
     """
+
+    @classmethod
+    def requires(cls, params: Any, city: City, modality: str) -> str | None:
+        if not city.has_geometry:
+            return f"the regions {NO_GEOMETRY}"
+        return super().requires(params, city, modality)
 
     def features(self, city: City) -> tuple[np.ndarray, np.ndarray]:
         perimeter = city.regions.geometry.length.to_numpy() / 1000

@@ -20,7 +20,7 @@ from urbankit.pipeline.model_files import content_hash, read_facts, read_heads, 
 from urbankit.pipeline.outline import outline
 from urbankit.pipeline.transfer.source import Source
 from urbankit.recipe.schema import Predict
-from urbankit.runs.data import held_out_regions, load_tasks
+from urbankit.runs.data import centres, held_out_regions, load_tasks
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.files import hash_json
 
@@ -176,7 +176,9 @@ class ModelOfRun:
                     order = np.random.default_rng(evaluation.seeds[0]).permutation(len(city.members))
                     fold = order[member] % min(n_folds, len(np.unique(member)))
                 else:
-                    fold = make_folds(protocol, city.xy[task.labelled], n_folds, evaluation.seeds[0], evaluation.blocks)
+                    fold = make_folds(
+                        protocol, centres(city)[task.labelled], n_folds, evaluation.seeds[0], evaluation.blocks
+                    )
             except UserError as error:
                 self.notes.append(f"{name}: no head: {error}")
                 continue

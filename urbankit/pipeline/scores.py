@@ -12,7 +12,7 @@ from urbankit.evaluation.tasks import Scored, TaskData
 from urbankit.methods.base import Method
 from urbankit.pipeline.predict import uncertainty_scores
 from urbankit.pipeline.state import Predictions, RunState
-from urbankit.runs.data import Splits
+from urbankit.runs.data import Splits, centres
 from urbankit.training.few_labels import FewTraining
 
 
@@ -52,4 +52,4 @@ def few_labels(state: RunState, model: str, embeddings: Tensor, method: Method) 
         method, embeddings, state.tasks, heads, recipe.finetune, recipe.evaluation.few, recipe.seed, state.region_data,
         state.priors, state.progress,
     )  # fmt: skip
-    return training.curves(model, protocols, city.region_ids, city.xy)
+    return training.curves(model, protocols, city.region_ids, centres(city))

@@ -21,7 +21,7 @@ from urbankit.methods.base import Method, MethodInputs
 from urbankit.pipeline.transfer.floors import shared_features
 from urbankit.pipeline.transfer.zero_shot import ZeroShot
 from urbankit.recipe.recipe import Recipe
-from urbankit.runs.data import Splits, needs_region_data, region_data
+from urbankit.runs.data import Splits, centres, needs_region_data, region_data
 from urbankit.runs.manifest import Manifest
 from urbankit.training.finetune import Finetuned
 from urbankit.training.head_training import HeadTraining
@@ -107,7 +107,7 @@ class RunState:
         city = self.city if self.zero_shot is None else self.zero_shot.city
         evaluation = self.recipe.evaluation
         training = self.head_training(embeddings, "predict")
-        return training.cross_fit(self.recipe.predict, city.xy, evaluation.seeds[0], evaluation.blocks)
+        return training.cross_fit(self.recipe.predict, centres(city), evaluation.seeds[0], evaluation.blocks)
 
     @cached_property
     def region_data(self) -> dict[str, RegionData]:

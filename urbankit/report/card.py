@@ -164,6 +164,8 @@ def _size(run: Run) -> str:
 
 def _regions(run: Run, city: City | None) -> str:
     if city is not None:
+        if not city.has_geometry:
+            return f"{city.n_regions:,} regions, without geometry"
         return f"{city.n_regions:,} regions, {float(city.area_km2.sum()):,.1f} km², {city.crs}"
     regions = run.manifest.get("regions")
     return f", {regions:,} regions" if isinstance(regions, int) else ""

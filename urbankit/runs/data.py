@@ -15,15 +15,16 @@ from urbankit import registry
 from urbankit.city.city import City
 from urbankit.city.joined import JoinedCity
 from urbankit.city.manifest import MANIFEST
+from urbankit.city.points import NO_GEOMETRY
 from urbankit.city.prepare.prepare import prepare
 from urbankit.city.raw_features import RawFeatures
 from urbankit.datasets.synthetic import write_demo
 from urbankit.evaluation.few_floors import evaluate_few_floors
 from urbankit.evaluation.few_labels import few_protocols
-from urbankit.evaluation.floors import evaluate_floors
+from urbankit.evaluation.floors import FLOORS, evaluate_floors
 from urbankit.evaluation.metrics import failed_metrics
 from urbankit.evaluation.raw_features import build_raw_features, unread_inputs
-from urbankit.evaluation.splits import Split, is_sampled, make_split, probes, split_groups
+from urbankit.evaluation.splits import Split, is_sampled, make_split, needs_location, probes, split_groups
 from urbankit.evaluation.tasks import Scored, TaskData, load_task
 from urbankit.heads.averaged_kriging import typical_spacing
 from urbankit.heads.base import RegionData, RegionHead
@@ -259,14 +260,38 @@ def load_tasks(recipe: Recipe, city: City) -> dict[str, TaskData]:
 
 
 def make_splits(recipe: Recipe, city: City) -> Splits:
-    """The splits of the recipe, by protocol and seed; a probe has none."""
+    """The splits of the recipe, by protocol and seed; a probe has none.
+
+    Raises `UserError` for protocols that need the geometry of regions that have none.
+    """
     settings = recipe.evaluation
+    if not city.has_geometry:
+        _check_without_geometry(recipe, city)
     return {
-        (protocol, seed): make_split(protocol, city.xy, seed, fractions=settings.fractions, blocks=settings.blocks)
+        (protocol, seed): make_split(
+            protocol, centres(city), seed, fractions=settings.fractions, blocks=settings.blocks
+        )
         for protocol in settings.splits
         if is_sampled(protocol)
         for seed in settings.seeds
     }
+
+
+def _check_without_geometry(recipe: Recipe, city: City) -> None:
+    problems = Problems()
+    keys = {protocol: "evaluation.splits" for protocol in recipe.evaluation.splits}
+    if recipe.predict.folds:
+        keys.setdefault(recipe.predict.split, "predict.split")
+    for protocol, key in keys.items():
+        if needs_location(protocol):
+            message = f"'{protocol}' needs locations, but the regions of '{city.name}' {NO_GEOMETRY}"
+            problems.add(f"{message}; use random or folds, or give polygons as `regions` in the city file", key=key)
+    problems.raise_if_any()
+
+
+def centres(city: City) -> np.ndarray:
+    """Return the centres of the regions in metres, float64 [N, 2]; NaN if the regions have no geometry."""
+    return city.xy if city.has_geometry else np.full((city.n_regions, 2), np.nan)
 
 
 def run_floors(
@@ -280,18 +305,31 @@ def run_floors(
     settings = recipe.evaluation
     if not tasks or not settings.floors:
         return Scored.joined([])
-    features = build_raw_features(city, recipe)
+    features, xy = build_raw_features(city, recipe), city.xy if city.has_geometry else None
+    if xy is None:
+        settings = settings.model_copy(update={"floors": _without_location(settings.floors, features)})
     scored = []
     if splits:
-        groups = {protocol: split_groups(protocol, city.xy, settings.blocks) for protocol, _ in splits}
-        scored.append(evaluate_floors(tasks, features, city.xy, splits, settings.floors, progress, groups))
-    scored += [probe.score_floors(tasks, features, city.xy, settings) for probe in probes(settings.splits)]
+        groups = {protocol: split_groups(protocol, centres(city), settings.blocks) for protocol, _ in splits}
+        scored.append(evaluate_floors(tasks, features, xy, splits, settings.floors, progress, groups))
+    scored += [probe.score_floors(tasks, features, xy, settings) for probe in probes(settings.splits)]
     few = few_protocols(settings.splits)
     if few:
+        # These floors have no form without locations.
+        floors = [name for name in settings.floors if xy is not None or "location" not in FLOORS[name].reads]
         scored.append(
-            evaluate_few_floors(tasks, features, city.xy, city.region_ids, few, settings.floors, settings.few, progress)
+            evaluate_few_floors(tasks, features, centres(city), city.region_ids, few, floors, settings.few, progress)
         )
     return Scored.joined(scored)
+
+
+def _without_location(floors: Sequence[str], features: RawFeatures) -> list[str]:
+    """Return the floors that a city without geometry has: those that need locations are left out."""
+    return [
+        name
+        for name in floors
+        if not FLOORS[name].needs_location and (features.names or "features" not in FLOORS[name].reads)
+    ]
 
 
 def region_data(recipe: Recipe, city: City, features: RawFeatures, protocol: str) -> RegionData:
@@ -303,7 +341,9 @@ def region_data(recipe: Recipe, city: City, features: RawFeatures, protocol: str
         features: The input features of the recipe (`build_raw_features`).
         protocol: The split protocol; heads divide their training regions into folds as it does.
     """
-    groups = split_groups(protocol, city.xy, recipe.evaluation.blocks)
+    groups = split_groups(protocol, centres(city), recipe.evaluation.blocks)
+    if not city.has_geometry:
+        return RegionData(features.values, features.blocks, None, groups)
     return RegionData(features.values, features.blocks, city.xy, groups, spacing=typical_spacing(city.xy))
 
 

@@ -193,10 +193,12 @@ class PairParams(component.Params):
 def location_order(city: City) -> np.ndarray:
     """Return the regions by the northing, then the easting of their centroids, then their id; int64 [N].
 
+    Regions without geometry are in the order of their ids.
+
     The order does not depend on the row numbers of the regions. Views use it to break ties, for example between equally
     near regions on a grid.
     """
-    return np.lexsort((city.region_ids, *city.xy.T))
+    return np.lexsort((city.region_ids, *(city.xy.T if city.has_geometry else ())))
 
 
 def symmetric_union(adjacency: scipy.sparse.csr_array) -> scipy.sparse.csr_array:

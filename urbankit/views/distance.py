@@ -8,6 +8,7 @@ from pydantic import Field
 from scipy.spatial import cKDTree
 
 from urbankit.city.city import City
+from urbankit.city.points import NO_GEOMETRY
 from urbankit.city.raw_features import RawSource
 from urbankit.utils.errors import UserError
 from urbankit.views.base import DEFAULT_TOP_K, PairParams, View, ViewGraph, location_order, symmetric_union
@@ -37,6 +38,9 @@ class DistanceView(View):
             return super().limits + (("radius_km",) if self.radius_km is not None else ())
 
     params: Params
+
+    def requires(self, city: City) -> str | None:
+        return None if city.has_geometry else f"the regions {NO_GEOMETRY}"
 
     def raw_features(self, city: City, name: str) -> list[RawSource]:
         return []  # the floors have the coordinates of every region

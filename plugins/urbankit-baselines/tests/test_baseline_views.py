@@ -15,7 +15,9 @@ from urbankit_baselines.views.neighbours import Neighbours
 
 OD = np.array([[5.0, 2, 0, 0], [0, 1, 3, 0], [2, 4, 0, 0], [0, 0, 0, 0]])
 XY = np.array([[0.0, 3], [1, 1], [2, 2], [3, 0]])
-CITY = SimpleNamespace(flows=lambda: scipy.sparse.csr_array(OD), xy=XY, region_ids=["a", "b", "c", "d"])
+CITY = SimpleNamespace(
+    flows=lambda: scipy.sparse.csr_array(OD), has_geometry=True, xy=XY, region_ids=["a", "b", "c", "d"]
+)
 
 
 @pytest.mark.parametrize("direction", ["out", "in"])

@@ -21,7 +21,9 @@ SQUARES = [shapely.box(x, y, x + 10, y + 10) for x, y in [(0, 0), (10, 0), (20, 
 def squares(number: int = 5) -> SimpleNamespace:
     regions = gpd.GeoDataFrame(geometry=SQUARES[:number], crs="EPSG:32618")
     xy = np.column_stack([regions.centroid.x, regions.centroid.y])
-    return SimpleNamespace(regions=regions, xy=xy, region_ids=list("abcde")[:number], n_regions=number)
+    return SimpleNamespace(
+        regions=regions, has_geometry=True, xy=xy, region_ids=list("abcde")[:number], n_regions=number
+    )
 
 
 def edges(view, city) -> dict[tuple[int, int], float]:
@@ -84,7 +86,7 @@ def test_single_region_has_no_edges(view):
 
 def test_nearest_matches_a_loop_over_all_pairs():
     xy = np.random.default_rng(0).uniform(0, 5000, (30, 2))
-    city = SimpleNamespace(xy=xy, region_ids=[f"r{i:02d}" for i in range(30)], n_regions=30)
+    city = SimpleNamespace(has_geometry=True, xy=xy, region_ids=[f"r{i:02d}" for i in range(30)], n_regions=30)
     apart = np.linalg.norm(xy[:, None] - xy[None], axis=2)
     np.fill_diagonal(apart, np.inf)
     expected = {(i, int(j)) for i in range(30) for j in np.argsort(apart[i])[:4]}
@@ -97,7 +99,7 @@ def test_nearest_matches_a_loop_over_all_pairs():
 
 def test_coincident_centroids_are_neighbours_with_finite_weight():
     xy = np.array([[0.0, 0], [0, 0], [0, 0], [500, 0], [900, 0]])
-    city = SimpleNamespace(xy=xy, region_ids=list("abcde"), n_regions=5)
+    city = SimpleNamespace(has_geometry=True, xy=xy, region_ids=list("abcde"), n_regions=5)
     weights = edges(Nearest(Nearest.Params(k=2, weight="inverse", pairs="directed")), city)
     assert {(i, j) for i, j in weights if i < 3} == {(i, j) for i in range(3) for j in range(3) if i != j}
     assert max(weights.values()) == pytest.approx(100)
@@ -120,7 +122,7 @@ def test_new_york_has_the_known_number_of_borders(shared_data):
     """957 tracts with one island; 5,908 directed edges for queen, 4,934 for rook."""
     tracts = gpd.read_file(shared_data / "new-york" / "tracts.gpkg").to_crs(32618)
     xy = np.column_stack([tracts.centroid.x, tracts.centroid.y])
-    city = SimpleNamespace(regions=tracts, xy=xy, region_ids=tracts.tract.astype(str).tolist())
+    city = SimpleNamespace(regions=tracts, has_geometry=True, xy=xy, region_ids=tracts.tract.astype(str).tolist())
     queen, rook = contiguity().build(city), contiguity(border="rook").build(city)
     assert (queen.present.sum(), rook.present.sum()) == (956, 956)
     assert (queen.adjacency.nnz, rook.adjacency.nnz) == (5908, 4934)

@@ -223,3 +223,79 @@ def test_layer_from_two_places_is_refused(sources: Sources) -> None:
     sources.spec["poi"] = {"counts": "poi.csv", "region": "id"}
     (message,) = messages(sources)
     assert "`poi` and `benchmark` both give poi" in message
+
+
+@pytest.fixture
+def without_regions(sources: Sources) -> Sources:
+    benchmark(sources, "hafusion")
+    del sources.spec["regions"]
+    return sources
+
+
+def test_city_without_polygons_has_all_but_geometry(without_regions: Sources) -> None:
+    city = without_regions.prepare()
+    flows = city.flows()
+    assert flows is not None and np.array_equal(flows.toarray(), FLOWS)
+    assert city.region_ids == [str(i) for i in range(N)] and not city.has_geometry
+    assert np.array_equal(city.target("crime").values, CRIME)
+    assert without_regions.prepare().content_hash == city.content_hash
+    for attribute in ("xy", "lonlat", "area_km2"):
+        with pytest.raises(
+            UserError, match="the regions of 'small' have no geometry, which coordinates, areas and maps need"
+        ):
+            getattr(city, attribute)
+
+
+@pytest.mark.parametrize("splits", [["folds"], ["random", "folds", "few"]])
+def test_run_on_a_city_without_polygons(without_regions: Sources, tmp_path: Path, splits: list[str]) -> None:
+    city = without_regions.prepare()
+    run = short_run(
+        city,
+        tmp_path / "run",
+        modalities={
+            "poi_counts": {"name": "poi_counts"},
+            "coordinates": {"name": "coordinates"},
+            "shape": {"name": "shape"},
+        },
+        views={"mobility": {"name": "mobility"}, "poi": {"name": "poi"}, "distance": {"name": "distance"}},
+        tasks={"crime": {}},
+        evaluation={
+            "splits": splits,
+            "folds": {"number": 3},
+            "few": {"labels": [2], "draws": 2},
+            "seeds": [0],
+            "floors": ["mean", "location", "raw-ridge"],
+            "controls": [],
+        },
+        predict={"folds": 3},
+        report={"figures": True},
+    )
+    assert np.isfinite(run.metrics["value"]).all()
+    assert "floor:raw-ridge" in set(run.metrics["model"]) and "floor:location" not in set(run.metrics["model"])
+    notes = " ".join(run.manifest["notes"])
+    assert all(f"'{name}'" in notes or name in notes for name in ("distance", "coordinates", "shape"))
+    assert "have no geometry" in notes
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_split_that_needs_locations_is_refused(without_regions: Sources, tmp_path: Path) -> None:
+    evaluation = {"splits": ["spatial"], "seeds": [0], "floors": ["mean"], "controls": []}
+    views, modalities = {"mobility": {"name": "mobility"}}, {"poi_counts": {"name": "poi_counts"}}
+    city = without_regions.prepare()
+    with pytest.raises(UserError, match="'spatial' needs locations, but the regions of 'small' have no geometry"):
+        short_run(
+            city, tmp_path / "run", evaluation=evaluation, views=views, modalities=modalities, tasks={"crime": {}}
+        )
+
+
+def test_sources_at_positions_need_polygons(without_regions: Sources) -> None:
+    without_regions.csv("points.csv", lon=[0], lat=[0], kind=["a"])
+    without_regions.spec["targets"] = {"kind": {"points": "points.csv", "label": "kind"}}
+    (message,) = messages(without_regions)
+    assert "targets.kind: needs the geometry of the regions" in message and "`regions`" in message
+
+
+def test_city_file_without_regions_and_without_a_set_lacks_regions(sources: Sources) -> None:
+    del sources.spec["regions"]
+    (message,) = messages(sources)
+    assert "regions: is missing. Where the regions come from." in message

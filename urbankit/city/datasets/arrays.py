@@ -36,6 +36,14 @@ def read_array(path: Path, shapes: Sequence[tuple[int | str, ...]], reason: str 
     return values.reshape(shape, order="F" if fortran else "C").astype(np.float64)
 
 
+def array_shape(path: Path) -> tuple[int, ...]:
+    """Return the shape of the array in a `.npy` file. Raises `UserError` if it is not an array of numbers."""
+    with path.open("rb") as stream:
+        shape, _, dtype = _read_header(stream, path)
+        _check(path, shape, dtype, [shape], "", size=path.stat().st_size - stream.tell())
+    return shape
+
+
 def _read_header(stream: BinaryIO, path: Path) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Return shape, whether the order is Fortran's, and type. Raises `UserError` if it is no header of an array."""
     try:

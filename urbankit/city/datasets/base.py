@@ -14,7 +14,7 @@ import polars as pl
 from pydantic import model_validator
 from typing_extensions import TypeVar
 
-from urbankit.city.points import PointIndex
+from urbankit.city.points import NEEDS_GEOMETRY, PointIndex
 from urbankit.registry.component import Component, Params
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.paths import data_paths, explain_missing
@@ -86,11 +86,18 @@ class Regions:
 
     Attributes:
         frame: `City.regions`: `region_id`, `area_km2`, `lon`, `lat`, `x`, `y` and `geometry` in a projected CRS.
-        points: Finds the regions that contain points.
+        index: What `points` returns; None if the regions have no geometry.
     """
 
     frame: gpd.GeoDataFrame
-    points: PointIndex
+    index: PointIndex | None
+
+    @property
+    def points(self) -> PointIndex:
+        """Finds the regions that contain points. Raises `UserError` if the regions have no geometry."""
+        if self.index is None:
+            raise UserError(NEEDS_GEOMETRY)
+        return self.index
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -184,6 +191,14 @@ class Dataset(Component[D], ABC):
         Raises:
             UserError: If one is missing.
         """
+
+    def region_ids(self, data: DataFolder) -> Sequence[str] | None:
+        """Return the ids of the regions of a city file without `regions`; None if the files do not say them.
+
+        Raises:
+            UserError: With what is wrong with the files.
+        """
+        return None
 
     @abstractmethod
     def provides(self, data: DataFolder) -> Sequence[str]:

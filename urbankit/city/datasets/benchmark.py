@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from urbankit.city.datasets.arrays import read_array
+from urbankit.city.datasets.arrays import array_shape, read_array
 from urbankit.city.datasets.base import (
     AnyLayer,
     DataFolder,
@@ -151,6 +151,14 @@ class Benchmark(Dataset[BenchmarkParams]):
 
     def files(self, data: DataFolder) -> Sequence[Path]:
         return [path for _, path in self._members(data)]
+
+    def region_ids(self, data: DataFolder) -> Sequence[str]:
+        """Return the rows of the flows: 0 to N-1."""
+        path = self._members(data)[0][1]
+        shape = array_shape(path)
+        if len(shape) not in (2, 3) or shape[-1] != shape[-2] or shape[0] not in (1, shape[-1]) or not shape[-1]:
+            raise UserError(Problem(f"has the shape {shape}, expected (regions, regions)", path))
+        return [str(row) for row in range(shape[-1])]
 
     def provides(self, data: DataFolder) -> Sequence[str]:
         return [member.layer for member, _ in self._members(data)]

@@ -17,8 +17,9 @@ from urbankit.city.ids import RegionIds
 from urbankit.city.image_source import ImageSource
 from urbankit.city.io.access import Access
 from urbankit.city.manifest import Entry
-from urbankit.city.points import PointIndex
+from urbankit.city.points import NEEDS_GEOMETRY, PointIndex
 from urbankit.city.prepare.staging import Staging
+from urbankit.utils.errors import UserError
 from urbankit.utils.parquet import write_parquet
 from urbankit.utils.paths import data_paths
 from urbankit.utils.progress import Progress
@@ -55,6 +56,11 @@ class Context:
         assert self.built_regions is not None, "the regions are the first layer"
         return self.built_regions
 
+    @property
+    def has_geometry(self) -> bool:
+        """Whether the regions have polygons."""
+        return self.regions.crs is not None
+
     @cached_property
     def ids(self) -> RegionIds:
         """Looks regions up by their id."""
@@ -62,7 +68,9 @@ class Context:
 
     @cached_property
     def point_index(self) -> PointIndex:
-        """Looks regions up by longitude and latitude."""
+        """Looks regions up by longitude and latitude. Raises `UserError` if the regions have no geometry."""
+        if not self.has_geometry:
+            raise UserError(NEEDS_GEOMETRY)
         return PointIndex(self.regions)
 
     @property

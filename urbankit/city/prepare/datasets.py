@@ -25,6 +25,7 @@ from urbankit.city.datasets.base import (
     Table,
     TargetValues,
 )
+from urbankit.city.points import NEEDS_GEOMETRY
 from urbankit.city.prepare.context import Built, Context
 from urbankit.city.prepare.flows import built_flows
 from urbankit.city.prepare.poi import built_poi, count_points, count_table
@@ -32,7 +33,15 @@ from urbankit.city.prepare.points import Points, locate_labelled
 from urbankit.city.prepare.tables import built_table
 from urbankit.city.prepare.targets import built_target
 from urbankit.city.report import SourceReport
-from urbankit.city.spec import CitySpec
+from urbankit.city.spec import (
+    CitySpec,
+    FlowsByPoint,
+    MosaicImages,
+    PointImages,
+    PointTarget,
+    RasterTarget,
+)
+from urbankit.city.spec import PoiPoints as PoiPointFile
 from urbankit.utils.errors import Problem, Problems, UserError
 
 _KINDS: dict[str, tuple[type[Any], ...]] = {
@@ -65,6 +74,13 @@ class CityDataset:
         with self._reading(None):
             return list(self.dataset.provides(self.data))
 
+    @cached_property
+    def region_ids(self) -> Sequence[str] | None:
+        """The ids of the regions of a city file without `regions`; None if its files do not say them."""
+        with self._reading(None):
+            ids = self.dataset.region_ids(self.data)
+        return None if ids is None else list(ids)
+
     def build(self, key: str, context: Context, report: SourceReport) -> Built:
         """Build one layer. Raises `UserError` with what is wrong with the files."""
         with self._reading(self.files[0] if len(self.files) == 1 else None):
@@ -84,7 +100,7 @@ class CityDataset:
             raise UserError([])  # the first of the layers has reported it
         if self._layers is None:
             self._failed = True
-            self._layers = self.dataset.read(self.data, Regions(context.regions, context.point_index))
+            self._layers = self.dataset.read(self.data, _regions(context))
             self._failed = False
         return self._layers
 
@@ -123,7 +139,33 @@ def check_datasets(spec: CitySpec, spec_file: Path, datasets: Sequence[CityDatas
                 if other != dataset.name:
                     message = f"`{other}` and `{dataset.name}` both give {key}; remove one, or leave it out by `use`"
                     problems.add(message, key=dataset.name, file=spec_file)
+    if spec.regions is None and not problems:
+        _check_without_regions(spec, spec_file, datasets, problems)
     problems.raise_if_any()
+
+
+def _check_without_regions(
+    spec: CitySpec, spec_file: Path, datasets: Sequence[CityDataset], problems: Problems
+) -> None:
+    """Add a problem if no dataset has regions, and for every source that needs their geometry."""
+    if all(dataset.region_ids is None for dataset in datasets):
+        problems.add("is missing. Where the regions come from.", key="regions", file=spec_file)
+        return
+    for key in _placed_by_position(spec):
+        problems.add(NEEDS_GEOMETRY, key=key, file=spec_file)
+
+
+def _placed_by_position(spec: CitySpec) -> list[str]:
+    """Return the keys of the sources that are matched to the regions by position."""
+    sources: dict[str, Any] = {f"images.{name}": source for name, source in spec.images.items()}
+    sources |= {f"targets.{name}": source for name, source in spec.targets.items()}
+    sources |= {"poi": spec.poi, "flows": spec.flows}
+    placed = (MosaicImages, PointImages, PoiPointFile, FlowsByPoint, RasterTarget, PointTarget)
+    return [key for key, source in sources.items() if isinstance(source, placed)]
+
+
+def _regions(context: Context) -> Regions:
+    return Regions(context.regions, context.point_index if context.has_geometry else None)
 
 
 def _built(layer: AnyLayer, path: Path, context: Context, report: SourceReport) -> Built:

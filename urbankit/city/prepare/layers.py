@@ -20,7 +20,7 @@ from urbankit.city.prepare.flows import build_flows
 from urbankit.city.prepare.images import build_images
 from urbankit.city.prepare.poi import build_poi
 from urbankit.city.prepare.points import read_points
-from urbankit.city.prepare.regions import build_regions
+from urbankit.city.prepare.regions import build_regions, regions_without_geometry
 from urbankit.city.prepare.tables import build_table
 from urbankit.city.prepare.targets import build_target
 from urbankit.city.report import SourceReport
@@ -48,10 +48,26 @@ def regions_layer(spec: CitySpec, context: Context) -> Layer:
     """The regions, which all other layers depend on; building them sets `context.built_regions`."""
 
     def build(report: SourceReport) -> Built:
+        assert spec.regions is not None
         context.built_regions = build_regions(spec.regions, spec.crs, context, report)
         return Built({"regions.parquet": context.built_regions})
 
+    if spec.regions is None:
+        return _regions_of_dataset(spec, context)
     return _layer("regions", spec.regions, context, build, crs=spec.crs)
+
+
+def _regions_of_dataset(spec: CitySpec, context: Context) -> Layer:
+    """The regions that a dataset names; they have no geometry."""
+    ids = next(one.region_ids for one in city_datasets(spec, context.data) if one.region_ids is not None)
+
+    def build(report: SourceReport) -> Built:
+        context.built_regions = regions_without_geometry(ids)
+        report.rows = report.matched = len(ids)
+        report.note("the regions have no geometry: no maps, distances, coordinates or spatial splits")
+        return Built({"regions.parquet": context.built_regions})
+
+    return Layer("regions", hash_json({"format": FORMAT, "ids": list(ids)}), build)
 
 
 def table_layers(spec: CitySpec, context: Context, regions: Layer) -> list[Layer]:

@@ -241,7 +241,7 @@ class _Preparation:
             "complete": complete,
             "urbankit": version("urbankit"),
             "name": self.spec.name,
-            "crs": None if regions is None else regions.crs.to_string(),
+            "crs": None if regions is None or regions.crs is None else regions.crs.to_string(),
             "regions": None if regions is None else len(regions),
             "content_hash": hash_entries(self.done) if complete else None,
             "spec": self.spec.to_json(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import geopandas as gpd
@@ -51,6 +52,13 @@ def build_regions(spec: RegionSpec, crs: str | None, context: Context, report: S
     if len(shapes) == 1:
         report.note("the city has one region: views and splits need more")
     return _with_measures(shapes, report)
+
+
+def regions_without_geometry(ids: Sequence[str]) -> gpd.GeoDataFrame:
+    """Return regions as `build_regions` does, with missing geometry, measures and CRS."""
+    missing = np.full(len(ids), np.nan)
+    columns = {"region_id": list(ids)} | {name: missing for name in ("area_km2", "lon", "lat", "x", "y")}
+    return gpd.GeoDataFrame(columns, geometry=[None] * len(ids))
 
 
 def utm(shapes: gpd.GeoDataFrame | gpd.GeoSeries) -> CRS:

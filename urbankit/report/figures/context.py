@@ -60,6 +60,8 @@ class FigureContext:
     def map(self) -> RegionMap:
         if self.run_context.regions is None or not len(self.run_context.regions):
             raise NotPossible("the run has not written its regions")
+        if self.run_context.regions.crs is None:
+            raise NotPossible("the regions have no geometry")
         return RegionMap(self.run_context.regions)
 
     @cached_property

@@ -53,6 +53,8 @@ def _facts(city: City | None, recipe: StoredRecipe, manifest: dict[str, Any]) ->
 
 def _city_line(city: City | None, manifest: dict[str, Any]) -> str:
     if city is not None:
+        if not city.has_geometry:
+            return f"{city.name}: {city.n_regions:,} regions, without geometry"
         return f"{city.name}: {city.n_regions:,} regions, {float(city.area_km2.sum()):,.1f} km², {city.crs}"
     regions = manifest.get("regions")
     return str(manifest.get("city", "unknown")) + (f": {regions:,} regions" if isinstance(regions, int) else "")

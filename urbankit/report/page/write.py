@@ -53,7 +53,7 @@ def write_report(context: RunContext, path: Path | None = None) -> Written:
 
 
 def _map(context: RunContext, name: str, missing: Missing) -> dict[str, Any] | None:
-    if context.regions is None:
+    if context.regions is None or context.regions.crs is None:
         return None
     run = run_data(context, name, missing)
     return map_data(context.regions, [run]) if run["layers"] else None
