@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from urbankit.evaluation import floors as module
-from urbankit.evaluation.floors import ALPHAS, FLOORS, Floor, evaluate_floors
+from urbankit.evaluation.floors import ALPHAS, FLOORS, Candidate, Case, Floor, Inputs, evaluate_floors
 from urbankit.evaluation.raw_features import RawFeatures
 from urbankit.evaluation.splits import Split, make_split
 from urbankit.evaluation.tasks import make_task
@@ -124,3 +124,19 @@ def test_unknown_floors_are_refused_and_a_run_without_tasks_has_none(small: Simp
         evaluate_floors(small.tasks, small.raw, small.xy, splits_of(small), ["raw-forrest"])
     results = evaluate_floors({}, small.raw, small.xy, splits_of(small), list(FLOORS))
     assert results.records == [] and results.predictions.empty
+
+
+@pytest.mark.parametrize("transform", ["log", "standard"])
+def test_forest_of_many_regions_is_the_full_forest_of_the_chosen_form(monkeypatch, transform: str) -> None:
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(90, 4))
+    task = make_task("y", "regression", np.exp(2 * x[:, 0] + 0.1 * draw.normal(size=90)), transform=transform)
+    split = Split(np.arange(60), np.arange(60, 75), np.arange(75, 90))
+    case = Case(task, split, Inputs(RawFeatures(x, tuple("abcd")), None, split))
+    monkeypatch.setattr(module, "TREES", 12)
+    monkeypatch.setattr(module, "TREES_TO_CHOOSE", 5)
+    monkeypatch.setattr(module, "ROWS_A_TREE", 40)
+    chosen = case.choose([Candidate(module.forest(case, 5), form) for form in case.transforms])
+    full = Candidate(module.forest(case, 12), chosen.transform)
+    case.fit(full)
+    np.testing.assert_array_equal(module.raw_forest(case), case.predict(full))

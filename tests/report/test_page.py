@@ -17,9 +17,10 @@ import shapely
 from helpers.report_runs import EVIL, context_of, furnished, image_source
 from shapely.geometry import MultiPolygon, Point, Polygon, box
 
+from urbankit.analysis import neighbours
 from urbankit.report.figures import Figures
+from urbankit.report.page import map_data, write_comparison, write_report
 from urbankit.report.page import thumbnails as images
-from urbankit.report.page import write_comparison, write_report
 from urbankit.report.page.differences import differences
 from urbankit.report.page.geometry import outlines
 from urbankit.report.page.layers import map_tasks
@@ -334,3 +335,12 @@ def test_classes_have_one_colour_in_the_page_and_the_figures() -> None:
     script = (resources.files("urbankit.report.page") / "assets" / "colours.js").read_text()
     listed = re.search(r"const CLASSES = \[(.*?)\]", script, flags=re.S)
     assert listed is not None and tuple(re.findall(r"#\w{6}", listed[1])) == COLOURS
+
+
+def test_page_says_that_nearest_regions_of_many_are_approximate(make_run, monkeypatch) -> None:
+    monkeypatch.setattr(map_data, "MOST_COMPARED", 3)
+    monkeypatch.setattr(neighbours, "MOST_COMPARED", 3)
+    page = write_report(context_of(*make_run()))
+    sentences = [sentence for sentence in page.missing if "nearest regions are approximate" in sentence]
+    assert len(sentences) == 1
+    assert sentences[0] in page.path.read_text(encoding="utf-8")
