@@ -127,8 +127,10 @@ class HeadTraining:
         return {task: results[task] for task in self.tasks}
 
     def approximations(self, splits: Iterable[Split]) -> list[str]:
-        """Return sentences on what the heads of the tasks approximate or sample in the largest of the splits."""
-        largest, sentences = max(splits, key=lambda split: len(split.train)), []
+        """Return sentences on what the heads approximate or sample in the largest of the splits; none without one."""
+        largest, sentences = max(splits, key=lambda split: len(split.train), default=None), []
+        if largest is None:
+            return []
         for task, data in self.tasks.items():
             if self._is_fitted(task):
                 use = self.heads[task]
