@@ -48,9 +48,10 @@ def test_shipped_recipe_runs(name, tiny_city, tmp_path):
     assert len(result.embeddings) == tiny_city.n_regions
 
 
-def test_recipe_of_several_cities_runs(shared_data, tmp_path):
+@pytest.mark.parametrize("name", ["us-tracts", "us-tracts-no-flows"])
+def test_recipe_of_several_cities_runs(name, shared_data, tmp_path):
     changes = [f"cities.folder={shared_data / 'us-cities'}", "cities.pattern=l*", "pretrain.hold_out=[lincoln]"]
-    recipe = Recipe.load("us-tracts", [*changes, *QUICK])
+    recipe = Recipe.load(name, [*changes, *QUICK])
     result = run(recipe, tmp_path / "run", progress=Progress(quiet=True))
     regions = result.embeddings["region_id"]
     assert set(regions.str.split("/").str[0]) == {"lexington", "lincoln"}

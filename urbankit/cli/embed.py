@@ -12,6 +12,10 @@ STATISTICS = (
 )
 
 CityData = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the sources, if CITY is a city file.")]
+AllowMissing = Annotated[
+    bool,
+    typer.Option("--allow-missing", help="Go on where CITY lacks a modality or view that the model reads."),
+]
 CityChanges = Annotated[
     list[str] | None,
     typer.Option(
@@ -30,6 +34,7 @@ def embed(
     ),
     data: CityData = None,
     statistics: Annotated[Literal["source", "own"], typer.Option(help=STATISTICS)] = "own",
+    allow_missing: AllowMissing = False,
     sets: CityChanges = None,
     force: Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")] = False,
 ) -> None:
@@ -49,7 +54,7 @@ def embed(
     opened = Model.open(model)
     with Progress() as progress:
         prepared = as_city(city, progress, data)
-        vectors, notes = opened.vectors(prepared, statistics, tuple(sets or ()))
+        vectors, notes = opened.vectors(prepared, statistics, tuple(sets or ()), allow_missing)
     write_embedding_file(out, prepared, vectors)
     warn(notes)
     console().print(f"{len(vectors)} regions, {vectors.shape[1]} numbers each: {out}", markup=False, soft_wrap=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from urbankit.cli.embed import STATISTICS, CityChanges, CityData
+from urbankit.cli.embed import STATISTICS, AllowMissing, CityChanges, CityData
 
 if TYPE_CHECKING:
     from urbankit.pipeline.model import CityPredictions
@@ -38,6 +38,7 @@ def predict(
     ] = None,
     data: CityData = None,
     statistics: Annotated[Literal["source", "own"], typer.Option(help=f"With --city. {STATISTICS}")] = "own",
+    allow_missing: AllowMissing = False,
     sets: CityChanges = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the table: .parquet, .gpkg or .csv.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")] = False,
@@ -66,8 +67,8 @@ def predict(
 
     if city is None and (is_model_folder(run) or is_model_name(run)):
         raise UserError(Problem("a model has no regions; name the city to predict with --city", run))
-    if city is None and (data is not None or sets):
-        raise UserError("--data and --set go with --city")
+    if city is None and (data is not None or sets or allow_missing):
+        raise UserError("--data, --set and --allow-missing go with --city")
     if city is not None and split is not None:
         raise UserError("--split goes without --city: intervals for another city are calibrated in the model's city")
     if out is not None:
@@ -78,10 +79,10 @@ def predict(
                 Run.open(run), tasks=task, interval=interval, split=split, progress=progress
             )
         else:
-            model, changes = Model.open(run), tuple(sets or ())
-            predictions = model.predictions(
-                as_city(city, progress, data), interval, tasks=task, statistics=statistics, sets=changes
-            )
+            predictions = Model.open(run).predictions(
+                as_city(city, progress, data), interval, tasks=task, statistics=statistics,
+                allow_missing=allow_missing, sets=tuple(sets or ()),
+            )  # fmt: skip
     print_table(f"{run}: {predictions.title}", *predictions.summary())
     warn(predictions.notes)
     if out is not None:

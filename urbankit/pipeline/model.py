@@ -190,6 +190,7 @@ class Model:
         city: City | str | Path,
         *,
         statistics: Statistics = "own",
+        allow_missing: bool = False,
         sets: tuple[str, ...] = (),
         progress: Progress | None = None,
     ) -> gpd.GeoDataFrame:
@@ -199,6 +200,8 @@ class Model:
             city: A prepared city, its folder, or a city file.
             statistics: Whose means and standard deviations standardise the inputs: `own` takes those of this city,
                 `source` those of the city that the model was trained on, so that equal values mean the same in both.
+            allow_missing: Whether the city may lack some of the modalities and views that the model reads. Its regions
+                are then as those without observations, which a note says.
             sets: Changes of the recipe, such as `modalities.rsi.source=satellite`, as `--set` takes them.
             progress: Where progress is shown; nowhere by default.
 
@@ -210,7 +213,7 @@ class Model:
             UserError: If the city lacks what the model reads; the message lists all of it.
         """
         opened = as_city(city, progress)
-        vectors, notes = self.vectors(opened, statistics, sets)
+        vectors, notes = self.vectors(opened, statistics, sets, allow_missing)
         table = opened.regions[["region_id", "geometry"]].assign(embedding=list(vectors))
         table.attrs["notes"] = notes
         return table
@@ -222,6 +225,7 @@ class Model:
         *,
         tasks: str | list[str] | None = None,
         statistics: Statistics = "own",
+        allow_missing: bool = False,
         sets: tuple[str, ...] = (),
         progress: Progress | None = None,
     ) -> gpd.GeoDataFrame:
@@ -233,6 +237,7 @@ class Model:
                 the city that the model was trained on.
             tasks: One or more tasks; by default all of the model.
             statistics: As in `embed`. `own` also standardises the embeddings that heads read by those of this city.
+            allow_missing: As in `embed`.
             sets: As in `embed`.
             progress: Where progress is shown; nowhere by default.
 
@@ -243,7 +248,15 @@ class Model:
         Raises:
             UserError: If the city lacks what the model reads, or an argument is wrong.
         """
-        result = self.predictions(city, interval, tasks=tasks, statistics=statistics, sets=sets, progress=progress)
+        result = self.predictions(
+            city,
+            interval,
+            tasks=tasks,
+            statistics=statistics,
+            allow_missing=allow_missing,
+            sets=sets,
+            progress=progress,
+        )
         result.table.attrs["notes"] = result.notes
         return result.table
 
@@ -254,6 +267,7 @@ class Model:
         *,
         tasks: str | list[str] | None = None,
         statistics: Statistics = "own",
+        allow_missing: bool = False,
         sets: tuple[str, ...] = (),
         progress: Progress | None = None,
     ) -> CityPredictions:
@@ -266,7 +280,7 @@ class Model:
         if statistics == "own" and opened.n_regions == 1:
             message = "one region has no mean and standard deviation of its own; use the statistics of the model"
             raise UserError(Problem(message, opened.path, key="--statistics"))
-        vectors, carry_notes = self.vectors(opened, statistics, sets)
+        vectors, carry_notes = self.vectors(opened, statistics, sets, allow_missing)
         features, of_city = self.city_features(opened), statistics == "own"
         predicted = {name: head.predict(vectors, features, of_city=of_city) for name, head in heads.items()}
         source = self.facts["city"]
@@ -282,7 +296,7 @@ class Model:
         return city_features(modalities, city)
 
     def vectors(
-        self, city: City, statistics: Statistics = "own", sets: tuple[str, ...] = ()
+        self, city: City, statistics: Statistics = "own", sets: tuple[str, ...] = (), allow_missing: bool = False
     ) -> tuple[NDArray[np.float32], list[str]]:
         """Return the embeddings of a city, [N, dim], and notes on what was not carried over."""
         recipe, absent = self._recipe(city.path, statistics, sets), self._absent()
@@ -291,12 +305,22 @@ class Model:
         if statistics == "own":
             notes.append("inputs are standardised by the means and standard deviations of this city")
         missing, problems = missing_data(recipe, city, absent), Problems(city.path)
+        lacking = [name for kind, name in missing if kind == "modality"]
+        allowed = allow_missing and len(lacking) < len(set(recipe.modalities) - set(absent))
         for (kind, name), reason in missing.items():
+            if allowed:
+                notes.append(
+                    f"without the {kind} {name}, which the model reads: {reason}; predictions are less certain"
+                )
+                continue
             key = f"{'modalities' if kind == 'modality' else 'views'}.{name}"
-            problems.add(f"the model reads it, but {reason}", key=key)
+            remedy = "" if allow_missing else "; --allow-missing goes on without it"
+            problems.add(f"the model reads it, but {reason}{remedy}", key=key)
         city, band_notes = bands_in_order(city, self.facts["bands"], problems)
         problems.raise_if_any()
-        inputs, _ = method_inputs(recipe, city, absent, missing)
+        absent |= {name: self.facts["describes"].get(name, []) for name in lacking}
+        empty = [name for kind, name in missing if kind == "view"]
+        inputs, _ = method_inputs(recipe, city, absent, {}, empty_views=empty)
         torch.manual_seed(recipe.seed)
         method = registry.create("method", recipe.method, inputs).to(pick_device(recipe.device))
         transfer_notes = transfer_weights(method, inputs, recipe, self)

@@ -68,7 +68,7 @@ def city_prior(
         if city.n_regions == 1:
             message = "one region has no mean and standard deviation, by which the inputs of the model are standardised"
             raise UserError(Problem(message, city.path, key="prior"))
-        vectors, carry_notes = model.vectors(city, "own")
+        vectors, carry_notes = model.vectors(city, "own", allow_missing=True)
         notes += [f"prior: {note}" for note in carry_notes]
         features = model.city_features(city)
         for name, head in heads.items():

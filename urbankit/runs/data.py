@@ -40,7 +40,7 @@ from urbankit.utils.hashes import cached_hash
 from urbankit.utils.locks import file_lock
 from urbankit.utils.progress import Progress
 from urbankit.utils.version import __version__
-from urbankit.views.base import build_view
+from urbankit.views.base import ViewGraph, build_view
 
 Splits = dict[tuple[str, int], Split]
 """Training, validation and test regions, by split protocol and seed."""
@@ -196,6 +196,7 @@ def method_inputs(
     city: City,
     absent: Mapping[str, Collection[str]] | None = None,
     missing: Mapping[tuple[str, str], str] | None = None,
+    empty_views: Collection[str] = (),
 ) -> tuple[MethodInputs, list[str]]:
     """Return the modalities and views of the recipe that the city has, and notes on those that it or the floors lack.
 
@@ -204,6 +205,7 @@ def method_inputs(
         city: The city.
         absent: See `MethodInputs`.
         missing: What `missing_data` returns, if the caller has asked it already.
+        empty_views: Views that the city lacks the data of, and that the method needs all the same: they have no edges.
     """
     absent = absent or {}
     if missing is None:
@@ -212,7 +214,7 @@ def method_inputs(
     notes = [f"{kind} {name} is left out: {reason}" for (kind, name), reason in missing.items()]
     modalities = {name: use for name, use in recipe.modalities.items() if ("modality", name) not in missing}
     views = {
-        name: build_view(registry.create("view", use), city)
+        name: ViewGraph.empty(city.n_regions) if name in empty_views else build_view(registry.create("view", use), city)
         for name, use in recipe.views.items()
         if ("view", name) not in missing
     }

@@ -49,6 +49,11 @@ class ViewGraph:
         object.__setattr__(self, "adjacency", adjacency)
         object.__setattr__(self, "present", present)
 
+    @classmethod
+    def empty(cls, n: int) -> ViewGraph:
+        """Return the view of n regions that all lack its data."""
+        return cls(scipy.sparse.csr_array((n, n)), np.zeros(n, bool))
+
     def reordered(self, order: np.ndarray) -> ViewGraph:
         """Return the view in another order of regions: its region `order[i]` is region i of this one (int64 [N])."""
         back = np.argsort(order)
@@ -109,10 +114,7 @@ def build_view(view: View[Any], city: City) -> ViewGraph:
     if len(members) == 1:
         return view.build(members[0])
     graphs = [
-        view.build(member)
-        if view.requires(member) is None
-        else ViewGraph(scipy.sparse.csr_array((member.n_regions, member.n_regions)), np.zeros(member.n_regions, bool))
-        for member in members
+        view.build(member) if view.requires(member) is None else ViewGraph.empty(member.n_regions) for member in members
     ]
     adjacency = scipy.sparse.block_diag([graph.adjacency for graph in graphs], format="csr")
     return ViewGraph(scipy.sparse.csr_array(adjacency), np.concatenate([graph.present for graph in graphs]))

@@ -115,6 +115,29 @@ def test_all_that_the_city_lacks_is_named_at_once(model_folder, copied_city):
     assert "modalities.rsi:" not in messages
 
 
+def test_what_the_city_lacks_may_be_allowed(model_folder, other_city, copied_city, cli, tmp_path):
+    whole = Model.open(model_folder).predict(other_city)
+    city = without(copied_city, "poi", "flows")
+    table = Model.open(model_folder).predict(city, allow_missing=True)
+    notes = [note for note in table.attrs["notes"] if note.startswith("without the ")]
+    assert len(notes) == 3 and any(
+        note.startswith("without the view mobility, which the model reads: ") for note in notes
+    )
+    assert np.isfinite(table["co"]).all()
+    assert np.corrcoef(table["co"], whole["co"])[0, 1] > 0.3
+    shown = cli("predict", model_folder, "--city", city.path, status=2).stderr
+    assert "the city has no flows; --allow-missing goes on without it" in shown
+    cli("embed", model_folder, city.path, "--allow-missing", "--out", tmp_path / "partly.parquet")
+    assert len(pd.read_parquet(tmp_path / "partly.parquet")) == city.n_regions
+
+
+def test_a_city_with_nothing_that_the_model_reads_is_refused(model_folder, copied_city):
+    parts = read_manifest(copied_city)["parts"]
+    parts = [name for name in parts if not name.startswith(("regions", "targets"))]
+    with pytest.raises(UserError, match="the model reads it, but"):
+        Model.open(model_folder).embed(without(copied_city, *parts), allow_missing=True)
+
+
 def test_categories_are_matched_by_name_however_they_are_spelled(model_folder, other_city, copied_city):
     before = Model.open(model_folder).embed(other_city)
 
