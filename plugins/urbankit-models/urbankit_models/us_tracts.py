@@ -1,4 +1,4 @@
-"""The model `us-tracts`."""
+"""The models of the census tracts of US counties."""
 
 from __future__ import annotations
 
@@ -19,3 +19,12 @@ class UsTracts(PackagedModel):
         "OpenStreetMap contributors (points of interest, ODbL 1.0); US Census Bureau (American Community Survey and"
         " LODES, 2018); collected by CommutingODGen"
     )
+
+
+class UsTractsNoFlows(UsTracts):
+    """Embeds regions by points of interest and shapes alone, and predicts the same targets; for cities without flows.
+
+    It was trained on the same tracts, with `recipes/us-tracts-no-flows.yaml`. Its README has its scores.
+    """
+
+    folder = Path(__file__).parent / "us-tracts-no-flows"
