@@ -10,7 +10,7 @@ import typer
 from urbankit.cli.embed import STATISTICS, AllowMissing, CityChanges, CityData
 
 if TYPE_CHECKING:
-    from urbankit.pipeline.model import CityPredictions
+    from urbankit.pipeline.city_predictions import CityPredictions
     from urbankit.pipeline.predict_run import Predictions
 
 

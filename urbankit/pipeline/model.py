@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -17,16 +16,15 @@ from torch import Tensor
 
 from urbankit import registry
 from urbankit.city.city import City
-from urbankit.evaluation.carried_head import Carried, CarriedHead
+from urbankit.evaluation.carried_head import CarriedHead
 from urbankit.evaluation.city_level import city_features
-from urbankit.evaluation.metrics import metric_label, score
 from urbankit.evaluation.tasks import TaskData, load_task
-from urbankit.export.tables import ExportTable, prediction_export
 from urbankit.pipeline.bands import bands_in_order
+from urbankit.pipeline.city_predictions import CityPredictions
 from urbankit.pipeline.embedding import embed_regions
-from urbankit.pipeline.model_files import MODEL, is_model_folder
+from urbankit.pipeline.model_files import MODEL, calibrating_cities, is_model_folder
 from urbankit.pipeline.model_sources import ModelFolder, ModelOfRun, ModelSource
-from urbankit.pipeline.prediction_options import in_unit, mean_width, predict_settings, select_tasks
+from urbankit.pipeline.prediction_options import predict_settings, select_tasks
 from urbankit.pipeline.transfer.weights import transfer_weights
 from urbankit.pipeline.transfer.zero_shot import class_notes, other_quantity
 from urbankit.recipe.components import components
@@ -49,63 +47,6 @@ Statistics = Literal["source", "own"]
 ONLY_THERE = (
     "intervals and probabilities are calibrated in {city}; in another city they may cover less than their level says"
 )
-
-
-@dataclass(frozen=True)
-class CityPredictions:
-    """The predictions of a model for every region of a city.
-
-    Attributes:
-        predicted: The predictions by task.
-        table: One row per region; see `urbankit.runs.prediction_table.carried_table`.
-        level: The share of regions that an interval should cover.
-        tasks: The labels of this city, of the tasks that have any. They play no part in the predictions.
-        notes: What was not carried over, and what else a reader should know.
-        facts: Where the predictions are from.
-    """
-
-    predicted: dict[str, Carried]
-    table: gpd.GeoDataFrame
-    level: float
-    tasks: dict[str, TaskData]
-    notes: list[str]
-    facts: dict[str, str]
-
-    @property
-    def title(self) -> str:
-        """What a summary is headed by."""
-        calibrated = f"{self.level:.0%} intervals, calibrated in {self.facts['model_city']}"
-        return f"{calibrated}; they may not hold in {self.facts['city']}"
-
-    def summary(self) -> tuple[list[str], list[list[str]]]:
-        """Columns and rows of text, one row per task. Scores are on the labels of this city, if it has any."""
-        rows = []
-        for name, carried in self.predicted.items():
-            scores, metric = self.scores(name), carried.head.metric
-            score = f"{metric_label(metric)} {scores[metric]:.3f}" if scores else "–"
-            labelled = int(self.tasks[name].labelled.sum()) if name in self.tasks else 0
-            coverage = f"{scores['coverage']:.0%}" if "coverage" in scores else "–"
-            width = "–" if carried.classes else mean_width(self.table, name)
-            title = in_unit(name, carried.head.unit)
-            rows.append([title, str(len(self.table)), str(labelled), score, coverage, width])
-        return ["task", "regions", "labelled here", "score here", "covered here", "mean width"], rows
-
-    def export(self) -> ExportTable:
-        """The table for an exporter."""
-        return prediction_export(self.table, {name: one.classes for name, one in self.predicted.items()}, self.facts)
-
-    def scores(self, task: str) -> dict[str, float]:
-        """The metrics of the predictions on the labels of this city, and of their intervals; empty without labels."""
-        if task not in self.tasks:
-            return {}
-        data, carried = self.tasks[task], self.predicted[task]
-        rows = np.flatnonzero(data.labelled)
-        names = self.table[task].to_numpy()[rows]
-        if data.classes:
-            return score(data.kind, np.array(data.classes, dtype=object)[data.y[rows]], names)
-        interval = carried.interval(self.level)
-        bounds = {} if interval is None else score("interval", data.y[rows], np.column_stack(interval)[rows])
-        return score(data.kind, data.y[rows], names) | bounds
 
 
 class Model:
@@ -285,8 +226,15 @@ class Model:
         predicted = {name: head.predict(vectors, features, of_city=of_city) for name, head in heads.items()}
         source = self.facts["city"]
         table, interval_notes = carried_table(predicted, opened.regions, level, labels_of=source, tasks=labels)
-        notes = [*carry_notes, *notes, *interval_notes, ONLY_THERE.format(city=source)]
-        facts = {"model": self.path.resolve().name, "model_city": source, "city": opened.name, "urbankit": __version__}
+        calibrated_in = calibrating_cities(self.facts)
+        notes = [*carry_notes, *notes, *interval_notes, ONLY_THERE.format(city=calibrated_in)]
+        facts = {
+            "model": self.path.resolve().name,
+            "model_city": source,
+            "calibrated_in": calibrated_in,
+            "city": opened.name,
+            "urbankit": __version__,
+        }
         return CityPredictions(predicted, table, level, labels, notes, facts)
 
     def city_features(self, city: City) -> dict[str, float]:

@@ -11,7 +11,16 @@ from urbankit.evaluation.carried_head import CarriedHead
 from urbankit.evaluation.metrics import metric_label
 from urbankit.export.base import FolderExporter
 from urbankit.pipeline.model import Model
-from urbankit.pipeline.model_files import CARD, HEADS, MODEL, WEIGHTS, is_model_folder, without_paths, write_files
+from urbankit.pipeline.model_files import (
+    CARD,
+    HEADS,
+    MODEL,
+    WEIGHTS,
+    calibrating_cities,
+    is_model_folder,
+    without_paths,
+    write_files,
+)
 from urbankit.pipeline.model_sources import ModelOfRun
 from urbankit.report.card import escape
 from urbankit.runs.folder import Run
@@ -134,8 +143,9 @@ def _head_lines(facts: dict[str, Any], heads: list[CarriedHead]) -> Iterator[str
         score = f"{metric_label(head.metric)} {head.score:.3f}"
         yield f"| {escape(head.name)} | {escape(of)} | {head.labelled} | {score} |"
     yield ""
-    yield f"Intervals and probabilities are calibrated on these predictions in {escape(facts['city'])}. In another city"
-    yield "they may cover less than their level says."
+    cities = escape(calibrating_cities(facts))
+    yield f"Intervals and probabilities are calibrated on these predictions in {cities}. In another city they may cover"
+    yield "less than their level says."
 
 
 def _left_out(facts: dict[str, Any]) -> list[str]:

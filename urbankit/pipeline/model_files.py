@@ -82,6 +82,11 @@ def content_hash(folder: Path) -> str:
     return hash_json([hash_file(folder / name) for name in (MODEL, WEIGHTS, HEADS)])
 
 
+def calibrating_cities(facts: Mapping[str, Any]) -> str:
+    """Return where intervals and probabilities of a model are calibrated: cities whose labels training did not see."""
+    return ", ".join(facts["held_out"]) if facts["supervised"] else str(facts["city"])
+
+
 def without_paths(value: Any) -> Any:
     """Return a JSON value in which absolute paths are replaced by the name of their file."""
     if isinstance(value, dict):
