@@ -60,6 +60,7 @@ def inputs(n: int, neighbours: int, engine_name: str) -> MethodInputs:
         sizes=[n],
         content_hash="benchmark",
         xy=xy,
+        has_geometry=True,
         poi_counts=lambda: (counts, [str(i) for i in range(34)]),
         poi_present=np.ones(n, dtype=bool),
     )

@@ -94,7 +94,8 @@ def fabricate(folder: Path, side: int) -> RunContext:
     regions = winding_lattice(side, rng)
     centre = regions.centroid
     city = SimpleNamespace(
-        name="ten thousand", crs="EPSG:32618", n_regions=n, regions=regions, region_ids=regions["region_id"].tolist(),
+        name="ten thousand", has_geometry=True, crs="EPSG:32618", n_regions=n, regions=regions,
+        region_ids=regions["region_id"].tolist(),
         area_km2=regions.area.to_numpy() / 1e6, report=PrepareReport("ten thousand", n),
         image_sources=["rsi", "svi"], caption_sources=[], poi_counts=lambda: None, flows=lambda: None, tables=[],
     )  # fmt: skip
