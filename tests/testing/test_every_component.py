@@ -14,6 +14,10 @@ SMALL: dict[tuple[str, str], dict[str, Any]] = {
     ("modality_encoder", "geoclip"): {"features": 8, "hidden": 16, "layers": 1, "width": 16},
     ("modality_encoder", "flow_profile"): {"components": 4},
     ("modality_encoder", "words"): {"components": 4},
+    ("dataset", "benchmark"): {"layout": "hrep", "folder": "sets"},
+    ("dataset", "gtfs"): {"file": "feed.zip"},
+    ("dataset", "osm"): {"file": "city.osm.pbf"},
+    ("dataset", "overture"): {"file": "places.parquet"},
     ("head", "gp"): {"steps": 3},
     ("head", "forest"): {"trees": 5},
     ("method", "urbanmmcl"): {

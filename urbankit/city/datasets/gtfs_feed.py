@@ -87,9 +87,9 @@ def _table(archive: zipfile.ZipFile, member: zipfile.ZipInfo | None, name: str, 
     content = archive.read(member)
     try:
         table = pl.read_csv(io.BytesIO(content), infer_schema=False, truncate_ragged_lines=True)
+        table.columns = [column.strip().lstrip("\ufeff") for column in table.columns]
     except pl.exceptions.PolarsError as error:
         raise UserError(Problem(f"{member.filename} cannot be read: {first_line(error)}", path)) from None
-    table = table.rename({column: column.strip().lstrip("\ufeff") for column in table.columns})
     required = [column for column in columns if column not in ("arrival_time",)]
     if absent := [column for column in required if column not in table.columns]:
         raise UserError(Problem(f"{member.filename} has no column {', '.join(absent)}", path))

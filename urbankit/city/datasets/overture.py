@@ -62,7 +62,7 @@ class Overture(Dataset[OvertureParams]):
     def _frequent(self, category: pl.Series, regions: Regions, lon: np.ndarray, lat: np.ndarray) -> list[str]:
         """Return the most frequent categories in the regions; of equally frequent ones the first by name."""
         row, _ = regions.points.pairs(lon, lat)
-        counts = category.gather(np.unique(row)).drop_nulls().rename("name").value_counts()
+        counts = category.gather(np.unique(row)).drop_nulls().alias("name").value_counts()
         return counts.sort(["count", "name"], descending=[True, False])["name"].head(self.params.most).to_list()
 
     def _places(self, path: Path) -> pl.DataFrame:
