@@ -6,6 +6,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 from helpers import toys
+from helpers.short_run import SMALL
 from helpers.toys import RECIPE
 
 from urbankit import Recipe, Run, hookimpl, registry, run
@@ -126,15 +128,7 @@ def cheap_recipe(tiny_city) -> dict[str, Any]:
     """The keys of a recipe on the tiny city: one modality, one view, three splits, two floors."""
     return {
         "city": {"prepared": str(tiny_city.path)},
-        "modalities": {"coordinates": {"name": "coordinates"}},
-        "views": {"distance": {"name": "distance"}},
-        "method": {
-            "name": "urbanmmcl",
-            "dim": 8,
-            "alignments": [],
-            "graph_encoder": {"name": "vgae", "latent": 8},
-            "subgraph_encoder": {"name": "gcn", "hidden": [8], "out": 8},
-        },
+        **deepcopy(SMALL),
         "tasks": {"co": {}, "land_use": {}},
         "pretrain": {"epochs": 2, "batch_size": 32},
         "finetune": {"epochs": 3, "update": []},

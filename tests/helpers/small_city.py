@@ -7,11 +7,12 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import pytest
 import yaml
 from pyproj import Transformer
 from shapely.geometry import box
 
-from urbankit import City
+from urbankit import City, UserError
 
 EAST, NORTH, CRS = 500_000.0, 4_500_000.0, "EPSG:32618"
 IDS = [f"00{i}" for i in range(9)]
@@ -51,6 +52,13 @@ class Sources:
         file = self.folder / "city.yaml"
         file.write_text(yaml.safe_dump(self.spec, sort_keys=False))
         return City.prepare(file, **{"out": self.out} | options)
+
+    def refusal(self) -> str:
+        """The only problem that `prepare` refuses the city with."""
+        with pytest.raises(UserError) as caught:
+            self.prepare()
+        (problem,) = caught.value.problems
+        return str(problem)
 
     def csv(self, file: str, **columns: Any) -> None:
         pd.DataFrame(columns).to_csv(self.folder / file, index=False)

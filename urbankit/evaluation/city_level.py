@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -26,10 +26,15 @@ PENALTIES = np.append(np.geomspace(1.0, 1e5, 21), np.inf)
 """Penalties in units of one city; infinity is the mean of the cities."""
 
 
-def city_features(modalities: Mapping[str, Use], city: City) -> dict[str, float]:
-    """Return the features of a city: those that the encoders of `modalities` state, as far as it has their data."""
+def city_features(modalities: Mapping[str, Use], city: City, left_out: Collection[str] = ()) -> dict[str, float]:
+    """Return the features of a city: those that the encoders of `modalities` state, as far as it has their data.
+
+    Modalities in `left_out` are not looked at.
+    """
     features: dict[str, float] = {}
     for name, use in modalities.items():
+        if name in left_out:
+            continue
         encoder = registry.get("modality_encoder", use.name)
         params = encoder.Params(**use.params)
         if encoder.requires(params, city, name) is None:

@@ -239,9 +239,7 @@ class Model:
 
     def city_features(self, city: City) -> dict[str, float]:
         """Return what the level of a target in a city is predicted from."""
-        left_out = self.facts["left_out"]
-        modalities = {name: use for name, use in self.recipe.modalities.items() if name not in left_out}
-        return city_features(modalities, city)
+        return city_features(self.recipe.modalities, city, self.facts["left_out"])
 
     def vectors(
         self, city: City, statistics: Statistics = "own", sets: tuple[str, ...] = (), allow_missing: bool = False

@@ -163,11 +163,10 @@ class ModelOfRun:
         vectors = embed(city) if self.facts["left_out"] else self._source.run.vectors
         protocol = sampled_protocols(evaluation.splits, recipe.predict.split)[-1]
         n_folds = recipe.predict.folds or Predict().folds
-        modalities = {
-            name: recipe.modalities[name] for name in self.facts["modalities"] if name not in self.facts["left_out"]
-        }
+        modalities = {name: recipe.modalities[name] for name in self._source.modalities}
+        left_out = self.facts["left_out"]
         several = len(city.members) > 1
-        cities = [city_features(modalities, member) for member in city.members.values()] if several else None
+        cities = [city_features(modalities, member, left_out) for member in city.members.values()] if several else None
         heads = {}
         for name, task in load_tasks(recipe, city).items():
             member = city.member[task.labelled]

@@ -9,8 +9,6 @@ import pytest
 from helpers.short_run import short_run
 from helpers.small_city import Sources, lonlat, squares
 
-from urbankit import UserError
-
 N = 12
 
 STOPS = {"a": (500, 500), "b": (1500, 500), "c": (2500, 500), "far": (90_000, 90_000)}
@@ -57,13 +55,6 @@ def write(sources: Sources, files: dict[str, str], folder: str = "") -> Path:
         for name, text in files.items():
             archive.writestr(folder + name, text)
     return path
-
-
-def refused(sources: Sources) -> str:
-    with pytest.raises(UserError) as caught:
-        sources.prepare()
-    (problem,) = caught.value.problems
-    return str(problem)
 
 
 def column(city: Any, name: str) -> list[float]:
@@ -142,7 +133,7 @@ def test_calendar_dates_alone_are_a_calendar(gtfs: Sources) -> None:
 )  # fmt: skip
 def test_damaged_feed_is_one_message(gtfs: Sources, changes: dict[str, str | None], message: str) -> None:
     path = write(gtfs, {name: text for name, text in (feed() | changes).items() if text is not None})
-    refusal = refused(gtfs)
+    refusal = gtfs.refusal()
     assert message in refusal and refusal.startswith(f"{path}: gtfs: ")
 
 
@@ -151,26 +142,26 @@ def test_file_that_is_no_archive_is_one_message(gtfs: Sources) -> None:
     content = path.read_bytes()
     for damaged in (b"<html>not found</html>", content[: len(content) // 2]):
         path.write_bytes(damaged)
-        assert "is not a readable ZIP archive" in refused(gtfs)
+        assert "is not a readable ZIP archive" in gtfs.refusal()
 
 
 def test_archive_that_unpacks_to_too_much_is_refused(gtfs: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("urbankit.city.datasets.gtfs_feed.LARGEST", 1 << 20)
     write(gtfs, feed() | {"stop_times.txt": feed()["stop_times.txt"] + "\n" * (2 << 20)})
-    assert "unpacks to 2 MB, more than 1 MB" in refused(gtfs)
+    assert "unpacks to 2 MB, more than 1 MB" in gtfs.refusal()
 
 
 def test_day_without_service_and_wrong_dates_are_named(gtfs: Sources) -> None:
     gtfs.spec["gtfs"] = {"file": "feed.zip", "date": "2024-07-01"}
-    assert "no trip runs on 2024-07-01; it covers 2024-05-13 to 2024-05-19" in refused(gtfs)
+    assert "no trip runs on 2024-07-01; it covers 2024-05-13 to 2024-05-19" in gtfs.refusal()
     gtfs.spec["gtfs"] = {"file": "feed.zip", "date": "20.5.2024"}
-    assert "is no date; write it as 2024-05-15" in refused(gtfs)
+    assert "is no date; write it as 2024-05-15" in gtfs.refusal()
 
 
 def test_two_sources_of_flows_say_how_to_choose(gtfs: Sources) -> None:
     gtfs.csv("flows.csv", o=["0"], d=["1"])
     gtfs.spec["flows"] = {"file": "flows.csv", "origin": "o", "destination": "d"}
-    assert "`flows` and `gtfs` both give flows; remove one, or leave it out by `use`" in refused(gtfs)
+    assert "`flows` and `gtfs` both give flows; remove one, or leave it out by `use`" in gtfs.refusal()
     gtfs.spec["gtfs"] = {"file": "feed.zip", "use": ["transit"]}
     assert gtfs.prepare().tables == ["gtfs_transit"]
 

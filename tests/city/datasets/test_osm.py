@@ -9,7 +9,6 @@ import pytest
 from helpers.short_run import short_run
 from helpers.small_city import Sources, lonlat, squares
 
-from urbankit import UserError
 from urbankit.city.datasets.osm import CATEGORIES
 from urbankit.city.datasets.osm_file import category_of, land_class, read_categories, road_class
 
@@ -76,13 +75,6 @@ def extract(sources: Sources) -> Extract:
     sources.spec["osm"] = "city.osm.pbf"
     made.write(sources.folder / "city.osm.pbf")
     return made
-
-
-def refused(sources: Sources) -> str:
-    with pytest.raises(UserError) as caught:
-        sources.prepare()
-    (problem,) = caught.value.problems
-    return str(problem)
 
 
 def column(city: Any, table: str, name: str) -> np.ndarray:
@@ -154,29 +146,29 @@ def test_regions_outside_the_extract_are_missing(sources: Sources, extract: Extr
 
 def test_extract_of_another_place_is_refused(sources: Sources, extract: Extract) -> None:
     extract.write(sources.folder / "city.osm.pbf", box=(50_000, 50_000, 60_000, 60_000))
-    assert "covers no region" in refused(sources)
+    assert "covers no region" in sources.refusal()
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
 def test_extract_cut_short_is_one_message(sources: Sources, extract: Extract, share: float) -> None:
     path = sources.folder / "city.osm.pbf"
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
-    message = refused(sources)
+    message = sources.refusal()
     assert message.startswith(f"{path}: osm: cannot be read, it may be cut short") and "fetch it again" in message
 
 
 def test_file_that_is_no_extract_is_one_message(sources: Sources, extract: Extract) -> None:
     (sources.folder / "city.osm.pbf").write_bytes(b"PK\x03\x04 no extract at all")
-    assert "cannot be read" in refused(sources)
+    assert "cannot be read" in sources.refusal()
     sources.spec["osm"] = "missing.osm.pbf"
-    assert "file not found" in refused(sources)
+    assert "file not found" in sources.refusal()
 
 
 def test_extract_without_points_says_how_to_leave_them_out(sources: Sources, extract: Extract) -> None:
     other = Extract()
     other.way((0, 250), (2000, 250), highway="primary")
     other.write(sources.folder / "city.osm.pbf")
-    assert "leave points of interest out by `use`" in refused(sources)
+    assert "leave points of interest out by `use`" in sources.refusal()
 
 
 def test_road_whose_nodes_are_missing_is_left_out_and_noted(sources: Sources, extract: Extract) -> None:
@@ -193,7 +185,7 @@ def test_own_table_of_categories(sources: Sources, extract: Extract) -> None:
     poi = sources.prepare().poi_counts()
     assert poi is not None and poi[1] == ["drink", "sit"] and poi[0].sum(0).tolist() == [3, 1]
     sources.csv("mine.csv", category=["sit"], tag=["amenity"])
-    assert "has no column key, value" in refused(sources)
+    assert "has no column key, value" in sources.refusal()
 
 
 def test_message_without_osmium_names_the_command(
@@ -207,7 +199,7 @@ def test_message_without_osmium_names_the_command(
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    assert "pip install 'urbankit[sources]'" in refused(sources)
+    assert "pip install 'urbankit[sources]'" in sources.refusal()
 
 
 def test_run_trains_on_an_extract(sources: Sources, extract: Extract, tmp_path: Path) -> None:

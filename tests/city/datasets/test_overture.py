@@ -11,8 +11,6 @@ import shapely
 from helpers.short_run import short_run
 from helpers.small_city import Sources, lonlat, squares
 
-from urbankit import UserError
-
 N = 12
 PLACES = [("cafe", 500, 500, 0.9), ("cafe", 600, 500, 0.2), ("museum", 1500, 500, 0.8), (None, 500, 500, 0.9),
           ("cafe", 90_000, 500, 0.9), ("レストラン", 1500, 600, 0.7)]  # fmt: skip
@@ -44,13 +42,6 @@ def counts(sources: Sources) -> dict[str, list[float]]:
     return dict(zip(poi[1], poi[0].toarray().T[:, :2].tolist(), strict=True))
 
 
-def refused(sources: Sources) -> str:
-    with pytest.raises(UserError) as caught:
-        sources.prepare()
-    (problem,) = caught.value.problems
-    return str(problem)
-
-
 def test_places_are_points_of_interest(places: Sources) -> None:
     assert counts(places) == {"cafe": [2, 0], "museum": [0, 1], "レストラン": [0, 1]}
     report = places.prepare().report.sources[1]
@@ -77,7 +68,7 @@ def test_later_release_names_its_fields(places: Sources) -> None:
         basic_category=[name for name, *_ in PLACES],
         taxonomy=[{"primary": name, "hierarchy": ["x"]} for name, *_ in PLACES],
     )
-    message = refused(places)
+    message = places.refusal()
     assert "has no field 'categories.primary'" in message
     assert "this release has basic_category, taxonomy.primary: name one by `category`" in message
     for field in ("basic_category", "taxonomy.primary"):
@@ -87,13 +78,13 @@ def test_later_release_names_its_fields(places: Sources) -> None:
 
 def test_other_theme_lists_its_columns(places: Sources) -> None:
     write(places.folder / "places.parquet", categories=None, confidence=None)
-    assert "its columns are id, geometry: is it the theme places?" in refused(places)
+    assert "its columns are id, geometry: is it the theme places?" in places.refusal()
 
 
 def test_file_cut_short_is_one_message(places: Sources) -> None:
     path = places.folder / "places.parquet"
     path.write_bytes(path.read_bytes()[:-100])
-    assert refused(places).startswith(f"{path}: overture: cannot be read")
+    assert places.refusal().startswith(f"{path}: overture: cannot be read")
 
 
 def test_points_as_structures_are_read(places: Sources) -> None:
