@@ -172,7 +172,9 @@ def image_source(name: str, region: np.ndarray) -> SimpleNamespace:
         shade = (region[rows] * 3 % 256).astype(np.uint8)
         return np.broadcast_to(shade[:, None, None, None], (len(rows), 3, 16, 24)).copy()
 
-    return Source(name=name, region=region, read=read, bands=3, dtype="uint8", band_names=["red", "green", "blue"])
+    return Source(
+        name=name, region=region, read=read, bands=3, dtype="uint8", size=(16, 24), band_names=["red", "green", "blue"]
+    )
 
 
 class Source(SimpleNamespace):

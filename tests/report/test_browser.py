@@ -50,7 +50,7 @@ def page(make_run, browser: Browser) -> Iterator[Path]:
     look(browser)
     yield path
     assert browser.errors == []
-    assert browser.run("document.title").startswith("small on")
+    assert browser.run("document.title").startswith("density and use in ")
 
 
 def rename(run, city, ids: list[str]) -> None:
@@ -180,6 +180,22 @@ def test_drag_wheel_and_buttons_move_the_map(page: Path, browser: Browser) -> No
     assert browser.run("page.map.left") == pytest.approx(left + 60) and browser.run("page.chosen") == 27
     browser.run("document.getElementById('fit').click()")
     assert browser.run("page.map.fitted")
+
+
+def test_table_of_all_layers_is_saved_as_csv(page: Path, browser: Browser, tmp_path: Path) -> None:
+    browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    assert browser.run("document.getElementById('csv').hidden") is False
+    browser.run("document.getElementById('csv').click()")
+    path = tmp_path / "regions.csv"
+    end = time.monotonic() + 10
+    while not path.exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    table = pd.read_csv(path, dtype={"region_id": str})
+    assert path.read_bytes().startswith(b"\xef\xbb\xbf") and len(table) == 64
+    assert table["region_id"].iloc[-1] == INERT
+    assert table["density (people/km²), measured"].iloc[20] == pytest.approx(210)
+    assert table["use, measured"].iloc[1] == "park" and table["area_km2"].iloc[0] == 1
+    assert not any("residual" in name for name in table.columns)
 
 
 def test_search_selects_a_region(page: Path, browser: Browser) -> None:

@@ -49,7 +49,7 @@ def test_page_needs_no_other_file_and_runs_only_its_script(make_run) -> None:
         [text] = re.findall(rf"<{tag}>(.*?)</{tag}>", page, flags=re.S)
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         assert f"{tag}-src 'sha256-{digest}'" in page
-    for text in ("floor: mean", "constant run", "unknown ids", "location (geoclip)", "64 regions", "50.0%"):
+    for text in ("mean of the labels", "constant run", "unknown ids", "location (geoclip)", "64 regions", "50.0%"):
         assert text in page
 
 

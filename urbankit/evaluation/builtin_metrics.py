@@ -26,6 +26,11 @@ class R2(Metric):
         variance = float(np.var(truth)) if truth.min() < truth.max() else 0.0
         return 1 - mean_squared_error(truth, prediction) / variance if variance > 0 else float("nan")
 
+    def in_words(self, value: float, unit: str = "") -> str:
+        if value < 0.005:
+            return "explains none of the differences between regions"
+        return f"explains {value:.0%} of the differences between regions"
+
 
 class MAE(Metric):
     """The mean absolute error."""
@@ -38,6 +43,9 @@ class MAE(Metric):
 
     def compute(self, truth: NDArray[Any], prediction: NDArray[Any]) -> float:
         return float(np.mean(np.abs(prediction - truth)))
+
+    def in_words(self, value: float, unit: str = "") -> str:
+        return f"is off by {three_digits(value)}{f' {unit}' if unit else ''} on average"
 
 
 class RMSE(Metric):
@@ -122,6 +130,9 @@ class Accuracy(Metric):
     def compute(self, truth: NDArray[Any], prediction: NDArray[Any]) -> float:
         return float(accuracy_score(truth, prediction))
 
+    def in_words(self, value: float, unit: str = "") -> str:
+        return f"names the right class for {value:.0%} of the regions"
+
 
 class NMI(Metric):
     """The mutual information of clusters and classes, normalised by the mean of both entropies."""
@@ -161,6 +172,9 @@ class Coverage(Metric):
     def compute(self, truth: NDArray[Any], prediction: NDArray[Any]) -> float:
         return float(np.mean((truth >= prediction[:, 0]) & (truth <= prediction[:, 1])))
 
+    def in_words(self, value: float, unit: str = "") -> str:
+        return f"intervals contain the true value for {value:.0%} of the regions"
+
 
 class Width(Metric):
     """The mean width of the intervals, in the units of the target."""
@@ -186,6 +200,14 @@ class ECE(Metric):
 
     def compute(self, truth: NDArray[Any], prediction: NDArray[Any]) -> float:
         return expected_calibration_error(prediction, truth)
+
+    def in_words(self, value: float, unit: str = "") -> str:
+        return f"the stated probability of a class is off by {value:.0%} on average"
+
+
+def three_digits(value: float) -> str:
+    """Return a number with three significant digits, and without decimals from 100."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def mean_squared_error(truth: NDArray[Any], prediction: NDArray[Any]) -> float:

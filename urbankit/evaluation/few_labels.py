@@ -33,6 +33,7 @@ class RandomFew(FewLabels):
     """Training regions drawn at random among the labelled regions."""
 
     needs_location = False
+    tested_on = "the regions beside a few with labels"
 
     division = (
         "{evaluation.few.draws} times, a few labelled regions drawn at random for training, in sizes of "
@@ -50,6 +51,7 @@ class RandomFew(FewLabels):
 class SpatialFew(FewLabels):
     """Training regions in one district: a labelled region drawn at random, and those nearest to it."""
 
+    tested_on = "the city beside one district with labels"
     division = (
         "{evaluation.few.draws} times, one district for training, in sizes of {evaluation.few.labels}: a labelled "
         "region drawn at random and those nearest to it; the other labelled regions are tested"

@@ -308,20 +308,25 @@ class Floor:
         predict: returns predictions for the test part.
         reads: `features`, `sources` (which features are of one source), `location`, `groups` (of a protocol).
         needs_location: whether it cannot predict without the centres of regions, which two cities do not share.
+        title: what it is, in the words of a report.
     """
 
     predict: Callable[[Case], NDArray[Any]]
     reads: tuple[str, ...] = ()
     needs_location: bool = False
+    title: str = ""
 
+
+CARRIED = "carried-"
+"""What the name of a floor starts with that was fitted to the labels of another city."""
 
 FLOORS: dict[str, Floor] = {
-    "mean": Floor(mean),
-    "location": Floor(location, ("location",), needs_location=True),
-    "raw-ridge": Floor(raw_ridge, ("features",)),
-    "raw-forest": Floor(raw_forest, ("features",)),
-    "raw-gp": Floor(raw_gp, ("features", "sources")),
-    "raw-stack": Floor(raw_stack, ("features", "sources", "location", "groups")),
+    "mean": Floor(mean, title="mean of the labels"),
+    "location": Floor(location, ("location",), needs_location=True, title="nearest regions"),
+    "raw-ridge": Floor(raw_ridge, ("features",), title="ridge"),
+    "raw-forest": Floor(raw_forest, ("features",), title="random forest"),
+    "raw-gp": Floor(raw_gp, ("features", "sources"), title="Gaussian process"),
+    "raw-stack": Floor(raw_stack, ("features", "sources", "location", "groups"), title="super learner"),
 }
 
 

@@ -45,6 +45,7 @@ class FoldsProtocol(ProbeProtocol):
     """
 
     needs_location = False
+    tested_on = "each region in turn"
 
     division = (
         "a fixed probe on the frozen embedding, each fold predicted from the others; every region is tested, and "

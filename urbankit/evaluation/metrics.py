@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, ClassVar
 
@@ -68,6 +68,17 @@ class Metric(Component[P], ABC):
             prediction: The predictions [n] of the same type; for `clustering`, the number of each region's cluster, for
                 `interval` lower and upper bounds [n, 2], for `probabilities` those of each class [n, C].
         """
+
+    def in_words(self, value: float, unit: str = "") -> str:
+        """Return what a value says of predictions, as a predicate such as `is off by 0.06 mg/m³ on average`.
+
+        The first screen of a report has such sentences. It leaves out metrics that return an empty text.
+
+        Args:
+            value: The value, never NaN.
+            unit: The unit of the target.
+        """
+        return ""
 
 
 def metrics(kind: str | None = None) -> dict[str, Metric[Any]]:
@@ -161,6 +172,13 @@ def metric_label(name: str) -> str | None:
     if name in metrics():
         return metric.label
     return f"{metric.label} area" if name.endswith(AREA) else f"fold-mean {metric.label}"
+
+
+def in_words(kind: str, values: Mapping[str, float], unit: str = "") -> list[str]:
+    """Return the sentences of the metrics that compare `kind`, in order; metrics without a value are left out."""
+    known = {name: value for name, value in values.items() if np.isfinite(value)}
+    texts = [metric.in_words(known[name], unit) for name, metric in metrics(kind).items() if name in known]
+    return [text for text in texts if text]
 
 
 def has_fold_mean(name: str) -> bool:

@@ -79,6 +79,7 @@ class SplitProtocol(Component[P], ABC):
         division: how it divides the regions, for the model card. `{evaluation.blocks}` puts in a value of the recipe's
             section `evaluation`; `{shares}` the fractions in percent.
         reading: a sentence for the report on how to read its results, with the same values.
+        tested_on: the regions that it tests on in a few plain words, for the first screen of the report.
         needs_location: whether it reads the centres of the regions; without geometry they are NaN.
     """
 
@@ -87,6 +88,7 @@ class SplitProtocol(Component[P], ABC):
     strictness: ClassVar[int] = 0
     division: ClassVar[str] = ""
     reading: ClassVar[str] = ""
+    tested_on: ClassVar[str] = ""
 
     def __init__(self, params: P) -> None:
         self.params = params
@@ -127,6 +129,7 @@ class RandomSplit(SplitProtocol):
         "regions beside it"
     )
     reading = "The random split lets a model interpolate between neighbours."
+    tested_on = "regions drawn at random"
 
     def split(self, xy: NDArray[np.float64], seed: int, fractions: Sequence[float], blocks: int) -> Split:
         return random_split(len(xy), seed, fractions)
@@ -141,6 +144,7 @@ class SpatialSplit(SplitProtocol):
         "({shares} %); what to expect of a part of the city without labels"
     )
     reading = "The spatial split tests on entire blocks of the city and is the most relevant one."
+    tested_on = "entire parts of the city"
 
     def split(self, xy: NDArray[np.float64], seed: int, fractions: Sequence[float], blocks: int) -> Split:
         return spatial_split(xy, seed, blocks, fractions)
@@ -234,6 +238,14 @@ def how_to_read(protocol: str, evaluation: Evaluation) -> str:
     if protocol not in registry.names("split"):
         return ""
     return registry.get("split", protocol).reading.format(evaluation=evaluation)
+
+
+def tested_on(protocol: str) -> str:
+    """Return the regions that a protocol tests on in plain words, or its name where it has none."""
+    if protocol == ALL:
+        return "all regions, by a model of another city"
+    text = registry.get("split", protocol).tested_on if protocol in registry.names("split") else ""
+    return text or f"regions held out ({protocol_label(protocol)})"
 
 
 def is_sampled(protocol: str) -> bool:

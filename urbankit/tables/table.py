@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from urbankit.evaluation.floors import CARRIED, FLOORS
 from urbankit.evaluation.metrics import has_direction, has_fold_mean, higher_is_better, metric_label
 from urbankit.evaluation.splits import is_probe
 from urbankit.tables.significance import LEVEL, Test
@@ -128,6 +129,11 @@ class Row:
         """The name as tables show it."""
         return self.name.replace(FLOOR, "floor: ", 1)
 
+    @property
+    def title(self) -> str:
+        """The name as reports show it: what a floor is, without the word."""
+        return floor_title(self.name) if self.is_floor else self.name
+
 
 @dataclass(frozen=True)
 class Table:
@@ -196,6 +202,16 @@ class Table:
             title="",
             notes=(),
         )
+
+
+def floor_title(name: str) -> str:
+    """Return what a floor is in plain words; `name` may begin with `floor:`. One that is not known keeps its name."""
+    if name == UNTRAINED:
+        return "the method before pre-training"
+    name = name.removeprefix(FLOOR)
+    carried = name.removeprefix(CARRIED)
+    title = FLOORS[carried].title if carried in FLOORS else carried
+    return title if carried == name else f"{title}, fitted in another city"
 
 
 def label(split: str, metric: str) -> str:

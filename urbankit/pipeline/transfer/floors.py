@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from urbankit.city.city import City
 from urbankit.city.raw_features import RawFeatures
-from urbankit.evaluation.floors import FLOORS, evaluate_floors
+from urbankit.evaluation.floors import CARRIED, FLOORS, evaluate_floors
 from urbankit.evaluation.raw_features import build_raw_features
 from urbankit.evaluation.splits import ALL, Split
 from urbankit.evaluation.tasks import Scored, TaskData
@@ -41,7 +41,7 @@ def carried_floors(
     scored = []
     for key, rows in fitted.groupby(["task", "model", "split", "seed"], sort=False):
         name, floor, protocol, seed = cast(tuple[str, str, str, int], key)
-        task, model = zero_shot.scored[name], floor.replace("floor:", "floor:carried-")
+        task, model = zero_shot.scored[name], floor.replace("floor:", f"floor:{CARRIED}")
         predicted = np.zeros(city.n_regions, dtype=task.y.dtype)
         predicted[rows["region"].to_numpy() - n] = rows["prediction"].to_numpy()
         tested = {protocol: splits[protocol, seed].of(task.labelled, name).test}

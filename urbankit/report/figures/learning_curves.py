@@ -18,7 +18,7 @@ from urbankit.report.figures.context import FigureContext
 from urbankit.report.figures.errors import NotPossible
 from urbankit.report.scale import legend_below
 from urbankit.report.style import COLOURS, DOUBLE, Drawing, hide_unused, new_figure, save, shorten
-from urbankit.tables.table import FLOOR, UNTRAINED
+from urbankit.tables.table import FLOOR, UNTRAINED, floor_title
 
 BAND = 0.15
 """Opacity of the band over draws."""
@@ -63,12 +63,14 @@ def _draw(curves: pd.DataFrame, context: FigureContext, protocol: str) -> Drawin
     hide_unused(axes, len(tasks))
     for ax in axes[max(0, len(tasks) - columns) : len(tasks)]:
         ax.set_xlabel("labels")
-    handles = [Line2D([], [], label=model.replace(FLOOR, "floor: "), **look) for model, look in looks.items()]
+    names = {model: floor_title(model) if model.startswith(FLOOR) else model for model in looks}
+    handles = [Line2D([], [], label=names[model], **look) for model, look in looks.items()]
     legend_below(figure, handles)
     draws, k = int(summary["draws"].max()), sorted(set(summary["labels"]))
     caption = (
         f"Few labels ({protocol}): the median over {draws} draws of {k[0]} to {k[-1]} training regions, tested on the "
-        "other labelled regions. The band has the middle half of the draws of the method."
+        "other labelled regions. The band has the middle half of the draws of the method. Dashed lines are without "
+        "representation learning."
     )
     return save(figure, context.folder, f"learning-curves-{protocol}", caption)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from urbankit.city.city import City
+from urbankit.report.page.downloads import Download
 from urbankit.report.page.missing import Missing
 from urbankit.report.page.render import render, render_page, script
 from urbankit.report.page.thumbnails import thumbnails
@@ -36,10 +37,27 @@ class Section(NamedTuple):
 
 
 class ReportPage:
-    """Sections are added in order. A section that cannot be made becomes a sentence in `missing`."""
+    """Sections are added in order. A section that cannot be made becomes a sentence in `missing`.
 
-    def __init__(self, title: str, description: str, missing: Missing) -> None:
+    Args:
+        title: The title of the page.
+        description: The paragraph below the title.
+        missing: Sentences on what is missing.
+        subtitle: A line above the title.
+        downloads: Files to save.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        description: str,
+        missing: Missing,
+        *,
+        subtitle: str = "",
+        downloads: Sequence[Download] = (),
+    ) -> None:
         self.title, self.description, self.missing = title, description, missing
+        self._first_screen = {"subtitle": subtitle, "downloads": list(downloads)}
         self._sections: list[Section] = []
         self._has_map = False
 
@@ -83,6 +101,8 @@ class ReportPage:
         return render_page(
             title=self.title,
             description=self.description,
+            has_map=self._has_map,
+            **self._first_screen,
             missing=self.missing.sentences,
             sections=self._sections,
             images=images,

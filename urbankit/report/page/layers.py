@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from urbankit.analysis.clusters import Hierarchy
 from urbankit.analysis.coverage import observations
+from urbankit.analysis.traits import Feature, traits
 from urbankit.city.city import City
 from urbankit.evaluation.out_of_sample import out_of_sample
 from urbankit.evaluation.splits import protocol_label
@@ -134,8 +135,11 @@ def all_prediction_layers(task: MapTask, table: pd.DataFrame, region_ids: NDArra
         }  # fmt: skip
 
 
-def cluster_layers(vectors: NDArray[np.float32]) -> Iterator[Layer]:
-    """Ward's clusters of the embeddings, for each number of them, numbered as in the figures."""
+def cluster_layers(vectors: NDArray[np.float32], features: list[Feature]) -> Iterator[Layer]:
+    """Ward's clusters of the embeddings, for each number of them, numbered as in the figures.
+
+    `features` are the data that clusters are described by.
+    """
     for k, labels in Hierarchy.of(vectors).nested(CLUSTERS).items():
         yield {
             "group": "Clusters of the embeddings",
@@ -144,6 +148,7 @@ def cluster_layers(vectors: NDArray[np.float32]) -> Iterator[Layer]:
             "kind": "class",
             "unit": "",
             "classes": [f"cluster {i + 1}" for i in range(k)],
+            "notes": traits(features, labels),
             "data": pack_counts(labels),
         }
 

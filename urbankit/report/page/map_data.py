@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from urbankit.analysis.neighbours import CANDIDATES, MOST_COMPARED, nearest_in_groups
+from urbankit.analysis.traits import Feature, city_features
 from urbankit.report.page.geometry import outlines
 from urbankit.report.page.layers import (
     NO_CLASS,
@@ -49,7 +50,8 @@ def run_data(context: RunContext, name: str, missing: Missing) -> dict[str, Any]
     vectors = missing.attempt("No embeddings", lambda: _vectors(context, ids), None)
     near = None
     if vectors is not None:
-        layers += missing.attempt("No clusters", lambda: list(cluster_layers(vectors)), [])
+        features = missing.attempt("No descriptions of clusters", lambda: _features(context), [])
+        layers += missing.attempt("No clusters", lambda: list(cluster_layers(vectors, features)), [])
         near = missing.attempt("No nearest regions", lambda: _nearest(vectors), None)
         if len(vectors) > MOST_COMPARED:
             missing.add(
@@ -93,6 +95,10 @@ def _vectors(context: RunContext, ids: np.ndarray) -> np.ndarray:
         return vectors
     row_of = {region: row for row, region in enumerate(ids_of_run)}
     return vectors[[row_of[region] for region in ids]]
+
+
+def _features(context: RunContext) -> list[Feature]:
+    return [] if context.city is None else city_features(context.city)
 
 
 def _nearest(vectors: np.ndarray) -> dict[str, Any]:

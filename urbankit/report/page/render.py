@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-SCRIPTS = ("data.js", "colours.js", "shapes.js", "map.js", "legend.js", "panel.js", "search.js", "app.js")
+SCRIPTS = ("data.js", "colours.js", "shapes.js", "map.js", "legend.js", "panel.js", "search.js", "table.js", "app.js")
 """In the order in which they are joined: each uses those before it."""
 
 _TEMPLATES = Environment(

@@ -30,6 +30,8 @@ def run_section(city: City | None, recipe: StoredRecipe, manifest: dict[str, Any
 def _facts(city: City | None, recipe: StoredRecipe, manifest: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     seconds = {stage: value for stage, value in (manifest.get("seconds") or {}).items() if value >= 0.5}
     splits, seeds = recipe.get("evaluation.splits") or [], recipe.get("evaluation.seeds") or []
+    if recipe.get("description"):
+        yield "recipe", recipe.get("description")
     yield "city", _city_line(city, manifest)
     yield "method", recipe.get("method.name", "unknown")
     yield (
@@ -75,9 +77,9 @@ def results_section(run: Run, recipe: StoredRecipe) -> str:
 def _explained(recipe: StoredRecipe) -> Iterator[str]:
     yield "Mean ± standard deviation over seeds; the best of a column in bold."
     yield (
-        "A floor predicts without representation learning: from the mean of the labels, the location, or the inputs "
-        "themselves. An embedding is of use if it beats the best floor. `untrained` is the method with its initial "
-        "weights: what the method has above it is due to pre-training."
+        "The rows without representation learning, the floors, predict from the mean of the labels, the nearest "
+        "regions, or the inputs themselves. An embedding is of use if it beats the best of them. The method before "
+        "pre-training has its initial weights: what the method has above it is due to pre-training."
     )
     try:
         settings = dict(recipe.get("evaluation") or {})

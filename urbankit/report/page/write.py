@@ -8,9 +8,11 @@ from typing import Any
 from urbankit.report.figures import Figures
 from urbankit.report.page import sections
 from urbankit.report.page.builder import ReportPage, Written
+from urbankit.report.page.downloads import exported
 from urbankit.report.page.map_data import map_data, run_data
 from urbankit.report.page.missing import Missing
 from urbankit.report.page.recipe import StoredRecipe
+from urbankit.report.page.summary import Summary, summarise
 from urbankit.runs.context import RunContext
 
 FIGURE_BYTES = 7_000_000
@@ -20,10 +22,10 @@ FIGURE_BYTES = 7_000_000
 def write_report(context: RunContext, path: Path | None = None) -> Written:
     """Write the report of a run as one HTML file of at most 15 MB.
 
-    It shows what was run and on what, the results table, an interactive map, the figures drawn before, the city's
-    prepare report, recipe and manifest. If the run was cut short, or its city cannot be read any more, the page shows
-    what there is. Every text that comes from data, recipe or manifest is escaped, and the page executes only its own
-    script.
+    It begins with what was predicted and how well, in words, and an interactive map. Results, figures, the run, the
+    city's prepare report, recipe and manifest follow. If the run was cut short, or its city cannot be read any more,
+    the page shows what there is. Every text that comes from data, recipe or manifest is escaped, and the page executes
+    only its own script.
 
     Args:
         context: The run and its city.
@@ -38,18 +40,29 @@ def write_report(context: RunContext, path: Path | None = None) -> Written:
     recipe = missing.attempt("No recipe", lambda: StoredRecipe.of(run), StoredRecipe(""))
     name = str(recipe.get("name", run.path.resolve().name))
     city_name = manifest.get("city") or (city.name if city is not None else "an unknown city")
+    default = run.path / "report.html"
+    path = path or default
 
-    page = ReportPage(f"{name} on {city_name}", str(recipe.get("description", "")), missing)
-    page.add("about", "Run", lambda: sections.run_section(city, recipe, manifest))
-    page.add("results", "Results", lambda: sections.results_section(run, recipe))
-    page.add("views", "Views", lambda: sections.views_section(run))
+    first = missing.attempt("No summary", lambda: _summary(context, recipe, city_name), Summary(city_name, ""))
+    downloads = missing.attempt("No exported files", lambda: exported(run, path), [])
+    started = str(manifest.get("started") or "")[:10]
+    subtitle = " · ".join(filter(None, (f"Run {name}", started)))
+    page = ReportPage(first.title, first.text, missing, subtitle=subtitle, downloads=downloads)
     page.add_map(lambda: _map(context, name, missing))
+    page.add("results", "Results", lambda: sections.results_section(run, recipe))
     page.add("figures", "Figures", lambda: _figures(run.path / "figures", missing))
+    page.add("views", "Views", lambda: sections.views_section(run))
+    page.add("about", "Run", lambda: sections.run_section(city, recipe, manifest))
     if city is not None:
         page.add("city", "City", lambda: sections.city_section(city.report))
     page.add("files", "Recipe and manifest", lambda: sections.files_section(recipe, manifest))
-    default = run.path / "report.html"
-    return page.write(path or default, city, replace=path is None or path.resolve() == default.resolve())
+    return page.write(path, city, replace=path.resolve() == default.resolve())
+
+
+def _summary(context: RunContext, recipe: StoredRecipe, city: str) -> Summary:
+    level = recipe.get("predict.interval")
+    regions = None if context.regions is None else len(context.regions)
+    return summarise(context.run, context.tasks, city, regions, level if isinstance(level, float) else None)
 
 
 def _map(context: RunContext, name: str, missing: Missing) -> dict[str, Any] | None:

@@ -17,6 +17,8 @@ class Run {
   valueText(id, i) {
     const layer = this.find(id);
     if (!layer) return "–";
+    const note = layer.classified && !layer.absent(i) ? layer.notes?.[layer.values[i]] : "";
+    if (note) return `${layer.plain(i)} (${note})`;
     const residual = this.find(id.replace(/^prediction:/, "residual:"));
     if (!residual || residual === layer || residual.absent(i)) return layer.plain(i);
     return `${layer.plain(i)} (${residual.classified ? "" : "residual "}${residual.plain(i)})`;
@@ -67,6 +69,7 @@ class Page {
     this.panel = new Panel(this.elements.panel, this);
     this.map = new CityMap(this.elements.stage, at("base"), at("overlay"), new Shapes(data.outlines));
     this.search = new Search(at("search"), at("found"), this);
+    offerTable(at("csv"), this);
     this.listen(at);
     this.fillRuns();
     this.readAddress();

@@ -80,6 +80,12 @@ class Layer {
     return sign + number(this.values[i], this.kind === "difference" ? 3 : 4);
   }
 
+  // The value of a region for the table: a number or a text, empty where there is none.
+  exact(i) {
+    if (this.classified) return this.absent(i) ? "" : this.names[this.values[i]];
+    return this.values[i];
+  }
+
   // Ends of the colour scale: symmetric about zero for differences, from the minimum for counts.
   get ends() {
     this.measured ??= this.scale ?? this.measure();

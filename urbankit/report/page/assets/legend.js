@@ -8,6 +8,8 @@ function drawLegend(box, layer, theme, counts) {
   box.replaceChildren(heading, ...elements);
 }
 
+const CLUSTER_NOTE = "Each cluster is described by the data in which its mean is furthest from the city's, at least half a standard deviation.";
+
 function absentText(layer) {
   if (layer.kind === "count") return "none";
   return layer.id.startsWith("truth") ? "no value" : "no value, or in no test part";
@@ -26,14 +28,16 @@ function swatches(layer, theme, counts) {
   const sizes = new Map();
   for (let i = 0; i < layer.values.length; i++)
     if (!layer.absent(i)) sizes.set(layer.values[i], (sizes.get(layer.values[i]) ?? 0) + 1);
-  const items = layer.names.map((name, i) => swatch(palette[i % palette.length], name, sizes.get(i) ?? 0));
-  return [make("ul", { className: "swatches" }, ...items)];
+  const items = layer.names.map((name, i) => swatch(palette[i % palette.length], name, sizes.get(i) ?? 0, layer.notes?.[i]));
+  const described = layer.notes?.some(Boolean);
+  const list = make("ul", { className: described ? "swatches described" : "swatches" }, ...items);
+  return described && layer.id.startsWith("cluster") ? [list, make("p", { className: "quiet" }, CLUSTER_NOTE)] : [list];
 }
 
-function swatch(background, text, count) {
+function swatch(background, text, count, note = "") {
   const colour = make("i", { ariaHidden: "true" });
   colour.style.background = background;
-  return make("li", {}, colour, text, make("span", { className: "quiet" }, ` ${number(count)}`));
+  return make("li", {}, colour, text, make("span", { className: "quiet" }, ` ${number(count)}`), ...(note ? [make("span", { className: "note" }, note)] : []));
 }
 
 function bar(layer, theme) {
