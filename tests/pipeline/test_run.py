@@ -72,6 +72,32 @@ def test_run_writes_the_documented_files(tiny_recipe, tiny_city, tiny_run):
     assert {"region_id", "task", "split", "seed", "fold", "truth", "prediction"} <= set(predictions.columns)
 
 
+def test_a_run_says_without_labels_what_its_blocks_learned(tiny_recipe, tmp_path):
+    tiny_recipe |= {"tasks": {}, "pretrain": {"epochs": 1, "validation_share": 0.7}}
+    tiny_recipe["modalities"]["text"]["trainable"] = "none"
+    result = completed(tiny_recipe, tmp_path / "run")
+    recalls = [row for row in result.view_measures.itertuples() if row.metric == "recall"]
+    assert {"rsi → location", "location → rsi", "rsi → text/rsi", "poi → mobility", "mobility → poi"} <= {
+        row.name for row in recalls
+    }
+    assert not [row for row in recalls if row.name.startswith("text")]
+    records = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert {r["metric"] for r in records if r["split"] == "rsi → location"} == {
+        "recall", "recall_before", "recall_chance", "recall_error", "recall_k", "recall_regions"
+    }  # fmt: skip
+    notes = [note for note in result.manifest["notes"] if "learned nothing" in note]
+    assert notes  # one epoch teaches some block nothing
+    page, card = ((tmp_path / "run" / name).read_text() for name in ("report.html", "README.md"))
+    assert notes[0] in card and "learned nothing" in page and "rsi → location" in page
+
+
+def test_a_run_without_pretraining_says_nothing_of_what_was_learned(tiny_recipe, tmp_path):
+    tiny_recipe |= {"tasks": {}, "pretrain": {"epochs": 0, "validation_share": 0.7}}
+    result = completed(tiny_recipe, tmp_path / "run")
+    assert not any("learned" in note for note in result.manifest["notes"])
+    assert not set(result.view_measures["metric"]) & {"recall", "held_out"}
+
+
 def test_folds_probe_the_written_embedding_without_fine_tuning(tiny_recipe, tiny_city, tmp_path):
     from sklearn.linear_model import Ridge
     from sklearn.model_selection import KFold, cross_val_predict

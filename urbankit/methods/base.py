@@ -68,6 +68,25 @@ class MethodInputs:
         return Graph.from_scipy(self.views[view].adjacency, self.city.sizes)
 
 
+@dataclass(frozen=True)
+class Matched:
+    """Vectors of the same regions in two blocks, which training makes similar.
+
+    Attributes:
+        block: the modality or view whose `vectors` are judged; training changes it.
+        other: the modality or view of `others`.
+        vectors: float [B, d].
+        others: float [B, d].
+        present: which regions have both, bool [B].
+    """
+
+    block: str
+    other: str
+    vectors: Tensor
+    others: Tensor
+    present: Tensor
+
+
 class Method(Component[P], nn.Module, ABC):
     """A pre-training procedure: a module that maps region indices to embeddings.
 
@@ -150,6 +169,13 @@ class Method(Component[P], nn.Module, ABC):
             By name of the loss. The reference is chance for a contrast, and the best constant for a prediction.
         """
         return {}
+
+    def matched(self, regions: Tensor) -> list[Matched]:
+        """Return what training aligned, for `regions` (int64 [B]); none by default.
+
+        It is called in evaluation mode, without gradients, before and after training. It must not change the method.
+        """
+        return []
 
     def view_blocks(self) -> dict[str, str]:
         """Return by view the block of the embedding that is of the view; by default the block of its name."""

@@ -235,10 +235,11 @@ def pretrain(state: RunState) -> None:
             state.checkpoints,
             state.progress,
             held_out_regions=held_out_regions(recipe.pretrain.hold_out, state.city),
+            member=torch.as_tensor(state.city.member),
             supervised=_supervised(state),
         )
         state.manifest.values["training"]["pretrain"] = training.record()
-        state.held_out = training.held_out
+        state.held_out, state.retrieval = training.held_out, training.retrieval
         state.history += training.history
 
 

@@ -48,6 +48,7 @@ class RunState:
         zero_shot: Labels and embeddings of another city, in a zero-shot transfer.
         priors: By task, the predictions of a model of other cities that its head starts from; `prior` fills them.
         held_out: After pre-training, by name, the loss on held-out regions and that of a model that learned nothing.
+        retrieval: After pre-training, by (block, other block), what `Recalled.beside` returns for held-out regions.
         view_measures: Rows of `views.parquet`; `embed` fills them.
         history: Losses of every epoch so far, in rows of `history.parquet`.
     """
@@ -64,6 +65,7 @@ class RunState:
     zero_shot: ZeroShot | None = None
     priors: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     held_out: dict[str, tuple[float, float]] = field(default_factory=dict)
+    retrieval: dict[tuple[str, str], tuple[float, float, float, float, int, int]] = field(default_factory=dict)
     view_measures: list[dict[str, Any]] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
 

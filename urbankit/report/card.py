@@ -180,7 +180,9 @@ def _view_lines(run: Run) -> list[str]:
     if not run.has(view_measures.FILE):
         return []
     table = run.view_measures
-    return view_measures.lines(view_measures.read_orders(table), view_measures.read_losses(table))
+    return view_measures.lines(
+        view_measures.read_orders(table), view_measures.read_losses(table), view_measures.read_recalls(table)
+    )
 
 
 def _weights(facts: dict[str, Any]) -> dict[str, Any]:

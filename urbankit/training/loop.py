@@ -48,6 +48,7 @@ class Training:
         history: one row for each epoch, part and loss.
         best: the best state by the name of the loss that decides.
         held_out: after pre-training, by name, the loss on held-out regions and that of a model that learned nothing.
+        retrieval: after pre-training, by (block, other block), what `Recalled.beside` returns for held-out regions.
     """
 
     epoch: int = 0
@@ -55,6 +56,7 @@ class Training:
     history: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Best] = field(default_factory=dict)
     held_out: dict[str, tuple[float, float]] = field(default_factory=dict)
+    retrieval: dict[tuple[str, str], tuple[float, float, float, float, int, int]] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
         """Return the entries of the manifest: number of epochs, best epoch (from 0) by loss, seconds an epoch."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from urbankit.evaluation.retrieval import MOST_REGIONS, Recalled, retrieve
 from urbankit.methods.base import Method
 from urbankit.recipe.training_schema import Pretrain
 from urbankit.training import checkpoint
@@ -39,6 +40,33 @@ def held_out_losses(method: Method, batches: Iterable[Tensor], seed: int) -> dic
     return {name: (loss, of_references[name]) for name, loss in losses.values().items()}
 
 
+@torch.no_grad()
+def held_out_retrieval(method: Method, regions: Tensor, member: Tensor, seed: int) -> dict[tuple[str, str], Recalled]:
+    """Return by (block, other block) how well the vectors of a region find each other; the method stays as it is.
+
+    Args:
+        method: the method, prepared.
+        regions: the held-out regions, int64 [n]. Of more than `MOST_REGIONS`, so many are drawn.
+        member: the city of each region of the method, int64 [N].
+        seed: seed of the training.
+    """
+    drawn = torch.randperm(len(regions), generator=torch.Generator().manual_seed(epoch_seed(seed, "held out", 2)))
+    regions = regions[drawn[:MOST_REGIONS].sort().values.to(regions.device)]
+    training = method.training
+    method.eval()
+    with torch.random.fork_rng():
+        reseed(epoch_seed(seed, "held out", 3))
+        matched = method.matched(regions) if len(regions) else []
+    method.train(training)
+    results = {}
+    for pair in matched:
+        vectors, others = (x[pair.present].float().cpu().numpy() for x in (pair.vectors, pair.others))
+        result = retrieve(vectors, others, member[regions[pair.present].cpu()].numpy())
+        if result is not None:
+            results[pair.block, pair.other] = result
+    return results
+
+
 def pretrain(
     method: Method,
     settings: Pretrain,
@@ -48,6 +76,7 @@ def pretrain(
     progress: Progress,
     *,
     held_out_regions: Tensor | None = None,
+    member: Tensor | None = None,
     supervised: SupervisedMethod | None = None,
 ) -> Training:
     """Train `method` and leave its best state in it.
@@ -63,6 +92,7 @@ def pretrain(
         folder: where the checkpoints `last` and `best` are written; None writes none.
         progress: shows the epochs.
         held_out_regions: the regions of the cities in `settings.hold_out`, int64; None draws the share.
+        member: the city of each region, int64 [N]; None if there is only one.
         supervised: the method with heads that learn from labels; None is self-supervised.
     """
     device = next(method.parameters()).device
@@ -123,7 +153,9 @@ def pretrain(
         schedule=settings.schedule,
         last=folder and folder / "last.safetensors",
     )
+    member = torch.zeros(n_regions, dtype=torch.int64) if member is None else member
     method.prepare()
+    before = held_out_retrieval(method, held_out, member, seed)
     with progress.stage("pretrain", total=settings.epochs) as stage:
         training = loop.run(train_epoch, validate, stage)
     best = training.best["total"]
@@ -131,6 +163,8 @@ def pretrain(
     method.prepare()
     method.eval()
     training.held_out = held_out_losses(method, held_out.split(settings.batch_size) if n_validation else (), seed)
+    after = held_out_retrieval(method, held_out, member, seed)
+    training.retrieval = {pair: result.beside(before[pair]) for pair, result in after.items()}
     if folder is not None:
         checkpoint.save(folder / "best.safetensors", method.state_dict(), {"stage": "pretrain", "epoch": best.epoch})
     return training

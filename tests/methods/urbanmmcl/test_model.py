@@ -149,6 +149,22 @@ def test_masked_loss_is_the_squared_error_on_standardised_features(tiny_city):
         assert torch.allclose(losses[f"{view} masked"], (error**2).mean(), atol=1e-5)
 
 
+def test_matched_vectors_are_those_that_the_losses_align_and_leave_the_method_as_it_is(tiny_city, everyone):
+    method = built(tiny_city).eval()
+    before = {name: value.clone() for name, value in method.state_dict().items()}
+    with torch.no_grad():
+        pairs = {(pair.block, pair.other): pair for pair in method.matched(everyone)}
+        losses = method.held_out(everyone)
+    for (block, other), pair in pairs.items():
+        both = pairs[other, block]
+        assert torch.equal(pair.vectors, both.others) and torch.equal(pair.present, both.present)
+    assert {name for name in losses if "–" in name} == {"–".join(pair) for pair in pairs} & set(losses)
+    pair = pairs["rsi", "text/rsi"]
+    loss = two_way_info_nce(pair.vectors[pair.present], pair.others[pair.present], method.params.temperature)
+    assert torch.allclose(loss, losses["rsi–text/rsi"].loss, atol=1e-5)
+    assert all(torch.equal(before[name], value) for name, value in method.state_dict().items())
+
+
 def test_one_region_alone_has_finite_losses(tiny_city):
     method = built(tiny_city, masked_features=1.0, mask_share=0.99).train()
     losses = method.loss(torch.tensor([3]))

@@ -15,7 +15,7 @@ from urbankit import registry
 from urbankit.graph.base import Encoded, HeldOut
 from urbankit.graph.graph import Graph
 from urbankit.graph.subgraph import Subgraphs
-from urbankit.methods.base import Method, MethodInputs, named_blocks
+from urbankit.methods.base import Matched, Method, MethodInputs, named_blocks
 from urbankit.methods.urbanmmcl.extensions import block_statistics, draw_mask, masked_losses, pretext_heads
 from urbankit.methods.urbanmmcl.multimodal import Channels, MultimodalContrast, caption_weights, modality_alignments
 from urbankit.methods.urbanmmcl.multiview import MultiviewContrast, view_encoders, view_graphs
@@ -153,6 +153,11 @@ class UrbanMMCL(Method[Params]):
             **self.multiview.held_out(embeddings, encodings, regions),
             **self.relations.held_out(embeddings, regions),
         }
+
+    def matched(self, regions: Tensor) -> list[Matched]:
+        vectors, present = self.channels(regions)
+        embeddings = self.multiview.embeddings(self.bank, regions)[0]
+        return [*self.multimodal.matched(vectors, present), *self.multiview.matched(embeddings, regions)]
 
     def view_blocks(self) -> dict[str, str]:
         blocks = {view: name for name, views in self.groups.members.items() for view in views}

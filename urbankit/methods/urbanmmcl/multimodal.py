@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from urbankit import registry
 from urbankit.fusion.base import Fusion
 from urbankit.graph.base import HeldOut
-from urbankit.methods.base import MethodInputs
+from urbankit.methods.base import Matched, MethodInputs
 from urbankit.methods.losses import two_way_info_nce
 from urbankit.methods.pair_weights import PairWeight
 from urbankit.methods.urbanmmcl.params import Pair
@@ -71,6 +71,16 @@ class MultimodalContrast:
             if n > 1:
                 held_out[name] = HeldOut(loss, 2 * n.log())
         return held_out
+
+    def matched(self, vectors: dict[str, Tensor], present: dict[str, Tensor]) -> list[Matched]:
+        """Return the vectors of each alignment, from each of its modalities that training changes to the other."""
+        trained = {channel for channel in vectors if self.channels.trained(channel)}
+        return [
+            Matched(block, other, vectors[block], vectors[other], present[block] & present[other])
+            for pair in self.channels.alignments
+            for block, other in (pair, pair[::-1])
+            if block in trained
+        ]
 
     def node_features(self, vectors: dict[str, Tensor], present: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return the node features `Xᵢ = [vᵢ^rs; lᵢ^rs; v̄ᵢ^sv; l̄ᵢ^sv]` (eq. 16), [B, width].
@@ -164,6 +174,10 @@ class Channels(nn.Module):
             "encoders": [p for part in parts for p in part["backbone"]],
             "projections": [p for part in parts for p in part["projection"]],
         }
+
+    def trained(self, channel: str) -> bool:
+        """Whether training changes any weight of the channel's encoder or projection."""
+        return any(parameter.requires_grad for parameter in self._encoder(channel).parameters())
 
     def _encoder(self, channel: str) -> ModalityEncoder:
         return self.encoders[modality_of(channel)]

@@ -14,7 +14,7 @@ from urbankit.graph.base import Encoded, GraphEncoder, HeldOut
 from urbankit.graph.graph import Graph
 from urbankit.graph.normalise import scaled
 from urbankit.graph.subgraph import Readout, Subgraphs, SubgraphSampler
-from urbankit.methods.base import MethodInputs
+from urbankit.methods.base import Matched, MethodInputs
 from urbankit.methods.losses import info_nce
 from urbankit.methods.urbanmmcl.params import Pair, Params
 from urbankit.methods.urbanmmcl.view_groups import ViewGroups
@@ -126,8 +126,10 @@ class MultiviewContrast:
 
     def contrast_losses(self, embeddings: Mapping[str, Tensor], regions: Tensor) -> dict[str, Tensor]:
         """Return the contrasts of eq. 26 alone, by name."""
-        contrasted = self._contrasted(embeddings, regions)
-        return {name: info_nce(a, b, self.temperature) for name, (a, b) in contrasted.items()}  # eq. 25
+        return {
+            f"{pair.block}–{pair.other}": info_nce(*_both(pair), self.temperature)  # eq. 25
+            for pair in self._contrasted(embeddings, regions)
+        }
 
     def held_out(
         self, embeddings: Mapping[str, Tensor], encodings: Mapping[str, Encoded], regions: Tensor
@@ -138,21 +140,32 @@ class MultiviewContrast:
         for view, encoded in encodings.items():
             terms = self.graph_encoders[view].held_out(self.graphs[view], encoded, regions[present[view]])
             held_out |= {f"{view} {name}": term for name, term in terms.items()}
-        for name, (a, b) in self._contrasted(embeddings, regions).items():
+        for pair in self._contrasted(embeddings, regions):
+            a, b = _both(pair)
             if len(a) > 1:
+                name = f"{pair.block}–{pair.other}"
                 held_out[name] = HeldOut(info_nce(a, b, self.temperature), a.new_tensor(len(a)).log())
         return held_out
 
-    def _contrasted(self, embeddings: Mapping[str, Tensor], regions: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-        """The vectors [n, d] of each pair of joined views that is contrasted, of the regions that both views have."""
+    def matched(self, embeddings: Mapping[str, Tensor], regions: Tensor) -> list[Matched]:
+        """Return the vectors of each contrast, from each of its views to the other."""
+        pairs = self._contrasted(embeddings, regions)
+        return [
+            direction
+            for pair in pairs
+            for direction in (pair, Matched(pair.other, pair.block, pair.others, pair.vectors, pair.present))
+        ]
+
+    def _contrasted(self, embeddings: Mapping[str, Tensor], regions: Tensor) -> list[Matched]:
+        """The vectors of each pair of joined views that is contrasted."""
         present = self.joined_present(regions)
         if self.projection_heads:
             embeddings = {view: self.projection_heads[view](s) for view, s in embeddings.items()}
-        contrasted = {}
+        contrasted = []
         for first, second in combinations(embeddings, 2) if self.contrasts is None else self.contrasts:
             if first in embeddings and second in embeddings:
                 both = present[first] & present[second]
-                contrasted[f"{first}–{second}"] = embeddings[first][both], embeddings[second][both]
+                contrasted.append(Matched(first, second, embeddings[first], embeddings[second], both))
         return contrasted
 
     def joined_present(self, regions: Tensor) -> dict[str, Tensor]:
@@ -167,6 +180,11 @@ class MultiviewContrast:
     def present_of(self, regions: Tensor) -> dict[str, Tensor]:
         """Which of `regions` (int64 [B]) each view has, bool [B]."""
         return {view: present[regions] for view, present in self.present.items()}
+
+
+def _both(pair: Matched) -> tuple[Tensor, Tensor]:
+    """The vectors [n, d] of the regions that both views have."""
+    return pair.vectors[pair.present], pair.others[pair.present]
 
 
 def view_graphs(inputs: MethodInputs, view_scale: str) -> dict[str, Graph]:

@@ -91,7 +91,7 @@ def _explained(recipe: StoredRecipe) -> Iterator[str]:
 
 
 def views_section(run: Run) -> str:
-    """How well each view's block follows its view, and the losses on held-out regions; empty if none was measured."""
+    """What was measured of views' blocks, held-out losses and held-out retrieval; empty if nothing was."""
     if not run.has(view_measures.FILE):
         return ""
     table = run.view_measures
@@ -103,7 +103,21 @@ def views_section(run: Run) -> str:
         (loss.name, f"{loss.held_out:.3g}", f"{loss.reference:.3g}", "yes" if loss.learned else "no")
         for loss in view_measures.read_losses(table)
     ]
-    return render("views", orders=orders, losses=losses)
+    recalls = view_measures.read_recalls(table)
+    verdicts = [
+        (best.block, "learned something" if best.learned else "learned nothing", str(best))
+        for best in view_measures.best_recalls(recalls)
+    ]
+    retrievals = [
+        (
+            recall.name,
+            f"{recall.recall_regions:,.0f}",
+            f"{recall.recall_k:.0f}",
+            *map(view_measures.two_digits, (recall.recall, recall.recall_before, recall.recall_chance)),
+        )
+        for recall in recalls
+    ]
+    return render("views", orders=orders, losses=losses, verdicts=verdicts, retrievals=retrievals)
 
 
 def figures_section(figures: Figures, most_bytes: int) -> tuple[str, list[str]]:
