@@ -23,6 +23,7 @@ from urbankit.tables.records import COLUMNS
 from urbankit.tables.table import TRAINING_LABELS
 from urbankit.utils.errors import UserError
 from urbankit.utils.files import write_json
+from urbankit.utils.locks import LOCK
 from urbankit.utils.progress import Progress
 
 QUIET = Progress(quiet=True)
@@ -223,6 +224,12 @@ def test_an_interrupted_bench_resumes_to_the_same_tables(finished, workplace, tm
     lines = [line for line in (complete / "tables" / "all.md").read_text().splitlines() if " of its runs " not in line]
     assert (out / "tables" / "all.md").read_text().splitlines() == lines
     assert {path.stem for path in (out / "tables").iterdir()} == {"all", "cost"}
+
+    # What a process left that was killed as its run ended.
+    left = next(out.glob("runs/*/manifest.json")).with_name(LOCK)
+    left.touch()
+    ended(workplace, *command)
+    assert not left.exists()
 
 
 def wait_for(happened: Any, process: subprocess.Popen[str]) -> None:

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from urbankit.heads import gp_kernel
-from urbankit.heads.gp import GP, JITTER, PRIOR_WEIGHT, START
+from urbankit.heads.gp import GP
+from urbankit.heads.gp_kernel import JITTER
+from urbankit.heads.gp_likelihood import PRIOR_WEIGHT, START
 
 
 @pytest.mark.parametrize("linear", [False, True])
@@ -23,10 +24,14 @@ def test_kernel_parameters_equal_those_of_adam_on_the_likelihood(linear, outputs
     optimizer = torch.optim.Adam(head.theta.values(), lr=head.params.learning_rate)
     for _ in range(25):
         noise = head.theta["noise"].exp() + JITTER
-        squared, inner = head._products(head.points)
-        kernel = gp_kernel.matern(head.theta, squared)[0] + noise * torch.eye(40).double()
+        scaled = torch.cat(
+            [block / length.exp() for block, length in zip(head.points, head.theta["length"], strict=True)], dim=1
+        )
+        r = (3 * torch.cdist(scaled, scaled).square() + 1e-12).sqrt()
+        kernel = head.theta["signal"].exp() * (1 + r) * torch.exp(-r) + noise * torch.eye(40).double()
         if linear:
-            kernel = kernel + gp_kernel.trend(head.theta, inner)
+            for block, variance in zip(head.points, head.theta["linear"].exp(), strict=True):
+                kernel = kernel + variance * block @ block.T
         likelihood = torch.distributions.MultivariateNormal(torch.zeros(40).double(), kernel).log_prob(targets.T).mean()
         prior = PRIOR_WEIGHT * sum((value - START[name]).square().sum() for name, value in head.theta.items())
         optimizer.zero_grad()

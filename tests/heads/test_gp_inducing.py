@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from urbankit.heads import gp_kernel
-from urbankit.heads.gp import GP, JITTER
+from urbankit.heads.gp import GP
+from urbankit.heads.gp_kernel import JITTER
 from urbankit.utils.errors import RunError
 
 BLOCKS = [3, 2]

@@ -265,3 +265,17 @@ def test_a_run_whose_card_cannot_be_written_stays_done_and_resumes(tiny_recipe, 
     assert Run.open(tmp_path / "run").manifest["status"] == "done"
     completed(tiny_recipe, tmp_path / "run", resume=True)
     assert (tmp_path / "run" / "README.md").is_file()
+
+
+def test_a_run_that_is_interrupted_while_its_report_is_written_is_not_done(tiny_recipe, tmp_path, monkeypatch):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("urbankit.pipeline.stages.write_card", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            completed(tiny_recipe, tmp_path / "run")
+    assert Run.open(tmp_path / "run").status == "interrupted"
+    resumed = completed(tiny_recipe, tmp_path / "run", resume=True)
+    assert resumed.status == "done" and "status" in (tmp_path / "run" / "report.html").read_text()
+    assert (tmp_path / "run" / "README.md").is_file()

@@ -236,6 +236,8 @@ class _Bench:
 
     def run(self, selected: Sequence[SuiteRun], at_once: int, lock: int) -> None:
         """Compute the selected runs, and their floors, that are not finished."""
+        for one in {self.runs[run].stored.key: self.runs[run] for run in selected}.values():
+            one.stored.tidy()
         todo = self._todo(selected)
         n_runs = len({self.runs[run].stored.key for run in selected})
         self.progress.say(f"{len(todo)} to do of {n_runs} runs and {len(self.floors)} floors in {self.out}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from urbankit import registry
 from urbankit.bench.suite import SuiteRun
 from urbankit.city.city import City
 from urbankit.pipeline.model import Model
+from urbankit.pipeline.resume import run_lock
 from urbankit.pipeline.transfer.source import Source
 from urbankit.recipe.components import components
 from urbankit.recipe.recipe import Recipe
@@ -23,7 +25,8 @@ from urbankit.runs.manifest import recipe_hash
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.files import hash_json
 from urbankit.utils.hashes import cached_hash
-from urbankit.utils.removal import remove_recorded
+from urbankit.utils.locks import LOCK
+from urbankit.utils.removal import remove_partial_files, remove_recorded
 from urbankit.utils.text import list_some
 from urbankit.utils.version import __version__
 
@@ -52,6 +55,12 @@ class StoredRun:
             return Run.open(self.folder).status == "done"
         except UserError:
             return False
+
+    def tidy(self) -> None:
+        """Remove what a killed process left in a finished run: its lock and unfinished files."""
+        if (self.folder / LOCK).exists():
+            with suppress(UserError), run_lock(self.folder, resume=True):
+                remove_partial_files(self.folder)
 
     def clear_unless_resumable(self, recipe: Recipe, failed: bool) -> None:
         """Remove a run that cannot be resumed: it failed because of its recipe, or its recipe was another one."""

@@ -12,17 +12,14 @@ from torch import Tensor
 from urbankit.heads import gp_kernel
 from urbankit.heads.base import RegionData, RegionHead, label_columns
 from urbankit.heads.gp_inducing import Inducing
+from urbankit.heads.gp_kernel import JITTER, NOT_DEFINITE
+from urbankit.heads.gp_likelihood import Likelihood, fit_parameters
 from urbankit.heads.kriging import Kriging
 from urbankit.registry import component
 from urbankit.utils.errors import RunError
 
-# Initial logarithms of the kernel's parameters, and the mean of their Gaussian prior.
-START = {"signal": 0.0, "length": 0.5, "linear": -2.0, "noise": -2.0}
-PRIOR_WEIGHT = 0.05
-JITTER = 1e-4
 ROWS_AT_ONCE = 1024
 NUMBERS_AT_ONCE = 1 << 24
-NOT_DEFINITE = "head gp: the kernel matrix is not positive definite; lower learning_rate or take head mlp"
 
 
 class GP(RegionHead):
@@ -104,16 +101,13 @@ class GP(RegionHead):
         self.points = self._blocks(embedding[..., self.order, :])
         y = values[..., used, :]
         self.mean = y.mean(dim=-2, keepdim=True)
-        residuals, sets = y - self.mean, y.shape[:-2]
-        self.theta = {
-            name: y.new_full((*sets, len(blocks)) if name in ("length", "linear") else sets, value)
-            for name, value in START.items()
-        }
+        residuals = y - self.mean
         n = min(self.params.search_points, len(self.order))
-        with torch.enable_grad():
-            self._maximise_likelihood([block[..., :n, :] for block in self.points], residuals[..., :n, :])
+        searched = [block[..., :n, :] for block in self.points]
+        likelihood = Likelihood(searched, residuals[..., :n, :], self.params.linear)
+        self.theta = fit_parameters(likelihood, self.params.steps, self.params.learning_rate)
         if exact:
-            self.factor = self._factor(self._gram(self.points))
+            self.factor = gp_kernel.cholesky(self._gram(self.points), torch.exp(self.theta["noise"]) + JITTER)
             self.weights = torch.cholesky_solve(residuals, self.factor)
         else:
             inducing = self._inducing(embedding[..., used, :])
@@ -184,50 +178,9 @@ class GP(RegionHead):
             return self.kriging.predict_regions(embedding, regions)
         return self.predict_with(embedding, self.weights)
 
-    def _penalty(self) -> Tensor:
-        """The negative log density of the parameters before any label, up to a constant."""
-        terms = ((self.theta[name] - START[name]).square().sum() for name in START)
-        return PRIOR_WEIGHT * sum(terms, torch.zeros(()))
-
-    def _maximise_likelihood(self, points: list[Tensor], y: Tensor) -> None:
-        squared, inner = self._products(points)
-        for value in self.theta.values():
-            value.requires_grad_()
-        optimizer = torch.optim.Adam(self.theta.values(), lr=self.params.learning_rate)
-        for _ in range(self.params.steps):
-            loss = self._penalty()
-            with torch.no_grad():
-                matern, noise = gp_kernel.matern(self.theta, squared), torch.exp(self.theta["noise"])
-                kernel = matern[0] if inner is None else matern[0] + gp_kernel.trend(self.theta, inner)
-                inverse = torch.cholesky_inverse(self._factor(kernel))
-                weights = inverse @ y
-                # The gradient of the negative log likelihood in the kernel (equation 5.9).
-                slope = 0.5 * (inverse - weights @ weights.mT / y.shape[-1])
-                gradients = gp_kernel.gradient(self.theta, slope, matern, squared, inner)
-                gradients["noise"] = slope.diagonal(dim1=-2, dim2=-1).sum(dim=-1) * noise
-            optimizer.zero_grad()
-            loss.backward()
-            for name, value in gradients.items():
-                of_penalty = self.theta[name].grad
-                self.theta[name].grad = value if of_penalty is None else of_penalty + value
-            optimizer.step()
-        self.theta = {name: value.detach() for name, value in self.theta.items()}
-
     def _gram(self, points: list[Tensor]) -> Tensor:
         """The kernel [n, m] of `points` with the fitted ones."""
         return gp_kernel.gram(self.theta, points, self.points, self.params.linear)
-
-    def _products(self, points: list[Tensor]) -> tuple[Tensor, Tensor | None]:
-        """Squared distances and, if the kernel has linear terms, inner products by block: [blocks, n, n] each."""
-        squared = torch.stack([torch.cdist(block, block).square() for block in points], dim=-3)
-        return squared, torch.stack([block @ block.mT for block in points], dim=-3) if self.params.linear else None
-
-    def _factor(self, kernel: Tensor) -> Tensor:
-        noise = (torch.exp(self.theta["noise"]) + JITTER)[..., None, None] * torch.eye(kernel.shape[-1]).to(kernel)
-        factor, failed = torch.linalg.cholesky_ex(kernel + noise)
-        if failed.any():
-            raise RunError(NOT_DEFINITE)
-        return factor
 
     def _blocks(self, embedding: Tensor) -> list[Tensor]:
         """The blocks in float64, each divided by the root of its width so that distances are comparable."""

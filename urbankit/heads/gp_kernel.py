@@ -1,4 +1,4 @@
-"""The kernel of the head `gp` and its gradient in closed form."""
+"""The kernel of the head `gp`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-NEAREST = 1e-12
-"""Added to squared distances, so that the root has a gradient at 0."""
+from urbankit.utils.errors import RunError
+
+JITTER = 1e-4
+NOT_DEFINITE = "head gp: the kernel matrix is not positive definite; lower learning_rate or take head mlp"
 
 
 def gram(theta: Mapping[str, Tensor], a: Sequence[Tensor], b: Sequence[Tensor], linear: bool) -> Tensor:
@@ -34,49 +36,19 @@ def diagonal(theta: Mapping[str, Tensor], a: Sequence[Tensor], linear: bool) -> 
     return result
 
 
-def matern(theta: Mapping[str, Tensor], squared: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the Matérn part of the kernel, [..., n, m], of squared distances by block, [..., blocks, n, m].
+def cholesky(kernel: Tensor, noise: Tensor) -> Tensor:
+    """Return the lower Cholesky factor of `kernel` [..., n, n] with `noise` [...] added to its diagonal.
 
-    With it, the scaled distances √3 d between the points, [..., n, m].
+    Only the lower triangle is read. The kernel is changed.
+
+    Raises:
+        RunError: the matrix is not positive definite.
     """
-    r = torch.sqrt(3 * _weighted(torch.exp(-2 * theta["length"]), squared) + NEAREST)
-    return torch.exp(theta["signal"])[..., None, None] * (1 + r) * torch.exp(-r), r
-
-
-def trend(theta: Mapping[str, Tensor], inner: Tensor) -> Tensor:
-    """Return the linear terms of the kernel, [..., n, m], of inner products [..., blocks, n, m]."""
-    return _weighted(torch.exp(theta["linear"]), inner)
-
-
-def gradient(
-    theta: Mapping[str, Tensor], slope: Tensor, part: tuple[Tensor, Tensor], squared: Tensor, inner: Tensor | None
-) -> dict[str, Tensor]:
-    """Return the gradient of `(slope * kernel).sum()` in the parameters of the kernel, by their names.
-
-    Args:
-        theta: logarithms of the parameters.
-        slope: [..., n, n].
-        part: what `matern` returns.
-        squared: squared distances by block, [..., blocks, n, n].
-        inner: inner products by block, [..., blocks, n, n]; None for a kernel without linear terms.
-    """
-    kernel, r = part
-    by_signal = slope * kernel
-    # The derivative of s (1 + r) exp(-r) in d² is -3/2 s exp(-r), that of d² in the logarithm of a length -2 d²_b / l².
-    by_length = 3 * torch.exp(-2 * theta["length"]) * _by_block(by_signal / (1 + r), squared)
-    result = {"signal": by_signal.sum(dim=(-2, -1)), "length": by_length}
-    if inner is not None:
-        result["linear"] = torch.exp(theta["linear"]) * _by_block(slope, inner)
-    return result
-
-
-def _weighted(weights: Tensor, matrices: Tensor) -> Tensor:
-    return torch.einsum("...b,...bij->...ij", weights, matrices)
-
-
-def _by_block(weights: Tensor, matrices: Tensor) -> Tensor:
-    """The sum of weights [..., n, m] times each of the matrices [..., blocks, n, m], [..., blocks]."""
-    return (matrices.flatten(-2) @ weights.flatten(-2).unsqueeze(-1)).squeeze(-1)
+    kernel.diagonal(dim1=-2, dim2=-1).add_(noise.unsqueeze(-1))
+    factor, failed = torch.linalg.cholesky_ex(kernel)
+    if failed.any():
+        raise RunError(NOT_DEFINITE)
+    return factor
 
 
 def _scaled(blocks: Sequence[Tensor], factors: Tensor) -> Tensor:

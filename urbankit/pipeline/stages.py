@@ -69,6 +69,7 @@ from urbankit.training.finetune import check_parts, updated_parts
 from urbankit.training.pretrain import pretrain as train_method
 from urbankit.training.supervised import SupervisedMethod
 from urbankit.utils.device import pick_device
+from urbankit.utils.errors import UserError
 from urbankit.utils.progress import Progress
 
 __all__ = [
@@ -340,16 +341,25 @@ def score(state: RunState, embeddings: Tensor, predictions: Predictions) -> Scor
 
 
 def report(state: RunState) -> None:
-    """Draw the figures, mark the run as done, and write the HTML report and the model card."""
+    """Draw the figures, write the HTML report and the model card, and mark the run as done.
+
+    A killed run is therefore not taken for a finished one that lacks its report. A run whose report cannot be written,
+    for example because the disk is full, is done all the same: its results are complete.
+    """
     folder, city = state.manifest.folder, state.city
     with state.manifest.stage("report"):
         if state.recipe.report.figures:
             draw_all(RunContext.of(Run.open(folder), city))
+    run = Run.open(folder)
+    run.manifest = {**state.manifest.values, "status": "done"}  # the page and the card show the manifest of the end
+    try:
+        for sentence in write_report(RunContext.of(run, city)).missing:
+            state.progress.say(f"report: {sentence}")
+        write_card(run, city)
+    except (OSError, UserError):
+        state.manifest.end("done")
+        raise
     state.manifest.end("done")
-    run = Run.open(folder)  # opened again: the page and the card show the manifest as it is now
-    for sentence in write_report(RunContext.of(run, city)).missing:
-        state.progress.say(f"report: {sentence}")
-    write_card(run, city)
 
 
 def _supervised(state: RunState) -> SupervisedMethod | None:

@@ -11,6 +11,8 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.font_manager import fontManager
 from numpy.typing import NDArray
@@ -90,9 +92,13 @@ def save(figure: Figure, folder: Path, name: str, caption: str) -> Drawing:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         _lay_out(figure)
-        for suffix, facts in ((".png", {"dpi": 200}), (".pdf", {"dpi": 300, "metadata": {"CreationDate": None}})):
-            with atomic_path(folder / f"{name}{suffix}") as temporary:
-                figure.savefig(temporary, **facts)
+        # Not `Figure.savefig`, which goes over all artists twice for each format.
+        with atomic_path(folder / f"{name}.png") as temporary:
+            figure.set_dpi(200)
+            FigureCanvasAgg(figure).print_png(temporary)
+        with atomic_path(folder / f"{name}.pdf") as temporary:
+            figure.set_dpi(300)
+            FigureCanvasPdf(figure).print_pdf(temporary, metadata={"CreationDate": None})
     missing = [warning for warning in caught if "missing from" in str(warning.message)]
     for warning in caught:
         if warning not in missing:
@@ -106,7 +112,8 @@ def _lay_out(figure: Figure) -> None:
     """Place panels and texts, once for both formats. Maps, whose axes keep their proportions, need several rounds."""
     engine = figure.get_layout_engine()
     if engine is not None:
-        for _ in range(3):
+        maps = any(axes.get_aspect() != "auto" for axes in figure.axes)
+        for _ in range(3 if maps else 1):
             engine.execute(figure)
         figure.set_layout_engine("none")
 
