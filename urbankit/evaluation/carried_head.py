@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from urbankit.evaluation.calibration import Calibration
 from urbankit.evaluation.city_level import CityFeatures, CityLevel
 from urbankit.evaluation.intervals import Interval, split_conformal
-from urbankit.evaluation.metrics import primary, score
+from urbankit.evaluation.metrics import primary, score_one
 from urbankit.evaluation.tasks import TaskData
 from urbankit.evaluation.transforms import TargetTransform
 from urbankit.heads.stacking.members import Training, fit_ridge
@@ -155,7 +155,7 @@ class CarriedHead:
             transform=transform,
             labelled=len(rows),
             penalty=float(path.penalties[0]),
-            score=score(task.kind, task.y[rows][judged], predicted[judged])[primary(task.kind)],
+            score=score_one(primary(task.kind), task.kind, task.y[rows][judged], predicted[judged]),
             balance=balance,
             class_scale=class_scale,
             mean=mean,

@@ -30,7 +30,7 @@ from urbankit.evaluation.floors import (
     check_names,
     digest,
 )
-from urbankit.evaluation.metrics import higher_is_better, score
+from urbankit.evaluation.metrics import higher_is_better, score_one
 from urbankit.evaluation.ridge import fit_ridge
 from urbankit.evaluation.splits import Split
 from urbankit.evaluation.tasks import Scored, TaskData
@@ -124,7 +124,7 @@ class FewCase:
         truth = self.task.y[self.train[draw]]
         if not self.task.classes:
             return float(np.square(prediction - truth).mean())
-        value = score(self.task.kind, truth, prediction)[self.task.metric]
+        value = score_one(self.task.metric, self.task.kind, truth, prediction)
         return -value if higher_is_better(self.task.metric) else value
 
 

@@ -21,7 +21,7 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.utils.class_weight import compute_sample_weight
 
 from urbankit.city.raw_features import RawFeatures
-from urbankit.evaluation.metrics import higher_is_better, score
+from urbankit.evaluation.metrics import higher_is_better, score_one
 from urbankit.evaluation.ridge import ALPHAS
 from urbankit.evaluation.splits import Split
 from urbankit.evaluation.tasks import Scored, TaskData
@@ -182,7 +182,7 @@ class Case:
     def validated(self, prediction: NDArray[Any]) -> float:
         """How good a prediction of the validation part is; larger is better."""
         truth = self.task.y[self.split.validation]
-        value = score(self.task.kind, truth, prediction)[self.task.metric]
+        value = score_one(self.task.metric, self.task.kind, truth, prediction)
         if np.isnan(value):  # R² of a validation part in which all values are the same
             return -float(np.mean((prediction - truth) ** 2))
         return value if higher_is_better(self.task.metric) else -value

@@ -106,16 +106,17 @@ def failed_metrics() -> Iterator[str]:
 
 def score(kind: str, truth: NDArray[Any], prediction: NDArray[Any]) -> dict[str, float]:
     """Return every metric of `kind` of predictions [n] against the truth [n]. Raises `RunError` if one fails."""
+    return {name: score_one(name, kind, truth, prediction) for name in metrics(kind)}
+
+
+def score_one(name: str, kind: str, truth: NDArray[Any], prediction: NDArray[Any]) -> float:
+    """Return one metric of `kind` of predictions [n] against the truth [n]. Raises `RunError` if it fails."""
     dtype = np.float64 if kind in ("regression", "interval") else None
-    truth, prediction = np.asarray(truth, dtype), np.asarray(prediction, dtype)
-    values = {}
-    for name, metric in metrics(kind).items():
-        try:
-            values[name] = float(metric.compute(truth, prediction))
-        except Exception as error:
-            message = f"metric '{name}' failed: {type(error).__name__}: {error}. Correct or remove its plugin, then"
-            raise RunError(f"{message} continue with --resume") from error
-    return values
+    try:
+        return float(metrics(kind)[name].compute(np.asarray(truth, dtype), np.asarray(prediction, dtype)))
+    except Exception as error:
+        message = f"metric '{name}' failed: {type(error).__name__}: {error}. Correct or remove its plugin, then"
+        raise RunError(f"{message} continue with --resume") from error
 
 
 def primary(kind: str) -> str:
