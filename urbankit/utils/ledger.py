@@ -49,8 +49,16 @@ class Ledger:
 
 
 def start_ledger(folder: Path) -> None:
-    """Begin to record the files that urbankit writes into `folder`; an existing ledger stays."""
-    (folder / LEDGER).open("ab").close()
+    """Begin to record the files that urbankit writes into `folder`; an existing ledger stays.
+
+    A last line without its end goes: a process was killed while it wrote the line, before it put the file in place.
+    """
+    with (folder / LEDGER).open("a+b") as stream:
+        stream.seek(0)
+        content = stream.read()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            stream.truncate(whole)
 
 
 def ledger_folder(path: Path) -> Path | None:
