@@ -46,8 +46,15 @@ def test_city_features_are_its_data_without_columns_that_are_only_numbered() -> 
         images=lambda name: source,
         has_geometry=False,
     )
+    city.members, city.manifest = {"x": city}, {"spec": {"tables": {"census": {"title": "Census 2020"}}}}
     features = city_features(city)
-    assert [feature.name for feature in features] == ["工业区", "points of interest", "median income (census)", "svi"]
+    names = [feature.name for feature in features]
+    assert names == [
+        "工业区",
+        "points of interest",
+        "median income (Census 2020)",
+        "svi",
+    ]
     np.testing.assert_allclose(features[0].values, np.log1p(np.arange(4)))
     np.testing.assert_allclose(features[3].values, np.arange(4) * 3)
     assert features[3].high == "bright"

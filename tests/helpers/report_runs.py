@@ -12,8 +12,8 @@ import pytest
 import scipy.sparse
 from shapely.geometry import box
 
-from urbankit.city.city import Target
 from urbankit.city.report import PrepareReport, SourceReport
+from urbankit.city.target import Target
 from urbankit.evaluation.splits import make_split
 from urbankit.evaluation.tasks import TaskData, load_task
 from urbankit.recipe import Recipe
@@ -53,8 +53,9 @@ def make_city(
     report = PrepareReport("small & odd", n, [SourceReport("flows", 10, 8, {f"unknown ids {EVIL}": 2})])
     report.sources[0].covers = ("view", "flows", n // 2)
     report.sources[0].note(f"constant run {EVIL}")
-    return SimpleNamespace(
-        name=f"small & odd {EVIL}", crs="EPSG:32618", n_regions=n, region_ids=ids, area_km2=np.ones(n),
+    city = SimpleNamespace(
+        name=f"small & odd {EVIL}", manifest={"spec": {}},
+        crs="EPSG:32618", n_regions=n, region_ids=ids, area_km2=np.ones(n),
         regions=gpd.GeoDataFrame({"region_id": ids}, geometry=centres if points else shapes, crs="EPSG:32618"),
         has_geometry=True,
         xy=np.column_stack([centres.x, centres.y]), image_sources=[], overhead_sources=[], caption_sources=[],
@@ -62,6 +63,8 @@ def make_city(
         poi_counts=lambda: (counts, list("abcde")), flows=lambda: flows, target_names=list(targets),
         target=targets.__getitem__, report=report,
     )  # fmt: skip
+    city.members = {city.name: city}
+    return city
 
 
 def write_run(

@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import shutil
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from helpers.report_runs import EVIL, context_of, furnished, image_source
 from shapely.geometry import MultiPolygon, Point, Polygon, box
 
 from urbankit.analysis import neighbours
+from urbankit.city.texts import Text
+from urbankit.report.card import model_card
 from urbankit.report.figures import Figures
 from urbankit.report.page import map_data, write_comparison, write_report
 from urbankit.report.page import thumbnails as images
@@ -344,3 +347,26 @@ def test_page_says_that_nearest_regions_of_many_are_approximate(make_run, monkey
     sentences = [sentence for sentence in page.missing if "nearest regions are approximate" in sentence]
     assert len(sentences) == 1
     assert sentences[0] in page.path.read_text(encoding="utf-8")
+
+
+def test_titles_and_descriptions_replace_ids_on_the_page_and_the_card(make_run) -> None:
+    run, city = make_run()
+    use = city.target("use")
+    texts = {EVIL: Text("Danger", f"Not {EVIL}")}
+    titled = {"use": replace(use, title="Land use", description=f"What the land is for {EVIL}", classes=texts)}
+    titled["density"] = replace(city.target("density"), title="Population <density>")
+    city.target = titled.__getitem__
+    city.manifest = {"spec": {"title": "Small town", "images": {"rsi": {"title": "Satellite images"}}}}
+    context = context_of(run, city)
+    page = write_report(context).path.read_text()
+    assert "<h1>Population &lt;density&gt; and Land use in Small town</h1>" in page and EVIL not in page
+    assert "<th>Land use</th>" in page
+    layers = {layer["id"]: layer for layer in payload(page, "map")["runs"][0]["layers"]}
+    assert layers["truth:use"]["classes"] == ["Danger", "park"] and layers["truth:use"]["notes"] == [f"Not {EVIL}", ""]
+    assert layers["truth:use"]["description"].startswith("What the land is for")
+    assert layers["truth:density"]["group"] == "Population <density> (people/km²)"
+    assert layers["truth:use"]["task"] == "use" and layers["coverage:rsi"]["label"] == "Satellite images"
+    assert payload(page, "images")["sources"][0]["title"] == "Satellite images"
+    card = model_card(run, city, context.tasks)
+    assert "| Land use |" in card and "- Land use (`use`): What the land is for &lt;script&gt;" in card
+    assert "on Small town" in card

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from urbankit.city.city import City
+from urbankit.city.texts import text_of
 
 
 class Observations(NamedTuple):
@@ -22,8 +23,14 @@ class Observations(NamedTuple):
 def observations(city: City) -> Iterator[Observations]:
     """Images, captions, points of interest, flows, and columns of each table that have a value.
 
-    A flow from a region to itself counts once.
+    A flow from a region to itself counts once. Sources with a title in the city file have it as their label.
     """
+    for one in _observations(city):
+        key = f"images.{one.key}" if one.key in city.image_sources else one.key
+        yield one._replace(label=text_of(city, key).title or one.label)
+
+
+def _observations(city: City) -> Iterator[Observations]:
     n = city.n_regions
     for name in city.image_sources:
         yield Observations(name, f"images: {name}", _per_region(city.images(name).region, n))

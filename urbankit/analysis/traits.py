@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from urbankit.city.city import City
 from urbankit.city.image_source import ImageSource
+from urbankit.city.texts import text_of
 
 MOST_TRAITS = 3
 LEAST_DIFFERENCE = 0.5
@@ -112,11 +113,12 @@ def _flows(city: City) -> Iterator[Feature]:
 def _tables(city: City) -> Iterator[Feature]:
     for name in city.tables:
         values, columns = city.table(name)
+        title = text_of(city, f"tables.{name}").title or name
         if len(columns) > MOST_COLUMNS:
             continue
         for column, of_column in zip(columns, values.T, strict=True):
             if not _WORDLESS.fullmatch(str(column)):
-                yield Feature(f"{str(column).replace('_', ' ')} ({name})", of_column)
+                yield Feature(f"{str(column).replace('_', ' ')} ({title})", of_column)
 
 
 def _images(city: City) -> Iterator[Feature]:
@@ -125,12 +127,12 @@ def _images(city: City) -> Iterator[Feature]:
         bands = [band for band, text in enumerate(source.band_names) if not _WORDLESS.fullmatch(str(text))]
         if not bands or not len(source):
             continue
-        means = _band_means(source, city.n_regions)
+        means, title = _band_means(source, city.n_regions), text_of(city, f"images.{name}").title or name
         if source.dtype == "uint8" and source.bands == 3:
-            yield Feature(name, means.mean(axis=1), "bright", "dark")
+            yield Feature(title, means.mean(axis=1), "bright", "dark")
             continue
         for band in bands:
-            yield Feature(f"{source.band_names[band]} ({name})", means[:, band])
+            yield Feature(f"{source.band_names[band]} ({title})", means[:, band])
 
 
 def _band_means(source: ImageSource, n_regions: int) -> NDArray[np.float64]:

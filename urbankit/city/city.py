@@ -5,11 +5,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import geopandas as gpd
 import numpy as np
@@ -22,6 +21,7 @@ from urbankit.city.io.access import Access
 from urbankit.city.manifest import FORMAT, Entry, all_checks, read_manifest
 from urbankit.city.points import NO_GEOMETRY
 from urbankit.city.report import PrepareReport, SourceReport
+from urbankit.city.target import Target, described
 from urbankit.utils.errors import Problem, UserError, suggest
 from urbankit.utils.files import hash_json
 from urbankit.utils.geometry import true_metres
@@ -311,7 +311,8 @@ class City:
             values = value.to_numpy(np.float64, na_value=np.nan)
         else:
             values = value.astype(object).where(value.notna(), None).to_numpy(dtype=object)
-        return Target(name, entry["kind"], values, entry["unit"])
+        target = Target(name, entry["kind"], values, entry["unit"])
+        return described(target, self.manifest.get("spec", {}))
 
     def coverage(self) -> pd.DataFrame:
         """The number and share (0 to 1) of regions that have each dataset: `kind`, `name`, `regions` and `share`."""
@@ -374,27 +375,3 @@ class _UnlabelledCity(City):
     def target(self, name: str) -> Target:
         message = f"a modality encoder, view or method reads the target '{name}'. Its labels would leak"
         raise UserError(f"{message} into the embedding; use other data of the city")
-
-
-@dataclass
-class Target:
-    """A quantity or class to predict.
-
-    Attributes:
-        name: The target's name in the city spec.
-        kind: `regression` or `classification`.
-        values: float64[N], NaN missing, for regression; object[N] of text, None missing, for classification.
-        unit: The unit for tables and figures.
-    """
-
-    name: str
-    kind: Literal["regression", "classification"]
-    values: np.ndarray
-    unit: str = ""
-
-    @property
-    def present(self) -> np.ndarray:
-        """bool[N]: regions with a value."""
-        if self.kind == "regression":
-            return np.isfinite(self.values)
-        return np.array([value is not None for value in self.values], dtype=bool)

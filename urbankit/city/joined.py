@@ -16,10 +16,11 @@ import scipy.sparse
 import shapely
 from numpy.typing import NDArray
 
-from urbankit.city.city import City, Target
+from urbankit.city.city import City
 from urbankit.city.image_source import ImageSource
 from urbankit.city.joined_images import join_images
 from urbankit.city.report import PrepareReport
+from urbankit.city.target import Target
 from urbankit.utils.errors import Problem, Problems, UserError, suggest
 from urbankit.utils.files import hash_json
 from urbankit.utils.names import match_names
@@ -216,7 +217,9 @@ class JoinedCity(City):
                 targets[member].values if member in targets else np.full(city.n_regions, missing, dtype=dtype)
             )
         unit = next((target.unit for target in targets.values() if target.unit), "")
-        return Target(name, first.kind, np.concatenate(values), unit)
+        titled = next((target for target in targets.values() if target.title), first)
+        classes = {code: text for target in reversed(targets.values()) for code, text in target.classes.items()}
+        return replace(titled, values=np.concatenate(values), unit=unit, classes=classes)
 
     @cached_property
     def report(self) -> PrepareReport:

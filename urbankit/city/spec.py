@@ -9,8 +9,6 @@ from zoneinfo import available_timezones
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     Tag,
     create_model,
@@ -20,29 +18,13 @@ from pydantic import (
 
 from urbankit import registry
 from urbankit.city.io.crs import placed_crs, projected_crs
+from urbankit.city.spec_base import Described, DescribedTarget, Name, Spec
 from urbankit.config.validation import one_of, validate
 from urbankit.config.yaml import load_mapping
 from urbankit.utils.errors import Problems, UserError
 
 LONGEST_M = 20_000_000.0
 """Half of the way round the Earth."""
-
-NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
-
-
-def _check_name(name: str) -> str:
-    if not re.match(NAME_PATTERN, name):
-        raise ValueError("a name is made of letters, digits, '_', '-' and '.', and does not begin with '-' or '.'")
-    return name
-
-
-Name = Annotated[str, Field(max_length=64), AfterValidator(_check_name)]
-
-
-class Spec(BaseModel):
-    """A part of a city spec: unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True, allow_inf_nan=False)
 
 
 class _WithCRS(Spec):
@@ -106,7 +88,7 @@ Side = Annotated[int, Field(ge=1, le=4096)]
 Size = Side | tuple[Side, Side]
 
 
-class _Images(Spec):
+class _Images(Described):
     if TYPE_CHECKING:  # each kind declares it with its own default
         size: Size
 
@@ -161,7 +143,7 @@ class PointImages(_Images, PointFile):
     size: Size = _size(224)
 
 
-class Captions(Spec):
+class Captions(Described):
     """Texts about the images of one source, by region or by image."""
 
     file: str = Field(description="JSONL, CSV or Parquet with one row for each caption.")
@@ -178,21 +160,21 @@ class Captions(Spec):
         return self
 
 
-class PoiCounts(Spec):
+class PoiCounts(Described):
     """Points of interest counted by region: one row for each region, one column for each category."""
 
     counts: str = Field(description="Table (CSV, JSONL, Parquet).")
     region: str = Field(description="Column with the region's id; every other column is a category.")
 
 
-class PoiPoints(PointFile):
+class PoiPoints(Described, PointFile):
     """Points of interest with a category."""
 
     points: str = Field(description="Points: GeoPackage, Shapefile, GeoJSON, GeoParquet, or a table with lon and lat.")
     category: str = Field(description="Column with the category.")
 
 
-class FlowsByRegion(Spec):
+class FlowsByRegion(Described):
     """Flows between regions named by id."""
 
     file: str = Field(description="Table (CSV, JSONL, Parquet).")
@@ -207,7 +189,7 @@ class FlowsByRegion(Spec):
     check_zone = field_validator("time_zone")(lambda name: _known_zone(name))
 
 
-class FlowsByPoint(Spec):
+class FlowsByPoint(Described):
     """Flows between coordinates."""
 
     file: str = Field(description="Table (CSV, JSONL, Parquet).")
@@ -224,7 +206,7 @@ class FlowsByPoint(Spec):
     check_zone = field_validator("time_zone")(lambda name: _known_zone(name))
 
 
-class Table(Spec):
+class Table(Described):
     """Numbers by region, used as a modality."""
 
     file: str = Field(description="Table (CSV, JSONL, Parquet).")
@@ -235,7 +217,7 @@ class Table(Spec):
     missing: list[float | str] = Field([], description="Values that stand for a missing one, such as [-9999].")
 
 
-class TableTarget(Spec):
+class TableTarget(DescribedTarget):
     """A target by region."""
 
     table: str = Field(description="Table (CSV, JSONL, Parquet).")
@@ -243,10 +225,15 @@ class TableTarget(Spec):
     column: str = Field(description="Column with the target.")
     kind: Literal["regression", "classification"] = Field("regression", description="What is predicted.")
     missing: list[float | str] = Field([], description="Values that stand for a missing one, such as [-9999].")
-    unit: str = Field("", description="Unit shown in tables and figures.")
+
+    @model_validator(mode="after")
+    def check_classes(self) -> TableTarget:
+        if self.classes and self.kind == "regression":
+            raise ValueError("`classes` are of a classification; add `kind: classification`, or remove them")
+        return self
 
 
-class RasterTarget(_Raster):
+class RasterTarget(DescribedTarget, _Raster):
     """A target from a raster, weighted by the exact area of each cell within the region."""
 
     raster: str = Field(description="GeoTIFF.")
@@ -255,15 +242,19 @@ class RasterTarget(_Raster):
         "`majority` the commonest value (classification)."
     )
     band: int | None = Field(None, ge=1, description="Band of the raster; null where it has only one.")
-    unit: str = Field("", description="Unit shown in tables and figures.")
+
+    @model_validator(mode="after")
+    def check_classes(self) -> RasterTarget:
+        if self.classes and self.statistic != "majority":
+            raise ValueError("`classes` are of a classification; use `statistic: majority`, or remove them")
+        return self
 
 
-class PointTarget(PointFile):
+class PointTarget(DescribedTarget, PointFile):
     """The most frequent label of a region's points (classification); ties give the alphabetically first label."""
 
     points: str = Field(description="Points: GeoPackage, Shapefile, GeoJSON, GeoParquet, or a table with lon and lat.")
     label: str = Field(description="Column with the label.")
-    unit: str = Field("", description="Unit shown in tables and figures.")
 
 
 RegionSpec = Annotated[
@@ -294,7 +285,7 @@ TargetSpec = Annotated[
 ]
 
 
-class CitySpec(Spec):
+class CitySpec(Described):
     """A city: its regions and the sources aligned to them. Paths are relative to the data folder."""
 
     name: Name = Field(description="The city's name, also the name of its folder.")

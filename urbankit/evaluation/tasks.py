@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from urbankit.city.city import City
+from urbankit.city.texts import Text
 from urbankit.evaluation.metrics import primary, score
 from urbankit.evaluation.transforms import LOGARITHMS, TRANSFORMS
 from urbankit.utils.errors import Problems, UserError
@@ -55,7 +56,8 @@ class TaskData:
     """One task over the regions of a city.
 
     `y` is float64 [N] (NaN where not labelled) for regression, int64 [N] (a position in `classes`, -1 where not
-    labelled) for classification. `notes` say what was left out and why.
+    labelled) for classification. `notes` say what was left out and why. `title`, `description` and `class_texts` (by
+    class) are what readers see of the target; empty where the city file has none.
     """
 
     name: str
@@ -66,6 +68,19 @@ class TaskData:
     unit: str = ""
     transform: str = "none"
     notes: tuple[str, ...] = ()
+    title: str = ""
+    description: str = ""
+    class_texts: Mapping[str, Text] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """The name that readers see."""
+        return self.title or self.name
+
+    @property
+    def class_labels(self) -> tuple[str, ...]:
+        """The names of the classes that readers see."""
+        return tuple(self.class_texts.get(name, Text()).title or name for name in self.classes)
 
     @property
     def metric(self) -> str:
@@ -123,7 +138,7 @@ def load_task(
 ) -> TaskData:
     """A task named `name` on the city's target; see `make_task`."""
     column = city.target(target)
-    return make_task(
+    task = make_task(
         name,
         column.kind,
         column.values,
@@ -133,6 +148,7 @@ def load_task(
         scale=scale,
         min_class_size=min_class_size,
     )
+    return replace(task, title=column.title, description=column.description, class_texts=column.classes)
 
 
 def make_task(

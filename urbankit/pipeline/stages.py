@@ -353,9 +353,10 @@ def report(state: RunState) -> None:
     run = Run.open(folder)
     run.manifest = {**state.manifest.values, "status": "done"}  # the page and the card show the manifest of the end
     try:
-        for sentence in write_report(RunContext.of(run, city)).missing:
+        context = RunContext.of(run, city)
+        for sentence in write_report(context).missing:
             state.progress.say(f"report: {sentence}")
-        write_card(run, city)
+        write_card(run, city, context.tasks)
     except (OSError, UserError):
         state.manifest.end("done")
         raise

@@ -12,8 +12,10 @@ from huggingface_hub import ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from urbankit.city.city import City
+from urbankit.city.texts import city_title
 from urbankit.evaluation.metrics import compares, higher_is_better
 from urbankit.evaluation.splits import describe_protocol, is_few, protocol_label
+from urbankit.evaluation.tasks import TaskData
 from urbankit.runs import view_measures
 from urbankit.runs.folder import Run
 from urbankit.runs.prior import prior_line
@@ -58,23 +60,25 @@ _TEMPLATES = Environment(
 _TEMPLATES.filters["code"] = _code
 
 
-def write_card(run: Run, city: City | None = None) -> Path:
+def write_card(run: Run, city: City | None = None, tasks: Sequence[TaskData] = ()) -> Path:
     """Write the card into the run's folder; see `model_card`. A card that someone has edited stays."""
     path = run.path / "README.md"
     recorded = is_listed(run.path.absolute(), path)
     if not path.exists() or not (run.path / LEDGER).is_file() or (recorded and is_own(path)):
-        write_text(path, model_card(run, city))
+        write_text(path, model_card(run, city, tasks))
     return path
 
 
-def model_card(run: Run, city: City | None = None) -> str:
+def model_card(run: Run, city: City | None = None, tasks: Sequence[TaskData] = ()) -> str:
     """Return the card of a run: YAML front matter and Markdown.
 
-    The card names what the run or its city lacks. Every text that comes from data, recipe or manifest is escaped.
+    The card names what the run or its city lacks. `tasks` have the titles of the targets. Every text that comes from
+    data, recipe or manifest is escaped.
     """
     manifest, recipe = run.manifest, run.recipe
     table = run.table() if run.has("metrics.parquet") and len(run.metrics) else None
-    city_name = city.name if city is not None else str(manifest.get("city") or "a city")
+    titles = {task.name: task.label for task in tasks}
+    city_name = city_title(city) if city is not None else str(manifest.get("city") or "a city")
     return _TEMPLATES.get_template("card.md").render(
         front_matter=Markdown(_front_matter(run, city_name, table)),
         name=recipe.name,
@@ -97,8 +101,9 @@ def model_card(run: Run, city: City | None = None) -> str:
         prior=prior_line(manifest["prior"]) if manifest.get("prior") else None,
         pretrained={modality: _weights(facts) for modality, facts in (manifest.get("pretrained") or {}).items()},
         table=table,
-        grids=[] if table is None else [Markdown(grid(one)) for one in table.tables],
+        grids=[] if table is None else [Markdown(grid(one)) for one in table.titled(titles)],
         view_lines=_view_lines(run),
+        targets=[task for task in tasks if task.title or task.description],
         limits=_limits(run, city, table),
     )
 

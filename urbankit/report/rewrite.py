@@ -39,5 +39,5 @@ def rewrite_report(
     elif figures:
         draw_all(context, list(beside))
     if context.city is not None and run.status == "done":
-        write_card(run, context.city)
+        write_card(run, context.city, context.tasks)
     return write_report(context, out)

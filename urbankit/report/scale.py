@@ -43,7 +43,7 @@ class Scale:
 
     @property
     def label(self) -> str:
-        """The target's name with its unit, for an axis."""
+        """The target's title with its unit, for an axis."""
         return axis_label(self.task)
 
     @property
@@ -70,7 +70,7 @@ class Scale:
 
     def handles(self, absent: str = "") -> list[Any]:
         """Return the patches of a legend: one for each class, and one for grey with the text `absent`."""
-        classes = [Patch(color=self.cmap(i), label=shorten(name)) for i, name in enumerate(self.task.classes)]
+        classes = [Patch(color=self.cmap(i), label=shorten(name)) for i, name in enumerate(self.task.class_labels)]
         return [*classes, *([Patch(color=ABSENT, label=absent)] if absent else [])]
 
     def bar(self, figure: Figure, axes: Sequence[Any]) -> None:
@@ -96,7 +96,7 @@ def colour_ends(values: NDArray[np.float64]) -> tuple[float, float]:
 
 def axis_label(task: TaskData, what: str = "") -> str:
     """`what` of a task's target, with its unit."""
-    name = f"{what} {shorten(task.name)}" if what else shorten(task.name)
+    name = f"{what} {shorten(task.label)}" if what else shorten(task.label)
     return f"{name} ({shorten(task.unit, 20)})" if task.unit else name
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import pandas as pd
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -76,9 +77,13 @@ class ResultsTable:
         """The tables as Markdown."""
         return markdown(self.tables)
 
-    def html(self) -> str:
-        """The tables and their notes as an HTML fragment."""
-        return "".join(html(table, with_notes=True) for table in self.tables)
+    def html(self, titles: Mapping[str, str] | None = None) -> str:
+        """The tables and their notes as an HTML fragment; `titles` are names of tasks that readers see, by task."""
+        return "".join(html(table, with_notes=True) for table in self.titled(titles or {}))
+
+    def titled(self, titles: Mapping[str, str]) -> list[Table]:
+        """The tables with the titles of their tasks."""
+        return [replace(table, corner=titles.get(table.corner, table.corner)) for table in self.tables]
 
     _repr_html_ = html
 

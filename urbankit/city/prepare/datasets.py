@@ -13,7 +13,6 @@ import numpy as np
 import polars as pl
 
 from urbankit import registry
-from urbankit.city.city import Target
 from urbankit.city.datasets.base import (
     AnyLayer,
     DataFolder,
@@ -42,6 +41,7 @@ from urbankit.city.spec import (
     RasterTarget,
 )
 from urbankit.city.spec import PoiPoints as PoiPointFile
+from urbankit.city.target import Target
 from urbankit.utils.errors import Problem, Problems, UserError
 
 _KINDS: dict[str, tuple[type[Any], ...]] = {

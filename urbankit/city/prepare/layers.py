@@ -24,7 +24,8 @@ from urbankit.city.prepare.regions import build_regions, regions_without_geometr
 from urbankit.city.prepare.tables import build_table
 from urbankit.city.prepare.targets import build_target
 from urbankit.city.report import SourceReport
-from urbankit.city.spec import CitySpec, ImageSpec, PointImages, RegionImages, Spec
+from urbankit.city.spec import CitySpec, ImageSpec, PointImages, RegionImages
+from urbankit.city.spec_base import Described, Spec
 from urbankit.utils.errors import UserError
 from urbankit.utils.files import hash_file, hash_json
 
@@ -156,7 +157,14 @@ def _inputs(context: Context, spec: Spec, **depends: str | None) -> str:
     names = [name for _, name in source_files(spec)]
     paths = zip(names, context.paths(names), strict=True)
     hashes = {name: [_hash(file) for file in _files(path, context.access)] for name, path in paths}
-    return hash_json({"format": FORMAT, "files": hashes, "spec": spec.model_dump(mode="json"), **depends})
+    return hash_json({"format": FORMAT, "files": hashes, "spec": _read_keys(spec), **depends})
+
+
+def _read_keys(spec: Spec) -> dict[str, Any]:
+    """The keys of a spec that its layer depends on: titles and descriptions are read from the manifest."""
+    keys = spec.model_dump(mode="json", exclude=set(Described.model_fields))
+    classes = keys.pop("classes", None)
+    return {**keys, "classes": sorted(classes)} if classes else keys
 
 
 def _files(path: Path, access: Access) -> Sequence[Path]:

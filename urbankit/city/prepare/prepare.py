@@ -223,6 +223,7 @@ class _Preparation:
         self._flush()
         out = self.context.out
         changed = self.written or set(self.done) != set(self.before.get("parts", {}))
+        changed = changed or self.before.get("spec") != self.spec.to_json()
         changed = changed or self.before.get("sources") != self._sources() or not is_recorded(out, self.before)
         if not changed and self.before.get("complete"):
             return

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from urbankit.city.city import Target
 from urbankit.city.io.columns import is_text, numbers, texts
 from urbankit.city.io.raster import zonal
 from urbankit.city.prepare.context import Built, Context
@@ -16,6 +15,7 @@ from urbankit.city.prepare.points import locate_labelled, read_points
 from urbankit.city.prepare.quality import similar_names, suspicious_values
 from urbankit.city.report import SourceReport
 from urbankit.city.spec import PointTarget, RasterTarget, TableTarget, TargetSpec
+from urbankit.city.target import Target
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.text import list_some
 
@@ -28,7 +28,11 @@ def build_target(spec: TargetSpec, context: Context, report: SourceReport) -> Bu
         target, file = _from_raster(spec, context, report), spec.raster
     else:
         target, file = _from_points(spec, context, report), spec.points
-    return built_target(target, context.path(file), context, report)
+    built = built_target(target, context.path(file), context, report)
+    present = set(target.values[target.present].tolist()) if spec.classes else set()
+    if unknown := [name for name in spec.classes if name not in present]:
+        report.note(f"`classes` that no region has: {list_some(map(repr, unknown))}")
+    return built
 
 
 def built_target(target: Target, path: Path, context: Context, report: SourceReport) -> Built:

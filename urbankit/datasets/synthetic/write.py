@@ -31,11 +31,12 @@ _SMALLEST = 4
 _CITY = """\
 # A synthetic city: {regions} regions, seed {seed}. See docs/demo.md.
 name: {name}
+title: Synthetic city
 crs: {crs}
 regions: {{file: regions.gpkg, id: region_id}}
 images:
-  rsi: {{mosaic: [satellite.tif], extent_m: 960, size: 64}}
-  svi: {{points: street_views.csv, image: image, lon: lon, lat: lat, size: [64, 96]}}
+  rsi: {{mosaic: [satellite.tif], extent_m: 960, size: 64, title: Satellite images}}
+  svi: {{points: street_views.csv, image: image, lon: lon, lat: lat, size: [64, 96], title: Street views}}
 captions:
   rsi: {{file: satellite_captions.jsonl, region: region_id, text: text}}
   svi: {{file: street_view_captions.jsonl, image: image, text: text}}
@@ -48,10 +49,10 @@ flows:
   destination_lat: destination_lat
   time: time
 targets:
-  co: {{raster: co.tif, statistic: mean, unit: "mg/m³"}}
-  pm25: {{raster: pm25.tif, statistic: mean, unit: "µg/m³"}}
-  population_density: {{raster: population.tif, statistic: density, unit: "people/km²"}}
-  land_use: {{points: land_use_points.parquet, label: land_use, lon: lon, lat: lat}}
+  co: {{raster: co.tif, statistic: mean, unit: "mg/m³", title: CO, description: Carbon monoxide in the air}}
+  pm25: {{raster: pm25.tif, statistic: mean, unit: "µg/m³", title: PM2.5, description: Fine dust in the air}}
+  population_density: {{raster: population.tif, statistic: density, unit: "people/km²", title: Population density}}
+  land_use: {{points: land_use_points.parquet, label: land_use, lon: lon, lat: lat, title: Land use}}
 """
 
 

@@ -214,7 +214,7 @@ def _draw_classes(ax: Any, task: TaskData, values: Mapping[str, NDArray[np.float
     ax.tick_params(axis="x", labelsize=7)
     ax.spines[:].set_visible(False)
     occurring = sorted({int(code) for numbers in values.values() for code in numbers[~np.isnan(numbers)]})
-    names = [shorten(task.classes[code], 20) for code in occurring]
+    names = [shorten(task.class_labels[code], 20) for code in occurring]
     handles = [Patch(color=scale.cmap(code)) for code in occurring]
     location: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.4, -0.1), "borderaxespad": 0.0}
     ax.legend(handles, names, ncols=2, columnspacing=0.8, fontsize=SMALL, **location)

@@ -74,7 +74,7 @@ def _matrix(ax: Any, counts: NDArray[np.int64], task: TaskData) -> None:
     share = np.divide(counts, of_class, out=np.full(counts.shape, np.nan), where=of_class > 0)
     ax.imshow(share, vmin=0, vmax=1, cmap="Blues")
     ticks = np.arange(len(task.classes))
-    names = [shorten(name, 20) for name in task.classes]
+    names = [shorten(name, 20) for name in task.class_labels]
     ax.set_xticks(ticks, names, rotation=40 if _few(task) else 60, ha="right", rotation_mode="anchor")
     ax.set_yticks(ticks, [f"{name} ({n:,})" for name, n in zip(names, of_class[:, 0], strict=True)])
     ax.set(xlabel="predicted class", ylabel="true class")

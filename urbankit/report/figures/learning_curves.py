@@ -41,6 +41,7 @@ def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
 
 def _draw(curves: pd.DataFrame, context: FigureContext, protocol: str) -> Drawing:
     metrics = {task.name: task.metric for task in context.tasks}
+    titles = {task.name: task.label for task in context.tasks}
     summary = curve_summary(curves[curves["metric"] == curves["task"].map(metrics)])
     tasks = list(dict.fromkeys(summary["task"]))
     models = sorted(dict.fromkeys(summary["model"]), key=lambda model: model.startswith(FLOOR))
@@ -58,7 +59,7 @@ def _draw(curves: pd.DataFrame, context: FigureContext, protocol: str) -> Drawin
                 band: dict[str, Any] = {"color": look["color"], "alpha": BAND, "linewidth": 0}
                 ax.fill_between(line["labels"], line["lower"], line["upper"], **band)
         _scale(ax, of_task)
-        ax.set_title(shorten(task, 26))
+        ax.set_title(shorten(titles.get(task, task), 26))
         ax.set_ylabel(metric_label(metrics[task]) or metrics[task])
     hide_unused(axes, len(tasks))
     for ax in axes[max(0, len(tasks) - columns) : len(tasks)]:

@@ -37,7 +37,7 @@ def find_cases(context: FigureContext, tasks: Sequence[TaskData]) -> tuple[list[
         task = tasks[index % len(tasks)]
         pair = _pair(context, task, features, used)
         used += pair
-        differing += [task.name] if pair else []
+        differing += [task.label] if pair else []
     if not used:
         raise NotPossible("no two regions that look similar were predicted without their label")
     return used, differing, how

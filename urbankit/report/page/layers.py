@@ -14,6 +14,7 @@ from urbankit.analysis.clusters import Hierarchy
 from urbankit.analysis.coverage import observations
 from urbankit.analysis.traits import Feature, traits
 from urbankit.city.city import City
+from urbankit.city.texts import Text
 from urbankit.evaluation.out_of_sample import out_of_sample
 from urbankit.evaluation.splits import protocol_label
 from urbankit.evaluation.tasks import TaskData
@@ -30,13 +31,43 @@ Layer = dict[str, Any]
 
 @dataclass(frozen=True)
 class MapTask:
-    """A task on the map: `truth` [N], NaN without a label; classes are their indices in `classes`."""
+    """A task on the map.
+
+    Attributes:
+        name: Its id.
+        truth: float64 [N], NaN without a label; classes are their indices in `classes`.
+        classes: The names of the classes that readers see.
+        ids: The classes as files name them.
+        unit: The unit of a regression.
+        logarithmic: Whether colours are logarithmic.
+        title: The name that readers see; empty for `name`.
+        description: What the target is.
+        class_notes: What each class is.
+    """
 
     name: str
     truth: NDArray[np.float64]
     classes: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
     unit: str = ""
     logarithmic: bool = False
+    title: str = ""
+    description: str = ""
+    class_notes: tuple[str, ...] = ()
+
+    @property
+    def facts(self) -> Layer:
+        """What all layers of the task have in common."""
+        title = self.title or self.name
+        group = f"{title} ({self.unit})" if self.unit else title
+        text = {"description": self.description} if self.description else {}
+        return {"group": group, "task": self.name, "title": title, "unit": self.unit, **text}
+
+    @property
+    def class_facts(self) -> Layer:
+        """What layers of classes have in addition."""
+        notes = {"notes": list(self.class_notes)} if any(self.class_notes) else {}
+        return {"kind": "class", "classes": list(self.classes), **notes}
 
 
 def map_tasks(tasks: list[TaskData], predictions: pd.DataFrame | None, region_ids: NDArray) -> list[MapTask]:
@@ -46,9 +77,13 @@ def map_tasks(tasks: list[TaskData], predictions: pd.DataFrame | None, region_id
             MapTask(
                 task.name,
                 np.where(task.labelled, task.y.astype(np.float64), np.nan),
+                task.class_labels,
                 task.classes,
                 task.unit,
                 task.transform in LOGARITHMS,
+                task.title,
+                task.description,
+                tuple(task.class_texts.get(name, Text()).description for name in task.classes),
             )
             for task in tasks
         ]
@@ -66,7 +101,7 @@ def _from_predictions(name: str, predictions: pd.DataFrame, region_ids: NDArray)
         rows = predictions.dropna(subset=[code, name_column]).drop_duplicates(code)
         names |= {int(position): str(text) for position, text in zip(rows[code], rows[name_column], strict=True)}
     classes = tuple(names.get(i, f"class {i}") for i in range(max(names) + 1)) if names else ()
-    return MapTask(name, truth, classes)
+    return MapTask(name, truth, classes, classes)
 
 
 def task_layers(task: MapTask, predictions: pd.DataFrame | None, region_ids: NDArray) -> Iterator[Layer]:
@@ -74,10 +109,9 @@ def task_layers(task: MapTask, predictions: pd.DataFrame | None, region_ids: NDA
 
     A residual is truth minus prediction, as in the figures: `less` names these two layers in this order.
     """
-    group = f"{task.name} ({task.unit})" if task.unit else task.name
-    common: Layer = {"group": group, "task": task.name, "unit": task.unit}
+    common = task.facts
     if task.classes:
-        common |= {"kind": "class", "classes": list(task.classes)}
+        common |= task.class_facts
     else:
         common |= {"kind": "value", "scale": _scale(task)}
     yield {**common, "id": f"truth:{task.name}", "label": "measured", **_data(task, task.truth)}
@@ -91,9 +125,7 @@ def task_layers(task: MapTask, predictions: pd.DataFrame | None, region_ids: NDA
         predicted = {"id": f"prediction:{key}", "label": f"predicted, {label}", "split": label}
         yield {**common, **predicted, **_data(task, values)}
         yield {
-            "group": group,
-            "task": task.name,
-            "unit": task.unit,
+            **task.facts,
             "kind": "match" if task.classes else "difference",
             "id": f"residual:{key}",
             "label": f"{'right or wrong' if task.classes else 'residual'}, {label}",
@@ -107,16 +139,14 @@ def all_prediction_layers(task: MapTask, table: pd.DataFrame, region_ids: NDArra
     if task.name not in table:
         return
     of_regions = table.set_index(table["region_id"].astype(str)).reindex([str(name) for name in region_ids])
-    group = f"{task.name} ({task.unit})" if task.unit else task.name
-    common: Layer = {"group": group, "task": task.name, "unit": task.unit}
+    common = task.facts
     predicted = {"id": f"everywhere:{task.name}", "label": "predicted, every region"}
     if task.classes:
-        codes = of_regions[task.name].map({name: float(code) for code, name in enumerate(task.classes)})
+        codes = of_regions[task.name].map({name: float(code) for code, name in enumerate(task.ids)})
         yield {
             **common,
             **predicted,
-            "kind": "class",
-            "classes": list(task.classes),
+            **task.class_facts,
             **_data(task, np.asarray(codes, np.float64)),
         }
         extent, label = of_regions[f"{task.name}_probability"], "probability of the class"

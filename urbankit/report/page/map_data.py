@@ -50,7 +50,7 @@ def run_data(context: RunContext, name: str, missing: Missing) -> dict[str, Any]
     vectors = missing.attempt("No embeddings", lambda: _vectors(context, ids), None)
     near = None
     if vectors is not None:
-        features = missing.attempt("No descriptions of clusters", lambda: _features(context), [])
+        features: list[Feature] = missing.attempt("No descriptions of clusters", lambda: _features(context), [])
         layers += missing.attempt("No clusters", lambda: list(cluster_layers(vectors, features)), [])
         near = missing.attempt("No nearest regions", lambda: _nearest(vectors), None)
         if len(vectors) > MOST_COMPARED:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -12,6 +12,7 @@ from markupsafe import Markup
 from urbankit.city.city import City
 from urbankit.city.report import PrepareReport
 from urbankit.evaluation.splits import how_to_read, protocol_label
+from urbankit.evaluation.tasks import TaskData
 from urbankit.recipe.schema import Evaluation
 from urbankit.report.figures import Figures
 from urbankit.report.page.recipe import StoredRecipe
@@ -62,7 +63,7 @@ def _city_line(city: City | None, manifest: dict[str, Any]) -> str:
     return str(manifest.get("city", "unknown")) + (f": {regions:,} regions" if isinstance(regions, int) else "")
 
 
-def results_section(run: Run, recipe: StoredRecipe) -> str:
+def results_section(run: Run, recipe: StoredRecipe, tasks: Sequence[TaskData] = ()) -> str:
     """Return the section with the results table and how to read it."""
     if not run.has("metrics.parquet"):
         return render("results", table=None, text="The run has written no metrics.")
@@ -70,7 +71,7 @@ def results_section(run: Run, recipe: StoredRecipe) -> str:
         text = "The recipe has no tasks, so there is nothing to score; the embeddings are the result."
         return render("results", table=None, text=text)
     weights = run.member_weights.to_dict("records") if run.has("member_weights.parquet") else []
-    table, text = Markup(run.table().html()), " ".join(_explained(recipe))
+    table, text = Markup(run.table().html({task.name: task.label for task in tasks})), " ".join(_explained(recipe))
     return render("results", table=table, text=text, members=list(member_lines(weights)))
 
 

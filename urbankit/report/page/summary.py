@@ -64,7 +64,7 @@ def summarise(run: Run, tasks: Sequence[TaskData], city: str, regions: int | Non
         level: The share of regions that intervals should cover, None if it is not known.
     """
     records = run.metrics if run.has("metrics.parquet") else None
-    titles = {task.name: task.name for task in tasks} or _recorded(records)
+    titles = {task.name: task.label for task in tasks} or _recorded(records)
     units = {task.name: task.unit for task in tasks}
     of = f"the {regions:,} regions of {city}" if regions is not None else f"the regions of {city}"
     if not titles:
@@ -138,7 +138,8 @@ def _score(records: pd.DataFrame, name: str, title: str, units: dict[str, str]) 
     split = strictest(list(records["split"].unique()))
     records = records[records["split"] == split]
     floors = records["model"].str.startswith(FLOOR)
-    means = records[~floors].groupby("metric")["value"].mean().to_dict()
+    by_metric = records[~floors].groupby("metric")["value"].mean()
+    means = {str(metric): float(value) for metric, value in by_metric.items()}
     kind = next((kind for kind in MODEL_KINDS if np.isfinite(means.get(primary(kind), np.nan))), None)
     if kind is None:
         return None

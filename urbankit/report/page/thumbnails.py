@@ -14,6 +14,7 @@ from PIL import Image
 
 from urbankit.city.city import City
 from urbankit.city.image_source import ImageSource
+from urbankit.city.texts import text_of
 from urbankit.report.page.packing import pack_counts
 from urbankit.report.rgb_bands import colour_bands
 
@@ -66,6 +67,7 @@ def thumbnails(city: City, budget: int) -> Thumbnails:
         result.payload["sources"].append(
             {
                 "name": source.name,
+                "title": text_of(city, f"images.{source.name}").title or source.name,
                 "bands": _false_colours(source),
                 "of": pack_counts(np.bincount(source.region[rows], minlength=city.n_regions)),
                 "image": pack_counts(np.array(index, np.int64)),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from urbankit.city.texts import city_title
 from urbankit.report.figures import Figures
 from urbankit.report.page import sections
 from urbankit.report.page.builder import ReportPage, Written
-from urbankit.report.page.downloads import exported
+from urbankit.report.page.downloads import Download, exported
 from urbankit.report.page.map_data import map_data, run_data
 from urbankit.report.page.missing import Missing
 from urbankit.report.page.recipe import StoredRecipe
@@ -39,17 +40,17 @@ def write_report(context: RunContext, path: Path | None = None) -> Written:
     manifest: dict[str, Any] = missing.attempt("No manifest", lambda: run.manifest, {})
     recipe = missing.attempt("No recipe", lambda: StoredRecipe.of(run), StoredRecipe(""))
     name = str(recipe.get("name", run.path.resolve().name))
-    city_name = manifest.get("city") or (city.name if city is not None else "an unknown city")
+    city_name = city_title(city) if city is not None else manifest.get("city") or "an unknown city"
     default = run.path / "report.html"
     path = path or default
 
     first = missing.attempt("No summary", lambda: _summary(context, recipe, city_name), Summary(city_name, ""))
-    downloads = missing.attempt("No exported files", lambda: exported(run, path), [])
+    downloads: list[Download] = missing.attempt("No exported files", lambda: exported(run, path), [])
     started = str(manifest.get("started") or "")[:10]
     subtitle = " · ".join(filter(None, (f"Run {name}", started)))
     page = ReportPage(first.title, first.text, missing, subtitle=subtitle, downloads=downloads)
     page.add_map(lambda: _map(context, name, missing))
-    page.add("results", "Results", lambda: sections.results_section(run, recipe))
+    page.add("results", "Results", lambda: sections.results_section(run, recipe, context.tasks))
     page.add("figures", "Figures", lambda: _figures(run.path / "figures", missing))
     page.add("views", "Views", lambda: sections.views_section(run))
     page.add("about", "Run", lambda: sections.run_section(city, recipe, manifest))

@@ -17,7 +17,7 @@ class Run {
   valueText(id, i) {
     const layer = this.find(id);
     if (!layer) return "–";
-    const note = layer.classified && !layer.absent(i) ? layer.notes?.[layer.values[i]] : "";
+    const note = layer.kind === "class" && !layer.absent(i) ? layer.notes?.[layer.values[i]] : "";
     if (note) return `${layer.plain(i)} (${note})`;
     const residual = this.find(id.replace(/^prediction:/, "residual:"));
     if (!residual || residual === layer || residual.absent(i)) return layer.plain(i);
@@ -37,6 +37,7 @@ class Run {
 class Images {
   constructor(source, images, page) {
     this.name = source.name;
+    this.title = source.title;
     this.bands = source.bands;
     this.images = images;
     this.begins = starts(decode(source.of));
@@ -139,7 +140,7 @@ class Page {
     const groups = new Map();
     for (const layer of this.run.layers) {
       if (!groups.has(layer.group)) groups.set(layer.group, make("optgroup", { label: layer.group }));
-      groups.get(layer.group).append(make("option", { value: layer.id }, layer.task ? `${layer.task}: ${layer.label}` : layer.label));
+      groups.get(layer.group).append(make("option", { value: layer.id }, layer.task ? `${layer.title}: ${layer.label}` : layer.label));
     }
     this.elements.layer.replaceChildren(...groups.values());
   }

@@ -5,7 +5,8 @@ function drawLegend(box, layer, theme, counts) {
   const elements = layer.classified || layer.ends.constant ? swatches(layer, theme, counts) : [bar(layer, theme)];
   const absent = counts.get(-1);
   if (absent) elements.push(make("ul", { className: "swatches" }, swatch(hatched(theme), absentText(layer), absent)));
-  box.replaceChildren(heading, ...elements);
+  const about = layer.description ? [make("p", { className: "quiet" }, layer.description)] : [];
+  box.replaceChildren(heading, ...about, ...elements);
 }
 
 const CLUSTER_NOTE = "Each cluster is described by the data in which its mean is furthest from the city's, at least half a standard deviation.";

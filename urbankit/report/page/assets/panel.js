@@ -60,8 +60,8 @@ class Panel {
       const urls = source.of(i);
       if (!urls.length) continue;
       const more = source.count(i) - urls.length;
-      const text = more > 0 ? `${source.name}, ${urls.length} of ${number(urls.length + more)}` : source.name;
-      const pictures = urls.map((image) => make("img", { src: image, alt: `${source.name} of ${this.page.ids[i]}` }));
+      const text = more > 0 ? `${source.title}, ${urls.length} of ${number(urls.length + more)}` : source.title;
+      const pictures = urls.map((image) => make("img", { src: image, alt: `${source.title} of ${this.page.ids[i]}` }));
       elements.push(make("h4", {}, text, source.bands ? `; false colours: ${source.bands}` : ""));
       elements.push(make("div", { className: urls.length > 1 ? "pictures" : "picture" }, ...pictures));
     }
