@@ -85,6 +85,18 @@ def test_an_interrupted_prepare_resumes_to_the_same_city(
     assert full.prepare().content_hash == complete.content_hash
 
 
+def test_a_layer_that_is_made_again_leaves_the_same_manifest_and_report(full: Sources) -> None:
+    full.csv("more.csv", id=IDS, first=[3, 1, 4, 1, 5, 9, 2, 6, 5], second=[2, 7, 1, 8, 2, 8, 1, 8, 3])
+    full.spec["targets"] |= {
+        name: {"table": "more.csv", "region": "id", "column": name} for name in ("first", "second")
+    }
+    city = full.prepare()
+    names = ("manifest.json", "manifest-copy.json", "report.json")
+    before = {name: (city.path / name).read_bytes() for name in names}
+    os.truncate(city.path / "targets/first.parquet", 10)
+    assert {name: (full.prepare().path / name).read_bytes() for name in names} == before
+
+
 def test_layers_are_prepared_again_after_an_interrupted_and_reverted_change(
     full: Sources, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,6 +93,7 @@ class _Preparation:
         self.spec, self.context, self.before = spec, context, manifest or {}
         self.problems = Problems()
         self.valid: dict[str, Entry] = dict(self.before.get("parts", {}))  # earlier entries that files still match
+        self.order: list[str] = []  # keys of all layers
         self.done: dict[str, Entry] = {}
         self.pending: list[tuple[Layer, Built, SourceReport]] = []
         self.existed, self.written = existed, False
@@ -165,6 +166,7 @@ class _Preparation:
 
     def _add(self, layer: Layer) -> None:
         """Reuse an unchanged layer, else build it. Images are moved to their place at once, all others by `_finish`."""
+        self.order.append(layer.key)
         old = self.valid.get(layer.key)
         if old and old["inputs"] == layer.inputs and is_intact(self.context.out, old):
             self.done[layer.key] = old
@@ -248,9 +250,13 @@ class _Preparation:
             "spec": self.spec.to_json(),
             "sources": self._sources(),
             "leak_check": None if self.leak_check is None else self.leak_check.to_json(),
-            "parts": sort_entries(self.done) if complete else self.valid | self.done,
+            "parts": self._ordered() if complete else self.valid | self.done,
         }
         return manifest if complete else manifest | {"written": {name: sorted(h) for name, h in self.hashes.items()}}
+
+    def _ordered(self) -> dict[str, Entry]:
+        """The entries of the layers, in an order that does not depend on which layers an earlier call had finished."""
+        return sort_entries({key: self.done[key] for key in self.order if key in self.done})
 
     def _sources(self) -> str:
         return str(self.context.data.resolve())
