@@ -17,6 +17,7 @@ from urbankit.city.prepare.match_regions import explain_no_match, report_unmatch
 from urbankit.city.prepare.quality import outliers
 from urbankit.city.report import SourceReport
 from urbankit.city.spec import FlowsByPoint, FlowsByRegion, FlowSpec
+from urbankit.city.spec_base import Described
 from urbankit.utils.errors import Problem, Problems, UserError
 from urbankit.utils.text import format_number
 
@@ -62,7 +63,7 @@ def built_flows(groups: pl.DataFrame, timed: bool, context: Context, report: Sou
 
 def _columns(spec: FlowSpec) -> dict[str, str]:
     """The columns that a spec names, by its keys."""
-    values = spec.model_dump(exclude={"file", "time_zone"})
+    values = spec.model_dump(exclude={"file", "time_zone", *Described.model_fields})
     return {key: column for key, column in values.items() if column is not None}
 
 
