@@ -154,7 +154,7 @@ class _Preparation:
                 if name.startswith(("tables/", "targets/")):
                     tables[name] = pl.read_parquet(self.context.out / name)
         sources, targets = [], {}
-        for file, table in tables.items():
+        for file, table in sorted(tables.items(), key=lambda item: item[0]):
             kind, _, name = file.removesuffix(".parquet").partition("/")
             if kind == "tables":
                 sources.append(Columns(f"tables.{name}", table.to_numpy(), list(table.columns)))
