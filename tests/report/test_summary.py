@@ -105,7 +105,7 @@ def test_exported_predictions_can_be_saved_from_the_page(make_run, monkeypatch, 
     export(run, ["gpkg", "csv"])
     page = write_report(context_of(Run.open(run.path), city)).path.read_text()
     links = dict(re.findall(r'download="([^"]+)" href="([^"]+)"', page))
-    assert set(links) == {"predictions.csv", "predictions.gpkg"}
+    assert set(links) == {"predictions.csv", "predictions.gpkg", "predictions.qml"}
     if most:
         content = base64.b64decode(links["predictions.gpkg"].split(",")[1])
         assert content == (run.path / "export" / "predictions.gpkg").read_bytes()

@@ -19,6 +19,8 @@ class Exporter(Component[P], ABC):
         files: names of the files it writes; `{what}` becomes `embeddings`, `predictions` or
             `predictions_all`.
         has_resolution: whether it writes a raster, whose cells `--resolution` sets.
+        needs_geometry: whether it cannot write regions without geometry; `export` then refuses them.
+        beside: names of exporters whose files are written beside those of predictions, such as a style.
         resolution: side of a raster's cells in metres; None for one that fits the regions.
 
     Args:
@@ -28,6 +30,8 @@ class Exporter(Component[P], ABC):
 
     files: ClassVar[tuple[str, ...]]
     has_resolution: ClassVar[bool] = False
+    needs_geometry: ClassVar[bool] = False
+    beside: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, params: P, resolution: float | None = None) -> None:
         self.params, self.resolution = params, resolution

@@ -19,7 +19,10 @@ class CSV(Exporter):
     files = ("{what}.csv",)
 
     def write(self, table: ExportTable, paths: Sequence[Path]) -> list[str]:
-        """`region_id`, centroids `lon` and `lat` in degrees (WGS 84), then the columns; UTF-8, missing values empty."""
+        """`region_id`, centroids `lon` and `lat` in degrees (WGS 84), then the columns; UTF-8, missing values empty.
+
+        Regions without geometry have no centroids.
+        """
         [path] = paths
         columns = self._columns(table)
         with atomic_path(path) as temporary:
@@ -27,6 +30,8 @@ class CSV(Exporter):
         return []
 
     def _columns(self, table: ExportTable) -> pd.DataFrame:
+        if not table.has_geometry:
+            return pd.DataFrame(table.frame[["region_id", *table.columns]])
         centroids = pd.DataFrame(lonlat(table.frame.geometry).round(7), columns=["lon", "lat"])
         return pd.concat([table.frame[["region_id"]], centroids, table.frame[table.columns]], axis=1)
 

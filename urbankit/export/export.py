@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +30,9 @@ WHAT: dict[str, Callable[[Run], ExportTable]] = {
     "predictions_all": all_predictions,
 }
 
+PREDICTED = ("predictions", "predictions_all")
+"""The tables of predictions."""
+
 UNFINISHED = f"{PARTIAL}export"
 
 
@@ -54,7 +57,8 @@ def export(
 
     Args:
         run: The run.
-        to: One or more exporters: `gpkg`, `geoparquet`, `csv`, `npy`, `geotiff`, `model` or a plugin's.
+        to: One or more exporters: `gpkg`, `flatgeobuf`, `geoparquet`, `csv`, `npy`, `geotiff`, `model` or a
+            plugin's.
         out: The folder to write; by default `export` in the run folder. Files are named `embeddings.gpkg`,
             `predictions.tif` and so on. A format that is a folder, such as `model`, is `out` itself if it is the only
             one, otherwise a folder of its name in it.
@@ -74,6 +78,7 @@ def export(
     names = _formats(to)
     exporters: list[Exporter] = [registry.create("exporter", Use(name=name), resolution) for name in names]
     target = _settings(crs, resolution, names)
+    _check_geometry(run, names)
     folder = Path(out) if out is not None else run.path / "export"
     if (folder / "manifest.json").exists():
         raise UserError(Problem("is a run folder, whose files an export would replace; choose another --out", folder))
@@ -95,16 +100,42 @@ def _write_tables(
     run: Run, selected: Sequence[str], exporters: Sequence[Exporter], folder: Path, target: CRS | None, force: bool
 ) -> list[Exported]:
     """Write each of the `selected` tables with each exporter."""
+    of_table = {one: [*exporters, *(_beside(exporters) if one in PREDICTED else [])] for one in selected}
     with _unfinished(folder) as unfinished:
         record = Record(folder)
-        files = [file.format(what=one) for one in selected for exporter in exporters for file in exporter.files]
+        files = [file.format(what=one) for one in selected for exporter in of_table[one] for file in exporter.files]
         record.check(files, force=force)
         written: list[Exported] = []
         for one in selected:
             table = WHAT[one](run).to_crs(target)
-            for exporter in exporters:
+            for exporter in of_table[one]:
                 written += _write(table, exporter, unfinished, record)
     return written
+
+
+def _beside(exporters: Sequence[Exporter]) -> list[Exporter]:
+    """The exporters whose files belong beside those of `exporters`, without those that are among them."""
+    names = dict.fromkeys(name for exporter in exporters for name in exporter.beside)
+    others = [registry.create("exporter", Use(name=name), None) for name in names]
+    return [other for other in others if not any(type(other) is type(exporter) for exporter in exporters)]
+
+
+def _check_geometry(run: Run, names: Sequence[str]) -> None:
+    """Raise `UserError` for formats that need the geometry of regions that have none."""
+    needy = [name for name in names if registry.get("exporter", name).needs_geometry]
+    if needy and run.has("embeddings.parquet") and not run.embeddings.geometry.notna().any():
+        raise UserError(Problem(without_geometry(needy), run.path, key="--to"))
+
+
+def without_geometry(names: Sequence[str]) -> str:
+    """Return the message that regions have no geometry, which the formats `names` need, and which formats need none."""
+    others = []
+    for name in registry.names("exporter"):
+        with suppress(UserError):  # a plugin that does not load
+            others += [] if registry.get("exporter", name).needs_geometry else [name]
+    verb = "needs" if len(names) == 1 else "need"
+    message = f"the regions have no geometry, which {', '.join(names)} {verb}; formats that work without it:"
+    return f"{message} {', '.join(others)}"
 
 
 @contextmanager

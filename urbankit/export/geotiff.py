@@ -39,6 +39,7 @@ class GeoTIFF(Exporter):
 
     files = ("{what}.tif",)
     has_resolution = True
+    needs_geometry = True
 
     def write(self, table: ExportTable, paths: Sequence[Path]) -> list[str]:
         """Float32 bands, NaN outside regions; a cell has the values of the region that its centre lies in.

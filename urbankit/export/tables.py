@@ -28,13 +28,20 @@ class ExportTable:
     """One table of a run: `embeddings`, `predictions` or `predictions_all`.
 
     `frame` has `region_id` (text), the columns, and `geometry`. `classes` has for each column of class names the code
-    of each, the one of `predictions.parquet`. `facts` say where it is from.
+    of each, the one of `predictions.parquet`. `facts` say where it is from. `shown` is the column of the
+    first predicted number, without numbers of the first predicted class; None in a table without predictions.
     """
 
     what: str
     frame: gpd.GeoDataFrame
     classes: dict[str, dict[int, str]] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)
+    shown: str | None = None
+
+    @property
+    def has_geometry(self) -> bool:
+        """Whether any region has a geometry."""
+        return bool(self.frame.geometry.notna().any())
 
     @property
     def columns(self) -> list[str]:
@@ -99,12 +106,9 @@ def predictions(run: Run) -> ExportTable:
     table = pd.DataFrame({name: column.reindex(regions["region_id"]).to_numpy() for name, column in columns.items()})
     unique = dict(zip(table.columns, distinct(table.columns), strict=True))
     table = table.rename(columns=unique).set_axis(regions.index)
-    return ExportTable(
-        "predictions",
-        _joined(regions, table),
-        {unique[name]: names for name, names in classes.items()},
-        run_facts(run),
-    )
+    codes = {unique[name]: names for name, names in classes.items()}
+    predicted = [unique[name] for name in columns if name.endswith("_prediction")]
+    return ExportTable("predictions", _joined(regions, table), codes, run_facts(run), _first(predicted, codes))
 
 
 def all_predictions(run: Run) -> ExportTable:
@@ -130,7 +134,13 @@ def prediction_export(
         if of_task:
             codes[name] = dict(enumerate(of_task))
             codes[f"{name}_truth"] = dict(enumerate(dict.fromkeys([*of_task, *truth])))
-    return ExportTable("predictions_all", table.assign(region_id=table["region_id"].astype(str)), codes, dict(facts))
+    frame = table.assign(region_id=table["region_id"].astype(str))
+    return ExportTable("predictions_all", frame, codes, dict(facts), _first(list(classes), codes))
+
+
+def _first(predicted: Sequence[str], classes: Mapping[str, Any]) -> str | None:
+    """Return the first column of numbers among those of predictions, else the first of classes."""
+    return next((name for name in predicted if name not in classes), next(iter(predicted), None))
 
 
 def dimension_names(dim: int) -> list[str]:

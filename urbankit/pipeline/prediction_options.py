@@ -11,6 +11,7 @@ import pandas as pd
 from pydantic import ValidationError
 
 from urbankit import registry
+from urbankit.export.export import without_geometry
 from urbankit.export.tables import ExportTable
 from urbankit.recipe.schema import Predict
 from urbankit.registry.component import Use
@@ -61,6 +62,8 @@ def write_predictions(table: ExportTable, path: Path, *, force: bool = False) ->
     if name is None:
         message = f"its suffix is none of {', '.join(sorted(exporters))}, which predictions can be written to"
         raise UserError(Problem(message, path, key="--out"))
+    if registry.get("exporter", name).needs_geometry and not table.has_geometry:
+        raise UserError(Problem(without_geometry([name]), path, key="--out"))
     check_new(path, "--out", force)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:

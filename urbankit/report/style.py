@@ -17,6 +17,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.font_manager import fontManager
 from numpy.typing import NDArray
 
+from urbankit.utils.colours import COLOURS as COLOURS
 from urbankit.utils.files import atomic_path
 
 Panels = Sequence[Any] | NDArray[Any]
@@ -30,11 +31,6 @@ SMALL = 6
 
 ABSENT = "#d9d9d9"
 INK = "#333333"
-COLOURS = (
-    "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#000000",
-    "#332288", "#999933", "#882255", "#117733",
-)  # fmt: skip
-"""Okabe and Ito's eight, then four of Tol's muted scheme for targets of more classes."""
 CONTINUOUS = "viridis"
 DIVERGING = "RdBu_r"
 
