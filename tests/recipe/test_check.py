@@ -106,6 +106,8 @@ def test_mistakes_name_the_file_that_made_them(recipe_file) -> None:
         ("{name: toy_contrast}", "{name: mvure}", "toy.yaml:6: method.name: unknown method 'mvure'"),
         ("views:", "finetune: {loss_weights: {c: 2}}\nviews:",
          "toy.yaml:4: finetune.loss_weights.c: the recipe has no task 'c'. Did you mean 'co'?"),
+        ("views:", "finetune: {joint: false, loss_weights: {co: 2}}\nviews:",
+         "toy.yaml:4: finetune.loss_weights: with `joint: false` each task has a training of its own"),
         ("rsi:", "3:", "toy.yaml:3: modalities[3]: should be a valid string"),
     ],
 )  # fmt: skip

@@ -9,6 +9,7 @@ from urbankit.evaluation.splits import Split
 from urbankit.evaluation.tasks import TaskData
 from urbankit.heads.stacking import members
 from urbankit.methods.base import Method
+from urbankit.recipe.schema import Predict
 from urbankit.recipe.training_schema import Finetune
 from urbankit.registry.component import Use
 from urbankit.training.finetune import check_parts, finetune
@@ -80,6 +81,75 @@ def test_a_linear_probe_leaves_the_method_unchanged():
     assert torch.equal(method.layer.weight, before)
     predicted(task(), method=method, paradigm="end_to_end")
     assert not torch.equal(method.layer.weight, before)
+
+
+def fitted(tmp_path, names: list[str], head: str = "mlp", **settings):
+    """The result of one split for some of three tasks, of a method whose weights are updated, too."""
+    rng = np.random.default_rng(3)
+    tasks = {
+        "a": TaskData("a", "regression", rng.normal(size=N), np.ones(N, dtype=bool), transform="standard"),
+        "b": TaskData("b", "regression", rng.normal(size=N), np.arange(N) % 5 > 0, transform="standard"),
+        "c": TaskData("c", "classification", np.arange(N) % 2, np.ones(N, dtype=bool), ("x", "y")),
+    }
+    tasks = {name: tasks[name] for name in names}
+    torch.manual_seed(1)
+    method = Lookup()
+    made = Finetune(**({"epochs": 6, "patience": 2, "learning_rate": 0.05} | settings))
+    training = HeadTraining(
+        method, method(torch.arange(N)).detach(), tasks, dict.fromkeys(tasks, Use(name=head)), made, tmp_path,
+        Progress(quiet=True),
+    )  # fmt: skip
+    return training, training.fit(SPLIT, "random", 0, "finetune random 0", "random-0")
+
+
+@pytest.mark.parametrize("head", ["mlp", "gp"])
+def test_one_task_has_the_same_numbers_joint_and_apart(tmp_path, head):
+    folds, xy = Predict(folds=3, split="random"), np.random.default_rng(0).normal(size=(N, 2))
+    results = []
+    for joint in (True, False):
+        training, result = fitted(tmp_path / str(joint), ["a"], head, joint=joint)
+        training.folder = tmp_path / f"predict {joint}"
+        results.append((result.predictions["a"], training.cross_fit(folds, xy, 0, 4)["a"]))
+    (one, of_folds), (other, of_other_folds) = results
+    assert np.array_equal(one, other)
+    assert np.array_equal(of_folds.by_fold, of_other_folds.by_fold)
+    assert np.array_equal(of_folds.full, of_other_folds.full)
+
+
+@pytest.mark.parametrize("head", ["mlp", "forest"])
+def test_tasks_apart_equal_runs_of_one_task_each(tmp_path, head):
+    apart = fitted(tmp_path / "all", ["a", "b", "c"], head, joint=False)[1]
+    for name in ("a", "b", "c"):
+        alone = fitted(tmp_path / name, [name], head)[1]
+        assert np.array_equal(apart.predictions[name], alone.predictions[name])
+    if head == "mlp":
+        together = fitted(tmp_path / "joint", ["a", "b", "c"])[1]
+        assert not np.array_equal(apart.predictions["b"], together.predictions["b"])
+        assert set(apart.record["best_epoch"]) == {"a", "b", "c"} and apart.record["epochs"] <= 6
+        assert {row["name"] for row in apart.history} == {"a", "b", "c"}
+
+
+def test_the_order_of_tasks_apart_does_not_matter(tmp_path):
+    one, other = (fitted(tmp_path / "".join(names), list(names), joint=False)[1] for names in ("abc", "cba"))
+    assert all(np.array_equal(one.predictions[name], other.predictions[name]) for name in "abc")
+
+
+def test_tasks_apart_continue_with_the_task_at_which_they_were_stopped(tmp_path, monkeypatch):
+    complete = fitted(tmp_path / "complete", ["a", "b", "c"], joint=False)[1]
+    losses = Labels.loss
+
+    def stopping(labels, outputs, regions):
+        if labels.data.name == "b":
+            raise KeyboardInterrupt
+        return losses(labels, outputs, regions)
+
+    monkeypatch.setattr(Labels, "loss", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        fitted(tmp_path / "resumed", ["a", "b", "c"], joint=False)
+    assert (tmp_path / "resumed" / "random-0-a.safetensors").exists()
+    monkeypatch.setattr(Labels, "loss", losses)
+    resumed = fitted(tmp_path / "resumed", ["a", "b", "c"], joint=False)[1]
+    assert all(np.array_equal(complete.predictions[name], resumed.predictions[name]) for name in "abc")
 
 
 def test_classes_without_a_training_region_have_no_loss():

@@ -187,6 +187,9 @@ def _task_mistakes(recipe: RecipeSchema, tree: Node) -> Iterator[Problem]:
         if name not in recipe.tasks:
             message = f"the recipe has no task '{name}'.{suggest(name, recipe.tasks)}"
             yield tree.problem_at(location, message)
+    if recipe.finetune.loss_weights and not recipe.finetune.joint:
+        message = "with `joint: false` each task has a training of its own, so there is no sum of losses; remove it"
+        yield tree.problem_at(("finetune", "loss_weights"), message)
 
 
 def _pretrain_mistakes(recipe: RecipeSchema, tree: Node) -> Iterator[Problem]:

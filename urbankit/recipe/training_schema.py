@@ -100,8 +100,14 @@ class Finetune(Optimization):
         description="Decay per epoch of an exponential moving average of the weights, which is used to validate and"
         " predict; 0 uses the weights themselves.",
     )
+    joint: bool = Field(
+        True,
+        description="Whether all tasks are fine-tuned together, on the sum of their losses; with false each task is"
+        " fine-tuned by itself, from the same pre-trained weights.",
+    )
     loss_weights: dict[str, Rate] = Field(
-        default_factory=dict, description="Weights of the losses of tasks in the sum, such as {co: 2.0}; default 1."
+        default_factory=dict,
+        description="Weights of the losses of tasks in the sum, such as {co: 2.0}; default 1. Only if `joint`.",
     )
     class_balance: float = Field(
         0.0,

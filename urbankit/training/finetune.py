@@ -53,6 +53,26 @@ class Finetuned:
     member_weights: dict[str, dict[str, float]] = field(default_factory=dict)
     outputs: dict[str, np.ndarray] = field(default_factory=dict)
 
+    @classmethod
+    def of_tasks(cls, results: Sequence[Finetuned]) -> Finetuned:
+        """Return the results of tasks that were fine-tuned one by one as one result.
+
+        Its epochs are those of the longest training, and an epoch takes the seconds that all trainings took together
+        for each of them. The history has the loss of each task, and no total.
+        """
+        one = cls({}, history=[row for result in results for row in result.history if row["name"] != "total"])
+        for result in results:
+            for name in ("predictions", "block_weights", "member_weights", "outputs"):
+                getattr(one, name).update(getattr(result, name))
+        records = [result.record for result in results if result.record]
+        if records:
+            epochs = max(record["epochs"] for record in records)
+            seconds = sum(record["epochs"] * record["seconds_per_epoch"] for record in records)
+            best = {task: epoch for record in records for task, epoch in record["best_epoch"].items()}
+            seconds_per_epoch = round(seconds / max(epochs, 1), 4)
+            one.record.update(epochs=epochs, best_epoch=best, seconds_per_epoch=seconds_per_epoch)
+        return one
+
     def add(self, labels: Labels, outputs: Tensor) -> None:
         """Add the predictions of a task from the outputs [N, n_outputs] of its head."""
         name = labels.data.name
@@ -120,7 +140,7 @@ def finetune(
     regions: RegionData | None = None,
     priors: Mapping[str, NDArray[np.float64]] | None = None,
 ) -> Finetuned:
-    """Train new heads, and the unfrozen parts of `method`, on the training part of `split`, all tasks together.
+    """Train new heads, and the unfrozen parts of `method`, on the training part of `split`, all `tasks` together.
 
     The labels of the validation part decide for each task which epoch's state predicts, and when to stop; those of the
     test part are not used. A `FittedHead` is fitted to the training part of the pre-trained embeddings instead.

@@ -60,7 +60,7 @@ class HeadTraining:
     def fit(
         self, split: Split, protocol: str, seed: int, name: str, file: str, tasks: Collection[str] | None = None
     ) -> Finetuned:
-        """Train the heads on one split.
+        """Train the heads on one split: all tasks together, or one after another if `settings.joint` is false.
 
         Args:
             split: The regions to train on, to stop training by, and to test on.
@@ -70,6 +70,15 @@ class HeadTraining:
             file: Name of the checkpoint, without suffix.
             tasks: The tasks to train; all by default.
         """
+        selected = [task for task in self.tasks if tasks is None or task in tasks]
+        if self.settings.joint or len(selected) < 2:
+            return self._fit(split, protocol, seed, name, file, selected)
+        return Finetuned.of_tasks(
+            [self._fit(split, protocol, seed, name, f"{file}-{task}", [task]) for task in selected]
+        )
+
+    def _fit(self, split: Split, protocol: str, seed: int, name: str, file: str, tasks: list[str]) -> Finetuned:
+        """Train the heads of `tasks` together, or read them from their checkpoint."""
         path = self.folder / f"{file}.safetensors"
         last = path.with_suffix(".last.safetensors")
         if path.exists():
@@ -80,14 +89,15 @@ class HeadTraining:
             else:
                 remove_file(last)  # a process may have been killed before it did
                 return result
-        chosen = {task: data for task, data in self.tasks.items() if tasks is None or task in tasks}
-        with self.progress.stage(name, total=self.settings.epochs) as shown:
+        title = name if self.settings.joint else f"{name}, {tasks[0]}"
+        with self.progress.stage(title, total=self.settings.epochs) as shown:
             result = finetune(
-                self.method, self.embeddings, chosen, {task: self.heads[task] for task in chosen}, split, self.settings,
-                seed, name=name, last=last, progress=shown, reference_rows=self.reference_rows,
-                regions=self.regions.get(protocol), priors=self.priors,
+                self.method, self.embeddings, {task: self.tasks[task] for task in tasks},
+                {task: self.heads[task] for task in tasks}, split, self.settings, seed, name=name, last=last,
+                progress=shown, reference_rows=self.reference_rows, regions=self.regions.get(protocol),
+                priors=self.priors,
             )  # fmt: skip
-        # The labels of this split must not reach the next, nor another `HeadTraining`.
+        # The labels of this task and split must not reach the next, nor another `HeadTraining`.
         load_trained_state(self.method, self.pretrained)
         result.save(path)
         remove_file(last)
@@ -97,7 +107,7 @@ class HeadTraining:
         """Fit the heads without each fold of the labels, and once to all labels.
 
         A head that is fitted at once gets all labels outside the fold. Heads that are trained by gradient steps are
-        trained together; the next fold tells when to stop.
+        trained together if `settings.joint`; the next fold tells when to stop.
 
         Args:
             settings: The recipe's section `predict`.
@@ -111,8 +121,8 @@ class HeadTraining:
         Raises:
             UserError: If the labels of a task are too few for the folds.
         """
-        groups = [[task] for task in self.tasks if self._is_fitted(task)]
-        trained = [task for task in self.tasks if not self._is_fitted(task)]
+        groups = [[task] for task in self.tasks if self._is_alone(task)]
+        trained = [task for task in self.tasks if not self._is_alone(task)]
         results = {}
         for group in [*groups, trained] if trained else groups:
             labelled = np.any([self.tasks[task].labelled for task in group], axis=0)
@@ -140,6 +150,10 @@ class HeadTraining:
                 sentences += [f"task {task}: {sentence}" for sentence in approximations]
         return sentences
 
+    def _is_alone(self, task: str) -> bool:
+        """Whether no other task affects how the head is trained."""
+        return self._is_fitted(task) or not self.settings.joint
+
     def _is_fitted(self, task: str) -> bool:
         linear = self.settings.paradigm == "linear_probe"
         return not linear and issubclass(registry.get("head", self.heads[task].name), FittedHead)
@@ -149,12 +163,13 @@ class HeadTraining:
     ) -> Finetuned:
         """Fit the heads of `group` without fold k, or with k = `settings.folds` to all labels."""
         name = f"{settings.split}-{k}"
+        file = f"{name}-{group[0]}" if self._is_alone(group[0]) else name
         train = (fold >= 0) & (fold != k)
         stops = train
         if self._is_fitted(group[0]):
-            name = f"{name}-{group[0]}"
+            name = file
         else:
             stops = fold == (k + 1) % settings.folds
             train = train & ~stops
         split = Split(*(np.flatnonzero(mask) for mask in (train, stops, fold == k)))
-        return self.fit(split, settings.split, seed, f"predict {name}", name, group)
+        return self.fit(split, settings.split, seed, f"predict {name}", file, group)
