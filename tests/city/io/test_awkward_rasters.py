@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyproj
 import pytest
 import rasterio
 from helpers.rasters import EAST, UTM, write_raster
@@ -111,3 +112,35 @@ def test_enormous_sparse_rasters_are_refused_quickly(sources: Sources, tile: int
         sources.spec |= layer
         with pytest.raises(UserError, match=r"x\.tif: .*(too many to read|blocks of|a patch would cover)"):
             sources.prepare()
+
+
+@pytest.mark.parametrize("height", [0.0, float("nan"), float("inf")])
+def test_raster_with_cells_of_no_size_is_refused(tmp_path: Path, height: float) -> None:
+    write_raster(tmp_path / "x.tif", np.ones((3, 3), np.float32))
+    path = tmp_path / "x.vrt"
+    path.write_text(
+        f'<VRTDataset rasterXSize="3" rasterYSize="3"><SRS>{UTM}</SRS><GeoTransform>0,100,0,0,0,{height}</GeoTransform>'
+        '<VRTRasterBand dataType="Float32" band="1"/></VRTDataset>'
+    )
+    with pytest.raises(UserError, match="georeference is damaged"), open_raster(path):
+        pass
+
+
+WKT = pyproj.CRS(UTM).to_wkt("WKT1_GDAL").encode()
+
+
+@pytest.mark.parametrize("crs", [WKT.replace(b'"metre"', b'"metre\xff"'), WKT[:-60], WKT])
+def test_raster_with_a_damaged_crs_beside_it_is_refused(tmp_path: Path, crs: bytes) -> None:
+    path = write_raster(tmp_path / "x.tif", np.ones((3, 3), np.float32))
+    with rasterio.open(path) as raster:
+        profile = raster.profile | {"driver": "PNG", "dtype": "uint8", "crs": None}
+    with rasterio.open(tmp_path / "x.png", "w", **profile) as raster:
+        raster.write(np.ones((1, 3, 3), np.uint8))
+    transform = b"<GeoTransform>0, 100, 0, 0, 0, -100</GeoTransform>"
+    (tmp_path / "x.png.aux.xml").write_bytes(b"<PAMDataset><SRS>" + crs + b"</SRS>" + transform + b"</PAMDataset>")
+    if crs == WKT:
+        with open_raster(tmp_path / "x.png") as raster:
+            assert raster.crs == UTM
+    else:
+        with pytest.raises(UserError), open_raster(tmp_path / "x.png"):
+            pass

@@ -22,6 +22,7 @@ from urbankit.city.io.nodata import NodataWatch
 from urbankit.city.io.raster_file import open_raster, raster_crs
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.geometry import reproject, split_longitudes, unwrap
+from urbankit.utils.text import first_line
 
 Statistic = Literal["mean", "sum", "density", "majority"]
 
@@ -241,15 +242,19 @@ def _by_area(operation: str, shapes: gpd.GeoSeries) -> str:
 def _extract(cells: Any, shapes: gpd.GeoSeries, operations: Mapping[str, str]) -> pd.DataFrame:
     """A column for each operation and `count`, the number of valid cells covered, in the order of `shapes`."""
     features = gpd.GeoDataFrame({"row": np.arange(len(shapes))}, geometry=shapes.array, crs=None)
-    table = exact_extract(
-        cells,
-        features,
-        [*(f"s{i}={operation}" for i, operation in enumerate(operations.values())), "count=count"],
-        include_cols=["row"],
-        output="pandas",
-        strategy="raster-sequential",
-        max_cells_in_memory=_CELLS_IN_MEMORY,
-    )
+    try:
+        table = exact_extract(
+            cells,
+            features,
+            [*(f"s{i}={operation}" for i, operation in enumerate(operations.values())), "count=count"],
+            include_cols=["row"],
+            output="pandas",
+            strategy="raster-sequential",
+            max_cells_in_memory=_CELLS_IN_MEMORY,
+        )
+    except RuntimeError as error:  # exactextract raises it for sizes and positions that it cannot compute with
+        message = f"cannot be laid over the regions ({first_line(error)}); check its georeference and cell size"
+        raise UserError(Problem(message, cells.path)) from None
     table = table.set_index("row").reindex(np.arange(len(shapes)))
     # exactextract allows no blanks in a name and extends that of a quantile, so the columns are named afterwards.
     return table.set_axis([*operations, "count"], axis=1)
@@ -272,6 +277,7 @@ def _Cells(dataset: rasterio.DatasetReader, band: int, nodata: Collection[float]
     step_y, step_x = -1 if transform.e > 0 else 1, -1 if transform.a < 0 else 1
 
     class Cells(RasterSource):
+        path = Path(dataset.name)
         watch = NodataWatch()
 
         def res(self) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyproj
 import rasterio
-from rasterio.errors import RasterioError
+from rasterio.errors import CRSError, RasterioError
 
 from urbankit.city.io.access import NO_REFERENCES, Access, explain_other_format, gdal_raster, read_files
 from urbankit.city.io.crs import source_crs
@@ -44,15 +44,17 @@ def open_raster(
     try:
         # GDAL would cache blocks in 5 % of the machine's memory.
         with gdal_raster(path, access, GDAL_CACHEMAX=_CACHE_BYTES) as dataset:
-            is_open = True
             _check_usable(dataset, path)
             raster_crs(dataset, crs)
+            is_open = True
             yield dataset
     except UserError as error:
         absolute = str(path.absolute())  # GDAL knows the file by this name
         problems = [replace(one, file=path) if str(one.file) == absolute else one for one in error.problems]
         raise UserError(problems) from None
-    except RasterioError as error:
+    except Exception as error:  # (damaged metadata raises errors of many kinds while a raster is opened)
+        if is_open and not isinstance(error, RasterioError | CRSError | UnicodeDecodeError):
+            raise
         other = explain_other_format(path)
         if is_open:
             message = f"cannot be read to its end: truncated or damaged ({_cause(error)}); fetch it again"
@@ -90,6 +92,10 @@ def _check_usable(dataset: rasterio.DatasetReader, path: Path) -> None:
             raise UserError(Problem(message, path))
         message = "raster without georeference: its cells have no position on the map"
         raise UserError(Problem(message, path))
+    if not math.isfinite(dataset.transform.determinant) or not all(map(math.isfinite, dataset.bounds)):
+        raise UserError(Problem("has cells whose size or position is no number; its georeference is damaged", path))
+    if dataset.transform.determinant == 0:
+        raise UserError(Problem("has cells of the size 0; its georeference is damaged", path))
     block = max(
         math.prod(shape) * np.dtype(dtype.replace("complex_int16", "complex64")).itemsize
         for shape, dtype in zip(dataset.block_shapes, dataset.dtypes, strict=True)
