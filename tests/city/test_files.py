@@ -14,10 +14,12 @@ from helpers.small_city import IDS, Sources
 
 from urbankit.city import files
 from urbankit.city.city import City
+from urbankit.city.manifest import write_manifest
 from urbankit.pipeline.check import check_path
 from urbankit.utils.errors import UserError
 from urbankit.utils.files import write_text
 from urbankit.utils.ledger import start_ledger
+from urbankit.utils.paths import is_name_inside
 
 
 def test_open_city_keeps_its_data_if_it_is_prepared_again(full: Sources) -> None:
@@ -103,3 +105,17 @@ def test_city_and_its_copies_can_be_read_with_few_open_files(full: Sources, monk
     for other in (city, copy.deepcopy(city), pickle.loads(pickle.dumps(city))):
         other.check()
         assert other.target("price").values[0] == 1
+
+
+OUTSIDE = {"../x": {"size": 1, "sha256": "0"}}
+
+
+@pytest.mark.parametrize("checks", [[], 1, {"report.json": 1}, {"report.json": {"size": "1"}}, OUTSIDE])
+def test_check_names_a_manifest_with_checks_of_other_types(full: Sources, checks: object) -> None:
+    city = full.prepare()
+    write_manifest(city.path, city.manifest | {"checks": checks})
+    assert [problem.file for problem in check_path(city.path).problems] == [city.path / "manifest.json"]
+
+
+def test_names_that_no_file_can_have_are_in_no_folder(tmp_path: Path) -> None:
+    assert is_name_inside(tmp_path, "a") and not any(is_name_inside(tmp_path, name) for name in ("\0", "\ud800"))

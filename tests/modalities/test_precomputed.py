@@ -188,7 +188,7 @@ def test_files_that_are_not_tables_of_features_are_refused(twelve: City, tmp_pat
     for manifest in (None, [], {"files": [], "complete": True}, {"files": [], "complete": True, "width": "wide"}):
         if manifest is not None:
             (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-        with pytest.raises(UserError, match="a folder without features"):
+        with pytest.raises(UserError, match=r"a folder without features|no manifest of features, or damaged \(it"):
             rows(twelve, tmp_path)
     save_file({"x": np.ones((12, 3))}, tmp_path / "x.safetensors")
     with pytest.raises(UserError, match="not a file that `urbankit encode` wrote"):
@@ -245,7 +245,7 @@ def test_one_file_written_by_encode_is_read(twelve: City, tmp_path: Path, form: 
 
 
 def test_a_folder_written_by_encode_is_read(twelve: City, tmp_path: Path) -> None:
-    facts = {"city": "twelve", "files": ["a.parquet"], "complete": True, "width": 2}
+    facts = {"city": "twelve", "files": ["a.parquet"], "complete": True, "width": 2, "observations": 12}
     write_features(tmp_path / "a.parquet", Features(IDS, np.arange(12), VALUES[:, :2]))
 
     def build(**more: Any) -> Precomputed:
@@ -258,6 +258,10 @@ def test_a_folder_written_by_encode_is_read(twelve: City, tmp_path: Path) -> Non
     assert "encoded from another city, or from an earlier version of this one (city 'twelve'" in note
     with pytest.raises(UserError, match="vectors of another width than stated in manifest"):
         build(width=3)
+    with pytest.raises(UserError, match="lists files of 12 observations, but says 24: it is damaged"):
+        build(observations=24)
+    with pytest.raises(UserError, match="its `files` is missing or of another type"):
+        build(files="a.parquet")
 
 
 @pytest.mark.parametrize("form", ["csv", "folder", "raster"])
@@ -270,7 +274,13 @@ def test_hash_of_feature_files_changes_with_their_content(twelve: City, tmp_path
         path, changed = tmp_path / "features", tmp_path / "features" / "a.parquet"
         path.mkdir()
         write_features(changed, Features(IDS, np.arange(12), VALUES))
-        facts = {"files": ["a.parquet"], "complete": True, "width": 3, "city_hash": twelve.content_hash}
+        facts = {
+            "files": ["a.parquet"],
+            "complete": True,
+            "width": 3,
+            "observations": 12,
+            "city_hash": twelve.content_hash,
+        }
         (path / "manifest.json").write_text(json.dumps(facts))
     params = Precomputed.Params(file=path)
     before = cached_hashes(Precomputed.reads(params, twelve))

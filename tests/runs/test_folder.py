@@ -83,3 +83,27 @@ def test_embeddings_of_several_lengths_are_refused(make_run) -> None:
     table.to_parquet(run.path / "embeddings.parquet")
     with pytest.raises(UserError, match=r"embeddings\.parquet: (cannot be read|is damaged)"):
         _ = Run.open(run.path).vectors
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"seed": "one"}, "seed"),
+        ({"blocks": [1]}, "blocks"),
+        ({"training": {"pretrain": {}}}, "training"),
+        ({"seconds": {"city": "x"}}, "seconds"),
+    ],
+)
+def test_a_manifest_with_values_of_other_types_is_refused(make_run, changes: dict, key: str) -> None:
+    run, _ = make_run()
+    (run.path / "urbankit-files.jsonl").unlink(missing_ok=True)
+    (run.path / "manifest.json").write_text(json.dumps(run.manifest | changes))
+    with pytest.raises(UserError, match=rf"is not the manifest of a run \({key}"):
+        _ = Run.open(run.path).manifest
+
+
+def test_a_manifest_without_a_seed_is_named_where_it_is_needed(make_run) -> None:
+    run, _ = make_run()
+    with pytest.raises(UserError, match="lacks `nothing`"):
+        run.recorded("nothing")
+    assert run.recorded("status") == "done"

@@ -110,3 +110,12 @@ def test_a_download_note_without_a_hash_is_ignored(tmp_path, note):
 def test_hashes_of_several_files_keep_their_order(tmp_path):
     digests = [written(tmp_path / name, f"shard {name} of a model") for name in "abcdefg"]
     assert cached_hashes([tmp_path / name for name in "abcdefg"]) == digests
+
+
+def test_a_damaged_note_of_a_hash_is_not_used(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    digest = written(path, "weights of a model")
+    assert cached_hash(path) == digest
+    [note] = (hashes.cache_folder() / "hashes").iterdir()
+    note.write_text(note.read_text().replace(digest, digest[::-1]))
+    assert cached_hash(path) == digest and len(READ) == 2

@@ -9,6 +9,7 @@ from typing import Any
 
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.files import sync_folder
+from urbankit.utils.json_text import parse_json
 from urbankit.utils.removal import remove_file
 
 Record = dict[str, Any]
@@ -67,7 +68,7 @@ class CaptionLog:
             try:
                 if not line.endswith(b"\n"):
                     break
-                values.append(json.loads(line))
+                values.append(parse_json(line))
             except ValueError:
                 if length + len(line) < len(content):
                     problem = Problem("is damaged; remove it to start again", self.path, line=len(values) + 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +85,12 @@ def _read(folder: Path, path: Path) -> dict[str, Any]:
         raise UserError(Problem(f"is damaged ({error}); prepare the city again into an empty folder", path)) from None
     if not isinstance(manifest, dict) or not isinstance(manifest.get("parts"), dict):
         raise UserError(Problem("is not the manifest of a city; prepare it again", path))
-    written = manifest.get("written", {})
-    if not isinstance(written, dict) or not all(isinstance(hashes, list) for hashes in written.values()):
+    written, checks = manifest.get("written", {}), manifest.get("checks", {})
+    if not (_is_dict_of(written, _is_texts) and _is_dict_of(checks, _is_check)):
         raise UserError(Problem("is not the manifest of a city; prepare it again", path))
+    if outside := [name for name in (*written, *checks) if not is_name_inside(folder, name)]:
+        message = f"names a file outside the city folder: {outside[0]}; urbankit did not write it"
+        raise UserError(Problem(f"{message}; prepare into another --out", path))
     faults = [fault for key, entry in manifest["parts"].items() for fault in _entry_faults(folder, key, entry)]
     if faults:
         raise UserError(
@@ -103,15 +106,23 @@ def _entry_faults(folder: Path, key: str, entry: Any) -> list[str]:
     if not isinstance(entry, dict) or not all(isinstance(entry.get(name), str) for name in ("inputs", "hash")):
         return [f"parts.{key} is no entry of a layer"]
     files = entry.get("files")
-    if not isinstance(files, list) or not all(isinstance(name, str) for name in files):
+    if not _is_texts(files):
         return [f"parts.{key}.files is no list of files"]
     checks = entry.get("checks", {})
-    if not isinstance(checks, dict) or not all(_is_check(check) for check in checks.values()):
+    if not _is_dict_of(checks, _is_check):
         return [f"parts.{key}.checks are no sizes and hashes of files"]
     outside = [name for name in (*files, *checks) if not is_name_inside(folder, name)]
     if outside:
         return [f"parts.{key} names a file outside the city folder: {outside[0]}"]
     return [] if isinstance(entry.get("report"), dict) else [f"parts.{key} has no report"]
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+
+
+def _is_dict_of(value: Any, is_valid: Callable[[Any], bool]) -> bool:
+    return isinstance(value, dict) and all(is_valid(one) for one in value.values())
 
 
 def _is_check(check: Any) -> bool:
@@ -149,7 +160,7 @@ def recorded_hashes(manifest: Mapping[str, Any]) -> dict[str, set[str]]:
         for name in entry["files"]:
             hashes.setdefault(name, set())
         for name, check in entry.get("checks", {}).items():
-            hashes[name].add(check["sha256"])
+            hashes.setdefault(name, set()).add(check["sha256"])
     return hashes
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from urbankit.utils.json_text import parse_json
 from urbankit.utils.names import match_names
 
 NUMBERS = ("mean", "std", "low", "high")
@@ -87,7 +88,7 @@ class Statistics:
     def from_json(cls, text: str) -> Statistics:
         """What `to_json` wrote. Raises `ValueError` for anything else, such as what another version wrote."""
         try:
-            fields = json.loads(text)
+            fields = parse_json(text)
             return cls(**{**fields, **{field: np.array(fields[field], dtype=np.float64) for field in NUMBERS}})
         except (KeyError, TypeError, ValueError):
             message = "its statistics were written by another version of urbankit; run its recipe again"

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from urbankit.city.files import CityFiles
 from urbankit.city.manifest import COPY, all_checks, is_unchanged, read_manifest
-from urbankit.modalities.cache.files import damaged_features
+from urbankit.modalities.cache.files import damaged_features, read_features_manifest
 from urbankit.utils.cache import read_entry
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.files import PARTIAL, file_check, read_json
@@ -87,7 +87,7 @@ def _check_manifest(folder: Path) -> Checked | None:
     if isinstance(manifest, dict) and "parts" in manifest:
         return _check_city(folder)
     if isinstance(manifest, dict) and {"checks", "content", "files"} <= manifest.keys():
-        return Checked(len(manifest["files"]) + 1, damaged_features(folder, manifest))
+        return _check_features(folder)
     if isinstance(manifest, dict) and "recipe_hash" in manifest:
         return Checked(1, [Problem(f"the run has no {LEDGER}: an earlier version of urbankit wrote it", folder)])
     if (folder / COPY).is_file():
@@ -105,6 +105,14 @@ def _check_city(folder: Path) -> Checked:
         problems.append(Problem("was not prepared completely; run the same `urbankit prepare` again", folder))
     files = CityFiles(folder, all_checks(manifest))
     return Checked(len(files.checks) + 1, problems + files.damaged())
+
+
+def _check_features(folder: Path) -> Checked:
+    try:
+        manifest = read_features_manifest(folder)
+    except (ValueError, OSError) as error:
+        return Checked(1, [Problem(f"is damaged ({error})", folder / MANIFEST)])
+    return Checked(len(manifest["files"]) + 1, damaged_features(folder, manifest))
 
 
 def _check_entries(folder: Path) -> Checked | None:

@@ -39,15 +39,15 @@ def compare_runs(runs: Sequence[str | Path], names: Sequence[str] = ()) -> list[
     tables = []
     for run, name in zip(opened, rows, strict=True):
         recipe = run.recipe
-        setup = EvaluationSetup.of(recipe, run.manifest["city_hash"])
+        setup = EvaluationSetup.of(recipe, run.recorded("city_hash"))
         setups[setup.key] = setup
-        seeds, seed = seeds_of.setdefault((name, setup.key), {}), run.manifest["seed"]
+        seeds, seed = seeds_of.setdefault((name, setup.key), {}), run.recorded("seed")
         if seed in seeds:
             problems.add(
                 f"has the name '{name}' and seed {seed}, as {seeds[seed]}; give them different names by --name",
                 file=run.path,
             )
-        records = run_results(run, suite="", row=name, recipe=recipe.name, city=run.manifest["city"], ground=setup.key)
+        records = run_results(run, suite="", row=name, recipe=recipe.name, city=run.recorded("city"), ground=setup.key)
         # Floors do not depend on the seed of pre-training: only those of the first run of a row are used.
         tables.append(records[~is_floor(records)] if seeds else records)
         seeds[seed] = run.path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from functools import cached_property
 from io import BytesIO
@@ -17,13 +16,16 @@ from numpy.typing import NDArray
 
 from urbankit.evaluation.cross_fit import CrossFit
 from urbankit.recipe.recipe import Recipe
+from urbankit.runs.manifest_schema import manifest_faults
 from urbankit.runs.prediction_table import FILE as CROSS_FIT
 from urbankit.runs.prediction_table import read_cross_fits
 from urbankit.runs.view_measures import FILE as VIEW_MEASURES
 from urbankit.tables.results import ResultsTable
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.html import facts
+from urbankit.utils.json_text import parse_json
 from urbankit.utils.ledger import LEDGER, Ledger
+from urbankit.utils.text import list_some
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -109,12 +111,20 @@ class Run:
         """Status, versions, seeds, hashes, device, and the seconds of each stage."""
         path = self.file("manifest.json")
         try:
-            manifest = json.loads(self._content("manifest.json").read())
+            manifest = parse_json(self._content("manifest.json").read())
         except ValueError as error:
             raise UserError(Problem(f"is damaged ({error}); run the recipe again in another folder", path)) from None
-        if not isinstance(manifest, dict):
-            raise UserError(Problem("is not the manifest of a run; run the recipe again in another folder", path))
+        if faults := manifest_faults(manifest):
+            message = f"is not the manifest of a run ({list_some(faults, 3)}); run the recipe again in another folder"
+            raise UserError(Problem(message, path))
         return manifest
+
+    def recorded(self, key: str) -> Any:
+        """Return a value of the manifest. Raises `UserError` if the manifest lacks it."""
+        if self.manifest.get(key) is None:
+            message = f"lacks `{key}`, which a finished run has; run the recipe again in another folder"
+            raise UserError(Problem(message, self.path / "manifest.json"))
+        return self.manifest[key]
 
     @property
     def status(self) -> str:

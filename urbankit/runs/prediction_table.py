@@ -19,6 +19,7 @@ from urbankit.evaluation.cross_fit import CrossFit
 from urbankit.evaluation.intervals import highest_level
 from urbankit.evaluation.tasks import TaskData
 from urbankit.utils.files import atomic_path
+from urbankit.utils.json_text import parse_json
 
 FILE = "cross_fit.parquet"
 OUT_OF_FOLD, ALL_LABELS = "out-of-fold", "all labels"
@@ -49,7 +50,7 @@ def read_cross_fits(file: BinaryIO) -> tuple[dict[str, CrossFit], str]:
     """
     table, fits = pq.read_table(file), {}
     try:
-        facts = json.loads(table.schema.metadata[b"urbankit"])
+        facts = parse_json(table.schema.metadata[b"urbankit"])
         for index, of_task in enumerate(facts["tasks"]):
             n_folds, classes = of_task.pop("folds"), tuple(of_task.pop("classes"))
             y, fold = (table[f"{index} {name}"].to_numpy() for name in ("y", "fold"))

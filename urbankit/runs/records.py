@@ -23,18 +23,18 @@ def run_results(run: Run, **facts: Any) -> pd.DataFrame:
     records = [pd.DataFrame(costs)]
     if run.has("metrics.parquet") and len(run.metrics):
         records.insert(0, run.metrics)
-    return results(pd.concat(records, ignore_index=True), run_seed=run.manifest["seed"], **facts)
+    return results(pd.concat(records, ignore_index=True), run_seed=run.recorded("seed"), **facts)
 
 
 def _costs(manifest: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], str, float]]:
     """(split and seed, metric, value) of the times and epochs in a manifest."""
     whole_run = {"split": "", "seed": None}
-    seconds = manifest.get("seconds", {})
+    seconds = manifest.get("seconds") or {}
     yield whole_run, "seconds", sum(seconds.values())
     for stage in ("pretrain", "finetune"):
         if stage in seconds:
             yield whole_run, f"{stage}_seconds", seconds[stage]
-    for name, record in manifest.get("training", {}).items():
+    for name, record in (manifest.get("training") or {}).items():
         stage, *protocol_and_seed = name.split()
         split = {"split": protocol_and_seed[0], "seed": int(protocol_and_seed[1])} if protocol_and_seed else whole_run
         yield split, f"{stage}_epochs", record["epochs"]

@@ -18,6 +18,7 @@ from typing import Any
 
 import platformdirs
 
+from urbankit.utils.json_text import parse_json
 from urbankit.utils.ledger import PARTIAL, ledger_folder, record
 from urbankit.utils.locks import is_locked_open, lock_while_open
 
@@ -165,8 +166,8 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def read_json(path: str | Path) -> Any:
-    """Return the value in a JSON file."""
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    """Return the value in a JSON file. Raises `ValueError` if it is not JSON."""
+    return parse_json(Path(path).read_bytes())
 
 
 def hash_file(path: str | Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import time
@@ -12,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from urbankit.utils.files import cache_folder, hash_json, write_json
+from urbankit.utils.files import cache_folder, hash_json, read_json, write_json
 
 LARGE = 1 << 24
 """Size in bytes from which on the hash of a file is cached; a smaller file is read in about a tenth of a second."""
@@ -85,8 +84,8 @@ def _from_cache(path: Path, descriptor: int) -> str:
     note = cache_folder() / "hashes" / f"{hash_json(str(path.resolve()))}.json"
     state = _state(descriptor)
     try:
-        cached = json.loads(note.read_text(encoding="utf-8"))
-        if cached["state"] == state:
+        cached = read_json(note)
+        if cached["state"] == state and cached["check"] == hash_json([state, cached["sha256"]]):
             return str(cached["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
@@ -95,7 +94,8 @@ def _from_cache(path: Path, descriptor: int) -> str:
     # A file that changed just before reading may change again during reading without a visible change of its times.
     if _state(descriptor) == state and began - max(state[1:3]) / 1e9 > SETTLED:
         with suppress(OSError):  # the file is read again the next time
-            write_json(note, {"file": str(path), "state": state, "sha256": digest})
+            check = hash_json([state, digest])  # without it, a damaged note would make the file look damaged
+            write_json(note, {"file": str(path), "state": state, "sha256": digest, "check": check})
     return digest
 
 

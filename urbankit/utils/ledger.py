@@ -12,6 +12,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from urbankit.utils.json_text import parse_json
+
 PARTIAL = ".urbankit-partial-"
 """Prefix of files and folders that are not written to the end; a process that was killed leaves them behind."""
 
@@ -104,7 +106,7 @@ def _lines(path: Path) -> list[bytes]:
 def _parsed(line: bytes) -> Check | None:
     """The entry of a line, None if the line is damaged."""
     try:
-        entry = json.loads(line)
+        entry = parse_json(line)
         digest = entry.pop("line")
         return entry if digest == _digest(entry) and isinstance(entry["name"], str) else None
     except (ValueError, KeyError, AttributeError):

@@ -11,11 +11,19 @@ from urbankit.utils.errors import Problem, UserError, suggest
 
 
 def resolve_inside(folder: Path, name: str) -> Path | None:
-    """`folder / name`, or None if that path leaves the folder (absolute, or by `..`). Symbolic links are followed."""
-    if "\0" in name or Path(name).is_absolute():
+    """`folder / name`, or None if that path leaves the folder (absolute, or by `..`), or no file can have the name."""
+    if not _is_possible(name) or Path(name).is_absolute():
         return None
     relative = Path(os.path.normpath(name))
     return None if ".." in relative.parts else Path(folder) / relative
+
+
+def _is_possible(name: str) -> bool:
+    """Whether a file can have a name: without NUL and lone surrogates."""
+    try:
+        return b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
 
 
 def is_name_inside(folder: Path, name: str) -> bool:
@@ -38,7 +46,7 @@ def data_paths(
     Raises `UserError` for the first that leaves it, also by a symbolic link, unless `outside` paths are allowed; `key`
     and `file` say where it is named.
     """
-    if outside and not any("\0" in name for name in names):
+    if outside and all(map(_is_possible, names)):
         return [Path(folder) / name for name in names]
     root = os.path.realpath(folder)
     # Pictures share their folders: following links once per folder, not once per picture, makes this cheap.

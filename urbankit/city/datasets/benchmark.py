@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,6 +25,7 @@ from urbankit.city.datasets.base import (
     TargetValues,
 )
 from urbankit.utils.errors import Problem, Problems, UserError
+from urbankit.utils.json_text import parse_json
 from urbankit.utils.text import list_some
 
 
@@ -79,8 +79,8 @@ def read_target(path: Path, n_regions: int, *, unit: str = "") -> TargetValues:
 def read_classes(path: Path, n_regions: int) -> TargetValues:
     """Return a target from a JSON file `{"0": class, ...}` by the row of the region."""
     try:
-        classes = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        classes = parse_json(path.read_bytes())
+    except ValueError as error:
         raise UserError(Problem(f"is not JSON: {error}", path)) from None
     expected = [str(row) for row in range(n_regions)]
     if not isinstance(classes, dict) or set(classes) != set(expected):

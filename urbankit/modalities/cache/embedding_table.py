@@ -21,11 +21,12 @@ from urbankit.city.io.raster_file import open_raster, raster_files
 from urbankit.city.io.source import reading
 from urbankit.city.io.tables import read
 from urbankit.city.prepare.match_regions import explain_no_match
-from urbankit.modalities.cache.files import Features, damaged_features, read_features
+from urbankit.modalities.cache.files import MANIFEST, Features, damaged_features, read_features, read_features_manifest
 from urbankit.modalities.cache.store import FeatureStore
 from urbankit.utils.errors import Problem, Problems, UserError, suggest
-from urbankit.utils.files import hash_json, read_json
+from urbankit.utils.files import hash_json
 from urbankit.utils.hashes import cached_hashes
+from urbankit.utils.json_text import parse_json
 from urbankit.utils.paths import explain_missing
 from urbankit.utils.text import list_some
 
@@ -95,32 +96,39 @@ def embedding_files(path: Path) -> list[Path]:
 def _encoded(path: Path, key: str) -> Features | None:
     """The features in a folder or file of `urbankit encode`; None for any other file."""
     if path.is_dir():
-        manifest = path / "manifest.json"
         try:
-            facts = read_json(manifest)
-            files, complete = [path / Path(name).name for name in facts["files"]], facts["complete"]
-            empty = np.zeros((0, facts["width"]), np.float32)
-        except (OSError, ValueError, KeyError, TypeError):
+            facts = read_features_manifest(path)
+        except FileNotFoundError:
             message = "is a folder without features; give a folder that `urbankit encode` wrote, or a file"
             raise UserError(Problem(message, path, key=key)) from None
-        if not complete:
+        except (OSError, ValueError) as error:
+            message = f"is no manifest of features, or damaged ({error}); run the same `urbankit encode` command again"
+            raise UserError(Problem(message, path / MANIFEST, key=key)) from None
+        files = [path / Path(name).name for name in facts["files"]]
+        if not facts["complete"]:
             raise UserError(Problem("was not completed; run the same `urbankit encode` command again", path, key=key))
         if problems := damaged_features(path, facts):
             raise UserError(replace(problem, key=key) for problem in problems)
         features = [_features(file, key) for file in files]
         vectors = [one.vector for one in features]
         for file, vector in zip(files, vectors, strict=True):
-            if vector.shape[1] != empty.shape[1]:
+            if vector.shape[1] != facts["width"]:
                 raise UserError(Problem("has vectors of another width than stated in manifest.json", file, key=key))
         ids = [region for one in features for region in one.region_id]
-        return Features(ids, np.arange(len(ids)), np.concatenate([empty, *vectors]))
+        if len(ids) != facts["observations"]:
+            message = f"lists files of {len(ids):,} observations, but says {facts['observations']:,}: it is damaged"
+            message += "; run the same `urbankit encode` command again"
+            raise UserError(Problem(message, path / MANIFEST, key=key))
+        if not vectors:
+            raise UserError(Problem("lists no files of features", path / MANIFEST, key=key))
+        return Features(ids, np.arange(len(ids)), np.concatenate(vectors))
     if path.suffix == ".safetensors":
         return _features(path, key)
     return read_features(path) if path.suffix == ".parquet" else None
 
 
 def _of_another_city(folder: Path, city: City) -> list[str]:
-    facts = read_json(folder / "manifest.json")
+    facts = read_features_manifest(folder)
     if facts.get("city_hash") in (None, city.content_hash):
         return []
     return [
@@ -200,7 +208,7 @@ def _band_means(
             "notes": torch.frombuffer(bytearray(notes), dtype=torch.uint8),
         }
         store.put(content, tensors)
-    return tensors["means"].numpy(), json.loads(tensors["notes"].numpy().tobytes())
+    return tensors["means"].numpy(), parse_json(tensors["notes"].numpy().tobytes())
 
 
 # Tables

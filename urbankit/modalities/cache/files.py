@@ -15,10 +15,12 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from urbankit.utils.errors import Problem, UserError
-from urbankit.utils.files import atomic_path, file_check
+from urbankit.utils.files import atomic_path, file_check, read_json
+from urbankit.utils.json_text import parse_json
 
 Form = Literal["parquet", "safetensors"]
 COLUMNS = ("region_id", "observation", "vector")
+MANIFEST = "manifest.json"
 
 
 class Features(NamedTuple):
@@ -58,6 +60,23 @@ def read_features(path: Path) -> Features | None:
         raise UserError(Problem(f"cannot be read, it may be truncated or damaged: {error}", path)) from None
 
 
+def read_features_manifest(folder: Path) -> dict[str, Any]:
+    """Return the manifest of a folder of features. Raises `ValueError` if it is damaged; `OSError` if it is missing."""
+    manifest = read_json(folder / MANIFEST)
+    if not isinstance(manifest, dict):
+        raise ValueError("it is no JSON object")
+    kinds = {"files": list, "complete": bool, "width": int, "checks": dict, "observations": int}
+    for key, kind in kinds.items():
+        if not isinstance(manifest.get(key, {} if key == "checks" else None), kind):
+            raise ValueError(f"its `{key}` is missing or of another type")
+    names, checks = [*manifest["files"], *manifest.get("checks", {})], manifest.get("checks", {}).values()
+    if not all(isinstance(name, str) and "\0" not in name for name in names):
+        raise ValueError("`files` are no names")
+    if not all(isinstance(check, dict) for check in checks):
+        raise ValueError("`checks` are no sizes and hashes")
+    return manifest
+
+
 def damaged_features(folder: Path, manifest: Mapping[str, Any]) -> list[Problem]:
     """Return a problem for each file of a folder of features that differs from `checks` in its manifest."""
     problems = []
@@ -92,7 +111,7 @@ def _read_parquet(path: Path) -> Features | None:
     vectors = table["vector"].combine_chunks()
     values = vectors.flatten().to_numpy(zero_copy_only=False)
     width = vectors.type.list_size
-    facts = json.loads(schema.metadata[b"urbankit"])
+    facts = parse_json(schema.metadata[b"urbankit"])
     vector, observation = values.reshape(-1, width), table["observation"].to_numpy()
     features = Features(table["region_id"].to_pylist(), observation, vector, facts.get("content", ""))
     return _verified(features, facts)
@@ -110,7 +129,7 @@ def _write_safetensors(path: Path, features: Features) -> None:
 
 def _read_safetensors(path: Path) -> Features | None:
     with safe_open(path, framework="np") as file:
-        facts = json.loads((file.metadata() or {}).get("urbankit", "{}"))
+        facts = parse_json((file.metadata() or {}).get("urbankit", "{}"))
         if "region_ids" not in facts:
             return None
         region, observation, vector = (file.get_tensor(name) for name in ("region", "observation", "vector"))

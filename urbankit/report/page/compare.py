@@ -130,7 +130,7 @@ def _same_setup(measured: dict[str, Run], missing: Missing) -> tuple[str, dict[s
 
 
 def _setup(run: Run) -> EvaluationSetup:
-    return EvaluationSetup.of(run.recipe, run.manifest["city_hash"])
+    return EvaluationSetup.of(run.recipe, run.recorded("city_hash"))
 
 
 def _map(contexts: dict[str, RunContext], missing: Missing) -> dict[str, Any] | None:
