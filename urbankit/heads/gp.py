@@ -50,7 +50,7 @@ class GP(RegionHead):
             description="Number of training regions, drawn at random, that the kernel's parameters are fitted to.",
         )
         max_points: int = Field(
-            2000,
+            4000,
             ge=2,
             description="Most training regions that the process is exact for; its cost grows with their cube.",
         )
@@ -60,7 +60,7 @@ class GP(RegionHead):
             " approximately, through inducing points; `sample` uses `max_points` of them, drawn at random.",
         )
         inducing_points: int = Field(
-            1000,
+            2000,
             ge=2,
             description="Number of inducing points, drawn at random from the training regions (cost grows with its"
             " square times the regions).",
