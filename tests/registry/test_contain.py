@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 import types
@@ -87,6 +88,28 @@ def test_ctrl_c_is_not_reported_as_a_plugin_failure() -> None:
         time.sleep(5)
     with pytest.raises(PluginError), contained("'hostile'"):
         raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_while_a_component_loads_is_not_taken_for_an_error_of_its_plugin(name: str) -> None:
+    code = f"""
+import os, signal, sys, types
+from urbankit import hookimpl, registry
+from urbankit.cli import errors
+
+module = types.ModuleType("loading")
+module.__getattr__ = lambda name: os.kill(os.getpid(), signal.{name})
+sys.modules["loading"] = module
+views = hookimpl(lambda register: register("new", "loading:View"))
+registry.add_plugin(types.SimpleNamespace(register_views=views), "loading")
+errors._handle_signals()
+try:
+    registry.get("view", "new")
+except KeyboardInterrupt:
+    sys.exit(7)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode == 7, ended.stderr
 
 
 def test_a_component_that_does_not_load_names_its_plugin(monkeypatch: pytest.MonkeyPatch) -> None:

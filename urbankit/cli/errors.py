@@ -12,7 +12,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from urbankit.utils.errors import explain
+from urbankit.utils.errors import Interrupted, explain
 from urbankit.utils.streams import print_error
 
 
@@ -40,7 +40,7 @@ def _handle_signals() -> None:
     """Let SIGTERM and SIGHUP interrupt a command as Ctrl-C does, so that it cleans up."""
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        raise Interrupted
 
     if threading.current_thread() is threading.main_thread():
         for name in ("SIGTERM", "SIGHUP"):

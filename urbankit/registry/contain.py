@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from types import FrameType
 
+from urbankit.utils.errors import Interrupted
+
 SLOW = 5.0
 """Seconds after which a plugin that is still loading is named."""
 
@@ -17,13 +19,11 @@ class PluginError(Exception):
     """The error of a plugin, as printable text."""
 
 
-class _UserInterrupt(KeyboardInterrupt):
-    """Ctrl-C, which is not to be taken for a `KeyboardInterrupt` that a plugin raises."""
-
-
 @contextmanager
 def contained(plugin: str, slow: float | None = None, *, name_if_slow: bool = True) -> Iterator[None]:
-    """Turn anything that the block raises into a `PluginError`, except Ctrl-C. What it prints goes to standard error.
+    """Turn anything that the block raises into a `PluginError`, except a signal that ends the command.
+
+    What it prints goes to standard error.
 
     Args:
         plugin: The name and origin of the plugin, for a line on standard error if the block takes long.
@@ -37,8 +37,8 @@ def contained(plugin: str, slow: float | None = None, *, name_if_slow: bool = Tr
     try:
         with _own_interrupt(), redirect_stdout(sys.stderr):
             yield
-    except _UserInterrupt:
-        raise KeyboardInterrupt from None
+    except Interrupted:
+        raise
     except BaseException as error:
         raise PluginError(describe(error)) from error
     finally:
@@ -65,10 +65,10 @@ def _say_slow(plugin: str) -> None:
 
 @contextmanager
 def _own_interrupt() -> Iterator[None]:
-    """Raise `_UserInterrupt` on Ctrl-C during the block."""
+    """Raise `Interrupted` on Ctrl-C during the block."""
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
-        raise _UserInterrupt
+        raise Interrupted
 
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from urbankit.utils.errors import Interrupted
+
 STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 """Signals that ask to stop."""
 
@@ -26,7 +28,7 @@ def interruptible() -> Iterator[Callable[[], bool]]:
     def handle(signum: int, frame: FrameType | None) -> None:
         nonlocal interrupted
         if interrupted:
-            raise KeyboardInterrupt
+            raise Interrupted
         interrupted = True
 
     kinds = [kind for kind in STOPS if signal.getsignal(kind) is not signal.SIG_IGN]  # `nohup` ignores SIGHUP

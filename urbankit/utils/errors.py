@@ -37,6 +37,10 @@ class Problem:
         return ": ".join(part for part in (position, self.key, self.message) if part)
 
 
+class Interrupted(KeyboardInterrupt):
+    """A signal that ends the command, which is not to be taken for a `KeyboardInterrupt` that a plugin raises."""
+
+
 class UrbankitError(Exception):
     """An error with a message for the user; the command line prints it without a traceback.
 
