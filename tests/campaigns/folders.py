@@ -166,7 +166,14 @@ def _run(folder: Path) -> Run:
     """A run on the tiny city."""
     evaluation = {"splits": ["random"], "seeds": [0], "min_class_size": 1, "floors": ["mean"], "controls": []}
     tasks: dict[str, Any] = {"density": {}, "land_use": {}}
-    return short_run(_tiny_city(folder), folder / "run", tasks=tasks, evaluation=evaluation, predict={"folds": 3})
+    return short_run(
+        _tiny_city(folder),
+        folder / "run",
+        modalities={"poi": {"name": "poi_counts"}},
+        tasks=tasks,
+        evaluation=evaluation,
+        predict={"folds": 3},
+    )
 
 
 def _numbers_of_run(folder: Path) -> Any:
@@ -177,7 +184,7 @@ def _numbers_of_run(folder: Path) -> Any:
     cross = run.cross_fits if run.has("cross_fit.parquet") else None
     return [
         _plain([tables, run.embeddings, run.vectors, run.blocks(), run.recipe_text, run.manifest, results]),
-        run.recipe, run.table().markdown(), [table.markdown() for table in compare_runs([folder, folder], ["a", "b"])],
+        run.recipe, str(run.table()), [repr(table) for table in compare_runs([folder, folder], ["a", "b"])],
         model_card(run), run._repr_html_(), cross if cross is None else sorted(cross[0]),
     ]  # fmt: skip
 

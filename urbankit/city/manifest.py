@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.files import file_check, hash_json, read_json, write_json
@@ -117,11 +117,11 @@ def _entry_faults(folder: Path, key: str, entry: Any) -> list[str]:
     return [] if isinstance(entry.get("report"), dict) else [f"parts.{key} has no report"]
 
 
-def _is_texts(value: Any) -> bool:
+def _is_texts(value: Any) -> TypeGuard[list[str]]:
     return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
-def _is_dict_of(value: Any, is_valid: Callable[[Any], bool]) -> bool:
+def _is_dict_of(value: Any, is_valid: Callable[[Any], bool]) -> TypeGuard[dict[str, Any]]:
     return isinstance(value, dict) and all(is_valid(one) for one in value.values())
 
 
