@@ -13,6 +13,7 @@ def test_observations_are_counted_by_region() -> None:
     points = scipy.sparse.csr_array(np.array([[1.0, 2], [0, 0], [0, 4]]))
     trips = scipy.sparse.csr_array(np.array([[5.0, 1, 0], [2, 0, 0], [0, 0, 0]]))
     city = SimpleNamespace(
+        members={"": SimpleNamespace(manifest={})},
         n_regions=3, image_sources=["rsi"], caption_sources=["rsi"], tables=["census"],
         images=lambda name: SimpleNamespace(region=np.array([0, 2, 2])),
         captions=lambda name: pd.DataFrame({"region": [1]}),
