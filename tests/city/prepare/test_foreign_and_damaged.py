@@ -24,6 +24,12 @@ def test_folder_with_foreign_files_is_refused_and_unchanged(full: Sources, tmp_p
     assert [p for p in out.rglob("*") if p.is_file()] == [path] and path.read_text() == "mine"
 
 
+@pytest.mark.parametrize("name", ["captions", "images/rsi"])
+def test_empty_folders_that_a_killed_prepare_made_are_accepted(full: Sources, name: str) -> None:
+    (full.out / name).mkdir(parents=True)
+    assert full.prepare().n_regions == len(IDS)
+
+
 def test_foreign_files_in_a_city_stay_and_unfinished_files_are_removed(full: Sources) -> None:
     city = full.prepare()
     (city.path / ".env").write_text("mine")

@@ -19,6 +19,7 @@ from urbankit.city.manifest import (
     COPY,
     FORMAT,
     MANIFEST,
+    ORDER,
     REPORT,
     Entry,
     file_checks,
@@ -308,7 +309,10 @@ def _is_foreign(path: Path) -> bool:
         return False
     if path.is_symlink() or not path.is_dir():
         return True
-    return not (children := list(path.iterdir())) or any(_is_foreign(child) for child in children)
+    children = list(path.iterdir())
+    # `prepare` was killed between making a folder of its own, such as `captions` or `images/rsi`, and its first file.
+    is_own = path.name in ORDER or path.parent.name in ORDER
+    return any(_is_foreign(child) for child in children) if children else not is_own
 
 
 def _create(out: Path) -> None:
