@@ -102,6 +102,7 @@ module.__getattr__ = lambda name: os.kill(os.getpid(), signal.{name})
 sys.modules["loading"] = module
 views = hookimpl(lambda register: register("new", "loading:View"))
 registry.add_plugin(types.SimpleNamespace(register_views=views), "loading")
+signal.signal(signal.{name}, signal.SIG_DFL)  # `nohup` ignores SIGHUP
 errors._handle_signals()
 try:
     registry.get("view", "new")
