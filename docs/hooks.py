@@ -99,16 +99,17 @@ def _as_it_is(records: list[dict[str, str]]) -> Iterator[list[str]]:
 
 
 def _with_floors(records: list[dict[str, str]]) -> Iterator[list[str]]:
-    """One method beside its floors; a score above every floor is bold."""
+    """One method beside itself without training and beside its floors; a score above every floor is bold."""
     floors = [name for name in records[0] if name.startswith("floor_")]
     names = [name.removeprefix("floor_").replace("_", "-") for name in floors]
-    yield ["task", "split", "UrbanMMCL", "best floor", "seeds above it", *names]
+    yield ["task", "split", "UrbanMMCL", "untrained", "best floor", "seeds above it", *names]
     for record in records:
         above = all(float(record["mean"]) > float(record[name]) for name in floors)
         score = f"{record['mean']} ± {record['std']}"
         best = [record["best_floor"], f"{record['seeds_above_best_floor']} of {record['seeds']}"]
+        method = [f"**{score}**" if above else score, record["untrained"]]
         task = f"{record['task']} ({record['metric']})"
-        yield [task, record["split"], f"**{score}**" if above else score, *best, *(record[name] for name in floors)]
+        yield [task, record["split"], *method, *best, *(record[name] for name in floors)]
 
 
 def _by_row(records: list[dict[str, str]]) -> Iterator[list[str]]:
