@@ -178,7 +178,7 @@ def test_all_unknown_modules_are_reported_in_one_message():
         ("mlp", []),
         (
             "gp",
-            ["task type: the Gaussian process of 24 training regions uses all of them through 1,000 inducing points"],
+            ["task type: the Gaussian process of 24 training regions uses all of them through 2,000 inducing points"],
         ),
         ("stack", ["task type: each tree of a forest reads 10 of 24 training regions, drawn at random"]),
     ],

@@ -38,7 +38,7 @@ class RunManifest(TypedDict, total=False):
     recipe_hash: str | None
     seed: int
     started: str | None
-    versions: dict[str, Any] | None
+    versions: dict[str, Any] | list[Any] | None
     seconds: dict[str, Number] | None
     training: dict[str, Training] | None
     notes: Texts | None
