@@ -14,6 +14,7 @@ from urbankit import Run
 from urbankit.report.card import escape, model_card, write_card
 from urbankit.runs.writers import write_metrics
 from urbankit.utils.files import read_json, write_json
+from urbankit.utils.ledger import is_listed, start_ledger
 
 
 def records(task: str, scores: dict[str, float], metric: str = "r2", split: str = "spatial") -> list[dict]:
@@ -22,6 +23,17 @@ def records(task: str, scores: dict[str, float], metric: str = "r2", split: str 
         for model, value in scores.items()
         for seed in range(2)
     ]
+
+
+def test_a_card_that_someone_has_edited_stays_and_is_not_listed_any_more(make_run) -> None:
+    run, city = make_run()
+    start_ledger(run.path)
+    card = write_card(run, city)
+    assert is_listed(run.path.absolute(), card)
+    card.write_text("mine")
+    for _ in range(2):
+        assert write_card(run, city).read_text() == "mine"
+        assert not is_listed(run.path.absolute(), card)
 
 
 def test_hugging_face_reads_the_card(make_run) -> None:

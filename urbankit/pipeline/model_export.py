@@ -26,8 +26,8 @@ from urbankit.report.card import escape
 from urbankit.runs.folder import Run
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.files import write_text
-from urbankit.utils.ledger import LEDGER, start_ledger
-from urbankit.utils.removal import remove_file
+from urbankit.utils.ledger import LEDGER, PARTIAL, start_ledger
+from urbankit.utils.removal import remove_file, remove_partial_files
 from urbankit.utils.version import __version__
 from urbankit.utils.written import is_own
 
@@ -48,6 +48,7 @@ class ModelExporter(FolderExporter):
         facts = without_paths({"urbankit": __version__, "name": model.recipe.name} | model.facts)
         facts["outline"] = model.outline
         folder.mkdir(parents=True, exist_ok=True)
+        remove_partial_files(folder)
         remove_file(folder / MODEL)  # until it is written again, the folder is no model
         start_ledger(folder)
         write_text(folder / CARD, card(facts, list(heads.values())))
@@ -56,16 +57,16 @@ class ModelExporter(FolderExporter):
 
 
 def _check_folder(folder: Path, force: bool) -> None:
-    """Raise `UserError` if a folder holds something else than an unchanged model."""
+    """Raise `UserError` if a folder holds something else than an unchanged model or what a killed export left."""
     if folder.exists() and not folder.is_dir():
         raise UserError(Problem("is a file; choose another --out", folder))
     if not folder.is_dir() or force:
         return
-    files = [path for path in folder.iterdir() if path.name != LEDGER]
+    files = [path for path in folder.iterdir() if path.name != LEDGER and not path.name.startswith(PARTIAL)]
     others = [path.name for path in files if path.name not in (MODEL, WEIGHTS, HEADS, CARD)]
-    if others or (files and not is_model_folder(folder)):
-        raise UserError(Problem("holds other files; choose another --out, or use --force", folder))
     changed = [path.name for path in files if not is_own(path)]
+    if others or (changed and not is_model_folder(folder)):
+        raise UserError(Problem("holds other files; choose another --out, or use --force", folder))
     if changed:
         message = f"{', '.join(changed)} changed since the export; choose another --out, or use --force"
         raise UserError(Problem(message, folder))

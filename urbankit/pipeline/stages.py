@@ -71,6 +71,7 @@ from urbankit.training.supervised import SupervisedMethod
 from urbankit.utils.device import pick_device
 from urbankit.utils.errors import UserError
 from urbankit.utils.progress import Progress
+from urbankit.utils.written import is_own
 
 __all__ = [
     "RunState",
@@ -356,7 +357,9 @@ def report(state: RunState) -> None:
         context = RunContext.of(run, city)
         for sentence in write_report(context).missing:
             state.progress.say(f"report: {sentence}")
-        write_card(run, city, context.tasks)
+        card = write_card(run, city, context.tasks)
+        if not is_own(card):
+            state.progress.say(f"{card} has changed since urbankit wrote it, and stays")
     except (OSError, UserError):
         state.manifest.end("done")
         raise

@@ -24,7 +24,7 @@ from urbankit.tables.results import ResultsTable
 from urbankit.tables.table import FLOOR, Row, Table, label
 from urbankit.utils.errors import UserError
 from urbankit.utils.files import write_text
-from urbankit.utils.ledger import LEDGER, is_listed
+from urbankit.utils.ledger import LEDGER, is_listed, record
 from urbankit.utils.written import is_own
 
 
@@ -61,11 +61,16 @@ _TEMPLATES.filters["code"] = _code
 
 
 def write_card(run: Run, city: City | None = None, tasks: Sequence[TaskData] = ()) -> Path:
-    """Write the card into the run's folder; see `model_card`. A card that someone has edited stays."""
-    path = run.path / "README.md"
-    recorded = is_listed(run.path.absolute(), path)
+    """Write the card into the run's folder; see `model_card`.
+
+    A card that someone has edited stays, and is no file of urbankit's any more: its ledger does not list it.
+    """
+    path, folder = run.path / "README.md", run.path.absolute()
+    recorded = is_listed(folder, path)
     if not path.exists() or not (run.path / LEDGER).is_file() or (recorded and is_own(path)):
         write_text(path, model_card(run, city, tasks))
+    elif recorded:
+        record(folder, path, {})
     return path
 
 

@@ -18,7 +18,7 @@ from urbankit.pipeline.model_files import HEADS, MODEL, WEIGHTS
 from urbankit.runs.folder import Run
 from urbankit.training import checkpoint
 from urbankit.utils.files import write_json
-from urbankit.utils.ledger import LEDGER
+from urbankit.utils.ledger import LEDGER, PARTIAL
 
 TASKS = ["co", "population_density", "land_use"]
 
@@ -260,6 +260,11 @@ def test_the_commands(cli, model_folder, source, other_city, tmp_path):
     )
     again = cli("export", source, "--to", "model", "--out", model_folder)
     assert "not carried over: modality location" in again.stdout
+    # What a killed export leaves.
+    (model_folder / MODEL).unlink()
+    (model_folder / f"{PARTIAL}weights").touch()
+    cli("export", source, "--to", "model", "--out", model_folder)
+    assert (model_folder / MODEL).is_file() and not list(model_folder.glob(f"{PARTIAL}*"))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/notes.txt").write_text("mine")
     assert "holds other files" in cli("export", source, "--to", "model", "--out", tmp_path / "mine", status=2).stderr
