@@ -112,13 +112,7 @@ def _numbers_of_city(folder: Path) -> Any:
 
 
 def _prepared(folder: Path) -> Case:
-    city = _city(folder).path
-
-    def load() -> Any:
-        _check(city)
-        return _numbers_of_city(city)
-
-    return Case(_all_files(city), load, same=True)
+    return _checked(_city(folder).path, _numbers_of_city)
 
 
 def _forged_city(folder: Path) -> Case:
@@ -190,13 +184,17 @@ def _numbers_of_run(folder: Path) -> Any:
 
 
 def _of_run(folder: Path) -> Case:
-    run = _run(folder).path
+    return _checked(_run(folder).path, _numbers_of_run)
+
+
+def _checked(folder: Path, numbers: Callable[[Path], Any]) -> Case:
+    """Any file of a folder is changed; the folder is checked, and its numbers are read."""
 
     def load() -> Any:
-        _check(run)
-        return _numbers_of_run(run)
+        _check(folder)
+        return numbers(folder)
 
-    return Case(_all_files(run), load, same=True)
+    return Case(_all_files(folder), load, same=True)
 
 
 def _re_recorded(folder: Path, read: Callable[[], object]) -> Callable[[], None]:

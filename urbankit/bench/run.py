@@ -236,11 +236,11 @@ class _Bench:
 
     def run(self, selected: Sequence[SuiteRun], at_once: int, lock: int) -> None:
         """Compute the selected runs, and their floors, that are not finished."""
-        for one in {self.runs[run].stored.key: self.runs[run] for run in selected}.values():
-            one.stored.tidy()
+        runs = {self.runs[run].stored.key: self.runs[run].stored for run in selected}
+        for stored in runs.values():
+            stored.tidy()
         todo = self._todo(selected)
-        n_runs = len({self.runs[run].stored.key for run in selected})
-        self.progress.say(f"{len(todo)} to do of {n_runs} runs and {len(self.floors)} floors in {self.out}")
+        self.progress.say(f"{len(todo)} to do of {len(runs)} runs and {len(self.floors)} floors in {self.out}")
         for one in todo.values():
             if one.kind == "run":
                 earlier = self.earlier_failures.get(one.stored.key)
