@@ -77,13 +77,14 @@ def test_list_components_prints_all_components(cli, toy) -> None:
 
 
 def test_list_components_shows_recipes_of_urbankit_and_of_plugins(cli, tmp_path: Path, fresh_registry) -> None:
-    (tmp_path / "subway.yaml").write_text("extends: urbanmmcl\n")
+    (tmp_path / "subway.yaml").write_text("extends: urbanmmcl\ndescription: 'Stations: near and far'\n")
     hook = hookimpl(lambda register: register(tmp_path))
     registry.add_plugin(types.SimpleNamespace(register_recipes=hook), "metro")
     lines = cli("list-components", "--kind", "recipe").stdout.splitlines()
     [line_of_plugin] = [line for line in lines if " subway " in line]
+    assert "Stations: near and far" in line_of_plugin
     assert "this process" in line_of_plugin and any(" urbanmmcl " in line and "urbankit 0" in line for line in lines)
-    assert not any(" view " in line for line in lines)
+    assert not any(line.startswith("view ") for line in lines)
     listed = json.loads(cli("list-components", "--kind", "recipe", "--json").stdout)
     assert listed["recipes"][-1] == {"name": "subway", "from": "this process", "file": str(tmp_path / "subway.yaml")}
     assert listed["components"] == [] and " subway " in cli("list-components").stdout

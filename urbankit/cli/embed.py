@@ -14,7 +14,7 @@ STATISTICS = (
 CityData = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the sources, if CITY is a city file.")]
 AllowMissing = Annotated[
     bool,
-    typer.Option("--allow-missing", help="Go on where CITY lacks a modality or view that the model reads."),
+    typer.Option("--allow-missing", help="Continue if CITY lacks a modality or view that the model reads."),
 ]
 CityChanges = Annotated[
     list[str] | None,
@@ -42,7 +42,7 @@ def embed(
 
     [bold]urbankit embed models/singapore cities/mumbai --out mumbai.parquet[/bold]
 
-    `urbankit list-components --kind model` lists the models that are installed. A folder comes before a name.
+    `urbankit list-components --kind model` lists the installed models. A folder of the same name is used first.
     """
     from urbankit.cli.output import console, warn
     from urbankit.pipeline.model import Model, as_city

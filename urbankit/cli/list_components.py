@@ -22,7 +22,7 @@ def list_components(
     """
     from urbankit import registry
     from urbankit.cli.output import print_json, print_table
-    from urbankit.registry.recipes import shipped_with_origin
+    from urbankit.registry.recipes import description, shipped_with_origin
 
     components = [] if kind == RECIPE else [_described(entry) for entry in registry.entries(kind)]
     recipes = shipped_with_origin() if kind in (None, RECIPE) else []
@@ -37,7 +37,7 @@ def list_components(
         print_json({"components": components, "recipes": shipped, "failed": reasons, "left_out": others})
         return
     rows = [(c["kind"], c["name"], _line(c), f"{c['distribution']} {c['version']}".strip()) for c in components]
-    rows += [(RECIPE, name, f"urbankit run {name}", origin) for name, origin, _ in recipes]
+    rows += [(RECIPE, name, description(path) or f"urbankit run {name}", origin) for name, origin, path in recipes]
     print_table("", ("kind", "name", "description", "from"), rows)
     if failed:
         reasons_by_plugin = [(plugin.name, plugin.origin, plugin.failure or "") for plugin in failed]

@@ -45,14 +45,15 @@ def predict(
 ) -> None:
     """Predict the targets of a run for every region, labelled or not, with intervals or class probabilities.
 
-    A labelled region gets the prediction of heads that did not see its label. Other regions get that of heads fitted to
-    all labels. With --city the regions are those of another city, and none of its labels is used.
+    A region with a label is predicted by heads that did not see this label, others by heads fitted to all labels.
+
+    With --city the regions are those of another city. Its labels are not used.
 
     [bold]urbankit predict runs/ny --task pm25 --interval 0.8 --out pm25.gpkg[/bold]
 
     [bold]urbankit predict models/singapore --city cities/mumbai --out mumbai.gpkg[/bold]
 
-    `urbankit list-components --kind model` lists the models that are installed. A folder comes before a name.
+    `urbankit list-components --kind model` lists the installed models. A folder of the same name is used first.
     """
     from urbankit.cli.output import console, print_table, warn
     from urbankit.pipeline.model import Model, as_city

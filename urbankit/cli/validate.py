@@ -8,9 +8,9 @@ from urbankit.cli.run import Changes, RecipeName, print_matches
 
 
 def validate(recipe: RecipeName, sets: Changes = None) -> None:
-    """Check a recipe, its components, and whether the tables of its city name its regions.
+    """Check a recipe, its components, and whether the ids in the tables of its city match its regions.
 
-    All mistakes are listed with file and line. The ids of tables are compared if their files are there.
+    All mistakes are listed with file and line. The ids of tables are compared if their files exist.
 
     [bold]urbankit validate recipes/urbanmmcl.yaml --set method.dim=32[/bold]
     """

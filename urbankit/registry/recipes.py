@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -64,6 +65,16 @@ def shipped() -> dict[str, Path]:
         if not {"cities", "suites"}
         & set(path.relative_to(folder).parts)  # these folders hold cities and suites, not recipes of runs
     }
+
+
+def description(path: Path) -> str:
+    """Return the one-line `description` of a recipe, else an empty text; parsing all recipes would be slow."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+    match = re.search(r"^description: +([^\s>|].*)$", text, re.MULTILINE)
+    return match[1].strip().strip("'\"") if match else ""
 
 
 def shipped_suites() -> dict[str, Path]:
