@@ -24,7 +24,20 @@ from urbankit.utils.written import check_replaceable
 
 
 class City(city.City):
-    """A prepared city. `City.prepare` makes it, `City.open` opens it; `urbankit.city.city.City` has the rest."""
+    """A prepared city: N regions, and the data aligned to them, as numpy, scipy and pandas objects.
+
+    `City.prepare` makes it from a city file, and `City.open` opens it. A missing value is NaN or None, or has no row.
+
+    >>> city = City.prepare("my-city.yaml", out="cities/mine")
+    >>> city.coverage()
+
+    Attributes:
+        path: The folder of the city.
+        name: The name of the city.
+        crs: The projected CRS, in metres, of `regions` and `xy`; empty if the regions have no geometry.
+        content_hash: The hash of all data of the city.
+        manifest: The content of `manifest.json`.
+    """
 
     @classmethod
     def prepare(
@@ -54,7 +67,18 @@ class City(city.City):
 
 
 class Run(folder.Run):
-    """A finished run. `Run.open` opens it; `urbankit.runs.folder.Run` has the attributes for its files."""
+    """A finished run: its embeddings, predictions, metrics and figures, read from the run folder.
+
+    `Run.open` opens it, and `urbankit.run` returns it. A property reads its file when it is first used, and raises
+    `UserError` if the file is missing or damaged.
+
+    >>> run = Run.open("runs/new-york")
+    >>> print(run.table())
+    >>> run.embeddings.plot()
+
+    Attributes:
+        path: The run folder.
+    """
 
     export = export
 

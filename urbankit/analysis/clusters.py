@@ -1,4 +1,4 @@
-"""Which groups regions form: Ward's hierarchy over their embeddings (paper, 4.4.2 and figure 8)."""
+"""Clusters of regions by Ward's hierarchy over their embeddings (paper, 4.4.2 and figure 8)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which regions are alike: the nearest ones in embedding space."""
+"""The regions that are most similar to a region, by their embeddings."""
 
 from __future__ import annotations
 

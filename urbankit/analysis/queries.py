@@ -1,4 +1,4 @@
-"""The answers of `urbankit neighbours` and `urbankit clusters`: embeddings beside the targets of the regions."""
+"""The tables of `urbankit neighbours` and `urbankit clusters`: similar regions and clusters with their targets."""
 
 from __future__ import annotations
 

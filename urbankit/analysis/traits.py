@@ -1,4 +1,4 @@
-"""What sets clusters of regions apart: the data of the city in which a cluster is furthest from the city's mean."""
+"""How clusters differ from their city: the data in which the mean of a cluster is furthest from that of the city."""
 
 from __future__ import annotations
 

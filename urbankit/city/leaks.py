@@ -1,4 +1,4 @@
-"""Columns of inputs that give a target away: equal to it, or in almost the same order."""
+"""Input columns that contain a target: equal to it, or in almost the same order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The level and scale of a target in a city, predicted from what the regions of the city are like on average."""
+"""The level and scale of a target in a city, predicted from means over the regions of the city."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Held-out retrieval: whether the vectors of a region in two blocks find each other among those of other regions."""
+"""Held-out retrieval: how often the vector of a region in one block is among the nearest to its vector in another."""
 
 from __future__ import annotations
 

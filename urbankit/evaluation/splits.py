@@ -1,5 +1,6 @@
-"""Split protocols with a validation part: `random` over regions, `spatial`, whole blocks of a grid, and those of
-plugins. Two kinds have no validation part: a `ProbeProtocol` (`urbankit.evaluation.folds`), and `FewLabels`
+"""Split protocols with a validation part: `random`, `spatial` (whole blocks of a grid), and those of plugins.
+
+Two kinds have no validation part: a `ProbeProtocol` (`urbankit.evaluation.folds`), and `FewLabels`
 (`urbankit.evaluation.few_labels`).
 """
 

@@ -1,4 +1,4 @@
-"""The form a regression target is learned in: as it is, standardised, or its standardised logarithm."""
+"""Transforms of a regression target: none, standardised, or the standardised logarithm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kriging whose variances are averaged over their posterior, for as few labels as there are."""
+"""Kriging whose variances are averaged over their posterior, for few labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bayesian ridge regression whose variances are averaged over a grid, for as few labels as there are."""
+"""Bayesian ridge regression whose variances are averaged over a grid, for few labels."""
 
 from __future__ import annotations
 

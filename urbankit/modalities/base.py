@@ -122,31 +122,33 @@ class ModalityEncoder(nn.Module, Component[E], Generic[E, B], ABC):
 
         Args:
             params: the encoder's validated `Params`.
-            city: a city that `requires` has nothing against.
+            city: a city for which `requires` returned None.
             modality: the modality's name in the recipe.
 
         Returns:
             The sources; an empty list if the encoder reads only locations and areas, which the floors always have.
-            None if it does not say: the run then notes that its floors lack what the encoder reads.
+            None if they are not declared: the run then notes that its floors lack the data of the encoder.
         """
         return None
 
     @classmethod
     def city_features(cls, params: Any, city: City, modality: str) -> dict[str, float]:
-        """Return what the regions of a city are like on average, in units that mean the same in every city.
+        """Return means over the regions of a city, in units that are the same in every city; none by default.
 
-        A model of many cities predicts the level of a target in a new city from these numbers. By default there are
-        none.
+        A model of many cities predicts the level of a target in a new city from these numbers.
 
         Args:
             params: the encoder's validated `Params`.
-            city: a city that `requires` has nothing against.
+            city: a city for which `requires` returned None.
             modality: the modality's name in the recipe.
+
+        Returns:
+            Numbers by name.
         """
         return {}
 
     def connect(self, width: int, projection: nn.Module | None = None) -> None:
-        """Fix the backbone's width, add the projection, and freeze what `trainable` says; the last step of `__init__`.
+        """Fix the backbone's width, add the projection, and freeze what `trainable` excludes, last in `__init__`.
 
         The projection is linear without a bias, as in CLIP, unless one is given.
         """

@@ -1,4 +1,4 @@
-"""Captions as a modality without learning: the words that tell regions apart."""
+"""Captions as a modality without learning: principal components of the TF-IDF of their words."""
 
 from __future__ import annotations
 

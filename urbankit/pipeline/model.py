@@ -50,9 +50,10 @@ ONLY_THERE = (
 
 
 class Model:
-    """A trained model: `Model.open` reads a run folder, a folder of `urbankit export RUN --to model`, or one by name.
+    """A trained model, which embeds and predicts the regions of other cities.
 
-    Nothing is trained on another city, and its labels are not read.
+    `Model.open` reads a run folder, a folder of `urbankit export RUN --to model`, or an installed model by its name.
+    Nothing is trained on the other city, and its labels are not read.
 
     >>> model = Model.open("models/singapore")
     >>> model.embed("cities/mumbai")
@@ -238,7 +239,7 @@ class Model:
         return CityPredictions(predicted, table, level, labels, notes, facts)
 
     def city_features(self, city: City) -> dict[str, float]:
-        """Return what the level of a target in a city is predicted from."""
+        """Return the means of a city from which the level of a target is predicted, by name."""
         return city_features(self.recipe.modalities, city, self.facts["left_out"])
 
     def vectors(

@@ -1,4 +1,4 @@
-"""What a run measures of its embedding without labels: what views' blocks follow, and what pre-training learned."""
+"""Measures of an embedding without labels: whether its blocks reflect the views, and what pre-training learned."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class PackagedModel(Component[P]):
 
     @classmethod
     def details(cls) -> dict[str, str]:
-        """As in `Component`."""
+        """Return the folder, the licence and the attribution, for `urbankit show`."""
         return {name: str(getattr(cls, name, "")) for name in ("folder", "licence", "attribution")}
 
 

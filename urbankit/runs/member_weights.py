@@ -1,4 +1,4 @@
-"""What carries the predictions of a head that joins several models."""
+"""The weights of the models that a head joins, such as `stack`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run says of the model that its heads start from."""
+"""The record of the model that the heads of a run start from."""
 
 from __future__ import annotations
 

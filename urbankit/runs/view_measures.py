@@ -1,4 +1,4 @@
-"""What a run measures of its views and of pre-training without any label: `views.parquet`."""
+"""Measures of the views and of pre-training without labels: `views.parquet`."""
 
 from __future__ import annotations
 

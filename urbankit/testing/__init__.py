@@ -38,66 +38,77 @@ __all__ = [
 
 
 def check_component(kind: str, name: str, params: Mapping[str, Any] | None = None, **options: Any) -> None:
-    """Check the component `name` of `kind` with `params`; raises `ConformanceError` with every fault.
+    """Check that a component fulfils the contract of its kind.
 
-    `options` are further arguments of the checks of the kind; see the functions below. Registration, imports and
-    parameters are checked for every kind.
+    Registration, imports and parameters are checked for every kind.
+
+    Args:
+        kind: The kind, such as `view`; `urbankit list-components` shows all kinds.
+        name: The registered name of the component.
+        params: The parameters of the component, as in a recipe.
+        **options: Further arguments of the checks of the kind, such as `modality` of a modality encoder.
+
+    Raises:
+        ConformanceError: With every fault of the component.
     """
     __tracebackhide__ = True
     examine(Candidate(kind, name, dict(params or {}), options))
 
 
 def check_modality(name: str, modality: str | None = None, **params: Any) -> None:
-    """Check a modality encoder.
+    """Check the modality encoder `name` on one modality of the tiny city.
 
     Args:
         name: The name of the encoder.
         modality: Its name in a recipe, which selects the data: `rsi` or `svi` (images), `text`, `location`, `census` (a
             table). Default: the first of these that the encoder can read in the tiny city.
         **params: The parameters of the encoder.
+
+    Raises:
+        ConformanceError: With every fault of the encoder.
     """
     __tracebackhide__ = True
     check_component("modality_encoder", name, params, modality=modality)
 
 
 def check_view(name: str, **params: Any) -> None:
-    """Check a view."""
+    """Check the view `name` with `params`; raises `ConformanceError` with every fault."""
     __tracebackhide__ = True
     check_component("view", name, params)
 
 
 def check_graph_encoder(name: str, **params: Any) -> None:
-    """Check a graph encoder."""
+    """Check the graph encoder `name`; raises `ConformanceError` with every fault."""
     __tracebackhide__ = True
     check_component("graph_encoder", name, params)
 
 
 def check_subgraph(name: str, **params: Any) -> None:
-    """Check a subgraph sampler."""
+    """Check the subgraph sampler `name`; raises `ConformanceError` with every fault."""
     __tracebackhide__ = True
     check_component("subgraph", name, params)
 
 
 def check_fusion(name: str, **params: Any) -> None:
-    """Check a fusion."""
+    """Check the fusion `name`; raises `ConformanceError` with every fault."""
     __tracebackhide__ = True
     check_component("fusion", name, params)
 
 
 def check_pair_weight(name: str, **params: Any) -> None:
-    """Check a pair weight."""
+    """Check the pair weight `name`; raises `ConformanceError` with every fault."""
     __tracebackhide__ = True
     check_component("pair_weight", name, params)
 
 
 def check_head(name: str, **params: Any) -> None:
-    """Check a head, either trained by gradient descent or fitted."""
+    """Check the head `name`, trained or fitted; raises `ConformanceError` with every fault."""
     __tracebackhide__ = True
     check_component("head", name, params)
 
 
 def check_captioner(name: str, **params: Any) -> None:
-    """Check a captioner of images or of regions."""
+    """Check the captioner `name`, of images or regions; raises `ConformanceError` with every fault."""
     __tracebackhide__ = True
     check_component("captioner", name, params)
 
@@ -108,6 +119,16 @@ def check_method(
     views: Mapping[str, Mapping[str, Any]] | None = None,
     **params: Any,
 ) -> None:
-    """Check a method on `modalities` and `views`, in the form of a recipe; by default small ones of every source."""
+    """Check the pre-training method `name` on some modalities and views of the tiny city.
+
+    Args:
+        name: The name of the method.
+        modalities: The modalities, as in a recipe; by default a small encoder of every source.
+        views: The views, as in a recipe; by default one of every source.
+        **params: The parameters of the method.
+
+    Raises:
+        ConformanceError: With every fault of the method.
+    """
     __tracebackhide__ = True
     check_component("method", name, params, modalities=modalities, views=views)

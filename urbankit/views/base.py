@@ -64,7 +64,7 @@ class ViewGraph:
 
 
 class View(Component[P], ABC):
-    """Builds a view of a city.
+    """Builds a view of a city: a weighted graph over its regions.
 
     Args:
         params: the component's validated `Params`.

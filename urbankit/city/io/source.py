@@ -39,6 +39,12 @@ class Source(Component[P], ABC):
         """Return the table in a file.
 
         Columns may be text: numbers are parsed where they are used. Ids that are text keep their leading zeros.
+
+        Args:
+            path: The file.
+
+        Raises:
+            UserError: If the file cannot be read as a table.
         """
         raise UserError("holds geometries and is not a table")
 
