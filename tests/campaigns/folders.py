@@ -24,9 +24,10 @@ import urbankit
 from urbankit.city.city import City
 from urbankit.city.manifest import write_manifest
 from urbankit.evaluation.floors import cached_array
-from urbankit.modalities.cache.embedding_table import Rules, read_embeddings
 from urbankit.modalities.cache.files import Features, write_features
 from urbankit.modalities.cache.store import FeatureStore
+from urbankit.modalities.embeddings.read import read_embeddings
+from urbankit.modalities.embeddings.rules import Rules
 from urbankit.modalities.encode import encode
 from urbankit.modalities.pooling import RegionEncoder
 from urbankit.modalities.vit import ViT

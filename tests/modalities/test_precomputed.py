@@ -5,50 +5,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import geopandas as gpd
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
 import rasterio
-import torch
 import yaml
 from helpers.rasters import NORTH, write_raster
+from helpers.twelve import IDS, encoder, rows
 from safetensors.numpy import save_file
-from shapely import box
 
 from urbankit import City, testing
 from urbankit.modalities.cache.files import Features, write_features
-from urbankit.modalities.pooling import RegionEncoder
 from urbankit.modalities.precomputed import Precomputed
 from urbankit.utils.errors import UserError
 from urbankit.utils.hashes import cached_hashes
 
-IDS = [f"{i:02d}" for i in range(12)]
 VALUES = np.random.default_rng(0).normal(size=(12, 3)).round(3)
-
-
-@pytest.fixture(scope="module")
-def twelve(tmp_path_factory: pytest.TempPathFactory) -> City:
-    """Twelve squares of 100 m in a row, from west to east."""
-    folder = tmp_path_factory.mktemp("twelve")
-    squares = [box(500000 + 100 * i, 4500000, 500100 + 100 * i, 4500100) for i in range(12)]
-    gpd.GeoDataFrame({"id": IDS}, geometry=squares, crs=32618).to_file(folder / "regions.gpkg")
-    (folder / "city.yaml").write_text(
-        yaml.safe_dump({"name": "twelve", "regions": {"file": "regions.gpkg", "id": "id"}})
-    )
-    return City.prepare(folder / "city.yaml", out=folder / "prepared")
-
-
-def encoder(city: City, file: Path, **params: Any) -> Precomputed:
-    return Precomputed(Precomputed.Params(file=file, **params), city, "alpha", 4)
-
-
-def rows(city: City, file: Path, **params: Any) -> np.ndarray:
-    """The vectors as they are, in the order of the regions; NaN where a region is absent."""
-    pooled = RegionEncoder(encoder(city, file, standardise=False, **params))
-    vectors, mask = pooled.encode(torch.arange(city.n_regions))
-    return np.where(mask[:, None], vectors, np.nan)
 
 
 def table(values: np.ndarray = VALUES, ids: list = IDS) -> pd.DataFrame:
@@ -188,7 +161,9 @@ def test_files_that_are_not_tables_of_features_are_refused(twelve: City, tmp_pat
     for manifest in (None, [], {"files": [], "complete": True}, {"files": [], "complete": True, "width": "wide"}):
         if manifest is not None:
             (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-        with pytest.raises(UserError, match=r"a folder without features|no manifest of features, or damaged \(it"):
+        with pytest.raises(
+            UserError, match=r"a folder without features or tiles|no manifest of features, or damaged \(it"
+        ):
             rows(twelve, tmp_path)
     save_file({"x": np.ones((12, 3))}, tmp_path / "x.safetensors")
     with pytest.raises(UserError, match="not a file that `urbankit encode` wrote"):
@@ -203,7 +178,7 @@ def raster(path: Path, bands: np.ndarray, descriptions: list[str] | None = None,
 
 
 def test_a_raster_gives_the_means_of_its_bands(twelve: City, tmp_path: Path) -> None:
-    bands = np.random.default_rng(1).normal(size=(5, 2, 24))
+    bands = np.random.default_rng(1).uniform(-1, 1, size=(5, 2, 24))
     path = raster(tmp_path / "alpha.tif", bands, [f"A{i:02d}" for i in range(5)])
     expected = bands.reshape(5, 2, 12, 2).mean(axis=(1, 3)).T
     np.testing.assert_allclose(rows(twelve, path), expected, atol=1e-5)
@@ -364,9 +339,9 @@ def test_codes_in_lists_are_recognised(twelve: City, tmp_path: Path) -> None:
     assert np.allclose(rows(twelve, tmp_path / "a.parquet", codes="alphaearth"), DECODED, atol=1e-6)
 
 
-def test_raster_of_codes_is_refused_with_the_formula(twelve: City, tmp_path: Path) -> None:
+def test_raster_of_unknown_codes_is_refused_with_what_to_write(twelve: City, tmp_path: Path) -> None:
     write_raster(tmp_path / "a.tif", np.zeros((32, 4, 4), np.int8))
-    with pytest.raises(UserError, match=r"whose means over regions are no embedding.*gdal_calc"):
+    with pytest.raises(UserError, match=r"whose means over regions are no embedding; write `codes: alphaearth` if"):
         rows(twelve, tmp_path / "a.tif")
 
 
@@ -378,3 +353,19 @@ def test_city_table_of_codes_is_refused(twelve: City, tmp_path: Path) -> None:
     (tmp_path / "city.yaml").write_text(yaml.safe_dump(spec))
     with pytest.raises(UserError, match=r"tables\.alphaearth: holds 8-bit codes.*`precomputed`"):
         City.prepare(tmp_path / "city.yaml", out=tmp_path / "prepared")
+
+
+def test_file_may_be_among_the_sources_of_the_city(twelve: City) -> None:
+    sources = Path(twelve.manifest["sources"])
+    table().to_csv(sources / "among.csv", index=False)
+    np.testing.assert_allclose(rows(twelve, Path("among.csv")), VALUES, atol=1e-6)
+    assert Precomputed.reads(Precomputed.Params(file="among.csv"), twelve) == [sources / "among.csv"]
+    with pytest.raises(UserError, match=r"alpha\.file: there is no 'amnog\.csv' beside the recipe, and among"):
+        rows(twelve, Path("amnog.csv"))
+
+
+def test_cells_need_the_geometry_of_the_regions(twelve: City, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = raster(tmp_path / "a.tif", np.ones((2, 2, 24)))
+    monkeypatch.setattr(City, "has_geometry", False)
+    with pytest.raises(UserError, match=r"alpha\.file: needs the geometry of the regions"):
+        rows(twelve, path)

@@ -103,7 +103,7 @@ class City:
         return facts(f"City {self.name}", [*size, *((kind, ", ".join(names)) for kind, names in layers.items())])
 
     def source(self, name: str) -> Path:
-        """Return the path of a file in the folder of the city's sources, for components that read further files.
+        """Return the path of a file or folder among the city's sources, for components that read further files.
 
         Args:
             name: Its path relative to that folder.
@@ -115,7 +115,7 @@ class City:
         if folder is None:
             raise UserError(Problem(f"does not record where its sources are ('{name}'); prepare it again", self.path))
         [path] = data_paths(Path(folder), [name], outside="outside" in self.access.allow)
-        if not path.is_file():
+        if not path.exists():
             raise UserError(Problem(explain_missing(path), path))
         return path
 

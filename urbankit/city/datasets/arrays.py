@@ -29,11 +29,18 @@ def read_array(path: Path, shapes: Sequence[tuple[int | str, ...]], reason: str 
     Raises:
         UserError: If the file is not an array of numbers, of another shape, or shorter than its header says.
     """
+    return np.array(map_array(path, shapes, reason), np.float64)
+
+
+def map_array(path: Path, shapes: Sequence[tuple[int | str, ...]], reason: str = "") -> np.ndarray:
+    """Return the array of a `.npy` file as it is stored, read when it is used. Arguments and errors of `read_array`."""
     with path.open("rb") as stream:
         shape, fortran, dtype = _read_header(stream, path)
-        _check(path, shape, dtype, shapes, reason, size=path.stat().st_size - stream.tell())
-        values = np.fromfile(stream, dtype=dtype, count=math.prod(shape))
-    return values.reshape(shape, order="F" if fortran else "C").astype(np.float64)
+        start = stream.tell()
+        _check(path, shape, dtype, shapes, reason, size=path.stat().st_size - start)
+    if not math.prod(shape):
+        return np.empty(shape, dtype)
+    return np.memmap(path, dtype, "r", offset=start, shape=shape, order="F" if fortran else "C")
 
 
 def array_shape(path: Path) -> tuple[int, ...]:

@@ -21,7 +21,25 @@ LARGEST_DECODED = 1.0
 ALPHAEARTH_GDAL = "sign(A)*(A/127.5)**2"
 """The formula that decodes AlphaEarth, as `gdal_calc --calc` takes it."""
 
-_ALPHAEARTH_NAME = re.compile(r"A\d\d", re.IGNORECASE)
+DECODED = "8-bit codes of AlphaEarth were decoded by sign(c)·(c / 127.5)²"
+"""The note on values that were decoded."""
+
+_NO_CODES = (
+    "holds values beyond ±1 that are no 8-bit codes, such as means of codes of AlphaEarth; decode the codes first by "
+    f"{ALPHAEARTH_GDAL} and average then, or write `codes: none` if they are numbers"
+)
+_CODES_OF_ALPHAEARTH = (
+    "holds 8-bit codes of AlphaEarth in another type; write `codes: alphaearth` to decode them, or `codes: none` if "
+    "they are numbers"
+)
+_LIKE_CODES = (
+    "holds whole numbers from -128 to 127 in every column, which look like the 8-bit codes of an embedding; write "
+    "`codes: alphaearth` to decode those of AlphaEarth, decode others as their authors say, or write `codes: none` if "
+    "they are numbers"
+)
+
+_ALPHAEARTH_NAME = re.compile(r"(\d{4}[-_. ])?A\d\d([-_. ]\d{4})?", re.IGNORECASE)
+"""A band, perhaps with a year, such as `A00` or `A00_2023`."""
 
 
 def decode_alphaearth(codes: np.ndarray) -> np.ndarray:
@@ -48,24 +66,21 @@ def decode(values: np.ndarray, names: Sequence[str], codes: Codes = "auto") -> t
         return values, []
     if codes == "alphaearth" or is_coded_alphaearth(values, names):
         if not _are_codes(values):
-            raise UserError(
-                "holds values beyond ±1 that are no 8-bit codes, such as means of codes of AlphaEarth; decode the "
-                f"codes first by {ALPHAEARTH_GDAL} and average then, or write `codes: none` if they are numbers"
-            )
-        return decode_alphaearth(values), ["8-bit codes of AlphaEarth were decoded by sign(c)·(c / 127.5)²"]
+            raise UserError(_NO_CODES)
+        return decode_alphaearth(values), [DECODED]
     if len(names) >= FEWEST and _are_codes(values) and np.nanmin(values) < -LARGEST_DECODED:
-        raise UserError(
-            "holds whole numbers from -128 to 127 in every column, which look like the 8-bit codes of an embedding; "
-            "write `codes: alphaearth` to decode those of AlphaEarth, decode others as their authors say, or write "
-            "`codes: none` if they are numbers"
-        )
+        raise UserError(_LIKE_CODES)
     return values, []
 
 
 def is_coded_alphaearth(values: np.ndarray, names: Sequence[str]) -> bool:
     """Return whether columns have the names of AlphaEarth's bands, and values that only its codes have."""
-    named = all(_ALPHAEARTH_NAME.fullmatch(name) for name in names)
-    return named and bool((np.abs(values[np.isfinite(values)]) > LARGEST_DECODED).any())
+    return are_alphaearth(names) and bool((np.abs(values[np.isfinite(values)]) > LARGEST_DECODED).any())
+
+
+def are_alphaearth(names: Sequence[str]) -> bool:
+    """Return whether all names are of AlphaEarth's bands, such as A00."""
+    return all(_ALPHAEARTH_NAME.fullmatch(name) for name in names)
 
 
 def _are_codes(values: np.ndarray) -> bool:
@@ -73,11 +88,51 @@ def _are_codes(values: np.ndarray) -> bool:
     return bool((finite == np.rint(finite)).all() and (finite >= -128).all() and (finite <= 127).all())
 
 
-def check_bands(dtypes: Sequence[str], codes: Codes) -> None:
-    """Raise `UserError` for a raster of 8-bit codes: means of bands would be means of codes."""
-    if codes != "none" and len(dtypes) >= FEWEST and set(dtypes) == {"int8"}:
-        raise UserError(
-            "has bands of 8-bit codes, whose means over regions are no embedding; decode it first, such as AlphaEarth "
-            f"by `gdal_calc -A IN.tif --allBands=A --outfile=OUT.tif --type=Float32 --calc='{ALPHAEARTH_GDAL}'`, or "
-            "write `codes: none` if they are numbers"
-        )
+class CellDecoder:
+    """Decodes the cells of a raster before they are averaged, and refuses codes that it cannot decode.
+
+    Args:
+        names: The names of the bands.
+        dtypes: Their types.
+        codes: As for `decode`. `auto` decodes signed 8-bit integers in bands A00 to A63.
+
+    Raises:
+        UserError: In `auto` for other bands of 8-bit codes.
+    """
+
+    def __init__(self, names: Sequence[str], dtypes: Sequence[str], codes: Codes) -> None:
+        is_int8 = set(dtypes) == {"int8"}
+        if codes == "auto" and is_int8 and len(names) >= FEWEST and not are_alphaearth(names):
+            raise UserError(
+                f"has {len(names)} bands of 8-bit codes, whose means over regions are no embedding; write `codes: "
+                f"alphaearth` if they are AlphaEarth's, decode others as their authors say, or write `codes: none` if "
+                "they are numbers"
+            )
+        self.decodes = codes == "alphaearth" or (codes == "auto" and is_int8 and are_alphaearth(names))
+        self._names, self._watches = names, codes == "auto"
+        self._low, self._high, self._are_codes = np.inf, -np.inf, True
+
+    def __call__(self, cells: np.ndarray) -> np.ndarray:
+        """Return cells as numbers; NaN is missing. Raises `UserError` if they are decoded but are no codes."""
+        finite = cells[np.isfinite(cells)]
+        if not len(finite):
+            return cells
+        if self.decodes:
+            if not _are_codes(finite):
+                raise UserError(_NO_CODES)
+            return decode_alphaearth(cells)
+        self._low, self._high = min(self._low, finite.min()), max(self._high, finite.max())
+        self._are_codes = self._are_codes and _are_codes(finite)
+        return cells
+
+    def check(self) -> list[str]:
+        """Return notes on the cells that were read. Raises `UserError` if they turned out to be codes."""
+        if self.decodes:
+            return [DECODED]
+        if not self._watches or self._low > self._high:
+            return []
+        if are_alphaearth(self._names) and max(-self._low, self._high) > LARGEST_DECODED:
+            raise UserError(_CODES_OF_ALPHAEARTH if self._are_codes else _NO_CODES)
+        if len(self._names) >= FEWEST and self._are_codes and self._low < -LARGEST_DECODED:
+            raise UserError(_LIKE_CODES)
+        return []

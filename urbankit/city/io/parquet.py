@@ -21,7 +21,7 @@ MAX_BYTES = 8 << 30
 class Parquet(Source):
     """Parquet and GeoParquet. A file with the metadata of GeoParquet holds geometries; others are tables."""
 
-    suffixes = (".parquet", ".geoparquet")
+    suffixes = (".parquet", ".geoparquet", ".gpq")
 
     def scan_table(self, path: Path) -> pl.LazyFrame:
         return pl.scan_parquet(path, glob=False, hive_partitioning=False)

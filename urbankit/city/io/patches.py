@@ -22,7 +22,7 @@ from rasterio.windows import Window
 
 from urbankit.city.io.access import NO_REFERENCES, Access
 from urbankit.city.io.nodata import NodataWatch
-from urbankit.city.io.raster import read_cells
+from urbankit.city.io.raster import read_cells, refuse_codes
 from urbankit.city.io.raster_file import open_raster, raster_crs
 from urbankit.utils.errors import Problem, Problems, UserError
 from urbankit.utils.geometry import units_per_metre
@@ -85,6 +85,7 @@ def open_mosaic(
     problems = Problems()
     for path in paths:
         with problems.collect(), open_raster(path, crs=crs, access=access) as dataset:
+            refuse_codes(dataset)
             for number, dtype in zip(dataset.indexes, dataset.dtypes, strict=True):
                 if dtype.startswith("complex"):
                     raise UserError(Problem(f"band {number} holds complex numbers", path))

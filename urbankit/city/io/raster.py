@@ -18,6 +18,7 @@ from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
 from urbankit.city.io.access import NO_REFERENCES, Access
+from urbankit.city.io.codes import ALPHAEARTH_GDAL, FEWEST
 from urbankit.city.io.nodata import NodataWatch
 from urbankit.city.io.raster_file import open_raster, raster_crs
 from urbankit.utils.errors import Problem, UserError
@@ -30,7 +31,7 @@ _CELLS_IN_MEMORY = 8_000_000
 _MAX_CELLS = 10_000_000_000
 _MAX_INTEGER = 2**53
 # Rounding alone covers less than this share of a region (or of a cell): it does not count as overlap.
-_LEAST_SHARE = 1e-9
+LEAST_SHARE = 1e-9
 
 
 class ZonalResult(NamedTuple):
@@ -73,21 +74,21 @@ def zonal(
         UserError: For a raster that cannot be used, or that has no valid cell in any region.
     """
     with open_raster(path, crs=crs, access=access) as dataset:
-        shapes = _in_raster(regions.geometry, dataset, crs)
+        shapes = in_raster(regions.geometry, dataset, crs)
         number = _chosen_band(dataset, band)
         if statistic != "majority":
-            _check_amounts(dataset, number)
+            check_amounts(dataset, number)
         cells = _Cells(dataset, number, nodata)
         weighted = {"mean": "mean", "majority": "mode"}.get(statistic)
         table = _extract(cells, shapes, {"value": _by_area(weighted, shapes) if weighted else "sum"})
         values, share = table["value"].to_numpy(np.float64), _valid_share(table, shapes, cells)
-        present = share > _LEAST_SHARE
+        present = share > LEAST_SHARE
         if not present.any():
-            raise UserError(Problem(_explain_no_overlap(dataset, shapes), path))
+            raise UserError(Problem(explain_no_overlap(dataset, shapes), path))
     if statistic == "density":
         with np.errstate(divide="ignore", invalid="ignore"):
             values = values / (share * ellipsoidal_area_km2(regions))
-    return ZonalResult(np.where(present, values, np.nan), _notes(share, cells))
+    return ZonalResult(np.where(present, values, np.nan), [*share_notes(share), *cells.watch.notes("the raster")])
 
 
 def cell_statistics(
@@ -120,16 +121,16 @@ def cell_statistics(
         UserError: For a raster that cannot be used, lacks the band, or has no valid cell in any region.
     """
     with open_raster(path, access=access) as dataset:
-        shapes = _in_raster(regions.geometry, dataset)
+        shapes = in_raster(regions.geometry, dataset)
         number = _chosen_band(dataset, band)
-        _check_amounts(dataset, number)
+        check_amounts(dataset, number)
         cells = _Cells(dataset, number, nodata)
         table = _extract(cells, shapes, {name: _by_area(how, shapes) for name, how in operations.items()})
         share = _valid_share(table, shapes, cells)
-        if not (share > _LEAST_SHARE).any():
-            raise UserError(Problem(_explain_no_overlap(dataset, shapes), path))
-    values = table[list(operations)].astype(np.float64).where(pd.Series(share > _LEAST_SHARE), np.nan)
-    return values.assign(valid=np.where(share > _LEAST_SHARE, share, 0.0))
+        if not (share > LEAST_SHARE).any():
+            raise UserError(Problem(explain_no_overlap(dataset, shapes), path))
+    values = table[list(operations)].astype(np.float64).where(pd.Series(share > LEAST_SHARE), np.nan)
+    return values.assign(valid=np.where(share > LEAST_SHARE, share, 0.0))
 
 
 def covering_mask(
@@ -140,8 +141,8 @@ def covering_mask(
     `crs` and `access` are as for `zonal`. Raises UserError for a raster that cannot be used.
     """
     with open_raster(path, crs=crs, access=access) as dataset:
-        table = _extract(_Cells(dataset, 1), _in_raster(boxes, dataset, crs), {})
-        return table["count"].to_numpy() > _LEAST_SHARE
+        table = _extract(_Cells(dataset, 1), in_raster(boxes, dataset, crs), {})
+        return table["count"].to_numpy() > LEAST_SHARE
 
 
 def extent(
@@ -169,7 +170,7 @@ def _bounds(dataset: rasterio.DatasetReader) -> tuple[float, float, float, float
     return left, bottom, right, top
 
 
-def _in_raster(shapes: gpd.GeoSeries, dataset: rasterio.DatasetReader, declared: str | None = None) -> gpd.GeoSeries:
+def in_raster(shapes: gpd.GeoSeries, dataset: rasterio.DatasetReader, declared: str | None = None) -> gpd.GeoSeries:
     """Return polygons in the CRS of a raster, with longitudes in the range of its cells."""
     crs = raster_crs(dataset, declared)
     shapes = reproject(shapes, crs)
@@ -208,8 +209,19 @@ def read_cells(
     return cells
 
 
+def refuse_codes(dataset: rasterio.DatasetReader) -> None:
+    """Raise `UserError` for an embedding in 8-bit codes, which are no numbers to average or to draw."""
+    if dataset.count >= FEWEST and set(dataset.dtypes) == {"int8"}:
+        message = (
+            f"has {dataset.count} bands of 8-bit codes, as embeddings are published; read it by the modality "
+            f"`precomputed`, which decodes those of AlphaEarth, or decode it first, such as by {ALPHAEARTH_GDAL}"
+        )
+        raise UserError(Problem(message, dataset.name))
+
+
 def _chosen_band(dataset: rasterio.DatasetReader, band: int | None) -> int:
     count = dataset.count
+    refuse_codes(dataset)
     if band is None and count > 1:
         raise UserError(Problem(f"the raster has {count} bands; choose one with `band`, counted from 1", dataset.name))
     if band is not None and not 1 <= band <= count:
@@ -220,7 +232,14 @@ def _chosen_band(dataset: rasterio.DatasetReader, band: int | None) -> int:
     return band
 
 
-def _check_amounts(dataset: rasterio.DatasetReader, band: int) -> None:
+def refuse_rotated(dataset: rasterio.DatasetReader) -> None:
+    """Raise `UserError` for a raster whose rows do not run from west to east."""
+    if dataset.transform.b or dataset.transform.d:
+        message = "the raster is rotated; warp it to north-up first, such as with gdalwarp"
+        raise UserError(Problem(message, dataset.name))
+
+
+def check_amounts(dataset: rasterio.DatasetReader, band: int) -> None:
     """Raise `UserError` for a band with a colour table: its cells are codes of classes or colours, not amounts."""
     if dataset.colorinterp[band - 1] == ColorInterp.palette:
         message = (
@@ -269,11 +288,8 @@ def _valid_share(table: pd.DataFrame, shapes: gpd.GeoSeries, cells: Any) -> np.n
 
 def _Cells(dataset: rasterio.DatasetReader, band: int, nodata: Collection[float] = ()) -> Any:
     """An exactextract source over one band, with every form of missing cell masked, `nodata` included."""
+    refuse_rotated(dataset)
     transform = dataset.transform
-    if transform.b or transform.d:
-        raise UserError(
-            Problem("the raster is rotated; warp it to north-up first, such as with gdalwarp", dataset.name)
-        )
     step_y, step_x = -1 if transform.e > 0 else 1, -1 if transform.a < 0 else 1
 
     class Cells(RasterSource):
@@ -296,32 +312,33 @@ def _Cells(dataset: rasterio.DatasetReader, band: int, nodata: Collection[float]
             row = y if step_y > 0 else dataset.height - y - height
             column = x if step_x > 0 else dataset.width - x - width
             cells = read_cells(dataset, band, nodata, window=Window(column, row, width, height))
-            _check_exact(cells, Path(dataset.name))
+            check_exact(cells, Path(dataset.name))
             self.watch.add(cells)
             return np.ma.filled(cells.astype(np.float64), np.nan)[::step_y, ::step_x]
 
     return Cells()
 
 
-def _check_exact(cells: np.ma.MaskedArray, path: Path) -> None:
+def check_exact(cells: np.ma.MaskedArray, path: Path) -> None:
     """Raise `UserError` for integers that float64 would round: two codes would become one."""
     values = cells.compressed() if cells.dtype.kind in "iu" and cells.dtype.itemsize == 8 else np.empty(0)
     if len(values) and not -_MAX_INTEGER <= values.min() <= values.max() <= _MAX_INTEGER:
         raise UserError(Problem("holds integers beyond 2^53, which would be rounded; give its cells other codes", path))
 
 
-def _notes(share: np.ndarray, cells: Any) -> list[str]:
+def share_notes(share: np.ndarray) -> list[str]:
+    """Return sentences on regions of which little or nothing, float64[N] from 0 to 1, has valid cells."""
     notes = []
-    absent, partly = int((share <= _LEAST_SHARE).sum()), int(((share > _LEAST_SHARE) & (share < 0.5)).sum())
+    absent, partly = int((share <= LEAST_SHARE).sum()), int(((share > LEAST_SHARE) & (share < 0.5)).sum())
     if absent:
         notes.append(f"{absent} of {len(share)} regions overlap no valid cell")
     if partly:
         notes.append(f"{partly} of {len(share)} regions have valid cells on less than half of their area")
-    notes += cells.watch.notes("the raster")
     return notes
 
 
-def _explain_no_overlap(dataset: rasterio.DatasetReader, shapes: gpd.GeoSeries) -> str:
+def explain_no_overlap(dataset: rasterio.DatasetReader, shapes: gpd.GeoSeries) -> str:
+    """Return a message with the extents of a raster and of shapes in its CRS."""
     return (
         f"no region overlaps a valid cell; the raster covers {_box(dataset.bounds)}, "
         f"the regions {_box(shapes.total_bounds)} ({shapes.crs.to_string()}): check both CRS"
