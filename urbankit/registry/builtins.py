@@ -32,14 +32,14 @@ def register_modality_encoders(register: Register) -> None:
     register(
         "flow_profile",
         "urbankit.modalities.flow_profile:FlowProfile",
-        "in- and outflows of a region",
+        "flows from and to a region",
     )
     register("image_stats", "urbankit.modalities.image_stats:ImageStats", "statistics of an image's bands")
     register("words", "urbankit.modalities.words:Words", "components of the TF-IDF of captions")
-    register("coordinates", "urbankit.modalities.coordinates:Coordinates", "a region's projected coordinates")
+    register("coordinates", "urbankit.modalities.coordinates:Coordinates", "projected coordinates of a region")
     register("shape", "urbankit.modalities.shape:Shape", "area, perimeter and compactness of a region")
-    register("table", "urbankit.modalities.table:Table", "numeric columns of one of the city's tables")
-    register("precomputed", "urbankit.modalities.precomputed:Precomputed", "vectors by region from any file or encode")
+    register("table", "urbankit.modalities.table:Table", "numeric columns of a table of the city")
+    register("precomputed", "urbankit.modalities.precomputed:Precomputed", "vectors of regions from files")
 
 
 @hookimpl
@@ -59,20 +59,20 @@ def register_graph_encoders(register: Register) -> None:
 @hookimpl
 def register_subgraphs(register: Register) -> None:
     register("random_walk", "urbankit.graph.random_walk:RandomWalk", "regions on a weighted random walk")
-    register("full", "urbankit.graph.full:FullGraph", "the whole graph, shared by all regions")
+    register("full", "urbankit.graph.full:FullGraph", "the whole graph for every region")
 
 
 @hookimpl
 def register_fusions(register: Register) -> None:
     register("add", "urbankit.fusion.add:Add", "sum of the vectors")
-    register("concat", "urbankit.fusion.concat:Concat", "concatenation, zeros for what is absent")
+    register("concat", "urbankit.fusion.concat:Concat", "concatenation, zeros for absent vectors")
     register("mlp", "urbankit.fusion.mlp:MLP", "concatenation and a multilayer perceptron")
     register("attention", "urbankit.fusion.attention:Attention", "mean weighted by attention to a learned query")
 
 
 @hookimpl
 def register_pair_weights(register: Register) -> None:
-    register("uniform", "urbankit.methods.pair_weights:Uniform", "every pair counts alike")
+    register("uniform", "urbankit.methods.pair_weights:Uniform", "the same weight for every pair")
     register("agreement", "urbankit.methods.agreement:Agreement", "by the similarity of a pair, relative to the batch")
 
 
@@ -96,8 +96,8 @@ def register_heads(register: Register) -> None:
     register("linear", "urbankit.heads.linear:Linear", "one linear layer")
     register("mlp", "urbankit.heads.mlp:MLP", "multilayer perceptron")
     register("ridge", "urbankit.heads.ridge:Ridge", "ridge regression on the frozen embedding, for few labels")
-    register("stack", "urbankit.heads.stack:Stack", "several models joined by held-out predictions: a super learner")
-    register("task_adaptive", "urbankit.heads.task_adaptive:TaskAdaptive", "learned weights of the blocks, then a head")
+    register("stack", "urbankit.heads.stack:Stack", "super learner: a weighted mean of several models")
+    register("task_adaptive", "urbankit.heads.task_adaptive:TaskAdaptive", "learned weights of blocks, then a head")
 
 
 @hookimpl
@@ -106,7 +106,7 @@ def register_splits(register: Register) -> None:
     register("spatial", "urbankit.evaluation.splits:SpatialSplit", "whole blocks of a grid over the city")
     register("few", "urbankit.evaluation.few_labels:RandomFew", "a few random labels, many times: learning curves")
     register("few-spatial", "urbankit.evaluation.few_labels:SpatialFew", "a few labels in one district, many times")
-    register("folds", "urbankit.evaluation.folds:FoldsProtocol", "a fixed probe over folds in the regions' order")
+    register("folds", "urbankit.evaluation.folds:FoldsProtocol", "folds in the order of regions, fixed probe")
 
 
 @hookimpl
@@ -149,11 +149,11 @@ def register_figures(register: Register) -> None:
     register("residuals", f"{package}.residuals:Residuals", "maps of the residuals")
     register("confusion", f"{package}.classes:Confusion", "confusion matrices of classification tasks")
     register("embeddings", f"{package}.embeddings:Embeddings", "the embeddings in two dimensions")
-    register("views", f"{package}.views:Views", "how the views compare")
+    register("views", f"{package}.views:Views", "three anchor regions in the embedding of each view")
     register("clusters", f"{package}.clusters:Clusters", "maps and profiles of clusters of the embeddings")
-    register("cases", f"{package}.cases:Cases", "single regions, and how runs predict them")
-    register("walks", f"{package}.walks:Walks", "the walks around regions")
-    register("coverage", f"{package}.coverage:Coverage", "how many observations regions have")
+    register("cases", f"{package}.cases:Cases", "similar regions with different labels, and their predictions")
+    register("walks", f"{package}.walks:Walks", "maps of the walks from anchor regions")
+    register("coverage", f"{package}.coverage:Coverage", "numbers of observations of the regions")
     register("curves", f"{package}.curves:Curves", "losses by epoch")
 
 
