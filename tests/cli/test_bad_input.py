@@ -311,6 +311,7 @@ UNFIT_CITY: dict[str, tuple[Change, dict[str, Any], str]] = {
     "one class": (target(["a"] * N, "classification"), {"tasks": {"t": {}}}, r"tasks\.t: .*needs two classes .*'a' 49"),
     "missing stands for 1e300": (target([1e300] + [1] * (N - 1)), {"tasks": {"t": {}}}, r"tasks\.t: .*beyond 1e\+30"),
     "no such target": (one_region, {"tasks": {"cu": {}}}, r"has no target 'cu'\. .*co, "),
+    "task to remove": (one_region, {"tasks": {"cu": {}}}, r"tasks: name targets of the city.*`cu: null`"),
     "no modality": (
         lambda folder, spec: [spec.pop("images"), spec.pop("captions")],
         {"modalities": {"rsi": {"name": "vit", "patch_size": 16}}, "method": {"name": "urbanmmcl", "alignments": []}},

@@ -257,6 +257,9 @@ def load_tasks(recipe: Recipe, city: City) -> dict[str, TaskData]:
             )
         except UserError as error:
             problems.extend(error.problems)
+    missing = [name for name, task in recipe.tasks.items() if (task.target or name) not in city.target_names]
+    if missing:
+        problems.add(f"name targets of the city, and remove other tasks with null: `{missing[0]}: null`", key="tasks")
     problems.raise_if_any()
     return tasks
 
