@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import geopandas as gpd
@@ -11,8 +12,9 @@ import pytest
 from helpers.small_run import ODD, squares
 
 from urbankit import Run, UserError, registry
+from urbankit.city.city import City
 from urbankit.export.qgis_style import RANGES, QGISStyle
-from urbankit.export.tables import ExportTable
+from urbankit.export.tables import ExportTable, prediction_export
 from urbankit.pipeline.prediction_options import write_predictions
 
 
@@ -63,6 +65,25 @@ def test_classes_are_categories_in_the_order_of_their_codes(make_run) -> None:
     assert categories == ["park", "shop", "x|y", ""]
     assert set(layer["use_random_prediction"].dropna()) == set(categories[:-1])
     assert len({one.get("value") for one in style.iter("Option") if one.get("name") == "color"}) == 4
+
+
+def test_categories_are_labelled_by_the_titles_of_the_city_file(make_run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(tasks=("use",))
+    texts = {"park": {"title": "Parks & gardens"}, "shop": {"description": "no title"}}
+    city = SimpleNamespace(name="small", manifest={"spec": {"targets": {"use": {"classes": texts}}}})
+    city.members = {"small": city}
+    monkeypatch.setattr(City, "open", lambda folder: city)
+    monkeypatch.setattr(Run, "recipe", SimpleNamespace(tasks={"use": SimpleNamespace(target=None)}))
+    run.export("gpkg", what="predictions")
+    categories = renderer(run.path / "export" / "predictions.qml").iter("category")
+    labels = {one.get("value"): one.get("label") for one in categories}
+    assert labels == {"park": "Parks & gardens", "shop": "shop", "x|y": "x|y", "": "no value"}
+
+
+def test_classes_of_all_predictions_have_titles_too() -> None:
+    frame = without_geometry(["a", "b"]).assign(use=["park", None], use_from="out of fold", use_truth=["park", "park"])
+    table = prediction_export(frame, {"use": ("park", "shop")}, {}, {"use": {"park": "Parks"}})
+    assert table.titles == {"use": {"park": "Parks"}, "use_truth": {"park": "Parks"}}
 
 
 @pytest.mark.parametrize("values", [[np.nan, np.nan], [3.0, 3.0], [1.0, np.nan], ['<a "b">\x07&', None]])

@@ -269,6 +269,22 @@ def test_differences_are_paired_by_seed(make_run, tmp_path: Path) -> None:
     assert any("-0.500 ± 0.000" in row for row in rows)  # R² of every seed is half a point higher in the other
 
 
+def test_compared_runs_show_titles_of_targets_and_city(
+    make_run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, city = make_run()
+    one, other = two_runs(make_run, tmp_path)
+    titled = {name: replace(city.target(name), title="Same <title>") for name in ("use", "density")}
+    city.target = titled.__getitem__
+    city.manifest = {"spec": {"title": "Small town"}}
+    contexts = {path: context_of(Run.open(path), city) for path in (one, other)}
+    monkeypatch.setattr(RunContext, "of", lambda run: contexts[run.path])
+    page = write_comparison([one, other], ["a", "b"], tmp_path / "compare.html").path.read_text()
+    assert ">Small town</td>" in page
+    for name in titled:
+        assert f"Same &lt;title&gt; ({name})</th>" in page and f"<th>{name}</th>" not in page
+
+
 def test_runs_that_cannot_be_compared_are_named(make_run, tmp_path: Path) -> None:
     one, other = two_runs(make_run, tmp_path)
     write_json(other / "manifest.json", read_json(other / "manifest.json") | {"status": "failed"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 from zoneinfo import available_timezones
 
 from pydantic import (
@@ -18,7 +18,7 @@ from pydantic import (
 
 from urbankit import registry
 from urbankit.city.io.crs import placed_crs, projected_crs
-from urbankit.city.spec_base import Described, DescribedTarget, Name, Spec
+from urbankit.city.spec_base import Described, DescribedTarget, Name, Spec, TargetTexts
 from urbankit.config.validation import one_of, validate
 from urbankit.config.yaml import load_mapping
 from urbankit.utils.errors import Problems, UserError
@@ -277,11 +277,13 @@ FlowSpec = Annotated[
     Annotated[FlowsByRegion, Tag("<FlowsByRegion>")] | Annotated[FlowsByPoint, Tag("<FlowsByPoint>")],
     one_of(origin="<FlowsByRegion>", origin_lon="<FlowsByPoint>"),
 ]
+TargetSource: TypeAlias = TableTarget | RasterTarget | PointTarget
 TargetSpec = Annotated[
     Annotated[TableTarget, Tag("<TableTarget>")]
     | Annotated[RasterTarget, Tag("<RasterTarget>")]
-    | Annotated[PointTarget, Tag("<PointTarget>")],
-    one_of(table="<TableTarget>", raster="<RasterTarget>", points="<PointTarget>"),
+    | Annotated[PointTarget, Tag("<PointTarget>")]
+    | Annotated[TargetTexts, Tag("<TargetTexts>")],
+    one_of(TargetTexts, table="<TableTarget>", raster="<RasterTarget>", points="<PointTarget>"),
 ]
 
 
@@ -308,7 +310,11 @@ class CitySpec(Described):
     poi: PoiSpec | None = Field(None, description="Points of interest.")
     flows: FlowSpec | None = Field(None, description="Flows between regions.")
     tables: dict[Name, Table] = Field({}, max_length=1000, description="Other numbers by region, by name.")
-    targets: dict[Name, TargetSpec] = Field({}, max_length=1000, description="What is to be predicted, by name.")
+    targets: dict[Name, TargetSpec] = Field(
+        {},
+        max_length=1000,
+        description="What is to be predicted, by name; for a target of a dataset only its title, unit and description.",
+    )
     allow_leak: list[str] = Field(
         [], description="Columns of tables that may equal a target or almost: `income`, or `census.income`."
     )
@@ -321,6 +327,11 @@ class CitySpec(Described):
             if captions.image is not None and name not in self.images:
                 raise ValueError(f"captions.{name}: describes images by path, but there is no image source '{name}'")
         return self
+
+    @property
+    def target_sources(self) -> dict[str, TargetSource]:
+        """The targets that the city file itself has the source of; those of datasets have only texts here."""
+        return {name: one for name, one in self.targets.items() if not isinstance(one, TargetTexts)}
 
     @property
     def datasets(self) -> dict[str, Any]:

@@ -52,3 +52,7 @@ class DescribedTarget(Described):
     classes: dict[str, ClassText] = Field(
         {}, max_length=1000, description="Titles and descriptions of the classes, by class (classification)."
     )
+
+
+class TargetTexts(DescribedTarget):
+    """The texts of a target that a dataset gives."""

@@ -42,7 +42,8 @@ class Target:
 
 
 def described(target: Target, spec: Mapping[str, Any]) -> Target:
-    """Return a target with the texts that the city file, as the manifest stores it, has on it."""
+    """Return a target with the texts and the unit that the city file, as the manifest stores it, has on it."""
     keys = spec_keys(spec, f"targets.{target.name}")
     text, classes = Text.of(keys), {name: Text.of(one) for name, one in (keys.get("classes") or {}).items()}
-    return replace(target, title=text.title, description=text.description, classes=classes)
+    unit = keys.get("unit") or target.unit
+    return replace(target, unit=unit, title=text.title, description=text.description, classes=classes)

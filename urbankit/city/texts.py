@@ -42,6 +42,17 @@ def text_of(city: HasSpec, key: str) -> Text:
     return next((text for text in texts if text.title), texts[0])
 
 
+def class_titles(city: HasSpec, target: str) -> dict[str, str]:
+    """Return the titles of the classes of a target, by class; of joined cities, those of the first that has one."""
+    titles: dict[str, str] = {}
+    for member in city.members.values():
+        keys = spec_keys(member.manifest.get("spec") or {}, f"targets.{target}")
+        for name, one in (keys.get("classes") or {}).items():
+            if title := Text.of(one).title:
+                titles.setdefault(name, title)
+    return titles
+
+
 def city_title(city: HasSpec) -> str:
     """Return the title of a city, its name where it has none."""
     titles = [Text.of(member.manifest.get("spec") or {}).title or name for name, member in city.members.items()]

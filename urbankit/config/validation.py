@@ -25,17 +25,21 @@ def validate(model: type[M], node: Node, problems: Problems) -> M:
         raise UserError(problems.sorted()) from None
 
 
-def one_of(**tags: str) -> Discriminator:
+def one_of(*texts: type[BaseModel], **tags: str) -> Discriminator:
     """Return what chooses the member of a union by the key that marks it, so that errors are about one member only.
 
     Args:
+        texts: A member that is chosen for a mapping with keys of it alone.
         tags: The members' tags by the keys that mark them; a tag is the class name in angle brackets.
     """
 
     def choose(value: Any) -> str | None:
         if isinstance(value, BaseModel):
             return f"<{type(value).__name__}>"
-        return next((tag for key, tag in tags.items() if isinstance(value, dict) and key in value), None)
+        if not isinstance(value, dict):
+            return None
+        alone = (f"<{one.__name__}>" for one in texts if value and value.keys() <= one.model_fields.keys())
+        return next((tag for key, tag in tags.items() if key in value), next(alone, None))
 
     message = f"needs one of the keys {', '.join(tags)}"
     return Discriminator(choose, custom_error_type="one_of", custom_error_message=message)

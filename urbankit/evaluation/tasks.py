@@ -80,7 +80,12 @@ class TaskData:
     @property
     def class_labels(self) -> tuple[str, ...]:
         """The names of the classes that readers see."""
-        return tuple(self.class_texts.get(name, Text()).title or name for name in self.classes)
+        return tuple(self.class_titles.get(name, name) for name in self.classes)
+
+    @property
+    def class_titles(self) -> dict[str, str]:
+        """The titles of the classes that have one."""
+        return {name: text.title for name, text in self.class_texts.items() if text.title}
 
     @property
     def metric(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
@@ -47,21 +47,30 @@ def _style(table: ExportTable, column: str) -> ElementTree.Element:
     values = table.frame[column]
     points = bool(table.has_geometry and table.frame.geometry.dropna().geom_type.str.endswith("Point").all())
     if column in table.classes or not pd.api.types.is_numeric_dtype(values):
-        _categories(root, column, values, list(table.classes.get(column, {}).values()), points)
+        names = list(table.classes.get(column, {}).values())
+        _categories(root, column, values, names, table.titles.get(column, {}), points)
     else:
         _ranges(root, column, values.to_numpy(np.float64), points)
     return root
 
 
-def _categories(root: ElementTree.Element, column: str, values: pd.Series, names: list[str], points: bool) -> None:
-    """One colour for each class in the order of their codes, and grey for regions without one."""
+def _categories(
+    root: ElementTree.Element,
+    column: str,
+    values: pd.Series,
+    names: list[str],
+    titles: Mapping[str, str],
+    points: bool,
+) -> None:
+    """One colour for each class in the order of their codes, with its title, and grey for regions without one."""
     present = {str(value) for value in values.dropna()}
     names = [name for name in names if name in present] or sorted(present)
     renderer = _renderer(root, "categorizedSymbol", column)
     colours = [*(COLOURS[i % len(COLOURS)] for i in range(len(names))), MISSING]
     categories = ElementTree.SubElement(renderer, "categories")
     for i, name in enumerate([*names, ""]):
-        keys = {"symbol": str(i), "value": _xml(name), "label": _xml(name) or "no value", "type": "string"}
+        label = _xml(titles.get(name, name)) or "no value"
+        keys = {"symbol": str(i), "value": _xml(name), "label": label, "type": "string"}
         ElementTree.SubElement(categories, "category", keys | {"render": "true"})
     _symbols(renderer, colours, points)
 

@@ -12,6 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from pyproj import CRS
 
+from urbankit.city.city import City
+from urbankit.city.texts import class_titles
 from urbankit.evaluation.out_of_sample import by_region, rows_of_test_parts
 from urbankit.runs.folder import Run
 from urbankit.runs.prediction_table import ALL_LABELS, OUT_OF_FOLD
@@ -29,7 +31,8 @@ class ExportTable:
 
     `frame` has `region_id` (text), the columns, and `geometry`. `classes` has for each column of class names the code
     of each, the one of `predictions.parquet`. `facts` say where it is from. `shown` is the column of the
-    first predicted number, without numbers of the first predicted class; None in a table without predictions.
+    first predicted number, without numbers of the first predicted class; None in a table without predictions. `titles`
+    are what readers see of classes, by column and class; a class without a title is not in it.
     """
 
     what: str
@@ -37,6 +40,7 @@ class ExportTable:
     classes: dict[str, dict[int, str]] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)
     shown: str | None = None
+    titles: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @property
     def has_geometry(self) -> bool:
@@ -98,27 +102,46 @@ def predictions(run: Run) -> ExportTable:
     tested = _checked(run)
     columns: dict[str, pd.Series] = {}
     classes: dict[str, dict[int, str]] = {}
+    titles = _class_titles(run)
+    titles_of: dict[str, dict[str, str]] = {}
     for task, of_task in rows_of_test_parts(tested).groupby("task", sort=False):
         names = _class_names(of_task)
         of_columns = {f"{task}_{name}": column for name, column in _columns(of_task, names)}
-        classes |= {name: names for name in of_columns if names and name.endswith(("_truth", "_prediction"))}
+        of_classes = [name for name in of_columns if names and name.endswith(("_truth", "_prediction"))]
+        classes |= dict.fromkeys(of_classes, names)
+        titles_of |= dict.fromkeys(of_classes, titles.get(str(task), {}))
         columns |= of_columns
     table = pd.DataFrame({name: column.reindex(regions["region_id"]).to_numpy() for name, column in columns.items()})
     unique = dict(zip(table.columns, distinct(table.columns), strict=True))
     table = table.rename(columns=unique).set_axis(regions.index)
     codes = {unique[name]: names for name, names in classes.items()}
     predicted = [unique[name] for name in columns if name.endswith("_prediction")]
-    return ExportTable("predictions", _joined(regions, table), codes, run_facts(run), _first(predicted, codes))
+    titles_of = {unique[name]: of_class for name, of_class in titles_of.items()}
+    frame, first = _joined(regions, table), _first(predicted, codes)
+    return ExportTable("predictions", frame, codes, run_facts(run), first, titles_of)
 
 
 def all_predictions(run: Run) -> ExportTable:
     """The predictions of every region, labelled or not, with intervals or class probabilities."""
     fits, _ = run.cross_fits
-    return prediction_export(run.predictions_all, {name: fit.classes for name, fit in fits.items()}, run_facts(run))
+    classes = {name: fit.classes for name, fit in fits.items()}
+    return prediction_export(run.predictions_all, classes, run_facts(run), _class_titles(run))
+
+
+def _class_titles(run: Run) -> dict[str, dict[str, str]]:
+    """Return the titles of the classes by task; none if the run's city is not where it was."""
+    try:
+        city, tasks = City.open(run.manifest.get("city_folder") or ""), run.recipe.tasks
+    except UserError:
+        return {}
+    return {name: class_titles(city, task.target or name) for name, task in tasks.items()}
 
 
 def prediction_export(
-    table: gpd.GeoDataFrame, classes: Mapping[str, Sequence[str]], facts: Mapping[str, str]
+    table: gpd.GeoDataFrame,
+    classes: Mapping[str, Sequence[str]],
+    facts: Mapping[str, str],
+    titles: Mapping[str, Mapping[str, str]] | None = None,
 ) -> ExportTable:
     """A table of predictions of every region for export; columns of text are classes with a code each.
 
@@ -126,6 +149,7 @@ def prediction_export(
         table: As `prediction_table` returns it.
         classes: The classes by task; none of a regression.
         facts: Where the table is from.
+        titles: The titles of the classes by task.
     """
     codes: dict[str, dict[int, str]] = {}
     for name, of_task in classes.items():
@@ -135,7 +159,9 @@ def prediction_export(
             codes[name] = dict(enumerate(of_task))
             codes[f"{name}_truth"] = dict(enumerate(dict.fromkeys([*of_task, *truth])))
     frame = table.assign(region_id=table["region_id"].astype(str))
-    return ExportTable("predictions_all", frame, codes, dict(facts), _first(list(classes), codes))
+    titles_of = {name: dict(of_task) for name, of_task in (titles or {}).items() if name in codes}
+    titles_of |= {f"{name}_truth": of_task for name, of_task in titles_of.items()}
+    return ExportTable("predictions_all", frame, codes, dict(facts), _first(list(classes), codes), titles_of)
 
 
 def _first(predicted: Sequence[str], classes: Mapping[str, Any]) -> str | None:

@@ -55,7 +55,9 @@ class CityPredictions:
 
     def export(self) -> ExportTable:
         """The table for an exporter."""
-        return prediction_export(self.table, {name: one.classes for name, one in self.predicted.items()}, self.facts)
+        classes = {name: one.classes for name, one in self.predicted.items()}
+        titles = {name: task.class_titles for name, task in self.tasks.items() if name in classes}
+        return prediction_export(self.table, classes, self.facts, titles)
 
     def scores(self, task: str) -> dict[str, float]:
         """The metrics of the predictions on the labels of this city, and of their intervals; empty without labels."""

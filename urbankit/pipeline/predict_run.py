@@ -60,7 +60,10 @@ class Predictions:
 
     def export(self) -> ExportTable:
         """The table for an exporter."""
-        return prediction_export(self.table, {name: fit.classes for name, fit in self.fits.items()}, self.facts)
+        classes = {name: fit.classes for name, fit in self.fits.items()}
+        return prediction_export(
+            self.table, classes, self.facts, {n: fit.task.class_titles for n, fit in self.fits.items()}
+        )
 
 
 def predict_run(

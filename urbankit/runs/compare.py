@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +16,9 @@ from urbankit.tables.table import Table
 from urbankit.utils.errors import Problem, Problems, UserError
 
 
-def compare_runs(runs: Sequence[str | Path], names: Sequence[str] = ()) -> list[Table]:
+def compare_runs(
+    runs: Sequence[str | Path], names: Sequence[str] = (), titles: Mapping[str, str] | None = None
+) -> list[Table]:
     """Build tables of finished runs, one for every city and split protocol.
 
     Runs with the same city and splits are paired by seeds; others come in separate tables.
@@ -25,6 +27,7 @@ def compare_runs(runs: Sequence[str | Path], names: Sequence[str] = ()) -> list[
         runs: Run folders; the last is the reference.
         names: The names of the runs, by default those of their folders. Runs with the same name are one row, with
             several seeds of pre-training.
+        titles: What readers see of tasks and cities, by their names.
 
     Raises:
         UserError: If a folder is not a finished run, or two runs have the same name and seed.
@@ -53,7 +56,8 @@ def compare_runs(runs: Sequence[str | Path], names: Sequence[str] = ()) -> list[
         seeds[seed] = run.path
     problems.raise_if_any()
     rows = list(dict.fromkeys(rows))
-    return build_tables(pd.concat(tables, ignore_index=True), setups, SuiteTable(rows=rows, reference=rows[-1]))
+    spec = SuiteTable(rows=rows, reference=rows[-1])
+    return build_tables(pd.concat(tables, ignore_index=True), setups, spec, labels=titles)
 
 
 def _finished(runs: Sequence[str | Path]) -> list[Run]:

@@ -91,6 +91,27 @@ def test_every_layout_becomes_a_city(sources: Sources, layout: str) -> None:
         assert np.array_equal(city.table("poi_similarity")[0], SIMILARITY)
 
 
+def test_texts_of_a_target_may_stand_in_the_city_file(sources: Sources) -> None:
+    benchmark(sources, "hrep")
+    sources.prepare()
+    texts = {"title": "Reported crimes", "unit": "a year", "description": "All offences."}
+    classes = {"0": {"title": "District A"}}
+    sources.spec["targets"] = {"crime": texts, "land_use": {"title": "Districts", "classes": classes}}
+    city = sources.prepare()
+    crime, districts = city.target("crime"), city.target("land_use")
+    assert (crime.title, crime.unit, crime.description) == ("Reported crimes", "a year", "All offences.")
+    assert np.array_equal(crime.values, CRIME)
+    assert districts.title == "Districts" and districts.classes["0"].title == "District A"
+
+
+def test_texts_of_a_target_that_nothing_gives_are_refused(sources: Sources) -> None:
+    benchmark(sources, "hrep")
+    sources.spec["targets"] = {"crimes": {"title": "Crimes"}}
+    (message,) = messages(sources)
+    assert "targets.crimes: has no source, and no dataset gives it; add one of the keys table, raster" in message
+    assert "Did you mean 'crime'" in message
+
+
 def test_rows_follow_ids_that_number_the_regions(sources: Sources) -> None:
     benchmark(sources, "hafusion")
     order = RNG.permutation(N)

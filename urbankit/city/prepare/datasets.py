@@ -42,7 +42,7 @@ from urbankit.city.spec import (
 )
 from urbankit.city.spec import PoiPoints as PoiPointFile
 from urbankit.city.target import Target
-from urbankit.utils.errors import Problem, Problems, UserError
+from urbankit.utils.errors import Problem, Problems, UserError, suggest
 
 _KINDS: dict[str, tuple[type[Any], ...]] = {
     "poi": (PoiPoints, PoiCounts),
@@ -130,7 +130,8 @@ def check_datasets(spec: CitySpec, spec_file: Path, datasets: Sequence[CityDatas
     """Raise `UserError` for files of datasets that are missing, and for a layer that comes from two places."""
     problems = Problems()
     owners = {key: key for key in ("poi", "flows") if getattr(spec, key)}
-    owners |= {f"{kind}.{name}": f"{kind}.{name}" for kind in ("tables", "targets") for name in getattr(spec, kind)}
+    for key in [*(f"tables.{name}" for name in spec.tables), *(f"targets.{name}" for name in spec.target_sources)]:
+        owners[key] = key
     for dataset in datasets:
         with problems.collect(dataset.name):
             _ = dataset.files
@@ -139,9 +140,20 @@ def check_datasets(spec: CitySpec, spec_file: Path, datasets: Sequence[CityDatas
                 if other != dataset.name:
                     message = f"`{other}` and `{dataset.name}` both give {key}; remove one, or leave it out by `use`"
                     problems.add(message, key=dataset.name, file=spec_file)
+    if not problems:
+        _check_texts(spec, spec_file, owners, problems)
     if spec.regions is None and not problems:
         _check_without_regions(spec, spec_file, datasets, problems)
     problems.raise_if_any()
+
+
+def _check_texts(spec: CitySpec, spec_file: Path, owners: Mapping[str, str], problems: Problems) -> None:
+    """Add a problem for each target that has texts, but no source and no dataset that gives it."""
+    given = [key.partition(".")[2] for key, owner in owners.items() if key.startswith("targets.") and key != owner]
+    for name in spec.targets.keys() - spec.target_sources.keys() - set(given):
+        hint = suggest(name, given) if given else ""
+        message = f"has no source, and no dataset gives it; add one of the keys table, raster, points.{hint}"
+        problems.add(message, key=f"targets.{name}", file=spec_file)
 
 
 def _check_without_regions(
@@ -158,7 +170,7 @@ def _check_without_regions(
 def _placed_by_position(spec: CitySpec) -> list[str]:
     """Return the keys of the sources that are matched to the regions by position."""
     sources: dict[str, Any] = {f"images.{name}": source for name, source in spec.images.items()}
-    sources |= {f"targets.{name}": source for name, source in spec.targets.items()}
+    sources |= {f"targets.{name}": source for name, source in spec.target_sources.items()}
     sources |= {"poi": spec.poi, "flows": spec.flows}
     placed = (MosaicImages, PointImages, PoiPointFile, FlowsByPoint, RasterTarget, PointTarget)
     return [key for key, source in sources.items() if isinstance(source, placed)]

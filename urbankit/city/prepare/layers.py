@@ -84,7 +84,7 @@ def table_layers(spec: CitySpec, context: Context, regions: Layer) -> list[Layer
         *([layer("poi", spec.poi, build_poi)] if spec.poi else []),
         *([layer("flows", spec.flows, build_flows)] if spec.flows else []),
         *(layer(f"tables.{name}", source, build_table) for name, source in spec.tables.items()),
-        *(layer(f"targets.{name}", source, build_target) for name, source in spec.targets.items()),
+        *(layer(f"targets.{name}", source, build_target) for name, source in spec.target_sources.items()),
         *(layer(f"captions.{name}", source, build_captions, images="") for name, source in captions.items()),
         *(one for dataset in city_datasets(spec, context.data) for one in _dataset_layers(dataset, context, regions)),
     ]

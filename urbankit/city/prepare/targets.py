@@ -14,13 +14,13 @@ from urbankit.city.prepare.match_regions import read_by_region, region_of, rows_
 from urbankit.city.prepare.points import locate_labelled, read_points
 from urbankit.city.prepare.quality import similar_names, suspicious_values
 from urbankit.city.report import SourceReport
-from urbankit.city.spec import PointTarget, RasterTarget, TableTarget, TargetSpec
+from urbankit.city.spec import PointTarget, RasterTarget, TableTarget, TargetSource
 from urbankit.city.target import Target
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.text import list_some
 
 
-def build_target(spec: TargetSpec, context: Context, report: SourceReport) -> Built:
+def build_target(spec: TargetSource, context: Context, report: SourceReport) -> Built:
     """`targets/NAME.parquet`: region_id, value; null where missing. Raises `UserError` for a target without values."""
     if isinstance(spec, TableTarget):
         target, file = _from_table(spec, context, report), spec.table

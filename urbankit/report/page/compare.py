@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from urbankit.city.texts import city_title
 from urbankit.report.page.builder import ReportPage, Written
 from urbankit.report.page.differences import differences, side_by_side
 from urbankit.report.page.map_data import map_data, run_data
@@ -53,7 +55,7 @@ def write_comparison(
     title = " · ".join(opened) if len(opened) <= 4 else f"{len(opened)} runs"
     page = ReportPage(title, "A comparison of runs.", missing)
     page.add("about", "Runs", lambda: _about(contexts, missing))
-    page.add("results", "Results", lambda: _results(opened, missing))
+    page.add("results", "Results", lambda: _results(opened, _titles(contexts), missing))
     page.add_map(lambda: _map(contexts, missing))
     cities = [context.city for context in contexts.values() if context.regions is not None]
     return page.write(Path(out), cities[0] if cities else None)
@@ -79,18 +81,34 @@ def _opened(runs: Sequence[str | Path], names: Sequence[str], missing: Missing) 
 
 def _about(contexts: dict[str, RunContext], missing: Missing) -> str:
     return render(
-        "compared_runs", heads=_FACTS, rows=[_facts(name, context.run, missing) for name, context in contexts.items()]
+        "compared_runs", heads=_FACTS, rows=[_facts(name, context, missing) for name, context in contexts.items()]
     )
 
 
-def _facts(name: str, run: Run, missing: Missing) -> tuple[Any, ...]:
+def _titles(contexts: dict[str, RunContext]) -> dict[str, str]:
+    """Return the titles of tasks and cities by their names, with the name where two have one title.
+
+    Without the city of a run, they are not known.
+    """
+    titles: dict[str, str] = {}
+    for context in contexts.values():
+        for task in context.tasks:
+            titles.setdefault(task.name, task.label)
+        if context.city is not None:
+            titles.setdefault(context.city.name, city_title(context.city))
+    shared = {title for title, count in Counter(titles.values()).items() if count > 1}
+    return {name: f"{title} ({name})" if title in shared else title for name, title in titles.items()}
+
+
+def _facts(name: str, context: RunContext, missing: Missing) -> tuple[Any, ...]:
+    run = context.run
     recipe = missing.attempt(f"{name}: no recipe", lambda: StoredRecipe.of(run), StoredRecipe(""))
     manifest: dict[str, Any] = missing.attempt(f"{name}: no manifest", lambda: run.manifest, {})
     seconds = sum((manifest.get("seconds") or {}).values())
     return (
         name,
         recipe.get("description", ""),
-        manifest.get("city", "unknown"),
+        manifest.get("city", "unknown") if context.city is None else city_title(context.city),
         recipe.get("method.name", "unknown"),
         recipe.components("modalities"),
         recipe.components("views"),
@@ -100,11 +118,11 @@ def _facts(name: str, run: Run, missing: Missing) -> tuple[Any, ...]:
     )
 
 
-def _results(opened: dict[str, Run], missing: Missing) -> str:
+def _results(opened: dict[str, Run], titles: dict[str, str], missing: Missing) -> str:
     measured = {name: run for name, run in opened.items() if _measured(name, run, missing)}
-    tables = compare_runs([run.path for run in measured.values()], list(measured)) if measured else []
+    tables = compare_runs([run.path for run in measured.values()], list(measured), titles) if measured else []
     reference, alike = _same_setup(measured, missing)
-    compared = list(differences(reference, alike)) if len(alike) > 1 else []
+    compared = list(differences(reference, alike, titles)) if len(alike) > 1 else []
     return render("comparison", tables=side_by_side(tables), reference=reference, differences=compared)
 
 

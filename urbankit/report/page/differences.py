@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -31,18 +31,20 @@ def side_by_side(tables: Iterable[Table]) -> list[dict[str, Any]]:
     ]
 
 
-def differences(reference: str, metrics: dict[str, pd.DataFrame]) -> Iterator[tuple[list[str], list[list[str]]]]:
+def differences(
+    reference: str, metrics: dict[str, pd.DataFrame], titles: Mapping[str, str] | None = None
+) -> Iterator[tuple[list[str], list[list[str]]]]:
     """Return head and rows of one table for each task: each run minus the run `reference`, paired by seed of the split.
 
     A cell is the mean ± standard deviation of the differences. `metrics` are the metric records of runs with the same
-    test regions, by the names of the runs.
+    test regions, by the names of the runs. `titles` are what readers see of tasks, by their names.
     """
     values = {name: _values(records) for name, records in metrics.items()}
     base = values.pop(reference)
     for task in dict.fromkeys(task for task, _, _ in base):
         splits = dict.fromkeys(split for other, split, _ in base if other == task)
         columns = [(split, metric) for split in splits for metric in run_columns() if (task, split, metric) in base]
-        head = [task, *(_heading(split, metric) for split, metric in columns)]
+        head = [(titles or {}).get(task, task), *(_heading(split, metric) for split, metric in columns)]
         rows = [
             [name, *(_difference(run.get(key), base[key]) for key in ((task, *column) for column in columns))]
             for name, run in values.items()
