@@ -1,8 +1,8 @@
 """urbankit: region embeddings from imagery, text, points of interest and region graphs.
 
 >>> import urbankit
->>> city = urbankit.City.prepare("city.yaml")
->>> recipe = urbankit.Recipe.load("urbanmmcl", sets=[f"city.prepared={city.path}"])
+>>> city = urbankit.City.prepare("my-city.yaml")
+>>> recipe = urbankit.Recipe.load("my-recipe.yaml", sets=[f"city.prepared={city.path}"])
 >>> run = urbankit.run(recipe, out="runs/mine")
 >>> run.embeddings.plot()
 
