@@ -18,12 +18,17 @@ NAMES = {kind: f"my-{kind.replace('_', '-')}" for kind in KINDS} | {
 }
 
 
+SEVERAL = ["view", "modality", "pair_weight"]
+"""The kinds of one package with several components."""
+
+
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a package of every kind."""
     folder = tmp_path_factory.mktemp("packages")
     for kind, name in NAMES.items():
         new_plugin(name, kind, folder / kind)
+    new_plugin("several", SEVERAL, folder / "several")
     return folder
 
 
@@ -33,7 +38,7 @@ def installed(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     site = tmp_path_factory.mktemp("site")
     # Without an environment for each build, which would fetch hatchling anew.
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target"]
-    subprocess.run([*command, str(site), *(str(packages / kind) for kind in KINDS)], check=True)
+    subprocess.run([*command, str(site), *map(str, packages.iterdir())], check=True)
     return os.environ | {"PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])}
 
 
@@ -57,14 +62,14 @@ def test_all_new_plugins_are_listed_together(installed):
     listed = json.loads(run(installed, "urbankit", "list-components", "--json"))
     origins = {(c["kind"], c["name"]): c["distribution"] for c in listed["components"]}
     expected = {(KINDS[kind].name, component(kind)): f"urbankit-{name}" for kind, name in NAMES.items()}
+    expected |= {(KINDS[kind].name, "several"): "urbankit-several" for kind in SEVERAL}
     assert expected.items() <= origins.items() and listed["failed"] == []
 
 
 def test_tests_of_new_plugins_pass(installed, packages):
     # One process for all: most of its time is the import of torch.
-    summary = run(
-        installed, "pytest", "-q", "-p", "no:cacheprovider", *(str(packages / kind) for kind in KINDS), cwd=packages
-    )
+    folders = map(str, packages.iterdir())
+    summary = run(installed, "pytest", "-q", "-p", "no:cacheprovider", *folders, cwd=packages)
     assert "failed" not in summary and "passed" in summary
 
 
@@ -86,6 +91,9 @@ def test_recipes_of_new_plugins_are_valid(installed, packages):
     recipes = [str(packages / kind / f"{component(kind)}.yaml") for kind in IN_RECIPES]
     done = subprocess.run([sys.executable, "-c", code, *recipes], env=installed, capture_output=True, text=True)
     assert done.stdout.split() == ["True"] * len(IN_RECIPES), done.stderr
+    both = [str(packages / "several" / f"several-{kind}.yaml") for kind in SEVERAL]
+    done = subprocess.run([sys.executable, "-c", code, *both], env=installed, capture_output=True, text=True)
+    assert (len(done.stdout.split()), done.stderr) == (len(SEVERAL), "")
 
 
 def test_recipe_of_a_new_plugin_runs(installed, packages, tiny_city, tmp_path):
@@ -126,6 +134,8 @@ def test_no_template_placeholder_is_left(packages):
         ("urbankit-", "view", "cannot name a package"),
         ("class", "head", "'class' is a keyword of Python"),
         ("rsi", "modality", "'rsi' is a modality of the package's recipe"),
+        ("metro", ["view", "view"], "'view' is given twice"),
+        ("poi", ["metric", "view"], r"the view 'poi' exists in urbankit"),
         ("x" * 31, "head", "has 31 characters; use 30 at most"),
     ],
 )
@@ -146,6 +156,18 @@ def test_all_mistakes_of_new_plugin_are_reported_at_once(tmp_path):
     with pytest.raises(UserError) as caught:
         new_plugin("3d", "veiw", tmp_path / "out")
     assert len(caught.value.problems) == 2
+
+
+def test_package_of_several_kinds_has_a_file_tests_and_a_recipe_of_each(tmp_path):
+    folder = new_plugin("metro", ["view", "modality", "metric"], tmp_path / "metro")
+    assert {path.name for path in folder.glob("*.yaml")} == {"metro-view.yaml", "metro-modality.yaml"}
+    assert {path.stem for path in (folder / "urbankit_metro").iterdir()} >= {"view", "modality", "metric", "plugin"}
+    assert len(list((folder / "tests").iterdir())) == 3
+    readme = (folder / "README.md").read_text()
+    assert "urbankit run metro-view.yaml" in readme and "- The modality encoder `metro`: how far" in readme
+    command = [sys.executable, "-m", "urbankit", "new-plugin", "tram", "--kind", "view", "--kind", "modality"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "run urbankit-tram/tram-view.yaml" in done.stdout and "tram-modality.yaml" in done.stdout
 
 
 def test_a_folder_with_files_is_refused_and_an_empty_one_is_filled(tmp_path):

@@ -6,10 +6,11 @@ import subprocess
 import sys
 import time
 import types
+from typing import Any
 
 import pytest
 
-from urbankit import hookimpl, registry
+from urbankit import Recipe, hookimpl, registry
 from urbankit.registry.contain import PluginError, contained
 from urbankit.registry.failure import ComponentError, explained
 from urbankit.utils.errors import UserError
@@ -94,7 +95,7 @@ def test_ctrl_c_is_not_reported_as_a_plugin_failure() -> None:
 def test_a_signal_while_a_component_loads_is_not_taken_for_an_error_of_its_plugin(name: str) -> None:
     code = f"""
 import os, signal, sys, types
-from urbankit import hookimpl, registry
+from urbankit import Recipe, hookimpl, registry
 from urbankit.cli import errors
 
 module = types.ModuleType("loading")
@@ -140,3 +141,25 @@ def test_exit_of_a_library_becomes_an_error_and_other_errors_are_unchanged() -> 
     error, interrupted = ValueError("x"), KeyboardInterrupt()
     assert isinstance(explained(SystemExit(0)), ComponentError)
     assert explained(error) is error and explained(interrupted) is interrupted
+
+
+def test_many_problems_say_once_why_a_plugin_and_a_component_do_not_load() -> None:
+    def broken(register: Any) -> None:
+        raise RuntimeError("no licence")
+
+    registry.add_plugin(types.SimpleNamespace(register_heads=hookimpl(broken)), "broken")
+    views = hookimpl(lambda register: register("gone", "module_that_is_not_there:View"))
+    registry.add_plugin(types.SimpleNamespace(register_views=views), "hostile")
+    recipe = {
+        "extends": "urbanmmcl",
+        "views": {"a": {"name": "gone"}, "b": {"name": "gone"}},
+        "tasks": {name: {"head": {"name": "licensed"}} for name in ("co", "pm25", "land_use")},
+    }
+    with pytest.raises(UserError) as caught:
+        Recipe.load(recipe)
+    before, after = str(caught.value), str(explained(caught.value))
+    assert before.count("RuntimeError: no licence") == 3 and before.count("No module named") == 2
+    assert after.count("RuntimeError: no licence") == 1 and after.count("No module named") == 1
+    assert after.count("unknown head 'licensed'") == 3
+    assert "views.b" in after and "view 'gone' of plugin 'hostile' (this process): as above" in after
+    assert type(explained(caught.value)) is UserError

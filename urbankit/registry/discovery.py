@@ -47,6 +47,11 @@ class Plugin:
     def origin(self) -> str:
         return f"{self.distribution} {self.version}".strip()
 
+    @property
+    def explanation(self) -> str:
+        """A sentence on why it could not be loaded."""
+        return f"Plugin '{self.name}' ({self.origin}) failed to load: {self.failure}."
+
 
 def discover() -> list[Plugin]:
     """Return every plugin with an entry point of the group `urbankit`, including the built-in one.

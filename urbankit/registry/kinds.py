@@ -25,7 +25,7 @@ class Kind:
         option: what `new-plugin --kind` calls it, which is also the folder of its template; the name by default.
         ending: how the classes that `new-plugin` writes end.
         example: what the component of the template does; empty for a kind without a template.
-        command: a command that uses a component; `{folder}` and `{name}` are put in.
+        command: a command that uses a component; `{folder}`, `{name}` and `{recipe}` are put in.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Kind:
     option: str = ""
     ending: str = ""
     example: str = ""
-    command: str = "urbankit run {folder}{name}.yaml"
+    command: str = "urbankit run {folder}{recipe}.yaml"
 
     @property
     def hook(self) -> str:

@@ -184,7 +184,7 @@ class Registry:
         if package and package not in {plugin.distribution for plugin in left_out}:
             message += f" It comes with the package {package}, in a checkout: pip install ./plugins/{package}."
         for plugin in self.failed():
-            message += f" Plugin '{plugin.name}' ({plugin.origin}) failed to load: {plugin.failure}."
+            message += f" {plugin.explanation}"
         if left_out:
             listed = ", ".join(f"{plugin.name} ({plugin.origin})" for plugin in left_out)
             message += f" Installed, but left out by URBANKIT_PLUGINS or --no-plugins: {listed}."

@@ -120,8 +120,8 @@ def table_source(path: Path, key: str) -> Source:
         classes = [registry.get("source", name) for name in _suffixes()]
         tables = [suffix for cls in classes if cls.scan_table is not Source.scan_table for suffix in cls.suffixes]
         message = f"'{path.suffix}' is not a table; use {', '.join(tables)}"
-        failures = [f"plugin '{plugin.name}' failed to load: {plugin.failure}" for plugin in registry.failed_plugins()]
-        raise UserError(Problem("; ".join([message, *_failures(), *failures]), path, key=key))
+        failed = [plugin.explanation for plugin in registry.failed_plugins()]
+        raise UserError(Problem(" ".join(["; ".join([message, *_failures()]), *failed]), path, key=key))
     return source
 
 
