@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from urbankit.evaluation.cross_fit import CrossFit
+from urbankit.evaluation.means import mean_factor
 from urbankit.evaluation.splits import grid_blocks, make_folds
 from urbankit.evaluation.tasks import make_task
+from urbankit.evaluation.transforms import TargetTransform
 from urbankit.utils.errors import UserError
 
 
@@ -80,3 +82,30 @@ def test_spatial_folds_are_whole_blocks():
 def test_too_few_blocks_for_spatial_folds_are_an_error_that_says_what_to_do():
     with pytest.raises(UserError, match="regions are in 1 groups; 5 folds of the protocol spatial"):
         make_folds("spatial", np.zeros((20, 2)), 5, 0)
+
+
+def test_labelled_regions_get_the_mean_that_labels_of_other_folds_give():
+    fit, _ = make_fit(transform="log")
+    rows = np.arange(200)
+    out_of_fold = fit.by_fold[rows % 5, rows]
+    for region in (0, 7, 199):
+        others = rows[rows % 5 != region % 5]
+        factor = mean_factor(fit.task, others, out_of_fold[others])
+        assert fit.prediction[region] == pytest.approx(factor * out_of_fold[region])
+    factor = mean_factor(fit.task, rows, out_of_fold)
+    np.testing.assert_allclose(fit.prediction[200:], factor * fit.full[200:])
+
+
+def test_means_do_not_move_the_bounds_of_an_interval():
+    n = 400
+    rng = np.random.default_rng(5)
+    median = np.exp(rng.normal(size=n))
+    task = make_task("income", "regression", median * np.exp(rng.normal(size=n)), transform="log")
+    fit = CrossFit(task, np.arange(n) % 5, np.tile(median, (5, 1)), median)
+    assert fit.prediction.sum() > 1.2 * median.sum()
+    lower, upper = fit.interval(0.9)
+    transform = TargetTransform.fit("log", task.y)
+    z = transform.transform(median)
+    radius = np.sort(np.abs(transform.transform(task.y) - z))[int(np.ceil(0.9 * (n + 1))) - 1]
+    np.testing.assert_allclose(lower, transform.inverse(z - radius))
+    np.testing.assert_allclose(upper, transform.inverse(z + radius))

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from urbankit.evaluation.means import mean_factor
 from urbankit.evaluation.splits import Split
 from urbankit.evaluation.tasks import TaskData
 from urbankit.heads.stacking import members
@@ -191,3 +192,25 @@ def test_what_heads_approximate_is_said_by_task(monkeypatch, tmp_path, head, exp
         Progress(quiet=True),
     )  # fmt: skip
     assert training.approximations([SPLIT]) == expected
+
+
+@pytest.mark.parametrize("head", ["mlp", "gp", "forest", "ridge", "kriging", "stack"])
+def test_a_target_learned_in_logarithms_is_scored_by_means_from_validation_labels(tmp_path, head):
+    y = np.exp(np.random.default_rng(5).normal(size=N))
+    y[3] = y[27] = np.nan
+    results = []
+    for index, labels in enumerate((y, np.where(np.arange(N) < 32, y, 9.0))):  # other labels of the test part
+        data = TaskData("a", "regression", labels, ~np.isnan(labels), transform="log")
+        torch.manual_seed(1)
+        method = Lookup()
+        training = HeadTraining(
+            method, method.x[:, :3], {"a": data}, {"a": Use(name=head)}, Finetune(epochs=3), tmp_path / str(index),
+            Progress(quiet=True),
+        )  # fmt: skip
+        results.append(training.fit(SPLIT, "random", 0, "finetune random 0", "random-0"))
+    one, other = (result.scored("a") for result in results)
+    np.testing.assert_array_equal(one, other)
+    validation = np.array([24, 25, 26, 28, 29, 30, 31])
+    medians = results[0].predictions["a"]
+    assert results[0].factors["a"] != 1
+    np.testing.assert_allclose(one, medians * mean_factor(data, validation, medians[validation]))

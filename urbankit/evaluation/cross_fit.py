@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from urbankit.evaluation.calibration import Calibration
 from urbankit.evaluation.intervals import Interval, cv_plus, split_conformal
+from urbankit.evaluation.means import mean_factor
 from urbankit.evaluation.metrics import score
 from urbankit.evaluation.tasks import TaskData
 from urbankit.evaluation.transforms import TargetTransform
@@ -26,7 +27,8 @@ class CrossFit:
     Attributes:
         task: The labels, of N regions.
         fold: The fold of each region, int64 [N]; -1 without a label.
-        by_fold: Predictions without each fold: float64 [K, N] in the target's units, or outputs [K, N, classes].
+        by_fold: Predictions without each fold: float64 [K, N] in the target's units, or outputs [K, N, classes]. Those
+            of a target that is learned in logarithms are not yet means (`mean_factor`).
         full: Predictions of the head fitted to all labels, float64 [N] or [N, classes].
     """
 
@@ -61,7 +63,16 @@ class CrossFit:
     @property
     def prediction(self) -> NDArray:
         """Predictions, float64 [N] in the target's units or class codes int64 [N]."""
-        return self.values.argmax(axis=1) if self.task.classes else self.values
+        return self.values.argmax(axis=1) if self.task.classes else self.values * self._factors()
+
+    def _factors(self) -> NDArray[np.float64]:
+        """What turns `values` into means, float64 [N]; that of a labelled region is from the labels of other folds."""
+        values, rows = self.values, np.flatnonzero(self.labelled)
+        factors = np.full(len(values), mean_factor(self.task, rows, values[rows]))
+        for k in range(len(self.by_fold)):
+            others = rows[self.fold[rows] != k]
+            factors[self.fold == k] = mean_factor(self.task, others, values[others])
+        return factors
 
     def scores(self) -> dict[str, float]:
         """The metrics of the out-of-fold predictions."""
@@ -71,8 +82,9 @@ class CrossFit:
         """The conformal interval of a regression, [N] in the target's units; None with too few labels for the level.
 
         Labelled regions have the out-of-fold prediction plus and minus a quantile of all out-of-fold residuals, others
-        the CV+ interval. Residuals are those of the learned form of the target: with a logarithm the interval is wider
-        where the prediction is larger. A lower bound below 0 becomes 0 if no label is negative.
+        the CV+ interval. Residuals are those of the learned form of the target: with a logarithm the interval is about
+        the median, and wider where the prediction is larger. It always contains the prediction. A lower bound below 0
+        becomes 0 if no label is negative.
         """
         rows, y = np.flatnonzero(self.labelled), self.task.y
         transform = TargetTransform.fit(self.task.transform, y[rows])
@@ -89,7 +101,7 @@ class CrossFit:
             others[rows] = labelled
             bounds.append(transform.inverse(others))
         floor = 0.0 if y[rows].min() >= 0 else -np.inf
-        prediction = self.values
+        prediction = self.prediction
         lower = np.minimum(np.maximum(bounds[0], floor), prediction)
         return Interval(lower, np.maximum(bounds[1], prediction))
 
@@ -108,7 +120,7 @@ def split_interval(
         task: The labels, of N regions.
         train: Labelled regions that the head was fitted to; they also fit the transform that residuals are taken in.
         calibration: Labelled regions that the head was not fitted to.
-        prediction: Predictions in the target's units, [N].
+        prediction: Predictions in the target's units, [N], before they become means (`mean_factor`).
         level: The share of regions that the interval should cover.
 
     Returns:

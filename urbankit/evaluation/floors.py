@@ -21,6 +21,7 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.utils.class_weight import compute_sample_weight
 
 from urbankit.city.raw_features import RawFeatures
+from urbankit.evaluation.means import mean_factor
 from urbankit.evaluation.metrics import higher_is_better, score_one
 from urbankit.evaluation.ridge import ALPHAS
 from urbankit.evaluation.splits import Split
@@ -48,7 +49,7 @@ ROWS_A_TREE = 5_000
 """A tree is grown on a sample of at most this many training regions, so that its time does not grow with the city."""
 PROCESS: dict[str, Any] = {"steps": 25, "learning_rate": 0.2}
 """Settings of the head `gp` in `raw-gp`: half the time of its defaults, and R² within 0.02 of theirs in New York."""
-VERSION = 11
+VERSION = 12
 """Part of every cache key: raise it when a floor computes something else."""
 
 
@@ -163,7 +164,17 @@ class Case:
             candidate.model.fit(self.inputs.scaled[self.split.train], target, sample_weight=weight)
 
     def predict(self, candidate: Candidate, part: str = "test") -> NDArray:
-        """Predictions for a part, in the target's own units."""
+        """Predictions for a part, in the target's own units; means, from the labels of the validation part."""
+        predicted = self._predict(candidate, part)
+        if candidate.transform not in LOGARITHMS:
+            return predicted
+        return self.means(predicted, self._predict(candidate, "validation") if part != "validation" else predicted)
+
+    def means(self, prediction: NDArray[np.float64], validation: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The means of a target learned in logarithms (`mean_factor`), from predictions of the validation part."""
+        return prediction * mean_factor(self.task, self.split.validation, validation)
+
+    def _predict(self, candidate: Candidate, part: str) -> NDArray:
         # Threads add up the predictions of a forest's trees in any order, which changes the last bit.
         with joblib.parallel_config(backend="sequential"):
             predicted = candidate.model.predict(self.inputs.scaled[getattr(self.split, part)])
@@ -280,7 +291,7 @@ def raw_gp(case: Case) -> NDArray[Any]:
             head = GP(GP.Params(linear=linear, **PROCESS), x.shape[1], case.task.outputs)
             head.fit(x[train], labels, scaler.blocks)
             parts = [head(x[part]).numpy() for part in (case.split.validation, case.split.test)]
-        predictions.append([o.argmax(axis=1) if transform is None else transform.inverse(o[:, 0]) for o in parts])
+        predictions.append([_own_units(case, outputs, parts[0], transform) for outputs in parts])
     return max(predictions, key=lambda predicted: case.validated(predicted[0]))[1]
 
 
@@ -296,8 +307,17 @@ def raw_stack(case: Case) -> NDArray[Any]:
         groups=None if inputs.groups is None else inputs.groups[train],
         transform=transform,
     )
-    outputs = learner.predict(inputs.features(case.split.test))
-    return learner.logits(outputs).argmax(axis=1) if transform is None else transform.inverse(outputs[:, 0])
+    validation, test = (learner.predict(inputs.features(part)) for part in (case.split.validation, case.split.test))
+    return _own_units(case, test if transform else learner.logits(test), validation, transform)
+
+
+def _own_units(
+    case: Case, outputs: NDArray[np.float64], validation: NDArray[np.float64], transform: TargetTransform | None
+) -> NDArray[Any]:
+    """Classes, or means in the target's units, of learned outputs [n, outputs], with those of the validation part."""
+    if transform is None:
+        return outputs.argmax(axis=1)
+    return case.means(transform.inverse(outputs[:, 0]), transform.inverse(validation[:, 0]))
 
 
 @dataclass(frozen=True)

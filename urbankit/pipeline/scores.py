@@ -33,7 +33,7 @@ def score_splits(
         for name, task in tasks.items():
             split = None if protocol == ALL else splits[protocol, seed].of(task.labelled, name)
             regions = task.labelled.nonzero()[0] if split is None else split.test
-            values = result.predictions[name][regions]
+            values = result.scored(name)[regions]
             records = task.records(model, protocol, seed, regions, values)
             if split is not None and level is not None:
                 records += task.scores(model, protocol, seed, uncertainty_scores(task, split, result, level))

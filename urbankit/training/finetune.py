@@ -44,6 +44,7 @@ class Finetuned:
         block_weights: by task, the weight of each part of the embedding, for heads that have such weights.
         member_weights: by task, the weight of each model in the head, for heads that join several.
         outputs: by task of a classification, what the head returns for all regions, float64 [N, classes].
+        factors: by task, what turns predictions into means (`mean_factor`). It is not saved, since labels give it.
     """
 
     predictions: dict[str, np.ndarray]
@@ -52,6 +53,12 @@ class Finetuned:
     block_weights: dict[str, list[float]] = field(default_factory=dict)
     member_weights: dict[str, dict[str, float]] = field(default_factory=dict)
     outputs: dict[str, np.ndarray] = field(default_factory=dict)
+    factors: dict[str, float] = field(default_factory=dict)
+
+    def scored(self, task: str) -> np.ndarray:
+        """Return the predictions of a task as they are scored: means of a regression, [N]."""
+        predictions, factor = self.predictions[task], self.factors.get(task, 1.0)
+        return predictions if factor == 1 else predictions * factor
 
     @classmethod
     def of_tasks(cls, results: Sequence[Finetuned]) -> Finetuned:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from urbankit import registry
 from urbankit.evaluation.cross_fit import CrossFit
+from urbankit.evaluation.means import mean_factor
 from urbankit.evaluation.splits import Split, make_folds
 from urbankit.evaluation.tasks import TaskData
 from urbankit.heads.base import FittedHead, RegionData
@@ -62,6 +63,8 @@ class HeadTraining:
     ) -> Finetuned:
         """Train the heads on one split: all tasks together, or one after another if `settings.joint` is false.
 
+        The labels of the validation part turn predictions of targets learned in logarithms into means.
+
         Args:
             split: The regions to train on, to stop training by, and to test on.
             protocol: The split protocol.
@@ -70,6 +73,15 @@ class HeadTraining:
             file: Name of the checkpoint, without suffix.
             tasks: The tasks to train; all by default.
         """
+        result = self._fit_tasks(split, protocol, seed, name, file, tasks)
+        for task in result.predictions:
+            validation = split.validation[self.tasks[task].labelled[split.validation]]
+            result.factors[task] = mean_factor(self.tasks[task], validation, result.predictions[task][validation])
+        return result
+
+    def _fit_tasks(
+        self, split: Split, protocol: str, seed: int, name: str, file: str, tasks: Collection[str] | None
+    ) -> Finetuned:
         selected = [task for task in self.tasks if tasks is None or task in tasks]
         if self.settings.joint or len(selected) < 2:
             return self._fit(split, protocol, seed, name, file, selected)
@@ -172,4 +184,4 @@ class HeadTraining:
             stops = fold == (k + 1) % settings.folds
             train = train & ~stops
         split = Split(*(np.flatnonzero(mask) for mask in (train, stops, fold == k)))
-        return self.fit(split, settings.split, seed, f"predict {name}", file, group)
+        return self._fit_tasks(split, settings.split, seed, f"predict {name}", file, group)

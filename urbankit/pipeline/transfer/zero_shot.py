@@ -118,8 +118,10 @@ class ZeroShot:
         """
         selected = {split: self._select(result) for split, result in fitted.items()}
         first = next(iter(selected))[0]
-        predicted = {seed: result.predictions for (protocol, seed), result in selected.items() if protocol == first}
-        return selected | {(ALL, seed): Finetuned(predictions) for seed, predictions in predicted.items()}
+        of_first = {seed: result for (protocol, seed), result in selected.items() if protocol == first}
+        return selected | {
+            (ALL, seed): Finetuned(result.predictions, factors=result.factors) for seed, result in of_first.items()
+        }
 
     def _select(self, result: Finetuned) -> Finetuned:
         predictions = {name: values[self.n_source :] for name, values in result.predictions.items()}
