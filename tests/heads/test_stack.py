@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize
-from sklearn.ensemble import RandomForestRegressor
+from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import Ridge
 from sklearn.metrics import f1_score
 
@@ -16,7 +16,7 @@ from urbankit.evaluation.tasks import make_task
 from urbankit.evaluation.transforms import TargetTransform
 from urbankit.heads.base import RegionData
 from urbankit.heads.stacking import members
-from urbankit.heads.stacking.features import BINS, Scaler, Table
+from urbankit.heads.stacking.features import BINS, Bins, Scaler, Table
 from urbankit.heads.stacking.members import Training
 from urbankit.heads.stacking.super_learner import Features, SuperLearner
 from urbankit.heads.stacking.weights import FOLDS, expected_macro_f1, inner_folds, simplex_weights
@@ -28,7 +28,6 @@ N = 120
 
 @pytest.fixture(autouse=True)
 def fewer_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(members, "TREES", 5)
     monkeypatch.setattr(members, "PROCESS", members.PROCESS.model_copy(update={"steps": 5}))
 
 
@@ -125,6 +124,14 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_other_folds(city):
     assert not torch.equal(first, other)
 
 
+def test_a_region_has_the_same_prediction_among_other_regions_in_any_order(city):
+    for labels, outputs in ((torch.from_numpy(city["signal"]).float(), 1), (torch.arange(N) % 3, 3)):
+        head, predicted = fitted(city, labels, np.arange(80), outputs)
+        order = np.random.default_rng(2).permutation(N)[:50]
+        data = RegionData(city["features"], (2, 3), city["xy"]).rows(order)
+        np.testing.assert_allclose(head.predict_regions(city["z"][order], data), predicted[order], rtol=1e-9)
+
+
 def test_the_stack_uses_the_embedding_and_the_features(city):
     labels, rows = torch.from_numpy(city["signal"]).float(), np.arange(80)
     head, outputs = fitted(city, labels, rows)
@@ -133,8 +140,8 @@ def test_the_stack_uses_the_embedding_and_the_features(city):
     assert min(weights.values()) >= 0
     assert set(weights) == {
         "mean", "smoother on coordinates",
-        *(f"{model} on embedding" for model in ("ridge", "gp", "gp with trend", "forest", "boosting")),
-        *(f"{model} on features" for model in ("ridge", "gp", "gp with trend", "forest", "boosting")),
+        *(f"{model} on embedding" for model in ("ridge", "gp", "gp with trend")),
+        *(f"{model} on features" for model in ("ridge", "gp", "gp with trend", "boosting")),
     }  # fmt: skip
     assert sum(weight for name, weight in weights.items() if name.endswith("embedding")) > 0.2
     assert sum(weight for name, weight in weights.items() if name.endswith("features")) > 0.2
@@ -254,16 +261,25 @@ def test_regions_beyond_the_points_of_a_process_are_held_out_with_their_fold(mon
         np.testing.assert_allclose(held_out[folds == fold], expected, atol=1e-8)
 
 
-def test_trees_predict_by_the_mean_of_the_folds_and_hold_out_by_one():
+def test_boosting_predicts_by_the_mean_of_the_folds_and_holds_out_by_one():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(60, 3)), rng.normal(size=(60, 1))
     folds = np.arange(60) % 2
-    settings = {"n_estimators": 4, "random_state": 0}
-    fitted = members._trees(x, Training(y, folds, False, 0), RandomForestRegressor, settings)
-    models = [RandomForestRegressor(**settings).fit(x[folds != fold], y[folds != fold, 0]) for fold in (0, 1)]
+    fitted = members.boosting(x, Training(y, folds, False, 0))
+    settings = members.TREES | {"max_iter": 25, "learning_rate": 0.18, "random_state": 0}
+    models = [HistGradientBoostingRegressor(**settings).fit(x[folds != f], y[folds != f, 0]) for f in (0, 1)]
     both = np.stack([model.predict(x) for model in models])
     np.testing.assert_allclose(fitted.held_out[:, 0], both[folds, np.arange(60)])
     np.testing.assert_allclose(fitted.predict(x)[:, 0], both.mean(axis=0))
+
+
+def test_boosting_gives_no_share_to_a_class_that_a_fold_lacks():
+    x = np.arange(400.0)[:, None]
+    classes = np.eye(3)[np.repeat([0, 2], 200)]
+    fitted = members.boosting(x, Training(classes, np.arange(400) % 2, True, 0))
+    assert (fitted.predict(x)[:, 1] == 0).all()
+    np.testing.assert_allclose(fitted.predict(x).sum(axis=1), 1)
+    assert fitted.held_out[50, 0] > 0.8 and fitted.held_out[350, 2] > 0.8
 
 
 def test_boosting_reads_the_columns_that_explain_most():
@@ -276,9 +292,8 @@ def test_boosting_reads_the_columns_that_explain_most():
 
 
 def test_trees_read_quantiles_of_the_training_rows():
-    values = np.arange(100.0)[:, None] ** 3
-    scaler = Scaler(Table(values, (1,)))
-    binned = scaler.binned(scaler.scaled(np.array([[-5.0], [0], [50**3], [2e6]])))[:, 0]
+    bins = Bins(np.arange(100.0)[:, None] ** 3)
+    binned = bins(np.array([[-5.0], [0], [50**3], [2e6]]))[:, 0]
     assert binned.tolist() == [0, 0, BINS // 2, BINS - 1]
 
 

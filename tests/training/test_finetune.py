@@ -181,11 +181,14 @@ def test_all_unknown_modules_are_reported_in_one_message():
             "gp",
             ["task type: the Gaussian process of 24 training regions uses all of them through 2,000 inducing points"],
         ),
-        ("stack", ["task type: each tree of a forest reads 10 of 24 training regions, drawn at random"]),
+        (
+            "stack",
+            ["task type: the Gaussian process of 24 training regions uses 10 of them, drawn at random"],
+        ),
     ],
 )
 def test_what_heads_approximate_is_said_by_task(monkeypatch, tmp_path, head, expected):
-    monkeypatch.setattr(members, "ROWS_A_TREE", 10)
+    monkeypatch.setattr(members, "PROCESS", members.PROCESS.model_copy(update={"max_points": 10}))
     params = {"max_points": 20} if head == "gp" else {}
     training = HeadTraining(
         Lookup(), torch.zeros(N, 3), {"type": task()}, {"type": Use(name=head, **params)}, Finetune(), tmp_path,

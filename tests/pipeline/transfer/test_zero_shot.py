@@ -69,7 +69,7 @@ def test_stack_and_fitted_floors_are_transferred_without_coordinates(keep, tmp_p
     assert {"floor:carried-raw-gp", "floor:carried-raw-stack"} <= set(result.floor_predictions["model"])
     assert np.isfinite(result.predictions["prediction"]).all()
     members = set(result.member_weights["member"])
-    assert "forest on features" in members and "smoother on coordinates" not in members
+    assert "boosting on features" in members and "smoother on coordinates" not in members
 
 
 def test_transferred_floors_are_fitted_to_the_labels_of_the_heads(keep, tiny_city, tmp_path):

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-
-LEADING = 8
-"""Most numbers of a learned block that trees read. A column of such a block means nothing by itself."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +17,8 @@ class Table:
     Attributes:
         values: float64 [n, F]; NaN where a region lacks a number.
         blocks: widths of the blocks, in order; their sum is F.
-        learned: whether the columns are those of an embedding, which may be rotated.
+        learned: whether the columns are those of an embedding. Trees do not read these: such a column means nothing by
+            itself, as an embedding may be rotated.
     """
 
     values: Array
@@ -60,40 +57,24 @@ class Scaler:
         filled = self._fill(values)
         self.mean, std = filled.mean(axis=0), filled.std(axis=0)
         self.std = np.where(std > 1e-9 * np.maximum(np.abs(self.mean), 1), std, 1.0)
-        scaled = (filled - self.mean) / self.std
-        self.turns = list(self._turns(scaled)) if training.learned else None
-        self.cuts = np.quantile(self._short(scaled), np.arange(1, BINS) / BINS, axis=0)
 
     def scaled(self, values: Array) -> Array:
         """Return rows [m, F] as linear models read them."""
         return (self._fill(values) - self.mean) / self.std
-
-    def binned(self, scaled: Array) -> Array:
-        """Return rows of `scaled` as trees read them: the number of quantiles of the training rows below each value.
-
-        Trees read only the leading principal components of a learned block.
-        """
-        short = self._short(scaled)
-        columns = zip(self.cuts.T, short.T, strict=True)
-        return np.stack([np.searchsorted(cuts, values) for cuts, values in columns], axis=1).astype(np.float64)
-
-    def _short(self, scaled: Array) -> Array:
-        if self.turns is None:
-            return scaled
-        return np.hstack([scaled[:, start : start + len(turn)] @ turn for start, turn in self.turns])
 
     def _fill(self, values: Array) -> Array:
         missing = np.isnan(values)
         filled = np.where(missing, self.median, values)
         return np.hstack([filled, missing[:, self.indicators].astype(np.float64)])
 
-    def _turns(self, scaled: Array) -> Iterator[tuple[int, Array]]:
-        start = 0
-        for width in self.blocks:
-            turn = np.eye(width)
-            if width > LEADING:
-                block = scaled[:, start : start + width]
-                _, vectors = np.linalg.eigh(block.T @ block)
-                turn = vectors[:, ::-1][:, :LEADING]
-            yield start, turn
-            start += width
+
+class Bins:
+    """Divides columns by the quantiles of their training rows."""
+
+    def __init__(self, training: Array) -> None:
+        self.cuts = np.quantile(training, np.arange(1, BINS) / BINS, axis=0)
+
+    def __call__(self, rows: Array) -> Array:
+        """Return rows [m, F] as trees read them: the number of quantiles of the training rows below each value."""
+        columns = zip(self.cuts.T, rows.T, strict=True)
+        return np.stack([np.searchsorted(cuts, values) for cuts, values in columns], axis=1).astype(np.float64)

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-import joblib
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
-from sklearn.ensemble import (
-    HistGradientBoostingClassifier,
-    HistGradientBoostingRegressor,
-    RandomForestClassifier,
-    RandomForestRegressor,
-)
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 from urbankit.heads.averaged_kriging import AveragedKriging, Points, typical_spacing
 from urbankit.heads.averaged_ridge import AveragedRidge
@@ -29,12 +22,10 @@ Predict = Callable[[Array], Array]
 """Returns predictions [m, outputs] for rows [m, features]."""
 
 PENALTIES = 10.0 ** np.arange(-1, 6.5, 0.5)
-TREES = 15
-"""Trees of the forest of each fold."""
-INPUTS_A_SPLIT = 24
-BOOSTED_COLUMNS = 64
+TREES: dict[str, Any] = {"max_leaf_nodes": 8, "max_bins": BINS, "early_stopping": False}
+"""Settings of boosted trees."""
+BOOSTED_COLUMNS = 32
 """Boosting takes as long to read a column as to grow several trees on it."""
-ROWS_A_TREE = 5_000
 PROCESS = GP.Params(steps=20, learning_rate=0.15, search_points=300, max_points=2000, beyond="sample")
 KRIGING_POINTS = 1000
 SMOOTHERS = tuple((neighbours, power) for neighbours in (3, 5, 10, 20, 40) for power in (0, 1, 2))
@@ -75,10 +66,7 @@ class Fitted(NamedTuple):
 
 def approximations(n: int) -> list[str]:
     """Return sentences on what the members sample of n training regions."""
-    sentences = GP.approximations(PROCESS, n)
-    if n > ROWS_A_TREE:
-        sentences.append(f"each tree of a forest reads {ROWS_A_TREE:,} of {n:,} training regions, drawn at random")
-    return sentences
+    return GP.approximations(PROCESS, n)
 
 
 def mean(x: Array, training: Training) -> Fitted:
@@ -182,55 +170,31 @@ def gaussian_process(x: Array, training: Training, blocks: Sequence[int], linear
     return Fitted(held_out, lambda new: head(torch.from_numpy(new)).numpy())
 
 
-def forest(x: Array, training: Training) -> Fitted:
-    """Random forests, one for each fold."""
-    common: dict[str, Any] = {
-        "n_estimators": TREES,
-        "min_samples_leaf": 3,
-        "max_samples": ROWS_A_TREE / len(x) if len(x) > ROWS_A_TREE else None,
-        "max_features": max(1, min(x.shape[1] // 3, INPUTS_A_SPLIT)),
-        "random_state": training.seed,
-    }
-    return _trees(x, training, RandomForestClassifier if training.classified else RandomForestRegressor, common)
-
-
 def boosting(x: Array, training: Training) -> Fitted:
-    """Gradient-boosted trees on histograms, for each fold, on the columns that each explain most of the labels."""
-    common: dict[str, Any] = {
-        "max_iter": 15 if training.classified else 40,
-        "learning_rate": 0.2 if training.classified else 0.12,
-        "max_leaf_nodes": 8,
-        "max_bins": BINS,
-        "early_stopping": False,
-        "random_state": training.seed,
-    }
-    kind = HistGradientBoostingClassifier if training.classified else HistGradientBoostingRegressor
-    return _trees(x, training, kind, common, BOOSTED_COLUMNS)
+    """Gradient-boosted trees on histograms, fitted without each fold, on the columns that explain most of the labels.
 
-
-def _trees(
-    x: Array, training: Training, kind: Any, settings: Mapping[str, Any], most_columns: int | None = None
-) -> Fitted:
-    """Trees fitted without each fold. Their mean predicts other regions, so that none is fitted to all regions."""
+    Their mean predicts other regions, so that none is fitted to all regions.
+    """
 
     def fit(rows: Array, y: Array) -> Predict:
         if (y == y[0]).all():
             return constant(y[0])
-        columns = _informative(rows, y, most_columns)
-        # Threads that grow a forest race for the list of warning filters and may leave it empty for good.
-        with warnings.catch_warnings():
-            fitted = kind(**settings).fit(rows[:, columns], y.argmax(axis=1) if training.classified else y[:, 0])
+        columns = _informative(rows, y, BOOSTED_COLUMNS)
+        if not training.classified:
+            regressor = HistGradientBoostingRegressor(
+                max_iter=25, learning_rate=0.18, **TREES, random_state=training.seed
+            ).fit(rows[:, columns], y[:, 0])
+            return lambda new: regressor.predict(new[:, columns])[:, None]
+        classifier = HistGradientBoostingClassifier(
+            max_iter=10, learning_rate=0.28, **TREES, random_state=training.seed
+        ).fit(rows[:, columns], y.argmax(axis=1))
 
-        def predict(new: Array) -> Array:
-            # Threads would add up the predictions of a forest's trees in any order, so not to the same last bit.
-            with joblib.parallel_config(backend="sequential"):
-                if not training.classified:
-                    return fitted.predict(new[:, columns])[:, None]
-                shares = np.zeros((len(new), y.shape[1]))
-                shares[:, fitted.classes_] = fitted.predict_proba(new[:, columns])
-                return shares
+        def shares(new: Array) -> Array:
+            predicted = np.zeros((len(new), y.shape[1]))
+            predicted[:, classifier.classes_] = classifier.predict_proba(new[:, columns])
+            return predicted
 
-        return predict
+        return shares
 
     models, held_out = [], np.empty_like(training.y)
     for train, test in _folds(training):
@@ -239,9 +203,9 @@ def _trees(
     return Fitted(held_out, lambda new: np.mean([model(new) for model in models], axis=0))
 
 
-def _informative(x: Array, y: Array, most: int | None) -> NDArray[np.int64]:
-    """The columns of `x` that explain the largest share of variance of `y`, each alone; all for None."""
-    if most is None or x.shape[1] <= most:
+def _informative(x: Array, y: Array, most: int) -> NDArray[np.int64]:
+    """The columns of `x`, at most `most`, that explain the largest share of variance of `y`, each alone."""
+    if x.shape[1] <= most:
         return np.arange(x.shape[1])
     x = x - x.mean(axis=0)
     explained = np.square(x.T @ y / np.sqrt(np.square(y).sum(axis=0) + 1e-12)).sum(axis=1)

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from urbankit.heads.prior import Prior
 from urbankit.heads.stacking import members
-from urbankit.heads.stacking.features import Array, Scaler, Table
+from urbankit.heads.stacking.features import Array, Bins, Scaler, Table
 from urbankit.heads.stacking.members import Fit, Predict, Training
 from urbankit.heads.stacking.weights import expected_macro_f1, inner_folds, simplex_weights
 from urbankit.heads.transform import Transform
@@ -52,7 +52,7 @@ class _Member(NamedTuple):
 
 
 class SuperLearner:
-    """Ridge, Gaussian processes, forest and boosted trees on every table, a smoother on coordinates, and the mean.
+    """Ridge and Gaussian processes on every table, trees on those of features, a smoother on coordinates, and the mean.
 
     With a prior p there are more members: `level + slope · p`, and kriging with this drift on each table and the
     coordinates. It is expected that these share the weight, as `LABELS_TO_LEAVE` labels would say.
@@ -62,7 +62,7 @@ class SuperLearner:
     the others its own units, of which they give means.
 
     Attributes:
-        weights: weight by member, such as `forest on features`; none is negative, their sum is 1.
+        weights: weight by member, such as `boosting on features`; none is negative, their sum is 1.
         balance: the exponent b in the prediction of classes, argmax p / share^b for joined probabilities p and the
             shares of the classes. Of `BALANCES` it has the best macro-F1 that the held-out probabilities expect.
         log_shares: logarithms of the shares of the classes, [classes].
@@ -94,6 +94,7 @@ class SuperLearner:
             self.learned, self.original = _Unit.of(y), _Unit.of(self._inverse(y))
         self.balance, self.log_shares = 0.0, np.log(np.maximum(y.mean(axis=0), SMALLEST))
         self.scalers: dict[str, Scaler] = {}
+        self.bins: dict[str, Bins] = {}
         self._members: dict[str, _Member] = {}
         if self.prior is not None:
             level = self.learned.scaled(self.prior.level)
@@ -111,7 +112,10 @@ class SuperLearner:
         folds = inner_folds(len(y), groups, np.random.default_rng(seed))
         learned = Training(self.learned.scaled(y), folds, classified, seed)
         original = Training(self.original.scaled(self._inverse(y)), folds, classified, seed)
-        self.scalers = {name: Scaler(table) for name, table in features.tables.items()}
+        for name, table in features.tables.items():
+            self.scalers[name] = Scaler(table)
+            if not table.learned:
+                self.bins[name] = Bins(self.scalers[name].scaled(table.values))
         held_out, from_prior = {}, []
         # The matrices are small: threads take longer to meet than to compute.
         with threadpool_limits(1):
@@ -157,9 +161,9 @@ class SuperLearner:
                 (f"ridge on {name}", name, members.ridge, True),
                 (f"gp on {name}", name, partial(process, linear=False), True),
                 (f"gp with trend on {name}", name, partial(process, linear=True), True),
-                (f"forest on {name}", f"{name} for trees", members.forest, False),
-                (f"boosting on {name}", f"{name} for trees", members.boosting, False),
             ]
+            if name in self.bins:
+                kinds.append((f"boosting on {name}", f"{name} for trees", members.boosting, False))
         if self.prior is not None:
             kinds.append((PRIOR, PRIOR, partial(members.from_prior, prior=self.prior), True))
             located, spacing = features.xy is not None, features.spacing
@@ -175,7 +179,8 @@ class SuperLearner:
         readings = {}
         for name, scaler in self.scalers.items():
             readings[name] = scaler.scaled(features.tables[name].values)
-            readings[f"{name} for trees"] = scaler.binned(readings[name])
+            if name in self.bins:
+                readings[f"{name} for trees"] = self.bins[name](readings[name])
             if features.prior is not None:
                 located = [] if features.xy is None else [features.xy]
                 readings[f"{PRIOR} and {name}"] = np.hstack([features.prior.columns, *located, readings[name]])
