@@ -85,7 +85,7 @@ def test_other_sizes_are_resampled_or_positions_interpolated(city: FakeCity, cli
     encoder, vectors = encode(city, pretrained=str(clip))
     assert encoder.size == (16, 16) and vectors.isfinite().all()
     encoder, vectors = encode(city, pretrained=str(clip), image_size=(24, 32))
-    pixels = encoder._pixels(encoder.load(np.arange(3)))
+    pixels = encoder.pixels(encoder.load(np.arange(3)))
     with torch.no_grad():
         direct = CLIPModel.from_pretrained(clip).eval().vision_model(pixels, interpolate_pos_encoding=True)
     assert pixels.shape == (3, 3, 24, 32)
@@ -121,14 +121,14 @@ def test_validity_band_starts_without_effect_on_a_checkpoint(city: FakeCity, cli
     _, without = encode(city, pretrained=str(clip))
     encoder, vectors = encode(city, pretrained=str(clip), validity_band=True)
     torch.testing.assert_close(vectors, without)
-    assert encoder._pixels(encoder.load(np.arange(3))).shape[1] == 4
+    assert encoder.pixels(encoder.load(np.arange(3))).shape[1] == 4
 
 
 def test_missing_pixels_become_the_mean_and_can_be_flagged(city: FakeCity) -> None:
     encoder, vectors = encode(city, modality="rsi", patch_size=8, validity_band=True)
     assert vectors.isfinite().all() and encoder.model.config.num_channels == 3
     images = city.images("rsi")
-    pixels = encoder._pixels(encoder.load(np.arange(len(images.region)))).numpy()
+    pixels = encoder.pixels(encoder.load(np.arange(len(images.region)))).numpy()
     filled = np.where(np.isnan(images.pixels), images.band_mean[:, None, None], images.pixels)
     expected = (filled - images.band_mean[:, None, None]) / images.band_std[:, None, None]
     np.testing.assert_allclose(pixels[:, :2], expected, atol=1e-4)
@@ -139,7 +139,7 @@ def test_from_scratch_equals_transformers_on_rectangles(city: FakeCity) -> None:
     encoder, vectors = encode(city, patch_size=8, hidden_size=32, layers=2)
     assert encoder.size == (16, 24)
     with torch.no_grad():
-        pixels = encoder._pixels(encoder.load(np.arange(len(vectors))))
+        pixels = encoder.pixels(encoder.load(np.arange(len(vectors))))
         direct = encoder.model(pixels).last_hidden_state[:, 0]
     torch.testing.assert_close(vectors, direct)
     assert vectors.shape == (len(city.images("svi").region), 32)

@@ -25,6 +25,9 @@ def register_datasets(register: Register) -> None:
 @hookimpl
 def register_modality_encoders(register: Register) -> None:
     register("vit", "urbankit.modalities.vit:ViT", "vision transformer over images of any bands and size")
+    register(
+        "convnet", "urbankit.modalities.convnet:ConvNet", "convolutional network over images, from scratch or ResNet"
+    )
     register("text", "urbankit.modalities.text:Text", "text transformer (CLIP, SigLIP, BERT family) over captions")
     register("geoclip", "urbankit.modalities.geoclip:GeoCLIP", "location encoder by random Fourier features")
     register("satclip", "urbankit.modalities.satclip:SatCLIP", "location encoder by spherical harmonics and sines")

@@ -70,7 +70,7 @@ def test_images_are_resampled_as_the_processor_does(city: FakeCity, tmp_path: Pa
     encoder, _ = images(city, tmp_path)
     resized = np.stack([np.asarray(Image.fromarray(one.transpose(1, 2, 0)).resize((16, 16), 3)) for one in pixels])
     mean, std = np.array(PREPROCESSOR["image_mean"]), np.array(PREPROCESSOR["image_std"])
-    ours = encoder._pixels(encoder.load(np.arange(3))).numpy().transpose(0, 2, 3, 1) * std + mean
+    ours = encoder.pixels(encoder.load(np.arange(3))).numpy().transpose(0, 2, 3, 1) * std + mean
     np.testing.assert_allclose(ours, resized / 255, atol=1.5 / 255)
 
 

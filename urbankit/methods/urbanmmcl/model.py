@@ -17,7 +17,13 @@ from urbankit.graph.graph import Graph
 from urbankit.graph.subgraph import Subgraphs
 from urbankit.methods.base import Matched, Method, MethodInputs, named_blocks
 from urbankit.methods.urbanmmcl.extensions import block_statistics, draw_mask, masked_losses, pretext_heads
-from urbankit.methods.urbanmmcl.multimodal import Channels, MultimodalContrast, caption_weights, modality_alignments
+from urbankit.methods.urbanmmcl.multimodal import (
+    Channels,
+    MultimodalContrast,
+    Temperature,
+    caption_weights,
+    modality_alignments,
+)
 from urbankit.methods.urbanmmcl.multiview import MultiviewContrast, view_encoders, view_graphs
 from urbankit.methods.urbanmmcl.params import Params, recipe_mistakes
 from urbankit.methods.urbanmmcl.relations import view_relations
@@ -50,7 +56,7 @@ class UrbanMMCL(Method[Params]):
         # and, by assignment, that of `parameters()`.
         p = params
         alignments = modality_alignments(inputs, p.alignments)
-        self.channels = Channels(inputs, p.dim, alignments, p.features, p.max_observations)
+        self.channels = Channels(inputs, p.dim, alignments, p.modality_groups, p.features, p.max_observations)
         self.caption_weights = caption_weights(self.channels, p.caption_weights)
         self.fusion = registry.create("fusion", p.fusion, [p.dim] * len(self.channels.features), p.dim)
         width = self.fusion.out_dim
@@ -68,7 +74,8 @@ class UrbanMMCL(Method[Params]):
         self.groups, self.view_fusion = groups, view_fusion
         joined = [width, self.view_fusion.out_dim] if self.view_fusion else [width]
         self.join = registry.create("fusion", p.join, joined, p.dim)
-        self.multimodal = MultimodalContrast(self.channels, self.caption_weights, self.fusion, p.temperature)
+        self.temperature = Temperature(p.alignment_temperature or p.temperature)
+        self.multimodal = MultimodalContrast(self.channels, self.caption_weights, self.fusion, self.temperature)
         self.multiview = MultiviewContrast(
             graphs,
             {view: torch.as_tensor(graph.present) for view, graph in inputs.views.items()},
@@ -235,13 +242,15 @@ class UrbanMMCL(Method[Params]):
         self.channels.keep()
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
-        fusions = [module for module in (self.fusion, self.groups, self.view_fusion, self.join) if module is not None]
+        modules = (self.channels.groups, self.fusion, self.groups, self.view_fusion, self.join)
+        fusions = [module for module in modules if module is not None]
         return {
             **self.channels.parts(),
             "pretext": [
                 *self.projection_heads.parameters(),
                 *self.decoders.parameters(),
                 *self.relations.parameters(),
+                *self.temperature.parameters(),
             ],
             "fusion": [parameter for module in fusions for parameter in module.parameters()],
             "graph_encoder": list(self.graph_encoders.parameters()),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +16,7 @@ from urbankit.graph.base import HeldOut
 from urbankit.methods.base import Matched, MethodInputs
 from urbankit.methods.losses import two_way_info_nce
 from urbankit.methods.pair_weights import PairWeight
+from urbankit.methods.urbanmmcl.modality_groups import ModalityGroup, ModalityGroups
 from urbankit.methods.urbanmmcl.params import Pair
 from urbankit.modalities.base import ModalityEncoder
 from urbankit.modalities.pooling import RegionEncoder
@@ -32,13 +36,13 @@ class MultimodalContrast:
         channels: encodes the regions and knows the alignments and the channels of the node features.
         caption_weights: by alignment, how much each pair counts; beyond the paper.
         fusion: makes the node features of eq. 16.
-        temperature: τ of eq. 12 and 13.
+        temperature: gives τ of eq. 12 and 13.
     """
 
     channels: Channels
     caption_weights: NamedModules[PairWeight]
     fusion: Fusion
-    temperature: float
+    temperature: Temperature
 
     def losses(self, vectors: dict[str, Tensor], present: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the terms of eq. 14, `L_mmcl = L_rsi-text + L_rsi-loc + L_svi-text + L_svi-loc`, by alignment.
@@ -58,7 +62,7 @@ class MultimodalContrast:
             # Not in validation: the warm-up of the weights would make the losses of the epochs incomparable.
             weighted = self.channels.training and name in self.caption_weights
             weight = self.caption_weights[name](a, b) if weighted else None
-            losses[name] = two_way_info_nce(a, b, self.temperature, weight)  # eq. 12, 13
+            losses[name] = two_way_info_nce(a, b, self.temperature(), weight)  # eq. 12, 13
         return losses
 
     def held_out(self, vectors: dict[str, Tensor], present: dict[str, Tensor]) -> dict[str, HeldOut]:
@@ -93,11 +97,34 @@ class MultimodalContrast:
         return features, torch.stack([present[name] for name in names]).any(dim=0)
 
 
+class Temperature(nn.Module):
+    """The temperature τ of an InfoNCE: a number, or learned from `INITIAL` on.
+
+    As in CLIP (Radford et al. 2021, section 2.4) the logarithm of 1 / τ is learned, and τ is at least 0.01.
+    """
+
+    INITIAL = 0.07
+    SMALLEST = 0.01
+
+    def __init__(self, value: float | Literal["learned"]) -> None:
+        super().__init__()
+        self.value = value
+        if value == "learned":
+            self.log_inverse = nn.Parameter(torch.tensor(-math.log(self.INITIAL)))
+
+    def forward(self) -> float | Tensor:
+        """Return τ."""
+        if self.value == "learned":
+            return torch.exp(-self.log_inverse).clamp(min=self.SMALLEST)
+        return self.value
+
+
 class Channels(nn.Module):
     """Encodes mini-batches of regions, modality by modality, into the shared space.
 
     A channel is a modality's own observations (`svi`) or those of a modality that describes another's: `text/svi` are
-    the captions of the street views, `location/svi` the points where they were taken.
+    the captions of the street views, `location/svi` the points where they were taken. A group of modalities is a
+    channel too, whose vectors join those of its modalities.
 
     Where the backbone of an encoder is frozen, `keep` computes its outputs once; the attribute `cached` says whether
     that is so for all encoders.
@@ -105,7 +132,8 @@ class Channels(nn.Module):
     Args:
         inputs: the city and its modalities.
         dim: width of the shared space.
-        alignments: pairs of modalities; the attribute of this name has pairs of channels, without the absent ones.
+        alignments: pairs of modalities or groups; the attribute of this name has pairs of channels, none absent.
+        groups: the groups of modalities by name.
         features: modalities or channels that make the node features, None for the default.
         max_observations: observations of a region that a training step draws at most, None for all.
 
@@ -118,6 +146,7 @@ class Channels(nn.Module):
         inputs: MethodInputs,
         dim: int,
         alignments: list[Pair],
+        groups: Mapping[str, ModalityGroup],
         features: list[str] | None,
         max_observations: int | None,
     ) -> None:
@@ -126,15 +155,20 @@ class Channels(nn.Module):
         self.encoders: NamedModules[ModalityEncoder] = NamedModules(
             {name: inputs.encoder(name, dim) for name in inputs.modalities}
         )
-        pairs = [(first, self._described(second, first)) for first, second in alignments]
+        named = {name: group for name, group in groups.items() if any(name in pair for pair in alignments)}
+        self.groups = ModalityGroups(named, self.encoders, dim)
+        available = {*self.encoders, *self.groups.members}
+        pairs = [
+            (first, self._described(second, first)) for first, second in alignments if {first, second} <= available
+        ]
         self.features = self._default_features() if features is None else self._available(features)
         if not self.features:
             names = ", ".join(features or []) or "none"
             message = f"the city has none of the modalities that make the node features ({names}); name one that it has"
             raise UserError(Problem(message, key="method.features"))
-        channels = dict.fromkeys([*self.features, *(channel for pair in pairs for channel in pair)])
-        self.pools = {channel: self._pool(channel) for channel in channels}
-        self.alignments = [pair for pair in pairs if all(self.pools[c].present.any() for c in pair)]
+        aligned = [name for pair in pairs for channel in pair for name in self.groups.members.get(channel, [channel])]
+        self.pools = {channel: self._pool(channel) for channel in dict.fromkeys([*self.features, *aligned])}
+        self.alignments = [pair for pair in pairs if all(self._any(channel) for channel in pair)]
         self.cached = False
 
     def forward(self, regions: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -153,7 +187,8 @@ class Channels(nn.Module):
             with autocast(regions.device, self.precision):
                 pooled, present[channel] = pool.encode(regions, max_observations=limit, augment=self.training)  # eq. 15
                 vectors[channel] = encoder.project(pooled).float()
-        return vectors, present
+        joined, any_present = self.groups(vectors, present)
+        return vectors | joined, present | any_present
 
     def prefetch(self, regions: Tensor) -> None:
         """Start reading the observations of the next training batch in the background."""
@@ -177,14 +212,20 @@ class Channels(nn.Module):
 
     def trained(self, channel: str) -> bool:
         """Whether training changes any weight of the channel's encoder or projection."""
-        return any(parameter.requires_grad for parameter in self._encoder(channel).parameters())
+        encoders = [self._encoder(name) for name in self.groups.members.get(channel, [channel])]
+        return any(parameter.requires_grad for encoder in encoders for parameter in encoder.parameters())
+
+    def _any(self, channel: str) -> bool:
+        """Whether any region has the channel."""
+        return any(bool(self.pools[name].present.any()) for name in self.groups.members.get(channel, [channel]))
 
     def _encoder(self, channel: str) -> ModalityEncoder:
         return self.encoders[modality_of(channel)]
 
     def _described(self, modality: str, anchor: str) -> str:
-        """The channel of `modality` that belongs to `anchor`'s observations, or the modality's own."""
-        return f"{modality}/{anchor}" if self.encoders[modality].describes(anchor) else modality
+        """The channel of `modality` that belongs to `anchor`'s observations, or the modality's or group's own."""
+        describes = modality in self.encoders and self.encoders[modality].describes(anchor)
+        return f"{modality}/{anchor}" if describes else modality
 
     def _default_features(self) -> list[str]:
         by = {name: encoder.describes_by for name, encoder in self.encoders.items()}
@@ -202,10 +243,10 @@ class Channels(nn.Module):
 
 
 def modality_alignments(inputs: MethodInputs, pairs: list[Pair] | None) -> list[Pair]:
-    """The pairs of modalities to align, of those that `inputs` have; by default the pairs of eq. 14."""
+    """The pairs of modalities to align; by default the pairs of eq. 14 of the modalities that `inputs` have."""
     modalities = inputs.modalities
     if pairs is not None:
-        return [pair for pair in pairs if set(pair) <= set(modalities)]
+        return pairs
     describing = [*inputs.describing("text"), *inputs.describing("location")]
     observed = [name for name in modalities if name not in describing]
     return [(name, other) for name in observed for other in describing]
@@ -217,7 +258,11 @@ def caption_weights(channels: Channels, use: Use) -> NamedModules[PairWeight]:
         {
             alignment_name(*pair): registry.create("pair_weight", use)
             for pair in channels.alignments
-            if any(channels.encoders[modality_of(channel)].describes_by == "text" for channel in pair)
+            if any(
+                channels.encoders[modality_of(channel)].describes_by == "text"
+                for channel in pair
+                if channel not in channels.groups.members
+            )
         }
     )
 

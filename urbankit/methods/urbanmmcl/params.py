@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from urbankit.graph.subgraph import Readout
+from urbankit.methods.urbanmmcl.modality_groups import ModalityGroup, modality_group_mistakes
 from urbankit.methods.urbanmmcl.view_groups import ViewGroup, group_mistakes, joined_names
 from urbankit.registry import component
 from urbankit.registry.component import Name, Use, uses
@@ -26,9 +27,15 @@ class Params(component.Params):
     )
     alignments: list[Pair] | None = Field(
         None,
-        description="Pairs of modalities to align. Default: every modality that is not text or location, with "
-        "text and with location, as far as the recipe has them.",
+        description="Pairs of modalities, or groups of modalities, to align. Default: every modality that is not text "
+        "or location, with text and with location, as far as the recipe has them.",
         json_schema_extra={"source": "eq. 14"},
+    )
+    modality_groups: dict[Name, ModalityGroup] = Field(
+        default_factory=dict,
+        description="Modalities that are joined into one to be aligned with others: {activity: {modalities: [words, "
+        "poi_counts]}}. What several modalities say together is a better target for an image than each of them alone.",
+        json_schema_extra={"source": "not in the paper"},
     )
     features: list[str] | None = Field(
         None,
@@ -45,6 +52,11 @@ class Params(component.Params):
     fusion: Use = uses("fusion", "add", "How a region's vectors become its node feature (eq. 16, section 5.2).")
     temperature: float = Field(
         0.5, gt=0, description="Temperature of both contrastive losses.", json_schema_extra={"source": "4.2.3"}
+    )
+    alignment_temperature: Annotated[float, Field(gt=0)] | Literal["learned"] | None = Field(
+        None,
+        description="Temperature of the alignments of modalities, where it is another; `learned` learns it, from 0.07.",
+        json_schema_extra={"source": "learned as in CLIP"},
     )
     graph_encoder: Use = uses(
         "graph_encoder", "vgae", "What encodes each view and learns its edge weights (eq. 17–21)."
@@ -138,13 +150,18 @@ class Params(component.Params):
 def recipe_mistakes(params: Params, modalities: set[str], views: set[str]) -> list[tuple[str, str]]:
     """Modalities, views and groups that `params` name and a recipe with these does not have, as (key, message)."""
     mistakes = []
-    modality_names = [(f"alignments.{i}", name) for i, pair in enumerate(params.alignments or []) for name in pair]
-    modality_names += [
+    aligned = [(f"alignments.{i}", name) for i, pair in enumerate(params.alignments or []) for name in pair]
+    features = [
         (f"features.{i}", name) for i, channel in enumerate(params.features or []) for name in channel.split("/")
     ]
-    for key, name in modality_names:
-        if name not in modalities:
-            mistakes.append((key, f"the recipe has no modality '{name}'.{suggest(name, modalities)}"))
+    for named, names in ((aligned, modalities | set(params.modality_groups)), (features, modalities)):
+        for key, name in named:
+            if name not in names:
+                mistakes.append((key, f"the recipe has no modality '{name}'.{suggest(name, names)}"))
+    mistakes += [
+        (f"modality_groups.{key}", message)
+        for key, message in modality_group_mistakes(params.modality_groups, params.alignments or [], modalities)
+    ]
     joined = joined_names(params.view_groups, views)
     for i, pair in enumerate(params.view_contrasts or []):
         for name in pair:

@@ -18,8 +18,8 @@ from urbankit.utils.errors import Problem, UserError
 
 Bands = Literal["mean", "first3", "inflate"]
 
-# The class that reads a vision model of each type; whole CLIP and SigLIP models hold one of these beside their text.
-CLASSES = {
+# By the type of a checkpoint, the class that reads it. Whole CLIP and SigLIP models hold one beside their text.
+TRANSFORMERS = {
     "clip_vision_model": "CLIPVisionModel",
     "dinov2": "Dinov2Model",
     "dinov2_with_registers": "Dinov2WithRegistersModel",
@@ -27,22 +27,26 @@ CLASSES = {
     "siglip_vision_model": "SiglipVisionModel",
     "vit": "ViTModel",
 }
-KNOWN = "clip, dinov2, dinov2_with_registers, dinov3_vit, siglip, vit"
+CONVOLUTIONAL = {"convnext": "ConvNextModel", "convnextv2": "ConvNextV2Model", "resnet": "ResNetModel"}
+WITHIN = {"clip": "clip_vision_model", "siglip": "siglip_vision_model"}
 # These have positions for one size of images and interpolate them for others only when told; DINO always does.
 FIXED_SIZE = {"clip_vision_model", "siglip_vision_model", "vit"}
 BICUBIC = 3  # as Pillow counts its filters
 
 
-def load_vision(folder: Path, key: str) -> tuple[PreTrainedModel, nn.Linear | None]:
+def load_vision(folder: Path, key: str, classes: Mapping[str, str]) -> tuple[PreTrainedModel, nn.Linear | None]:
     """Load the vision model in `folder`, and its projection into the space shared with text if it has one.
 
-    SigLIP's vectors are in that space as they are, so its projection is the identity.
+    `classes` are those of the encoder: `TRANSFORMERS` or `CONVOLUTIONAL`. SigLIP's vectors are in that space as they
+    are, so its projection is the identity.
 
     Raises:
         UserError: the checkpoint is of another kind, or damaged.
     """
     config = load_config(folder, key)
     kind = config.model_type
+    if kind != "siglip2" and WITHIN.get(kind, kind) not in classes:
+        raise UserError(Problem(_unread(kind, classes), folder, key=key))
     if kind == "clip" or "CLIPVisionModelWithProjection" in (config.architectures or []):
         vision = getattr(config, "vision_config", config)
         vision.projection_dim = config.projection_dim
@@ -62,24 +66,32 @@ def load_vision(folder: Path, key: str) -> tuple[PreTrainedModel, nn.Linear | No
             "google/siglip2-base-patch16-224"
         )
         raise UserError(Problem(message, folder, key=key))
-    if kind not in CLASSES:
-        raise UserError(
-            Problem(f"a checkpoint of type '{kind}' is not a vision model that vit reads ({KNOWN})", folder, key=key)
-        )
     options: dict[str, Any] = {"add_pooling_layer": False} if kind == "vit" else {}
-    return load_model(getattr(transformers, CLASSES[kind]), folder, key, **options), None
+    return load_model(getattr(transformers, classes[kind]), folder, key, **options), None
+
+
+def _unread(kind: str, classes: Mapping[str, str]) -> str:
+    """What is wrong with a checkpoint of the type `kind` for an encoder with these `classes`."""
+    readers = {"vit": TRANSFORMERS, "convnet": CONVOLUTIONAL}
+    other = next((name for name, types in readers.items() if WITHIN.get(kind, kind) in types), None)
+    reads = ", ".join(name.removesuffix("_vision_model") for name in classes)
+    advice = f"use the encoder '{other}', which reads it" if other else f"name one that it reads: {reads}"
+    return f"a checkpoint of type '{kind}' is not a vision model that this encoder reads; {advice}"
 
 
 def vector_and_states(model: PreTrainedModel, pixels: Tensor, interpolate: bool) -> tuple[Tensor, Tensor]:
     """Return the vectors and the token states of a vision model for pixels Tensor[n, bands, h, w].
 
     The vectors Tensor[n, width] are the model's pooled output, or its [CLS] states if it has none (ViT). The states
-    Tensor[n, L, width] are those that the model returns. `interpolate` is true for images of another size than the
+    Tensor[n, L, width] are those that the model returns, of a convolutional one the cells of its last layer by rows.
+    `interpolate` is true for images of another size than the
     model's.
     """
     options = {"interpolate_pos_encoding": interpolate} if model.config.model_type in FIXED_SIZE else {}
     output = model(pixels, **options)
     states = output.last_hidden_state
+    if states.ndim == 4:
+        return output.pooler_output.flatten(1), states.flatten(2).transpose(1, 2)
     return states[:, 0] if output.pooler_output is None else output.pooler_output, states
 
 
@@ -88,6 +100,11 @@ def normalised_states(model: PreTrainedModel, states: Tensor) -> Tensor:
     if model.config.model_type != "clip_vision_model":
         return states
     return model.get_submodule("post_layernorm")(states)
+
+
+def token_mask(states: Tensor) -> Tensor:
+    """Return the mask bool Tensor[n, L] of tokens Tensor[n, L, width] without padding."""
+    return torch.ones(states.shape[:2], dtype=torch.bool, device=states.device)
 
 
 def adapt_bands(model: nn.Module, bands: int, rule: Bands, validity_band: bool, key: str) -> None:
@@ -111,8 +128,8 @@ def adapt_bands(model: nn.Module, bands: int, rule: Bands, validity_band: bool, 
     if kernels.shape[1] == channels:
         return
     # torch types the sizes of a kernel as a tuple of any length.
-    size, stride = conv.kernel_size, conv.stride
-    new = nn.Conv2d(kernels.shape[1], conv.out_channels, size, stride, bias=conv.bias is not None)  # type: ignore[arg-type]
+    size, stride, padding = conv.kernel_size, conv.stride, conv.padding
+    new = nn.Conv2d(kernels.shape[1], conv.out_channels, size, stride, padding, bias=conv.bias is not None)  # type: ignore[arg-type]
     new.weight = nn.Parameter(kernels.clone())
     new.bias = conv.bias
     parent = model.get_submodule(path.rpartition(".")[0])
