@@ -32,6 +32,14 @@ def siglip() -> nn.Module:
     return hf.SiglipModel(hf.SiglipConfig(vision_config=IMAGE, text_config=text))
 
 
+def resnet() -> nn.Module:
+    return hf.ResNetModel(hf.ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic"))
+
+
+def convnext() -> nn.Module:
+    return hf.ConvNextModel(hf.ConvNextConfig(hidden_sizes=[8, 16], depths=[1, 1], num_stages=2))
+
+
 IMAGES: dict[str, tuple[Callable[[], nn.Module], Callable[[nn.Module, Tensor], Tensor]]] = {
     "clip": (clip, lambda model, x: model.vision_model(x).pooler_output),
     "clip with projection": (

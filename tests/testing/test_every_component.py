@@ -10,6 +10,7 @@ from urbankit import registry, testing
 SMALL_VIT = {"patch_size": 8, "hidden_size": 16, "layers": 1, "heads": 2}
 SMALL: dict[tuple[str, str], dict[str, Any]] = {
     ("modality_encoder", "vit"): SMALL_VIT | {"augment": "overhead"},
+    ("modality_encoder", "convnet"): {"widths": [4, 8], "augment": "overhead"},
     ("modality_encoder", "text"): {"hidden_size": 16, "layers": 1, "heads": 2, "vocabulary": 300},
     ("modality_encoder", "geoclip"): {"features": 8, "hidden": 16, "layers": 1, "width": 16},
     ("modality_encoder", "flow_profile"): {"components": 4},
@@ -31,6 +32,7 @@ SMALL: dict[tuple[str, str], dict[str, Any]] = {
 }
 OTHERWISE: list[tuple[str, str, dict[str, Any]]] = [
     ("modality_encoder", "vit", SMALL_VIT | {"validity_band": True}),
+    ("modality_encoder", "convnet", {"widths": [4, 8], "stride": 1, "validity_band": True}),
     ("modality_encoder", "table", {"hidden": 8}),
     ("view", "poi", {"counts": "tf_idf"}),
     ("view", "poi", {"top_k": 3}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -83,7 +84,8 @@ class ConvNet(ImageEncoder[ConvNetParams]):
         pixels = self.pixels(batch)
         if isinstance(self.model, PreTrainedModel):
             return vector_and_states(self.model, pixels, interpolate=False)
-        states = self.model(pixels).flatten(2).transpose(1, 2)
+        # Convolutions on processors are up to twice as fast where the channels of a pixel lie side by side.
+        states = self.model(pixels.contiguous(memory_format=torch.channels_last)).flatten(2).transpose(1, 2)
         return states.mean(dim=1), states
 
 

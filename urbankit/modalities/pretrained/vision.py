@@ -67,6 +67,8 @@ def load_vision(folder: Path, key: str, classes: Mapping[str, str]) -> tuple[Pre
         )
         raise UserError(Problem(message, folder, key=key))
     options: dict[str, Any] = {"add_pooling_layer": False} if kind == "vit" else {}
+    if kind in CONVOLUTIONAL:  # they have no attention, and refuse its fast form
+        options = {"attn_implementation": "eager"}
     return load_model(getattr(transformers, classes[kind]), folder, key, **options), None
 
 
@@ -134,8 +136,10 @@ def adapt_bands(model: nn.Module, bands: int, rule: Bands, validity_band: bool, 
     new.bias = conv.bias
     parent = model.get_submodule(path.rpartition(".")[0])
     setattr(parent, path.rpartition(".")[2], new)
-    if hasattr(parent, "num_channels"):
-        setattr(parent, "num_channels", kernels.shape[1])  # noqa: B010 - torch types attributes as Tensor or Module
+    # Of the modules that the layer is in, some check the number of bands.
+    for name, module in model.named_modules():
+        if path.startswith(f"{name}.") and hasattr(module, "num_channels"):
+            setattr(module, "num_channels", kernels.shape[1])  # noqa: B010 - torch types attributes as Tensor or Module
 
 
 @dataclass(frozen=True)
