@@ -14,7 +14,8 @@ def recipe_schema() -> dict[str, Any]:
     """Return the JSON Schema of a recipe file.
 
     No key is required, because a recipe inherits keys from the recipe that it extends; for the same reason a component
-    may have no `name`. Components may be null, which removes an inherited one.
+    may have no `name`. Components and named entries, such as groups of views, may be null, which removes an inherited
+    one.
     """
     schema = Recipe.model_json_schema()
     definitions = schema["$defs"]
@@ -59,8 +60,11 @@ def _with_references(schema: Any, kind: str | None = None) -> Any:
     kind = schema.get("component_kind", kind)
     if str(schema.get("$ref", "")).split("/")[-1].split(".")[-1] == Use.__name__ and kind:
         return {**{key: schema[key] for key in ("description",) if key in schema}, "$ref": f"#/$defs/{kind}"}
-    return {
+    result = {
         key: _with_references(value, kind)
         for key, value in schema.items()
         if key != "component_kind" and not (key == "required" and isinstance(value, list))
     }
+    if isinstance(entry := result.get("additionalProperties"), dict):
+        result["additionalProperties"] = {"anyOf": [entry, {"type": "null"}]}
+    return result

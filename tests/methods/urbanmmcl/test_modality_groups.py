@@ -58,7 +58,7 @@ def test_group_has_the_modalities_that_the_city_has(tiny_city):
 
 def test_temperature_is_a_number_or_learned(tiny_city):
     method = built(tiny_city, alignment_temperature="learned").train()
-    assert float(method.temperature()) == pytest.approx(0.07)
+    assert method.temperature().item() == pytest.approx(0.07)
     method.loss(torch.arange(tiny_city.n_regions))["total"].backward()
     assert method.temperature.log_inverse.grad.abs() > 0
     assert any(p is method.temperature.log_inverse for p in method.parts()["pretext"])
