@@ -65,6 +65,6 @@ def _with_references(schema: Any, kind: str | None = None) -> Any:
         for key, value in schema.items()
         if key != "component_kind" and not (key == "required" and isinstance(value, list))
     }
-    if isinstance(entry := result.get("additionalProperties"), dict):
-        result["additionalProperties"] = {"anyOf": [entry, {"type": "null"}]}
+    if isinstance(entries := result.get("patternProperties"), dict):
+        result["patternProperties"] = {key: {"anyOf": [entry, {"type": "null"}]} for key, entry in entries.items()}
     return result
