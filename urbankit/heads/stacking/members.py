@@ -26,7 +26,7 @@ TREES: dict[str, Any] = {"max_leaf_nodes": 8, "max_bins": BINS, "early_stopping"
 """Settings of boosted trees."""
 BOOSTED_COLUMNS = 32
 """Boosting takes as long to read a column as to grow several trees on it."""
-PROCESS = GP.Params(steps=20, learning_rate=0.15, search_points=300, max_points=2000, beyond="sample")
+PROCESS = GP.Params(steps=30, learning_rate=0.2, search_points=300, max_points=2000, beyond="sample")
 KRIGING_POINTS = 1000
 SMOOTHERS = tuple((neighbours, power) for neighbours in (3, 5, 10, 20, 40) for power in (0, 1, 2))
 
