@@ -56,6 +56,34 @@ def test_group_has_the_modalities_that_the_city_has(tiny_city):
     assert method.channels.alignments == [("coordinates", "activity")]
 
 
+def test_group_is_left_out_if_the_city_lacks_what_it_is_aligned_with(tiny_city):
+    method = built(tiny_city, alignments=[["svi", "activity"]], features=["coordinates"])
+    assert not method.channels.groups.members and not method.channels.alignments
+    assert method.loss(torch.arange(tiny_city.n_regions))["total"].isfinite()
+
+
+def test_fusion_of_a_group_must_keep_the_width(tiny_city):
+    group = {"activity": {"modalities": ["poi", "flows"], "fusion": {"name": "concat"}}}
+    message = "method.modality_groups.activity.fusion: concat gives vectors of 16 numbers, .* vectors of 8"
+    with pytest.raises(UserError, match=message):
+        built(tiny_city, modality_groups=group)
+
+
+def test_group_is_trained_if_only_its_fusion_is(tiny_city):
+    group = {"activity": {"modalities": ["poi", "flows"], "fusion": {"name": "mlp"}}}
+    method = built(tiny_city, modality_groups=group)
+    method.channels.encoders.requires_grad_(False)
+    assert method.channels.trained("activity") and not method.channels.trained("poi")
+
+
+def test_smallest_temperature_can_rise_again():
+    temperature = Temperature("learned")
+    with torch.no_grad():
+        temperature.log_inverse.fill_(20.0)
+    temperature().backward()
+    assert temperature.log_inverse.grad < 0, "the gradient reaches the parameter at the bound"
+
+
 def test_temperature_is_a_number_or_learned(tiny_city):
     method = built(tiny_city, alignment_temperature="learned").train()
     assert method.temperature().item() == pytest.approx(0.07)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from urbankit import registry
 from urbankit.fusion.base import Fusion
 from urbankit.registry.component import Name, Params, Use, uses
-from urbankit.utils.errors import suggest
+from urbankit.utils.errors import Problems, suggest
 from urbankit.utils.torch_modules import NamedModules
 
 
@@ -50,6 +50,15 @@ class ModalityGroups(nn.Module):
                 for name, names in self.members.items()
             }
         )
+        problems = Problems()
+        for name, fusion in self.fusions.items():
+            if fusion.out_dim != dim:
+                message = (
+                    f"{groups[name].fusion.name} gives vectors of {fusion.out_dim} numbers, but alignments compare "
+                    f"vectors of {dim}; use a fusion that keeps the width, such as add or mlp"
+                )
+                problems.add(message, key=f"method.modality_groups.{name}.fusion")
+        problems.raise_if_any()
 
     def forward(
         self, vectors: Mapping[str, Tensor], present: Mapping[str, Tensor]

@@ -115,7 +115,9 @@ class Temperature(nn.Module):
     def forward(self) -> float | Tensor:
         """Return τ."""
         if self.value == "learned":
-            return torch.exp(-self.log_inverse).clamp(min=self.SMALLEST)
+            with torch.no_grad():  # beyond the bound the gradient would be 0, and τ would stay there for good
+                self.log_inverse.clamp_(max=-math.log(self.SMALLEST))
+            return torch.exp(-self.log_inverse)
         return self.value
 
 
@@ -155,12 +157,13 @@ class Channels(nn.Module):
         self.encoders: NamedModules[ModalityEncoder] = NamedModules(
             {name: inputs.encoder(name, dim) for name in inputs.modalities}
         )
-        named = {name: group for name, group in groups.items() if any(name in pair for pair in alignments)}
-        self.groups = ModalityGroups(named, self.encoders, dim)
-        available = {*self.encoders, *self.groups.members}
+        joinable = [name for name, group in groups.items() if any(m in self.encoders for m in group.modalities)]
+        available = {*self.encoders, *joinable}
         pairs = [
             (first, self._described(second, first)) for first, second in alignments if {first, second} <= available
         ]
+        aligned_groups = {name: group for name, group in groups.items() if any(name in pair for pair in pairs)}
+        self.groups = ModalityGroups(aligned_groups, set(self.encoders), dim)
         self.features = self._default_features() if features is None else self._available(features)
         if not self.features:
             names = ", ".join(features or []) or "none"
@@ -211,9 +214,12 @@ class Channels(nn.Module):
         }
 
     def trained(self, channel: str) -> bool:
-        """Whether training changes any weight of the channel's encoder or projection."""
-        encoders = [self._encoder(name) for name in self.groups.members.get(channel, [channel])]
-        return any(parameter.requires_grad for encoder in encoders for parameter in encoder.parameters())
+        """Whether training changes any weight of the channel: of encoders, projections, and the fusion of a group."""
+        members = self.groups.members.get(channel, [channel])
+        modules: list[nn.Module] = [self._encoder(name) for name in members]
+        if channel in self.groups.members:
+            modules.append(self.groups.fusions[channel])
+        return any(parameter.requires_grad for module in modules for parameter in module.parameters())
 
     def _any(self, channel: str) -> bool:
         """Whether any region has the channel."""
