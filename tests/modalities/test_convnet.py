@@ -58,6 +58,19 @@ def test_images_smaller_than_the_strides_have_a_vector(city: FakeCity) -> None:
     assert encoder(batch_of(encoder)).isfinite().all()
 
 
+@pytest.mark.parametrize("make", [None, resnet])
+def test_one_small_image_is_a_mini_batch_too(city: FakeCity, tmp_path: Path, make: Any) -> None:
+    with_images(city, 3, size=(8, 8))
+    if make is not None:
+        saved(make, tmp_path)
+    encoder = encoder_of(city, **({} if make is None else {"pretrained": str(tmp_path), "image_size": 8})).train()
+    norms = [module for module in encoder.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    encoder(batch_of(encoder)[:1]).sum().backward()
+    assert norms and all(norm.training and norm.num_batches_tracked == 0 for norm in norms)
+    encoder(batch_of(encoder))
+    assert all(norm.num_batches_tracked == 1 for norm in norms)
+
+
 def test_vectors_of_images_do_not_depend_on_the_others_outside_training(city: FakeCity) -> None:
     with_images(city)
     encoder = encoder_of(city)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -47,7 +49,7 @@ class ConvNet(ImageEncoder[ConvNetParams]):
 
     On the few hundred to few thousand images of a city it learns more from scratch than a transformer does, because it
     need not learn that nearby pixels belong together. Batch normalisation uses the statistics of the mini-batch in
-    training and their running mean otherwise.
+    training and their running mean otherwise, also for a mini-batch of one image.
     """
 
     Params = ConvNetParams
@@ -82,11 +84,28 @@ class ConvNet(ImageEncoder[ConvNetParams]):
     def _vector_and_map(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         """The vectors Tensor[n, width], and the cells of the last layer Tensor[n, L, width]."""
         pixels = self.pixels(batch)
+        with _norms_still(self.model) if len(batch) == 1 else nullcontext():
+            return self._of_pixels(pixels)
+
+    def _of_pixels(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         if isinstance(self.model, PreTrainedModel):
             return vector_and_states(self.model, pixels, interpolate=False)
         # Convolutions on processors are up to twice as fast where the channels of a pixel lie side by side.
         states = self.model(pixels.contiguous(memory_format=torch.channels_last)).flatten(2).transpose(1, 2)
         return states.mean(dim=1), states
+
+
+@contextmanager
+def _norms_still(model: nn.Module) -> Iterator[None]:
+    """Let batch normalisation use its running statistics: torch refuses those of one image whose map is one cell."""
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d) and module.training]
+    for norm in norms:
+        norm.eval()
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.train()
 
 
 def _from_scratch(bands: int, widths: list[int], stride: int) -> nn.Sequential:
