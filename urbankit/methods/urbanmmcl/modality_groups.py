@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 
 import torch
 from pydantic import Field
@@ -78,14 +78,9 @@ class ModalityGroups(nn.Module):
         }
 
 
-def modality_group_mistakes(
-    groups: Mapping[str, ModalityGroup], alignments: Iterable[tuple[str, str]], modalities: set[str]
-) -> Iterator[tuple[str, str]]:
-    """Yield the mistakes of `groups` in a recipe with these alignments and modalities, as (key, message)."""
-    aligned = {name for pair in alignments for name in pair}
+def modality_group_mistakes(groups: Mapping[str, ModalityGroup], modalities: set[str]) -> Iterator[tuple[str, str]]:
+    """Yield the mistakes of `groups` in a recipe with these modalities, as (key, message)."""
     for name, group in groups.items():
-        if name not in aligned:
-            yield name, f"nothing is aligned with this group; add a pair such as [rsi, {name}] to method.alignments"
         if name in modalities:
             yield name, f"a modality is called '{name}' already; give the group another name"
         for index, modality in enumerate(group.modalities):

@@ -160,7 +160,7 @@ def recipe_mistakes(params: Params, modalities: set[str], views: set[str]) -> li
                 mistakes.append((key, f"the recipe has no modality '{name}'.{suggest(name, names)}"))
     mistakes += [
         (f"modality_groups.{key}", message)
-        for key, message in modality_group_mistakes(params.modality_groups, params.alignments or [], modalities)
+        for key, message in modality_group_mistakes(params.modality_groups, modalities)
     ]
     joined = joined_names(params.view_groups, views)
     for i, pair in enumerate(params.view_contrasts or []):
