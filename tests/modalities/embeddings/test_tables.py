@@ -6,9 +6,10 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from helpers.twelve import IDS, encoder, prepare_twelve, rows
-from shapely import LineString, Point, box
+from shapely import LineString, Point, Polygon, box
 
 from urbankit import City
 from urbankit.utils.errors import UserError
@@ -170,3 +171,24 @@ def test_table_without_ids_and_geometry_names_the_column(twelve: City, tmp_path:
     pd.DataFrame({"embedding": list(VECTORS)}).to_parquet(tmp_path / "t.parquet")
     with pytest.raises(UserError, match="there is no column 'region_id'"):
         rows(twelve, tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize("cell", [[[1.0, 2.0], [3.0, 4.0]], [b"a"], [{"a": 1.0}]])
+def test_lists_of_anything_but_numbers_are_refused(twelve: City, tmp_path: Path, cell: list[Any]) -> None:
+    path = tmp_path / "table.parquet"
+    pl.DataFrame({"region_id": IDS, "vector": [cell] * len(IDS)}).write_parquet(path)
+    with pytest.raises(
+        UserError, match=r"alpha\.columns: column 'vector' must hold lists of numbers, but its lists hold"
+    ):
+        rows(twelve, path)
+
+
+def test_invalid_outlines_of_chips_are_repaired(twelve: City, tmp_path: Path) -> None:
+    west, south, east, north = twelve.regions.to_crs("EPSG:4326").total_bounds
+    crossed = Polygon([(west, south), (east, north), (east, south), (west, north)])
+    frame = gpd.GeoDataFrame({"embeddings": [np.ones(32)]}, geometry=[crossed], crs="EPSG:4326")
+    frame.to_parquet(tmp_path / "chips.parquet")
+    assert (
+        "the vectors are means over 1 polygons, weighted by their area in the region"
+        in encoder(twelve, tmp_path / "chips.parquet", absent="mask", standardise=False).notes
+    )

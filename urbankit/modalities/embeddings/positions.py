@@ -103,11 +103,13 @@ def _columns(
 
 def _in_regions(shapes: gpd.GeoSeries, regions: gpd.GeoDataFrame, is_point: bool) -> sparse.csr_array:
     """Return the weight of each shape in each region, [N, shapes]."""
-    degrees = reproject(shapes, "EPSG:4326").to_numpy()
+    degrees = np.array(reproject(shapes, "EPSG:4326"), dtype=object)
     if is_point:
         shape, region = PointIndex(regions).pairs(shapely.get_x(degrees), shapely.get_y(degrees))
         measure = np.ones(len(shape))
     else:
+        invalid = ~shapely.is_valid(degrees)
+        degrees[invalid] = shapely.make_valid(degrees[invalid], method="structure", keep_collapsed=False)
         laid = overlay(degrees, regions, lines=False)
         shape, region, measure = laid.shape, laid.region, laid.measure
     positive = measure > 0

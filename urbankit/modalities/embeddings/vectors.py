@@ -52,6 +52,11 @@ def _from_lists(
     frame: pl.DataFrame, name: str, problems: Problems, key: str
 ) -> tuple[np.ndarray, list[str], np.ndarray] | None:
     kind = frame.schema[name]
+    inner = kind.inner if isinstance(kind, pl.List | pl.Array) else None
+    if isinstance(inner, pl.DataType) and not holds_numbers(inner):
+        message = f"column '{name}' must hold lists of numbers, but its lists hold {describe(inner)}"
+        problems.add(f"{message}; write one list of numbers in each row", key=key)
+        return None
     has = frame[name].is_not_null().to_numpy()
     rows = frame.filter(pl.col(name).is_not_null()).select("__row", name)
     if kind == pl.String:
