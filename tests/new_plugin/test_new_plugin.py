@@ -135,6 +135,7 @@ def test_no_template_placeholder_is_left(packages):
         ("class", "head", "'class' is a keyword of Python"),
         ("rsi", "modality", "'rsi' is a modality of the package's recipe"),
         ("metro", ["view", "view"], "'view' is given twice"),
+        ("metro", [], "--kind: give at least one kind: "),
         ("poi", ["metric", "view"], r"the view 'poi' exists in urbankit"),
         ("x" * 31, "head", "has 31 characters; use 30 at most"),
     ],

@@ -117,6 +117,8 @@ def _component(name: str) -> str:
 def _checked(name: str, kinds: Sequence[str]) -> str:
     """Return the name of the components. Raises one `UserError` with all mistakes."""
     problems = Problems()
+    if not kinds:
+        problems.add(f"give at least one kind: {', '.join(KINDS)}", key="--kind")
     for kind in dict.fromkeys(kinds):
         if kind not in KINDS:
             problems.add(f"unknown kind '{kind}'.{suggest(kind, KINDS)}", key="--kind")
