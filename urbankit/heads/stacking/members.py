@@ -10,7 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
-from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.base import clone
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
 
 from urbankit.heads.averaged_kriging import AveragedKriging, Points, typical_spacing
 from urbankit.heads.averaged_ridge import AveragedRidge
@@ -22,8 +28,10 @@ Predict = Callable[[Array], Array]
 """Returns predictions [m, outputs] for rows [m, features]."""
 
 PENALTIES = 10.0 ** np.arange(-1, 6.5, 0.5)
-TREES: dict[str, Any] = {"max_leaf_nodes": 8, "max_bins": BINS, "early_stopping": False}
-"""Settings of boosted trees."""
+FOREST_TREES = 20
+"""Trees of the forest of each fold; a prediction is the mean over the folds."""
+ROWS_A_TREE = 5_000
+BOOSTED: dict[str, Any] = {"max_leaf_nodes": 8, "max_bins": BINS, "early_stopping": False}
 BOOSTED_COLUMNS = 32
 """Boosting takes as long to read a column as to grow several trees on it."""
 PROCESS = GP.Params(steps=30, learning_rate=0.2, search_points=300, max_points=2000, beyond="sample")
@@ -66,7 +74,10 @@ class Fitted(NamedTuple):
 
 def approximations(n: int) -> list[str]:
     """Return sentences on what the members sample of n training regions."""
-    return GP.approximations(PROCESS, n)
+    sentences = GP.approximations(PROCESS, n)
+    if n > ROWS_A_TREE:
+        sentences.append(f"each tree of a forest reads {ROWS_A_TREE:,} of {n:,} training regions, drawn at random")
+    return sentences
 
 
 def mean(x: Array, training: Training) -> Fitted:
@@ -170,28 +181,40 @@ def gaussian_process(x: Array, training: Training, blocks: Sequence[int], linear
     return Fitted(held_out, lambda new: head(torch.from_numpy(new)).numpy())
 
 
-def boosting(x: Array, training: Training) -> Fitted:
-    """Gradient-boosted trees on histograms, fitted without each fold, on the columns that explain most of the labels.
+def forest(x: Array, training: Training) -> Fitted:
+    """Random forests of the input features, as the floor `raw-forest`."""
+    settings: dict[str, Any] = {
+        "n_estimators": FOREST_TREES,
+        "min_samples_leaf": 3,
+        "max_features": max(1, x.shape[1] // 3),
+        "max_samples": ROWS_A_TREE / len(x) if len(x) > ROWS_A_TREE else None,
+        "random_state": training.seed,
+    }
+    return _trees(x, training, RandomForestRegressor(**settings), RandomForestClassifier(**settings))
 
-    Their mean predicts other regions, so that none is fitted to all regions.
-    """
+
+def boosting(x: Array, training: Training) -> Fitted:
+    """Gradient-boosted trees on histograms, of the columns that explain most of the labels."""
+    regressor = HistGradientBoostingRegressor(max_iter=25, learning_rate=0.18, **BOOSTED, random_state=training.seed)
+    classifier = HistGradientBoostingClassifier(max_iter=10, learning_rate=0.28, **BOOSTED, random_state=training.seed)
+    return _trees(x, training, regressor, classifier, BOOSTED_COLUMNS)
+
+
+def _trees(x: Array, training: Training, regressor: Any, classifier: Any, most_columns: int | None = None) -> Fitted:
+    """Trees fitted without each fold. Their mean predicts other regions, so that none is fitted to all regions."""
 
     def fit(rows: Array, y: Array) -> Predict:
         if (y == y[0]).all():
             return constant(y[0])
-        columns = _informative(rows, y, BOOSTED_COLUMNS)
+        columns = _informative(rows, y, most_columns or x.shape[1])
         if not training.classified:
-            regressor = HistGradientBoostingRegressor(
-                max_iter=25, learning_rate=0.18, **TREES, random_state=training.seed
-            ).fit(rows[:, columns], y[:, 0])
-            return lambda new: regressor.predict(new[:, columns])[:, None]
-        classifier = HistGradientBoostingClassifier(
-            max_iter=10, learning_rate=0.28, **TREES, random_state=training.seed
-        ).fit(rows[:, columns], y.argmax(axis=1))
+            numbers = clone(regressor).fit(rows[:, columns], y[:, 0])
+            return lambda new: numbers.predict(new[:, columns])[:, None]
+        classes = clone(classifier).fit(rows[:, columns], y.argmax(axis=1))
 
         def shares(new: Array) -> Array:
             predicted = np.zeros((len(new), y.shape[1]))
-            predicted[:, classifier.classes_] = classifier.predict_proba(new[:, columns])
+            predicted[:, classes.classes_] = classes.predict_proba(new[:, columns])
             return predicted
 
         return shares

@@ -163,6 +163,7 @@ class SuperLearner:
                 (f"gp with trend on {name}", name, partial(process, linear=True), True),
             ]
             if name in self.bins:
+                kinds.append((f"forest on {name}", f"{name} for trees", members.forest, False))
                 kinds.append((f"boosting on {name}", f"{name} for trees", members.boosting, False))
         if self.prior is not None:
             kinds.append((PRIOR, PRIOR, partial(members.from_prior, prior=self.prior), True))
