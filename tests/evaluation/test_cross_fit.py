@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from urbankit.evaluation.cross_fit import CrossFit
-from urbankit.evaluation.means import mean_factor
+from urbankit.evaluation.means import Means
 from urbankit.evaluation.splits import grid_blocks, make_folds
 from urbankit.evaluation.tasks import make_task
 from urbankit.evaluation.transforms import TargetTransform
@@ -90,10 +90,9 @@ def test_labelled_regions_get_the_mean_that_labels_of_other_folds_give():
     out_of_fold = fit.by_fold[rows % 5, rows]
     for region in (0, 7, 199):
         others = rows[rows % 5 != region % 5]
-        factor = mean_factor(fit.task, others, out_of_fold[others])
-        assert fit.prediction[region] == pytest.approx(factor * out_of_fold[region])
-    factor = mean_factor(fit.task, rows, out_of_fold)
-    np.testing.assert_allclose(fit.prediction[200:], factor * fit.full[200:])
+        means = Means.fit(fit.task, others, out_of_fold[others])
+        assert fit.prediction[region] == pytest.approx(means(out_of_fold[region]))
+    np.testing.assert_allclose(fit.prediction[200:], Means.fit(fit.task, rows, out_of_fold)(fit.full[200:]))
 
 
 def test_means_do_not_move_the_bounds_of_an_interval():

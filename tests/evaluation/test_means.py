@@ -7,7 +7,7 @@ from sklearn.linear_model import Ridge
 
 from urbankit.city.raw_features import RawFeatures
 from urbankit.evaluation.floors import Candidate, Case, Inputs, evaluate_floors
-from urbankit.evaluation.means import mean_factor
+from urbankit.evaluation.means import Means
 from urbankit.evaluation.splits import make_split
 from urbankit.evaluation.tasks import make_task
 
@@ -22,7 +22,7 @@ def skewed(n, seed=0, noise=0.8):
 
 def test_factor_minimises_the_squared_error_with_eighty_labels_for_no_change():
     _, p, y = skewed(70)
-    factor = mean_factor(make_task("t", "regression", y, transform="log"), np.arange(70), p)
+    factor = Means.fit(make_task("t", "regression", y, transform="log"), np.arange(70), p).factor
     penalty = 80 * np.square(p).mean()
     expected = minimize_scalar(lambda c: np.square(y - c * p).sum() + penalty * (c - 1) ** 2)
     assert factor == pytest.approx(expected.x, rel=1e-6)
@@ -31,28 +31,28 @@ def test_factor_minimises_the_squared_error_with_eighty_labels_for_no_change():
 def test_factor_of_many_labels_is_that_of_a_lognormal_mean():
     _, p, y = skewed(200_000, noise=0.5)
     task = make_task("t", "regression", y, transform="soft-log")
-    assert mean_factor(task, np.arange(len(y)), p) == pytest.approx(np.exp(0.5**2 / 2), rel=0.01)
+    assert Means.fit(task, np.arange(len(y)), p).factor == pytest.approx(np.exp(0.5**2 / 2), rel=0.01)
 
 
 def test_factor_reads_only_the_held_out_regions():
     _, p, y = skewed(100)
     held_out = np.arange(30)
     other = np.where(np.arange(100) < 30, y, 1e6)
-    factors = [mean_factor(make_task("t", "regression", v, transform="log"), held_out, p[:30]) for v in (y, other)]
+    factors = [Means.fit(make_task("t", "regression", v, transform="log"), held_out, p[:30]).factor for v in (y, other)]
     assert factors[0] == factors[1] > 0
 
 
 @pytest.mark.parametrize("transform", ["none", "standard"])
 def test_predictions_of_other_forms_do_not_change(transform):
     _, p, y = skewed(50)
-    assert mean_factor(make_task("t", "regression", y, transform=transform), np.arange(50), p) == 1
+    assert Means.fit(make_task("t", "regression", y, transform=transform), np.arange(50), p).factor == 1
 
 
 def test_factor_is_one_without_labels_or_with_predictions_of_zero():
     _, p, y = skewed(50)
     task = make_task("t", "regression", y, transform="log")
-    assert mean_factor(task, np.arange(0), p[:0]) == 1
-    assert mean_factor(task, np.arange(50), np.zeros(50)) == 1
+    assert Means.fit(task, np.arange(0), p[:0]).factor == 1
+    assert Means.fit(task, np.arange(50), np.zeros(50)).factor == 1
 
 
 @pytest.mark.parametrize("floor", ["raw-gp", "raw-stack"])
@@ -68,9 +68,10 @@ def test_floors_predict_means_with_labels_of_the_validation_part_alone(floor):
         raw = RawFeatures(x, ("a", "b"))
         scored = evaluate_floors({"t": task}, raw, xy, {("random", 0): split}, [floor])
         predicted.append(scored.predictions["prediction"].to_numpy())
-    ratios = predicted[1][predicted[0] > 0] / predicted[0][predicted[0] > 0]
-    assert ratios.min() > 1.05
-    np.testing.assert_allclose(ratios, ratios[0], rtol=1e-9)
+    ratios = predicted[1] / np.maximum(predicted[0], 1e-9)
+    below = (predicted[0] > 0) & (predicted[1] < y[split.validation].max())
+    assert below.sum() > 20 and ratios[below].min() > 1.05
+    np.testing.assert_allclose(ratios[below], ratios[below][0], rtol=1e-9)
 
 
 @pytest.mark.parametrize(("form", "changes"), [("log", True), ("none", False)])
@@ -85,5 +86,20 @@ def test_a_candidate_in_logarithms_predicts_means(form, changes):
         case.fitted(form).inverse(candidate.model.predict(case.inputs.scaled[part]))
         for part in (split.validation, split.test)
     ]
-    factor = mean_factor(task, split.validation, own_units[0]) if changes else 1.0
-    np.testing.assert_allclose(case.predict(candidate), own_units[1] * factor)
+    means = Means.fit(task, split.validation, own_units[0]) if changes else Means()
+    np.testing.assert_allclose(case.predict(candidate), means(own_units[1]))
+
+
+def test_one_extreme_label_changes_predictions_by_a_factor_of_e_at_most():
+    y, p = np.arange(1.0, 21.0), np.arange(1.0, 21.0)
+    y[19] = 1e6
+    means = Means.fit(make_task("t", "regression", y, transform="log"), np.arange(20), p)
+    assert means.factor == pytest.approx(np.e)
+    many = make_task("t", "regression", np.zeros(4000), transform="log")
+    assert Means.fit(many, np.arange(4000), np.ones(4000)).factor == pytest.approx(1 / np.e)
+
+
+def test_extrapolations_are_not_raised_and_the_order_of_predictions_stays():
+    means = Means(factor=1.5, largest=10.0)
+    np.testing.assert_allclose(means(np.array([2.0, 6.0, 8.0, 10.0, 30.0])), [3.0, 9.0, 10.0, 10.0, 30.0])
+    np.testing.assert_allclose(Means(factor=0.5, largest=10.0)(np.array([2.0, 30.0])), [1.0, 15.0])

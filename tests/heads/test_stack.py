@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize
-from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 from sklearn.linear_model import Ridge
 from sklearn.metrics import f1_score
 
@@ -141,7 +141,7 @@ def test_the_stack_uses_the_embedding_and_the_features(city):
     assert set(weights) == {
         "mean", "smoother on coordinates",
         *(f"{model} on embedding" for model in ("ridge", "gp", "gp with trend")),
-        *(f"{model} on features" for model in ("ridge", "gp", "gp with trend", "boosting")),
+        *(f"{model} on features" for model in ("ridge", "gp", "gp with trend", "forest", "boosting")),
     }  # fmt: skip
     assert sum(weight for name, weight in weights.items() if name.endswith("embedding")) > 0.2
     assert sum(weight for name, weight in weights.items() if name.endswith("features")) > 0.2
@@ -266,11 +266,22 @@ def test_boosting_predicts_by_the_mean_of_the_folds_and_holds_out_by_one():
     x, y = rng.normal(size=(60, 3)), rng.normal(size=(60, 1))
     folds = np.arange(60) % 2
     fitted = members.boosting(x, Training(y, folds, False, 0))
-    settings = members.TREES | {"max_iter": 25, "learning_rate": 0.18, "random_state": 0}
+    settings = members.BOOSTED | {"max_iter": 25, "learning_rate": 0.18, "random_state": 0}
     models = [HistGradientBoostingRegressor(**settings).fit(x[folds != f], y[folds != f, 0]) for f in (0, 1)]
     both = np.stack([model.predict(x) for model in models])
     np.testing.assert_allclose(fitted.held_out[:, 0], both[folds, np.arange(60)])
     np.testing.assert_allclose(fitted.predict(x)[:, 0], both.mean(axis=0))
+
+
+def test_forest_predicts_by_the_mean_of_the_folds_and_holds_out_by_one():
+    rng = np.random.default_rng(0)
+    x, y, folds = rng.normal(size=(60, 6)), rng.normal(size=(60, 1)), np.arange(60) % 2
+    fitted = members.forest(x, Training(y, folds, False, 3))
+    settings = {"n_estimators": members.FOREST_TREES, "min_samples_leaf": 3, "max_features": 2, "random_state": 3}
+    models = [RandomForestRegressor(**settings).fit(x[folds != f], y[folds != f, 0]) for f in (0, 1)]
+    predicted = [model.predict(x) for model in models]
+    np.testing.assert_allclose(fitted.predict(x)[:, 0], np.mean(predicted, axis=0))
+    np.testing.assert_allclose(fitted.held_out[:, 0], np.where(folds == 0, *predicted))
 
 
 def test_boosting_gives_no_share_to_a_class_that_a_fold_lacks():

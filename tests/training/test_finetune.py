@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from urbankit.evaluation.means import mean_factor
+from urbankit.evaluation.means import Means
 from urbankit.evaluation.splits import Split
 from urbankit.evaluation.tasks import TaskData
 from urbankit.heads.stacking import members
@@ -215,5 +215,5 @@ def test_a_target_learned_in_logarithms_is_scored_by_means_from_validation_label
     np.testing.assert_array_equal(one, other)
     validation = np.array([24, 25, 26, 28, 29, 30, 31])
     medians = results[0].predictions["a"]
-    assert results[0].factors["a"] != 1
-    np.testing.assert_allclose(one, medians * mean_factor(data, validation, medians[validation]))
+    assert results[0].means["a"].factor != 1
+    np.testing.assert_allclose(one, Means.fit(data, validation, medians[validation])(medians))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from urbankit.evaluation.calibration import Calibration
 from urbankit.evaluation.intervals import Interval, cv_plus, split_conformal
-from urbankit.evaluation.means import mean_factor
+from urbankit.evaluation.means import Means
 from urbankit.evaluation.metrics import score
 from urbankit.evaluation.tasks import TaskData
 from urbankit.evaluation.transforms import TargetTransform
@@ -28,7 +28,7 @@ class CrossFit:
         task: The labels, of N regions.
         fold: The fold of each region, int64 [N]; -1 without a label.
         by_fold: Predictions without each fold: float64 [K, N] in the target's units, or outputs [K, N, classes]. Those
-            of a target that is learned in logarithms are not yet means (`mean_factor`).
+            of a target that is learned in logarithms are not yet means (`Means`).
         full: Predictions of the head fitted to all labels, float64 [N] or [N, classes].
     """
 
@@ -63,16 +63,16 @@ class CrossFit:
     @property
     def prediction(self) -> NDArray:
         """Predictions, float64 [N] in the target's units or class codes int64 [N]."""
-        return self.values.argmax(axis=1) if self.task.classes else self.values * self._factors()
+        return self.values.argmax(axis=1) if self.task.classes else self._means()
 
-    def _factors(self) -> NDArray[np.float64]:
-        """What turns `values` into means, float64 [N]; that of a labelled region is from the labels of other folds."""
+    def _means(self) -> NDArray[np.float64]:
+        """The means of `values`, float64 [N]; the factor of a labelled region is from the labels of other folds."""
         values, rows = self.values, np.flatnonzero(self.labelled)
-        factors = np.full(len(values), mean_factor(self.task, rows, values[rows]))
+        means = Means.fit(self.task, rows, values[rows])(values)
         for k in range(len(self.by_fold)):
-            others = rows[self.fold[rows] != k]
-            factors[self.fold == k] = mean_factor(self.task, others, values[others])
-        return factors
+            others, fold = rows[self.fold[rows] != k], self.fold == k
+            means[fold] = Means.fit(self.task, others, values[others])(values[fold])
+        return means
 
     def scores(self) -> dict[str, float]:
         """The metrics of the out-of-fold predictions."""
@@ -120,7 +120,7 @@ def split_interval(
         task: The labels, of N regions.
         train: Labelled regions that the head was fitted to; they also fit the transform that residuals are taken in.
         calibration: Labelled regions that the head was not fitted to.
-        prediction: Predictions in the target's units, [N], before they become means (`mean_factor`).
+        prediction: Predictions in the target's units, [N], before they become means (`Means`).
         level: The share of regions that the interval should cover.
 
     Returns:

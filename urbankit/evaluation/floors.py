@@ -21,7 +21,7 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.utils.class_weight import compute_sample_weight
 
 from urbankit.city.raw_features import RawFeatures
-from urbankit.evaluation.means import mean_factor
+from urbankit.evaluation.means import Means
 from urbankit.evaluation.metrics import higher_is_better, score_one
 from urbankit.evaluation.ridge import ALPHAS
 from urbankit.evaluation.splits import Split
@@ -171,8 +171,8 @@ class Case:
         return self.means(predicted, self._predict(candidate, "validation") if part != "validation" else predicted)
 
     def means(self, prediction: NDArray[np.float64], validation: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The means of a target learned in logarithms (`mean_factor`), from predictions of the validation part."""
-        return prediction * mean_factor(self.task, self.split.validation, validation)
+        """The means of a target learned in logarithms (`Means`), from predictions of the validation part."""
+        return Means.fit(self.task, self.split.validation, validation)(prediction)
 
     def _predict(self, candidate: Candidate, part: str) -> NDArray:
         # Threads add up the predictions of a forest's trees in any order, which changes the last bit.

@@ -19,10 +19,10 @@ from urbankit.registry import component
 class Stack(RegionHead):
     """A super learner (van der Laan, Polley and Hubbard, 2007).
 
-    Ridge and Gaussian processes, each on the embedding and on the input features, gradient-boosted trees on the input
-    features, a smoother on coordinates, and the mean. Five folds inside the training part, divided as the split
-    protocol divides (whole blocks of the grid under `spatial`), predict each training region from the others. The
-    weights minimise the squared error of these predictions; none is negative, their sum is 1.
+    Ridge and Gaussian processes, each on the embedding and on the input features, a random forest and gradient-boosted
+    trees on the input features, a smoother on coordinates, and the mean. Five folds inside the training part, divided
+    as the split protocol divides (whole blocks of the grid under `spatial`), predict each training region from the
+    others. The weights minimise the squared error of these predictions; none is negative, their sum is 1.
 
     With `features: false` it reads only the embedding, so that methods can be compared.
 

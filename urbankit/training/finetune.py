@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from urbankit import registry
+from urbankit.evaluation.means import Means
 from urbankit.evaluation.splits import Split
 from urbankit.evaluation.tasks import TaskData
 from urbankit.heads.base import FittedHead, Head, RegionData, RegionHead
@@ -44,7 +45,7 @@ class Finetuned:
         block_weights: by task, the weight of each part of the embedding, for heads that have such weights.
         member_weights: by task, the weight of each model in the head, for heads that join several.
         outputs: by task of a classification, what the head returns for all regions, float64 [N, classes].
-        factors: by task, what turns predictions into means (`mean_factor`). It is not saved, since labels give it.
+        means: by task, what turns predictions into means. It is not saved, since labels give it.
     """
 
     predictions: dict[str, np.ndarray]
@@ -53,12 +54,12 @@ class Finetuned:
     block_weights: dict[str, list[float]] = field(default_factory=dict)
     member_weights: dict[str, dict[str, float]] = field(default_factory=dict)
     outputs: dict[str, np.ndarray] = field(default_factory=dict)
-    factors: dict[str, float] = field(default_factory=dict)
+    means: dict[str, Means] = field(default_factory=dict)
 
     def scored(self, task: str) -> np.ndarray:
         """Return the predictions of a task as they are scored: means of a regression, [N]."""
-        predictions, factor = self.predictions[task], self.factors.get(task, 1.0)
-        return predictions if factor == 1 else predictions * factor
+        predictions, means = self.predictions[task], self.means.get(task)
+        return predictions if means is None or means.factor == 1 else means(predictions)
 
     @classmethod
     def of_tasks(cls, results: Sequence[Finetuned]) -> Finetuned:

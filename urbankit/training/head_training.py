@@ -12,7 +12,7 @@ from torch import Tensor
 
 from urbankit import registry
 from urbankit.evaluation.cross_fit import CrossFit
-from urbankit.evaluation.means import mean_factor
+from urbankit.evaluation.means import Means
 from urbankit.evaluation.splits import Split, make_folds
 from urbankit.evaluation.tasks import TaskData
 from urbankit.heads.base import FittedHead, RegionData
@@ -76,7 +76,7 @@ class HeadTraining:
         result = self._fit_tasks(split, protocol, seed, name, file, tasks)
         for task in result.predictions:
             validation = split.validation[self.tasks[task].labelled[split.validation]]
-            result.factors[task] = mean_factor(self.tasks[task], validation, result.predictions[task][validation])
+            result.means[task] = Means.fit(self.tasks[task], validation, result.predictions[task][validation])
         return result
 
     def _fit_tasks(

@@ -120,7 +120,7 @@ class ZeroShot:
         first = next(iter(selected))[0]
         of_first = {seed: result for (protocol, seed), result in selected.items() if protocol == first}
         return selected | {
-            (ALL, seed): Finetuned(result.predictions, factors=result.factors) for seed, result in of_first.items()
+            (ALL, seed): Finetuned(result.predictions, means=result.means) for seed, result in of_first.items()
         }
 
     def _select(self, result: Finetuned) -> Finetuned:
