@@ -111,6 +111,11 @@ def test_group_that_no_alignment_names_is_left_out(tiny_city):
             {"modality_groups": {"a": {"modalities": ["poi", "poi"]}}, "alignments": [["poi", "a"]]},
             "twice in the group",
         ),
+        (
+            {"modality_groups": {"a": {"modalities": ["poi"]}}, "alignments": [["poi", "a"]]},
+            "'poi' is in the group 'a'",
+        ),
+        ({"alignments": [["poi", "poi"]]}, "'poi' cannot be aligned with itself"),
         ({"modality_groups": {"poi": {"modalities": ["poi"]}}, "alignments": [["poi", "poi"]]}, "called 'poi' already"),
     ],
 )

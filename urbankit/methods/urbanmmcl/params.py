@@ -162,6 +162,14 @@ def recipe_mistakes(params: Params, modalities: set[str], views: set[str]) -> li
         (f"modality_groups.{key}", message)
         for key, message in modality_group_mistakes(params.modality_groups, modalities)
     ]
+    for i, (first, second) in enumerate(params.alignments or []):
+        for one, other in ((first, second), (second, first)):
+            group = params.modality_groups.get(other)
+            if group is not None and one in group.modalities:
+                message = f"'{one}' is in the group '{other}'; align the group with a modality outside it"
+                mistakes.append((f"alignments.{i}", message))
+        if first == second:
+            mistakes.append((f"alignments.{i}", f"'{first}' cannot be aligned with itself"))
     joined = joined_names(params.view_groups, views)
     for i, pair in enumerate(params.view_contrasts or []):
         for name in pair:

@@ -45,7 +45,13 @@ def load_vision(folder: Path, key: str, classes: Mapping[str, str]) -> tuple[Pre
     """
     config = load_config(folder, key)
     kind = config.model_type
-    if kind != "siglip2" and WITHIN.get(kind, kind) not in classes:
+    if kind == "siglip2" and "siglip_vision_model" in classes:
+        message = (
+            "SigLIP 2 checkpoints for images of any shape (naflex) are not read; name one of a fixed size, such as "
+            "google/siglip2-base-patch16-224"
+        )
+        raise UserError(Problem(message, folder, key=key))
+    if WITHIN.get(kind, kind) not in classes:
         raise UserError(Problem(_unread(kind, classes), folder, key=key))
     if kind == "clip" or "CLIPVisionModelWithProjection" in (config.architectures or []):
         vision = getattr(config, "vision_config", config)
@@ -60,12 +66,6 @@ def load_vision(folder: Path, key: str, classes: Mapping[str, str]) -> tuple[Pre
             raise UserError(Problem(message, folder, key=key))
         model = load_model(transformers.SiglipVisionModel, folder, key, config=vision)
         return model, identity(vision.hidden_size)
-    if kind == "siglip2":
-        message = (
-            "SigLIP 2 checkpoints for images of any shape (naflex) are not read; name one of a fixed size, such as "
-            "google/siglip2-base-patch16-224"
-        )
-        raise UserError(Problem(message, folder, key=key))
     options: dict[str, Any] = {"add_pooling_layer": False} if kind == "vit" else {}
     if kind in CONVOLUTIONAL:  # they have no attention, and refuse its fast form
         options = {"attn_implementation": "eager"}
