@@ -307,8 +307,10 @@ def raw_stack(case: Case) -> NDArray[Any]:
         groups=None if inputs.groups is None else inputs.groups[train],
         transform=transform,
     )
-    validation, test = (learner.predict(inputs.features(part)) for part in (case.split.validation, case.split.test))
-    return _own_units(case, test if transform else learner.logits(test), validation, transform)
+    test = learner.predict(inputs.features(case.split.test))
+    if transform is None:
+        return learner.logits(test).argmax(axis=1)
+    return _own_units(case, test, learner.predict(inputs.features(case.split.validation)), transform)
 
 
 def _own_units(

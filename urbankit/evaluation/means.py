@@ -13,7 +13,6 @@ from urbankit.evaluation.transforms import LOGARITHMS
 LABELS_TO_LEAVE_ONE = 80
 """How many labels the expectation counts as that the factor is 1."""
 
-
 LARGEST_FACTOR = np.e
 """The factor is at most this, and at least its inverse: one extreme label must not decide all predictions."""
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -15,6 +14,7 @@ from transformers import PreTrainedModel
 from urbankit.city.city import City
 from urbankit.modalities.base import Tokens
 from urbankit.modalities.images import ImageEncoder, ImageParams, pair
+from urbankit.modalities.pretrained.backbone import settings_of
 from urbankit.modalities.pretrained.vision import CONVOLUTIONAL, token_mask, vector_and_states
 
 
@@ -62,7 +62,7 @@ class ConvNet(ImageEncoder[ConvNetParams]):
             self.model: nn.Module = _from_scratch(
                 self.images.bands + params.validity_band, params.widths, params.stride
             )
-            self.normalise(np.asarray(self.images.band_mean), np.asarray(self.images.band_std))
+            self.normalise(*self.band_statistics())
             width = params.widths[-1]
         else:
             self.model, _ = self.load_pretrained(params.pretrained)
@@ -78,8 +78,8 @@ class ConvNet(ImageEncoder[ConvNetParams]):
         return Tokens(vector, states, token_mask(states))
 
     def computed_by(self) -> dict[str, Any]:
-        config = self.model.config.to_dict() if isinstance(self.model, PreTrainedModel) else {}
-        return {**super().computed_by(), "config": {k: v for k, v in config.items() if not k.startswith("_")}}
+        settings = settings_of(self.model) if isinstance(self.model, PreTrainedModel) else {}
+        return {**super().computed_by(), "config": settings}
 
     def _vector_and_map(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         """The vectors Tensor[n, width], and the cells of the last layer Tensor[n, L, width]."""

@@ -105,7 +105,7 @@ class ImageEncoder(CheckpointEncoder[I, Tensor]):
         self.size = pair(params.image_size or preprocessing.size or own_size)
         self._bicubic = preprocessing.bicubic and self.size != pair(self.images.size)
         channels = model.config.num_channels
-        mean, std = np.asarray(self.images.band_mean), np.asarray(self.images.band_std)
+        mean, std = self.band_statistics()
         if params.bands == "first3":
             mean, std = mean[:channels], std[:channels]
         normalisation = preprocessing.normalisation
@@ -114,6 +114,10 @@ class ImageEncoder(CheckpointEncoder[I, Tensor]):
         adapt_bands(model, self.images.bands, params.bands, params.validity_band, f"{key}.bands")
         self.normalise(mean, std)
         return model, projection
+
+    def band_statistics(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the mean and the standard deviation of each band of the source, [bands] each."""
+        return np.asarray(self.images.band_mean), np.asarray(self.images.band_std)
 
     def normalise(self, mean: np.ndarray, std: np.ndarray) -> None:
         """Fix the numbers by which pixels are normalised, [bands] each; a constant band is only shifted."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 from pydantic import Field, model_validator
 from torch import Tensor
 from transformers import ViTConfig, ViTModel
@@ -52,7 +51,7 @@ class ViT(ImageEncoder[ViTParams], TransformerEncoder[ViTParams, Tensor]):
         projection = None
         if params.pretrained is None:
             self.model, self.size = _from_scratch(params, self.images.bands, self.images.size)
-            self.normalise(np.asarray(self.images.band_mean), np.asarray(self.images.band_std))
+            self.normalise(*self.band_statistics())
         else:
             self.model, projection = self.load_pretrained(params.pretrained)
         self._interpolate = self.size != pair(self.model.config.image_size)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from urbankit import registry
 from urbankit.fusion.base import Fusion
+from urbankit.methods.urbanmmcl.joining import any_present, join_vectors
 from urbankit.registry.component import Name, Params, Use, uses
 from urbankit.utils.errors import Problems, suggest
 from urbankit.utils.torch_modules import NamedModules
@@ -22,32 +22,31 @@ class ModalityGroup(Params):
     fusion: Use = uses("fusion", "add", "What joins the vectors of the modalities into that of the group.")
 
 
+def group_members(groups: Mapping[str, ModalityGroup], modalities: Collection[str]) -> dict[str, list[str]]:
+    """Return those of `modalities` that are in each group; a group without any is left out."""
+    members = {name: [one for one in group.modalities if one in modalities] for name, group in groups.items()}
+    return {name: names for name, names in members.items() if names}
+
+
 class ModalityGroups(nn.Module):
     """Joins the vectors of the modalities of each group into one, for the alignments that name the group.
 
     Args:
         groups: the groups by name.
-        available: the modalities that the method has. Others are left out of their group, and empty groups are dropped.
+        members: the modalities of each group that is joined, at least one each.
         dim: width of the vectors.
-
-    Attributes:
-        members: the modalities of each group.
 
     Raises:
         UserError: a fusion does not give vectors of `dim` numbers.
     """
 
-    def __init__(self, groups: Mapping[str, ModalityGroup], available: Container[str], dim: int) -> None:
+    def __init__(self, groups: Mapping[str, ModalityGroup], members: Mapping[str, list[str]], dim: int) -> None:
         super().__init__()
-        self.members = {
-            name: names
-            for name, group in groups.items()
-            if (names := [modality for modality in group.modalities if modality in available])
-        }
+        self.members = dict(members)
         self.fusions: NamedModules[Fusion] = NamedModules(
             {
                 name: registry.create("fusion", groups[name].fusion, [dim] * len(names), dim)
-                for name, names in self.members.items()
+                for name, names in members.items()
             }
         )
         problems = Problems()
@@ -70,12 +69,9 @@ class ModalityGroups(nn.Module):
             present: by modality, which regions have any observation, bool [B].
         """
         joined = {
-            name: self.fusions[name]([vectors[m] for m in names], [present[m] for m in names])
-            for name, names in self.members.items()
+            name: join_vectors(self.fusions[name], names, vectors, present) for name, names in self.members.items()
         }
-        return joined, {
-            name: torch.stack([present[m] for m in names]).any(dim=0) for name, names in self.members.items()
-        }
+        return joined, {name: any_present(names, present) for name, names in self.members.items()}
 
 
 def modality_group_mistakes(groups: Mapping[str, ModalityGroup], modalities: set[str]) -> Iterator[tuple[str, str]]:

@@ -16,7 +16,8 @@ from urbankit.graph.base import HeldOut
 from urbankit.methods.base import Matched, MethodInputs
 from urbankit.methods.losses import two_way_info_nce
 from urbankit.methods.pair_weights import PairWeight
-from urbankit.methods.urbanmmcl.modality_groups import ModalityGroup, ModalityGroups
+from urbankit.methods.urbanmmcl.joining import any_present, join_vectors
+from urbankit.methods.urbanmmcl.modality_groups import ModalityGroup, ModalityGroups, group_members
 from urbankit.methods.urbanmmcl.params import Pair
 from urbankit.modalities.base import ModalityEncoder
 from urbankit.modalities.pooling import RegionEncoder
@@ -93,8 +94,7 @@ class MultimodalContrast:
         [B], says which regions have any of the modalities.
         """
         names = self.channels.features
-        features = self.fusion([vectors[name] for name in names], [present[name] for name in names])  # eq. 16
-        return features, torch.stack([present[name] for name in names]).any(dim=0)
+        return join_vectors(self.fusion, names, vectors, present), any_present(names, present)  # eq. 16
 
 
 class Temperature(nn.Module):
@@ -157,19 +157,19 @@ class Channels(nn.Module):
         self.encoders: NamedModules[ModalityEncoder] = NamedModules(
             {name: inputs.encoder(name, dim) for name in inputs.modalities}
         )
-        joinable = [name for name, group in groups.items() if any(m in self.encoders for m in group.modalities)]
-        available = {*self.encoders, *joinable}
+        members = group_members(groups, set(self.encoders))
+        available = {*self.encoders, *members}
         pairs = [
             (first, self._described(second, first)) for first, second in alignments if {first, second} <= available
         ]
-        aligned_groups = {name: group for name, group in groups.items() if any(name in pair for pair in pairs)}
-        self.groups = ModalityGroups(aligned_groups, set(self.encoders), dim)
+        aligned_groups = {name: names for name, names in members.items() if any(name in pair for pair in pairs)}
+        self.groups = ModalityGroups(groups, aligned_groups, dim)
         self.features = self._default_features() if features is None else self._available(features)
         if not self.features:
             names = ", ".join(features or []) or "none"
             message = f"the city has none of the modalities that make the node features ({names}); name one that it has"
             raise UserError(Problem(message, key="method.features"))
-        aligned = [name for pair in pairs for channel in pair for name in self.groups.members.get(channel, [channel])]
+        aligned = [name for pair in pairs for channel in pair for name in self._members(channel)]
         self.pools = {channel: self._pool(channel) for channel in dict.fromkeys([*self.features, *aligned])}
         self.alignments = [pair for pair in pairs if all(self._any(channel) for channel in pair)]
         self.cached = False
@@ -215,15 +215,18 @@ class Channels(nn.Module):
 
     def trained(self, channel: str) -> bool:
         """Whether training changes any weight of the channel: of encoders, projections, and the fusion of a group."""
-        members = self.groups.members.get(channel, [channel])
-        modules: list[nn.Module] = [self._encoder(name) for name in members]
+        modules: list[nn.Module] = [self._encoder(name) for name in self._members(channel)]
         if channel in self.groups.members:
             modules.append(self.groups.fusions[channel])
         return any(parameter.requires_grad for module in modules for parameter in module.parameters())
 
     def _any(self, channel: str) -> bool:
         """Whether any region has the channel."""
-        return any(bool(self.pools[name].present.any()) for name in self.groups.members.get(channel, [channel]))
+        return any(bool(self.pools[name].present.any()) for name in self._members(channel))
+
+    def _members(self, channel: str) -> list[str]:
+        """The channels that a group joins; of any other channel itself."""
+        return self.groups.members.get(channel, [channel])
 
     def _encoder(self, channel: str) -> ModalityEncoder:
         return self.encoders[modality_of(channel)]

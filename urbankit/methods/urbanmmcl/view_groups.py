@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from urbankit import registry
 from urbankit.fusion.base import Fusion
+from urbankit.methods.urbanmmcl.joining import any_present, join_vectors
 from urbankit.registry.component import Name, Params, Use, uses
 from urbankit.utils.errors import suggest
 from urbankit.utils.torch_modules import NamedModules
@@ -57,7 +57,7 @@ class ViewGroups(nn.Module):
             present: by view, which regions it has, bool [B].
         """
         return {
-            name: self.fusions[name]([embeddings[view] for view in views], [present[view] for view in views])
+            name: join_vectors(self.fusions[name], views, embeddings, present)
             if name in self.fusions
             else embeddings[name]
             for name, views in self.members.items()
@@ -65,7 +65,7 @@ class ViewGroups(nn.Module):
 
     def present(self, present: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return which regions (bool [B]) each joined view has: those that any of its views has."""
-        return {name: torch.stack([present[view] for view in views]).any(dim=0) for name, views in self.members.items()}
+        return {name: any_present(views, present) for name, views in self.members.items()}
 
 
 def group_mistakes(groups: Mapping[str, ViewGroup], views: set[str]) -> Iterator[tuple[str, str]]:

@@ -89,6 +89,11 @@ class CheckpointEncoder(ModalityEncoder[C, B]):
         return {**provenance(self.params.pretrained, self._weights), **revision}
 
 
+def settings_of(model: PreTrainedModel) -> dict[str, Any]:
+    """Return a model's configuration, which holds the activations, norms and attention; the weights do not."""
+    return {key: value for key, value in model.config.to_dict().items() if not key.startswith("_")}
+
+
 class TransformerEncoder(CheckpointEncoder[T, B]):
     """An encoder with a transformer of the library transformers, its `model`."""
 
@@ -97,9 +102,7 @@ class TransformerEncoder(CheckpointEncoder[T, B]):
     model: PreTrainedModel
 
     def computed_by(self) -> dict[str, Any]:
-        # The configuration holds the activations, norms and attention; the weights do not.
-        config = self.model.config.to_dict()
-        return {**super().computed_by(), "config": {k: v for k, v in config.items() if not k.startswith("_")}}
+        return {**super().computed_by(), "config": settings_of(self.model)}
 
     def unfreeze(self, trainable: str) -> None:
         key = f"modalities.{self.modality}"

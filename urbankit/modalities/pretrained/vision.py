@@ -86,8 +86,7 @@ def vector_and_states(model: PreTrainedModel, pixels: Tensor, interpolate: bool)
 
     The vectors Tensor[n, width] are the model's pooled output, or its [CLS] states if it has none (ViT). The states
     Tensor[n, L, width] are those that the model returns, of a convolutional one the cells of its last layer by rows.
-    `interpolate` is true for images of another size than the
-    model's.
+    `interpolate` is true for images of another size than the model's.
     """
     options = {"interpolate_pos_encoding": interpolate} if model.config.model_type in FIXED_SIZE else {}
     output = model(pixels, **options)
