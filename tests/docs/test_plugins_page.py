@@ -25,7 +25,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str,
     return folder, os.environ | pip | paths
 
 
-def test_commands_of_the_plugins_page_succeed(workplace):
+def test_commands_of_the_plugins_page_succeed_and_make_its_tree(workplace):
     folder, environment = workplace
     commands = "".join(text for language, text in BLOCKS if language == "bash")
     # An editable install needs a site-packages folder, which a target is not.
@@ -35,6 +35,9 @@ def test_commands_of_the_plugins_page_succeed(workplace):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "urbankit-metro 0.1.0" in done.stdout and "2 passed" in done.stdout and "without faults" in done.stdout
     assert list((folder / "dist").glob("urbankit_metro-*.whl"))
+    [tree] = [text for language, text in BLOCKS if not language and text.startswith("urbankit-metro/")]
+    for name in re.findall(r"^ +(\S+\.\w+)", tree, flags=re.MULTILINE):
+        assert list((folder / "urbankit-metro").rglob(name)), name
 
 
 @pytest.mark.parametrize("number", range(sum(language == "python" for language, _ in BLOCKS)))
@@ -44,13 +47,6 @@ def test_python_blocks_of_the_plugins_page_run(number, workplace):
     script.write_text([text for language, text in BLOCKS if language == "python"][number], encoding="utf-8")
     done = subprocess.run([sys.executable, script], cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-
-
-def test_tree_on_the_plugins_page_matches_a_new_plugin(workplace):
-    [tree] = [text for language, text in BLOCKS if not language and text.startswith("urbankit-metro/")]
-    folder = workplace[0] / "urbankit-metro"
-    for name in re.findall(r"^ +(\S+\.\w+)", tree, flags=re.MULTILINE):
-        assert list(folder.rglob(name)), name
 
 
 def test_recipe_on_the_plugins_page_is_yaml():

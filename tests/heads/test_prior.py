@@ -25,7 +25,7 @@ HEADS = ["gp", "kriging", "ridge", "stack"]
 
 @pytest.fixture(autouse=True)
 def fewer_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(members, "TREES", 5)
+    monkeypatch.setattr(members, "FOREST_TREES", 5)
     monkeypatch.setattr(members, "PROCESS", members.PROCESS.model_copy(update={"steps": 5}))
 
 

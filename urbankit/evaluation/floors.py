@@ -164,15 +164,20 @@ class Case:
             candidate.model.fit(self.inputs.scaled[self.split.train], target, sample_weight=weight)
 
     def predict(self, candidate: Candidate, part: str = "test") -> NDArray:
-        """Predictions for a part, in the target's own units; means, from the labels of the validation part."""
-        predicted = self._predict(candidate, part)
-        if candidate.transform not in LOGARITHMS:
-            return predicted
-        return self.means(predicted, self._predict(candidate, "validation") if part != "validation" else predicted)
+        """Predictions for a part, in the target's own units."""
+        return self.means(lambda of: self._predict(candidate, of), candidate.transform, part)
 
-    def means(self, prediction: NDArray[np.float64], validation: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The means of a target learned in logarithms (`Means`), from predictions of the validation part."""
-        return Means.fit(self.task, self.split.validation, validation)(prediction)
+    def means(self, predict: Callable[[str], NDArray], transform: str, part: str = "test") -> NDArray:
+        """What `predict` returns for a part; means if the target is learned in logarithms (`Means`).
+
+        The labels of the validation part give their factor. With few labels there is no validation part, and the
+        predictions stay as they are.
+        """
+        predicted = predict(part)
+        if transform not in LOGARITHMS or not len(self.split.validation):
+            return predicted
+        validation = predicted if part == "validation" else predict("validation")
+        return Means.fit(self.task, self.split.validation, validation)(predicted)
 
     def _predict(self, candidate: Candidate, part: str) -> NDArray:
         # Threads add up the predictions of a forest's trees in any order, which changes the last bit.
@@ -290,9 +295,18 @@ def raw_gp(case: Case) -> NDArray[Any]:
             torch.manual_seed(0)
             head = GP(GP.Params(linear=linear, **PROCESS), x.shape[1], case.task.outputs)
             head.fit(x[train], labels, scaler.blocks)
-            parts = [head(x[part]).numpy() for part in (case.split.validation, case.split.test)]
-        predictions.append([_own_units(case, outputs, parts[0], transform) for outputs in parts])
+            outputs = {part: head(x[getattr(case.split, part)]).numpy() for part in ("validation", "test")}
+        predictions.append([_own_units(case, outputs, transform, part) for part in outputs])
     return max(predictions, key=lambda predicted: case.validated(predicted[0]))[1]
+
+
+def _own_units(
+    case: Case, outputs: Mapping[str, NDArray[np.float64]], transform: TargetTransform | None, part: str
+) -> NDArray[Any]:
+    """Classes, or predictions in the target's units, of learned outputs [n, outputs] of a part."""
+    if transform is None:
+        return outputs[part].argmax(axis=1)
+    return case.means(lambda of: transform.inverse(outputs[of][:, 0]), case.task.transform, part)
 
 
 def raw_stack(case: Case) -> NDArray[Any]:
@@ -307,19 +321,13 @@ def raw_stack(case: Case) -> NDArray[Any]:
         groups=None if inputs.groups is None else inputs.groups[train],
         transform=transform,
     )
-    test = learner.predict(inputs.features(case.split.test))
     if transform is None:
-        return learner.logits(test).argmax(axis=1)
-    return _own_units(case, test, learner.predict(inputs.features(case.split.validation)), transform)
+        return learner.logits(learner.predict(inputs.features(case.split.test))).argmax(axis=1)
 
+    def predict(part: str) -> NDArray[np.float64]:
+        return transform.inverse(learner.predict(inputs.features(getattr(case.split, part)))[:, 0])
 
-def _own_units(
-    case: Case, outputs: NDArray[np.float64], validation: NDArray[np.float64], transform: TargetTransform | None
-) -> NDArray[Any]:
-    """Classes, or means in the target's units, of learned outputs [n, outputs], with those of the validation part."""
-    if transform is None:
-        return outputs.argmax(axis=1)
-    return case.means(transform.inverse(outputs[:, 0]), transform.inverse(validation[:, 0]))
+    return case.means(predict, case.task.transform)
 
 
 @dataclass(frozen=True)

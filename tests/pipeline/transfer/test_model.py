@@ -167,7 +167,7 @@ def test_bands_are_matched_by_name(model_folder, other_city, copied_city):
 
 
 def test_a_target_in_another_unit_is_refused(model_folder, copied_city):
-    city = change_manifest(copied_city, lambda manifest: manifest["parts"]["targets.co"].update(unit="ppb"))
+    city = change_manifest(copied_city, lambda manifest: manifest["spec"]["targets"]["co"].update(unit="ppb"))
     with pytest.raises(
         UserError, match=r"targets\.co: it is a regression in .* in the city of the model and .* in ppb"
     ):

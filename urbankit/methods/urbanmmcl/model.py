@@ -56,7 +56,7 @@ class UrbanMMCL(Method[Params]):
         # and, by assignment, that of `parameters()`.
         p = params
         alignments = modality_alignments(inputs, p.alignments)
-        self.channels = Channels(inputs, p.dim, alignments, p.modality_groups, p.features, p.max_observations)
+        self.channels = Channels(inputs, p.dim, alignments, p.features, p.max_observations, p.modality_groups)
         self.caption_weights = caption_weights(self.channels, p.caption_weights)
         self.fusion = registry.create("fusion", p.fusion, [p.dim] * len(self.channels.features), p.dim)
         width = self.fusion.out_dim

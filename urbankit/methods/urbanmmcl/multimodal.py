@@ -135,9 +135,9 @@ class Channels(nn.Module):
         inputs: the city and its modalities.
         dim: width of the shared space.
         alignments: pairs of modalities or groups; the attribute of this name has pairs of channels, none absent.
-        groups: the groups of modalities by name.
         features: modalities or channels that make the node features, None for the default.
         max_observations: observations of a region that a training step draws at most, None for all.
+        groups: the groups of modalities by name.
 
     Raises:
         UserError: the city has none of the `features`.
@@ -148,11 +148,12 @@ class Channels(nn.Module):
         inputs: MethodInputs,
         dim: int,
         alignments: list[Pair],
-        groups: Mapping[str, ModalityGroup],
-        features: list[str] | None,
-        max_observations: int | None,
+        features: list[str] | None = None,
+        max_observations: int | None = None,
+        groups: Mapping[str, ModalityGroup] | None = None,
     ) -> None:
         super().__init__()
+        groups = groups or {}
         self.max_observations, self.precision = max_observations, inputs.precision
         self.encoders: NamedModules[ModalityEncoder] = NamedModules(
             {name: inputs.encoder(name, dim) for name in inputs.modalities}
