@@ -54,28 +54,22 @@ def run(
 
 
 def print_matches(recipe: Recipe) -> None:
-    """Print how many rows of each source belong to a region, if the recipe names a city file whose sources exist."""
-    from urbankit.city.prepare.check import MissingSources, match_sources
+    """Print how many rows of each source of the city belong to a region, and what the recipe will lack."""
     from urbankit.cli.output import print_table, warn
+    from urbankit.pipeline.match import match_city
 
-    if recipe.city is None or recipe.city.spec is None:
-        return
-    try:
-        reports = match_sources(recipe.city.spec, recipe.city.data)
-    except MissingSources as error:
-        reason, *others = error.problems
-        more = f" (and {len(others)} more)" if others else ""
-        warn([f"Ids were not compared, because files of the city are missing: {reason}{more}"])
-        return
-    print_table(
-        "sources",
-        ("source", "rows", "of a region", "left out"),
-        [
-            (report.key, f"{report.rows:,}", f"{report.matched:,}",
-             "; ".join(f"{count:,} {reason}" for reason, count in report.dropped.items()))
-            for report in reports
-        ],
-    )  # fmt: skip
+    sources, notes = match_city(recipe)
+    warn(notes)
+    if sources:
+        print_table(
+            "sources",
+            ("source", "rows", "of a region", "left out"),
+            [
+                (report.key, f"{report.rows:,}", f"{report.matched:,}",
+                 "; ".join(f"{count:,} {reason}" for reason, count in report.dropped.items()))
+                for report in sources
+            ],
+        )  # fmt: skip
 
 
 def _plan(recipe: Recipe, folder: Path) -> None:

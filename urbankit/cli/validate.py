@@ -8,9 +8,9 @@ from urbankit.cli.run import Changes, RecipeName, print_matches
 
 
 def validate(recipe: RecipeName, sets: Changes = None) -> None:
-    """Check a recipe, its components, and whether the ids in the tables of its city match its regions.
+    """Check a recipe, its components, and whether its city has the targets, with ids that match the regions.
 
-    All mistakes are listed with file and line. The ids of tables are compared if their files exist.
+    All mistakes are listed with file and line. A city is compared if its files exist.
 
     [bold]urbankit validate recipes/urbanmmcl.yaml --set method.dim=32[/bold]
     """

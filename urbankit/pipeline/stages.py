@@ -29,7 +29,6 @@ from urbankit import registry
 from urbankit.analysis.anchors import find_anchors
 from urbankit.analysis.walks import sample_walks
 from urbankit.city.city import City
-from urbankit.evaluation.few_labels import check_few, few_protocols
 from urbankit.evaluation.splits import probes
 from urbankit.evaluation.tasks import Scored
 from urbankit.graph.engine import select_engine
@@ -56,8 +55,7 @@ from urbankit.runs import view_measures, writers
 from urbankit.runs.context import RunContext
 from urbankit.runs.data import (
     held_out_regions,
-    load_tasks,
-    make_splits,
+    load_labels,
     method_inputs,
     prepare_city,
     run_floors,
@@ -132,14 +130,7 @@ def build_inputs(
     check_report(recipe.report, city)
     with manifest.stage("inputs"):
         inputs, notes = method_inputs(recipe, city)
-        tasks, splits = load_tasks(recipe, city), make_splits(recipe, city)
-        for task in tasks.values():
-            for split in splits.values():
-                split.of(task.labelled, f"tasks.{task.name}")
-        for probe in probes(recipe.evaluation.splits):
-            probe.check(tasks, recipe.evaluation)
-        if few_protocols(recipe.evaluation.splits):
-            check_few(tasks, recipe.evaluation.few)
+        tasks, splits = load_labels(recipe, city)
         manifest.note([*notes, *(note for task in tasks.values() for note in task.notes)], progress)
         device = pick_device(recipe.device)
         torch.manual_seed(recipe.seed)

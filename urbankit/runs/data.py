@@ -20,7 +20,7 @@ from urbankit.city.prepare.prepare import prepare
 from urbankit.city.raw_features import RawFeatures
 from urbankit.datasets.synthetic import write_demo
 from urbankit.evaluation.few_floors import evaluate_few_floors
-from urbankit.evaluation.few_labels import few_protocols
+from urbankit.evaluation.few_labels import check_few, few_protocols
 from urbankit.evaluation.floors import FLOORS, evaluate_floors
 from urbankit.evaluation.metrics import failed_metrics
 from urbankit.evaluation.raw_features import build_raw_features, unread_inputs
@@ -240,6 +240,19 @@ def files_read(recipe: Recipe, city: City, hash_of: Callable[[Path], str] = cach
         if files:
             hashes[used.key] = {str(file): hash_of(file) for file in files}
     return hashes
+
+
+def load_labels(recipe: Recipe, city: City) -> tuple[dict[str, TaskData], Splits]:
+    """The tasks and the splits of the recipe; raises `UserError` if a task lacks the labels that a split needs."""
+    tasks, splits = load_tasks(recipe, city), make_splits(recipe, city)
+    for task in tasks.values():
+        for split in splits.values():
+            split.of(task.labelled, f"tasks.{task.name}")
+    for probe in probes(recipe.evaluation.splits):
+        probe.check(tasks, recipe.evaluation)
+    if few_protocols(recipe.evaluation.splits):
+        check_few(tasks, recipe.evaluation.few)
+    return tasks, splits
 
 
 def load_tasks(recipe: Recipe, city: City) -> dict[str, TaskData]:

@@ -69,3 +69,20 @@ def test_mistakes_in_the_city_file_are_no_missing_files(spec: Path, recipe: Path
     (spec.parent / "census.csv").unlink()
     for command in (["validate", recipe], ["run", recipe, "--dry-run"]):
         assert "'targets'" in cli(*command, status=2).stderr
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+def test_a_task_without_a_target_is_named_before_a_run(prepared: bool, spec: Path, recipe: Path, cli) -> None:
+    if prepared:
+        city = City.prepare(spec, out=spec.with_name("city"))
+        recipe.write_text(recipe.read_text().replace(f"spec: {spec}", f"prepared: {city.path}"))
+    recipe.write_text(recipe.read_text() + "tasks: {density: {head: {name: ridge}}, densty: {head: {name: ridge}}}\n")
+    for command in (["validate", recipe], ["run", recipe, "--dry-run"]):
+        assert "has no target 'densty'" in cli(*command, status=2).stderr
+
+
+def test_validate_says_what_a_prepared_city_lacks(spec: Path, recipe: Path, cli) -> None:
+    city = City.prepare(spec, out=spec.with_name("city"))
+    text = recipe.read_text().replace(f"spec: {spec}", f"prepared: {city.path}")
+    recipe.write_text(text.replace("modalities: {", "modalities: {buildings: {name: convnet}, "))
+    assert "modality buildings will be left out" in cli("validate", recipe).stderr
