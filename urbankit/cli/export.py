@@ -12,7 +12,9 @@ def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     to: Annotated[
         list[str],
-        typer.Option(metavar="FORMAT", help="gpkg, flatgeobuf, geoparquet, csv, npy, geotiff or others. Repeatable."),
+        typer.Option(
+            metavar="FORMAT", help="gpkg, flatgeobuf, pmtiles, geoparquet, csv, npy, geotiff or others. Repeatable."
+        ),
     ],
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder to write; default RUN/export.")] = None,
     what: Annotated[

@@ -57,8 +57,8 @@ def export(
 
     Args:
         run: The run.
-        to: One or more exporters: `gpkg`, `flatgeobuf`, `geoparquet`, `csv`, `npy`, `geotiff`, `model` or a
-            plugin's.
+        to: One or more exporters: `gpkg`, `flatgeobuf`, `pmtiles`, `geoparquet`, `csv`, `npy`, `geotiff`, `model` or
+            a plugin's.
         out: The folder to write; by default `export` in the run folder. Files are named `embeddings.gpkg`,
             `predictions.tif` and so on. A format that is a folder, such as `model`, is `out` itself if it is the only
             one, otherwise a folder of its name in it.

@@ -134,6 +134,7 @@ def register_metrics(register: Register) -> None:
 def register_exporters(register: Register) -> None:
     register("gpkg", "urbankit.export.geopackage:GeoPackage", "GeoPackage, for QGIS and every other GIS")
     register("flatgeobuf", "urbankit.export.flatgeobuf:FlatGeobuf", "FlatGeobuf, for web maps and QGIS")
+    register("pmtiles", "urbankit.export.pmtiles:PMTiles", "vector tiles in one file, for web maps")
     register("qml", "urbankit.export.qgis_style:QGISStyle", "a QGIS style for the layer of the same name")
     register("geoparquet", "urbankit.export.geoparquet:GeoParquet", "GeoParquet, for geopandas, DuckDB and QGIS")
     register("csv", "urbankit.export.csv_table:CSV", "CSV with centroids, for spreadsheets and R")
