@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 
 class WeightAverage:
-    """The exponential moving average of a model's trainable parameters.
+    """The exponential moving average of a model's trainable parameters, and of what batch normalisation has measured.
 
     An update is average ← decay · average + (1 - decay) · weights. Update t uses a decay of at most (1 + t) / (10 + t),
-    so that the initial weights are soon forgotten. With `decay` 0 the average equals the weights.
+    so that the initial weights are soon forgotten. With `decay` 0 the average equals the weights. The running means and
+    variances of batch normalisation are averaged too: those of the last weights do not belong to averaged ones.
 
     `torch.optim.swa_utils.AveragedModel` is not used: it copies the whole model, also frozen encoders and graphs, and
     its first update takes the weights as they are instead of averaging them with the initial ones.
@@ -21,7 +22,8 @@ class WeightAverage:
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay, self.updates = decay, 0
-        self._weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self._weights: dict[str, Tensor] = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self._weights |= _running_statistics(model)
         self.state: dict[str, Tensor] = {}
         if decay:
             self.state = {name: p.detach().clone() for name, p in self._weights.items()}
@@ -56,3 +58,13 @@ class WeightAverage:
             current = weights.detach().clone()
             weights.copy_(average)
             average.copy_(current)
+
+
+def _running_statistics(model: nn.Module) -> dict[str, Tensor]:
+    """The running means and variances of the batch normalisation whose weights are trained, by their names."""
+    statistics: dict[str, Tensor] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and any(p.requires_grad for p in module.parameters()):
+            own = {"running_mean": module.running_mean, "running_var": module.running_var}
+            statistics |= {f"{name}.{key}": value for key, value in own.items() if value is not None}
+    return statistics
