@@ -20,7 +20,7 @@ class VectorFile(Exporter):
 
     driver: ClassVar[str]
     needs_geometry = True
-    beside = ("qml",)
+    beside: ClassVar[tuple[str, ...]] = ("qml",)
 
     def write(self, table: ExportTable, paths: Sequence[Path]) -> list[str]:
         """Write the layer. Raises `UserError` if the format cannot hold it."""
