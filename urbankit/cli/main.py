@@ -23,6 +23,8 @@ from urbankit.cli import (
     new_plugin,
     predict,
     prepare,
+    pull,
+    push,
     report,
     run,
     schema,
@@ -51,6 +53,8 @@ app.command("report")(report.report)
 app.command("bench")(bench.bench)
 app.command("compare")(compare.compare)
 app.command("export")(export.export)
+app.command("push")(push.push)
+app.command("pull")(pull.pull)
 app.command("neighbours")(neighbours.neighbours)
 app.command("clusters")(clusters.clusters)
 app.command("prepare")(prepare.prepare)

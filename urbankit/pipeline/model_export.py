@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,19 +18,17 @@ from urbankit.pipeline.model_files import (
     MODEL,
     WEIGHTS,
     calibrating_cities,
-    is_model_folder,
+    check_replaceable,
     without_paths,
     write_files,
 )
 from urbankit.pipeline.model_sources import ModelOfRun
-from urbankit.report.card import escape
+from urbankit.report.card import escape, front_matter, index_entry
 from urbankit.runs.folder import Run
-from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.files import write_text
-from urbankit.utils.ledger import LEDGER, PARTIAL, start_ledger
+from urbankit.utils.ledger import LEDGER, start_ledger
 from urbankit.utils.removal import remove_file, remove_partial_files
 from urbankit.utils.version import __version__
-from urbankit.utils.written import is_own
 
 
 class ModelExporter(FolderExporter):
@@ -41,7 +40,8 @@ class ModelExporter(FolderExporter):
     def write_folder(self, run: Run, folder: Path, *, force: bool) -> list[str]:
         source = ModelOfRun(run.path)
         model = Model(source)
-        _check_folder(folder, force)
+        if not (force and folder.is_dir()):
+            check_replaceable(folder, "choose another --out, or use --force")
         heads = model.heads
         method = registry.get("method", model.facts["method"])
         state = {name: value for name, value in model.state.items() if name not in method.region_state}
@@ -56,22 +56,6 @@ class ModelExporter(FolderExporter):
         return [*(f"not carried over: {line}" for line in _left_out(facts)), *source.notes]
 
 
-def _check_folder(folder: Path, force: bool) -> None:
-    """Raise `UserError` if a folder holds something else than an unchanged model or what a killed export left."""
-    if folder.exists() and not folder.is_dir():
-        raise UserError(Problem("is a file; choose another --out", folder))
-    if not folder.is_dir() or force:
-        return
-    files = [path for path in folder.iterdir() if path.name != LEDGER and not path.name.startswith(PARTIAL)]
-    others = [path.name for path in files if path.name not in (MODEL, WEIGHTS, HEADS, CARD)]
-    changed = [path.name for path in files if not is_own(path)]
-    if others or (changed and not is_model_folder(folder)):
-        raise UserError(Problem("holds other files; choose another --out, or use --force", folder))
-    if changed:
-        message = f"{', '.join(changed)} changed since the export; choose another --out, or use --force"
-        raise UserError(Problem(message, folder))
-
-
 def card(facts: dict[str, Any], heads: list[CarriedHead]) -> str:
     """Return the card of a model, in Markdown."""
     recipe = facts["recipe"]
@@ -81,8 +65,13 @@ def card(facts: dict[str, Any], heads: list[CarriedHead]) -> str:
         if name not in facts["left_out"]
     ]
     reads += [f"view {_code(name)} ({_code(use['name'])})" for name, use in recipe["views"].items()]
+    pretrained = {name: of for name, of in (facts["pretrained"] or {}).items() if of.get("name")}
     bands = [f"bands of the images {_code(name)}: {', '.join(map(_code, of))}" for name, of in facts["bands"].items()]
     lines = [
+        "---",
+        front_matter(facts["name"], facts["method"], facts["city"], list(_results(facts, heads))),
+        "---",
+        "",
         f"# {escape(facts['name'])}",
         "",
         f"Region embeddings by `{facts['method']}`, trained {_labels_used(facts)} on {escape(facts['city'])} "
@@ -116,8 +105,22 @@ def card(facts: dict[str, Any], heads: list[CarriedHead]) -> str:
         "",
         "It holds no label, no region id and no embedding of a region.",
         "",
+        "## Licence and attribution",
+        "",
+        "The front matter says `other`: urbankit does not know the terms of the data that the model was trained on.",
+        "Before you publish the model, put its licence there, and name here whom the licences of its data ask to name.",
+        *(f"The pretrained weights of {_code(name)} are {_code(of['name'])}." for name, of in pretrained.items()),
+        "",
     ]
     return "\n".join(lines)
+
+
+def _results(facts: dict[str, Any], heads: list[CarriedHead]) -> Iterator[dict[str, Any]]:
+    """The scores of the heads, for the front matter."""
+    for head in heads:
+        if math.isfinite(head.score):
+            metric = {"type": head.metric, "value": head.score, "name": f"{metric_label(head.metric)}, out of fold"}
+            yield index_entry(head.name, bool(head.classes), calibrating_cities(facts), "folds", [metric])
 
 
 def _labels_used(facts: dict[str, Any]) -> str:

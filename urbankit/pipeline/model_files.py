@@ -13,8 +13,9 @@ from urbankit.evaluation.carried_head import CarriedHead
 from urbankit.training import checkpoint
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.files import file_check, hash_file, hash_json, read_json, write_json
-from urbankit.utils.ledger import LEDGER, Ledger
+from urbankit.utils.ledger import LEDGER, PARTIAL, Ledger
 from urbankit.utils.version import __version__
+from urbankit.utils.written import is_own
 
 FORMAT = 1
 MODEL, WEIGHTS, HEADS = "model.json", "weights.safetensors", "heads.safetensors"
@@ -25,6 +26,24 @@ AGAIN = "copy or export the model again"
 def is_model_folder(folder: Path) -> bool:
     """Whether a folder says that it is a model."""
     return (folder / MODEL).is_file()
+
+
+def check_replaceable(folder: Path, remedy: str) -> None:
+    """Raise `UserError` if a folder holds something else than an unchanged model or what a killed export left.
+
+    Args:
+        folder: A folder, which may be missing.
+        remedy: What the message advises.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(Problem("is a file; choose another --out", folder))
+    files = [path for path in folder.glob("*") if path.name != LEDGER and not path.name.startswith(PARTIAL)]
+    others = [path.name for path in files if path.name not in (MODEL, WEIGHTS, HEADS, CARD)]
+    changed = [path.name for path in files if path.is_file() and not is_own(path)]
+    if others or (changed and not is_model_folder(folder)):
+        raise UserError(Problem(f"holds other files; {remedy}", folder))
+    if changed:
+        raise UserError(Problem(f"{', '.join(changed)} changed since urbankit wrote it; {remedy}", folder))
 
 
 def write_files(

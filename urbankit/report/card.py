@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +84,9 @@ def model_card(run: Run, city: City | None = None, tasks: Sequence[TaskData] = (
     table = run.table() if run.has("metrics.parquet") and len(run.metrics) else None
     titles = {task.name: task.label for task in tasks}
     city_name = city_title(city) if city is not None else str(manifest.get("city") or "a city")
+    results = [] if table is None else [result for one in table.tables for result in _index(one, city_name)]
     return _TEMPLATES.get_template("card.md").render(
-        front_matter=Markdown(_front_matter(run, city_name, table)),
+        front_matter=Markdown(front_matter(recipe.name, recipe.method.name, city_name, results)),
         name=recipe.name,
         description=recipe.description,
         city=city,
@@ -116,25 +117,35 @@ def model_card(run: Run, city: City | None = None, tasks: Sequence[TaskData] = (
 # Front matter
 
 
-def _front_matter(run: Run, city_name: str, table: ResultsTable | None) -> str:
+def front_matter(name: str, method: str, city_name: str, results: Sequence[Mapping[str, Any]]) -> str:
+    """Return what the hub reads of a card, in YAML; `results` are entries of a `model-index`."""
     data = ModelCardData(
         license="other",
         library_name="urbankit",
-        tags=["region-embeddings", "urban-computing", "geospatial", _slug(run.recipe.method.name)],
+        tags=["region-embeddings", "urban-computing", "geospatial", _slug(method)],
         datasets=[_slug(city_name)],
     )
-    results = [] if table is None else [result for one in table.tables for result in _index(one, city_name)]
     if results:
         # Not by `EvalResult`: it merges all tasks of one kind on one city into one task.
-        data["model-index"] = [{"name": _line(run.recipe.name), "results": results}]
+        data["model-index"] = [{"name": _line(name), "results": list(results)}]
     return str(data.to_yaml())
+
+
+def index_entry(
+    task: str, classified: bool, city_name: str, split: str, metrics: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return the entry of a `model-index` with metrics of one task."""
+    return {
+        "task": {"type": "tabular-classification" if classified else "tabular-regression", "name": task},
+        "dataset": {"type": _slug(city_name), "name": _line(city_name), "config": split, "split": "test"},
+        "metrics": list(metrics),
+    }
 
 
 def _index(table: Table, city_name: str) -> Iterator[dict[str, Any]]:
     """The method's metrics of one task, a result for each split."""
     kinds = ("classification", "clustering")
     classified = any(compares(column.metric, one) for column in table.columns for one in kinds)
-    kind = "tabular-classification" if classified else "tabular-regression"
     for row in table.rows:
         for indices in table.groups.values():
             split = table.columns[indices[0]].split
@@ -148,8 +159,7 @@ def _index(table: Table, city_name: str) -> Iterator[dict[str, Any]]:
                 if np.isfinite(row.cells[index].mean)
             ]
             if metrics:
-                dataset = {"type": _slug(city_name), "name": _line(city_name), "config": split, "split": "test"}
-                yield {"task": {"type": kind, "name": table.corner}, "dataset": dataset, "metrics": metrics}
+                yield index_entry(table.corner, classified, city_name, split, metrics)
 
 
 def _seeds(count: int, split: str) -> str:

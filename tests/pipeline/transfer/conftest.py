@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from helpers.transfer_runs import Keys, completed, keys_on
 
-from urbankit import City
+from urbankit import City, Run
 from urbankit.datasets.synthetic import write_demo
 
 
@@ -21,6 +21,14 @@ def source(tiny_city, recipe_on, tmp_path_factory) -> Path:
     """A finished run on the tiny city."""
     folder = tmp_path_factory.mktemp("source") / "run"
     completed(keys_on(tiny_city, recipe_on), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model_folder(source, tmp_path_factory) -> Path:
+    """The run as a model; to be read, not changed."""
+    folder = tmp_path_factory.mktemp("model") / "model"
+    Run.open(source).export("model", out=folder)
     return folder
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from helpers.edited_city import accept_changes
 from helpers.transfer_runs import completed, keys_on
+from huggingface_hub import ModelCard
 
 import urbankit
 from urbankit import City, Model, UrbanEmbedding, UserError
@@ -21,13 +22,6 @@ from urbankit.utils.files import write_json
 from urbankit.utils.ledger import LEDGER, PARTIAL
 
 TASKS = ["co", "population_density", "land_use"]
-
-
-@pytest.fixture(scope="module")
-def model_folder(source, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("model") / "model"
-    urbankit.Run.open(source).export("model", out=folder)
-    return folder
 
 
 @pytest.fixture
@@ -79,6 +73,19 @@ def test_a_model_holds_no_label_no_region_and_no_path(model_folder, source, tiny
     texts = [(model_folder / name).read_bytes() for name in (MODEL, WEIGHTS, HEADS, "README.md", LEDGER)]
     for word in (str(source.parent), str(tiny_city.path), str(Path.home()), tiny_city.region_ids[0] + '"'):
         assert not [text for text in texts if word.encode() in text]
+
+
+def test_the_hub_reads_the_card_of_a_model(model_folder):
+    card = ModelCard.load(model_folder / "README.md")
+    assert card.data.license == "other" and card.data.library_name == "urbankit" and card.data.model_name == "tiny"
+    heads, facts = Model.open(model_folder).heads, Model.open(model_folder).facts
+    results = {(one.task_type, one.task_name): one.metric_value for one in card.data.eval_results}
+    assert results == {
+        ("tabular-classification" if head.classes else "tabular-regression", name): pytest.approx(head.score)
+        for name, head in heads.items()
+    }
+    assert {one.dataset_name for one in card.data.eval_results} == {facts["city"]}
+    assert "## Licence and attribution" in card.text and card.text.lstrip().startswith("# tiny\n")
 
 
 def test_embed_of_the_own_city_is_the_run_where_nothing_is_left_out(tiny_city, recipe_on, tmp_path):
@@ -243,7 +250,8 @@ def test_wrong_arguments_are_refused(model_folder, other_city):
     assert any("too few for an interval of level 0.999" in note for note in notes)
 
 
-def test_the_commands(cli, model_folder, source, other_city, tmp_path):
+def test_the_commands(cli, copy, source, other_city, tmp_path):
+    model_folder = copy
     cli("embed", model_folder, other_city.path, "--out", tmp_path / "e.parquet")
     embeddings, of_run = gpd.read_parquet(tmp_path / "e.parquet"), Run.open(source).embeddings
     assert (
