@@ -49,7 +49,7 @@ OTHERWISE: list[tuple[str, str, dict[str, Any]]] = [
     ),
 ]
 # What reads a file or a checkpoint is held to them where its tests write one.
-ELSEWHERE = {("modality_encoder", "precomputed"), ("captioner", "vlm")}
+ELSEWHERE = {("modality_encoder", "precomputed"), ("captioner", "vlm"), ("tracker", "mlflow"), ("tracker", "wandb")}
 OWN = [(entry.kind, entry.name) for entry in registry.entries() if entry.distribution == "urbankit"]
 OWN = [component for component in OWN if component not in ELSEWHERE]
 

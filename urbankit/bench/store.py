@@ -30,7 +30,7 @@ from urbankit.utils.removal import remove_partial_files, remove_recorded
 from urbankit.utils.text import list_some
 from urbankit.utils.version import __version__
 
-IRRELEVANT = {"name", "description", "report", "city"}
+IRRELEVANT = {"name", "description", "report", "city", "tracking"}
 """Keys of a recipe that change no number; the city enters the hash by its content."""
 
 
@@ -146,7 +146,8 @@ def slug(name: str) -> str:
 def _versions(recipe: Recipe) -> Mapping[str, Any]:
     """Versions of urbankit and of the distributions of the components in the recipe."""
     origins = {(entry.kind, entry.name): (entry.distribution, entry.version) for entry in registry.entries()}
-    return {"urbankit": __version__, **dict(origins[used.kind, used.use.name] for used in components(recipe))}
+    used = [one for one in components(recipe) if one.kind != "tracker"]
+    return {"urbankit": __version__, **dict(origins[one.kind, one.use.name] for one in used)}
 
 
 def _key(content: Mapping[str, Any]) -> str:

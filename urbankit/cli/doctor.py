@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-OPTIONAL = {"osmium": "sources", "umap-learn": "umap", "peft": "lora"}
+OPTIONAL = {
+    "osmium": "sources", "umap-learn": "umap", "peft": "lora", "tensorboard": "tracking",
+    "mlflow-skinny": "mlflow", "wandb": "wandb",
+}  # fmt: skip
 """Packages that are not installed by default, and the extra that installs each."""
 
 

@@ -91,6 +91,7 @@ def _plan(recipe: Recipe, folder: Path) -> None:
 
 def _steps(recipe: Recipe, folder: Path) -> list[tuple[str, str]]:
     from urbankit.evaluation.splits import is_few, is_sampled, probes
+    from urbankit.recipe.components import trackers
 
     city, pretrain, evaluation = recipe.city, recipe.pretrain, recipe.evaluation
     if city is None:
@@ -132,5 +133,6 @@ def _steps(recipe: Recipe, folder: Path) -> list[tuple[str, str]]:
         ("few labels", f"{', '.join(few)}: {sizes} labels, {evaluation.few.draws} draws each" if few else "none"),
         ("floors", ", ".join(evaluation.floors) or "none"),
         ("controls", ", ".join(evaluation.controls) or "none"),
+        ("tracking", ", ".join(use.name for use in trackers(recipe)) or "none"),
         ("output", f"{folder}{' (exists)' if folder.exists() else ''}"),
     ]

@@ -33,7 +33,7 @@ def run(
 def _run_stages(recipe: Recipe, folder: Path, resume: bool, progress: Progress) -> None:
     """Run all stages. If anything fails before training starts, the folder is left as it was."""
     manifest = open_run(recipe, folder, resume=resume)
-    accepted = False
+    accepted, state = False, None
     try:
         with manifest.stage("city"):
             city = stages.prepare_city(recipe, progress)
@@ -58,6 +58,8 @@ def _run_stages(recipe: Recipe, folder: Path, resume: bool, progress: Progress) 
                 undo(manifest, keep_folder=True)
             elif not manifest.finished:
                 manifest.end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+                if state is not None:
+                    state.tracking.end(manifest.values["status"])
         if error is raised:
             raise
         raise error from raised

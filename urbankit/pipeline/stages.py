@@ -41,6 +41,7 @@ from urbankit.pipeline.prior import city_prior
 from urbankit.pipeline.resume import check_city, check_files, check_prior, check_source, check_weights, open_run
 from urbankit.pipeline.scores import few_labels, score_splits
 from urbankit.pipeline.state import Predictions, RunState
+from urbankit.pipeline.tracking import check_trackers
 from urbankit.pipeline.transfer.floors import carried_floors
 from urbankit.pipeline.transfer.source import Source
 from urbankit.pipeline.transfer.weights import transfer_weights
@@ -128,6 +129,7 @@ def build_inputs(
     manifest = manifest or open_run(recipe, Path(folder))
     check_city(manifest, city)
     check_report(recipe.report, city)
+    check_trackers(recipe)
     with manifest.stage("inputs"):
         inputs, notes = method_inputs(recipe, city)
         tasks, splits = load_labels(recipe, city)
@@ -230,7 +232,9 @@ def pretrain(state: RunState) -> None:
             held_out_regions=held_out_regions(recipe.pretrain.hold_out, state.city),
             member=torch.as_tensor(state.city.member),
             supervised=_supervised(state),
+            record=state.tracking.losses,
         )
+        state.tracking.flush()
         state.manifest.values["training"]["pretrain"] = training.record()
         state.held_out, state.retrieval = training.held_out, training.retrieval
         state.history += training.history
@@ -281,6 +285,7 @@ def finetune(state: RunState, embeddings: Tensor) -> Predictions:
             predictions[protocol, seed] = training.fit(split, protocol, seed, name, f"{protocol}-{seed}")
             if predictions[protocol, seed].record:
                 state.manifest.values["training"][name] = predictions[protocol, seed].record
+            state.tracking.losses(predictions[protocol, seed].history)
         if zero_shot is not None:
             predictions = zero_shot.results(predictions)
         state.history += [row for result in predictions.values() for row in result.history]
@@ -329,6 +334,7 @@ def score(state: RunState, embeddings: Tensor, predictions: Predictions) -> Scor
         writers.write_learning_curves(folder, [*scores.method.curves, *scores.floors.curves], recipe.seed)
         writers.write_block_weights(folder, _block_weights(predictions, state.method))
         writers.write_member_weights(folder, _member_weights(predictions))
+        state.tracking.scores([*scores.method.records, *scores.floors.records])
     return scores
 
 
@@ -354,6 +360,7 @@ def report(state: RunState) -> None:
     except (OSError, UserError):
         state.manifest.end("done")
         raise
+    state.tracking.end("done")
     state.manifest.end("done")
 
 

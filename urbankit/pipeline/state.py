@@ -18,6 +18,7 @@ from urbankit.evaluation.raw_features import build_raw_features
 from urbankit.evaluation.tasks import TaskData
 from urbankit.heads.base import RegionData
 from urbankit.methods.base import Method, MethodInputs
+from urbankit.pipeline.tracking import Tracking
 from urbankit.pipeline.transfer.floors import shared_features
 from urbankit.pipeline.transfer.zero_shot import ZeroShot
 from urbankit.recipe.recipe import Recipe
@@ -51,6 +52,7 @@ class RunState:
         retrieval: After pre-training, by (block, other block), what `Recalled.beside` returns for held-out regions.
         view_measures: Rows of `views.parquet`; `embed` fills them.
         history: Losses of every epoch so far, in rows of `history.parquet`.
+        tracking: The trackers of the recipe.
     """
 
     recipe: Recipe
@@ -68,6 +70,10 @@ class RunState:
     retrieval: dict[tuple[str, str], tuple[float, float, float, float, int, int]] = field(default_factory=dict)
     view_measures: list[dict[str, Any]] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
+    tracking: Tracking = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tracking = Tracking(self.recipe, self.manifest, self.progress)
 
     @property
     def checkpoints(self) -> Path:

@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 
 from urbankit import registry
 from urbankit.config.tree import Location, dotted
+from urbankit.recipe.schema import RecipeSchema
 from urbankit.registry.component import Use
 
 
@@ -31,6 +32,11 @@ def components(model: BaseModel, location: Location = ()) -> Iterator[Used]:
     """Yield every component that `model`, a recipe or the parameters of a component, uses."""
     for name, field in type(model).model_fields.items():
         yield from _components_in(getattr(model, name), component_kind(field), (*location, name))
+
+
+def trackers(recipe: RecipeSchema) -> list[Use]:
+    """Return the trackers that a recipe names."""
+    return [recipe.tracking] if isinstance(recipe.tracking, Use) else list(recipe.tracking or [])
 
 
 def component_kind(field: FieldInfo) -> str | None:

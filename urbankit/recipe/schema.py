@@ -25,6 +25,15 @@ def _check_folder_name(name: str) -> str:
 RunName = Annotated[str, AfterValidator(_check_folder_name)]
 
 
+def _form_of_tracking(value: object) -> str:
+    return "<list>" if isinstance(value, list) else "<Use>"
+
+
+Tracking = Annotated[
+    Annotated[list[Use], Tag("<list>")] | Annotated[Use, Tag("<Use>")], Discriminator(_form_of_tracking)
+]
+
+
 class RecipeSchema(Params):
     """A recipe: which city, which components with which parameters, how to train and how to evaluate.
 
@@ -81,6 +90,12 @@ class RecipeSchema(Params):
         default_factory=lambda: Predict(), description="Predictions for every region, labelled or not."
     )
     report: Report = Field(default_factory=lambda: Report(), description="What is drawn at the end.")
+    tracking: Tracking | None = Field(
+        None,
+        description="An experiment tracker, or a list of them, that gets losses, scores and files. It changes no"
+        " number, so that a run may be resumed with another one.",
+        json_schema_extra={"component_kind": "tracker"},
+    )
     engine: Literal["auto", "dgl", "torch"] = Field(
         "auto",
         description="What computes graph layers; auto is torch on a processor, where it is faster, and dgl on another "

@@ -162,5 +162,12 @@ def register_figures(register: Register) -> None:
 
 
 @hookimpl
+def register_trackers(register: Register) -> None:
+    register("tensorboard", "urbankit.tracking.tensorboard:TensorBoard", "TensorBoard event files")
+    register("mlflow", "urbankit.tracking.mlflow:MLflow", "runs of MLflow, in a database or on a server")
+    register("wandb", "urbankit.tracking.wandb:Wandb", "runs of Weights & Biases")
+
+
+@hookimpl
 def register_methods(register: Register) -> None:
     register("urbanmmcl", "urbankit.methods.urbanmmcl.model:UrbanMMCL", "multimodal and graph contrastive learning")

@@ -197,6 +197,16 @@ _ROWS = (
         command="urbankit report RUN",
     ),
     Kind(
+        name="tracker",
+        base="urbankit.tracking.base.Tracker",
+        methods=("start", "log_losses", "log_scores"),
+        does="send losses, scores and files of a run to an experiment tracker",
+        checks="urbankit.testing.trackers",
+        ending="Tracker",
+        example="one line of JSON for each number, in a file of the run folder",
+        command="urbankit run urbanmmcl --set tracking.name={name}",
+    ),
+    Kind(
         name="model",
         base="urbankit.registry.models.PackagedModel",
         methods=(),

@@ -88,8 +88,8 @@ def new_manifest(recipe: Recipe) -> dict[str, Any]:
 
 
 def recipe_hash(recipe: Recipe) -> str:
-    """The content hash of a resolved recipe."""
-    return hash_json(recipe.model_dump(mode="json"))
+    """The content hash of a resolved recipe, without its trackers, which change no number."""
+    return hash_json(recipe.model_dump(mode="json", exclude={"tracking"}))
 
 
 def versions() -> dict[str, str | None]:

@@ -30,6 +30,18 @@ class Training(TypedDict):
 
 
 @with_config(STRICT)
+class Tracked(TypedDict):
+    """What a tracker has got."""
+
+    name: str
+    params: dict[str, Any]
+    run: str | None
+    epochs: dict[str, int]
+    scores: bool
+    status: str | None
+
+
+@with_config(STRICT)
 class RunManifest(TypedDict, total=False):
     """The values that are read; the manifest of an earlier version may lack some, or have None."""
 
@@ -53,6 +65,7 @@ class RunManifest(TypedDict, total=False):
     files: dict[str, dict[str, str]]
     pretrained: dict[str, Any] | None
     prior: dict[str, Any] | None
+    tracking: list[Tracked]
 
 
 _ADAPTER = TypeAdapter(RunManifest)

@@ -84,6 +84,7 @@ class Loop:
         average: decay of the running average of the weights, which is then validated and kept (see `WeightAverage`).
         last: the checkpoint file; None writes nothing.
         save_every: least seconds between two checkpoints.
+        record: gets the rows of the history, those of each epoch after it, and those of a checkpoint at once.
     """
 
     stage: str
@@ -97,6 +98,7 @@ class Loop:
     average: float = 0.0
     last: Path | None = None
     save_every: float = 20.0
+    record: Callable[[list[dict[str, Any]]], None] | None = None
 
     def __post_init__(self) -> None:
         self._average = WeightAverage(self.model, self.average)
@@ -119,6 +121,8 @@ class Loop:
         scheduler = build_scheduler(self.optimizer, self.schedule, self.epochs, training.epoch)
         if progress and training.epoch:
             progress.advance(training.epoch)
+        if self.record:
+            self.record(training.history)
         saved = time.monotonic()
         with interruptible() as interrupted:
             while training.epoch < self.epochs and not self._exhausted(training):
@@ -165,8 +169,11 @@ class Loop:
                 "look at the report of prepare for extreme values."
             )
         row = {"stage": self.stage, "epoch": training.epoch}
-        training.history += [row | {"part": "train", "name": k, "value": v} for k, v in losses.items()]
-        training.history += [row | {"part": "validation", "name": k, "value": v} for k, v in scores.items()]
+        rows = [row | {"part": "train", "name": k, "value": v} for k, v in losses.items()]
+        rows += [row | {"part": "validation", "name": k, "value": v} for k, v in scores.items()]
+        training.history += rows
+        if self.record:
+            self.record(rows)
         training.epoch += 1
         training.seconds += time.perf_counter() - started
         if progress and scores:

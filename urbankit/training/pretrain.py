@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -78,6 +79,7 @@ def pretrain(
     held_out_regions: Tensor | None = None,
     member: Tensor | None = None,
     supervised: SupervisedMethod | None = None,
+    record: Callable[[list[dict[str, Any]]], None] | None = None,
 ) -> Training:
     """Train `method` and leave its best state in it.
 
@@ -94,6 +96,7 @@ def pretrain(
         held_out_regions: the regions of the cities in `settings.hold_out`, int64; None draws the share.
         member: the city of each region, int64 [N]; None if there is only one.
         supervised: the method with heads that learn from labels; None is self-supervised.
+        record: gets the rows of the history, those of each epoch after it.
     """
     device = next(method.parameters()).device
     model = method if supervised is None else supervised.to(device)
@@ -152,6 +155,7 @@ def pretrain(
         seed,
         schedule=settings.schedule,
         last=folder and folder / "last.safetensors",
+        record=record,
     )
     member = torch.zeros(n_regions, dtype=torch.int64) if member is None else member
     method.prepare()
