@@ -29,6 +29,7 @@ from urbankit.cli import (
     run,
     schema,
     show,
+    tune,
     validate,
 )
 from urbankit.cli.errors import Group
@@ -51,6 +52,7 @@ app.command("embed")(embed.embed)
 app.command("predict")(predict.predict)
 app.command("report")(report.report)
 app.command("bench")(bench.bench)
+app.command("tune")(tune.tune)
 app.command("compare")(compare.compare)
 app.command("export")(export.export)
 app.command("push")(push.push)

@@ -43,6 +43,13 @@ def run_lock(folder: Path, *, resume: bool = False) -> Iterator[None]:
     Raises `UserError` if another process does, or if the folder is not one for this run (`check_folder`).
     """
     check_folder(folder, resume=resume)
+    with folder_lock(folder, "run"):
+        yield
+
+
+@contextmanager
+def folder_lock(folder: Path, what: str) -> Iterator[None]:
+    """Hold the lock of the folder of a run or a search. Raises `UserError` if another process does."""
     existed = folder.exists()
     with ExitStack() as stack:
         if not existed:
@@ -50,9 +57,10 @@ def run_lock(folder: Path, *, resume: bool = False) -> Iterator[None]:
         try:
             stack.enter_context(file_lock(folder / LOCK, wait=False))
         except BlockingIOError:
-            raise UserError(f"{folder}: another run uses this folder. Wait for it, or choose another --out.") from None
+            message = f"{folder}: another {what} uses this folder. Wait for it, or choose another --out."
+            raise UserError(message) from None
         except OSError as error:
-            raise unwritable(folder, "the run folder", error) from None
+            raise unwritable(folder, f"the {what} folder", error) from None
         stack.callback(remove_file, folder / LOCK)
         yield
 

@@ -1,0 +1,5 @@
+"""Hyper-parameter search: `urbankit tune`."""
+
+from urbankit.tuning.study import Tuned, tune
+
+__all__ = ["Tuned", "tune"]
