@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,12 +33,48 @@ def run(
 ) -> None:
     """Run a recipe: prepare the city, pre-train, embed, fine-tune, score and report.
 
-    An interrupted run can be resumed with --resume.
+    An interrupted run can be resumed with --resume. torchrun pre-trains in several processes:
+
+    [bold]torchrun --nproc-per-node 2 -m urbankit run urbanmmcl[/bold]
 
     [bold]urbankit run urbanmmcl[/bold]
 
     [bold]urbankit run recipes/new-york.yaml --out runs/ny --set city.data=DATA --set evaluation.seeds=[0,1][/bold]
     """
+    if _launched_in_several():
+        _run_in_several(recipe, out, sets, resume, dry_run)
+    else:
+        _run(recipe, out, sets, resume, dry_run)
+
+
+def _launched_in_several() -> bool:
+    """Whether torchrun, accelerate or another launcher of torch started this process and others."""
+    count = os.environ.get("WORLD_SIZE", "1")
+    return "RANK" in os.environ and count.isdigit() and int(count) > 1
+
+
+def _run_in_several(recipe: str, out: Path | None, sets: list[str] | None, resume: bool, dry_run: bool) -> None:
+    """Run the recipe in the first process, which the others help to pre-train; only one of them shows an error."""
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # torch prints advice from every process
+    from urbankit.pipeline.together import dismiss, take_part
+    from urbankit.utils import processes
+
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(processes.joined())
+            if processes.is_first():
+                _run(recipe, out, sets, resume, dry_run)
+                dismiss()
+            else:
+                take_part()
+        except BaseException:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher ends all processes as soon as one has failed
+            if processes.reports_failure():
+                raise
+            raise typer.Exit(1) from None
+
+
+def _run(recipe: str, out: Path | None, sets: list[str] | None, resume: bool, dry_run: bool) -> None:
     from urbankit.recipe import Recipe
 
     loaded = Recipe.load(recipe, sets or [])

@@ -83,6 +83,9 @@ class ModalityEncoder(nn.Module, Component[E], Generic[E, B], ABC):
     free_in_transfer: ClassVar[frozenset[str]] = frozenset({"source", "trainable", "augment", "dropout"})
     """Parameters that may differ from those of the run that weights are taken from: where the city has what the encoder
     reads, and how it is trained."""
+    independent: ClassVar[bool] = False
+    """Whether the vector of an observation depends on no other observation, except through batch normalisation. Several
+    processes then divide the observations of a mini-batch; otherwise each of them encodes all."""
     notes: Sequence[str] = ()
     """What the run should note about the encoder's data in the city."""
 

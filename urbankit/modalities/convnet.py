@@ -54,6 +54,7 @@ class ConvNet(ImageEncoder[ConvNetParams]):
 
     Params = ConvNetParams
     classes = CONVOLUTIONAL
+    independent = True
 
     def __init__(self, params: ConvNetParams, city: City, modality: str, dim: int) -> None:
         super().__init__(params, city, modality, dim)

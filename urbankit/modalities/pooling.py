@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from urbankit.modalities.base import Batch, ModalityEncoder, hash_arrays, move, part
 from urbankit.modalities.cache.store import FeatureStore
+from urbankit.utils import processes
 from urbankit.utils.device import autocast
 from urbankit.utils.files import hash_json
 from urbankit.utils.prefetch import in_background, prefetch
@@ -117,10 +118,10 @@ class RegionEncoder:
         encoder, device = self.encoder, self.encoder.device
         store = FeatureStore() if store is None else store
         key = self.content(precision) if encoder.frozen else None
-        tensors = None if key is None else store.get(key)
+        tensors = None if key is None else processes.shared(lambda: store.get(key))
         if tensors is None:
             tensors = {"features": self._all(precision, progress), "mask": self.present}
-            if key is not None:
+            if key is not None and processes.is_first():
                 store.put(key, tensors)
         result = tensors["features"].to(device), tensors["mask"].to(device)
         if encoder.frozen:
@@ -193,7 +194,8 @@ class RegionEncoder:
             device = "cpu" if generator is None else generator.device
             seed = int(torch.randint(2**62, (), generator=generator, device=device))
         rows, owner, counts = self._rows(regions.cpu(), limit, seed)
-        return _Choice(rows, owner, counts, seed if augment else None)
+        divided = self.encoder.independent and not processes.draws_in_forward(self.encoder)
+        return _Choice(rows, owner, counts, seed if augment else None, processes.count() if divided else 1)
 
     def _rows(self, regions: Tensor, limit: int | None, seed: int | None) -> tuple[Tensor, Tensor, Tensor]:
         """The rows of `regions`, at most `limit` each, the position in `regions` each belongs to, and their counts."""
@@ -224,10 +226,18 @@ class RegionEncoder:
         return future.result()
 
     def _load(self, choice: _Choice, begin: int, end: int) -> Batch:
-        batch = self.encoder.load(choice.rows[begin:end].numpy(), self.of)
-        if choice.seed is not None:
-            batch = self.encoder.augment(batch, torch.Generator().manual_seed((choice.seed + begin) % 2**63))
-        return batch
+        """The observations `begin` to `end` of the choice, or of several processes this one's share of them."""
+        first, last = choice.own(begin, end)
+        batch = self.encoder.load(choice.rows[first:last].numpy(), self.of)
+        if choice.seed is None:
+            return batch
+        generator = torch.Generator().manual_seed((choice.seed + begin) % 2**63)
+        if choice.whole(begin, end):
+            return self.encoder.augment(batch, generator)
+        # An observation is drawn the same variant as in a single process, where the others are in the batch, too.
+        at = (torch.arange(end - begin) - (first - begin)).clamp(0, last - first - 1)
+        among_others = {key: value[at] for key, value in batch.items()} if isinstance(batch, dict) else batch[at]
+        return part(self.encoder.augment(among_others, generator), first - begin, last - begin)
 
     def _step(self) -> int:
         return self.chunk if self.encoder.frozen else max(self.chunk, self.checkpoint_above)
@@ -240,35 +250,49 @@ class RegionEncoder:
         owner = choice.owner.to(device)
         for begin, end, x in self._vectors(read):
             total = total.index_add(0, owner[begin:end], x.float())
+        if choice.processes > 1:
+            total = processes.total(total)
         counts = choice.counts.to(device)
         return total / counts.clamp(min=1).unsqueeze(1), counts > 0
 
     def _vectors(self, read: _Read) -> Iterator[tuple[int, int, Tensor]]:
         """The backbone's vectors in pieces: begin, end, Tensor[end - begin, width]."""
-        choice, encoder, n = read.choice, self.encoder, len(read.choice.rows)
-        differentiable = torch.is_grad_enabled() and not encoder.frozen
-        if read.batch is not None and differentiable:
-            yield 0, n, encoder(move(read.batch, encoder.device))
+        choice, n = read.choice, len(read.choice.rows)
+        differentiable = torch.is_grad_enabled() and not self.encoder.frozen
+        if read.batch is not None:
+            first, last = choice.own(0, n)
+            step = last - first if differentiable else self.chunk
+            for begin in range(first, last, step):
+                end = min(begin + step, last)
+                yield begin, end, self._forward(choice, (0, n), part(read.batch, begin - first, end - first))
             return
         pieces = [(begin, min(begin + self.chunk, n)) for begin in range(0, n, self.chunk)]
-        if read.batch is not None:
-            for begin, end in pieces:
-                yield begin, end, encoder(move(part(read.batch, begin, end), encoder.device))
-        elif differentiable:
-            for begin, end in pieces:
-                yield begin, end, checkpoint(self._forward, choice, begin, end, use_reentrant=False)
+        if differentiable:
+            for piece in pieces:
+                yield *choice.own(*piece), checkpoint(self._load_and_forward, choice, piece, use_reentrant=False)
         else:
             batches = prefetch(lambda piece: self._load(choice, *piece), pieces)
-            for (begin, end), batch in zip(pieces, batches, strict=True):
-                yield begin, end, encoder(move(batch, encoder.device))
+            for piece, batch in zip(pieces, batches, strict=True):
+                yield *choice.own(*piece), self._forward(choice, piece, batch)
 
-    def _forward(self, choice: _Choice, begin: int, end: int) -> Tensor:
-        return self.encoder(move(self._load(choice, begin, end), self.encoder.device))
+    def _load_and_forward(self, choice: _Choice, piece: tuple[int, int]) -> Tensor:
+        return self._forward(choice, piece, self._load(choice, *piece))
+
+    def _forward(self, choice: _Choice, piece: tuple[int, int], batch: Batch) -> Tensor:
+        """The backbone's vectors of what `_load` returned for the piece, or of a part of that."""
+        batch = move(batch, self.encoder.device)
+        if choice.processes == 1:
+            return self.encoder(batch)
+        if choice.whole(*piece):  # all processes encode it, and their vectors are summed
+            return self.encoder(batch) / choice.processes
+        with processes.norms_over_all(self.encoder):
+            return self.encoder(batch)
 
     def _all(self, precision: torch.dtype | None, progress: Progress | None) -> Tensor:
         progress = Progress(quiet=True) if progress is None else progress
         with progress.stage(f"encode {self.name}", len(self.region)) as stage:
-            return self.mean_of(with_progress(self.vectors(precision), stage))
+            vectors = self.vectors(precision, list(processes.share(self.chunks())))
+            return processes.total(self.mean_of(with_progress(vectors, stage)))
 
     def _pinned(self, rows: np.ndarray) -> Batch:
         """Return the observations in pinned memory, from which a GPU copies while it computes."""
@@ -280,12 +304,27 @@ class RegionEncoder:
 
 @dataclass(frozen=True)
 class _Choice:
-    """The rows of a batch, the position in the batch each belongs to, their counts, and the seed of augmentation."""
+    """The rows of a batch, the position in the batch each belongs to, their counts, and the seed of augmentation.
+
+    `processes` is the number of processes that divide the rows.
+    """
 
     rows: Tensor
     owner: Tensor
     counts: Tensor
     seed: int | None
+    processes: int = 1
+
+    def whole(self, begin: int, end: int) -> bool:
+        """Whether each process takes all rows `begin` to `end`: batch normalisation needs two in every process."""
+        return end - begin < 2 * self.processes or self.processes == 1
+
+    def own(self, begin: int, end: int) -> tuple[int, int]:
+        """Where this process's share of the rows `begin` to `end` begins and ends."""
+        if self.whole(begin, end):
+            return begin, end
+        first, last = processes.bounds(end - begin, self.processes)
+        return begin + first, begin + last
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,7 @@ class Text(TransformerEncoder[TransformerParams, dict[str, Tensor]]):
 
     params: Params
     describes_by = "text"
+    independent = True
     free_in_transfer = TransformerEncoder.free_in_transfer | {"captions"}
 
     def __init__(self, params: Text.Params, city: City, modality: str, dim: int) -> None:

@@ -45,6 +45,7 @@ class ViT(ImageEncoder[ViTParams], TransformerEncoder[ViTParams, Tensor]):
 
     Params = ViTParams
     classes = TRANSFORMERS
+    independent = True
 
     def __init__(self, params: ViTParams, city: City, modality: str, dim: int) -> None:
         super().__init__(params, city, modality, dim)

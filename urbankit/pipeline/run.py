@@ -7,6 +7,7 @@ from pathlib import Path
 
 from urbankit.pipeline import stages
 from urbankit.pipeline.resume import open_run, run_lock, undo
+from urbankit.pipeline.together import with_others
 from urbankit.recipe.recipe import Recipe
 from urbankit.registry.failure import explained
 from urbankit.runs.folder import Run
@@ -41,7 +42,8 @@ def _run_stages(recipe: Recipe, folder: Path, resume: bool, progress: Progress) 
         stages.transfer(state)
         stages.prior(state)
         accepted = True
-        stages.pretrain(state)
+        with with_others(state):
+            stages.pretrain(state)
         embeddings = stages.embed(state)
         predictions = stages.finetune(state, embeddings)
         stages.predict(state, embeddings)

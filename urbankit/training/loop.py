@@ -23,6 +23,7 @@ from urbankit.training.interrupt import interruptible
 from urbankit.training.losses import Losses
 from urbankit.training.optimizer import build_scheduler
 from urbankit.training.seeds import epoch_seed, reseed
+from urbankit.utils import processes
 from urbankit.utils.errors import Diverged
 from urbankit.utils.files import replace_file
 from urbankit.utils.progress import Stage
@@ -117,7 +118,7 @@ class Loop:
             Diverged: a loss is not finite.
             KeyboardInterrupt: Ctrl-C or SIGTERM was received; the current epoch has been finished and saved.
         """
-        training = self._resume(progress)
+        training = self._as_in_first(self._resume(progress))
         scheduler = build_scheduler(self.optimizer, self.schedule, self.epochs, training.epoch)
         if progress and training.epoch:
             progress.advance(training.epoch)
@@ -127,7 +128,7 @@ class Loop:
         with interruptible() as interrupted:
             while training.epoch < self.epochs and not self._exhausted(training):
                 self._epoch(training, scheduler, train_epoch, validate, progress)
-                if interrupted():
+                if processes.in_any(interrupted()):
                     self._save(training)
                     raise KeyboardInterrupt
                 if time.monotonic() - saved > self.save_every:
@@ -161,6 +162,9 @@ class Loop:
         reseed(epoch_seed(self.seed, f"{self.stage} validation", 0))
         with torch.no_grad(), self._average.in_place():
             scores = validate()
+            processes.check_same(losses["total"], f"{self.stage}: the loss of epoch {training.epoch}")
+            # Losses may differ in their last digits, and all processes must stop after the same epoch.
+            losses, scores = processes.shared(lambda: (losses, scores))
             if self.patience:
                 self._judge(training, scores)
         if not math.isfinite(losses["total"]):
@@ -224,6 +228,17 @@ class Loop:
                     progress.say(f"{error.problems[0]}; continuing from the checkpoint before, or from the start")
         return Training()
 
+    def _as_in_first(self, training: Training) -> Training:
+        """Continue as the first of several processes does, which alone reads the checkpoint."""
+        if processes.count() == 1:
+            return training
+        state = checkpoint.trained_state(self.model), checkpoint.optimizer_tensors(self.optimizer)
+        training, weights, moments = processes.of_first(lambda: (training, _on_cpu(state[0]), _on_cpu(state[1])))
+        if not processes.is_first():
+            checkpoint.load_trained_state(self.model, weights)
+            checkpoint.restore_optimizer(self.optimizer, moments)
+        return training
+
     def _read(self, path: Path) -> Training:
         tensors, facts = checkpoint.load(path)
         before = checkpoint.trained_state(self.model)
@@ -248,3 +263,7 @@ class Loop:
             for name, entry in facts["best"].items()
         }
         return Training(facts["epoch"], facts["seconds"], facts["history"], best)
+
+
+def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.cpu() for name, tensor in tensors.items()}

@@ -18,6 +18,7 @@ from urbankit.training.losses import Losses, MeanLosses
 from urbankit.training.optimizer import build_optimizer
 from urbankit.training.seeds import epoch_seed, reseed
 from urbankit.training.supervised import SupervisedMethod
+from urbankit.utils import processes
 from urbankit.utils.progress import Progress
 
 
@@ -84,7 +85,8 @@ def pretrain(
     """Train `method` and leave its best state in it.
 
     A share of the regions (`settings.validation_share`), or `held_out_regions`, is held out of the mini-batches; the
-    loss over them decides when to stop and which state is best.
+    loss over them decides when to stop and which state is best. Several processes that are `together` call this with
+    the same arguments; the first writes the checkpoints.
 
     Args:
         method: the method, on the device that it trains on.
@@ -117,6 +119,8 @@ def pretrain(
         key="pretrain",
     )
 
+    folder = folder if processes.is_first() else None
+    loss_of = processes.data_parallel(model)
     clipped = [*model.parts().values()] if settings.clip_by == "part" else [[*model.parameters()]]
 
     def train_epoch() -> Losses:
@@ -126,11 +130,11 @@ def pretrain(
         batches = [batch.sort().values.to(device) for batch in shuffled.split(settings.batch_size)]
         method.prefetch(batches[0])
         for batch, following in zip(batches, [*batches[1:], None], strict=True):
-            losses = model.loss(batch)
+            losses = loss_of(batch)
             if following is not None:
                 method.prefetch(following)
             optimizer.zero_grad(set_to_none=True)
-            losses["total"].backward()
+            processes.backward(losses["total"])
             if settings.gradient_clip:
                 for parameters in clipped:
                     torch.nn.utils.clip_grad_norm_(parameters, settings.gradient_clip)
