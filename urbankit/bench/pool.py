@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,22 +67,38 @@ class Outcome:
     resumable: bool = True
 
 
-def run_jobs(jobs: Sequence[Job], at_once: int, inherited: Iterable[int] = ()) -> Iterator[Outcome]:
+def run_jobs(
+    jobs: Sequence[Job],
+    at_once: int,
+    inherited: Iterable[int] = (),
+    *,
+    share: int | None = None,
+    directory: Path | None = None,
+    stopping: Callable[[], bool] | None = None,
+) -> Iterator[Outcome]:
     """Run the jobs in order, `at_once` at a time, and yield outcomes as jobs end.
 
-    Worker processes keep the files of `inherited` open. If the iteration is left, for example by Ctrl-C, the workers
-    finish their epoch, save it and stop.
+    If the iteration is left, for example by Ctrl-C, the workers finish their epoch, save it and stop.
+
+    Args:
+        jobs: The jobs.
+        at_once: How many at a time.
+        inherited: Files that worker processes keep open.
+        share: Into how many shares the processors are divided, one for each job; by default `at_once`.
+        directory: The working folder of the worker processes; by default that of this process.
+        stopping: Asked every second; once it returns True, the running jobs are stopped, and have outcomes.
     """
     queued: queue.Queue[Job] = queue.Queue()
     for job in jobs:
         queued.put(job)
     ended: queue.Queue[Outcome] = queue.Queue()
-    workers = [_Worker(queued, ended, _threads(at_once), inherited) for _ in range(min(at_once, len(jobs)))]
+    environment = _threads(share or at_once)
+    workers = [_Worker(queued, ended, environment, inherited, directory) for _ in range(min(at_once, len(jobs)))]
     try:
         for worker in workers:
             worker.start()
         for _ in jobs:
-            yield ended.get()
+            yield ended.get() if stopping is None else _next(ended, workers, stopping)
     finally:
         with suppress(queue.Empty):
             while True:
@@ -91,6 +107,18 @@ def run_jobs(jobs: Sequence[Job], at_once: int, inherited: Iterable[int] = ()) -
             worker.stop()
         for worker in workers:
             worker.wait()
+
+
+def _next(ended: queue.Queue[Outcome], workers: list[_Worker], stopping: Callable[[], bool]) -> Outcome:
+    """The outcome of the next job that ends, which is stopped where `stopping` says so."""
+    stopped = False
+    while True:
+        with suppress(queue.Empty):
+            return ended.get(timeout=1.0)
+        if not stopped and stopping():
+            stopped = True
+            for worker in workers:
+                worker.stop()
 
 
 def cores() -> int:
@@ -113,8 +141,10 @@ class _Worker(threading.Thread):
         ended: queue.Queue[Outcome],
         environment: dict[str, str],
         inherited: Iterable[int],
+        directory: Path | None,
     ) -> None:
         super().__init__(daemon=True)
+        self._directory = directory
         self._queued, self._ended = queued, ended
         self._environment = os.environ | environment
         self._inherited = tuple(inherited)
@@ -178,6 +208,7 @@ class _Worker(threading.Thread):
             text=True,
             encoding="utf-8",
             env=self._environment,
+            cwd=self._directory,
             pass_fds=self._inherited if os.name == "posix" else (),
             start_new_session=True,  # Ctrl-C reaches only the bench, which stops its workers
         )

@@ -11,8 +11,9 @@ from typing import Any
 
 import pandas as pd
 
+from urbankit.bench.executors import Executor, ThisMachine
 from urbankit.bench.figures import draw_tables
-from urbankit.bench.pool import Job, Outcome, run_jobs
+from urbankit.bench.pool import Job, Outcome
 from urbankit.bench.store import Store, StoredRun, has_runs
 from urbankit.bench.suite import Plan, SuiteRun, load_plan
 from urbankit.city.city import City
@@ -95,6 +96,7 @@ def run_suite(
     jobs: int = 1,
     rows: Sequence[str] = (),
     cities: Sequence[str] = (),
+    executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> Bench:
     """Run what is missing of a suite, and write results and tables.
@@ -107,6 +109,7 @@ def run_suite(
         jobs: How many runs at a time; they share the processors.
         rows: Run only these rows; tables show all.
         cities: Run only on these cities; tables show all.
+        executor: Where runs are computed, such as a `DaskCluster`; by default `jobs` processes of this machine.
         progress: Where progress is shown; by default the bench shows its own.
 
     Returns:
@@ -125,7 +128,7 @@ def run_suite(
         plan = _restrict(plan, prepared)
         bench = _Bench(plan, folder, prepared, reporter)
         try:
-            bench.run(plan.select(rows), jobs, lock)
+            bench.run(plan.select(rows), executor or ThisMachine(jobs), lock)
         finally:
             finished = bench.write()
         _draw(finished, reporter)
@@ -234,7 +237,7 @@ class _Bench:
         self.succeeded: set[str] = set()
         self._finished: dict[str, pd.DataFrame] = {}
 
-    def run(self, selected: Sequence[SuiteRun], at_once: int, lock: int) -> None:
+    def run(self, selected: Sequence[SuiteRun], executor: Executor, lock: int) -> None:
         """Compute the selected runs, and their floors, that are not finished."""
         runs = {self.runs[run].stored.key: self.runs[run].stored for run in selected}
         for stored in runs.values():
@@ -247,8 +250,8 @@ class _Bench:
                 one.stored.clear_unless_resumable(one.recipe, earlier is not None and not earlier.resumable)
             one.stored.log.parent.mkdir(parents=True, exist_ok=True)
         jobs = {Job(one.kind, one.recipe.to_yaml(), one.stored.folder, one.stored.log): one for one in todo.values()}
-        clock, due = _Clock(len(jobs), at_once), time.monotonic() + WRITE_EVERY
-        for outcome in run_jobs(list(jobs), at_once, [lock]):
+        clock, due = _Clock(len(jobs), executor.at_once), time.monotonic() + WRITE_EVERY
+        for outcome in executor.run(list(jobs), lock):
             self._ended(jobs[outcome.job], outcome, clock)
             started = time.monotonic()
             if started > due:
@@ -338,6 +341,8 @@ class _Bench:
 
     def _ended(self, one: _Computation, outcome: Outcome, clock: _Clock) -> None:
         count, stored = clock.tick(outcome.seconds), one.stored
+        if not outcome.errors and not one.done:  # a machine wrote it into a folder of its own
+            outcome = replace(outcome, errors=[f"ended, but {stored.folder} is not here; share --out among machines"])
         if outcome.errors:
             failure = Failure(
                 one.row, one.city, one.seed, stored.key, outcome.resumable, outcome.errors, str(stored.log)

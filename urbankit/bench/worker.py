@@ -22,9 +22,11 @@ from urbankit.pipeline import run as pipeline
 from urbankit.recipe.recipe import Recipe
 from urbankit.registry.failure import explained
 from urbankit.runs import data
+from urbankit.runs.folder import Run
 from urbankit.runs.manifest import MANIFEST
 from urbankit.utils.errors import Diverged, UserError, explain
 from urbankit.utils.files import atomic_path
+from urbankit.utils.locks import LOCK, file_lock
 from urbankit.utils.progress import Progress
 
 
@@ -73,7 +75,15 @@ def _reply(errors: list[str], *, interrupted: bool = False, resumable: bool = Tr
 
 
 def run(recipe: Recipe, out: Path) -> None:
-    """Run the recipe in folder `out`, or resume the run in it."""
+    """Run the recipe in folder `out`, or resume the run in it, unless another process finishes it meanwhile.
+
+    A machine that a cluster has lost sight of may still work in the folder.
+    """
+    if out.is_dir():
+        with file_lock(out / LOCK):
+            pass
+    if (out / MANIFEST).exists() and Run.open(out).status == "done":
+        return
     pipeline.run(recipe, out, resume=(out / MANIFEST).exists(), progress=Progress())
 
 

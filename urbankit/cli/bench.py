@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from urbankit.bench.executors import Executor
     from urbankit.bench.suite import Plan
+
+
+class Executors(str, Enum):
+    """Where runs are computed."""
+
+    local = "local"
+    dask = "dask"
+    slurm = "slurm"
 
 
 def bench(
@@ -25,6 +35,14 @@ def bench(
     sets: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="A.B=C", help="Change one value of the suite. Repeatable."),
+    ] = None,
+    executor: Annotated[
+        Executors, typer.Option(help="Where runs are computed: on this machine, a Dask cluster, or by SLURM.")
+    ] = Executors.local,
+    address: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Dask: the address of the scheduler.")] = None,
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="SLURM: a parameter of its jobs: partition=gpu. Repeatable."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the suite, print its runs and stop.")] = False,
 ) -> None:
@@ -46,12 +64,29 @@ def bench(
     from urbankit.tables.terminal import show
     from urbankit.utils.errors import Problem, RunError
 
-    finished = run_suite(plan, folder, jobs=jobs, rows=only or [])
+    where = _executor(executor, jobs, address, folder, slurm or [])
+    finished = run_suite(plan, folder, rows=only or [], executor=where)
     for tables in finished.tables.values():
         show(tables, console())
     console().print(f"Tables are in {folder / 'tables'}, numbers in {folder / 'results.parquet'}", markup=False)
     if finished.failures:
         raise RunError([Problem(str(failure)) for failure in finished.failures])
+
+
+def _executor(executor: Executors, jobs: int, address: str | None, folder: Path, slurm: list[str]) -> Executor:
+    """The executor that the options name."""
+    from urbankit.bench.dask_cluster import DaskCluster
+    from urbankit.bench.executors import ThisMachine
+    from urbankit.bench.slurm import Slurm
+    from urbankit.utils.errors import UserError
+
+    if (address is not None) != (executor is Executors.dask):
+        raise UserError("--executor dask and --address, the address of the scheduler, belong together. Give both.")
+    if slurm and executor is not Executors.slurm:
+        raise UserError("--slurm is for --executor slurm. Leave it out, or give both.")
+    if address is not None:
+        return DaskCluster(address)
+    return Slurm(folder / "slurm", slurm) if executor is Executors.slurm else ThisMachine(jobs)
 
 
 def _show(plan: Plan, only: list[str], folder: Path) -> None:

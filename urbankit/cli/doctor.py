@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 OPTIONAL = {
     "osmium": "sources", "umap-learn": "umap", "peft": "lora", "tensorboard": "tracking",
-    "mlflow-skinny": "mlflow", "wandb": "wandb", "optuna": "tune",
+    "mlflow-skinny": "mlflow", "wandb": "wandb", "optuna": "tune", "distributed": "dask", "submitit": "slurm",
 }  # fmt: skip
 """Packages that are not installed by default, and the extra that installs each."""
 
