@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -31,6 +32,7 @@ class DaskCluster:
         except ImportError:
             raise UserError("--executor dask needs the package distributed: pip install 'urbankit[dask]'") from None
         self._distributed = distributed
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # a lost connection is told by outcomes
         try:
             self._client = distributed.Client(address, timeout=TIMEOUT)
         except (OSError, ValueError, asyncio.TimeoutError):
@@ -72,6 +74,8 @@ def _outcome(future: Any, job: Job) -> Outcome:
     if future.status == "finished":
         found: Outcome = future.result()
         return Outcome(job, found.seconds, found.errors, found.died, found.interrupted, found.resumable)
+    if future.status in ("cancelled", "lost"):
+        return Outcome(job, 0.0, ["the connection to the scheduler of the Dask cluster was lost"], died=True)
     error = future.exception()
     if type(error).__name__ == "KilledWorker":
         return Outcome(job, 0.0, ["the workers that computed it died, again and again; see their logs"], died=True)
