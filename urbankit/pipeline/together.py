@@ -51,7 +51,8 @@ def take_part() -> None:
     if work is None:
         return
     text, folder, content_hash = work
-    recipe, quiet = Recipe.from_yaml(text), Progress(quiet=True)
+    quiet = Progress(quiet=True)
+    recipe = Recipe.from_yaml(text).model_copy(update={"tracking": None})  # the first process tracks
     manifest = _NotWritten(Path(folder), new_manifest(recipe))
     city = stages.prepare_city(recipe, quiet)
     if city.content_hash != content_hash:
