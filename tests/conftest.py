@@ -1,7 +1,11 @@
 """Fixtures that many tests share."""
 
-import importlib
 import os
+
+# pytest runs two workers. Threads of both that compete for the same processors make the tests take twice as long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import importlib
 import shutil
 import sys
 import textwrap

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from urbankit.evaluation.transforms import LOGARITHMS
 LABELS_TO_LEAVE_ONE = 80
 """How many labels the expectation counts as that the factor is 1."""
 
-LARGEST_FACTOR = np.e
+LARGEST_FACTOR = math.e
 """The factor is at most this, and at least its inverse: one extreme label must not decide all predictions."""
 
 
