@@ -83,7 +83,7 @@ def _compute() -> list[tuple[str, str]]:
     return [
         ("processor", f"{os.cpu_count()} cores, torch computes on {torch.get_num_threads()} threads"),
         ("cuda", ", ".join(cuda) or "no device"),
-        ("bf16", ", ".join(bf16) or "not in hardware; precision auto computes in fp32"),
+        ("bf16", ", ".join(bf16) or "no GPU that has it; precision auto computes in fp32"),
         *((f"graph engine on {device.type}", _engine(device)) for device in devices),
     ]
 

@@ -106,7 +106,7 @@ class RecipeSchema(Params):
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto",
-        description="What encoders compute in: bf16 where the hardware has it (auto), always, or never.",
+        description="What encoders compute in. auto is bf16 on a GPU that has it, otherwise fp32.",
     )
 
     @model_validator(mode="after")

@@ -166,7 +166,7 @@ def test_neighbouring_cities_do_not_overlap(tiny_city):
     ("change", "message"),
     [
         (
-            {"targets.co": {"unit": "ppb"}},
+            {"co": {"unit": "ppb"}},
             r"tasks\.co: it is a regression in .* in the city of the model and .* in ppb here",
         ),
         ({}, r"tasks\.co: the model has `scale: own`, this recipe `scale: log`"),
@@ -174,8 +174,8 @@ def test_neighbouring_cities_do_not_overlap(tiny_city):
 )
 def test_a_prior_of_another_quantity_is_refused(change, message, model, other_city, recipe_on, tmp_path):
     def apply(manifest: dict) -> None:
-        for part, values in change.items():
-            manifest["parts"][part].update(values)
+        for target, values in change.items():
+            manifest["spec"]["targets"][target].update(values)
 
     city = changed_city(tmp_path / "city", other_city, apply)
     keys = recipe_with(model, city, recipe_on, tasks={"co": TASKS["co"] | ({} if change else {"scale": "log"})})

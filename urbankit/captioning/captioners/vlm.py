@@ -79,8 +79,8 @@ class VLM(Captioner):
         device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to compute; auto prefers a GPU.")
         precision: Literal["auto", "fp32", "bf16", "int8"] = Field(
             "auto",
-            description="Precision of the weights. auto: bf16 if the device computes fast in it, else fp32. int8 needs "
-            "a GPU and the packages bitsandbytes and accelerate.",
+            description="Precision of the weights. auto is bf16 on a GPU that has it, otherwise fp32. int8 needs a GPU "
+            "and the packages bitsandbytes and accelerate.",
         )
 
         @field_validator("form")
