@@ -198,7 +198,7 @@ def test_a_wrong_tracker_is_refused_with_its_key(value, message):
 
 
 def test_a_package_that_is_not_installed_is_refused_before_anything_is_trained(keys, tmp_path, monkeypatch):
-    monkeypatch.setattr(tracking, "find_spec", lambda name: None)
+    monkeypatch.setattr("urbankit.tracking.base.find_spec", lambda name: None)
     recipe = keys | {"tracking": [{"name": "mlflow"}, {"name": "tensorboard"}]}
     message = (
         r"tracking: the tracker mlflow needs the package mlflow: pip install 'urbankit\[mlflow\]'\n"

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from urbankit.bench.executors import Elsewhere
@@ -73,7 +74,7 @@ def _outcome(future: Any, job: Job) -> Outcome:
     """The outcome of a job, also if its workers died or lack urbankit."""
     if future.status == "finished":
         found: Outcome = future.result()
-        return Outcome(job, found.seconds, found.errors, found.died, found.interrupted, found.resumable)
+        return replace(found, job=job)
     if future.status in ("cancelled", "lost"):
         return Outcome(job, 0.0, ["the connection to the scheduler of the Dask cluster was lost"], died=True)
     error = future.exception()

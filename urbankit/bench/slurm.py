@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ class Slurm:
             return None
         except Exception as error:  # its function failed, for example because urbankit is not installed there
             return Outcome(job, 0.0, [str(error).strip().splitlines()[-1]])
-        return Outcome(job, found.seconds, found.errors, found.died, found.interrupted, found.resumable)
+        return replace(found, job=job)
 
 
 def _lost(handle: Any) -> str:

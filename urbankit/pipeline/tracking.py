@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any
 
 from urbankit import registry
@@ -35,10 +34,10 @@ def check_trackers(recipe: Recipe) -> None:
     """Raise `UserError` if the package of a tracker is not installed."""
     problems = Problems()
     for use in trackers(recipe):
-        requires = registry.get("tracker", use.name).requires
-        if requires is not None and find_spec(requires[0]) is None:
-            message = f"the tracker {use.name} needs the package {requires[0]}: pip install '{requires[1]}'"
-            problems.add(message, key="tracking")
+        tracker = registry.get("tracker", use.name)
+        if not tracker.is_installed():
+            module, package = tracker.requires
+            problems.add(f"the tracker {use.name} needs the package {module}: pip install '{package}'", key="tracking")
     problems.raise_if_any()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 from urbankit.testing.candidate import Candidate, Check
@@ -27,8 +26,7 @@ def names_its_package(candidate: Candidate) -> Iterator[str]:
 
 def continues_a_run(candidate: Candidate) -> Iterator[str]:
     """It takes losses, scores and files, and continues a run by its id."""
-    requires = candidate.component.requires
-    if requires is not None and find_spec(requires[0]) is None:
+    if not candidate.component.is_installed():
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

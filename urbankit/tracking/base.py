@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import fmean
 from typing import ClassVar, NamedTuple
@@ -107,6 +108,11 @@ class Tracker(Component[P], ABC):
 
     def __init__(self, params: P) -> None:
         self.params = params
+
+    @classmethod
+    def is_installed(cls) -> bool:
+        """Whether the optional package of the tracker is installed."""
+        return cls.requires is None or find_spec(cls.requires[0]) is not None
 
     @abstractmethod
     def start(self, run: TrackedRun) -> str:
