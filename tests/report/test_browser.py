@@ -17,6 +17,7 @@ from urbankit.report.page.map_data import map_data, run_data
 from urbankit.report.page.missing import Missing
 from urbankit.report.style import Drawing
 from urbankit.runs.context import RunContext
+from urbankit.runs.folder import Run
 from urbankit.runs.writers import write_embeddings
 from urbankit.utils.files import read_json, write_json
 
@@ -253,6 +254,120 @@ def test_map_can_show_two_runs(make_run, browser: Browser, tmp_path: Path) -> No
     assert browser.run("page.run.name") == "second"
     heads = browser.run("[...document.querySelectorAll('.values thead th')].map((th) => th.textContent)")
     assert heads == ["first", "second"] and browser.errors == []
+
+
+@pytest.fixture
+def compared(make_run, browser: Browser, tmp_path: Path) -> Iterator[Path]:
+    """The map of three runs, of which the second predicts ten times as much and the third nothing."""
+    run, city = make_run()
+    first, third = (run_data(context_of(run, city), name, Missing()) for name in ("first", INERT))
+    predictions = pd.read_parquet(run.path / "predictions.parquet")
+    predictions["prediction"] = predictions["prediction"].where(predictions["task"] != "density", 2100.0)
+    predictions.to_parquet(run.path / "predictions.parquet")
+    second = run_data(context_of(Run.open(run.path), city), "second", Missing())
+    third["layers"] = [layer for layer in third["layers"] if layer["id"].startswith("coverage:")]
+    page = ReportPage("several", "", Missing())
+    page.add_map(lambda: map_data(city.regions, [first, second, third]))
+    path = page.write(tmp_path / "several.html", city).path
+    browser.errors.clear()
+    browser.resize(1280, 900)
+    browser.dark(False)
+    browser.open(path)
+    look(browser)
+    yield path
+    assert browser.errors == []
+
+
+def choose(browser: Browser, element: str, value: str) -> None:
+    browser.run(f"(() => {{const s = document.getElementById('{element}'); s.value = {value!r};"
+                "s.dispatchEvent(new Event('change'))})()")  # fmt: skip
+
+
+def side_colours(browser: Browser, region: int) -> list[list[int]]:
+    """The colours of a region with the divider right of everything, and left of everything."""
+    colours = []
+    for percent in (100, 0):
+        browser.run(f"page.divider.move({percent})")
+        colours.append(colour(browser, region))
+    return colours
+
+
+def test_two_runs_are_compared_with_a_divider_on_one_scale(compared: Path, browser: Browser) -> None:
+    assert browser.run("[page.run.name, page.other.name, page.layer.id]") == [
+        "first", "second", "prediction:density:random",
+    ]  # fmt: skip
+    assert [text(browser, name) for name in ("left", "right")] == ["first", "second"]
+    browser.run("page.show('residual:density:random')")
+    ends = browser.run("page.shown.map((run) => run.find(page.layer.id).ends)")
+    assert ends[0] == ends[1] and ends[0]["high"] > 1000 and ends[0]["low"] == -ends[0]["high"]
+    region = int(np.flatnonzero(~np.array(browser.run("Array.from(page.map.sides[0].bins, (bin) => bin < 0)")))[0])
+    left, right = side_colours(browser, region)
+    assert min(left[:3]) > 200  # no residual: the middle of the scale
+    assert right[2] > right[0] + 40  # overestimated: blue
+    browser.run("page.show('cluster:4')")  # of the same embeddings, so that all colours agree
+    left, right = side_colours(browser, 11)
+    assert left == right
+    choose(browser, "other", "")
+    assert browser.run("[page.map.sides.length, document.getElementById('divider').hidden]") == [1, True]
+    browser.run("page.show('residual:density:random')")
+    assert browser.run("page.run.find('residual:density:random').ends.high") < 1000  # its own scale again
+
+
+def test_divider_is_moved_by_mouse_finger_and_keys(compared: Path, browser: Browser) -> None:
+    assert browser.run("document.getElementById('divider').getAttribute('role')") == "slider"
+    x, y, width = browser.run(
+        "(() => {const box = page.map.overlay.getBoundingClientRect(); return [box.left, box.top + 200, box.width]})()"
+    )
+    browser.mouse("mousePressed", x + width / 2, y, button="left", clickCount=1)
+    browser.mouse("mouseMoved", x + width / 4, y, button="left", buttons=1)
+    browser.mouse("mouseReleased", x + width / 4, y, button="left", clickCount=1)
+    assert browser.run("page.map.divided") == pytest.approx(0.25, abs=0.01)
+    assert browser.run("page.chosen") == -1 and browser.run("page.map.fitted")
+    assert "with=second&at=25" in browser.run("location.hash")
+    browser.run("document.getElementById('divider').focus()")
+    browser.key("ArrowRight")
+    browser.key("ArrowRight", shift=True)
+    assert browser.run("document.getElementById('divider').ariaValueNow") == "37"
+    assert (
+        browser.run("document.getElementById('divider').ariaValueText") == "first on the left 37 %, second on the right"
+    )
+    browser.key("End")
+    browser.key("ArrowRight")
+    assert browser.run("page.map.divided") == 1
+    browser.key("Home")
+    assert browser.run("page.map.divided") == 0
+    finger = [{"x": x, "y": y}]
+    browser.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=finger)
+    browser.call("Input.dispatchTouchEvent", type="touchMove", touchPoints=[{"x": x + 0.6 * width, "y": y}])
+    browser.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+    assert browser.run("page.map.divided") == pytest.approx(0.6, abs=0.02)
+
+
+def test_both_runs_are_in_the_tip_and_the_address(compared: Path, browser: Browser) -> None:
+    browser.run("page.show('truth:density')")
+    browser.mouse("mouseMoved", *centre(browser, 20))
+    assert browser.until("!document.getElementById('tip').hidden")
+    assert text(browser, "tip") == "r20density (people/km²)first210second210"
+    browser.open(compared, "#layer=cluster%3A4&run=second&with=first&at=30")
+    assert browser.run("[page.run.name, page.other.name, page.layer.id, page.map.divided]") == [
+        "second", "first", "cluster:4", 0.3,
+    ]  # fmt: skip
+    browser.open(compared, "#run=second")
+    assert browser.run("[page.map.sides.length, page.run.name]") == [1, "second"]
+    choose(browser, "other", "2")  # it has only the layers of coverage
+    assert browser.run("[...document.querySelectorAll('#layer option')].every((o) => o.value.startsWith('coverage:'))")
+    assert text(browser, "right") == INERT and browser.run("document.querySelectorAll('#stage img').length") == 0
+    choose(browser, "run", "2")
+    assert browser.run("[page.map.sides.length, page.run.name]") == [1, INERT]
+    browser.open(compared, "#run=first&with=nobody&at=much")
+    assert browser.run("[page.map.sides.length, page.map.divided]") == [1, 0.5]
+
+
+def test_comparison_fits_a_phone_and_paper(compared: Path, browser: Browser) -> None:
+    browser.resize(360, 740, phone=True, scale=2)
+    browser.open(compared, "#run=first&with=second&at=70&layer=cluster%3A8")
+    assert browser.run("document.documentElement.scrollWidth") == 360
+    assert browser.pdf().startswith(b"%PDF")
 
 
 def test_page_without_a_map_opens_without_errors(make_run, browser: Browser) -> None:

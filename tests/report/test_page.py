@@ -44,6 +44,7 @@ def test_page_needs_no_other_file_and_runs_only_its_script(make_run) -> None:
     written = write_report(context_of(run, city))
     page = written.path.read_text()
     assert written.path == run.path / "report.html" and written.missing == []
+    assert 'role="slider"' not in page  # one run has nothing to compare
     assert EVIL not in page and "://" not in page
     assert not re.search(r"""(src|href)=(?!["']?(data:|#))""", page)
     assert f"data:image/png;base64,{base64.b64encode(png.read_bytes()).decode()}" in page
@@ -260,6 +261,7 @@ def test_runs_are_compared_on_one_map(make_run, tmp_path: Path) -> None:
     assert "with &lt;b&gt;" in page and "with <b>" not in page
     data = payload(page, "map")
     assert [run["name"] for run in data["runs"]] == ["with <b>", "without"]
+    assert 'id="divider"' in page and 'role="slider"' in page and 'id="other"' in page
     assert "Each run less without" in page and "best" in page
 
 

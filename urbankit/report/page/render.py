@@ -11,7 +11,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-SCRIPTS = ("data.js", "colours.js", "shapes.js", "map.js", "legend.js", "panel.js", "search.js", "table.js", "app.js")
+SCRIPTS = (
+    "data.js", "colours.js", "shapes.js", "map.js", "divider.js", "legend.js", "panel.js", "search.js", "table.js",
+    "app.js",
+)  # fmt: skip
 """In the order in which they are joined: each uses those before it."""
 
 _TEMPLATES = Environment(

@@ -65,12 +65,13 @@ class Page {
     this.chosen = -1;
     this.indexOf = new Map(this.ids.map((id, i) => [id, i]));
     const at = (id) => document.getElementById(id);
-    this.elements = Object.fromEntries(["layer", "run", "legend", "panel", "tip", "live", "scale", "stage"].map((id) => [id, at(id)]));
+    this.elements = Object.fromEntries(["layer", "run", "other", "legend", "panel", "tip", "live", "scale", "stage"].map((id) => [id, at(id)]));
     for (const box of document.querySelectorAll(".controls, .explorer")) box.hidden = false;
     this.panel = new Panel(this.elements.panel, this);
     this.map = new CityMap(this.elements.stage, at("base"), at("overlay"), new Shapes(data.outlines));
     this.search = new Search(at("search"), at("found"), this);
     offerTable(at("csv"), this);
+    if (this.runs.length > 1) this.divider = new Divider(this);
     this.listen(at);
     this.fillRuns();
     this.readAddress();
@@ -91,7 +92,9 @@ class Page {
     at("out").addEventListener("click", () => this.map.nearer(1 / 1.5));
     at("fit").addEventListener("click", () => (this.map.fit(), this.map.refresh()));
     this.elements.layer.addEventListener("change", () => this.show(this.elements.layer.value));
-    this.elements.run.addEventListener("change", () => this.selectRun(this.runs[this.elements.run.value]));
+    const { run, other } = this.elements;
+    run.addEventListener("change", () => this.selectRuns(this.runs[run.value], this.other));
+    other?.addEventListener("change", () => this.selectRuns(this.run, this.runs[other.value]));
     window.addEventListener("hashchange", () => this.readAddress());
     document.addEventListener("DOMContentLoaded", () => this.chosen >= 0 && this.panel.show(this.chosen));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.redraw());
@@ -123,22 +126,39 @@ class Page {
   // Layers and runs
 
   fillRuns() {
-    const { run } = this.elements;
-    run.replaceChildren(...this.runs.map((one, i) => make("option", { value: String(i) }, one.name)));
+    const { run, other } = this.elements;
+    const options = () => this.runs.map((one, i) => make("option", { value: String(i) }, one.name));
+    run.replaceChildren(...options());
+    other?.replaceChildren(make("option", { value: "" }, "no other run"), ...options());
     run.closest("label").hidden = this.runs.length < 2;
   }
 
-  selectRun(run) {
+  // Show one run, or two that have a layer in common; the second is right of the divider.
+  selectRuns(run, other) {
     this.run = run;
+    this.other = other !== run && this.layersOf(run, other).length ? other : undefined;
     this.elements.run.value = String(this.runs.indexOf(run));
+    if (this.elements.other) this.elements.other.value = this.other ? String(this.runs.indexOf(this.other)) : "";
     this.fillLayers();
-    this.show(run.find(this.layer?.id) ? this.layer.id : run.layers[0].id);
+    const layers = this.layersOf(this.run, this.other);
+    // The values that were measured are the same in both runs.
+    const first = this.other && layers.find((layer) => layer.id.startsWith("prediction:"));
+    this.show((layers.find((layer) => layer.id === this.layer?.id) ?? first ?? layers[0]).id);
     this.choose(this.chosen);
+  }
+
+  layersOf(run, other) {
+    return other ? run.layers.filter((layer) => other.find(layer.id)?.kind === layer.kind) : run.layers;
+  }
+
+  // The runs on the map: one, or the left and the right of the divider.
+  get shown() {
+    return this.other ? [this.run, this.other] : [this.run];
   }
 
   fillLayers() {
     const groups = new Map();
-    for (const layer of this.run.layers) {
+    for (const layer of this.layersOf(this.run, this.other)) {
       if (!groups.has(layer.group)) groups.set(layer.group, make("optgroup", { label: layer.group }));
       groups.get(layer.group).append(make("option", { value: layer.id }, layer.task ? `${layer.title}: ${layer.label}` : layer.label));
     }
@@ -147,6 +167,8 @@ class Page {
 
   show(id) {
     this.layer = this.run.find(id);
+    for (const run of this.runs) run.find(id)?.alone();
+    if (this.other) align(this.layer, this.other.find(id));
     this.elements.layer.value = id;
     this.redraw();
     if (this.chosen >= 0) this.panel.show(this.chosen);
@@ -155,10 +177,10 @@ class Page {
 
   redraw() {
     const { theme } = this;
-    this.map.show(this.layer, theme);
-    const counts = new Map();
-    for (const bin of this.map.bins) counts.set(bin, (counts.get(bin) ?? 0) + 1);
-    drawLegend(this.elements.legend, this.layer, theme, counts);
+    const layers = this.shown.map((run) => run.find(this.layer.id));
+    this.map.show(layers, theme);
+    this.divider?.show(this.shown.map((run) => run.name));
+    drawLegend(this.elements.legend, layers, theme, this.other ? this.shown.map((run) => run.name) : []);
   }
 
   // Regions
@@ -187,19 +209,22 @@ class Page {
   }
 
   describe(i) {
-    return [this.ids[i], this.names?.[i], `${this.layer.label}: ${this.layer.text(i)}`].filter(Boolean).join(", ");
+    return [this.ids[i], this.names?.[i], `${this.layer.label}: ${this.values(i)}`].filter(Boolean).join(", ");
   }
 
-  // For a layer of a target, the tip lists all layers of that target.
+  values(i) {
+    if (!this.other) return this.layer.text(i);
+    return this.shown.map((run) => `${run.name} ${run.find(this.layer.id).text(i)}`).join(", ");
+  }
+
+  // For a layer of a target, the tip lists all layers of that target; of two runs, the shown layer of both.
   tip(i, x, y) {
     const { tip } = this.elements;
     tip.hidden = i < 0;
     if (i < 0) return;
-    const rows = this.run.layers.filter((layer) => (this.layer.task ? layer.task === this.layer.task && !layer.less : layer === this.layer));
-    const shown = this.layer.less?.at(-1) ?? this.layer.id;
     const name = this.names?.[i];
-    const lines = rows.map((layer) =>
-      make("div", { className: layer.id === shown ? "shown" : "" }, make("span", {}, layer.label), make("b", {}, this.run.valueText(layer.id, i))),
+    const lines = (this.other ? this.rowsOfRuns(i, x) : this.rowsOfLayers(i)).map(([label, value, shown]) =>
+      make("div", { className: shown ? "shown" : "" }, make("span", {}, label), make("b", {}, value)),
     );
     if (this.layer.task) lines.unshift(make("em", {}, this.layer.group));
     tip.replaceChildren(make("strong", {}, this.ids[i]), ...(name ? [make("em", {}, name)] : []), ...lines);
@@ -208,6 +233,18 @@ class Page {
     const top = y + 14 + tip.offsetHeight > height ? y - tip.offsetHeight - 14 : y + 14;
     tip.style.left = `${Math.max(2, left)}px`;
     tip.style.top = `${Math.max(2, top)}px`;
+  }
+
+  rowsOfLayers(i) {
+    const layers = this.run.layers.filter((layer) => (this.layer.task ? layer.task === this.layer.task && !layer.less : layer === this.layer));
+    const shown = this.layer.less?.at(-1) ?? this.layer.id;
+    return layers.map((layer) => [layer.label, this.run.valueText(layer.id, i), layer.id === shown]);
+  }
+
+  rowsOfRuns(i, x) {
+    const truth = this.layer.task && this.run.find(`truth:${this.layer.task}`);
+    const rows = this.shown.map((run, side) => [run.name, run.valueText(this.layer.id, i), side === this.map.sideAt(x)]);
+    return truth && truth !== this.layer ? [[truth.label, truth.plain(i), false], ...rows] : rows;
   }
 
   // Announce to screen readers, but only the region on which the mouse rests.
@@ -226,13 +263,17 @@ class Page {
     line.style.width = `${(100 * length) / metres / this.map.width}%`; // on paper the map has another width
   }
 
-  // The address: #region=…&layer=…&run=…
+  // The address: #region=…&layer=…&run=…&with=…&at=…
 
   readAddress() {
     const state = new URLSearchParams(location.hash.slice(1));
-    const run = this.runs.find((one) => one.name === state.get("run")) ?? this.run;
-    if (run !== this.run || !this.layer) this.selectRun(run);
-    if (this.run.find(state.get("layer"))) this.show(state.get("layer"));
+    const named = (key) => this.runs.find((one) => one.name === state.get(key));
+    const run = named("run") ?? this.run;
+    // A page of several runs opens with two of them.
+    const other = state.has("run") ? named("with") : (this.other ?? (this.opened ? undefined : this.runs[1]));
+    if (run !== this.run || other !== this.other || !this.layer) this.selectRuns(run, other);
+    if (state.has("at")) this.divider?.move(Number(state.get("at")));
+    if (this.layersOf(this.run, this.other).some((layer) => layer.id === state.get("layer"))) this.show(state.get("layer"));
     const region = this.indexOf.get(state.get("region"));
     if (region !== undefined && region !== this.chosen) this.choose(region, true);
     this.opened = true;
@@ -244,6 +285,10 @@ class Page {
     if (this.chosen >= 0) state.set("region", this.ids[this.chosen]);
     state.set("layer", this.layer.id);
     if (this.runs.length > 1) state.set("run", this.run.name);
+    if (this.other) {
+      state.set("with", this.other.name);
+      state.set("at", String(Math.round(100 * this.map.divided)));
+    }
     try {
       history.replaceState(null, "", `#${state}`);
     } catch {

@@ -88,8 +88,17 @@ class Layer {
 
   // Ends of the colour scale: symmetric about zero for differences, from the minimum for counts.
   get ends() {
+    return this.common ?? this.own;
+  }
+
+  get own() {
     this.measured ??= this.scale ?? this.measure();
     return this.measured;
+  }
+
+  // Colours of its own again, not those that `align` gave it.
+  alone() {
+    this.common = this.colours = undefined;
   }
 
   measure() {
@@ -110,8 +119,12 @@ class Layer {
 
   bin(i) {
     if (this.absent(i)) return -1;
-    if (this.classified) return this.values[i] % this.palette(LIGHT).length;
+    if (this.classified) return this.colourOf(this.values[i]);
     return Math.max(0, Math.min(STEPS - 1, Math.floor(this.position(this.values[i]) * STEPS)));
+  }
+
+  colourOf(code) {
+    return (this.colours?.[code] ?? code) % this.palette(LIGHT).length;
   }
 
   palette(theme) {
@@ -119,4 +132,29 @@ class Layer {
     if (this.kind === "class") return CLASSES.map((colour) => (colour === "#000000" ? theme.black : colour));
     return this.kind === "difference" ? ramp(DIVERGING) : ramp(VIRIDIS);
   }
+}
+
+// Give two layers the same colours: one scale for both, and a cluster those of the cluster that shares most regions.
+function align(left, right) {
+  if (left.kind === "value" || left.kind === "difference" || left.kind === "count") {
+    const [a, b] = [left.own, right.own];
+    const [low, high] = [Math.min(a.low, b.low), Math.max(a.high, b.high)];
+    left.common = right.common = { low, high, log: a.log && b.log, constant: a.constant && b.constant && a.low === b.low };
+  } else if (left.id.startsWith("cluster:")) right.colours = matched(left, right);
+}
+
+// The code in `left` for every code in `right`, by the number of regions in common, the largest first.
+function matched(left, right) {
+  const shared = new Map();
+  for (let i = 0; i < left.values.length; i++) {
+    const pair = `${left.values[i]} ${right.values[i]}`;
+    shared.set(pair, (shared.get(pair) ?? 0) + 1);
+  }
+  const [codes, taken] = [[], new Set()];
+  for (const [pair] of [...shared].sort((a, b) => b[1] - a[1])) {
+    const [to, from] = pair.split(" ").map(Number);
+    if (codes[from] === undefined && !taken.has(to)) taken.add((codes[from] = to));
+  }
+  const rest = right.names.map((_, code) => code).filter((code) => !taken.has(code));
+  return right.names.map((_, code) => codes[code] ?? rest.shift());
 }

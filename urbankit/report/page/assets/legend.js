@@ -1,13 +1,24 @@
 // The legend below the map.
 
-function drawLegend(box, layer, theme, counts) {
+// One layer, or those of two runs with their `names`: they share a scale, and have numbers of regions of their own.
+function drawLegend(box, layers, theme, names) {
+  const [layer] = layers;
   const heading = make("h3", {}, [layer.group, layer.label].filter(Boolean).join(": "));
-  const elements = layer.classified || layer.ends.constant ? swatches(layer, theme, counts) : [bar(layer, theme)];
-  const absent = counts.get(-1);
-  if (absent) elements.push(make("ul", { className: "swatches" }, swatch(hatched(theme), absentText(layer), absent)));
   const about = layer.description ? [make("p", { className: "quiet" }, layer.description)] : [];
+  const listed = layer.classified || layer.ends.constant;
+  const of = (one, k) => [...(names.length ? [make("h4", {}, names[k])] : []), ...swatches(one, theme)];
+  const elements = listed ? layers.flatMap(of) : [bar(layer, theme)];
+  if (names.length && layer.id.startsWith("cluster:")) elements.push(make("p", { className: "quiet" }, COLOUR_NOTE));
+  layers.forEach((one, k) => {
+    let absent = 0;
+    for (let i = 0; i < one.values.length; i++) absent += one.absent(i);
+    const text = [names[k], absentText(one)].filter(Boolean).join(": ");
+    if (absent) elements.push(make("ul", { className: "swatches" }, swatch(hatched(theme), text, absent)));
+  });
   box.replaceChildren(heading, ...about, ...elements);
 }
+
+const COLOUR_NOTE = "A cluster on the right has the colour of the cluster on the left with which it shares most regions.";
 
 const CLUSTER_NOTE = "Each cluster is described by the data in which its mean is furthest from the city's, at least half a standard deviation.";
 
@@ -20,16 +31,16 @@ function hatched(theme) {
   return `repeating-linear-gradient(135deg, ${theme.absent} 0 3px, ${theme.hatch} 3px 4px)`;
 }
 
-function swatches(layer, theme, counts) {
+function swatches(layer, theme) {
   const palette = layer.palette(theme);
   if (!layer.classified) {
-    const [bin, count] = [...counts].find(([bin]) => bin >= 0);
-    return [make("ul", { className: "swatches" }, swatch(palette[bin], number(layer.ends.low), count))];
+    const bins = Array.from(layer.values, (_, i) => layer.bin(i)).filter((bin) => bin >= 0);
+    return [make("ul", { className: "swatches" }, swatch(palette[bins[0]], number(layer.ends.low), bins.length))];
   }
   const sizes = new Map();
   for (let i = 0; i < layer.values.length; i++)
     if (!layer.absent(i)) sizes.set(layer.values[i], (sizes.get(layer.values[i]) ?? 0) + 1);
-  const items = layer.names.map((name, i) => swatch(palette[i % palette.length], name, sizes.get(i) ?? 0, layer.notes?.[i]));
+  const items = layer.names.map((name, i) => swatch(palette[layer.colourOf(i)], name, sizes.get(i) ?? 0, layer.notes?.[i]));
   const described = layer.notes?.some(Boolean);
   const list = make("ul", { className: described ? "swatches described" : "swatches" }, ...items);
   return described && layer.id.startsWith("cluster") ? [list, make("p", { className: "quiet" }, CLUSTER_NOTE)] : [list];

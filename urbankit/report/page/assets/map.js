@@ -6,7 +6,8 @@ const MOST_ZOOM = 60;
 class CityMap {
   constructor(stage, base, overlay, shapes) {
     Object.assign(this, { stage, base, overlay, shapes });
-    this.buffer = document.createElement("canvas");
+    this.sides = []; // one layer, or two that the divider separates
+    this.divided = 0.5; // where the divider is, as a share of the width
     this.theme = LIGHT;
     this.marks = { hover: -1, focus: -1, chosen: -1, near: [] };
     this.on = { hover() {}, pick() {}, focus() {}, view() {} };
@@ -18,12 +19,24 @@ class CityMap {
 
   // Colours and outlines
 
-  show(layer, theme) {
-    this.layer = layer;
+  show(layers, theme) {
     this.theme = theme;
-    this.bins = Int16Array.from({ length: this.shapes.n }, (_, i) => layer.bin(i));
-    this.paths = null;
+    this.sides = layers.map((layer, k) => ({
+      layer,
+      bins: Int16Array.from({ length: this.shapes.n }, (_, i) => layer.bin(i)),
+      buffer: this.sides[k]?.buffer ?? document.createElement("canvas"),
+    }));
     this.refresh();
+  }
+
+  divide(share) {
+    this.divided = share;
+    this.request();
+  }
+
+  // Which of the sides is at x of the stage.
+  sideAt(x) {
+    return this.sides.length > 1 && x > this.divided * this.width ? 1 : 0;
   }
 
   refresh() {
@@ -123,7 +136,7 @@ class CityMap {
   draw() {
     if (this.frame) cancelAnimationFrame(this.frame);
     this.frame = null;
-    if (!this.width || !this.layer) return;
+    if (!this.width || !this.sides.length) return;
     if (this.printing) return this.drawDirectly();
     const drawn = this.drawn;
     const zoomed = drawn && drawn.scale !== this.scale;
@@ -136,11 +149,24 @@ class CityMap {
     context.clearRect(0, 0, this.width, this.height);
     const [x, y] = [this.left - left * k, this.top - top * k];
     const [width, height] = [this.drawn.width * k, this.drawn.height * k];
-    context.drawImage(this.buffer, x, y, width, height);
+    for (const [k, side] of this.sides.entries())
+      this.within(context, k, () => context.drawImage(side.buffer, x, y, width, height));
     const above = this.overlay.getContext("2d");
     above.setTransform(1, 0, 0, 1, 0, 0);
     above.clearRect(0, 0, this.overlay.width, this.overlay.height);
     this.drawMarks(above);
+  }
+
+  // Draw the side `k` on its part of the stage.
+  within(context, k, draw) {
+    if (this.sides.length < 2) return draw();
+    const middle = this.divided * this.width;
+    context.save();
+    context.beginPath();
+    context.rect(k * middle, 0, k ? this.width - middle : middle, this.height);
+    context.clip();
+    draw();
+    context.restore();
   }
 
   // Print the map as shapes, not pixels, into one canvas. Setting its size empties it: in a PDF, clearRect would paint
@@ -148,7 +174,9 @@ class CityMap {
   drawDirectly() {
     this.base.width = Math.round(this.width * this.ratio);
     const context = this.base.getContext("2d");
-    this.paint(context, { scale: this.scale, left: this.left, top: this.top, width: this.width, height: this.height });
+    const drawn = { scale: this.scale, left: this.left, top: this.top, width: this.width, height: this.height };
+    context.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
+    for (const [k, side] of this.sides.entries()) this.within(context, k, () => this.paint(context, drawn, side));
     this.drawMarks(context);
   }
 
@@ -173,17 +201,19 @@ class CityMap {
     const drawn = { scale: this.scale, left: this.left + mx, top: this.top + my, width, height };
     this.drawn = drawn;
     this.stale = false;
-    this.buffer.width = Math.round(width * this.ratio);
-    this.buffer.height = Math.round(height * this.ratio);
-    this.paint(this.buffer.getContext("2d"), drawn);
+    for (const side of this.sides) {
+      side.buffer.width = Math.round(width * this.ratio);
+      side.buffer.height = Math.round(height * this.ratio);
+      this.paint(side.buffer.getContext("2d"), drawn, side);
+    }
   }
 
-  paint(context, drawn) {
+  paint(context, drawn, side) {
     const k = drawn.scale * this.ratio;
     context.setTransform(k, 0, 0, k, drawn.left * this.ratio, drawn.top * this.ratio);
     context.lineJoin = "round";
-    const palette = this.layer.palette(this.theme);
-    const paths = this.visible(drawn);
+    const palette = side.layer.palette(this.theme);
+    const paths = this.visible(drawn, side);
     // Lines between large regions; small regions are stroked in their fill colour, which closes the hairlines between.
     const apart = drawn.scale * Math.sqrt((this.shapes.width * this.shapes.height) / this.shapes.n) > 9;
     for (const [bin, path] of paths) {
@@ -203,23 +233,23 @@ class CityMap {
 
   // One path per colour: of all regions, cached until colours or detail change, or, when zoomed in, of visible regions.
   // Points nearer to each other than `step`, a fraction of a pixel, are merged.
-  visible(drawn) {
+  visible(drawn, side) {
     const step = 0.6 / (drawn.scale * this.ratio);
     const [left, top] = [-drawn.left / drawn.scale, -drawn.top / drawn.scale];
     const sight = this.shapes.touching(left, top, left + drawn.width / drawn.scale, top + drawn.height / drawn.scale);
-    if (sight.length < 0.6 * this.shapes.n) return this.traced(sight, step);
-    if (!this.paths || step < this.detail / 2 || step > 4 * this.detail) {
-      this.paths = this.traced(Array.from({ length: this.shapes.n }, (_, i) => i), step);
-      this.detail = step;
+    if (sight.length < 0.6 * this.shapes.n) return this.traced(sight, step, side.bins);
+    if (!side.paths || step < side.detail / 2 || step > 4 * side.detail) {
+      side.paths = this.traced(Array.from({ length: this.shapes.n }, (_, i) => i), step, side.bins);
+      side.detail = step;
     }
-    return this.paths;
+    return side.paths;
   }
 
-  traced(regions, step) {
+  traced(regions, step, bins) {
     const paths = new Map();
     for (const i of regions) {
-      let path = paths.get(this.bins[i]);
-      if (!path) paths.set(this.bins[i], (path = new Path2D()));
+      let path = paths.get(bins[i]);
+      if (!path) paths.set(bins[i], (path = new Path2D()));
       this.shapes.trace(path, i, step);
     }
     return paths;
