@@ -1,4 +1,4 @@
-"""The hooks of `mkdocs build`: they write the component and API pages, and the tables of `results/*.csv`.
+"""The hooks of `mkdocs build`: the component and API pages, the tables of `results/*.csv`, and the links of notebooks.
 
 A page holds a table as a line of its own, `[Table: title](results/name.csv)`, which GitHub shows as a link to the data.
 """
@@ -6,6 +6,8 @@ A page holds a table as a line of its own, `[Table: title](results/name.csv)`, w
 from __future__ import annotations
 
 import csv
+import logging
+import posixpath
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ from pathlib import Path
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+from mkdocs.utils import get_relative_url
 
 import urbankit
 from urbankit import bench, registry, testing
@@ -21,6 +24,7 @@ from urbankit.registry.kinds import KINDS
 
 DOCS = Path(__file__).parent
 TABLE = re.compile(r"^\[Table: (?P<title>[^\]]+)\]\((?P<file>results/[\w-]+\.csv)\)$", flags=re.MULTILINE)
+LINK = re.compile(r'href="(?P<path>[^":#]+\.(?:md|py))(?P<anchor>#[^"]*)?"')
 DISTRIBUTION = "urbankit"
 NO_PARAMETERS = ["", "This component has no parameters."]
 DOCSTRING_ONLY = ("members: false", "show_root_heading: false", "show_root_toc_entry: false", "show_bases: false")
@@ -43,6 +47,20 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Replace each link to a table of results by the table."""
     return TABLE.sub(lambda match: table(match["title"], match["file"]), markdown)
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Point the links of a notebook, which are paths of files as on other pages, to the pages of the site."""
+
+    def link(match: re.Match[str]) -> str:
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(page.file.src_uri), match["path"]))
+        target = files.get_file_from_path(path)
+        if target is None:
+            logging.getLogger("mkdocs.hooks").warning("%s links to %s, which is no page", page.file.src_uri, path)
+            return match[0]
+        return f'href="{get_relative_url(target.url, page.url)}{match["anchor"] or ""}"'
+
+    return LINK.sub(link, html) if page.file.src_uri.endswith(".py") else html
 
 
 def components_page() -> str:

@@ -1,4 +1,4 @@
-"""The site of the docs: it builds without a warning and holds the public names, the components and the results."""
+"""The site of the docs: it builds without a warning and holds the public names, components, results and notebooks."""
 
 import csv
 import os
@@ -20,7 +20,7 @@ RESULTS = ROOT / "docs" / "results"
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("docs") / "site"
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
-    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1", "GALLERY_EXECUTE": "false"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0 and "WARNING" not in done.stderr, done.stderr
     return folder
@@ -69,3 +69,10 @@ def test_readme_shows_the_results_of_new_york() -> None:
     for record in csv.DictReader((RESULTS / "new-york.csv").open(encoding="utf-8")):
         row = re.search(rf"^\| {record['task']} .*\| {record['split']} \|.*$", readme, re.MULTILINE)
         assert row and f"{record['mean']} ± {record['std']}" in row[0] and record["floor_raw_forest"] in row[0]
+
+
+def test_notebooks_are_pages_with_links_to_pages(site: Path) -> None:
+    text = page(site, "gallery/08_transfer")
+    assert "Model.open" in text and 'href="../../transfer/#results"' in text
+    assert 'href="../04_ten_labels_in_a_new_city/"' in text
+    assert 'href="08_transfer/"' in page(site, "gallery")
