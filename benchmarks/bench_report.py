@@ -98,7 +98,8 @@ def fabricate(folder: Path, side: int) -> RunContext:
         name="ten thousand", has_geometry=True, crs="EPSG:32618", n_regions=n, regions=regions,
         region_ids=regions["region_id"].tolist(),
         area_km2=regions.area.to_numpy() / 1e6, report=PrepareReport("ten thousand", n),
-        image_sources=["rsi", "svi"], caption_sources=[], poi_counts=lambda: None, flows=lambda: None, tables=[],
+        image_sources=["rsi", "svi"], caption_sources=[], poi_counts=lambda: None, flows=lambda: None,
+        base_map=lambda: None, tables=[],
     )  # fmt: skip
     sources = {"rsi": images("rsi", np.arange(n)), "svi": images("svi", np.sort(rng.integers(n, size=5 * n // 2)))}
     city.images = sources.__getitem__

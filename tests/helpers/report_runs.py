@@ -60,7 +60,8 @@ def make_city(
         has_geometry=True,
         xy=np.column_stack([centres.x, centres.y]), image_sources=[], overhead_sources=[], caption_sources=[],
         tables=[],
-        poi_counts=lambda: (counts, list("abcde")), flows=lambda: flows, target_names=list(targets),
+        poi_counts=lambda: (counts, list("abcde")), flows=lambda: flows, base_map=lambda: None,
+        target_names=list(targets),
         target=targets.__getitem__, report=report,
     )  # fmt: skip
     city.members = {city.name: city}

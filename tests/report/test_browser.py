@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from helpers.browser import Browser, chromium
 from helpers.report_runs import context_of
+from shapely.geometry import LineString, Point, box
 
 from urbankit.report.figures import Figures
 from urbankit.report.page import write_report
@@ -19,6 +20,7 @@ from urbankit.report.style import Drawing
 from urbankit.runs.context import RunContext
 from urbankit.runs.folder import Run
 from urbankit.runs.writers import write_embeddings
+from urbankit.utils.base_map import base_map_frame
 from urbankit.utils.files import read_json, write_json
 
 pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium to drive")
@@ -368,6 +370,42 @@ def test_comparison_fits_a_phone_and_paper(compared: Path, browser: Browser) -> 
     browser.open(compared, "#run=first&with=second&at=70&layer=cluster%3A8")
     assert browser.run("document.documentElement.scrollWidth") == 360
     assert browser.pdf().startswith(b"%PDF")
+
+
+def test_base_map_is_drawn_named_and_switched_off(make_run, browser: Browser) -> None:
+    run, city = make_run()
+    names = ["Centre", INERT, "Beside the centre", "Near", "Apart"]
+    where = [Point(4000, 4000), Point(4000, 7000), Point(4001, 4001), Point(4300, 2000), Point(1000, 1000)]
+    lake, road = box(-500, -500, 8500, -100), LineString([(0, 4500), (8000, 4500)])
+    kinds = ["water", "motorway", "city", "town", "suburb", "neighbourhood", "suburb"]
+    frame = base_map_frame(kinds, [None, None, *names], [lake, road, *where], "EPSG:32618")
+    city.base_map = lambda: (frame, "me")
+    path = write_report(context_of(run, city)).path
+    browser.errors.clear()
+    browser.resize(1280, 900)
+    browser.dark(False)
+    browser.open(path)
+    browser.run(
+        "(() => {const pen = CanvasRenderingContext2D.prototype, fill = pen.fillText; window.written = [];"
+        "pen.fillText = function (text, ...rest) {written.push(text); fill.call(this, text, ...rest)}})()"
+    )
+    drawn = "(() => {written.length = 0; page.map.draw(); return written})()"
+    first = browser.run(drawn)
+    assert first == ["Centre", INERT, "Apart"]  # the name beside the centre would cover it, and the last is too small
+    browser.run("page.map.nearer(2)")
+    assert "Near" in browser.run(drawn) and "Beside the centre" not in browser.run(drawn)
+    browser.run("page.map.fit()")
+    below = (
+        "(() => {const {map} = page; map.refresh(); map.draw();"
+        "const pen = document.createElement('canvas').getContext('2d', {willReadFrequently: true});"
+        "const at = [map.left + map.scale * 16000, map.top + map.scale * 33500].map((v) => Math.round(v * map.ratio));"
+        "pen.drawImage(map.base, -at[0], -at[1]); return [...pen.getImageData(0, 0, 1, 1).data]})()"
+    )
+    assert browser.run(below)[2] > 200 and browser.run(below)[3] == 255
+    browser.run("document.getElementById('ground').click()")
+    assert browser.run(below)[3] == 0 and browser.run(drawn) == [] and "base=off" in browser.run("location.hash")
+    browser.open(path, "#base=off")
+    assert browser.run("document.getElementById('ground').checked") is False and browser.errors == []
 
 
 def test_page_without_a_map_opens_without_errors(make_run, browser: Browser) -> None:

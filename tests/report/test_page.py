@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import shapely
 from helpers.report_runs import EVIL, context_of, furnished, image_source
-from shapely.geometry import MultiPolygon, Point, Polygon, box
+from shapely.geometry import LineString, MultiPolygon, Point, Polygon, box
 
 from urbankit.analysis import neighbours
 from urbankit.city.texts import Text
@@ -31,6 +31,7 @@ from urbankit.report.page.packing import pack_counts, pack_floats, pack_varints
 from urbankit.report.style import COLOURS, Drawing
 from urbankit.runs.context import RunContext
 from urbankit.runs.folder import Run
+from urbankit.utils.base_map import base_map_frame
 from urbankit.utils.errors import UserError
 from urbankit.utils.files import read_json, write_json, write_text
 
@@ -249,6 +250,55 @@ def test_report_is_written_without_tasks_without_images_and_for_one_region(make_
     run, city = make_run(side=1, tasks=())
     data = payload(write_report(context_of(run, city)).path.read_text(), "map")
     assert data["runs"][0]["nearest"]["number"] == 0
+
+
+# Base map
+
+
+def base_map() -> tuple[gpd.GeoDataFrame, str]:
+    """A lake with an island in the fixture's city, two roads, of which one leaves the city, and names."""
+    lake = box(1000, 1000, 3000, 3000).difference(box(1500, 1500, 2000, 2000))
+    lines = [LineString([(-500, 4000), (8500, 4000)]), LineString([(0, 0), (0.01, 0), (4000, 8000)])]
+    places = [Point(4000, 4000), Point(100, 7000)]
+    kinds, names = ["water", "motorway", "primary", "city", "suburb"], [None, None, None, EVIL, "</script><b>"]
+    return base_map_frame(kinds, names, [lake, *lines, *places], "EPSG:32618"), f"me & {EVIL}"
+
+
+def test_page_shows_the_base_map_of_the_city(make_run) -> None:
+    run, city = make_run()
+    city.base_map = base_map
+    page = write_report(context_of(run, city)).path.read_text()
+    data = payload(page, "map")
+    base, unit = data["base"], data["outlines"]["unit"]
+    assert unpack(base["water"]["points"]).tolist() == [5, 5]
+    motorway, trunk, primary = base["roads"]
+    assert unpack(trunk["points"]).tolist() == [] and unpack(primary["points"]).tolist() == [2]
+    xy = np.cumsum(unpack(motorway["steps"]).reshape(-1, 2), axis=0) * unit
+    np.testing.assert_allclose(xy, [[-500, 4000], [8500, 4000]], atol=unit)  # y counts downwards from 8000
+    assert base["places"]["names"] == [EVIL, "</script><b>"] and unpack(base["places"]["kinds"]).tolist() == [0, 2]
+    assert EVIL not in page and "</script><b>" not in page and "me &amp; &lt;script&gt;" in page
+    assert 'id="ground"' in page
+
+
+def test_page_without_a_base_map_has_no_switch_for_it(make_run) -> None:
+    run, city = make_run()
+    page = write_report(context_of(run, city)).path.read_text()
+    assert 'id="ground"' not in page and "base" not in payload(page, "map")
+    frame, _ = base_map()
+    city.base_map = lambda: (frame[:0], "nobody")
+    assert "base" not in payload(write_report(context_of(run, city)).path.read_text(), "map")
+
+
+def test_base_map_that_cannot_be_read_is_noted(make_run) -> None:
+    run, city = make_run()
+
+    def damaged() -> None:
+        raise UserError("base_map.parquet: is damaged")
+
+    city.base_map = damaged
+    written = write_report(context_of(run, city))
+    assert any(text.startswith("No base map") and "is damaged" in text for text in written.missing)
+    assert payload(written.path.read_text(), "map")["runs"]
 
 
 # Comparison

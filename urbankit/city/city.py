@@ -22,6 +22,7 @@ from urbankit.city.manifest import FORMAT, Entry, all_checks, read_manifest
 from urbankit.city.points import NO_GEOMETRY
 from urbankit.city.report import PrepareReport, SourceReport
 from urbankit.city.target import Target, described
+from urbankit.utils.base_map import FILE
 from urbankit.utils.errors import Problem, UserError, suggest
 from urbankit.utils.files import hash_json
 from urbankit.utils.geometry import true_metres
@@ -281,6 +282,18 @@ class City:
         if "flow_times.parquet" not in self._layers.get("flows", {}).get("files", []):
             return None
         return self._table("flow_times.parquet")
+
+    def base_map(self) -> tuple[gpd.GeoDataFrame, str] | None:
+        """Water, main roads and places for maps.
+
+        Returns:
+            Columns `kind` (`water`, a class of roads or of places), `name` and `geometry` in `crs`, places by
+            importance, and who made the data; None in a city without a base map.
+        """
+        if "base_map" not in self._layers:
+            return None
+        with self._reading(FILE) as content:
+            return gpd.read_parquet(content), str(self._layers["base_map"].get("credit", ""))
 
     @property
     def tables(self) -> list[str]:

@@ -182,6 +182,9 @@ class JoinedCity(City):
                 tables.append(table.assign(origin=table["origin"] + start, destination=table["destination"] + start))
         return pd.concat(tables, ignore_index=True) if tables else None
 
+    def base_map(self) -> tuple[gpd.GeoDataFrame, str] | None:
+        return None  # the cities may be anywhere
+
     @property
     def tables(self) -> list[str]:
         return self._names_of(lambda city: city.tables)

@@ -18,7 +18,7 @@ REPORT = "report.json"
 COPY = "manifest-copy.json"
 """A copy of the manifest, for `prepare` to repair a city whose manifest is damaged."""
 
-ORDER = ["regions", "images", "captions", "poi", "flows", "tables", "targets"]
+ORDER = ["regions", "images", "captions", "poi", "flows", "tables", "targets", "base_map"]
 """Kinds of layers in the order of the manifest and the report."""
 
 Entry = dict[str, Any]
@@ -34,8 +34,8 @@ def sort_entries(entries: Mapping[str, Entry]) -> dict[str, Entry]:
 
 
 def hash_entries(entries: Mapping[str, Entry]) -> str:
-    """The content hash of a city with these layers."""
-    return hash_json({key: entry["hash"] for key, entry in entries.items()})
+    """The content hash of a city with these layers; the base map is for readers of maps, and changes no number."""
+    return hash_json({key: entry["hash"] for key, entry in entries.items() if key != "base_map"})
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -17,8 +17,18 @@ from pydantic import (
 )
 
 from urbankit import registry
-from urbankit.city.io.crs import placed_crs, projected_crs
-from urbankit.city.spec_base import Described, DescribedTarget, Name, Spec, TargetTexts
+from urbankit.city.io.crs import projected_crs
+from urbankit.city.spec_base import (
+    Described,
+    DescribedTarget,
+    Name,
+    PointFile,
+    Spec,
+    TargetTexts,
+    VectorKeys,
+    WithCRS,
+)
+from urbankit.city.spec_base_map import BaseMapSpec
 from urbankit.config.validation import one_of, validate
 from urbankit.config.yaml import load_mapping
 from urbankit.utils.errors import Problems, UserError
@@ -27,38 +37,18 @@ LONGEST_M = 20_000_000.0
 """Half of the way round the Earth."""
 
 
-class _WithCRS(Spec):
-    crs: str | None = Field(
-        None,
-        description="What the file's CRS must be; needed where the file has none, or one without a place on Earth.",
-    )
-
-    check_crs = field_validator("crs")(placed_crs)
-
-
-class _Vector(_WithCRS):
-    layer: str | None = Field(None, description="Layer of a vector file that has several.")
-
-
-class _Raster(_WithCRS):
+class _Raster(WithCRS):
     nodata: list[float] = Field([], description="Further values of missing cells, as stored in the file.")
 
 
-class PointFile(_Vector):
-    """How to read a file of points."""
-
-    lon: str | None = Field("lon", description="Column with the longitude in degrees; unused for point files.")
-    lat: str | None = Field("lat", description="Column with the latitude in degrees; unused for point files.")
-
-
-class RegionFile(_Vector):
+class RegionFile(VectorKeys):
     """Regions drawn as polygons."""
 
     file: str = Field(description="Polygons: GeoPackage, Shapefile, GeoJSON, FlatGeobuf or GeoParquet.")
     id: str = Field(description="Column that identifies a region; read as text, without nulls or duplicates.")
 
 
-class Grid(_Vector):
+class Grid(VectorKeys):
     """A square grid aligned to multiples of its size in the projected CRS."""
 
     size_m: float = Field(gt=0, le=LONGEST_M, description="Side of a cell in metres.")
@@ -71,7 +61,7 @@ class GridRegions(Spec):
     grid: Grid = Field(description="The grid.")
 
 
-class H3(_Vector):
+class H3(VectorKeys):
     """H3 cells."""
 
     resolution: int = Field(ge=0, le=15, description="H3 resolution; 8 is about 0.7 km².")
@@ -309,6 +299,7 @@ class CitySpec(Described):
     )
     poi: PoiSpec | None = Field(None, description="Points of interest.")
     flows: FlowSpec | None = Field(None, description="Flows between regions.")
+    base_map: BaseMapSpec | None = Field(None, description="Water, main roads and place names for maps.")
     tables: dict[Name, Table] = Field({}, max_length=1000, description="Other numbers by region, by name.")
     targets: dict[Name, TargetSpec] = Field(
         {},

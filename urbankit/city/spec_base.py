@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+
+from urbankit.city.io.crs import placed_crs
 
 NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
 
@@ -23,6 +25,30 @@ class Spec(BaseModel):
     """A part of a city spec: unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True, allow_inf_nan=False)
+
+
+class WithCRS(Spec):
+    """A source that may lack a CRS."""
+
+    crs: str | None = Field(
+        None,
+        description="What the file's CRS must be; needed where the file has none, or one without a place on Earth.",
+    )
+
+    check_crs = field_validator("crs")(placed_crs)
+
+
+class VectorKeys(WithCRS):
+    """How to read a vector file."""
+
+    layer: str | None = Field(None, description="Layer of a vector file that has several.")
+
+
+class PointFile(VectorKeys):
+    """How to read a file of points."""
+
+    lon: str | None = Field("lon", description="Column with the longitude in degrees; unused for point files.")
+    lat: str | None = Field("lat", description="Column with the latitude in degrees; unused for point files.")
 
 
 def _one_line(text: str) -> str:

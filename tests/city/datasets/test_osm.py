@@ -135,6 +135,40 @@ def test_use_selects_what_is_read(sources: Sources, extract: Extract) -> None:
     assert city.poi_counts() is None and city.tables == ["osm_roads"]
 
 
+def test_base_map_has_water_main_roads_and_places_around_the_regions(sources: Sources, extract: Extract) -> None:
+    extract.box(2000, 0, 3000, 1000, natural="water")
+    extract.box(0, 0, 500, 500, natural="wetland")
+    extract.way((-9000, 3000), (9000, 3000), highway="motorway")
+    extract.way((1000, 3000), (1000, 9000), highway="trunk_link")
+    extract.way((0, 100), (3000, 100), highway="residential")
+    extract.node(700, 700, place="suburb", name="Old  </script><b>\nTown")
+    extract.node(100, 100, place="suburb", name="Big", population="90000")
+    extract.node(1500, 1500, place="city", name="City")
+    extract.node(1500, 1600, place="suburb")
+    extract.node(1500, 1700, place="hamlet", name="Hamlet")
+    extract.node(90_000, 1700, place="town", name="Far")
+    extract.write(sources.folder / "city.osm.pbf")
+    city = sources.prepare()
+    frame, credit = city.base_map() or pytest.fail("no base map")
+    assert credit == "© OpenStreetMap contributors" and frame.crs == city.crs
+    shapes = frame.set_index("kind")
+    assert shapes.geometry["water"].area == pytest.approx(KM2, rel=1e-3)
+    assert shapes.geometry["motorway"].length == pytest.approx(3000 + 2 * 400, rel=1e-3)  # a tenth of 4 km around
+    assert shapes.geometry["trunk"].length == pytest.approx(1400, rel=1e-3)
+    assert list(shapes.index) == ["water", "primary", "motorway", "trunk", "city", "suburb", "suburb"]
+    assert frame["name"].dropna().tolist() == ["City", "Big", "Old </script><b> Town"]
+    assert city.manifest["parts"]["base_map"]["files"] == ["base_map.parquet"]
+    city.check()
+
+
+def test_base_map_changes_no_hash_and_can_be_left_out(sources: Sources, extract: Extract) -> None:
+    whole = sources.prepare()
+    sources.spec["osm"] = {"file": "city.osm.pbf", "use": ["poi", "roads", "buildings", "land_use"]}
+    without = sources.prepare()
+    assert without.base_map() is None and not (without.path / "base_map.parquet").exists()
+    assert whole.content_hash == without.content_hash
+
+
 def test_regions_outside_the_extract_are_missing(sources: Sources, extract: Extract) -> None:
     extract.write(sources.folder / "city.osm.pbf", box=(-100, -100, 3100, 1990))
     city = sources.prepare()

@@ -169,7 +169,18 @@ class TargetValues(Layer):
     unit: str = ""
 
 
-AnyLayer: TypeAlias = PoiPoints | PoiCounts | Flows | Table | TargetValues
+@dataclass
+class BaseMap(Layer):
+    """Water, main roads and places for maps, as `base_map_frame` makes them, those of one kind in order of importance.
+
+    `credit` names who made the data.
+    """
+
+    frame: gpd.GeoDataFrame
+    credit: str = ""
+
+
+AnyLayer: TypeAlias = PoiPoints | PoiCounts | Flows | Table | TargetValues | BaseMap
 
 
 class Dataset(Component[D], ABC):
@@ -202,7 +213,7 @@ class Dataset(Component[D], ABC):
 
     @abstractmethod
     def provides(self, data: DataFolder) -> Sequence[str]:
-        """Return the layers that `read` returns: `poi`, `flows`, `tables.NAME` or `targets.NAME`."""
+        """Return the layers that `read` returns: `poi`, `flows`, `base_map`, `tables.NAME` or `targets.NAME`."""
 
     @abstractmethod
     def read(self, data: DataFolder, regions: Regions) -> Mapping[str, AnyLayer]:

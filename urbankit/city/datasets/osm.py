@@ -12,15 +12,17 @@ import polars as pl
 import shapely
 from pydantic import Field
 
-from urbankit.city.datasets.base import AnyLayer, DataFolder, Dataset, DatasetParams, PoiPoints, Regions, Table
+from urbankit.city.datasets.base import AnyLayer, BaseMap, DataFolder, Dataset, DatasetParams, PoiPoints, Regions, Table
 from urbankit.city.datasets.osm_file import LAND_USE, ROADS, Objects, read_categories, read_objects
 from urbankit.city.datasets.overlay import overlay
+from urbankit.utils.base_map import base_map_frame
 from urbankit.utils.errors import UserError
 from urbankit.utils.geometry import reproject
 from urbankit.utils.text import list_some
 
 CATEGORIES = Path(__file__).with_name("osm_categories.csv")
-Part = Literal["poi", "roads", "buildings", "land_use"]
+Part = Literal["poi", "roads", "buildings", "land_use", "base_map"]
+CREDIT = "© OpenStreetMap contributors"
 
 
 class OSMParams(DatasetParams):
@@ -28,7 +30,7 @@ class OSMParams(DatasetParams):
 
     file: str = Field(description="The extract: .osm.pbf, .osm, .osm.gz, .osm.bz2 or .o5m.")
     use: Annotated[list[Part], Field(min_length=1)] = Field(
-        ["poi", "roads", "buildings", "land_use"], description="What is read from the extract."
+        ["poi", "roads", "buildings", "land_use", "base_map"], description="What is read from the extract."
     )
     categories: str | None = Field(
         None,
@@ -38,7 +40,7 @@ class OSMParams(DatasetParams):
 
 
 class OSM(Dataset[OSMParams]):
-    """Points of interest, and the tables `osm_roads`, `osm_buildings` and `osm_land_use`.
+    """Points of interest, the tables `osm_roads`, `osm_buildings` and `osm_land_use`, and the base map of reports.
 
     Lengths are in km, areas in km², shares are of the area of the region. Regions outside the extract are missing.
     """
@@ -50,7 +52,9 @@ class OSM(Dataset[OSMParams]):
         return [*files, *([self._categories(data)] if self.params.categories else [])]
 
     def provides(self, data: DataFolder) -> Sequence[str]:
-        return ["poi" if name == "poi" else f"tables.osm_{name}" for name in dict.fromkeys(self.params.use)]
+        return [
+            name if name in ("poi", "base_map") else f"tables.osm_{name}" for name in dict.fromkeys(self.params.use)
+        ]
 
     def read(self, data: DataFolder, regions: Regions) -> Mapping[str, AnyLayer]:
         categories = read_categories(self._categories(data), "osm.categories")
@@ -65,6 +69,8 @@ class OSM(Dataset[OSMParams]):
             if name == "poi":
                 names = {category for values in categories.values() for category in values.values()}
                 layers["poi"] = _poi(objects, sorted(names), present)
+            elif name == "base_map":
+                layers["base_map"] = _base_map(objects)
             else:
                 table = {"roads": _roads, "buildings": _buildings, "land_use": _land_use}[name](objects, regions)
                 table.values[~present] = np.nan
@@ -100,6 +106,16 @@ def _poi(objects: Objects, categories: list[str], present: np.ndarray) -> PoiPoi
         raise UserError("has no object with a tag of the categories; leave points of interest out by `use`")
     lon, lat = np.array(objects.lon), np.array(objects.lat)
     return PoiPoints(lon, lat, pl.Series(objects.category, dtype=pl.String), categories, present)
+
+
+def _base_map(objects: Objects) -> BaseMap:
+    water, waters = objects.water.arrays()
+    roads, classes = objects.main_roads.arrays()
+    places = sorted(objects.places, key=lambda place: (-place[4], place[1]))
+    points = shapely.points([place[2:4] for place in places]) if places else []
+    names = [*[None] * (len(water) + len(roads)), *(place[1] for place in places)]
+    kinds = [*waters, *classes, *(place[0] for place in places)]
+    return BaseMap(base_map_frame(kinds, names, [*water, *roads, *points], "EPSG:4326"), CREDIT, rows=len(kinds))
 
 
 def _roads(objects: Objects, regions: Regions) -> Table:

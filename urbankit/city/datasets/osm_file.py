@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 import shapely
 
+from urbankit.utils.base_map import MAIN_ROADS, PLACES, WATER
 from urbankit.utils.errors import Problem, UserError
 
 Box = tuple[float, float, float, float]
@@ -49,6 +50,11 @@ LAND_USE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "water": {"natural": ("water", "wetland", "bay"), "landuse": ("basin", "reservoir"), "waterway": ("riverbank",)},
 }
 """Tags of polygons by class of land use."""
+
+WATER_TAGS = {
+    ("natural", "water"), ("natural", "bay"), ("landuse", "basin"), ("landuse", "reservoir"), ("waterway", "riverbank"),
+}  # fmt: skip
+"""Tags of the polygons that maps show as water; wetland is none."""
 
 CHUNK = 200_000
 NOT_INSTALLED = "reading OpenStreetMap needs the package osmium: pip install 'urbankit[sources]'"
@@ -108,12 +114,18 @@ class Objects:
         lat: Their latitudes.
         category: Their categories.
         box: West, south, east and north of the extract in degrees, as its header says; None if it does not.
+        water: Polygons of water for maps, in a wider box.
+        main_roads: Main roads for maps, by class, in a wider box.
+        places: Names for maps: kind, name, longitude, latitude and population of each place in the wider box.
         broken: Numbers of objects without a usable geometry, by what they are.
     """
 
     roads: Shapes
     buildings: Shapes
     land_use: Shapes
+    water: Shapes
+    main_roads: Shapes
+    places: list[tuple[str, str, float, float, float]] = field(default_factory=list)
     lon: list[float] = field(default_factory=list)
     lat: list[float] = field(default_factory=list)
     category: list[str] = field(default_factory=list)
@@ -148,7 +160,7 @@ def read_objects(path: Path, use: Collection[str], categories: Categories, box: 
 
     Args:
         path: The file: `.osm.pbf`, `.osm` or another format of osmium.
-        use: What to read: `poi`, `roads`, `buildings`, `land_use`.
+        use: What to read: `poi`, `roads`, `buildings`, `land_use`, `base_map`.
         categories: The categories of points of interest.
         box: West, south, east and north in degrees.
 
@@ -161,11 +173,13 @@ def read_objects(path: Path, use: Collection[str], categories: Categories, box: 
         import osmium.geom  # noqa: PLC0415 - optional
     except ImportError:
         raise UserError(Problem(NOT_INSTALLED, path)) from None
-    objects = Objects(Shapes(box), Shapes(box), Shapes(box))
+    wide = widened(box)
+    objects = Objects(Shapes(box), Shapes(box), Shapes(box), Shapes(wide), Shapes(wide))
     keys = set(categories) if "poi" in use else set()
     keys |= {"highway"} if "roads" in use else set()
     keys |= {"building"} if "buildings" in use else set()
     keys |= set(_LAND_KEYS) if "land_use" in use else set()
+    keys |= {"highway", "place", *(key for key, _ in WATER_TAGS)} if "base_map" in use else set()
     wkb = osmium.geom.WKBFactory()
     try:
         objects.box = _box(path)
@@ -193,19 +207,25 @@ def _add(item: Any, objects: Objects, use: Collection[str], categories: Categori
     tags = item.tags
     category = category_of(tags.get, categories) if "poi" in use and not item.is_way() else None
     if item.is_node():
+        if "base_map" in use and tags.get("place") in PLACES and tags.get("name") and item.location.valid():
+            place = (tags["place"], tags["name"], item.location.lon, item.location.lat, _number(tags.get("population")))
+            objects.places.append(place)
         if category is not None and item.location.valid():
             _add_point(objects, item.location.lon, item.location.lat, category)
         return
     if item.is_way():
-        road = road_class(tags.get("highway", "")) if "roads" in use and tags.get("area") != "yes" else None
-        if road is not None:
-            _add_shape(objects, objects.roads, lambda: wkb.create_linestring(item), road)
+        road = road_class(tags.get("highway", "")) if tags.get("area") != "yes" else None
+        kept = [objects.roads] if "roads" in use and road else []
+        kept += [objects.main_roads] if "base_map" in use and road in MAIN_ROADS else []
+        if road is not None and kept:
+            _add_shape(objects, kept, lambda: wkb.create_linestring(item), road)
         return
     if not item.is_area():
         return
     is_building = "buildings" in use and tags.get("building", "no") != "no"
     land = land_class(tags.get) if "land_use" in use else None
-    if category is None and not is_building and land is None:
+    is_water = "base_map" in use and any(tags.get(key) == value for key, value in WATER_TAGS)
+    if category is None and not is_building and land is None and not is_water:
         return
     try:
         shape = wkb.create_multipolygon(item)
@@ -216,6 +236,8 @@ def _add(item: Any, objects: Objects, use: Collection[str], categories: Categori
         objects.buildings.add(shape, "building")
     if land is not None:
         objects.land_use.add(shape, land)
+    if is_water:
+        objects.water.add(shape, WATER)
     if category is not None:
         point = shapely.point_on_surface(shapely.from_wkb(shape))
         _add_point(objects, point.x, point.y, category)
@@ -227,11 +249,28 @@ def _add_point(objects: Objects, lon: float, lat: float, category: str) -> None:
     objects.category.append(category)
 
 
-def _add_shape(objects: Objects, shapes: Shapes, write: Callable[[], str], name: str) -> None:
+def _add_shape(objects: Objects, kept: Sequence[Shapes], write: Callable[[], str], name: str) -> None:
     try:
-        shapes.add(write(), name)
+        shape = write()
+        for shapes in kept:
+            shapes.add(shape, name)
     except RuntimeError:  # a node of it is not in the extract, or it has one node
         objects.broken["roads"] += 1
+
+
+def widened(box: Box, share: float = 0.15) -> Box:
+    """Return a box with a margin on every side, which is a share of its longer side on the ground."""
+    west, south, east, north = box
+    east_west = max(0.01, float(np.cos(np.radians((south + north) / 2))))
+    margin = share * max((east - west) * east_west, north - south)
+    return west - margin / east_west, south - margin, east + margin / east_west, north + margin
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or 0)
+    except ValueError:
+        return 0.0
 
 
 def category_of(get: Callable[[str], str | None], categories: Categories) -> str | None:

@@ -15,6 +15,7 @@ import polars as pl
 from urbankit import registry
 from urbankit.city.datasets.base import (
     AnyLayer,
+    BaseMap,
     DataFolder,
     Dataset,
     Flows,
@@ -25,6 +26,7 @@ from urbankit.city.datasets.base import (
     TargetValues,
 )
 from urbankit.city.points import NEEDS_GEOMETRY
+from urbankit.city.prepare.base_map import built_base_map
 from urbankit.city.prepare.context import Built, Context
 from urbankit.city.prepare.flows import built_flows
 from urbankit.city.prepare.poi import built_poi, count_points, count_table
@@ -41,12 +43,14 @@ from urbankit.city.spec import (
     RasterTarget,
 )
 from urbankit.city.spec import PoiPoints as PoiPointFile
+from urbankit.city.spec_base_map import BaseMapSpec
 from urbankit.city.target import Target
 from urbankit.utils.errors import Problem, Problems, UserError, suggest
 
 _KINDS: dict[str, tuple[type[Any], ...]] = {
     "poi": (PoiPoints, PoiCounts),
     "flows": (Flows,),
+    "base_map": (BaseMap,),
     "tables": (Table,),
     "targets": (TargetValues,),
 }
@@ -129,7 +133,7 @@ def city_datasets(spec: CitySpec, data: Path) -> list[CityDataset]:
 def check_datasets(spec: CitySpec, spec_file: Path, datasets: Sequence[CityDataset]) -> None:
     """Raise `UserError` for files of datasets that are missing, and for a layer that comes from two places."""
     problems = Problems()
-    owners = {key: key for key in ("poi", "flows") if getattr(spec, key)}
+    owners = {key: key for key in ("poi", "flows", "base_map") if getattr(spec, key)}
     for key in [*(f"tables.{name}" for name in spec.tables), *(f"targets.{name}" for name in spec.target_sources)]:
         owners[key] = key
     for dataset in datasets:
@@ -171,8 +175,8 @@ def _placed_by_position(spec: CitySpec) -> list[str]:
     """Return the keys of the sources that are matched to the regions by position."""
     sources: dict[str, Any] = {f"images.{name}": source for name, source in spec.images.items()}
     sources |= {f"targets.{name}": source for name, source in spec.target_sources.items()}
-    sources |= {"poi": spec.poi, "flows": spec.flows}
-    placed = (MosaicImages, PointImages, PoiPointFile, FlowsByPoint, RasterTarget, PointTarget)
+    sources |= {"poi": spec.poi, "flows": spec.flows, "base_map": spec.base_map}
+    placed = (BaseMapSpec, MosaicImages, PointImages, PoiPointFile, FlowsByPoint, RasterTarget, PointTarget)
     return [key for key, source in sources.items() if isinstance(source, placed)]
 
 
@@ -191,6 +195,8 @@ def _built(layer: AnyLayer, path: Path, context: Context, report: SourceReport) 
     if isinstance(layer, Flows):
         groups = layer.pairs if layer.hours is None else layer.hours
         return built_flows(groups, layer.hours is not None, context, report)
+    if isinstance(layer, BaseMap):
+        return built_base_map(layer.frame, layer.credit, context, report)
     if isinstance(layer, Table):
         return built_table(layer.values, layer.columns, context, report)
     return built_target(Target(report.name, layer.kind, layer.values, layer.unit), path, context, report)

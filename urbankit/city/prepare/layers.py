@@ -13,6 +13,7 @@ from urbankit.city.io.access import RASTER_DRIVERS, Access, read_files
 from urbankit.city.io.columns import file_names
 from urbankit.city.io.source import find_source
 from urbankit.city.manifest import FORMAT
+from urbankit.city.prepare.base_map import build_base_map
 from urbankit.city.prepare.captions import build_captions
 from urbankit.city.prepare.context import Built, Context
 from urbankit.city.prepare.datasets import CityDataset, city_datasets
@@ -83,6 +84,7 @@ def table_layers(spec: CitySpec, context: Context, regions: Layer) -> list[Layer
     return [
         *([layer("poi", spec.poi, build_poi)] if spec.poi else []),
         *([layer("flows", spec.flows, build_flows)] if spec.flows else []),
+        *([layer("base_map", spec.base_map, build_base_map)] if spec.base_map else []),
         *(layer(f"tables.{name}", source, build_table) for name, source in spec.tables.items()),
         *(layer(f"targets.{name}", source, build_target) for name, source in spec.target_sources.items()),
         *(layer(f"captions.{name}", source, build_captions, images="") for name, source in captions.items()),

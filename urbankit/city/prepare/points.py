@@ -17,7 +17,7 @@ from urbankit.city.io.tables import check_columns, read
 from urbankit.city.io.vectors import is_vector, read_vector
 from urbankit.city.points import PointIndex, usable
 from urbankit.city.report import SourceReport
-from urbankit.city.spec import PointFile
+from urbankit.city.spec_base import PointFile
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.geometry import reproject
 

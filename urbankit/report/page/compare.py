@@ -11,7 +11,7 @@ from typing import Any
 from urbankit.city.texts import city_title
 from urbankit.report.page.builder import ReportPage, Written
 from urbankit.report.page.differences import differences, side_by_side
-from urbankit.report.page.map_data import map_data, run_data
+from urbankit.report.page.map_data import base_of, map_data, run_data
 from urbankit.report.page.missing import Missing
 from urbankit.report.page.recipe import StoredRecipe
 from urbankit.report.page.render import render
@@ -167,4 +167,4 @@ def _map(contexts: dict[str, RunContext], missing: Missing) -> dict[str, Any] | 
         run = run_data(contexts[name], name, of_run)
         runs += [run] if run["layers"] else []
         missing.add(*(f"{name}: {sentence}" for sentence in of_run.sentences))
-    return map_data(regions[first], runs) if runs else None
+    return map_data(regions[first], runs, base_of(contexts[first], missing)) if runs else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import geopandas as gpd
@@ -18,6 +19,35 @@ MOST_POINTS = 400_000
 """Outlines with more points are simplified further; at four bytes each, this many take about 2 MB of the page."""
 
 
+@dataclass(frozen=True)
+class Grid:
+    """The grid of a page: `left` and `high` are its corner in metres, `unit` the metres of a step."""
+
+    left: float
+    high: float
+    unit: float
+
+    def steps(self, points: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return points [P, 2] in steps, y downwards."""
+        return np.rint(np.column_stack([points[:, 0] - self.left, self.high - points[:, 1]]) / self.unit).astype(
+            np.int64
+        )
+
+
+def grid_of(regions: gpd.GeoDataFrame) -> Grid | None:
+    """Return the grid of the `regions`; None if they have no shapes."""
+    shapes = _shapes(regions)
+    present = shapes[shapes != None]  # noqa: E711  elementwise
+    if not len(present):
+        return None
+    left, low, right, high = shapely.total_bounds(present).tolist()
+    return Grid(left, high, max(right - left, high - low, 1e-9) / GRID)
+
+
+def _shapes(regions: gpd.GeoDataFrame) -> NDArray:
+    return np.array([None if shape is None or shape.is_empty else shape for shape in regions.geometry], object)
+
+
 def outlines(regions: gpd.GeoDataFrame) -> dict[str, Any]:
     """The polygons of `regions`, in metres, as the page draws them.
 
@@ -26,22 +56,19 @@ def outlines(regions: gpd.GeoDataFrame) -> dict[str, Any]:
     Outer rings and holes turn in opposite directions, and a ring does not repeat its first point. Borders that regions
     share stay shared. A region too small for the grid is a triangle of one step.
     """
-    shapes = np.array([None if shape is None or shape.is_empty else shape for shape in regions.geometry], object)
+    shapes, area = _shapes(regions), grid_of(regions)
     present = np.flatnonzero(shapes != None)  # noqa: E711  elementwise
-    if not len(present):
+    if area is None:
         return _packed(np.zeros(len(shapes), np.int64), np.zeros(0, np.int64), np.zeros((0, 2), np.int64), 1.0)
-    left, low, right, high = shapely.total_bounds(shapes[present])
-    unit = max(right - left, high - low, 1e-9) / GRID
-    polygons, of = shapely.get_parts(_simplified(shapes[present], unit), return_index=True)
+    polygons, of = shapely.get_parts(_simplified(shapes[present], area.unit), return_index=True)
     areal = shapely.get_type_id(polygons) == 3
     polygons, of = polygons[areal], of[areal]
     rings, polygon_of = shapely.get_rings(polygons, return_index=True)
     outer = np.r_[True, polygon_of[1:] != polygon_of[:-1]] if len(rings) else np.zeros(0, bool)
     xy, ring_of = shapely.get_coordinates(rings, return_index=True)
-    grid = np.rint(np.column_stack([xy[:, 0] - left, high - xy[:, 1]]) / unit).astype(np.int64)
-    grid, counts, ring_ids = _cleaned(grid, ring_of, outer)
+    grid, counts, ring_ids = _cleaned(area.steps(xy), ring_of, outer)
     rings_of_region = np.bincount(present[of[polygon_of[ring_ids]]], minlength=len(shapes))
-    return _packed(rings_of_region, counts, grid, unit)
+    return _packed(rings_of_region, counts, grid, area.unit)
 
 
 def _simplified(shapes: NDArray, unit: float) -> NDArray:

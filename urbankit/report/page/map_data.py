@@ -11,6 +11,7 @@ import pandas as pd
 
 from urbankit.analysis.neighbours import CANDIDATES, MOST_COMPARED, nearest_in_groups
 from urbankit.analysis.traits import Feature, city_features
+from urbankit.report.page.base_map import base_map_data
 from urbankit.report.page.geometry import outlines
 from urbankit.report.page.layers import (
     NO_CLASS,
@@ -29,8 +30,10 @@ from urbankit.runs.context import RunContext
 NEAREST = 8
 
 
-def map_data(regions: gpd.GeoDataFrame, runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """The data that the script reads: ids, areas and outlines of the regions, and the layers of each run."""
+def map_data(
+    regions: gpd.GeoDataFrame, runs: list[dict[str, Any]], base: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """The data that the script reads: ids, areas and outlines of the regions, the layers of each run, the base map."""
     ids = [str(name) for name in regions["region_id"]]
     names = [_text(name) for name in regions["name"]] if "name" in regions else None
     area = regions["area_km2"] if "area_km2" in regions else regions.geometry.area / 1e6
@@ -39,7 +42,16 @@ def map_data(regions: gpd.GeoDataFrame, runs: list[dict[str, Any]]) -> dict[str,
         "regions": {"ids": ids, "names": names, "area": pack_floats(area)},
         "outlines": outlines(regions),
         "runs": runs,
+        **({"base": base} if base else {}),
     }
+
+
+def base_of(context: RunContext, missing: Missing) -> dict[str, Any] | None:
+    """The base map of the city of a run; None without one."""
+    city, regions = context.city, context.regions
+    if city is None or regions is None:
+        return None
+    return missing.attempt("No base map", lambda: base_map_data(city.base_map(), regions), None)
 
 
 def run_data(context: RunContext, name: str, missing: Missing) -> dict[str, Any]:

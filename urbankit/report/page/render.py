@@ -12,8 +12,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 SCRIPTS = (
-    "data.js", "colours.js", "shapes.js", "map.js", "divider.js", "legend.js", "panel.js", "search.js", "table.js",
-    "app.js",
+    "data.js", "colours.js", "shapes.js", "base.js", "map.js", "divider.js", "legend.js", "panel.js", "search.js",
+    "table.js", "app.js",
 )  # fmt: skip
 """In the order in which they are joined: each uses those before it."""
 

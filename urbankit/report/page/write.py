@@ -10,7 +10,7 @@ from urbankit.report.figures import Figures
 from urbankit.report.page import sections
 from urbankit.report.page.builder import ReportPage, Written
 from urbankit.report.page.downloads import Download, exported
-from urbankit.report.page.map_data import map_data, run_data
+from urbankit.report.page.map_data import base_of, map_data, run_data
 from urbankit.report.page.missing import Missing
 from urbankit.report.page.recipe import StoredRecipe
 from urbankit.report.page.summary import Summary, summarise
@@ -70,7 +70,7 @@ def _map(context: RunContext, name: str, missing: Missing) -> dict[str, Any] | N
     if context.regions is None or context.regions.crs is None:
         return None
     run = run_data(context, name, missing)
-    return map_data(context.regions, [run]) if run["layers"] else None
+    return map_data(context.regions, [run], base_of(context, missing)) if run["layers"] else None
 
 
 def _figures(folder: Path, missing: Missing) -> str:

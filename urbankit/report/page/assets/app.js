@@ -68,7 +68,7 @@ class Page {
     this.elements = Object.fromEntries(["layer", "run", "other", "legend", "panel", "tip", "live", "scale", "stage"].map((id) => [id, at(id)]));
     for (const box of document.querySelectorAll(".controls, .explorer")) box.hidden = false;
     this.panel = new Panel(this.elements.panel, this);
-    this.map = new CityMap(this.elements.stage, at("base"), at("overlay"), new Shapes(data.outlines));
+    this.map = new CityMap(this.elements.stage, at("base"), at("overlay"), new Shapes(data.outlines), data.base ? new BaseMap(data.base) : null);
     this.search = new Search(at("search"), at("found"), this);
     offerTable(at("csv"), this);
     if (this.runs.length > 1) this.divider = new Divider(this);
@@ -95,6 +95,7 @@ class Page {
     const { run, other } = this.elements;
     run.addEventListener("change", () => this.selectRuns(this.runs[run.value], this.other));
     other?.addEventListener("change", () => this.selectRuns(this.run, this.runs[other.value]));
+    at("ground")?.addEventListener("change", () => this.showGround(at("ground").checked));
     window.addEventListener("hashchange", () => this.readAddress());
     document.addEventListener("DOMContentLoaded", () => this.chosen >= 0 && this.panel.show(this.chosen));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.redraw());
@@ -183,6 +184,13 @@ class Page {
     drawLegend(this.elements.legend, layers, theme, this.other ? this.shown.map((run) => run.name) : []);
   }
 
+  showGround(shown) {
+    if (!this.map.ground) return;
+    this.map.ground.shown = document.getElementById("ground").checked = shown;
+    this.map.refresh();
+    this.writeAddress();
+  }
+
   // Regions
 
   choose(i, reveal = false) {
@@ -263,7 +271,7 @@ class Page {
     line.style.width = `${(100 * length) / metres / this.map.width}%`; // on paper the map has another width
   }
 
-  // The address: #region=…&layer=…&run=…&with=…&at=…
+  // The address: #region=…&layer=…&run=…&with=…&at=…&base=off
 
   readAddress() {
     const state = new URLSearchParams(location.hash.slice(1));
@@ -272,6 +280,7 @@ class Page {
     // A page of several runs opens with two of them.
     const other = state.has("run") ? named("with") : (this.other ?? (this.opened ? undefined : this.runs[1]));
     if (run !== this.run || other !== this.other || !this.layer) this.selectRuns(run, other);
+    this.showGround(state.get("base") !== "off");
     if (state.has("at")) this.divider?.move(Number(state.get("at")));
     if (this.layersOf(this.run, this.other).some((layer) => layer.id === state.get("layer"))) this.show(state.get("layer"));
     const region = this.indexOf.get(state.get("region"));
@@ -285,6 +294,7 @@ class Page {
     if (this.chosen >= 0) state.set("region", this.ids[this.chosen]);
     state.set("layer", this.layer.id);
     if (this.runs.length > 1) state.set("run", this.run.name);
+    if (this.map.ground && !this.map.ground.shown) state.set("base", "off");
     if (this.other) {
       state.set("with", this.other.name);
       state.set("at", String(Math.round(100 * this.map.divided)));

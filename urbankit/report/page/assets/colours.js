@@ -10,11 +10,11 @@ const RIGHT_WRONG = ["#0072b2", "#e69f00"];
 
 const LIGHT = {
   background: "#ffffff", absent: "#ececec", hatch: "#b5b5b5", line: "rgba(255,255,255,.75)", ink: "#111111",
-  halo: "#ffffff", black: "#000000",
+  halo: "#ffffff", black: "#000000", water: "#bcd9ea", road: "rgba(60,60,60,.75)", casing: "rgba(255,255,255,.8)", name: "#22262b",
 };
 const DARK = {
   background: "#1b1e23", absent: "#2a2e35", hatch: "#525963", line: "rgba(20,22,26,.7)", ink: "#ffffff",
-  halo: "#000000", black: "#f2f2f2",
+  halo: "#000000", black: "#f2f2f2", water: "#24405a", road: "rgba(225,225,225,.75)", casing: "rgba(15,17,20,.75)", name: "#f1f3f5",
 };
 
 const STEPS = 64;

@@ -36,6 +36,12 @@ function varints(bytes, length) {
   return out;
 }
 
+// Points from the differences of each to the one before it.
+function summed(xy) {
+  for (let i = 2; i < xy.length; i++) xy[i] += xy[i - 2];
+  return xy;
+}
+
 // The index at which the items of each group begin: [0, n0, n0 + n1, …].
 function starts(counts) {
   const out = new Uint32Array(counts.length + 1);

@@ -4,8 +4,8 @@ const MARGIN = 0.25; // of the stage, on each side of it
 const MOST_ZOOM = 60;
 
 class CityMap {
-  constructor(stage, base, overlay, shapes) {
-    Object.assign(this, { stage, base, overlay, shapes });
+  constructor(stage, base, overlay, shapes, ground) {
+    Object.assign(this, { stage, base, overlay, shapes, ground }); // `ground`: the base map, or null
     this.sides = []; // one layer, or two that the divider separates
     this.divided = 0.5; // where the divider is, as a share of the width
     this.theme = LIGHT;
@@ -154,6 +154,7 @@ class CityMap {
     const above = this.overlay.getContext("2d");
     above.setTransform(1, 0, 0, 1, 0, 0);
     above.clearRect(0, 0, this.overlay.width, this.overlay.height);
+    this.drawNames(above);
     this.drawMarks(above);
   }
 
@@ -177,7 +178,14 @@ class CityMap {
     const drawn = { scale: this.scale, left: this.left, top: this.top, width: this.width, height: this.height };
     context.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
     for (const [k, side] of this.sides.entries()) this.within(context, k, () => this.paint(context, drawn, side));
+    this.drawNames(context);
     this.drawMarks(context);
+  }
+
+  drawNames(context) {
+    if (!this.ground?.shown) return;
+    context.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
+    this.ground.drawNames(context, this.theme, this);
   }
 
   // Whether the buffer covers the visible part of the city.
@@ -212,6 +220,7 @@ class CityMap {
     const k = drawn.scale * this.ratio;
     context.setTransform(k, 0, 0, k, drawn.left * this.ratio, drawn.top * this.ratio);
     context.lineJoin = "round";
+    if (this.ground?.shown) this.ground.drawBelow(context, this.theme);
     const palette = side.layer.palette(this.theme);
     const paths = this.visible(drawn, side);
     // Lines between large regions; small regions are stroked in their fill colour, which closes the hairlines between.
@@ -223,6 +232,7 @@ class CityMap {
       if (!apart) this.stroke(context, path, colour, 0.5 / drawn.scale);
     }
     if (apart) for (const path of paths.values()) this.stroke(context, path, this.theme.line, 0.7 / drawn.scale);
+    if (this.ground?.shown) this.ground.drawAbove(context, this.theme, drawn.scale);
   }
 
   stroke(context, path, colour, width) {

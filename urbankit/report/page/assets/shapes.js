@@ -7,8 +7,7 @@ class Shapes {
     this.height = packed.height;
     this.rings = starts(decode(packed.rings)); // of each region, into `points`
     this.points = starts(decode(packed.points)); // of each ring, into `xy`
-    this.xy = decode(packed.steps);
-    for (let i = 2; i < this.xy.length; i++) this.xy[i] += this.xy[i - 2];
+    this.xy = summed(decode(packed.steps));
     this.n = this.rings.length - 1;
     this.measure();
     this.index();
