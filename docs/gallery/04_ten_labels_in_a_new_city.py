@@ -58,13 +58,13 @@ source = run("source", prepared("old", 100, 3), tasks=tasks("ridge"), evaluation
 # %% [markdown]
 # ## The new city, with and without the model
 #
-# The split `few` draws 5, 10 and 20 labelled regions, six times each, fits the heads to them, and tests on all other
+# The split `few` draws 5, 10 and 20 labelled regions, five times each, fits the heads to them, and tests on all other
 # regions. The two runs have the same draws. Synthetic cities lie at the same place, so `allow_leak` says that we know
 # that the two cities differ; real cities do not need it.
 
 # %%
 new = prepared("new", 81, 8)
-few = {"splits": ["few"], "few": {"labels": [5, 10, 20], "draws": 6}, "floors": ["mean", "raw-ridge"], "controls": []}
+few = {"splits": ["few"], "few": {"labels": [5, 10, 20], "draws": 5}, "floors": ["mean", "raw-ridge"], "controls": []}
 without = run("without", new, tasks=tasks("kriging"), evaluation=few)
 prior = run("prior", new, tasks=tasks("kriging"), evaluation=few, prior=str(model), allow_leak=["prior"])
 
@@ -86,7 +86,7 @@ for axis, task in zip(axes, ["population_density", "co"], strict=True):
         r2 = curve.query("task == @task and metric == 'r2'").groupby("labels")["value"]
         axis.plot(r2.median(), "o-", label=name)
         axis.fill_between(r2.median().index, r2.quantile(0.25), r2.quantile(0.75), alpha=0.15)
-    axis.set(title=task, xlabel="labels", ylabel="R², median of 6 draws", xticks=[5, 10, 20], ylim=(-1, 1))
+    axis.set(title=task, xlabel="labels", ylabel="R², median of 5 draws", xticks=[5, 10, 20], ylim=(-1, 1))
 axes[0].legend()
 figure.tight_layout()
 
