@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import os
 import posixpath
 import re
 from collections.abc import Callable, Iterator
@@ -35,6 +36,11 @@ SECTIONS = {
     "Base classes of components": sorted(kind.base for kind in KINDS.values()),
     "Conformance checks for plugin authors": [f"urbankit.testing.{name}" for name in testing.__all__],
 }
+
+
+def on_config(config: MkDocsConfig) -> None:
+    """Keep a warning of tqdm, which looks for widgets in a notebook, out of the pages of notebooks."""
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:IProgress not found")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

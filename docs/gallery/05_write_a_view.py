@@ -26,8 +26,8 @@ work = Path(tempfile.mkdtemp())
 # ## The class
 #
 # The built-in view `mobility` joins a region to the regions that its trips go to. The view below joins regions whose
-# trips go to the *same* regions, such as two suburbs of one centre. With $p_{ik}$, the share of the trips from $i$ that
-# go to $k$, the weight is $a_{ij} = \sum_k \min(p_{ik}, p_{jk})$, which lies between 0 and 1.
+# trips go to the *same* regions, such as two suburbs of one centre. The weight is `a_ij = Σ_k min(p_ik, p_jk)`, where
+# `p_ik` is the share of the trips from i that go to k. It lies between 0 and 1.
 #
 # A view has parameters with a description and bounds, says what it needs in `requires`, and builds a sparse matrix.
 # `present` says which regions have the data. `raw_features` names what the view reads, so that the floors may read it

@@ -105,7 +105,7 @@ pd.DataFrame(scores).agg(["mean", "std"]).round(2)
 
 # %% [markdown]
 # The embedding helps on average, and nearly all of it comes from one fold. The rents are made from the density, which
-# explains half of what the rooms leave open, so a better embedding or more regions could gain more. The floors of the
+# explains most of what the rooms leave open, so a better embedding or more regions could gain more. The floors of the
 # run tell how well plain input features do. To test on whole districts, group by blocks of regions instead of by
 # region.
 #
