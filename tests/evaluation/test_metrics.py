@@ -62,13 +62,15 @@ def test_built_in_metrics_keep_their_order() -> None:
     assert list(score("regression", np.arange(3), np.arange(3))) == ["r2", "mae", "rmse", "mse"]
     names = ["macro_f1", "weighted_f1", "macro_recall", "accuracy"]
     assert list(score("classification", np.arange(3), np.arange(3))) == names
+    shares = np.eye(3)
+    assert list(score("distribution", shares, shares)) == ["kl", "js", "mae"]
     assert list(score("clustering", np.arange(3), np.arange(3))) == ["nmi", "ari"]
     assert recorded_names() == [
-        "r2", "r2_fold_mean", "r2_area", "mae", "rmse", "mse", "coverage", "width",
+        "r2", "r2_fold_mean", "r2_area", "kl", "kl_area", "js", "mae", "rmse", "mse", "coverage", "width",
         "macro_f1", "macro_f1_area", *names[1:], "ece", "nmi", "ari",
     ]  # fmt: skip
-    assert suite_columns() == ["mae", "mse", "r2", "macro_f1", "macro_recall"]
-    assert main_metrics() == ["r2", "r2_fold_mean", "r2_area", "macro_f1", "macro_f1_area", "nmi"]
+    assert suite_columns() == ["mae", "mse", "r2", "macro_f1", "macro_recall", "kl", "js"]
+    assert main_metrics() == ["r2", "r2_fold_mean", "r2_area", "kl", "kl_area", "macro_f1", "macro_f1_area", "nmi"]
 
 
 Plugin = Callable[[str, type], None]
@@ -144,7 +146,7 @@ def test_failing_metric_is_named_in_the_error(plugin: Plugin) -> None:
 @pytest.mark.parametrize(
     ("attributes", "message"),
     [
-        ({"kinds": ("ranking",)}, "give a tuple of some of regression, classification, clustering"),
+        ({"kinds": ("ranking",)}, "give a tuple of some of regression, classification, distribution"),
         ({"label": ""}, "`label` is ''; give a text"),
         ({"higher_is_better": True}, "higher values are better by `higher_is_better`"),
         ({"order": -1}, "`order` is -1"),

@@ -115,7 +115,7 @@ def test_features_are_standardised_within_each_city(cities):
 
 def test_labels_are_standardised_within_each_city(cities):
     city = prepare_city(recipe(cities, "fourth"))
-    values = within_cities(load_tasks(recipe(cities, "fourth"), city)["density"], city.member)
+    values = within_cities(load_tasks(recipe(cities, "fourth"), city)["density"], city.member)[:, 0]
     for index, member in enumerate(city.members.values()):
         expected = member.target("density").values
         expected = (expected - expected.mean()) / expected.std()

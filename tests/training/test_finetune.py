@@ -21,6 +21,7 @@ from urbankit.utils.progress import Progress
 
 N = 40
 SPLIT = Split(np.arange(24), np.arange(24, 32), np.arange(32, N))
+SHARES = np.random.default_rng(0).dirichlet([1, 2, 3], N)
 
 
 class Lookup(Method):
@@ -46,6 +47,9 @@ def task(kind: str = "regression", y: np.ndarray | None = None) -> TaskData:
     if kind == "classification":
         y = np.arange(N) % 2 if y is None else y
         return TaskData("type", kind, y, y >= 0, ("a", "b", "c"))
+    if kind == "distribution":
+        y = SHARES if y is None else y
+        return TaskData("type", kind, y, ~np.isnan(y).any(axis=1), parts=("a", "b", "c"))
     y = np.random.default_rng(0).normal(size=N) if y is None else y
     return TaskData("type", kind, y, ~np.isnan(y), transform="standard")
 
@@ -60,12 +64,37 @@ def predicted(data: TaskData, head: str = "mlp", method: Method | None = None, *
 
 
 @pytest.mark.parametrize("head", ["mlp", "gp", "forest", "stack"])
-@pytest.mark.parametrize("kind", ["regression", "classification"])
+@pytest.mark.parametrize("kind", ["regression", "classification", "distribution"])
 def test_labels_of_the_test_part_change_no_prediction(head, kind):
     data = task(kind)
     y = data.y.copy()
-    y[SPLIT.test] = y[SPLIT.test][::-1] + 1
+    y[SPLIT.test] = y[SPLIT.test][::-1] + (kind != "distribution")
     assert np.array_equal(predicted(data, head), predicted(task(kind, y), head))
+
+
+@pytest.mark.parametrize("head", ["ridge", "gp", "kriging"])
+def test_predicted_shares_do_not_depend_on_the_order_of_regions(head):
+    """The training regions in another order, and the test regions with them."""
+    order = np.concatenate([np.random.default_rng(1).permutation(24), np.random.default_rng(2).permutation(16) + 24])
+    method = Lookup()
+    moved = Lookup()
+    moved.load_state_dict(method.state_dict())
+    moved.x = method.x[torch.from_numpy(order)]
+    shares = predicted(task("distribution"), head, method)
+    np.testing.assert_allclose(predicted(task("distribution", SHARES[order]), head, moved), shares[order], atol=1e-4)
+    np.testing.assert_allclose(shares.sum(axis=1), 1)
+
+
+def test_a_fitted_head_is_fitted_to_one_coordinate_after_another():
+    """A distribution of two parts is a regression of their log-ratio."""
+    two = np.stack([SHARES[:, 0], 1 - SHARES[:, 0]], axis=1)
+    data = TaskData("type", "distribution", two, np.ones(N, bool), parts=("a", "b"))
+    form = data.form(SPLIT.train)
+    ratio = TaskData("type", "regression", form.transform(two)[:, 0], np.ones(N, bool), transform="standard")
+    method = Lookup()
+    np.testing.assert_allclose(
+        predicted(data, "ridge", method), form.inverse(predicted(ratio, "ridge", method)[:, None]), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("head", ["gp", "forest"])

@@ -12,6 +12,7 @@ from pyproj import Geod
 from urbankit.analysis.clusters import Hierarchy, centroids
 from urbankit.analysis.neighbours import nearest
 from urbankit.city.ids import RegionIds
+from urbankit.evaluation.parts import part_tasks
 from urbankit.export.tables import predictions
 from urbankit.runs.context import RunContext
 from urbankit.runs.folder import Run
@@ -81,11 +82,14 @@ def clusters(context: RunContext, k: int) -> Clusters:
 def truths(context: RunContext) -> pd.DataFrame:
     """The labels of the run's tasks, a row per region and a column per task: numbers or class names, missing values.
 
+    A distribution has a column for each part.
+
     Without the city, only regions with a prediction have a label.
     """
     run = context.run
     if context.tasks:
-        return pd.DataFrame({task.name: _values(task.y, task.labelled, task.classes) for task in context.tasks})
+        tasks = part_tasks(context.tasks)
+        return pd.DataFrame({task.name: _values(task.y, task.labelled, task.classes) for task in tasks})
     if not run.has("predictions.parquet") or not len(run.predictions):
         return pd.DataFrame(index=pd.RangeIndex(len(run.embeddings)))
 

@@ -21,7 +21,7 @@ from urbankit.city.io.access import Access
 from urbankit.city.manifest import FORMAT, Entry, all_checks, read_manifest
 from urbankit.city.points import NO_GEOMETRY
 from urbankit.city.report import PrepareReport, SourceReport
-from urbankit.city.target import Target, described
+from urbankit.city.target import Target, described, share_columns
 from urbankit.utils.base_map import FILE
 from urbankit.utils.errors import Problem, UserError, suggest
 from urbankit.utils.files import hash_json
@@ -319,12 +319,16 @@ class City:
     def target(self, name: str) -> Target:
         """One target, with its values by region."""
         entry = self._layer("targets", name, "target")
-        value = self._table(f"targets/{name}.parquet")["value"]
-        if entry["kind"] == "regression":
-            values = value.to_numpy(np.float64, na_value=np.nan)
+        table, parts = self._table(f"targets/{name}.parquet"), tuple(entry.get("parts", ()))
+        values: np.ndarray
+        if parts:
+            values = table[share_columns(parts)].to_numpy(np.float64)
+        elif entry["kind"] == "regression":
+            values = table["value"].to_numpy(np.float64, na_value=np.nan)
         else:
+            value = table["value"]
             values = value.astype(object).where(value.notna(), None).to_numpy(dtype=object)
-        target = Target(name, entry["kind"], values, entry["unit"])
+        target = Target(name, entry["kind"], values, entry["unit"], parts=parts)
         return described(target, self.manifest.get("spec", {}))
 
     def coverage(self) -> pd.DataFrame:

@@ -214,15 +214,14 @@ class JoinedCity(City):
         first = next(iter(targets.values()))
         values: list[NDArray[Any]] = []
         for member, city in self._members.items():
-            missing = np.nan if first.kind == "regression" else None
-            dtype = np.float64 if first.kind == "regression" else object
-            values.append(
-                targets[member].values if member in targets else np.full(city.n_regions, missing, dtype=dtype)
-            )
+            missing = None if first.values.dtype == object else np.nan
+            shape, dtype = (city.n_regions, *first.values.shape[1:]), first.values.dtype
+            of_member = targets[member].ordered(first.parts).values if member in targets else None
+            values.append(np.full(shape, missing, dtype=dtype) if of_member is None else of_member)
         unit = next((target.unit for target in targets.values() if target.unit), "")
         titled = next((target for target in targets.values() if target.title), first)
         classes = {code: text for target in reversed(targets.values()) for code, text in target.classes.items()}
-        return replace(titled, values=np.concatenate(values), unit=unit, classes=classes)
+        return replace(titled, values=np.concatenate(values), unit=unit, classes=classes, parts=first.parts)
 
     @cached_property
     def report(self) -> PrepareReport:
@@ -272,8 +271,10 @@ class JoinedCity(City):
         problems = Problems(self.path)
         for name in self.target_names:
             targets = {member: city.target(name) for member, city in self._members.items() if name in city.target_names}
-            for what in ("kind", "unit"):
-                values = {member: value for member, target in targets.items() if (value := getattr(target, what))}
+            facts = {m: {"kind": t.kind, "unit": t.unit, "list of parts": ", ".join(sorted(t.parts))}
+                     for m, t in targets.items()}  # fmt: skip
+            for what in ("kind", "unit", "list of parts"):
+                values = {member: value for member, of_member in facts.items() if (value := of_member[what])}
                 if len(set(values.values())) > 1:
                     each = ", ".join(f"{value} in {member}" for member, value in values.items())
                     problems.add(f"the {what} differs between cities: {each}; use one", key=f"targets.{name}")

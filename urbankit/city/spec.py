@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 from zoneinfo import available_timezones
@@ -29,6 +30,7 @@ from urbankit.city.spec_base import (
     WithCRS,
 )
 from urbankit.city.spec_base_map import BaseMapSpec
+from urbankit.city.spec_targets import ShareTarget, TableTarget
 from urbankit.config.validation import one_of, validate
 from urbankit.config.yaml import load_mapping
 from urbankit.utils.errors import Problems, UserError
@@ -207,22 +209,6 @@ class Table(Described):
     missing: list[float | str] = Field([], description="Values that stand for a missing one, such as [-9999].")
 
 
-class TableTarget(DescribedTarget):
-    """A target by region."""
-
-    table: str = Field(description="Table (CSV, JSONL, Parquet).")
-    region: str = Field(description="Column with the region's id.")
-    column: str = Field(description="Column with the target.")
-    kind: Literal["regression", "classification"] = Field("regression", description="What is predicted.")
-    missing: list[float | str] = Field([], description="Values that stand for a missing one, such as [-9999].")
-
-    @model_validator(mode="after")
-    def check_classes(self) -> TableTarget:
-        if self.classes and self.kind == "regression":
-            raise ValueError("`classes` are of a classification; add `kind: classification`, or remove them")
-        return self
-
-
 class RasterTarget(DescribedTarget, _Raster):
     """A target from a raster, weighted by the exact area of each cell within the region."""
 
@@ -267,13 +253,25 @@ FlowSpec = Annotated[
     Annotated[FlowsByRegion, Tag("<FlowsByRegion>")] | Annotated[FlowsByPoint, Tag("<FlowsByPoint>")],
     one_of(origin="<FlowsByRegion>", origin_lon="<FlowsByPoint>"),
 ]
-TargetSource: TypeAlias = TableTarget | RasterTarget | PointTarget
+TargetSource: TypeAlias = TableTarget | ShareTarget | RasterTarget | PointTarget
+_BY_SOURCE = one_of(TargetTexts, table="<TableTarget>", raster="<RasterTarget>", points="<PointTarget>")
+
+
+def _choose_target(value: Any) -> str | None:
+    """The tag of a target: of those of a table, `kind: distribution` or `columns` mark one of shares."""
+    if isinstance(value, dict) and "table" in value and ("columns" in value or value.get("kind") == "distribution"):
+        return "<ShareTarget>"
+    choose: Any = _BY_SOURCE.discriminator
+    return choose(value)
+
+
 TargetSpec = Annotated[
     Annotated[TableTarget, Tag("<TableTarget>")]
+    | Annotated[ShareTarget, Tag("<ShareTarget>")]
     | Annotated[RasterTarget, Tag("<RasterTarget>")]
     | Annotated[PointTarget, Tag("<PointTarget>")]
     | Annotated[TargetTexts, Tag("<TargetTexts>")],
-    one_of(TargetTexts, table="<TableTarget>", raster="<RasterTarget>", points="<PointTarget>"),
+    replace(_BY_SOURCE, discriminator=_choose_target),
 ]
 
 

@@ -72,11 +72,13 @@ class ClassText(Described):
 
 
 class DescribedTarget(Described):
-    """A target with its unit, and the texts of its classes."""
+    """A target with its unit, and the texts of its classes or parts."""
 
     unit: str = Field("", description="Unit shown in tables and figures.")
     classes: dict[str, ClassText] = Field(
-        {}, max_length=1000, description="Titles and descriptions of the classes, by class (classification)."
+        {},
+        max_length=1000,
+        description="Titles and descriptions of the classes (classification) or of the parts (distribution), by name.",
     )
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from urbankit.city.texts import Text, spec_keys
+
+Kind = Literal["regression", "classification", "distribution"]
 
 
 @dataclass
@@ -17,28 +19,41 @@ class Target:
 
     Attributes:
         name: The target's name in the city spec.
-        kind: `regression` or `classification`.
-        values: float64[N], NaN missing, for regression; object[N] of text, None missing, for classification.
+        kind: `regression`, `classification` or `distribution`.
+        values: float64[N], NaN missing, for regression; object[N] of text, None missing, for classification;
+            float64[N, K], rows of shares that sum to one or are NaN, for a distribution.
         unit: The unit for tables and figures.
         title: The name that readers see; empty for `name`.
         description: What it is, in a sentence or two.
-        classes: Titles and descriptions of classes, by class; those without a text are not in it.
+        classes: Titles and descriptions of classes or parts, by name; those without a text are not in it.
+        parts: The names of the K parts of a distribution.
     """
 
     name: str
-    kind: Literal["regression", "classification"]
+    kind: Kind
     values: np.ndarray
     unit: str = ""
     title: str = ""
     description: str = ""
     classes: Mapping[str, Text] = field(default_factory=dict)
+    parts: tuple[str, ...] = ()
 
     @property
     def present(self) -> np.ndarray:
         """bool[N]: regions with a value."""
-        if self.kind == "regression":
-            return np.isfinite(self.values)
-        return np.array([value is not None for value in self.values], dtype=bool)
+        if self.values.dtype == object:
+            return np.array([value is not None for value in self.values], dtype=bool)
+        return np.isfinite(self.values).reshape(len(self.values), -1).all(axis=1)
+
+    def ordered(self, parts: tuple[str, ...]) -> Target:
+        """The same with its parts in another order."""
+        order = [self.parts.index(part) for part in parts]
+        return replace(self, parts=parts, values=self.values[:, order] if parts else self.values)
+
+
+def share_columns(parts: Sequence[str]) -> list[str]:
+    """The columns of a prepared distribution."""
+    return [f"share: {part}" for part in parts]
 
 
 def described(target: Target, spec: Mapping[str, Any]) -> Target:

@@ -6,10 +6,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.distance import jensenshannon
+from scipy.stats import entropy
 from sklearn.metrics import accuracy_score, adjusted_rand_score, f1_score, normalized_mutual_info_score, recall_score
 
 from urbankit.evaluation.calibration import expected_calibration_error
 from urbankit.evaluation.metrics import Metric
+from urbankit.evaluation.shares import LEAST
 
 
 class R2(Metric):
@@ -32,10 +35,43 @@ class R2(Metric):
         return f"explains {value:.0%} of the differences between regions"
 
 
-class MAE(Metric):
-    """The mean absolute error."""
+class KL(Metric):
+    """The mean Kullback-Leibler divergence of the predicted from the true shares, in nats.
 
-    kinds = ("regression",)
+    Predicted shares below 1e-6 count as 1e-6: without it one part that is predicted as absent, and is there, would make
+    the divergence infinite.
+    """
+
+    kinds = ("distribution",)
+    label = "KL divergence"
+    higher_is_better = False
+    order = 5
+    suite_order = 50
+
+    def compute(self, truth: NDArray[Any], prediction: NDArray[Any]) -> float:
+        return float(np.mean(divergences(truth, prediction)))
+
+    def in_words(self, value: float, unit: str = "") -> str:
+        return f"diverges by {three_digits(value)} nats from the true shares"
+
+
+class JensenShannon(Metric):
+    """The mean Jensen-Shannon distance of true and predicted shares, the root of the divergence in bits: 0 to 1."""
+
+    kinds = ("distribution",)
+    label = "JS distance"
+    higher_is_better = False
+    order = 6
+    suite_order = 60
+
+    def compute(self, truth: NDArray[Any], prediction: NDArray[Any]) -> float:
+        return float(np.mean(jensenshannon(truth, prediction, base=2, axis=1)))
+
+
+class MAE(Metric):
+    """The mean absolute error; of a distribution, over all parts."""
+
+    kinds = ("regression", "distribution")
     label = "MAE"
     higher_is_better = False
     order = 10
@@ -203,6 +239,11 @@ class ECE(Metric):
 
     def in_words(self, value: float, unit: str = "") -> str:
         return f"the stated probability of a class is off by {value:.0%} on average"
+
+
+def divergences(truth: NDArray[Any], prediction: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the Kullback-Leibler divergence of each row of shares [n, K] in nats, [n]; see `KL`."""
+    return np.asarray(entropy(truth, np.maximum(prediction, LEAST), axis=1))
 
 
 def three_digits(value: float) -> str:

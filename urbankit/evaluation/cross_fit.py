@@ -27,9 +27,9 @@ class CrossFit:
     Attributes:
         task: The labels, of N regions.
         fold: The fold of each region, int64 [N]; -1 without a label.
-        by_fold: Predictions without each fold: float64 [K, N] in the target's units, or outputs [K, N, classes]. Those
-            of a target that is learned in logarithms are not yet means (`Means`).
-        full: Predictions of the head fitted to all labels, float64 [N] or [N, classes].
+        by_fold: Predictions without each fold: float64 [K, N] in the target's units, or outputs [K, N, classes], or
+            shares [K, N, parts]. Those of a target that is learned in logarithms are not yet means (`Means`).
+        full: Predictions of the head fitted to all labels, float64 [N], [N, classes] or [N, parts].
     """
 
     task: TaskData
@@ -48,6 +48,11 @@ class CrossFit:
         return self.task.classes
 
     @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts of a distribution; none of another task."""
+        return self.task.parts
+
+    @property
     def calibrating(self) -> int:
         """The number of labels that calibrate the interval."""
         return int(self.labelled.sum())
@@ -62,7 +67,7 @@ class CrossFit:
 
     @property
     def prediction(self) -> NDArray:
-        """Predictions, float64 [N] in the target's units or class codes int64 [N]."""
+        """Predictions, float64 [N] in the target's units, class codes int64 [N] or shares float64 [N, parts]."""
         return self.values.argmax(axis=1) if self.task.classes else self._means()
 
     def _means(self) -> NDArray[np.float64]:

@@ -32,6 +32,7 @@ from urbankit.evaluation.floors import (
 )
 from urbankit.evaluation.metrics import higher_is_better, score_one
 from urbankit.evaluation.ridge import fit_ridge
+from urbankit.evaluation.shares import ShareTransform
 from urbankit.evaluation.splits import Split
 from urbankit.evaluation.tasks import Scored, TaskData
 from urbankit.evaluation.transforms import LOGARITHMS, TargetTransform
@@ -107,7 +108,7 @@ class FewCase:
         for train, test in zip(self.train, self.test, strict=True):
             yield Case(self.task, Split(train, train[:0], test), self.inputs)
 
-    def learned(self, form: str) -> tuple[NDArray[np.float64], list[TargetTransform | None]]:
+    def learned(self, form: str) -> tuple[NDArray[np.float64], list[TargetTransform | ShareTransform | None]]:
         """The labels as models learn them, [draws, k, outputs], and how each draw's were made from own units.
 
         Classes are a column of 0 and 1 each. `form` is that of a regression, fitted to the labels of each draw.
@@ -115,9 +116,9 @@ class FewCase:
         labels = self.task.y[self.train]
         if self.task.classes:
             return np.eye(self.task.outputs)[labels], [None] * len(labels)
-        fitted = [TargetTransform.fit(form, values) for values in labels]
-        learned = [transform.transform(values) for transform, values in zip(fitted, labels, strict=True)]
-        return np.stack(learned)[..., None], list(fitted)
+        fitted = [self.task.form(train, form) for train in self.train]
+        learned = [transform.columns(values) for transform, values in zip(fitted, labels, strict=True)]
+        return np.stack(learned), list(fitted)
 
     def error(self, draw: int, prediction: NDArray[Any]) -> float:
         """How wrong a prediction [k] of a draw's own labels is; smaller is better."""
@@ -151,7 +152,7 @@ def location(case: FewCase) -> NDArray[Any]:
         if case.task.classes:
             predictions.append(np.eye(case.task.outputs)[nearest].sum(axis=1).argmax(axis=1))
         else:
-            predictions.append(nearest.mean(axis=1))
+            predictions.append(case.task.without_zeros(train, nearest.mean(axis=1)))
     return np.stack(predictions)
 
 
@@ -163,7 +164,7 @@ def raw_ridge(case: FewCase) -> NDArray[Any]:
     """
     x, task = case.inputs.scaled, case.task
     best = np.full(len(case.train), np.inf)
-    predictions = np.zeros(case.test.shape, dtype=task.y.dtype)
+    predictions = np.zeros((*case.test.shape, *task.y.shape[1:]), dtype=task.y.dtype)
     options = ("none", task.transform) if task.transform in LOGARITHMS else ("none",)
     for option in ("none", "balanced") if task.classes else options:
         weights = None
@@ -211,9 +212,9 @@ def raw_gp(case: FewCase) -> NDArray[Any]:
     return np.stack([_own_units(values, transform) for values, transform in zip(outputs, transforms, strict=True)])
 
 
-def _own_units(outputs: NDArray[np.float64], transform: TargetTransform | None) -> NDArray[Any]:
+def _own_units(outputs: NDArray[np.float64], transform: TargetTransform | ShareTransform | None) -> NDArray[Any]:
     """Predictions [n] from learned outputs [n, outputs]: in the target's units, or codes of classes."""
-    return outputs.argmax(axis=1) if transform is None else transform.inverse(outputs[:, 0])
+    return outputs.argmax(axis=1) if transform is None else transform.predicted(outputs)
 
 
 FEW: dict[str, Callable[[FewCase], NDArray[Any]]] = {

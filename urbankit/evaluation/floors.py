@@ -7,7 +7,7 @@ import io
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import joblib
@@ -24,6 +24,7 @@ from urbankit.city.raw_features import RawFeatures
 from urbankit.evaluation.means import Means
 from urbankit.evaluation.metrics import higher_is_better, score_one
 from urbankit.evaluation.ridge import ALPHAS
+from urbankit.evaluation.shares import ShareTransform
 from urbankit.evaluation.splits import Split
 from urbankit.evaluation.tasks import Scored, TaskData
 from urbankit.evaluation.transforms import LOGARITHMS, TargetTransform
@@ -151,14 +152,14 @@ class Case:
         """The forms of a regression target to choose from. Standardising changes no floor, so it is not among them."""
         return ("none", self.task.transform) if self.task.transform in LOGARITHMS else ("none",)
 
-    def fitted(self, transform: str) -> TargetTransform:
-        return TargetTransform.fit(transform, self.task.y[self.split.train])
+    def fitted(self, transform: str) -> TargetTransform | ShareTransform:
+        return self.task.form(self.split.train, transform)
 
     def fit(self, candidate: Candidate) -> None:
         """Fit to the training part."""
         y = self.task.y[self.split.train]
         weight = compute_sample_weight("balanced", y) if candidate.balanced else None
-        target = y if self.task.classes else self.fitted(candidate.transform).transform(y)
+        target = y if self.task.classes else one_column(self.fitted(candidate.transform).columns(y))
         # Threads that grow a forest race for the list of warning filters and may leave it empty for good.
         with warnings.catch_warnings():
             candidate.model.fit(self.inputs.scaled[self.split.train], target, sample_weight=weight)
@@ -183,7 +184,9 @@ class Case:
         # Threads add up the predictions of a forest's trees in any order, which changes the last bit.
         with joblib.parallel_config(backend="sequential"):
             predicted = candidate.model.predict(self.inputs.scaled[getattr(self.split, part)])
-        return predicted if self.task.classes else self.fitted(candidate.transform).inverse(predicted)
+        if self.task.classes:
+            return predicted
+        return self.fitted(candidate.transform).predicted(predicted.reshape(len(predicted), -1))
 
     def choose(self, candidates: Sequence[Candidate]) -> Candidate:
         """Return the fitted candidate that scores best on the validation part; the first of equal ones."""
@@ -204,11 +207,16 @@ class Case:
         return value if higher_is_better(self.task.metric) else -value
 
 
+def one_column(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return columns [n, outputs] as scikit-learn takes them: a single one as [n]."""
+    return values[:, 0] if values.shape[1] == 1 else values
+
+
 def mean(case: Case) -> NDArray:
     """The mean of the training part, or its majority class."""
     y = case.task.y[case.split.train]
-    value = np.bincount(y).argmax() if case.task.classes else y.mean()
-    return np.full(len(case.split.test), value)
+    value = np.bincount(y).argmax() if case.task.classes else y.mean(axis=0)
+    return np.full((len(case.split.test), *y.shape[1:]), value)
 
 
 def location(case: Case) -> NDArray:
@@ -217,7 +225,8 @@ def location(case: Case) -> NDArray:
     train, xy = case.split.train, case.inputs.xy
     assert xy is not None  # callers leave this floor out otherwise
     model = estimator(n_neighbors=min(NEIGHBOURS, len(train)))
-    return model.fit(xy[train], case.task.y[train]).predict(xy[case.split.test])
+    predicted = model.fit(xy[train], case.task.y[train]).predict(xy[case.split.test])
+    return case.task.without_zeros(train, predicted)
 
 
 def raw_ridge(case: Case) -> NDArray:
@@ -288,44 +297,46 @@ def raw_gp(case: Case) -> NDArray[Any]:
     scaler = Scaler(table)
     x = torch.from_numpy(scaler.scaled(case.inputs.raw.values))
     transform = None if case.task.classes else case.fitted(case.task.transform)
-    labels = torch.from_numpy(y if transform is None else transform.transform(y))
+    labels = torch.from_numpy(np.eye(case.task.outputs)[y] if transform is None else transform.columns(y))
     predictions = []
     for linear in (False, True):
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(0)
             head = GP(GP.Params(linear=linear, **PROCESS), x.shape[1], case.task.outputs)
-            head.fit(x[train], labels, scaler.blocks)
+            head.fit_values(x[train], labels, scaler.blocks)
             outputs = {part: head(x[getattr(case.split, part)]).numpy() for part in ("validation", "test")}
         predictions.append([_own_units(case, outputs, transform, part) for part in outputs])
     return max(predictions, key=lambda predicted: case.validated(predicted[0]))[1]
 
 
 def _own_units(
-    case: Case, outputs: Mapping[str, NDArray[np.float64]], transform: TargetTransform | None, part: str
+    case: Case,
+    outputs: Mapping[str, NDArray[np.float64]],
+    transform: TargetTransform | ShareTransform | None,
+    part: str,
 ) -> NDArray[Any]:
     """Classes, or predictions in the target's units, of learned outputs [n, outputs] of a part."""
     if transform is None:
         return outputs[part].argmax(axis=1)
-    return case.means(lambda of: transform.inverse(outputs[of][:, 0]), case.task.transform, part)
+    return case.means(lambda of: transform.predicted(outputs[of]), case.task.transform, part)
 
 
 def raw_stack(case: Case) -> NDArray[Any]:
     """The head `stack` without an embedding: on the input features and the coordinates."""
     train, inputs = case.split.train, case.inputs
     y = case.task.y[train]
-    transform = None if case.task.classes else case.fitted(case.task.transform)
-    learner = SuperLearner(
-        inputs.features(train),
-        np.eye(case.task.outputs)[y] if transform is None else transform.transform(y)[:, None],
-        classified=transform is None,
-        groups=None if inputs.groups is None else inputs.groups[train],
-        transform=transform,
-    )
-    if transform is None:
+    groups = None if inputs.groups is None else inputs.groups[train]
+    fit = partial(SuperLearner, inputs.features(train), groups=groups)
+    if case.task.classes:
+        learner = fit(np.eye(case.task.outputs)[y], classified=True)
         return learner.logits(learner.predict(inputs.features(case.split.test))).argmax(axis=1)
+    transform = case.fitted(case.task.transform)
+    own = transform if isinstance(transform, TargetTransform) else None  # a coordinate has no other units
+    learners = [fit(column[:, None], classified=False, transform=own) for column in transform.columns(y).T]
 
     def predict(part: str) -> NDArray[np.float64]:
-        return transform.inverse(learner.predict(inputs.features(getattr(case.split, part)))[:, 0])
+        features = inputs.features(getattr(case.split, part))
+        return transform.predicted(np.hstack([learner.predict(features) for learner in learners]))
 
     return case.means(predict, case.task.transform)
 

@@ -1,9 +1,10 @@
 """The protocol of the region-graph papers: a fixed probe on the frozen embedding, over folds in the regions' order.
 
 A regression target is predicted by ridge regression with a fixed penalty, each fold from the others, and scored once on
-the predictions of all folds together (pooled). The mean over folds of each fold's own R² is recorded beside it, since
-both are called R² in print and differ: where folds differ in level, the pooled truth varies more than that of a fold.
-A classification target is not predicted: k-means finds as many clusters as there are classes, without labels.
+the predictions of all folds together (pooled); so are the log-ratios of a distribution. The mean over folds of each
+fold's own R² is recorded beside it, since both are called R² in print and differ: where folds differ in level, the
+pooled truth varies more than that of a fold. A classification target is not predicted: k-means finds as many clusters
+as there are classes, without labels.
 
 This is what MVURE (Zhang et al., 2020), MGFN (Wu et al., 2022) and HREP (Zhou et al., 2023) report; ridge with α = 1,
 `KFold(5)` without shuffling and predictions cut at 0 as in HREP's released `task.py`. Nothing is held out to choose by.
@@ -22,7 +23,7 @@ from sklearn.cluster import KMeans
 from sklearn.linear_model import Ridge, RidgeCV
 
 from urbankit.city.raw_features import RawFeatures
-from urbankit.evaluation.floors import FLOORS, Candidate, Case, Inputs, forest, location, mean
+from urbankit.evaluation.floors import FLOORS, Candidate, Case, Inputs, forest, location, mean, one_column
 from urbankit.evaluation.metrics import FOLD_MEAN, has_fold_mean, score
 from urbankit.evaluation.ridge import ALPHAS
 from urbankit.evaluation.splits import ProbeProtocol, Split
@@ -178,7 +179,9 @@ def _clustered(model: str, task: TaskData, x: NDArray[np.float64], folds: Folds,
 
 
 def _ridge(x: NDArray[np.float64], task: TaskData, folds: Folds, split: Split) -> NDArray[np.float64]:
-    return Ridge(folds.alpha).fit(x[split.train], task.y[split.train]).predict(x[split.test])
+    form = task.form(split.train, "none")
+    ridge = Ridge(folds.alpha).fit(x[split.train], one_column(form.columns(task.y[split.train])))
+    return form.predicted(ridge.predict(x[split.test]).reshape(len(split.test), -1))
 
 
 def _floor(floor: Callable[[Case], NDArray[Any]], task: TaskData, inputs: Inputs, split: Split) -> NDArray[np.float64]:

@@ -14,11 +14,11 @@ from urbankit import registry
 from urbankit.registry.component import Component, P, Use
 from urbankit.utils.errors import RunError, UserError
 
-MODEL_KINDS = ("regression", "classification", "clustering")
-"""Numbers, classes, or clusters with classes (classifications under the protocol `folds`): models are compared by one
-metric of each."""
+MODEL_KINDS = ("regression", "classification", "distribution", "clustering")
+"""Numbers, classes, shares of parts, or clusters with classes (classifications under the protocol `folds`): models are
+compared by one metric of each."""
 
-AREA_KINDS = ("regression", "classification")
+AREA_KINDS = ("regression", "classification", "distribution")
 """The kinds of tasks that have learning curves."""
 
 KINDS = (*MODEL_KINDS, "interval", "probabilities")
@@ -37,7 +37,7 @@ class Metric(Component[P], ABC):
     `order`.
 
     Attributes:
-        kinds: What it compares; some of `regression`, `classification`, `clustering`, `interval` and
+        kinds: What it compares; some of `regression`, `classification`, `distribution`, `clustering`, `interval` and
             `probabilities`.
         label: The name in tables and reports: `macro-F1`.
         higher_is_better: Whether a higher value means a better prediction; None if a certain value is aimed at.
@@ -64,7 +64,7 @@ class Metric(Component[P], ABC):
 
         Args:
             truth: The labels [n]: float64 in the target's unit for a regression, else a code or name of a class.
-                For `interval` numbers, for `probabilities` codes.
+                For `interval` numbers, for `probabilities` codes, for `distribution` the shares of K parts [n, K].
             prediction: The predictions [n] of the same type; for `clustering`, the number of each region's cluster, for
                 `interval` lower and upper bounds [n, 2], for `probabilities` those of each class [n, C].
         """
@@ -111,7 +111,7 @@ def score(kind: str, truth: NDArray[Any], prediction: NDArray[Any]) -> dict[str,
 
 def score_one(name: str, kind: str, truth: NDArray[Any], prediction: NDArray[Any]) -> float:
     """Return one metric of `kind` of predictions [n] against the truth [n]. Raises `RunError` if it fails."""
-    dtype = np.float64 if kind in ("regression", "interval") else None
+    dtype = np.float64 if kind in ("regression", "distribution", "interval") else None
     try:
         return float(metrics(kind)[name].compute(np.asarray(truth, dtype), np.asarray(prediction, dtype)))
     except Exception as error:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from urbankit.city.city import City
 from urbankit.city.texts import Text
 from urbankit.evaluation.metrics import primary, score
-from urbankit.evaluation.transforms import LOGARITHMS, TRANSFORMS
+from urbankit.evaluation.shares import ShareTransform
+from urbankit.evaluation.transforms import LOGARITHMS, TRANSFORMS, TargetTransform
 from urbankit.utils.errors import Problems, UserError
 
 MIN_CLASS_SIZE = 10
@@ -56,8 +57,9 @@ class TaskData:
     """One task over the regions of a city.
 
     `y` is float64 [N] (NaN where not labelled) for regression, int64 [N] (a position in `classes`, -1 where not
-    labelled) for classification. `notes` say what was left out and why. `title`, `description` and `class_texts` (by
-    class) are what readers see of the target; empty where the city file has none.
+    labelled) for classification, float64 [N, K] (shares of the K `parts`, which sum to one) for a distribution. `notes`
+    say what was left out and why. `title`, `description` and `class_texts` (by class or part) are what readers see of
+    the target; empty where the city file has none.
     """
 
     name: str
@@ -71,6 +73,7 @@ class TaskData:
     title: str = ""
     description: str = ""
     class_texts: Mapping[str, Text] = field(default_factory=dict)
+    parts: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -94,8 +97,26 @@ class TaskData:
 
     @property
     def outputs(self) -> int:
-        """How many numbers a head predicts: one, or one a class."""
-        return len(self.classes) or 1
+        """How many numbers a head predicts: one, one for each class, or one for each part but the last."""
+        return len(self.classes) or max(len(self.parts) - 1, 1)
+
+    @property
+    def missing(self) -> float:
+        """What `y` has where it is not labelled."""
+        return -1 if self.classes else np.nan
+
+    def form(self, rows: NDArray[np.int64], transform: str | None = None) -> TargetTransform | ShareTransform:
+        """The form in which the numbers of a task are learned, fitted to the labelled regions `rows`.
+
+        `transform` is another form of a regression than that of the task. Classes have no form.
+        """
+        if self.parts:
+            return ShareTransform.fit(self.y[rows])
+        return TargetTransform.fit(self.transform if transform is None else transform, self.y[rows])
+
+    def without_zeros(self, rows: NDArray[np.int64], prediction: NDArray[Any]) -> NDArray[Any]:
+        """Replace zeros in predicted shares [n, K], as those of the regions `rows` are; other predictions stay."""
+        return ShareTransform.fit(self.y[rows]).positive(prediction) if self.parts else prediction
 
     def records(
         self, model: str, protocol: str, seed: int, regions: NDArray[np.int64], prediction: NDArray
@@ -116,20 +137,33 @@ class TaskData:
         """The predictions table of one model on one split; `prediction` has the regions of `parts` in their order.
 
         Columns: `region` (row of the city), `task, model, split, seed, fold` (a key of `parts`), `truth, prediction`
-        (NaN where not labelled; positions in `classes` for a classification), `truth_class, prediction_class`.
+        (NaN where not labelled; positions in `classes` for a classification), `truth_class, prediction_class`. A
+        distribution has the last four of its largest part, and `truth_share_PART, prediction_share_PART` of each part.
         """
         regions = np.concatenate(list(parts.values()))
         fold = np.repeat(np.array(list(parts), dtype=object), [len(part) for part in parts.values()])
-        truth = np.where(self.labelled[regions], self.y[regions].astype(np.float64), np.nan)
-        names = np.array([*self.classes, None], dtype=object)
-        classes = [names[np.asarray(codes)] if self.classes else None for codes in (self.y[regions], prediction)]
+        truth = self.y[regions]
+        shares: dict[str, NDArray[Any]] = {}
+        if self.parts:
+            for side, values in (("truth", truth), ("prediction", prediction)):
+                shares |= {f"{side}_share_{part}": of for part, of in zip(self.parts, values.T, strict=True)}
+            truth, prediction = largest(truth), largest(prediction)
+        names = np.array([*(self.classes or self.parts), None], dtype=object)
+        named = len(names) > 1
+        classes = [names[np.asarray(codes)] if named else None for codes in (truth, prediction)]
         return pd.DataFrame(
             {
                 "region": regions, "task": self.name, "model": model, "split": protocol, "seed": seed, "fold": fold,
-                "truth": truth, "prediction": np.asarray(prediction, dtype=np.float64),
-                "truth_class": classes[0], "prediction_class": classes[1],
+                "truth": np.where(self.labelled[regions], truth.astype(np.float64), np.nan),
+                "prediction": np.asarray(prediction, dtype=np.float64),
+                "truth_class": classes[0], "prediction_class": classes[1], **shares,
             }
         )  # fmt: skip
+
+
+def largest(shares: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the position of the largest part in each row of shares [n, K]; -1 for a row without shares."""
+    return np.where(np.isnan(shares).any(axis=1), -1, np.asarray(shares).argmax(axis=1))
 
 
 def load_task(
@@ -152,6 +186,7 @@ def load_task(
         transform=transform,
         scale=scale,
         min_class_size=min_class_size,
+        parts=column.parts,
     )
     return replace(task, title=column.title, description=column.description, class_texts=column.classes)
 
@@ -166,19 +201,24 @@ def make_task(
     transform: str = "none",
     scale: str = "own",
     min_class_size: int = MIN_CLASS_SIZE,
+    parts: Sequence[str] = (),
 ) -> TaskData:
     """A task of target values [N] (float with NaN for missing, or object with None for missing).
+
+    Values of a distribution are shares [N, K] of its `parts`.
 
     `transform` is how a regression target is learned (`none`, `standard`, `log`): metrics stay in its own units.
     `scale="log"` makes log(1 + value) the target itself: it is learned, predicted and scored in that unit, for
     targets of which only the order of magnitude means something. Classes with fewer than `min_class_size` regions
     are left out. Raises `UserError`: no label at all or too few, infinite values, a logarithm of negative values, fewer
-    than two classes.
+    than two classes, a logarithm of a distribution.
     """
     ids = [str(i) for i in (range(len(values)) if region_ids is None else region_ids)]
     if kind == "classification":
         return _classification(name, values, unit, min_class_size)
     problems = Problems()
+    if parts:
+        return _distribution(name, values, tuple(parts), unit, (transform, scale), problems)
     if transform not in TRANSFORMS:
         problems.add(f"unknown transform '{transform}'; known: {', '.join(TRANSFORMS)}", key=f"tasks.{name}.transform")
     if scale not in SCALES:
@@ -229,6 +269,20 @@ def _classification(name: str, values: NDArray, unit: str, min_class_size: int) 
     problems.raise_if_any()
     classes = tuple(names[i] for i in selected)
     return TaskData(name, "classification", y, y >= 0, classes, unit=unit, notes=notes)
+
+
+def _distribution(
+    name: str, values: NDArray, parts: tuple[str, ...], unit: str, forms: tuple[str, str], problems: Problems
+) -> TaskData:
+    for key, form in zip(("transform", "scale"), forms, strict=True):
+        if form in LOGARITHMS:
+            message = f"`{key}: {form}` is of a regression; a distribution is learned in log-ratios of its parts"
+            problems.add(f"{message}: remove the key", key=f"tasks.{name}.{key}")
+    y = np.asarray(values, dtype=np.float64)
+    labelled = np.asarray(np.isfinite(y).all(axis=1))
+    _enough(name, int(labelled.sum()), problems)
+    problems.raise_if_any()
+    return TaskData(name, "distribution", y, labelled, unit=unit, parts=parts)
 
 
 def _enough(name: str, labelled: int, problems: Problems) -> None:

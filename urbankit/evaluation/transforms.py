@@ -56,3 +56,11 @@ class TargetTransform:
         """The learned form to own units, [n]."""
         values = np.asarray(z, dtype=np.float64) * self.std + self.mean
         return np.expm1(np.clip(values, 0, self.ceiling)) * self.scale if self.kind in LOGARITHMS else values
+
+    def columns(self, y: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Own units [..., n] as the outputs of a model, [..., n, 1]."""
+        return self.transform(y)[..., None]
+
+    def predicted(self, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Own units [..., n] from the outputs [..., n, 1] of a model."""
+        return self.inverse(outputs[..., 0])

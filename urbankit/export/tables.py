@@ -15,6 +15,7 @@ from pyproj import CRS
 from urbankit.city.city import City
 from urbankit.city.texts import class_titles
 from urbankit.evaluation.out_of_sample import by_region, rows_of_test_parts
+from urbankit.evaluation.parts import share_rows
 from urbankit.runs.folder import Run
 from urbankit.runs.prediction_table import ALL_LABELS, OUT_OF_FOLD
 from urbankit.runs.writers import PREDICTION_COLUMNS
@@ -96,10 +97,12 @@ def predictions(run: Run) -> ExportTable:
 
     Regression: `TASK_truth`, and for each split `TASK_SPLIT_prediction` (median over the seeds in which a region was
     tested), `_std` (their sample standard deviation) and `_seeds` (how many). Classification: the commonest class,
-    and `_agreement`, the share of the seeds that say it, in place of the standard deviation.
+    and `_agreement`, the share of the seeds that say it, in place of the standard deviation. Distribution: the same of
+    the largest part, and the columns of a regression `TASK_share_PART` for each part.
     """
     regions = _regions(run)
     tested = _checked(run)
+    tested = pd.concat([tested, share_rows(tested)], ignore_index=True)
     columns: dict[str, pd.Series] = {}
     classes: dict[str, dict[int, str]] = {}
     titles = _class_titles(run)
@@ -124,7 +127,7 @@ def predictions(run: Run) -> ExportTable:
 def all_predictions(run: Run) -> ExportTable:
     """The predictions of every region, labelled or not, with intervals or class probabilities."""
     fits, _ = run.cross_fits
-    classes = {name: fit.classes for name, fit in fits.items()}
+    classes = {name: fit.classes or fit.parts for name, fit in fits.items()}
     return prediction_export(run.predictions_all, classes, run_facts(run), _class_titles(run))
 
 
@@ -147,7 +150,7 @@ def prediction_export(
 
     Args:
         table: As `prediction_table` returns it.
-        classes: The classes by task; none of a regression.
+        classes: The classes by task, the parts of a distribution; none of a regression.
         facts: Where the table is from.
         titles: The titles of the classes by task.
     """

@@ -20,6 +20,9 @@ from urbankit.registry.component import Component, P
 class Head(Component[P], nn.Module, ABC):
     """Predicts a task: one number for a regression, one logit for each class of a classification.
 
+    A distribution of K parts is K - 1 numbers (`urbankit.evaluation.shares`): one output each of a head that is trained
+    by gradient steps, while a `FittedHead` is fitted to one after another, as to a regression.
+
     Args:
         params: the component's validated `Params`.
         in_dim: width of the embedding.

@@ -29,7 +29,8 @@ def check_encoders(
             values, region, names = columns
             sources.append(Columns(f"modalities.{encoder.modality}", _by_region(values, region, city.n_regions), names))
     allowed = [*recipe.allow_leak, *city.manifest["spec"].get("allow_leak", [])]
-    return check_leaks(sources, {name: _target(task) for name, task in tasks.items()}, allowed)
+    targets = {of: values for name, task in tasks.items() for of, values in _targets(name, task).items()}
+    return check_leaks(sources, targets, allowed)
 
 
 def _by_region(values: np.ndarray, region: NDArray[np.int64], n_regions: int) -> np.ndarray:
@@ -42,7 +43,10 @@ def _by_region(values: np.ndarray, region: NDArray[np.int64], n_regions: int) ->
         return np.where(count > 0, total / count, np.nan)
 
 
-def _target(task: TaskData) -> np.ndarray:
+def _targets(name: str, task: TaskData) -> dict[str, np.ndarray]:
+    """What columns are compared with: the numbers or classes of a task, or the shares of each part."""
+    if task.parts:
+        return {f"{name} (share: {part})": of_part for part, of_part in zip(task.parts, task.y.T, strict=True)}
     if not task.classes:
-        return np.where(task.labelled, task.y, np.nan)
-    return np.array([*task.classes, None], dtype=object)[task.y]
+        return {name: np.where(task.labelled, task.y, np.nan)}
+    return {name: np.array([*task.classes, None], dtype=object)[task.y]}

@@ -170,6 +170,9 @@ class ModelOfRun:
         heads = {}
         for name, task in load_tasks(recipe, city).items():
             member = city.member[task.labelled]
+            if task.parts:
+                self.notes.append(f"{name}: no head: a distribution is predicted only in the city of the run")
+                continue
             try:
                 if len(np.unique(member)) > 1:  # a fold is of whole cities, as another city will be
                     order = np.random.default_rng(evaluation.seeds[0]).permutation(len(city.members))

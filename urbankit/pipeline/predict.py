@@ -57,8 +57,11 @@ def uncertainty_scores(task: TaskData, split: Split, result: Finetuned, level: f
         level: The share of regions that an interval should cover.
 
     Returns:
-        Metrics of intervals or of probabilities by name; empty if the validation part is too small for the level.
+        Metrics of intervals or of probabilities by name; empty if the validation part is too small for the level, and
+        of a distribution, which has no intervals.
     """
+    if task.parts:
+        return {}
     if task.classes:
         outputs = result.outputs.get(task.name)
         if outputs is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 
@@ -54,13 +55,13 @@ class Predictions:
         for name, fit in self.fits.items():
             labelled, metric = int(fit.labelled.sum()), fit.task.metric
             score = f"{metric_label(metric)} {fit.scores()[metric]:.3f}"
-            width = "–" if fit.classes else mean_width(self.table, name)
+            width = "–" if fit.classes or fit.parts else mean_width(self.table, name)
             rows.append([in_unit(name, fit.task.unit), str(labelled), str(len(self.table) - labelled), score, width])
         return ["task", "labelled", "without label", "out-of-fold score", "mean width"], rows
 
     def export(self) -> ExportTable:
         """The table for an exporter."""
-        classes = {name: fit.classes for name, fit in self.fits.items()}
+        classes = {name: fit.classes or fit.parts for name, fit in self.fits.items()}
         return prediction_export(
             self.table, classes, self.facts, {n: fit.task.class_titles for n, fit in self.fits.items()}
         )
@@ -95,7 +96,7 @@ def predict_run(
         fits = _fit_again(run, settings, progress or Progress(quiet=True))
     selected = select_tasks(fits, tasks, "the run")
     table, notes = prediction_table(selected, run.embeddings, settings.interval)
-    _add_truth(table, run, list(selected))
+    _add_truth(table, run, selected)
     return Predictions(selected, table, settings.interval, settings.split, notes, run_facts(run))
 
 
@@ -129,9 +130,10 @@ def _fit_again(run: Run, settings: Predict, progress: Progress) -> dict[str, Cro
         return state.cross_fit(torch.from_numpy(run.vectors))
 
 
-def _add_truth(table: gpd.GeoDataFrame, run: Run, tasks: list[str]) -> None:
+def _add_truth(table: gpd.GeoDataFrame, run: Run, fits: Mapping[str, CrossFit]) -> None:
     """Copy the labels of the run's own city, which a run with the labels of another city only knows from its table."""
     if run.recipe.transfer is None or not run.has("predictions_all.parquet"):
         return
-    for column in (f"{task}_truth" for task in tasks):
-        table[column] = run.predictions_all[column]
+    for task, fit in fits.items():
+        for column in (f"{task}_truth", *(f"{task}_truth_share_{part}" for part in fit.parts)):
+            table[column] = run.predictions_all[column]

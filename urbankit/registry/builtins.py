@@ -126,6 +126,8 @@ def register_metrics(register: Register) -> None:
     register("macro_recall", f"{module}:MacroRecall", "mean recall of the classes")
     register("accuracy", f"{module}:Accuracy", "share of regions with the right class")
     register("ece", f"{module}:ECE", "expected calibration error of class probabilities")
+    register("kl", f"{module}:KL", "Kullback-Leibler divergence of shares")
+    register("js", f"{module}:JensenShannon", "Jensen-Shannon distance of shares")
     register("nmi", f"{module}:NMI", "normalised mutual information of clusters and classes")
     register("ari", f"{module}:ARI", "adjusted Rand index of clusters and classes")
 

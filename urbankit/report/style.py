@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -80,11 +81,12 @@ def subfigures(figure: Figure, rows: int, columns: int, **ratios: Any) -> list[S
 
 
 def save(figure: Figure, folder: Path, name: str, caption: str) -> Drawing:
-    """Write `name`.png and `name`.pdf into `folder`.
+    """Write `name`.png and `name`.pdf into `folder`, with a hyphen for what a file name may not have.
 
     Characters that no installed font has are drawn as boxes. The caption says so, and matplotlib's warning for each
     character is not shown.
     """
+    name = re.sub(r"[^\w.-]+", "-", name)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         _lay_out(figure)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from urbankit.evaluation.carried_head import Carried
 from urbankit.evaluation.cross_fit import CrossFit
 from urbankit.evaluation.intervals import highest_level
-from urbankit.evaluation.tasks import TaskData
+from urbankit.evaluation.tasks import TaskData, largest
 from urbankit.utils.files import atomic_path
 from urbankit.utils.json_text import parse_json
 
@@ -33,11 +33,16 @@ def write_cross_fits(path: Path, fits: Mapping[str, CrossFit], split: str) -> No
     columns: dict[str, NDArray[Any]] = {}
     facts = []
     for index, fit in enumerate(fits.values()):
-        columns |= {f"{index} y": fit.task.y, f"{index} fold": fit.fold}
+        if fit.parts:
+            columns |= {f"{index} y {part}": of_part for part, of_part in enumerate(fit.task.y.T)}
+        else:
+            columns[f"{index} y"] = fit.task.y
+        columns[f"{index} fold"] = fit.fold
         for k, values in enumerate([*fit.by_fold, fit.full]):
             outputs = values.reshape(len(values), -1).T
             columns |= {f"{index} {k} {output}": of_output for output, of_output in enumerate(outputs)}
-        facts.append({name: getattr(fit.task, name) for name in _TASK} | {"folds": len(fit.by_fold)})
+        parts = {"parts": fit.parts} if fit.parts else {}
+        facts.append({name: getattr(fit.task, name) for name in _TASK} | parts | {"folds": len(fit.by_fold)})
     metadata = {"urbankit": json.dumps({"tasks": facts, "split": split})}
     with atomic_path(path) as temporary:
         pq.write_table(pa.table(columns).replace_schema_metadata(metadata), temporary)
@@ -53,10 +58,12 @@ def read_cross_fits(file: BinaryIO) -> tuple[dict[str, CrossFit], str]:
         facts = parse_json(table.schema.metadata[b"urbankit"])
         for index, of_task in enumerate(facts["tasks"]):
             n_folds, classes = of_task.pop("folds"), tuple(of_task.pop("classes"))
-            y, fold = (table[f"{index} {name}"].to_numpy() for name in ("y", "fold"))
-            values = [_outputs(table, f"{index} {k}", len(classes)) for k in range(n_folds + 1)]
-            labelled = y >= 0 if classes else ~np.isnan(y)
-            task = TaskData(y=y, labelled=labelled, classes=classes, **of_task)
+            parts = tuple(of_task.pop("parts", ()))
+            y = _outputs(table, f"{index} y", len(parts)) if parts else table[f"{index} y"].to_numpy()
+            fold = table[f"{index} fold"].to_numpy()
+            values = [_outputs(table, f"{index} {k}", len(classes or parts)) for k in range(n_folds + 1)]
+            labelled = np.asarray(y >= 0 if classes else ~np.isnan(y).reshape(len(y), -1).any(axis=1))
+            task = TaskData(y=y, labelled=labelled, classes=classes, parts=parts, **of_task)
             fits[task.name] = CrossFit(task, fold, np.stack(values[:-1]), values[-1])
         return fits, str(facts["split"])
     except (KeyError, TypeError) as error:
@@ -64,7 +71,7 @@ def read_cross_fits(file: BinaryIO) -> tuple[dict[str, CrossFit], str]:
 
 
 def _outputs(table: pa.Table, prefix: str, n_classes: int) -> NDArray[np.float64]:
-    """Predictions [N], or outputs [N, classes]."""
+    """Predictions [N], or outputs [N, classes] or shares [N, parts]."""
     columns = [table[f"{prefix} {output}"].to_numpy() for output in range(n_classes or 1)]
     return np.stack(columns, axis=1) if n_classes else columns[0]
 
@@ -80,8 +87,9 @@ def prediction_table(
 
     Columns of a regression TASK: `TASK`, `TASK_lower`, `TASK_upper` in the units of the target. The bounds are NaN if
     the labels are too few for the level. Columns of a classification: `TASK`, `TASK_probability` of this class, and
-    `TASK_probability_CLASS` of each class. Both have `TASK_truth`, missing without a label, and `TASK_from`:
-    `out-of-fold` for a region whose label the head did not see, `all labels` for a region without a label.
+    `TASK_probability_CLASS` of each class. Those of a distribution: `TASK`, the largest part, and `TASK_share_PART` of
+    each part. All have `TASK_truth`, missing without a label (a distribution also `TASK_truth_share_PART`), and
+    `TASK_from`: `out-of-fold` for a region whose label the head did not see, `all labels` for one without a label.
 
     Args:
         fits: Cross-fitted predictions. The N regions are the last rows; other rows before them are of another city.
@@ -99,7 +107,7 @@ def prediction_table(
         rows = slice(len(fit.fold) - n, None)
         truth = fit.task if tasks is None else tasks[name]
         columns |= _columns(name, fit, rows, level, notes)
-        columns[f"{name}_truth"] = _labels(truth.classes, truth.y[rows] if tasks is None else truth.y)
+        columns |= _truth(name, truth, truth.y[rows] if tasks is None else truth.y)
         columns[f"{name}_from"] = np.where(fit.labelled[rows], OUT_OF_FOLD, ALL_LABELS).astype(object)
     return _with_regions(columns, regions), notes
 
@@ -131,7 +139,7 @@ def carried_table(
     for name, carried in predicted.items():
         columns |= _columns(name, carried, slice(None), level, notes)
         if name in tasks:
-            columns[f"{name}_truth"] = _labels(tasks[name].classes, tasks[name].y)
+            columns |= _truth(name, tasks[name], tasks[name].y)
         columns[f"{name}_from"] = np.full(len(regions), f"labels of {labels_of}", dtype=object)
     return _with_regions(columns, regions), notes
 
@@ -154,6 +162,8 @@ def _columns(
             f"{name}_probability": probabilities[np.arange(len(prediction)), prediction],
             **{f"{name}_probability_{label}": of for label, of in zip(fit.classes, probabilities.T, strict=True)},
         }
+    if isinstance(fit, CrossFit) and fit.parts:
+        return {name: _labels(fit.parts, largest(prediction)), **_shares(f"{name}_share", fit.parts, prediction)}
     interval = fit.interval(level)
     if interval is None:
         notes.append(
@@ -164,6 +174,19 @@ def _columns(
     else:
         bounds = [bound[rows] for bound in interval]
     return {name: prediction, f"{name}_lower": bounds[0], f"{name}_upper": bounds[1]}
+
+
+def _truth(name: str, task: TaskData, y: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """The columns of the labels `y` of a task."""
+    if task.parts:
+        labels = _labels(task.parts, largest(y))
+        return {f"{name}_truth": labels, **_shares(f"{name}_truth_share", task.parts, y)}
+    return {f"{name}_truth": _labels(task.classes, y)}
+
+
+def _shares(prefix: str, parts: Sequence[str], shares: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """A column `PREFIX_PART` for each part of shares [n, K]."""
+    return {f"{prefix}_{part}": of_part for part, of_part in zip(parts, shares.T, strict=True)}
 
 
 def _labels(classes: Sequence[str], values: NDArray[Any]) -> NDArray[Any]:

@@ -80,6 +80,8 @@ def write_predictions(
 
     Both are tables of `TaskData.predictions`. For regression, `truth` and `prediction` are in the units of the target,
     NaN without a label. For classification they are class indices; `truth_class` and `prediction_class` are the names.
+    For a distribution they are those of the largest part, and `truth_share_PART` and `prediction_share_PART` have the
+    shares; other tasks of the run have NaN there.
     """
     write_table(_with_ids(predictions, city, PREDICTION_COLUMNS), Path(folder) / "predictions.parquet")
     if floors is not None:
@@ -91,7 +93,8 @@ def _with_ids(predictions: pd.DataFrame, city: City, columns: Sequence[str]) -> 
     if predictions.empty:
         return pd.DataFrame(columns=list(columns))
     ids = np.asarray(city.region_ids, dtype=object)[predictions["region"].to_numpy()]
-    return predictions.assign(region_id=ids)[list(columns)]
+    shares = [name for name in map(str, predictions) if name.startswith(("truth_share_", "prediction_share_"))]
+    return predictions.assign(region_id=ids)[[*columns, *shares]]
 
 
 def write_all_predictions(folder: str | Path, table: gpd.GeoDataFrame) -> None:

@@ -25,6 +25,6 @@ class SuiteTable(Params):
         None,
         min_length=1,
         description="Metrics in their order, of the tasks that have them; default mae, mse, r2,"
-        " macro_f1 and macro_recall, or all of a task that has none of these.",
+        " macro_f1, macro_recall, kl and js, or all of a task that has none of these.",
     )
     floors: bool = Field(True, description="Whether floors are shown below the rows.")

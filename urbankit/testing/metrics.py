@@ -10,7 +10,8 @@ from urbankit.evaluation.metrics import KINDS
 from urbankit.testing.candidate import Candidate, Check
 
 NUMBERS, CLASSES = np.array([1.0, 3.0, 2.0, 8.0, 5.0, 4.0]), np.array([0, 1, 2, 0, 1, 1])
-TRUTH = {kind: CLASSES for kind in KINDS} | {"regression": NUMBERS, "interval": NUMBERS}
+SHARES = np.stack([NUMBERS, NUMBERS[::-1] / 2, np.ones(6)], axis=1) / (NUMBERS + NUMBERS[::-1] / 2 + 1)[:, None]
+TRUTH = {kind: CLASSES for kind in KINDS} | {"regression": NUMBERS, "interval": NUMBERS, "distribution": SHARES}
 CORRECT = TRUTH | {"interval": NUMBERS[:, None] + [-0.5, 0.5], "probabilities": np.eye(3)[CLASSES]}
 """Correct predictions of each kind; with the regions in another order they are wrong."""
 

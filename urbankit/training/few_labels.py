@@ -15,7 +15,6 @@ from urbankit import registry
 from urbankit.evaluation.few_labels import Draws, curve_records, curves_scored
 from urbankit.evaluation.splits import Split
 from urbankit.evaluation.tasks import Scored, TaskData
-from urbankit.evaluation.transforms import TargetTransform
 from urbankit.heads.base import FittedHead, RegionData, RegionHead
 from urbankit.methods.base import Method
 from urbankit.recipe.schema import Few
@@ -112,17 +111,17 @@ class FewTraining:
         torch.manual_seed(epoch_seed(self.seed, name, -1))
         mean, std = mean_and_std(self.embeddings)
         z = (self.embeddings.float() - mean) / std
-        transforms = None if task.classes else [TargetTransform.fit(task.transform, task.y[rows]) for rows in train]
-        if transforms is None:
-            labels = torch.as_tensor(task.y[train])
+        forms = None if task.classes else [task.form(rows) for rows in train]
+        if forms is None:
+            columns = [torch.as_tensor(task.y[train])]
         else:
-            learned = [form.transform(task.y[rows]) for form, rows in zip(transforms, train, strict=True)]
-            labels = torch.as_tensor(np.stack(learned), dtype=torch.float32)
+            learned = [form.columns(task.y[rows]) for form, rows in zip(forms, train, strict=True)]
+            columns = list(torch.as_tensor(np.stack(learned), dtype=torch.float32).unbind(dim=2))
         params, blocks = head.Params(**self.heads[task.name].params), self.method.blocks or [self.method.dim]
-        rows = torch.as_tensor(train, device=z.device)
+        rows, width = torch.as_tensor(train, device=z.device), task.outputs // len(columns)
         with torch.no_grad():
-            outputs = head.fit_each(params, z, rows, labels.to(z.device), task.outputs, blocks)
-        of_test = outputs.double().cpu().numpy()[np.arange(len(test))[:, None], test]
-        if transforms is None:
+            fits = [head.fit_each(params, z, rows, labels.to(z.device), width, blocks) for labels in columns]
+        of_test = torch.cat(fits, dim=2).double().cpu().numpy()[np.arange(len(test))[:, None], test]
+        if forms is None:
             return of_test.argmax(axis=2)
-        return np.stack([form.inverse(values[:, 0]) for form, values in zip(transforms, of_test, strict=True)])
+        return np.stack([form.predicted(values) for form, values in zip(forms, of_test, strict=True)])

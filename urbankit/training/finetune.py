@@ -39,7 +39,8 @@ class Finetuned:
     """The result of fine-tuning.
 
     Attributes:
-        predictions: by task, for all regions: float64 [N] in the target's units, or class numbers int64 [N].
+        predictions: by task, for all regions: float64 [N] in the target's units, class numbers int64 [N], or shares
+            float64 [N, K].
         record: `Training.record` of the trained heads; empty if all heads are fitted.
         history: losses by epoch.
         block_weights: by task, the weight of each part of the embedding, for heads that have such weights.
@@ -85,7 +86,7 @@ class Finetuned:
         """Add the predictions of a task from the outputs [N, n_outputs] of its head."""
         name = labels.data.name
         self.predictions[name] = labels.predict(outputs)
-        if labels.data.kind == "classification":
+        if labels.data.classes:
             self.outputs[name] = outputs.double().cpu().numpy()
 
     def save(self, path: Path) -> None:
@@ -151,7 +152,8 @@ def finetune(
     """Train new heads, and the unfrozen parts of `method`, on the training part of `split`, all `tasks` together.
 
     The labels of the validation part decide for each task which epoch's state predicts, and when to stop; those of the
-    test part are not used. A `FittedHead` is fitted to the training part of the pre-trained embeddings instead.
+    test part are not used. A `FittedHead` is fitted to the training part of the pre-trained embeddings instead, one to
+    each coordinate of a distribution (`ShareTransform`).
 
     Args:
         method: the method in its pre-trained state, frozen as `settings` say.
@@ -187,23 +189,33 @@ def finetune(
         result = _train(model, {task: labels[task] for task in trained}, settings, seed, name, last, progress)
     z, regions, priors = model.standardised(embeddings), regions or RegionData(), priors or {}
     for task, head in fitted.items():
-        of_task = replace(regions, transform=labels[task].transform)
-        if task in priors:
-            of_task = replace(of_task, prior=Prior.of(priors[task], labels[task].transform))
-        result.add(labels[task], _fit(head, labels[task], z, blocks, of_task))
-        if isinstance(head, RegionHead) and head.member_weights():
-            result.member_weights[task] = dict(head.member_weights())
+        rows = labels[task].parts["train"].nonzero().squeeze(1)
+        if tasks[task].parts:
+            fits = [registry.create("head", heads[task], z.shape[1], 1) for _ in range(tasks[task].outputs)]
+            columns = zip(fits, labels[task].y.T, strict=True)
+            outputs = [_fit(fit, column, rows, z, blocks, regions) for fit, column in columns]
+        else:
+            transform, fits = labels[task].transform, [head]
+            prior = Prior.of(priors[task], transform) if task in priors else None
+            of_task = replace(regions, transform=transform, prior=prior)
+            outputs = [_fit(head, labels[task].y, rows, z, blocks, of_task)]
+        result.add(labels[task], torch.cat(outputs, dim=1))
+        weights = [fit.member_weights() for fit in fits if isinstance(fit, RegionHead)]
+        if names := dict.fromkeys(name for of_fit in weights for name in of_fit):
+            means = {name: sum(of_fit.get(name, 0.0) for of_fit in weights) / len(weights) for name in names}
+            result.member_weights[task] = means
     return result
 
 
-def _fit(head: FittedHead, labels: Labels, z: Tensor, blocks: Sequence[int], regions: RegionData) -> Tensor:
-    """The outputs for all regions of a head fitted to the training part."""
-    rows = labels.parts["train"].nonzero().squeeze(1)
+def _fit(
+    head: FittedHead, labels: Tensor, rows: Tensor, z: Tensor, blocks: Sequence[int], regions: RegionData
+) -> Tensor:
+    """The outputs for all regions of a head fitted to the labels [N] of the training regions `rows`."""
     with torch.no_grad():
         if isinstance(head, RegionHead):
-            head.fit_regions(z[rows], labels.y[rows], blocks, regions.rows(rows.cpu().numpy()))
+            head.fit_regions(z[rows], labels[rows], blocks, regions.rows(rows.cpu().numpy()))
             return head.predict_regions(z, regions)
-        head.fit(z[rows], labels.y[rows], blocks)
+        head.fit(z[rows], labels[rows], blocks)
         return head(z)
 
 

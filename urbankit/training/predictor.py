@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from urbankit.evaluation.shares import ShareTransform
 from urbankit.evaluation.splits import Split
 from urbankit.evaluation.tasks import TaskData
 from urbankit.evaluation.transforms import TargetTransform
@@ -73,7 +74,7 @@ class Labels:
     """The labels of one task in the form they are learned in.
 
     Attributes:
-        y: the transformed target, float32 [N], or class numbers, int64 [N].
+        y: the transformed target, float32 [N], or [N, K - 1] of a distribution, or class numbers, int64 [N].
         transform: how the target was transformed; None for classes.
         parts: the labelled regions of the `train` and the `validation` part, bool [N] each.
     """
@@ -85,13 +86,13 @@ class Labels:
             part: torch.zeros(len(data.y), dtype=torch.bool).index_fill(0, torch.as_tensor(rows), True).to(device)
             for part, rows in (("train", visible.train), ("validation", visible.validation))
         }
-        self.transform: TargetTransform | None = None
-        if data.kind == "classification":
+        self.transform: TargetTransform | ShareTransform | None = None
+        if data.classes:
             self.y = torch.as_tensor(data.y, device=device)
             counts = np.bincount(data.y[visible.train], minlength=data.outputs)
             self.class_weights = _class_weights(counts, balance, device)
         else:
-            self.transform = TargetTransform.fit(data.transform, data.y[visible.train])
+            self.transform = data.form(visible.train)
             self.y = torch.as_tensor(self.transform.transform(data.y), dtype=torch.float32, device=device)
 
     def loss(self, outputs: Tensor, regions: Tensor) -> Tensor:
@@ -100,17 +101,20 @@ class Labels:
         Classes without a training region have the weight 0; the loss is zero if there are no others.
         """
         y = self.y[regions]
-        if self.data.kind == "regression":
-            return F.mse_loss(outputs.squeeze(1), y)
+        if self.transform is not None:
+            return F.mse_loss(outputs.reshape(y.shape), y)
         if not self.class_weights[y].any():
             return outputs.sum() * 0.0
         return F.cross_entropy(outputs, y, weight=self.class_weights)
 
     def predict(self, outputs: Tensor) -> np.ndarray:
-        """Return predictions from `outputs` [N, n_outputs]: float64 [N] in the target's units, or int64 [N]."""
+        """Return predictions from `outputs` [N, n_outputs].
+
+        They are float64 [N] in the target's units, shares float64 [N, K], or classes int64 [N].
+        """
         if self.transform is None:
             return outputs.argmax(dim=1).cpu().numpy()
-        return self.transform.inverse(outputs.squeeze(1).double().cpu().numpy())
+        return self.transform.predicted(outputs.double().cpu().numpy())
 
 
 def _class_weights(counts: np.ndarray, balance: float, device: torch.device) -> Tensor:

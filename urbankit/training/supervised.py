@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from urbankit.evaluation.tasks import TaskData
-from urbankit.evaluation.transforms import TargetTransform
 from urbankit.methods.base import Method
 from urbankit.utils.torch_modules import NamedModules
 
@@ -19,7 +18,7 @@ from urbankit.utils.torch_modules import NamedModules
 class SupervisedMethod(nn.Module):
     """A method in pre-training with a linear head for each task on its standardised embedding.
 
-    A regression target is brought into the form of its task and then standardised within each city, so that its level
+    A target of numbers is brought into the form of its task and then standardised within each city, so that its level
     and unit, which differ from city to city, are not learned. Errors are squared; classes have the cross-entropy.
 
     Args:
@@ -47,11 +46,11 @@ class SupervisedMethod(nn.Module):
         of_tasks = {}
         for name, head in self.heads.items():
             labels = self._labels[name].to(regions.device)[regions]
-            mask = torch.isfinite(labels) if labels.is_floating_point() else labels >= 0
+            mask = torch.isfinite(labels).all(dim=1) if labels.is_floating_point() else labels >= 0
             if int(mask.sum()) > 1:
                 outputs = head(embeddings[mask])
                 of_tasks[f"supervised {name}"] = (
-                    F.mse_loss(outputs.squeeze(1), labels[mask])
+                    F.mse_loss(outputs, labels[mask])
                     if labels.is_floating_point()
                     else F.cross_entropy(outputs, labels[mask])
                 )
@@ -66,16 +65,16 @@ class SupervisedMethod(nn.Module):
 
 
 def within_cities(task: TaskData, member: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return the labels of a regression standardised within each city, float32 [N], NaN without a label.
+    """Return the learned labels of a task standardised within each city, float32 [N, outputs], NaN without a label.
 
     A city with fewer than two labels, or equal ones, has none.
     """
-    values = np.full(len(member), np.nan)
+    values = np.full((len(member), task.outputs), np.nan)
     labelled = np.flatnonzero(task.labelled)
-    transform = TargetTransform.fit(task.transform, task.y[labelled])
-    values[labelled] = transform.transform(task.y[labelled])
+    values[labelled] = task.form(labelled).columns(task.y[labelled])
     for city in np.unique(member[labelled]):
         rows = labelled[member[labelled] == city]
-        spread = values[rows].std()
-        values[rows] = (values[rows] - values[rows].mean()) / spread if spread > 0 else np.nan
+        for column in values.T:
+            spread = column[rows].std()
+            column[rows] = (column[rows] - column[rows].mean()) / spread if spread > 0 else np.nan
     return values.astype(np.float32)

@@ -113,7 +113,7 @@ def _value(state: stages.RunState, judge: Callable[[int, float], bool]) -> float
 def without_labels(task: TaskData, regions: NDArray[np.int64]) -> TaskData:
     """Return a task without the labels of some regions [n]."""
     y, labelled = task.y.copy(), task.labelled.copy()
-    y[regions] = -1 if task.classes else np.nan
+    y[regions] = task.missing
     labelled[regions] = False
     return replace(task, y=y, labelled=labelled)
 

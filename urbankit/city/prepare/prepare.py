@@ -12,6 +12,7 @@ from typing import Any
 
 import geopandas as gpd
 import polars as pl
+from numpy.typing import NDArray
 
 from urbankit.city.city import City
 from urbankit.city.leaks import Columns, LeakCheck, check_leaks, values_of
@@ -154,13 +155,16 @@ class _Preparation:
             for name in entry["files"]:
                 if name.startswith(("tables/", "targets/")):
                     tables[name] = pl.read_parquet(self.context.out / name)
-        sources, targets = [], {}
+        sources = []
+        targets: dict[str, NDArray[Any]] = {}
         for file, table in sorted(tables.items(), key=lambda item: item[0]):
             kind, _, name = file.removesuffix(".parquet").partition("/")
             if kind == "tables":
                 sources.append(Columns(f"tables.{name}", table.to_numpy(), list(table.columns)))
             elif kind == "targets":
-                targets[name] = values_of(pl.DataFrame(table)["value"])
+                columns = [column for column in table.columns if column != "region_id"]
+                named = {name if column == "value" else f"{name} ({column})": column for column in columns}
+                targets |= {key: values_of(pl.DataFrame(table)[column]) for key, column in named.items()}
         self.leak_check = check_leaks(sources, targets, self.spec.allow_leak)
         for note in self.leak_check.noted:
             self.context.progress.say(f"note: {note}")

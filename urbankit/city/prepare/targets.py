@@ -7,56 +7,68 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from urbankit.city.io.columns import is_text, numbers, texts
+from urbankit.city.io.columns import is_text, number_matrix, numbers, texts
 from urbankit.city.io.raster import zonal
 from urbankit.city.prepare.context import Built, Context
 from urbankit.city.prepare.match_regions import read_by_region, region_of, rows_by_region
 from urbankit.city.prepare.points import locate_labelled, read_points
 from urbankit.city.prepare.quality import similar_names, suspicious_values
 from urbankit.city.report import SourceReport
-from urbankit.city.spec import PointTarget, RasterTarget, TableTarget, TargetSource
-from urbankit.city.target import Target
+from urbankit.city.spec import PointTarget, RasterTarget, TargetSource
+from urbankit.city.spec_targets import ShareTarget, TableTarget
+from urbankit.city.target import Target, share_columns
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.text import list_some
 
 
 def build_target(spec: TargetSource, context: Context, report: SourceReport) -> Built:
-    """`targets/NAME.parquet`: region_id, value; null where missing. Raises `UserError` for a target without values."""
+    """`targets/NAME.parquet`: region_id, value; null where missing. Raises `UserError` for a target without values.
+
+    A distribution has a column for each part instead of `value` (`share_columns`).
+    """
     if isinstance(spec, TableTarget):
         target, file = _from_table(spec, context, report), spec.table
+    elif isinstance(spec, ShareTarget):
+        target, file = _from_columns(spec, context, report), spec.table
     elif isinstance(spec, RasterTarget):
         target, file = _from_raster(spec, context, report), spec.raster
     else:
         target, file = _from_points(spec, context, report), spec.points
     built = built_target(target, context.path(file), context, report)
-    present = set(target.values[target.present].tolist()) if spec.classes else set()
-    if unknown := [name for name in spec.classes if name not in present]:
-        report.note(f"`classes` that no region has: {list_some(map(repr, unknown))}")
+    if spec.classes:
+        present = set(target.parts or target.values[target.present].tolist())
+        if unknown := [name for name in spec.classes if name not in present]:
+            who = "are no columns" if target.parts else "no region has"
+            report.note(f"`classes` that {who}: {list_some(map(repr, unknown))}")
     return built
 
 
 def built_target(target: Target, path: Path, context: Context, report: SourceReport) -> Built:
     """The layer of a target, read from the file `path`. Raises `UserError` for a target without values."""
     ids = context.regions["region_id"].to_numpy()
-    regression = target.kind == "regression"
-    infinite = np.isinf(target.values) if regression else np.zeros(len(ids), bool)
+    infinite = np.isinf(target.values) if target.kind == "regression" else np.zeros(len(ids), bool)
     if infinite.any():
         target.values[infinite] = np.nan
         report.note(f"infinite, taken as missing, in {list_some(ids[infinite])}")
     present = target.present
     if not present.any():
         reason = "every value is infinite" if infinite.any() else "all empty"
+        reason = "no row has shares" if target.parts else reason
         message = f"has no value in any region: {reason}; correct it or remove it"
         raise UserError(Problem(message, path, key=report.key))
     report.covers = ("target", report.name, int(present.sum()))
-    if regression:
+    if target.parts:
+        columns = dict(zip(share_columns(target.parts), target.values.T, strict=True))
+        values = {name: pl.Series(name, column).fill_nan(None) for name, column in columns.items()}
+    elif target.kind == "regression":
         report.notes += suspicious_values(target.values, ids)
-        value = pl.Series("value", target.values).fill_nan(None)
+        values = {"value": pl.Series("value", target.values).fill_nan(None)}
     else:
         _report_classes(target.values[present], report)
-        value = pl.Series("value", target.values.tolist(), dtype=pl.String)
-    table = pl.DataFrame({"region_id": ids.tolist(), "value": value})
-    return Built({f"targets/{report.name}.parquet": table}, {"kind": target.kind, "unit": target.unit})
+        values = {"value": pl.Series("value", target.values.tolist(), dtype=pl.String)}
+    table = pl.DataFrame({"region_id": ids.tolist(), **values})
+    parts = {"parts": list(target.parts)} if target.parts else {}
+    return Built({f"targets/{report.name}.parquet": table}, {"kind": target.kind, "unit": target.unit, **parts})
 
 
 def _from_table(spec: TableTarget, context: Context, report: SourceReport) -> Target:
@@ -74,6 +86,29 @@ def _from_table(spec: TableTarget, context: Context, report: SourceReport) -> Ta
             raise UserError([*error.problems, hint]) from None
         raise
     return Target(report.name, spec.kind, rows_by_region(values, region, n_regions), spec.unit)
+
+
+def _from_columns(spec: ShareTarget, context: Context, report: SourceReport) -> Target:
+    named = {f"columns[{i}]": column for i, column in enumerate(spec.columns)}
+    frame = read_by_region(spec.table, {"region": spec.region, **named}, context, report)
+    path, key = context.path(spec.table), f"{report.key}.columns"
+    amounts = number_matrix(frame, spec.columns, path, key, missing=spec.missing)
+    region, ids = region_of(frame), context.regions["region_id"].to_numpy()
+    values = rows_by_region(_shares(amounts, ids[region], report), region, len(ids))
+    return Target(report.name, spec.kind, values, spec.unit, parts=tuple(spec.columns))
+
+
+def _shares(amounts: np.ndarray, ids: np.ndarray, report: SourceReport) -> np.ndarray:
+    """Rows [n, K] of counts or shares divided by their sum; NaN, with a note, where they are no distribution."""
+    missing = ~np.isfinite(amounts).all(axis=1)
+    negative = ~missing & (amounts < 0).any(axis=1)
+    empty = ~missing & (amounts == 0).all(axis=1)
+    reasons = {"a value is missing": missing, "a value is negative": negative, "all values are zero": empty}
+    for reason, rows in reasons.items():
+        if rows.any():
+            report.note(f"regions without a label, because {reason}: {int(rows.sum())} ({list_some(ids[rows])})")
+    amounts = np.where((missing | negative | empty)[:, None], np.nan, amounts)
+    return amounts / amounts.sum(axis=1, keepdims=True)
 
 
 def _from_raster(spec: RasterTarget, context: Context, report: SourceReport) -> Target:

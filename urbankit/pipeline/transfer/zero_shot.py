@@ -149,6 +149,12 @@ def _source_task(source: Source, city: City, recipe: Recipe, task: TaskData) -> 
     )
     if (loaded.kind, loaded.unit) != (task.kind, task.unit):
         raise UserError(Problem(other_quantity(loaded, task, "the source city"), key=f"tasks.{task.name}"))
+    if set(loaded.parts) != set(task.parts):
+        parts = f"{', '.join(loaded.parts)} in the source city and {', '.join(task.parts)} here"
+        raise UserError(Problem(f"its parts are {parts}; give both targets the same", key=f"tasks.{task.name}"))
+    if task.parts:
+        order = [loaded.parts.index(part) for part in task.parts]
+        return replace(loaded, y=loaded.y[:, order], parts=task.parts)
     return loaded
 
 
@@ -160,8 +166,7 @@ def other_quantity(source: TaskData | CarriedHead, task: TaskData, where: str) -
 
 def _append_unlabelled(task: TaskData, n: int) -> TaskData:
     """`task` with `n` additional regions without labels."""
-    missing = np.nan if task.kind == "regression" else -1
-    y = np.concatenate([task.y, np.full(n, missing, dtype=task.y.dtype)])
+    y = np.concatenate([task.y, np.full((n, *task.y.shape[1:]), task.missing, dtype=task.y.dtype)])
     return replace(task, y=y, labelled=np.concatenate([task.labelled, np.zeros(n, dtype=bool)]))
 
 

@@ -14,6 +14,7 @@ from urbankit.analysis.anchors import find_anchors
 from urbankit.analysis.clusters import Hierarchy
 from urbankit.city.city import City
 from urbankit.evaluation.out_of_sample import out_of_sample, rows_of_test_parts
+from urbankit.evaluation.parts import part_predictions, part_tasks
 from urbankit.evaluation.splits import strictest
 from urbankit.evaluation.tasks import TaskData
 from urbankit.report.figures.errors import NotPossible
@@ -29,13 +30,14 @@ CLUSTERS = (2, 3, 4, 5, 6)
 class FigureContext:
     """A run, its city, other runs to compare it with (by the names of their folders), and data that figures share.
 
-    An attribute raises `NotPossible` with the reason if its data is missing.
+    A distribution is a regression task for each of its parts. An attribute raises `NotPossible` with the reason if its
+    data is missing.
     """
 
     def __init__(self, run_context: RunContext, others: Sequence[Run] = ()) -> None:
         self.run_context = run_context
         self.others = dict(zip(folder_names([run.path for run in others]), others, strict=True))
-        self.run, self.tasks = run_context.run, run_context.tasks
+        self.run, self.tasks = run_context.run, part_tasks(run_context.tasks)
         self.folder: Path = run_context.run.path / "figures"
 
     @property
@@ -111,7 +113,7 @@ class FigureContext:
             raise NotPossible("the recipe has no tasks")
         if not self.run.has("predictions.parquet") or self.run.predictions.empty:
             raise NotPossible("the run has not written predictions")
-        return self.run.predictions
+        return part_predictions(self.run.predictions)
 
     def predicted(self, kind: str | None = None) -> list[TaskData]:
         """The tasks that were predicted, optionally of one `kind`; raises `NotPossible` if that kind has none."""

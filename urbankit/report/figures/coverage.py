@@ -57,9 +57,7 @@ def counts(city: City) -> dict[str, NDArray[np.float64]]:
     """Return the numbers of observations of each modality and of labels in each region [N], by label of the panel."""
     numbers = {label: number for _, label, number in observations(city)}
     for name in city.target_names:
-        values = city.target(name).values
-        has_label = np.array([v is not None for v in values]) if values.dtype == object else ~np.isnan(values)
-        numbers[f"labels: {name}"] = has_label.astype(np.float64)
+        numbers[f"labels: {name}"] = city.target(name).present.astype(np.float64)
     return numbers
 
 

@@ -40,8 +40,8 @@ def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
 
 
 def _draw(curves: pd.DataFrame, context: FigureContext, protocol: str) -> Drawing:
-    metrics = {task.name: task.metric for task in context.tasks}
-    titles = {task.name: task.label for task in context.tasks}
+    metrics = {task.name: task.metric for task in context.run_context.tasks}
+    titles = {task.name: task.label for task in context.run_context.tasks}
     summary = curve_summary(curves[curves["metric"] == curves["task"].map(metrics)])
     tasks = list(dict.fromkeys(summary["task"]))
     models = sorted(dict.fromkeys(summary["model"]), key=lambda model: model.startswith(FLOOR))

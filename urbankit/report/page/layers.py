@@ -15,7 +15,9 @@ from urbankit.analysis.coverage import observations
 from urbankit.analysis.traits import Feature, traits
 from urbankit.city.city import City
 from urbankit.city.texts import Text
+from urbankit.evaluation.builtin_metrics import divergences
 from urbankit.evaluation.out_of_sample import out_of_sample
+from urbankit.evaluation.parts import share_rows
 from urbankit.evaluation.splits import protocol_label
 from urbankit.evaluation.tasks import TaskData
 from urbankit.evaluation.transforms import LOGARITHMS
@@ -154,6 +156,8 @@ def all_prediction_layers(task: MapTask, table: pd.DataFrame, region_ids: NDArra
     else:
         values = of_regions[task.name].to_numpy(np.float64)
         yield {**common, **predicted, "kind": "value", "scale": _scale(task), **_data(task, values)}
+        if f"{task.name}_upper" not in of_regions:  # a part of a distribution has no interval
+            return
         extent, label = of_regions[f"{task.name}_upper"] - of_regions[f"{task.name}_lower"], "width of the interval"
     amounts = extent.to_numpy(np.float64)
     if np.isfinite(amounts).any():
@@ -163,6 +167,25 @@ def all_prediction_layers(task: MapTask, table: pd.DataFrame, region_ids: NDArra
             **common, "id": f"uncertainty:{task.name}", "label": label, "kind": "value", "scale": scale,
             "data": pack_floats(amounts),
         }  # fmt: skip
+
+
+def divergence_layers(task: TaskData, predictions: pd.DataFrame, region_ids: NDArray) -> list[Layer]:
+    """How far a predicted distribution is from the true one, for every split protocol: the residual of all parts."""
+    rows = share_rows(predictions[predictions["task"] == task.name])
+    layers = []
+    for split in dict.fromkeys(rows["split"]):
+        of_split = rows[rows["split"] == split]
+        parts = [of_split[of_split["task"] == f"{task.name}_share_{part}"] for part in task.parts]
+        shares = np.stack([out_of_sample(of_part, region_ids, False) for of_part in parts], axis=1)
+        values = divergences(task.y, shares)
+        finite = values[np.isfinite(values)]
+        layers.append({
+            **MapTask(task.name, values, title=task.title, description=task.description).facts,
+            "unit": "nats", "kind": "value", "id": f"divergence:{task.name}:{split}",
+            "label": f"divergence of the prediction, {protocol_label(split)}", "split": protocol_label(split),
+            "scale": {"low": 0.0, "high": colour_ends(finite)[1], "log": False}, "data": pack_floats(values),
+        })  # fmt: skip
+    return layers
 
 
 def cluster_layers(vectors: NDArray[np.float32], features: list[Feature]) -> Iterator[Layer]:

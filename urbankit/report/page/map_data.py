@@ -11,6 +11,7 @@ import pandas as pd
 
 from urbankit.analysis.neighbours import CANDIDATES, MOST_COMPARED, nearest_in_groups
 from urbankit.analysis.traits import Feature, city_features
+from urbankit.evaluation.parts import part_predictions, part_tasks
 from urbankit.report.page.base_map import base_map_data
 from urbankit.report.page.geometry import outlines
 from urbankit.report.page.layers import (
@@ -20,6 +21,7 @@ from urbankit.report.page.layers import (
     all_prediction_layers,
     cluster_layers,
     coverage_layers,
+    divergence_layers,
     map_tasks,
     task_layers,
 )
@@ -78,16 +80,20 @@ def run_data(context: RunContext, name: str, missing: Missing) -> dict[str, Any]
 
 def _task_layers(context: RunContext, ids: np.ndarray, missing: Missing) -> list[Layer]:
     run = context.run
-    predictions = None
+    predictions, parts = None, part_tasks(context.tasks)
     if run.has("predictions.parquet"):
-        predictions = missing.attempt("No predictions", lambda: run.predictions, None)
-    tasks: list[MapTask] = missing.attempt("No targets", lambda: map_tasks(context.tasks, predictions, ids), [])
+        predictions = missing.attempt("No predictions", lambda: part_predictions(run.predictions), None)
+    tasks: list[MapTask] = missing.attempt("No targets", lambda: map_tasks(parts, predictions, ids), [])
     layers: list[Layer] = []
     everywhere = None
     if run.has("predictions_all.parquet"):
         everywhere = missing.attempt("No predictions of every region", lambda: run.predictions_all, None)
     for task in tasks:
         layers += missing.attempt(f"No map of {task.name}", partial(_layers_of, task, predictions, everywhere, ids), [])
+    if predictions is not None:
+        for of_parts in (task for task in context.tasks if task.parts):
+            divergences = partial(divergence_layers, of_parts, run.predictions, ids)
+            layers += missing.attempt(f"No map of {of_parts.name}", divergences, [])
     if not tasks:
         missing.add("There are no targets to show: the run has no tasks, or ended before it predicted them.")
     return layers
