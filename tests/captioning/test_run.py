@@ -5,6 +5,7 @@ import re
 import shutil
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,6 +27,7 @@ from urbankit.captioning.captioners.base import Batch, Caption, Captioner
 from urbankit.captioning.run import caption_city
 from urbankit.city.prepare.attach import attach_captions
 from urbankit.city.spec import Captions
+from urbankit.utils.files import atomic_path
 from urbankit.utils.locks import file_lock
 
 CALLS: list[Batch] = []
@@ -148,6 +150,28 @@ def test_finished_captions_are_not_computed_again(city: City, tmp_path: Path) ->
     assert not CALLS
 
 
+@pytest.mark.parametrize("name", ["svi.jsonl", "svi.parquet", "svi.json"])
+@pytest.mark.parametrize("share", [0, 0.3, 0.99])
+def test_a_file_of_finished_captions_that_was_cut_is_written_again(
+    city: City, tmp_path: Path, name: str, share: float
+) -> None:
+    first = made(city, tmp_path, modalities=["svi"])
+    written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    CALLS.clear()
+    (tmp_path / name).write_bytes(written[name][: int(share * len(written[name]))])
+    assert made(city, tmp_path, modalities=["svi"]) == first
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == written
+    assert not CALLS
+
+
+def test_captions_that_were_edited_stay(city: City, tmp_path: Path) -> None:
+    made(city, tmp_path, modalities=["svi"])
+    edited = (tmp_path / "svi.jsonl").read_text().replace("bright", "sunny")
+    (tmp_path / "svi.jsonl").write_text(edited)
+    made(city, tmp_path, modalities=["svi"])
+    assert (tmp_path / "svi.jsonl").read_text() == edited
+
+
 def test_an_interrupted_job_continues_with_smaller_batches(city: City, tmp_path: Path) -> None:
     BREAK.update(after=2, error=MemoryError())
     with pytest.raises(RunError, match=r"out of memory; .*smaller --set batch_size"):
@@ -181,11 +205,15 @@ def test_a_file_of_the_user_is_not_overwritten(city: City, tmp_path: Path, suffi
 def test_a_job_interrupted_between_its_files_continues(
     city: City, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(*_: Any) -> None:
-        raise KeyboardInterrupt
+    @contextmanager
+    def killed(path: Path) -> Iterator[Path]:
+        if path.suffix == ".json":
+            raise KeyboardInterrupt
+        with atomic_path(path) as temporary:
+            yield temporary
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("urbankit.captioning.files.write_json", killed)
+        patch.setattr("urbankit.captioning.files.atomic_path", killed)
         made(city, tmp_path, modalities=["svi"])
     assert {path.suffix for path in tmp_path.glob("svi.*")} == {".jsonl", ".parquet"}
     CALLS.clear()

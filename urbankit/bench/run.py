@@ -28,7 +28,7 @@ from urbankit.tables.records import EvaluationSetup, results
 from urbankit.tables.table import Table
 from urbankit.utils.errors import Problem, Problems, UserError, unwritable
 from urbankit.utils.files import atomic_path, read_json, write_json, write_text
-from urbankit.utils.ledger import LEDGER, PARTIAL, start_ledger
+from urbankit.utils.ledger import LEDGER, PARTIAL, is_whole, start_ledger
 from urbankit.utils.locks import LOCK, file_lock
 from urbankit.utils.progress import Progress
 from urbankit.utils.text import list_some
@@ -217,7 +217,7 @@ class _Computation:
     @property
     def done(self) -> bool:
         """Whether it is finished."""
-        return self.stored.folder.is_file() if self.kind == "floors" else self.stored.done
+        return is_whole(self.stored.folder) if self.kind == "floors" else self.stored.done
 
     def __str__(self) -> str:
         return f"{self.row} · {self.city} · {'floors' if self.seed is None else f'seed {self.seed}'}"

@@ -15,12 +15,11 @@ from urbankit import registry
 from urbankit.bench.suite import SuiteRun
 from urbankit.city.city import City
 from urbankit.pipeline.model import Model
-from urbankit.pipeline.resume import run_lock
+from urbankit.pipeline.resume import is_finished, previous_manifest, run_lock
 from urbankit.pipeline.transfer.source import Source
 from urbankit.recipe.components import components
 from urbankit.recipe.recipe import Recipe
 from urbankit.runs.data import files_read
-from urbankit.runs.folder import Run
 from urbankit.runs.manifest import recipe_hash
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.files import hash_json
@@ -50,11 +49,8 @@ class StoredRun:
 
     @property
     def done(self) -> bool:
-        """Whether the run is finished."""
-        try:
-            return Run.open(self.folder).status == "done"
-        except UserError:
-            return False
+        """Whether the run is finished, and none of its files was removed or cut since."""
+        return is_finished(self.folder)
 
     def tidy(self) -> None:
         """Remove what a killed process left in a finished run: its lock and unfinished files."""
@@ -65,7 +61,7 @@ class StoredRun:
     def clear_unless_resumable(self, recipe: Recipe, failed: bool) -> None:
         """Remove a run that cannot be resumed: it failed because of its recipe, or its recipe was another one."""
         try:
-            resumable = not failed and Run.open(self.folder).manifest.get("recipe_hash") == recipe_hash(recipe)
+            resumable = not failed and previous_manifest(self.folder).get("recipe_hash") == recipe_hash(recipe)
         except UserError:
             resumable = False
         if self.folder.exists() and not resumable and (remaining := remove_recorded(self.folder)):

@@ -19,10 +19,10 @@ from typing import IO, Any
 import pandas as pd
 
 from urbankit.pipeline import run as pipeline
+from urbankit.pipeline.resume import is_finished
 from urbankit.recipe.recipe import Recipe
 from urbankit.registry.failure import explained
 from urbankit.runs import data
-from urbankit.runs.folder import Run
 from urbankit.runs.manifest import MANIFEST
 from urbankit.utils.errors import Diverged, UserError, explain
 from urbankit.utils.files import atomic_path
@@ -82,7 +82,7 @@ def run(recipe: Recipe, out: Path) -> None:
     if out.is_dir():
         with file_lock(out / LOCK):
             pass
-    if (out / MANIFEST).exists() and Run.open(out).status == "done":
+    if is_finished(out):
         return
     pipeline.run(recipe, out, resume=(out / MANIFEST).exists(), progress=Progress())
 

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import io
+import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from urbankit.captioning.log import Record, check_settings
 from urbankit.captioning.sources import CaptionItems
 from urbankit.city.prepare.caption_check import MAX_TOKENS, CaptionCheck, check_captions
 from urbankit.utils.errors import Problem, UserError
-from urbankit.utils.files import atomic_path, read_json, write_json
+from urbankit.utils.files import atomic_path, read_json
+
+ABOUT = "urbankit"
+"""Key of the Parquet file's metadata under which the content of the JSON file is."""
+SCHEMA = {
+    **dict.fromkeys(("region_id", "image", "modality", "caption"), pl.String),
+    "tokens": pl.Int64,
+    **dict.fromkeys(("captioner", "model", "revision", "prompt"), pl.String),
+}
+_UNREADABLE = (
+    OSError, ValueError, TypeError, KeyError, UserError, pa.ArrowException, pl.exceptions.PolarsError,
+    pl.exceptions.PanicException,
+)  # fmt: skip
 
 
 @dataclass
@@ -59,13 +76,58 @@ def write_captions(
         "tokens": [records[row]["tokens"] for row in rows],
         **{name: [value] * len(rows) for name, value in constant.items()},
     }
-    table = pl.DataFrame(columns, schema={name: pl.Int64 if name == "tokens" else pl.String for name in columns})
-    with atomic_path(file) as temporary:
-        table.write_ndjson(temporary)
-    with atomic_path(file.with_suffix(".parquet")) as temporary:
-        table.write_parquet(temporary)
+    table = pl.DataFrame(columns, schema=SCHEMA)
     unreadable = [record["skipped"] for record in records if "skipped" in record]
-    write_json(file.with_suffix(".json"), {"settings": settings, "unreadable": unreadable})
+    about = json.dumps({"settings": settings, "unreadable": unreadable}, ensure_ascii=False)
+    for path, content in _contents(file, table, about).items():
+        _write(path, content)
+
+
+def _contents(file: Path, table: pl.DataFrame, about: str) -> dict[Path, bytes]:
+    """The files of captions with their bytes. The Parquet file holds what the others hold."""
+    lines, parquet = io.BytesIO(), io.BytesIO()
+    table.write_ndjson(lines)
+    table.write_parquet(parquet, metadata={ABOUT: about})
+    text = json.dumps(json.loads(about), ensure_ascii=False, indent=2) + "\n"
+    return {
+        file: lines.getvalue(),
+        file.with_suffix(".parquet"): parquet.getvalue(),
+        file.with_suffix(".json"): text.encode(),
+    }
+
+
+def _write(path: Path, content: bytes) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def repair_cut(file: Path) -> list[Path]:
+    """Write files of finished captions again that were cut, such as by a full disk, and return their paths.
+
+    A file is cut if it begins like the one that urbankit wrote. Any other change may be an edit of the user, and stays.
+    """
+    cut = [(path, content) for path, content in _made_again(file).items() if _is_cut(path, content)]
+    for path, content in cut:
+        _write(path, content)
+    return [path for path, _ in cut]
+
+
+def _made_again(file: Path) -> dict[Path, bytes]:
+    """The files as they were written: from the Parquet file or, if that is damaged, from the two others."""
+    parquet = file.with_suffix(".parquet")
+    with suppress(*_UNREADABLE):
+        about = pq.read_metadata(parquet).metadata[ABOUT.encode()].decode()
+        return _contents(file, pl.read_parquet(parquet), about)
+    with suppress(*_UNREADABLE):
+        settings, table = _about(file), pl.read_ndjson(file, schema=SCHEMA)
+        if len(table) + len(settings["unreadable"]) == settings["settings"]["described"]:
+            return _contents(file, table, json.dumps(settings, ensure_ascii=False))
+    return {}
+
+
+def _is_cut(path: Path, content: bytes) -> bool:
+    found = path.read_bytes() if path.exists() else content
+    return len(found) < len(content) and content.startswith(found)
 
 
 def is_finished(file: Path, settings: dict[str, Any]) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 from urbankit import registry
 from urbankit.captioning.captioners.base import Batch, Caption, Captioner
-from urbankit.captioning.files import CaptionFiles, is_finished, open_captions, write_captions
+from urbankit.captioning.files import CaptionFiles, is_finished, open_captions, repair_cut, write_captions
 from urbankit.captioning.log import CaptionLog, Record
 from urbankit.captioning.sources import CaptionItems, Pixels, choose_modalities, find_items
 from urbankit.city.city import City
@@ -112,6 +112,8 @@ class _Job:
                 "of": items.identity,
                 "described": len(items),
             }
+        for path in repair_cut(file):
+            self.progress.say(f"{path}: was cut after it was written, and is written again")
         if is_finished(file, settings):
             if file.with_suffix(".partial.jsonl").exists():  # killed after the captions were written
                 with CaptionLog(file.with_suffix(".partial.jsonl"), settings) as log:

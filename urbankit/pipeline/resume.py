@@ -90,7 +90,7 @@ def open_run(recipe: Recipe, folder: Path, *, resume: bool = False) -> Manifest:
     check_folder(folder, resume=resume)
     started = new_manifest(recipe)
     if resume:
-        previous = _previous(folder)
+        previous = previous_manifest(folder)
         if previous.get("recipe_hash") != started["recipe_hash"]:
             raise UserError(
                 f"{folder}: --resume needs the recipe that the run started with, {folder / 'recipe.yaml'}; "
@@ -114,16 +114,31 @@ def open_run(recipe: Recipe, folder: Path, *, resume: bool = False) -> Manifest:
     return manifest
 
 
-def _previous(folder: Path) -> dict[str, Any]:
-    """The manifest of the run in a folder, or its copy if the manifest is damaged."""
+def previous_manifest(folder: Path) -> dict[str, Any]:
+    """Return the manifest of the run in a folder, or its copy if the manifest is damaged.
+
+    A ledger that was cut lists neither; two equal copies are then the manifest.
+
+    Raises:
+        UserError: If there is no run, or if neither manifest nor copy is what urbankit wrote.
+    """
     try:
         return Run.open(folder).manifest
     except UserError:
         with suppress(OSError, ValueError):
             copy = read_json(folder / COPY)
-            if isinstance(copy, dict) and Ledger(folder).accepts(COPY, file_check(folder / COPY)):
+            listed = Ledger(folder).accepts(COPY, file_check(folder / COPY))
+            if isinstance(copy, dict) and (listed or copy == read_json(folder / MANIFEST)):
                 return copy
         raise
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a folder has a finished run, with all files that its ledger lists in the sizes that it records."""
+    try:
+        return Run.open(folder).status == "done" and not Ledger(folder).incomplete()
+    except UserError:
+        return False
 
 
 def undo(manifest: Manifest, *, keep_folder: bool) -> None:

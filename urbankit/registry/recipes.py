@@ -11,6 +11,9 @@ from urbankit.registry.registry import recipe_folders
 from urbankit.utils.errors import UserError, suggest
 from urbankit.utils.version import __version__
 
+SUFFIXES = (".yaml", ".yml", ".json")
+"""How names of recipe files end. A recipe of somebody else cannot make urbankit open any other file as a recipe."""
+
 
 def find(name: str | Path, folder: str | Path = ".") -> Path:
     """Return the path of a recipe: the file `name` relative to `folder`, else the shipped recipe of that name.
@@ -19,6 +22,8 @@ def find(name: str | Path, folder: str | Path = ".") -> Path:
     none, with a list of the shipped recipes, and if two plugins ship a recipe of the same name.
     """
     path = _file(name, Path(folder))
+    if path is not None and path.suffix not in SUFFIXES:
+        raise UserError(f"'{name}' is no recipe file: its name does not end in {' or '.join(SUFFIXES)}")
     if path is not None:
         return path
     recipes = shipped_with_origin()
@@ -91,13 +96,23 @@ def shipped_folder() -> Path:
 
 def _file(name: str | Path, folder: Path) -> Path | None:
     path = Path(folder, Path(name).expanduser())
-    return path if path.is_file() else None
+    try:
+        return path if path.is_file() else None
+    except OSError:  # a name that is too long
+        return None
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that is too long
+        return False
 
 
 def _missing(what: str, name: str | Path, folder: Path, available: Sequence[str], more: str = "") -> UserError:
     path = Path(folder, Path(name).expanduser())
     hint = suggest(str(name), available).replace(" Known:", f" Shipped {what}s:") + more
-    if path.is_dir():
+    if _is_folder(path):
         return UserError(f"'{name}' is a folder; name a {what} file in it.{hint}")
     return UserError(f"there is no {what} file '{path}' and no shipped {what} '{name}'.{hint}")
 

@@ -44,7 +44,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise damaged(path, error) from None
     ledger = None if (folder := ledger_folder(path)) is None else Ledger(folder)
     recorded = ledger is None or ledger.accepts(ledger.name_of(path), file_check(path))
-    if not recorded or metadata.get("sha256") not in (None, _digest(tensors, metadata["urbankit"])):
+    if not recorded or metadata.get("sha256") != _digest(tensors, metadata["urbankit"]):
         raise damaged(path, "its content does not have the hash that was written with it")
     return tensors, facts
 

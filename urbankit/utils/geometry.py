@@ -216,8 +216,11 @@ def polygon_parts(geometry: gpd.GeoSeries) -> tuple[gpd.GeoSeries, NDArray[np.bo
 
 
 def placeable(crs: CRS) -> bool:
-    """Return whether positions in a CRS have a longitude and latitude; those of a local engineering CRS have none."""
-    if not (crs.is_geographic or crs.is_projected) or "undefined" in crs.name.lower():
+    """Return whether positions in a CRS have a longitude and latitude.
+
+    Those of a local engineering CRS have none. A damaged CRS may have units of no length, or of a negative one.
+    """
+    if not (crs.is_geographic or crs.is_projected) or "undefined" in crs.name.lower() or not unit(crs) > 0:
         return False
     try:
         with warnings.catch_warnings():

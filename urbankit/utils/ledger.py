@@ -45,6 +45,12 @@ class Ledger:
         """The path of a file in the folder as the ledger records it."""
         return _name(self.folder, path)
 
+    def incomplete(self) -> list[str]:
+        """The names of listed files that are missing or have another size than urbankit wrote."""
+        return [
+            name for name, checks in self.files.items() if _size(self.folder / name) not in {c["size"] for c in checks}
+        ]
+
     def accepts(self, name: str, check: Check) -> bool:
         """Whether a file of this size and SHA-256 is one that urbankit wrote as `name`."""
         return any(all(entry[key] == check[key] for key in ("size", "sha256")) for entry in self.files.get(name, []))
@@ -71,6 +77,13 @@ def ledger_folder(path: Path) -> Path | None:
     return next((folder for folder in list(path.parents)[:DEPTH] if (folder / LEDGER).is_file()), None)
 
 
+def is_whole(path: Path) -> bool:
+    """Whether a file exists, in a size that the nearest ledger records if it lists the file."""
+    folder = ledger_folder(path)
+    checks = [] if folder is None else Ledger(folder).files.get(_name(folder, path), [])
+    return path.is_file() and (not checks or _size(path) in {check["size"] for check in checks})
+
+
 def is_listed(folder: Path, path: Path) -> bool:
     """Whether the ledger of `folder` lists the file `path` in it."""
     return _name(folder, path) in Ledger(folder).files
@@ -89,6 +102,13 @@ def record(folder: Path, path: Path, check: Check) -> None:
         stream.write(text.encode() + b"\n")
         stream.flush()
         os.fsync(stream.fileno())
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
 
 
 def _name(folder: Path, path: Path) -> str:
