@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 import shutil
@@ -19,6 +20,7 @@ from campaigns.attempts import Case
 from campaigns.formats import Make, small_sources
 from campaigns.mutations import Change, change_bytes, change_json, change_text, change_tree, dump
 from helpers.short_run import short_run
+from rich.console import Console
 
 import urbankit
 from urbankit.city.city import City
@@ -129,7 +131,7 @@ def _forged_city(folder: Path) -> Case:
         opened = City.open(city)
         opened.check()
         _numbers_of_city(city)
-        opened.report.print()
+        opened.report.print(Console(file=io.StringIO()))
         repr(opened), opened._repr_html_(), opened.coverage(), opened.any_modality(), opened.access
 
     return Case([(path, lambda rng, content: dump(change_tree(rng, json.loads(content))))], load)

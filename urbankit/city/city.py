@@ -154,7 +154,10 @@ class City:
         Columns: `region_id`, `area_km2`, centroids `lon`, `lat` (degrees) and `x`, `y` (metres), `geometry`.
         """
         with self._reading("regions.parquet") as content:
-            return gpd.read_parquet(content)
+            regions = gpd.read_parquet(content)
+            if len(regions) != self.n_regions:
+                raise ValueError(f"{len(regions)} regions, {self.n_regions} in the manifest")
+            return regions
 
     @cached_property
     def region_ids(self) -> list[str]:
@@ -251,26 +254,29 @@ class City:
         if "poi" not in self._layers:
             return None
         categories = self._layers["poi"]["categories"]
-        table = self._table("poi.parquet").dropna(subset="category")
-        column = table["category"].map({name: i for i, name in enumerate(categories)}).to_numpy(np.int64)
-        entries = (table["count"].to_numpy(np.float64), (table["region"].to_numpy(), column))
-        return scipy.sparse.csr_array(entries, shape=(self.n_regions, len(categories))), categories
+        with self._reading("poi.parquet") as content:
+            table = pd.read_parquet(content).dropna(subset="category")
+            column = table["category"].map({name: i for i, name in enumerate(categories)}).to_numpy(np.int64)
+            entries = (table["count"].to_numpy(np.float64), (table["region"].to_numpy(), column))
+            return scipy.sparse.csr_array(entries, shape=(self.n_regions, len(categories))), categories
 
     @cached_property
     def poi_present(self) -> np.ndarray:
         """bool[N]: regions with a row of counts, even of zeros, or with any point of interest."""
         present = np.zeros(self.n_regions, bool)
         if "poi" in self._layers:
-            present[self._table("poi.parquet")["region"].to_numpy()] = True
+            with self._reading("poi.parquet") as content:
+                present[pd.read_parquet(content)["region"].to_numpy()] = True
         return present
 
     def flows(self) -> scipy.sparse.csr_array | None:
         """Flows, float64 csr [N, N], row = origin, column = destination; None in a city without flows."""
         if "flows" not in self._layers:
             return None
-        table = self._table("flows.parquet")
-        entries = (table["weight"].to_numpy(), (table["origin"].to_numpy(), table["destination"].to_numpy()))
-        return scipy.sparse.csr_array(entries, shape=(self.n_regions, self.n_regions))
+        with self._reading("flows.parquet") as content:
+            table = pd.read_parquet(content)
+            entries = (table["weight"].to_numpy(), (table["origin"].to_numpy(), table["destination"].to_numpy()))
+            return scipy.sparse.csr_array(entries, shape=(self.n_regions, self.n_regions))
 
     def flow_times(self) -> pd.DataFrame | None:
         """Flows by hour of the week.
@@ -303,7 +309,8 @@ class City:
     def table(self, name: str) -> tuple[np.ndarray, list[str]]:
         """The values of one table, float64[N, F], NaN missing, and the F column names."""
         columns = self._layer("tables", name, "table")["columns"]
-        return self._table(f"tables/{name}.parquet")[columns].to_numpy(np.float64), columns
+        with self._reading(f"tables/{name}.parquet") as content:
+            return pd.read_parquet(content)[columns].to_numpy(np.float64), columns
 
     @property
     def target_names(self) -> list[str]:
@@ -381,7 +388,7 @@ class City:
         content = self._files.read(name)
         try:
             yield content
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, LookupError, TypeError) as error:
             message = f"cannot be read ({error}); prepare the city again"
             raise UserError(Problem(message, self.path / name)) from None
 

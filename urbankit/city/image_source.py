@@ -11,6 +11,7 @@ import pandas as pd
 
 from urbankit.city.files import CityFiles
 from urbankit.city.io.shards import ShardReader
+from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.files import hash_json
 
 
@@ -43,6 +44,10 @@ class ImageSource:
         index = pd.read_parquet(files.read(f"{folder}/index.parquet"))
         shards = entry["shards"]
         arrays = [files.map_array(f"{folder}/{shard['file']}") for shard in shards]
+        expected = [(shard["rows"], self.bands, *self.size) for shard in shards]
+        if [array.shape for array in arrays] != expected or sum(rows for rows, *_ in expected) != len(index):
+            message = "the images have other numbers or sizes than the manifest says; prepare the city again"
+            raise UserError(Problem(message, files.folder / folder))
         self._order: list[int] | None = None
         self._shards = ShardReader(arrays, [shard["rows"] for shard in shards])
         self.region = index["region"].to_numpy(np.int64)

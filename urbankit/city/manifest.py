@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
+from urbankit.city.manifest_schema import faults_of_layer, faults_of_manifest
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.files import file_check, hash_json, read_json, write_json
 from urbankit.utils.hashes import hash_large
@@ -85,48 +86,23 @@ def _read(folder: Path, path: Path) -> dict[str, Any]:
         raise UserError(Problem(f"is damaged ({error}); prepare the city again into an empty folder", path)) from None
     if not isinstance(manifest, dict) or not isinstance(manifest.get("parts"), dict):
         raise UserError(Problem("is not the manifest of a city; prepare it again", path))
-    written, checks = manifest.get("written", {}), manifest.get("checks", {})
-    if not (_is_dict_of(written, _is_texts) and _is_dict_of(checks, _is_check)):
-        raise UserError(Problem("is not the manifest of a city; prepare it again", path))
-    if outside := [name for name in (*written, *checks) if not is_name_inside(folder, name)]:
-        message = f"names a file outside the city folder: {outside[0]}; urbankit did not write it"
-        raise UserError(Problem(f"{message}; prepare into another --out", path))
-    faults = [fault for key, entry in manifest["parts"].items() for fault in _entry_faults(folder, key, entry)]
+    faults = faults_of_manifest(manifest) if manifest.get("format") == FORMAT else []
+    for key, entry in manifest["parts"].items():
+        faults += faults_of_layer(key, entry)
+    if not faults:
+        faults = [f"names a file outside the city folder: {name}" for name in _outside(folder, manifest)]
     if faults:
-        raise UserError(
-            [Problem(f"{fault}; urbankit did not write it; prepare into another --out", path) for fault in faults]
-        )
+        message = "urbankit did not write this manifest; prepare into another --out"
+        raise UserError([Problem(f"{fault}; {message}", path) for fault in faults[:10]])
     return manifest
 
 
-def _entry_faults(folder: Path, key: str, entry: Any) -> list[str]:
-    """Why an entry of a manifest is not one that urbankit wrote; its files lie in the city folder."""
-    if key.split(".", 1)[0] not in ORDER:
-        return [f"parts.{key} is no layer of a city"]
-    if not isinstance(entry, dict) or not all(isinstance(entry.get(name), str) for name in ("inputs", "hash")):
-        return [f"parts.{key} is no entry of a layer"]
-    files = entry.get("files")
-    if not _is_texts(files):
-        return [f"parts.{key}.files is no list of files"]
-    checks = entry.get("checks", {})
-    if not _is_dict_of(checks, _is_check):
-        return [f"parts.{key}.checks are no sizes and hashes of files"]
-    outside = [name for name in (*files, *checks) if not is_name_inside(folder, name)]
-    if outside:
-        return [f"parts.{key} names a file outside the city folder: {outside[0]}"]
-    return [] if isinstance(entry.get("report"), dict) else [f"parts.{key} has no report"]
-
-
-def _is_texts(value: Any) -> TypeGuard[list[str]]:
-    return isinstance(value, list) and all(isinstance(text, str) for text in value)
-
-
-def _is_dict_of(value: Any, is_valid: Callable[[Any], bool]) -> TypeGuard[dict[str, Any]]:
-    return isinstance(value, dict) and all(is_valid(one) for one in value.values())
-
-
-def _is_check(check: Any) -> bool:
-    return isinstance(check, dict) and isinstance(check.get("size"), int) and isinstance(check.get("sha256"), str)
+def _outside(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
+    """The files that a manifest names and that do not lie in the city folder."""
+    names = [*manifest.get("written", {}), *manifest.get("checks", {})]
+    for entry in manifest["parts"].values():
+        names += [*entry["files"], *entry.get("checks", {})]
+    return [name for name in names if not is_name_inside(folder, name)]
 
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:

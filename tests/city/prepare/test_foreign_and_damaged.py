@@ -9,6 +9,7 @@ import pytest
 from helpers.small_city import IDS, Sources
 
 from urbankit.city.city import City
+from urbankit.city.manifest import write_manifest
 from urbankit.utils.errors import UserError
 from urbankit.utils.files import PARTIAL
 
@@ -44,30 +45,46 @@ def test_foreign_files_in_a_city_stay_and_unfinished_files_are_removed(full: Sou
 
 
 @pytest.mark.parametrize(
-    ("entry", "message"),
+    ("changes", "message"),
     [
-        ({"inputs": "0", "hash": "0", "files": ["../mine.txt"], "report": {}}, "names a file outside the city folder"),
-        ({"inputs": "0", "hash": "0", "files": ["link/mine.txt"], "report": {}}, "names a file outside"),
-        ({"inputs": "0", "hash": "0", "files": "mine.txt", "report": {}}, "is no list of files"),
-        ({"inputs": "0", "hash": "0", "files": []}, "has no report"),
-        (7, "is no entry of a layer"),
+        ({"files": ["../mine.txt"]}, "names a file outside the city folder"),
+        ({"files": ["link/mine.txt"]}, "names a file outside"),
+        ({"checks": {"../mine.txt": {"size": 4, "sha256": "0"}}}, "names a file outside"),
+        ({"files": "mine.txt"}, r"parts\.tables\.x\.files: Input should be a valid list"),
+        ({"report": None}, r"parts\.tables\.x\.report: Input should be a mapping"),
+        ({"report": {"key": "tables.x", "rows": "many"}}, r"parts\.tables\.x\.report\.rows: "),
+        ({"columns": [3]}, r"parts\.tables\.x\.columns\.0: Input should be a valid string"),
+        (None, r"parts\.tables\.x: Input should be a mapping"),
     ],
 )
-def test_a_manifest_cannot_name_files_outside_the_city(
-    full: Sources, tmp_path: Path, entry: object, message: str
+def test_a_manifest_that_urbankit_did_not_write_is_refused(
+    full: Sources, tmp_path: Path, changes: dict | None, message: str
 ) -> None:
     city = full.prepare()
     (tmp_path / "mine.txt").write_text("mine")
     (city.path / "link").symlink_to(tmp_path)
     (city.path.parent / "mine.txt").write_text("mine")
     manifest = json.loads((city.path / "manifest.json").read_text())
-    manifest["parts"]["tables.x"] = entry
+    report = {"key": "tables.x", "rows": 1, "matched": 1, "dropped": {}, "covers": None, "notes": []}
+    entry = {"inputs": "0", "hash": "0", "files": [], "columns": ["v"], "report": report}
+    manifest["parts"]["tables.x"] = None if changes is None else entry | changes
     (city.path / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(UserError, match=message):
         full.prepare()
     with pytest.raises(UserError, match=message):
         City.open(city.path)
     assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("regions", "nine"), ("name", 5), ("crs", {}), ("spec", []), ("without_modality", [1])]
+)
+def test_a_value_of_another_type_in_a_manifest_is_named(full: Sources, key: str, value: object) -> None:
+    city = full.prepare()
+    manifest = json.loads((city.path / "manifest.json").read_text())
+    write_manifest(city.path, manifest | {key: value})
+    with pytest.raises(UserError, match=rf"manifest.json: {key}.*: Input should be"):
+        City.open(city.path)
 
 
 def test_shortened_file_is_reported_when_read_and_rebuilt_by_prepare(full: Sources) -> None:
