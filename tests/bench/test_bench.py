@@ -228,8 +228,14 @@ def test_an_interrupted_bench_resumes_to_the_same_tables(finished, workplace, tm
     # What a process left that was killed as its run ended.
     left = next(out.glob("runs/*/manifest.json")).with_name(LOCK)
     left.touch()
+    floors = next(out.glob("floors/*.parquet"))
+    predictions = next(out.glob("runs/*/predictions.parquet"))
+    whole = [path.read_bytes() for path in (floors, predictions)]
+    for path in (floors, predictions):  # files that were cut are made again
+        os.truncate(path, 300)
     ended(workplace, *command)
     assert not left.exists()
+    assert [path.read_bytes() for path in (floors, predictions)] == whole
 
 
 def wait_for(happened: Any, process: subprocess.Popen[str]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from urbankit.pipeline.check import check_path
+from urbankit.pipeline.resume import is_finished
 from urbankit.pipeline.run import run
 from urbankit.recipe import Recipe
 from urbankit.runs.folder import Run
@@ -56,6 +57,31 @@ def test_a_finished_run_has_a_record_of_every_file_and_damage_is_named(
     assert sorted(problem.file.name for problem in check_path(folder).problems) == ["metrics.json", "metrics.parquet"]
     with pytest.raises(UserError, match=r"metrics\.parquet: is damaged"):
         _ = Run.open(folder).metrics
+
+
+@pytest.mark.parametrize("share", [0, 0.4, 0.98])
+def test_a_run_whose_ledger_was_cut_is_resumed(tiny_recipe, tmp_path: Path, share: float) -> None:
+    folder = completed(tiny_recipe, tmp_path / "run").path
+    names = ["embeddings.parquet", "predictions.parquet", "metrics.json"]
+    written = [(folder / name).read_bytes() for name in names]
+    ledger = folder / LEDGER
+    ledger.write_bytes(ledger.read_bytes()[: int(share * ledger.stat().st_size)])
+    assert not is_finished(folder) or not share
+    completed(tiny_recipe, folder, resume=True)
+    assert [(folder / name).read_bytes() for name in names] == written
+    assert check_path(folder).problems == [] and is_finished(folder)
+
+
+def test_a_finished_run_with_a_cut_or_missing_file_counts_as_unfinished(tiny_recipe, tmp_path: Path) -> None:
+    folder = completed(tiny_recipe, tmp_path / "run").path
+    assert is_finished(folder)
+    content = (folder / "predictions.parquet").read_bytes()
+    (folder / "predictions.parquet").write_bytes(content[:-1])
+    assert not is_finished(folder)
+    (folder / "predictions.parquet").unlink()
+    assert not is_finished(folder)
+    completed(tiny_recipe, folder, resume=True)
+    assert is_finished(folder) and (folder / "predictions.parquet").read_bytes() == content
 
 
 def test_check_refuses_folders_that_urbankit_did_not_write(tmp_path: Path) -> None:

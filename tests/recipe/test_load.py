@@ -140,6 +140,11 @@ def test_a_recipe_may_be_a_mapping(toy) -> None:
             "c.yaml:1: extends: the recipes extend each other in a circle: b.yaml → c.yaml → b.yaml",
         ),
         ({"a.yaml": "seed: 1\nextends: gone.yaml\n"}, "a.yaml:2: extends: there is no recipe file"),
+        (
+            {"a.yaml": "extends: notes.txt\n", "notes.txt": "mine"},
+            "'notes.txt' is no recipe file: its name does not end",
+        ),
+        ({"a.yaml": f"extends: {'x' * 5000}\n"}, "a.yaml:1: extends: there is no recipe file"),
         ({"a.yaml": "extends: [b, c]\n"}, "a.yaml:1: extends: should be the file or the name of one recipe"),
         ({"a.yaml": ""}, "a.yaml: is empty"),
         ({"a.yaml": "- a\n"}, "a.yaml: is not a mapping"),

@@ -6,23 +6,20 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from annotated_types import Len
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt
+
+from urbankit.utils.forms import Form, faults
 
 Texts = list[str]
 Band = Annotated[list[float], Len(1)]
 
 
-class _Form(BaseModel):
-    model_config = ConfigDict(strict=True, extra="allow", hide_input_in_errors=True)
-
-
-class _Check(_Form):
+class _Check(Form):
     size: NonNegativeInt
     sha256: str
 
 
-class _Report(_Form):
+class _Report(Form):
     model_config = ConfigDict(extra="forbid")
 
     key: str
@@ -33,12 +30,12 @@ class _Report(_Form):
     notes: Texts
 
 
-class _Shard(_Form):
+class _Shard(Form):
     file: str
     rows: NonNegativeInt
 
 
-class _Image(_Form):
+class _Image(Form):
     name: str
     bands: PositiveInt
     band_names: Texts
@@ -50,11 +47,11 @@ class _Image(_Form):
     shards: list[_Shard]
 
 
-class _Layer(_Form):
+class _Layer(Form):
     inputs: str
     hash: str
     files: Texts
-    checks: dict[str, _Check] = {}
+    checks: dict[str, _Check] = Field({})
     report: _Report
 
 
@@ -79,7 +76,7 @@ class _Target(_Layer):
     unit: str
 
 
-class _Text(_Form):
+class _Text(Form):
     title: str | None = None
     description: str | None = None
 
@@ -90,16 +87,16 @@ class _Described(_Text):
 
 
 class _Spec(_Text):
-    allow: Texts = []
-    allow_leak: Texts = []
-    images: dict[str, _Text] = {}
-    targets: dict[str, _Described] = {}
-    tables: dict[str, _Text] | None = {}
+    allow: Texts = Field([])
+    allow_leak: Texts = Field([])
+    images: dict[str, _Text] = Field({})
+    targets: dict[str, _Described] = Field({})
+    tables: dict[str, _Text] | None = Field({})
     poi: _Text | None = None
     flows: _Text | None = None
 
 
-class _Manifest(_Form):
+class _Manifest(Form):
     complete: bool
     name: str
     crs: str | None
@@ -107,9 +104,9 @@ class _Manifest(_Form):
     content_hash: str | None
     spec: _Spec
     sources: str | None
-    without_modality: Texts = []
-    checks: dict[str, _Check] = {}
-    written: dict[str, Texts] = {}
+    without_modality: Texts = Field([])
+    checks: dict[str, _Check] = Field({})
+    written: dict[str, Texts] = Field({})
 
 
 LAYERS: dict[str, type[_Layer]] = {
@@ -121,7 +118,7 @@ LAYERS: dict[str, type[_Layer]] = {
 
 def faults_of_manifest(manifest: Mapping[str, Any]) -> list[str]:
     """Return where a manifest, without its `parts`, is not of the form that urbankit writes."""
-    return _faults(_Manifest, manifest, "")
+    return faults(_Manifest, manifest)
 
 
 def faults_of_layer(key: str, entry: Any) -> list[str]:
@@ -130,18 +127,4 @@ def faults_of_layer(key: str, entry: Any) -> list[str]:
     named = kind not in ("regions", "poi", "flows")
     if kind not in LAYERS or named != bool(name) or named != bool(dot):
         return [f"parts.{key} is no layer of a city"]
-    return _faults(LAYERS[kind], entry, f"parts.{key}")
-
-
-def _faults(form: type[BaseModel], value: Any, path: str) -> list[str]:
-    try:
-        form.model_validate(value)
-    except ValidationError as error:
-        return [
-            f"{'.'.join(filter(None, [path, *map(str, one['loc'])]))}: {_message(one)}" for one in error.errors()[:5]
-        ]
-    return []
-
-
-def _message(error: ErrorDetails) -> str:
-    return "Input should be a mapping" if error["type"] == "model_type" else error["msg"]
+    return faults(LAYERS[kind], entry, f"parts.{key}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -23,7 +24,7 @@ class GCN(GraphEncoder):
     """Layers of `Â X W + b` with an activation between them. It learns no edge weights."""
 
     class Params(component.Params):
-        hidden: list[int] = Field(
+        hidden: list[Annotated[int, Field(ge=1, le=65_536)]] = Field(
             [128],
             description="Widths of the hidden layers; an empty list leaves one layer.",
             json_schema_extra={"source": "4.2.3"},

@@ -284,7 +284,7 @@ class Model:
         problems.raise_if_any()
         try:
             recipe = Recipe.model_validate(merged)
-            for used in components(recipe) if sets else ():
+            for used in components(recipe):
                 registry.get(used.kind, used.use.name).Params.checked(used.use.params, used.key)
             return recipe
         except ValidationError as error:

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import NonNegativeInt
 from torch import Tensor
 
 from urbankit.evaluation.carried_head import CarriedHead
 from urbankit.training import checkpoint
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.files import file_check, hash_file, hash_json, read_json, write_json
+from urbankit.utils.forms import Form, faults
 from urbankit.utils.ledger import LEDGER, PARTIAL, Ledger
 from urbankit.utils.version import __version__
 from urbankit.utils.written import is_own
@@ -21,6 +23,27 @@ FORMAT = 1
 MODEL, WEIGHTS, HEADS = "model.json", "weights.safetensors", "heads.safetensors"
 CARD = "README.md"
 AGAIN = "copy or export the model again"
+
+
+class _Block(Form):
+    name: str
+    width: NonNegativeInt
+
+
+class _Facts(Form):
+    """What is read of `model.json`."""
+
+    method: str
+    city: str
+    supervised: list[str]
+    held_out: list[str]
+    modalities: list[str]
+    views: list[str]
+    left_out: dict[str, str]
+    bands: dict[str, list[str]]
+    blocks: list[_Block]
+    recipe: dict[str, Any]
+    outline: str | None = None
 
 
 def is_model_folder(folder: Path) -> bool:
@@ -73,6 +96,10 @@ def read_facts(folder: Path) -> dict[str, Any]:
         version = facts.get("urbankit")
         raise UserError(
             Problem(f"{message}. Use the version that wrote it ({version}), or export the run again", folder)
+        )
+    if wrong := faults(_Facts, facts):
+        raise UserError(
+            [Problem(f"is not the description of a model of urbankit: {one}", folder / MODEL) for one in wrong]
         )
     _check(folder)
     return facts

@@ -231,6 +231,30 @@ def test_another_format_is_refused(copy):
         Model.open(copy)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("method", None, "method: Input should be a valid string"),
+        ("bands", {"rsi": [["red"]]}, r"bands\.rsi\.0: Input should be a valid string"),
+        ("modalities", "poi", "modalities: Input should be a valid list"),
+        ("recipe", [], "recipe: Input should be a valid dictionary"),
+    ],
+)
+def test_a_description_of_another_form_is_refused(copy, key, value, message):
+    facts = json.loads((copy / MODEL).read_text())
+    (copy / MODEL).write_text(json.dumps(facts | {key: value}))
+    with pytest.raises(UserError, match=rf"model\.json: is not the description of a model of urbankit: {message}"):
+        Model.open(copy)
+
+
+def test_a_recipe_with_a_width_below_one_is_refused(copy, other_city):
+    facts = json.loads((copy / MODEL).read_text())
+    facts["recipe"]["method"]["subgraph_encoder"]["hidden"] = [-1]
+    write_json(copy / MODEL, facts)
+    with pytest.raises(UserError, match=r"hidden\.0: Input should be greater than or equal to 1"):
+        Model.open(copy).embed(other_city)
+
+
 def test_folders_that_are_no_models_are_refused(tmp_path, other_city, tiny_city, cheap_recipe):
     for folder in (tmp_path, tmp_path / "missing", other_city.path):
         with pytest.raises(UserError, match="is neither a model nor a run"):

@@ -35,6 +35,9 @@ class Features(NamedTuple):
     content: str = ""
 
 
+_LONGEST_NAME = 200
+
+
 def write_features(path: Path, features: Features) -> None:
     """Write a file of features whole; the name's ending says the form.
 
@@ -69,10 +72,12 @@ def read_features_manifest(folder: Path) -> dict[str, Any]:
     for key, kind in kinds.items():
         if not isinstance(manifest.get(key, {} if key == "checks" else None), kind):
             raise ValueError(f"its `{key}` is missing or of another type")
-    names, checks = [*manifest["files"], *manifest.get("checks", {})], manifest.get("checks", {}).values()
-    if not all(isinstance(name, str) and "\0" not in name for name in names):
+    files, checks = manifest["files"], manifest.get("checks", {})
+    if not all(isinstance(name, str) and "\0" not in name and len(name) <= _LONGEST_NAME for name in [*files, *checks]):
         raise ValueError("`files` are no names")
-    if not all(isinstance(check, dict) for check in checks):
+    if len(set(files)) < len(files) or (checks and set(files) != set(checks)):
+        raise ValueError("`files` are not those of `checks`, or repeat one")
+    if not all(isinstance(check, dict) for check in checks.values()):
         raise ValueError("`checks` are no sizes and hashes")
     return manifest
 
