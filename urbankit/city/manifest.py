@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from urbankit.city.manifest_schema import faults_of_layer, faults_of_manifest
+from urbankit.city.manifest_schema import LAYERS, faults_of_layer, faults_of_manifest
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.files import file_check, hash_json, read_json, write_json
 from urbankit.utils.hashes import hash_large
@@ -19,7 +19,7 @@ REPORT = "report.json"
 COPY = "manifest-copy.json"
 """A copy of the manifest, for `prepare` to repair a city whose manifest is damaged."""
 
-ORDER = ["regions", "images", "captions", "poi", "flows", "tables", "targets", "base_map"]
+ORDER = list(LAYERS)
 """Kinds of layers in the order of the manifest and the report."""
 
 Entry = dict[str, Any]

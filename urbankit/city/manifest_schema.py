@@ -76,6 +76,10 @@ class _Target(_Layer):
     unit: str
 
 
+class _BaseMap(_Layer):
+    credit: str = ""
+
+
 class _Text(Form):
     title: str | None = None
     description: str | None = None
@@ -111,7 +115,7 @@ class _Manifest(Form):
 
 LAYERS: dict[str, type[_Layer]] = {
     "regions": _Layer, "images": _Images, "captions": _Captions, "poi": _Points, "flows": _Layer, "tables": _Table,
-    "targets": _Target,
+    "targets": _Target, "base_map": _BaseMap,
 }  # fmt: skip
 """The form of an entry of `parts`, by the kind of its layer."""
 
@@ -124,7 +128,7 @@ def faults_of_manifest(manifest: Mapping[str, Any]) -> list[str]:
 def faults_of_layer(key: str, entry: Any) -> list[str]:
     """Return where an entry of `parts` is not of the form that urbankit writes."""
     kind, dot, name = key.partition(".")
-    named = kind not in ("regions", "poi", "flows")
+    named = kind not in ("regions", "poi", "flows", "base_map")
     if kind not in LAYERS or named != bool(name) or named != bool(dot):
         return [f"parts.{key} is no layer of a city"]
     return faults(LAYERS[kind], entry, f"parts.{key}")
