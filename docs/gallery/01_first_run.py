@@ -62,10 +62,10 @@ run = urbankit.run(recipe, out=work / "run", progress=quiet)
 run.table()
 
 # %% [markdown]
-# The method is above the ridge regression on its input features, and its initial weights do as well as the trained
-# ones. Read the ± before the means. A test part has about 13 regions here, and two seeds are only two draws of it: most
-# differences are smaller than the spread. A city of this size shows how urbankit works. It cannot show which method is
-# better.
+# Compare the method with the ridge regression on its input features (`raw-ridge`) and with its initial weights
+# (`untrained`). When this page was written, it was above the first and no better than the second. Read the ± before the
+# means. A test part has about 13 regions here, and two seeds are only two draws of it, so differences smaller than the
+# spread say nothing. A city of this size shows how urbankit works. It cannot show which method is better.
 #
 # ## The map
 #

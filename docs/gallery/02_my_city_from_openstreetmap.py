@@ -2,8 +2,8 @@
 # # My city from OpenStreetMap
 #
 # This notebook goes all the way from files to a report: polygons of tracts, an OpenStreetMap extract and a table become
-# a city, and the city a run. It is for those who have a city of their own. So that nothing must be downloaded, the
-# notebook writes the extract itself, of an invented town; take `my-city.osm.pbf` from a download instead.
+# a city, and the city a run. It is for those who have a city of their own. The notebook writes a small extract of an
+# invented town, so it needs no download. For your own city, download an extract.
 
 # %%
 import tempfile
@@ -82,7 +82,8 @@ with osmium.SimpleWriter(str(work / "my-city.osm.pbf")) as writer:
 # %% [markdown]
 # ## The city file
 #
-# The key `osm` reads points of interest, roads, buildings and land use. The report of `prepare` says what matched.
+# The key `osm` reads points of interest, roads, buildings and land use. For the map of the report it also reads water,
+# main roads and names of places. The report of `prepare` says what matched.
 
 # %%
 (work / "my-city.yaml").write_text("""
@@ -132,9 +133,10 @@ run.predict().plot("rent", cmap="viridis", legend=True, figsize=(5, 4)).set_axis
 run.report(figures=False).name
 
 # %% [markdown]
-# Look at the floors: a ridge regression on the counts predicts the rent about as well as the embedding, and so do the
-# initial weights (`untrained`). The invented rent follows one simple thing, the distance from the centre, which cafes
-# and shops show. Real targets are less simple, and real cities larger; look at the floors there too.
+# Look at the floors. When this page was written, a ridge regression on the counts (`raw-ridge`) predicted the rent
+# about as well as the embedding, and so did the initial weights (`untrained`). The invented rent follows one simple
+# thing, the distance from the centre, which cafes and shops show. Real targets are less simple, and real cities larger;
+# look at the floors there too.
 #
 # `report.html` in the run folder is the report: one file with the table and a map of every target and prediction. [Your
 # own city](../city.md) lists all sources that a city file can name.

@@ -91,8 +91,8 @@ axes[0].legend()
 figure.tight_layout()
 
 # %% [markdown]
-# For the density the model is worth more than ten labels: with 5 labels and the model R² is higher than with 20 labels
-# and without it. For `co` it is worth nothing, because the model predicts `co` of the new city badly, and the heads
-# notice. Both cities come from the same generator, so the gain for the density is that of a good case. On real cities
-# the gain was smaller and differed from target to target ([measured
+# Compare R² at 5 labels with the model and at 20 labels without it. When this page was written, the first was higher
+# for the density: the model was worth more than ten labels. For `co` it was worth nothing: the model predicted `co` of
+# the new city badly, and the heads notice. Both cities come from the same generator, so the gain for the density is
+# that of a good case. On real cities the gain was smaller and differed from target to target ([measured
 # results](../transfer.md#few-labels-start-from-a-model)).

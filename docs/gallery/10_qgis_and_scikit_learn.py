@@ -104,9 +104,9 @@ pd.DataFrame(scores).rename_axis("fold").round(2)
 pd.DataFrame(scores).agg(["mean", "std"]).round(2)
 
 # %% [markdown]
-# The embedding helps on average, and nearly all of it comes from one fold. The rents are made from the density, which
-# explains most of what the rooms leave open, so a better embedding or more regions could gain more. The floors of the
-# run tell how well plain input features do. To test on whole districts, group by blocks of regions instead of by
-# region.
+# Look at the gain in each fold, not only at the mean. When this page was written, the embedding helped on average, and
+# nearly all of the gain came from one fold. The rents are made from the density, which explains most of what the rooms
+# leave open, so a better embedding or more regions could gain more. The floors of the run tell how well plain input
+# features do. To test on whole districts, group by blocks of regions instead of by region.
 #
 # [Getting results out](../export.md) lists all formats.
