@@ -85,6 +85,18 @@ def test_the_truth_has_no_divergence_and_opposites_have_a_finite_one() -> None:
     assert apart["js"] == pytest.approx(1) and apart["kl"] == pytest.approx(-np.log(LEAST), rel=1e-3)
 
 
+def test_a_prediction_that_is_the_truth_but_for_rounding_has_no_divergence() -> None:
+    rng = np.random.default_rng(4)
+    for _ in range(20):
+        prediction = SHARES * (1 + rng.choice([-2e-16, 0, 2e-16], SHARES.shape))
+        scores = score("distribution", SHARES, prediction / prediction.sum(axis=1, keepdims=True))
+        assert 0 <= scores["kl"] < 1e-12 and 0 <= scores["js"] < 1e-6
+    absent = np.array([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]])
+    other = np.array([[0.0, 0.3, 0.7], [0.2, 0.8, 0.0]])
+    expected = np.mean([jensenshannon(p, q, base=2) for p, q in zip(absent, other, strict=True)])
+    assert score("distribution", absent, other)["js"] == pytest.approx(expected)
+
+
 def distribution(n_missing: int = 5) -> TaskData:
     values = SHARES.copy()
     values[:n_missing] = np.nan

@@ -23,6 +23,7 @@ from urbankit.report.page.map_data import run_data
 from urbankit.report.page.missing import Missing
 from urbankit.runs.context import RunContext
 from urbankit.runs.data import load_tasks
+from urbankit.runs.prediction_table import task_columns
 
 SHARES = [f"age_share_{part}" for part in COLUMNS]
 FLOORS = ["mean", "location", "raw-ridge", "raw-forest", "raw-gp", "raw-stack"]
@@ -189,10 +190,14 @@ def test_a_model_as_prior_leaves_it_alone_with_a_note(finished: Run, tmp_path: P
 
 def test_heads_of_another_city_predict_it(finished: Run, tmp_path: Path) -> None:
     other = share_city.prepare(tmp_path / "two", name="two", east=700_000, columns=COLUMNS[::-1])
-    keys = {"transfer": {"from": str(finished.path), "graph": "keep"}, "evaluation": EVALUATION}
+    keys = {
+        "transfer": {"from": str(finished.path), "graph": "keep"},
+        "evaluation": EVALUATION | {"floors": ["mean", "raw-ridge"]},
+    }
     run = urbankit.run(share_city.recipe(other, **keys), out=tmp_path / "run")
-    recorded = run.metrics.query("split == 'all' and metric == 'kl'")["value"]
-    assert float(recorded.iloc[0]) < 0.1  # the cities have the same table and counts
+    recorded = run.metrics.query("split == 'all' and metric == 'kl'").set_index("model")["value"]
+    assert recorded["urbanmmcl"] < 0.1  # the cities have the same table and counts
+    assert recorded["floor:carried-raw-ridge"] < 0.1 < recorded["floor:carried-mean"]
     renamed = share_city.prepare(tmp_path / "three", name="three", east=900_000, columns=COLUMNS[:2])
     with pytest.raises(UserError, match=r"its parts are under 18, 18_to_64, over/64 in the source city"):
         urbankit.run(share_city.recipe(renamed, **keys), out=tmp_path / "refused")
@@ -214,6 +219,44 @@ def test_several_cities_with_supervised_pretraining(tmp_path: Path) -> None:
     run = urbankit.run(recipe | {"pretrain": supervised}, out=tmp_path / "supervised")
     losses = run.history[run.history["name"] == "supervised age"]["value"]
     assert len(losses) and np.isfinite(losses).all()
+
+
+def test_tasks_with_a_column_in_common_are_refused_with_both_names(tmp_path: Path) -> None:
+    file = share_city.write_sources(tmp_path)
+    text = file.read_text() + "  age_share_18_to_64: {table: rent.csv, region: id, column: rent}\n"
+    file.write_text(text)
+    rent = np.random.default_rng(5).normal(size=len(IDS))
+    pd.DataFrame({"id": IDS, "rent": rent}).to_csv(tmp_path / "rent.csv", index=False)
+    city = City.prepare(file, out=tmp_path / "prepared")
+    tasks: dict[str, Any] = {name: {"head": {"name": "ridge"}} for name in ("age", "age_share_18_to_64")}
+    recipe = Recipe.load(share_city.recipe(city, tasks=tasks))
+    with pytest.raises(UserError) as caught:
+        load_tasks(recipe, city)
+    [problem] = caught.value.problems
+    assert str(problem).startswith("tasks.age_share_18_to_64: its predictions and those of tasks.age would both have")
+    renamed = {"age": tasks["age"], "old": {"target": "age_share_18_to_64"}}
+    assert list(load_tasks(Recipe.load(share_city.recipe(city, tasks=renamed)), city)) == ["age", "old"]
+
+
+def test_names_of_columns_are_those_of_the_table(finished: Run, city: City) -> None:
+    tasks = load_tasks(finished.recipe, city)
+    written = [name for name in finished.predictions_all if name not in ("region_id", "geometry")]
+    assert sorted(name for task in tasks.values() for name in task_columns(task)) == sorted(written)
+
+
+def test_parts_named_like_bounds_are_no_interval(tmp_path: Path) -> None:
+    names = ["middle", "middle_lower", "middle_upper"]
+    file = share_city.write_sources(tmp_path, columns=names, classes=None)
+    ages = pd.read_csv(tmp_path / "age.csv").rename(columns=dict(zip(COLUMNS, names, strict=True)))
+    ages.to_csv(tmp_path / "age.csv", index=False)
+    city = City.prepare(file, out=tmp_path / "prepared")
+    run = urbankit.run(share_city.recipe(city, evaluation=EVALUATION), out=tmp_path / "run")
+    with_city, alone = RunContext.of(run, city), RunContext.of(run, city)
+    alone.tasks = []
+    for context in (with_city, alone):
+        layers = {layer["id"] for layer in run_data(context, "run", Missing())["layers"]}
+        assert "everywhere:age_share_middle" in layers
+        assert not any(name.startswith("uncertainty") for name in layers)
 
 
 def test_a_logarithm_is_refused_before_anything_is_trained(city: City, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import jensenshannon
+from scipy.special import rel_entr
 from scipy.stats import entropy
 from sklearn.metrics import accuracy_score, adjusted_rand_score, f1_score, normalized_mutual_info_score, recall_score
 
@@ -65,7 +65,9 @@ class JensenShannon(Metric):
     suite_order = 60
 
     def compute(self, truth: NDArray[Any], prediction: NDArray[Any]) -> float:
-        return float(np.mean(jensenshannon(truth, prediction, base=2, axis=1)))
+        middle = (truth + prediction) / 2
+        divergence = (rel_entr(truth, middle) + rel_entr(prediction, middle)).sum(axis=1) / (2 * np.log(2))
+        return float(np.mean(np.sqrt(np.maximum(divergence, 0))))  # rounding makes it negative for equal shares
 
 
 class MAE(Metric):
@@ -243,7 +245,8 @@ class ECE(Metric):
 
 def divergences(truth: NDArray[Any], prediction: NDArray[Any]) -> NDArray[np.float64]:
     """Return the Kullback-Leibler divergence of each row of shares [n, K] in nats, [n]; see `KL`."""
-    return np.asarray(entropy(truth, np.maximum(prediction, LEAST), axis=1))
+    of_rows = np.asarray(entropy(truth, np.maximum(prediction, LEAST), axis=1))
+    return np.maximum(of_rows, 0)  # rounding makes it negative for equal shares
 
 
 def three_digits(value: float) -> str:

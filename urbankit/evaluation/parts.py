@@ -23,7 +23,15 @@ def part_tasks(tasks: Iterable[TaskData]) -> list[TaskData]:
             parts.append(task)
         for part, y in zip(task.parts, task.y.T, strict=False):
             text = task.class_texts.get(part, Text())
-            of_part = replace(task, name=f"{task.name}_share_{part}", kind="regression", y=y, parts=(), class_texts={})
+            of_part = replace(
+                task,
+                name=f"{task.name}_share_{part}",
+                kind="regression",
+                y=y,
+                parts=(),
+                class_texts={},
+                part_of=task.name,
+            )
             title, description = f"{task.label}: {text.title or part}", text.description or task.description
             parts.append(replace(of_part, title=title, description=description))
     return parts
@@ -35,11 +43,11 @@ def part_predictions(predictions: pd.DataFrame) -> pd.DataFrame:
     if shares.empty:
         return predictions
     others = predictions[~predictions["task"].isin(_distributions(predictions))]
-    return pd.concat([others[shares.columns], shares], ignore_index=True)
+    return pd.concat([others.assign(part_of="")[shares.columns], shares], ignore_index=True)
 
 
 def share_rows(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the parts of distributions alone; empty without a distribution."""
+    """Return the rows of the parts of distributions alone, with `part_of`, the distribution; empty without one."""
     names = [str(name).removeprefix(PREDICTION) for name in predictions if str(name).startswith(PREDICTION)]
     columns = [name for name in predictions if not str(name).startswith((TRUTH, PREDICTION))]
     tables = []
@@ -48,7 +56,9 @@ def share_rows(predictions: pd.DataFrame) -> pd.DataFrame:
         for part in names:
             shares = rows[f"{PREDICTION}{part}"]
             if shares.notna().any():
-                of_part = rows[columns].assign(task=f"{task}_share_{part}", truth_class=None, prediction_class=None)
+                of_part = rows[columns].assign(
+                    task=f"{task}_share_{part}", truth_class=None, prediction_class=None, part_of=task
+                )
                 tables.append(of_part.assign(truth=rows[f"{TRUTH}{part}"], prediction=shares))
     return pd.concat(tables, ignore_index=True) if tables else predictions.iloc[:0]
 

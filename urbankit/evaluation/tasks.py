@@ -59,7 +59,8 @@ class TaskData:
     `y` is float64 [N] (NaN where not labelled) for regression, int64 [N] (a position in `classes`, -1 where not
     labelled) for classification, float64 [N, K] (shares of the K `parts`, which sum to one) for a distribution. `notes`
     say what was left out and why. `title`, `description` and `class_texts` (by class or part) are what readers see of
-    the target; empty where the city file has none.
+    the target; empty where the city file has none. `part_of` is the distribution that a regression is a part of
+    (`urbankit.evaluation.parts`); empty for others.
     """
 
     name: str
@@ -74,6 +75,7 @@ class TaskData:
     description: str = ""
     class_texts: Mapping[str, Text] = field(default_factory=dict)
     parts: tuple[str, ...] = ()
+    part_of: str = ""
 
     @property
     def label(self) -> str:

@@ -32,6 +32,7 @@ from urbankit.methods.base import MethodInputs
 from urbankit.recipe.components import components
 from urbankit.recipe.recipe import Recipe
 from urbankit.recipe.schema import CityFolder, WhichCity
+from urbankit.runs.prediction_table import task_columns
 from urbankit.utils.cache import is_writable, warn_unwritable
 from urbankit.utils.device import encoder_precision, pick_device
 from urbankit.utils.errors import Problem, Problems, UrbankitError, UserError, suggest
@@ -273,8 +274,24 @@ def load_tasks(recipe: Recipe, city: City) -> dict[str, TaskData]:
     missing = [name for name, task in recipe.tasks.items() if (task.target or name) not in city.target_names]
     if missing:
         problems.add(f"name targets of the city, and remove other tasks with null: `{missing[0]}: null`", key="tasks")
+    _check_columns(tasks, problems)
     problems.raise_if_any()
     return tasks
+
+
+def _check_columns(tasks: Mapping[str, TaskData], problems: Problems) -> None:
+    """Add a problem for each task that would have a column of another one in the predictions of every region."""
+    owners: dict[str, str] = {}
+    for name, task in tasks.items():
+        columns = task_columns(task)
+        taken = next((column for column in columns if column in owners), None)
+        if taken is not None:
+            problems.add(
+                f"its predictions and those of tasks.{owners[taken]} would both have the column '{taken}'; "
+                "rename one of the tasks, and give the name of its target as `target`",
+                key=f"tasks.{name}",
+            )
+        owners |= dict.fromkeys(columns, name)
 
 
 def make_splits(recipe: Recipe, city: City) -> Splits:

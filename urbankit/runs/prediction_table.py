@@ -144,6 +144,17 @@ def carried_table(
     return _with_regions(columns, regions), notes
 
 
+def task_columns(task: TaskData) -> list[str]:
+    """Return the columns that `prediction_table` has for a task."""
+    if task.parts:
+        own = [f"{side}_{part}" for side in ("share", "truth_share") for part in task.parts]
+    elif task.classes:
+        own = ["probability", *(f"probability_{label}" for label in task.classes)]
+    else:
+        own = ["lower", "upper"]
+    return [task.name, *(f"{task.name}_{name}" for name in ("truth", "from", *own))]
+
+
 def _with_regions(columns: Mapping[str, NDArray[Any]], regions: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     table = pd.DataFrame(columns, index=regions.index)
     joined = pd.concat([regions[["region_id"]], table, regions[["geometry"]]], axis=1)

@@ -67,14 +67,18 @@ class SupervisedMethod(nn.Module):
 def within_cities(task: TaskData, member: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return the learned labels of a task standardised within each city, float32 [N, outputs], NaN without a label.
 
-    A city with fewer than two labels, or equal ones, has none.
+    A city with fewer than two labels, or equal ones, has none. A coordinate of a distribution that is the same in all
+    regions of a city is 0 there, unless all coordinates are.
     """
     values = np.full((len(member), task.outputs), np.nan)
     labelled = np.flatnonzero(task.labelled)
     values[labelled] = task.form(labelled).columns(task.y[labelled])
     for city in np.unique(member[labelled]):
         rows = labelled[member[labelled] == city]
-        for column in values.T:
-            spread = column[rows].std()
-            column[rows] = (column[rows] - column[rows].mean()) / spread if spread > 0 else np.nan
+        y = values[rows]
+        # Equal labels differ by rounding, coordinates by that of logarithms.
+        size = np.maximum(np.abs(y).max(axis=0), 1.0 if task.parts else 0.0)
+        constant = y.std(axis=0) <= 1e-12 * size
+        z = (y - y.mean(axis=0)) / np.where(constant, 1.0, y.std(axis=0))
+        values[rows] = np.nan if constant.all() else np.where(constant, 0.0, z)
     return values.astype(np.float32)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from urbankit.city.city import City
 from urbankit.city.raw_features import RawFeatures
 from urbankit.evaluation.floors import CARRIED, FLOORS, evaluate_floors
+from urbankit.evaluation.parts import PREDICTION
 from urbankit.evaluation.raw_features import build_raw_features
 from urbankit.evaluation.splits import ALL, Split
 from urbankit.evaluation.tasks import Scored, TaskData
@@ -42,8 +43,10 @@ def carried_floors(
     for key, rows in fitted.groupby(["task", "model", "split", "seed"], sort=False):
         name, floor, protocol, seed = cast(tuple[str, str, str, int], key)
         task, model = zero_shot.scored[name], floor.replace("floor:", f"floor:{CARRIED}")
-        predicted = np.zeros(city.n_regions, dtype=task.y.dtype)
-        predicted[rows["region"].to_numpy() - n] = rows["prediction"].to_numpy()
+        columns = [f"{PREDICTION}{part}" for part in task.parts] or ["prediction"]
+        predicted = np.zeros((city.n_regions, *task.y.shape[1:]), dtype=task.y.dtype)
+        of_rows = rows[columns].to_numpy(np.float64).reshape(len(rows), *task.y.shape[1:])
+        predicted[rows["region"].to_numpy() - n] = of_rows
         tested = {protocol: splits[protocol, seed].of(task.labelled, name).test}
         if protocol == recipe.evaluation.splits[0]:
             tested[ALL] = np.flatnonzero(task.labelled)

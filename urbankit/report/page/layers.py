@@ -45,6 +45,7 @@ class MapTask:
         title: The name that readers see; empty for `name`.
         description: What the target is.
         class_notes: What each class is.
+        part: Whether it is a part of a distribution, which has no interval.
     """
 
     name: str
@@ -56,6 +57,7 @@ class MapTask:
     title: str = ""
     description: str = ""
     class_notes: tuple[str, ...] = ()
+    part: bool = False
 
     @property
     def facts(self) -> Layer:
@@ -86,6 +88,7 @@ def map_tasks(tasks: list[TaskData], predictions: pd.DataFrame | None, region_id
                 task.title,
                 task.description,
                 tuple(task.class_texts.get(name, Text()).description for name in task.classes),
+                bool(task.part_of),
             )
             for task in tasks
         ]
@@ -103,7 +106,8 @@ def _from_predictions(name: str, predictions: pd.DataFrame, region_ids: NDArray)
         rows = predictions.dropna(subset=[code, name_column]).drop_duplicates(code)
         names |= {int(position): str(text) for position, text in zip(rows[code], rows[name_column], strict=True)}
     classes = tuple(names.get(i, f"class {i}") for i in range(max(names) + 1)) if names else ()
-    return MapTask(name, truth, classes, classes)
+    part = "part_of" in predictions and bool((predictions["part_of"] != "").all())
+    return MapTask(name, truth, classes, classes, part=part)
 
 
 def task_layers(task: MapTask, predictions: pd.DataFrame | None, region_ids: NDArray) -> Iterator[Layer]:
@@ -156,7 +160,7 @@ def all_prediction_layers(task: MapTask, table: pd.DataFrame, region_ids: NDArra
     else:
         values = of_regions[task.name].to_numpy(np.float64)
         yield {**common, **predicted, "kind": "value", "scale": _scale(task), **_data(task, values)}
-        if f"{task.name}_upper" not in of_regions:  # a part of a distribution has no interval
+        if task.part:
             return
         extent, label = of_regions[f"{task.name}_upper"] - of_regions[f"{task.name}_lower"], "width of the interval"
     amounts = extent.to_numpy(np.float64)
