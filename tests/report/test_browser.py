@@ -402,6 +402,14 @@ def test_base_map_is_drawn_named_and_switched_off(make_run, browser: Browser) ->
         "pen.drawImage(map.base, -at[0], -at[1]); return [...pen.getImageData(0, 0, 1, 1).data]})()"
     )
     assert browser.run(below)[2] > 200 and browser.run(below)[3] == 255
+    beside = (  # the lake in the strip that comes into view left of the city
+        "(() => {const {map} = page; map.zoom(10); map.left = -0.1 * map.width; map.top = -1e9; map.moved();"
+        "map.refresh(); map.draw(); map.pan(0.35 * map.width, 0); map.draw();"
+        "const pen = document.createElement('canvas').getContext('2d', {willReadFrequently: true});"
+        "pen.drawImage(map.base, -Math.round(0.05 * map.base.width), -Math.round(0.75 * map.base.height));"
+        "const colour = [...pen.getImageData(0, 0, 1, 1).data]; map.fit(); return colour})()"
+    )
+    assert browser.run(beside)[2] > 200
     browser.run("document.getElementById('ground').click()")
     assert browser.run(below)[3] == 0 and browser.run(drawn) == [] and "base=off" in browser.run("location.hash")
     browser.open(path, "#base=off")

@@ -2,6 +2,7 @@
 
 const MARGIN = 0.25; // of the stage, on each side of it
 const MOST_ZOOM = 60;
+const BEYOND = 0.1; // how far the base map reaches beyond the regions, as a share of their longer side
 
 class CityMap {
   constructor(stage, base, overlay, shapes, ground) {
@@ -188,12 +189,14 @@ class CityMap {
     this.ground.drawNames(context, this.theme, this);
   }
 
-  // Whether the buffer covers the visible part of the city.
+  // Whether the buffer covers the visible part of the city and its base map, with their lines.
   covers(drawn) {
+    const [w, h] = [this.scale * this.shapes.width, this.scale * this.shapes.height];
+    const more = 3 + (this.ground?.shown ? BEYOND * Math.max(w, h) : 0);
     const [x, y] = [this.left - drawn.left, this.top - drawn.top];
-    const right = Math.min(this.width, this.left + this.scale * this.shapes.width);
-    const bottom = Math.min(this.height, this.top + this.scale * this.shapes.height);
-    return x <= Math.max(0, this.left) && y <= Math.max(0, this.top) && x + drawn.width >= right && y + drawn.height >= bottom;
+    if (x > Math.max(0, this.left - more) || y > Math.max(0, this.top - more)) return false;
+    const [right, bottom] = [Math.min(this.width, this.left + w + more), Math.min(this.height, this.top + h + more)];
+    return x + drawn.width >= right && y + drawn.height >= bottom;
   }
 
   // The buffer is stretched during a zoom, and redrawn when the gesture pauses.
