@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import shutil
+from copy import copy
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -302,6 +303,25 @@ def test_base_map_that_cannot_be_read_is_noted(make_run) -> None:
 
 
 # Comparison
+
+
+def test_comparison_shows_the_first_base_map_that_a_city_has(
+    make_run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, city = make_run()
+    paths = two_runs(make_run, tmp_path)
+    contexts = {path: context_of(Run.open(path), copy(city)) for path in paths}
+    monkeypatch.setattr(RunContext, "of", lambda run: contexts[run.path])
+    one, other = (contexts[path].city for path in paths)
+    other.base_map = base_map
+    for first in (lambda: None, lambda: (base_map()[0][:0], "nobody"), lambda: 1 / 0):
+        one.base_map = first
+        written = write_comparison(list(paths), ["a", "b"], tmp_path / "compare.html")
+        assert payload(written.path.read_text(), "map")["base"]["credit"] == base_map()[1]
+        assert not any("base map" in text for text in written.missing)
+    other.base_map = one.base_map
+    written = write_comparison(list(paths), ["a", "b"], tmp_path / "compare.html")
+    assert sum("No base map" in text for text in written.missing) == 1
 
 
 def test_runs_are_compared_on_one_map(make_run, tmp_path: Path) -> None:

@@ -167,4 +167,5 @@ def _map(contexts: dict[str, RunContext], missing: Missing) -> dict[str, Any] | 
         run = run_data(contexts[name], name, of_run)
         runs += [run] if run["layers"] else []
         missing.add(*(f"{name}: {sentence}" for sentence in of_run.sentences))
-    return map_data(regions[first], runs, base_of(contexts[first], missing)) if runs else None
+    shown = (contexts[run["name"]] for run in runs)
+    return map_data(regions[first], runs, base_of(shown, regions[first], missing)) if runs else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ import pandas as pd
 
 from urbankit.analysis.neighbours import CANDIDATES, MOST_COMPARED, nearest_in_groups
 from urbankit.analysis.traits import Feature, city_features
+from urbankit.city.city import City
 from urbankit.evaluation.parts import part_predictions, part_tasks
 from urbankit.report.page.base_map import base_map_data
 from urbankit.report.page.geometry import outlines
@@ -48,12 +50,21 @@ def map_data(
     }
 
 
-def base_of(context: RunContext, missing: Missing) -> dict[str, Any] | None:
-    """The base map of the city of a run; None without one."""
-    city, regions = context.city, context.regions
-    if city is None or regions is None:
-        return None
-    return missing.attempt("No base map", lambda: base_map_data(city.base_map(), regions), None)
+def base_of(contexts: Iterable[RunContext], regions: gpd.GeoDataFrame, missing: Missing) -> dict[str, Any] | None:
+    """The first base map that the city of a run has, for a map of `regions`; None without one."""
+    failed = Missing()
+    for city in (context.city for context in contexts):
+        if city is None:
+            continue
+        base = failed.attempt("No base map", partial(_base, city, regions), None)
+        if base is not None:
+            return base
+    missing.add(*failed.sentences)
+    return None
+
+
+def _base(city: City, regions: gpd.GeoDataFrame) -> dict[str, Any] | None:
+    return base_map_data(city.base_map(), regions)
 
 
 def run_data(context: RunContext, name: str, missing: Missing) -> dict[str, Any]:

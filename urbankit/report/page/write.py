@@ -70,7 +70,7 @@ def _map(context: RunContext, name: str, missing: Missing) -> dict[str, Any] | N
     if context.regions is None or context.regions.crs is None:
         return None
     run = run_data(context, name, missing)
-    return map_data(context.regions, [run], base_of(context, missing)) if run["layers"] else None
+    return map_data(context.regions, [run], base_of([context], context.regions, missing)) if run["layers"] else None
 
 
 def _figures(folder: Path, missing: Missing) -> str:
