@@ -13,6 +13,8 @@ from sklearn.metrics import r2_score
 from sklearn.model_selection import KFold
 
 from urbankit import UserError
+from urbankit.city.datasets.base import DataFolder, Regions
+from urbankit.city.datasets.benchmark import Benchmark
 from urbankit.evaluation.folds import evaluate_folds
 from urbankit.evaluation.tasks import TaskData
 from urbankit.recipe.schema import Folds
@@ -150,6 +152,20 @@ def test_second_preparation_reads_no_file_again(sources: Sources, monkeypatch: p
     again = sources.prepare()
     assert again.content_hash != first.content_hash
     assert np.array_equal(again.target("crime").values, CRIME + 1)
+
+
+def test_layer_that_drops_more_rows_than_it_reads_is_refused(sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
+    benchmark(sources, "hafusion")
+    read = Benchmark.read
+
+    def wrong(self: Benchmark, data: DataFolder, regions: Regions) -> dict[str, Any]:
+        layers = dict(read(self, data, regions))
+        layers["targets.crime"].dropped = {"a": N + 1}
+        return layers
+
+    monkeypatch.setattr(Benchmark, "read", wrong)
+    with pytest.raises(UserError, match=r"benchmark: the layer 'targets.crime' drops 13 of 12 rows; the author of"):
+        sources.prepare()
 
 
 def test_short_run_trains_on_a_benchmark(sources: Sources, tmp_path: Path) -> None:

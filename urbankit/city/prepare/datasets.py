@@ -92,6 +92,11 @@ class CityDataset:
             kind = _KINDS[key.partition(".")[0]]
             if not isinstance(layer, kind):
                 raise UserError(f"the layer '{key}' is a {type(layer).__name__}; the author of the dataset corrects it")
+            dropped = sum(layer.dropped.values())
+            if dropped > layer.rows and not isinstance(layer, PoiPoints):  # (rows of points are counted later)
+                raise UserError(
+                    f"the layer '{key}' drops {dropped} of {layer.rows} rows; the author of the dataset corrects it"
+                )
             report.rows = report.matched = layer.rows
             report.notes += layer.notes
             for reason, count in layer.dropped.items():
