@@ -20,6 +20,13 @@ from urbankit.utils.progress import Progress
 
 ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md")))]
+WRITTEN = sorted(
+    path for pattern in ("*.md", "docs/**/*.md", "docs/**/*.py", "plugins/**/README.md") for path in ROOT.glob(pattern)
+)
+# Words that stand for a number or a sentence that is still missing.
+UNFILLED = re.compile(
+    r"\b(?:[A-Z]{4,}[2-9]|AFTER(?=\.)|TODO|TBD|FIXME|XXX)\b|\| *(?:RUNS|KILLS|FAILS|HOURS|MINUTES|SECONDS) *(?=\|)"
+)
 # The blocks of this page are run by a test of the plugins.
 ELSEWHERE = {"docs/plugins.md"}
 # `.ci/run` installs the package and runs the tests.
@@ -152,6 +159,11 @@ def test_files_that_a_page_names_exist(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     named = re.findall(r"`((?:urbankit|tests|plugins|recipes|docs)/[\w./-]+)`", text)
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_page_has_no_placeholders(page: Path) -> None:
+    assert UNFILLED.findall(page.read_text(encoding="utf-8")) == []
 
 
 def test_citation_has_the_required_keys_and_the_current_version() -> None:
