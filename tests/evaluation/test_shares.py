@@ -13,7 +13,7 @@ from urbankit.evaluation.few_floors import FEW, FewCase
 from urbankit.evaluation.floors import FLOORS, Case, Inputs
 from urbankit.evaluation.metrics import metrics, primary, score
 from urbankit.evaluation.parts import part_predictions, part_tasks, share_rows
-from urbankit.evaluation.shares import LEAST, RAREST, ROUNDED, ShareTransform, ilr_basis
+from urbankit.evaluation.shares import LEAST, MOST, RAREST, ROUNDED, ShareTransform, ilr_basis
 from urbankit.evaluation.splits import Split
 from urbankit.evaluation.tasks import TaskData, largest, make_task
 from urbankit.utils.errors import UserError
@@ -52,13 +52,28 @@ def test_coordinates_lead_back_to_shares_that_sum_to_one() -> None:
 def test_zeros_are_replaced_and_ratios_of_the_others_stay() -> None:
     train = np.array([[0.5, 0.5, 0.0], [0.2, 0.6, 0.2], [0.3, 0.7, 0.0]])
     form = ShareTransform.fit(train)
-    limit = RAREST * train.mean(axis=0)
+    limit = np.minimum(RAREST * train.mean(axis=0), MOST)
     replaced = form.positive(train)
     assert_allclose(form.limit, limit)
     assert_allclose(replaced[0, 2], ROUNDED * limit[2])
     assert_allclose(replaced[2, 0] / replaced[2, 1], 3 / 7)
     assert_allclose(replaced.sum(axis=1), 1)
     assert_allclose(replaced[1], train[1])
+
+
+def test_a_small_share_of_a_part_that_has_almost_everything_is_no_zero() -> None:
+    train = np.array([[0.95, 0.05], [0.91, 0.09], [0.88, 0.12], [0.05, 0.95]])
+    form = ShareTransform.fit(train)
+    assert_allclose(form.limit, [MOST, MOST])
+    assert_allclose(form.positive(train), train)
+
+
+def test_only_zeros_of_a_prediction_are_replaced() -> None:
+    task = distribution()
+    prediction = np.array([[0.0, 0.5, 0.499, 0.001]])
+    replaced = task.without_zeros(np.arange(5, 40), prediction)
+    assert_allclose(replaced[0, 0], ROUNDED * ShareTransform.fit(SHARES[5:40]).limit[0])
+    assert_allclose(replaced[0, 1:] / replaced[0, 1], prediction[0, 1:] / 0.5)
 
 
 def test_a_part_that_no_training_region_has_stays_finite() -> None:

@@ -86,6 +86,15 @@ def test_classes_of_all_predictions_have_titles_too() -> None:
     assert table.titles == {"use": {"park": "Parks"}, "use_truth": {"park": "Parks"}}
 
 
+def test_columns_of_all_predictions_that_differ_by_case_are_numbered() -> None:
+    shares = {"use_share_Park": [0.2, 0.4], "use_share_park": [0.8, 0.6]}
+    frame = without_geometry(["a", "b"]).assign(use=["park", "Park"], use_from="out of fold", **shares)
+    table = prediction_export(frame, {"use": ("Park", "park")}, {}, {"use": {"park": "Parks"}})
+    assert table.columns == ["use", "use_from", "use_share_Park", "use_share_park_2"]
+    assert table.frame["use_share_park_2"].tolist() == [0.8, 0.6]
+    assert table.shown == "use" and table.numbers()[:, 0].tolist() == [1, 0]
+
+
 @pytest.mark.parametrize("values", [[np.nan, np.nan], [3.0, 3.0], [1.0, np.nan], ['<a "b">\x07&', None]])
 def test_style_of_few_values_and_of_markup_is_valid(values: list[object], tmp_path: Path) -> None:
     frame = without_geometry(["a", "b"])

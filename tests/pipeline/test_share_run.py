@@ -19,6 +19,7 @@ from urbankit.evaluation.metrics import score
 from urbankit.pipeline.predict_run import predict_run
 from urbankit.pipeline.prior import city_prior
 from urbankit.report.figures.context import FigureContext
+from urbankit.report.figures.scatter import draw as draw_scatter
 from urbankit.report.page.map_data import run_data
 from urbankit.report.page.missing import Missing
 from urbankit.runs.context import RunContext
@@ -143,13 +144,16 @@ def test_report_and_card_describe_it_in_words(finished: Run) -> None:
     assert "KL divergence, mean of 2 seeds" in card and "type: tabular-regression" in card
 
 
-def test_figures_show_each_part(finished: Run, city: City) -> None:
+def test_figures_show_each_part(finished: Run, city: City, tmp_path: Path) -> None:
     context = FigureContext(RunContext.of(finished, city))
     assert [task.name for task in context.predicted("regression")] == SHARES
     task = context.predicted("regression")[0]
     values = context.out_of_sample(task, "random")
     tested = finished.predictions.query("task == 'age' and split == 'random'")
     assert np.isfinite(values).sum() == tested["region_id"].nunique()
+    context.folder = tmp_path
+    [drawing] = draw_scatter(context)
+    assert drawing.png.exists() and "R²" not in drawing.caption
 
 
 def test_neighbours_and_clusters_have_a_column_for_each_part(finished: Run, city: City) -> None:

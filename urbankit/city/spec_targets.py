@@ -36,6 +36,8 @@ class ShareTarget(DescribedTarget):
 
     @model_validator(mode="after")
     def check_columns(self) -> ShareTarget:
+        if self.unit:
+            raise ValueError("a distribution has no `unit`: it is shares, whatever the columns hold; remove the key")
         if len(self.columns) < 2:
             raise ValueError("a distribution has at least two parts; name two or more in `columns`")
         if twice := sorted({name for name in self.columns if self.columns.count(name) > 1}):

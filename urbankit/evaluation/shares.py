@@ -12,12 +12,15 @@ from urbankit.utils.standardise import nonzero_std
 Array = NDArray[np.float64]
 
 RAREST = 1 / 10
-"""A share below this times the mean share of its part counts as zero: the logarithm of a tiny share is far below that
-of all others, and would decide the fit. Of 1/5, 1/10 and 1/20 it has the smallest divergence in the land use of three
-of four cities, where more than half of the shares are zero."""
+"""A share below this times the mean share of its part, and below `MOST`, counts as zero: the logarithm of a tiny share
+is far below that of all others, and would decide the fit. Of 1/5, 1/10 and 1/20, without `MOST`, it has the smallest
+divergence in the land use of three of four cities, where more than half of the shares are zero."""
 
 ROUNDED = 0.65
 """What replaces a zero, as a part of the share below which it counts as one (Martín-Fernández et al., 2003)."""
+
+MOST = 0.01
+"""No share above this counts as zero: a tenth of the mean is no tiny share where a part has almost everything."""
 
 LEAST = 1e-6
 """The least share that counts as zero, for a part that no training region has."""
@@ -50,7 +53,7 @@ class ShareTransform:
     def fit(cls, train: Array) -> ShareTransform:
         """Fit to the shares [n, K] of the training part only. A constant coordinate keeps std 1."""
         train = np.asarray(train, dtype=np.float64)
-        limit = np.maximum(RAREST * train.mean(axis=0), LEAST)
+        limit = np.clip(RAREST * train.mean(axis=0), LEAST, MOST)
         plain = cls(limit, ilr_basis(train.shape[1]), np.zeros(1), np.ones(1))
         coordinates = plain.transform(train)
         return cls(limit, plain.basis, coordinates.mean(axis=0), np.asarray(nonzero_std(coordinates)))
@@ -73,10 +76,10 @@ class ShareTransform:
         """Shares [..., K] from the outputs [..., K - 1] of a model."""
         return self.inverse(outputs)
 
-    def positive(self, y: Array) -> Array:
-        """Shares [..., K] of which none is zero; NaN stays NaN."""
+    def positive(self, y: Array, zero: NDArray[np.bool_] | None = None) -> Array:
+        """Shares [..., K] of which none is zero; NaN stays NaN. `zero` [..., K] are those to replace."""
         y = np.asarray(y, dtype=np.float64)
-        zero = y < self.limit
+        zero = y < self.limit if zero is None else zero
         left = 1 - np.where(zero, ROUNDED * self.limit, 0).sum(axis=-1, keepdims=True)
         others = np.where(zero, 0, y)
         return np.where(zero, ROUNDED * self.limit, others * left / others.sum(axis=-1, keepdims=True))

@@ -117,8 +117,11 @@ class TaskData:
         return TargetTransform.fit(self.transform if transform is None else transform, self.y[rows])
 
     def without_zeros(self, rows: NDArray[np.int64], prediction: NDArray[Any]) -> NDArray[Any]:
-        """Replace zeros in predicted shares [n, K], as those of the regions `rows` are; other predictions stay."""
-        return ShareTransform.fit(self.y[rows]).positive(prediction) if self.parts else prediction
+        """Replace zeros in predicted shares [n, K], as those of the regions `rows` are; other predictions stay.
+
+        Only a share that is exactly zero is one: other tiny shares of a prediction stay.
+        """
+        return ShareTransform.fit(self.y[rows]).positive(prediction, prediction == 0) if self.parts else prediction
 
     def records(
         self, model: str, protocol: str, seed: int, regions: NDArray[np.int64], prediction: NDArray

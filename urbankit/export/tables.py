@@ -161,10 +161,15 @@ def prediction_export(
         if of_task:
             codes[name] = dict(enumerate(of_task))
             codes[f"{name}_truth"] = dict(enumerate(dict.fromkeys([*of_task, *truth])))
-    frame = table.assign(region_id=table["region_id"].astype(str))
     titles_of = {name: dict(of_task) for name, of_task in (titles or {}).items() if name in codes}
     titles_of |= {f"{name}_truth": of_task for name, of_task in titles_of.items()}
-    return ExportTable("predictions_all", frame, codes, dict(facts), _first(list(classes), codes), titles_of)
+    columns = [name for name in table if name not in ("region_id", "geometry")]
+    unique = dict(zip(columns, distinct(columns), strict=True))
+    frame = table.assign(region_id=table["region_id"].astype(str)).rename(columns=unique)
+    codes = {unique[name]: of_task for name, of_task in codes.items() if name in unique}
+    titles_of = {unique[name]: of_task for name, of_task in titles_of.items() if name in unique}
+    first = _first([unique[name] for name in classes], codes)
+    return ExportTable("predictions_all", frame, codes, dict(facts), first, titles_of)
 
 
 def _first(predicted: Sequence[str], classes: Mapping[str, Any]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -34,6 +35,9 @@ ABSENT = "#d9d9d9"
 INK = "#333333"
 CONTINUOUS = "viridis"
 DIVERGING = "RdBu_r"
+
+LONGEST = 80
+"""Characters of the name of a figure's file, without its ending and the hash of a longer one."""
 
 _FALLBACK_FONTS = (
     "Noto Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Micro Hei", "PingFang SC",
@@ -86,7 +90,7 @@ def save(figure: Figure, folder: Path, name: str, caption: str) -> Drawing:
     Characters that no installed font has are drawn as boxes. The caption says so, and matplotlib's warning for each
     character is not shown.
     """
-    name = re.sub(r"[^\w.-]+", "-", name)
+    name = file_name(name)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         _lay_out(figure)
@@ -104,6 +108,17 @@ def save(figure: Figure, folder: Path, name: str, caption: str) -> Drawing:
     if missing:
         caption += " Boxes stand for characters that no font installed here has."
     return Drawing(folder / f"{name}.png", caption)
+
+
+def file_name(name: str) -> str:
+    """Return `name` as a file may be called; one that is changed or cut for it ends with a hash of the original.
+
+    Without it the files of two parts, such as `<65` and `≥65`, would have one name.
+    """
+    plain = re.sub(r"[^\w.-]+", "-", name)
+    if plain == name and len(name) <= LONGEST:
+        return name
+    return f"{plain[:LONGEST]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _lay_out(figure: Figure) -> None:

@@ -82,6 +82,7 @@ def refusals(folder: Path, edit: Any = None, **target: Any) -> list[str]:
 @pytest.mark.parametrize(
     ("target", "message"),
     [
+        ({"unit": "people"}, "targets.age: a distribution has no `unit`: it is shares, whatever the columns"),
         ({"columns": ["under 18"]}, "targets.age: a distribution has at least two parts; name two or more in"),
         ({"columns": ["under 18", "18_to_64", "under 18"]}, "names under 18 more than once; name each part once"),
         ({"columns": ["under 18", "18_to_65"]}, "no column '18_to_65'. Did you mean '18_to_64'?"),

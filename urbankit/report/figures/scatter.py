@@ -41,13 +41,14 @@ def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     looks = {_panel(ax, context, task, split) for ax, (task, split) in zip(axes, panels, strict=False)} - {""}
     hide_unused(axes, len(panels))
+    scored = any(not task.part_of for task, _ in panels)
+    score = "R²: mean ± standard deviation over seeds, of values in their own units. " if scored else ""
     yield save(
         figure,
         context.folder,
         "predictions",
         f"Prediction against truth, of regions whose label was not seen. {' '.join(sorted(looks))} Dashed: equality. "
-        "R²: mean ± standard deviation over seeds, of values in their own units. Axes are logarithmic, as "
-        "log(1 + value), where a task learns logarithms.",
+        f"{score}Axes are logarithmic, as log(1 + value), where a task learns logarithms.",
     )
 
 
@@ -105,7 +106,9 @@ def _log_ticks(low: float, high: float) -> list[float]:
 
 
 def _score(context: FigureContext, task: TaskData, split: str) -> str:
-    """Return the task's metric as in the results table."""
+    """Return the task's metric as in the results table; none of a part of a distribution, which has none there."""
+    if task.part_of:
+        return ""
     metrics = context.run.metrics if context.run.has("metrics.parquet") else None
     if metrics is None:
         return ""
