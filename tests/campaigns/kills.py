@@ -263,6 +263,8 @@ class Campaign:
         written = [path for path in sorted(out.rglob("*")) if path.is_file() and path.stat().st_size]
         written = [path for path in written if not (before / path.relative_to(out)).exists()]
         written = [path for path in written if not path.name.startswith(".") and path.suffix != ".log"]
+        if (out / "bench").is_dir():  # a user may edit these files of a run, so that a suite does not make them again
+            written = [path for path in written if path.name not in ("README.md", "report.html")]
         if not written:
             return None
         path = self.random.choice(written)

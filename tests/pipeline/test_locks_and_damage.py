@@ -66,7 +66,6 @@ def test_a_run_whose_ledger_was_cut_is_resumed(tiny_recipe, tmp_path: Path, shar
     written = [(folder / name).read_bytes() for name in names]
     ledger = folder / LEDGER
     ledger.write_bytes(ledger.read_bytes()[: int(share * ledger.stat().st_size)])
-    assert not is_finished(folder) or not share
     completed(tiny_recipe, folder, resume=True)
     assert [(folder / name).read_bytes() for name in names] == written
     assert check_path(folder).problems == [] and is_finished(folder)
@@ -82,6 +81,14 @@ def test_a_finished_run_with_a_cut_or_missing_file_counts_as_unfinished(tiny_rec
     assert not is_finished(folder)
     completed(tiny_recipe, folder, resume=True)
     assert is_finished(folder) and (folder / "predictions.parquet").read_bytes() == content
+
+
+def test_a_finished_run_stays_finished_when_its_card_or_report_is_edited(tiny_recipe, tmp_path: Path) -> None:
+    folder = completed(tiny_recipe, tmp_path / "run").path
+    with (folder / "README.md").open("a") as card:
+        card.write("my own remark\n")
+    (folder / "report.html").unlink(missing_ok=True)
+    assert is_finished(folder)
 
 
 def test_check_refuses_folders_that_urbankit_did_not_write(tmp_path: Path) -> None:

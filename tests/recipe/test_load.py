@@ -177,3 +177,5 @@ def test_shipped_recipes_are_found_by_name(tmp_path: Path, monkeypatch: pytest.M
         recipes.find("xyz")
     (tmp_path / "urbanmmcl.yaml").write_text("name: mine\n")
     assert recipes.find("urbanmmcl.yaml").resolve() == tmp_path / "urbanmmcl.yaml", "a file comes before a shipped name"
+    (tmp_path / "urbanmmcl").write_text("a note of mine")
+    assert recipes.find("urbanmmcl") == tmp_path / "recipes" / "urbanmmcl.yaml"

@@ -18,6 +18,7 @@ from urbankit.captioning.sources import CaptionItems
 from urbankit.city.prepare.caption_check import MAX_TOKENS, CaptionCheck, check_captions
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.files import atomic_path, read_json
+from urbankit.utils.json_text import parse_json
 
 ABOUT = "urbankit"
 """Key of the Parquet file's metadata under which the content of the JSON file is."""
@@ -104,7 +105,8 @@ def _write(path: Path, content: bytes) -> None:
 def repair_cut(file: Path) -> list[Path]:
     """Write files of finished captions again that were cut, such as by a full disk, and return their paths.
 
-    A file is cut if it begins like the one that urbankit wrote. Any other change may be an edit of the user, and stays.
+    A file is cut if it begins like the one that urbankit wrote and ends within a value. Any other change may be an edit
+    of the user, and stays.
     """
     cut = [(path, content) for path, content in _made_again(file).items() if _is_cut(path, content)]
     for path, content in cut:
@@ -127,7 +129,13 @@ def _made_again(file: Path) -> dict[Path, bytes]:
 
 def _is_cut(path: Path, content: bytes) -> bool:
     found = path.read_bytes() if path.exists() else content
-    return len(found) < len(content) and content.startswith(found)
+    if len(found) == len(content) or not content.startswith(found):
+        return False
+    try:
+        parse_json(found.splitlines()[-1] if path.suffix == ".jsonl" and found else found)
+    except ValueError:
+        return True
+    return False  # somebody removed the last captions
 
 
 def is_finished(file: Path, settings: dict[str, Any]) -> bool:

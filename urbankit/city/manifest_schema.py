@@ -23,8 +23,8 @@ class _Report(Form):
     model_config = ConfigDict(extra="forbid")
 
     key: str
-    rows: NonNegativeInt
-    matched: NonNegativeInt
+    rows: int
+    matched: int
     dropped: dict[str, int]
     covers: Annotated[tuple[str, str, NonNegativeInt], Field(strict=False)] | None
     notes: Texts
@@ -74,6 +74,7 @@ class _Table(_Layer):
 class _Target(_Layer):
     kind: str
     unit: str
+    parts: Texts = Field([])
 
 
 class _BaseMap(_Layer):

@@ -284,8 +284,10 @@ class Model:
         problems.raise_if_any()
         try:
             recipe = Recipe.model_validate(merged)
+            version = self.facts.get("urbankit") or __version__
+            written = "" if sets else f"{self.path / MODEL}, written by urbankit {version}: "
             for used in components(recipe):
-                registry.get(used.kind, used.use.name).Params.checked(used.use.params, used.key)
+                registry.get(used.kind, used.use.name).Params.checked(used.use.params, f"{written}{used.key}")
             return recipe
         except ValidationError as error:
             file = None if sets else self.path / MODEL

@@ -40,6 +40,7 @@ class _Facts(Form):
     modalities: list[str]
     views: list[str]
     left_out: dict[str, str]
+    describes: dict[str, list[str]]
     bands: dict[str, list[str]]
     blocks: list[_Block]
     recipe: dict[str, Any]

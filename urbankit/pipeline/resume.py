@@ -133,12 +133,18 @@ def previous_manifest(folder: Path) -> dict[str, Any]:
         raise
 
 
+RESULTS = (".json", ".parquet", ".safetensors", ".yaml")
+"""How the files end that hold what a run computed; its page, card, figures and exports may be edited or removed."""
+
+
 def is_finished(folder: Path) -> bool:
-    """Whether a folder has a finished run, with all files that its ledger lists in the sizes that it records."""
+    """Whether a folder has a finished run, whose results have the sizes that its ledger records."""
     try:
-        return Run.open(folder).status == "done" and not Ledger(folder).incomplete()
+        done = Run.open(folder).status == "done"
     except UserError:
         return False
+    cut = (Path(name) for name in Ledger(folder).incomplete())
+    return done and not any(name.suffix in RESULTS and name.parts[0] not in ("export", "figures") for name in cut)
 
 
 def undo(manifest: Manifest, *, keep_folder: bool) -> None:

@@ -22,9 +22,7 @@ def find(name: str | Path, folder: str | Path = ".") -> Path:
     none, with a list of the shipped recipes, and if two plugins ship a recipe of the same name.
     """
     path = _file(name, Path(folder))
-    if path is not None and path.suffix not in SUFFIXES:
-        raise UserError(f"'{name}' is no recipe file: its name does not end in {' or '.join(SUFFIXES)}")
-    if path is not None:
+    if path is not None and path.suffix.lower() in SUFFIXES:
         return path
     recipes = shipped_with_origin()
     matches = [(origin, path) for recipe, origin, path in recipes if recipe == _stem(name)]
@@ -33,6 +31,8 @@ def find(name: str | Path, folder: str | Path = ".") -> Path:
         raise UserError(f"recipe '{_stem(name)}' is shipped twice: by {origins}. Give the file instead of the name.")
     if matches:
         return matches[0][1]
+    if path is not None:
+        raise UserError(f"'{name}' is no recipe file: its name does not end in {' or '.join(SUFFIXES)}")
     of_others = ", ".join(f"{recipe} ({origin})" for recipe, origin, _ in of_plugins())
     more = f" Recipes of plugins: {of_others}." if of_others else ""
     raise _missing("recipe", name, Path(folder), [recipe for recipe, _, _ in recipes], more)

@@ -44,7 +44,9 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise damaged(path, error) from None
     ledger = None if (folder := ledger_folder(path)) is None else Ledger(folder)
     recorded = ledger is None or ledger.accepts(ledger.name_of(path), file_check(path))
-    if not recorded or metadata.get("sha256") != _digest(tensors, metadata["urbankit"]):
+    hashed = metadata.get("sha256") == _digest(tensors, metadata["urbankit"])
+    of_before = "sha256" not in metadata and ledger is not None  # early versions wrote no hash into the file
+    if not recorded or not (hashed or of_before):
         raise damaged(path, "its content does not have the hash that was written with it")
     return tensors, facts
 
