@@ -4,8 +4,9 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import shapely
+from pyproj import CRS
 
-from urbankit.utils.geometry import lonlat, side_m
+from urbankit.utils.geometry import lonlat, placeable, side_m
 
 
 @pytest.mark.parametrize("middle", [0.0, 179.99, 180.0, -180.0, -179.995])
@@ -23,3 +24,9 @@ def test_positions_and_sizes_do_not_depend_on_the_longitude(middle: float) -> No
     np.testing.assert_allclose(positions[:, 1], expected[:, 1], atol=1e-9)
     assert (np.abs(positions[:, 0]) < 180 + 1e-9).all()
     assert side_m(shapes) == pytest.approx(side_m(at_zero), rel=1e-6)
+
+
+def test_a_crs_with_a_negative_unit_has_no_place() -> None:
+    utm = CRS("EPSG:32618")
+    assert placeable(utm)
+    assert not placeable(CRS(utm.to_wkt("WKT1_GDAL").replace('UNIT["metre",1', 'UNIT["metre",-1')))

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from shapely import box
 
 from urbankit import City
-from urbankit.modalities.cache.files import read_features, write_features
+from urbankit.modalities.cache.files import read_features, read_features_manifest, write_features
 from urbankit.modalities.cache.store import FeatureStore
 from urbankit.modalities.encode import encode
 from urbankit.modalities.pooling import RegionEncoder
@@ -226,6 +226,18 @@ def test_a_damaged_manifest_is_refused(views: City, clip: Path, tmp_path: Path) 
     (tmp_path / "manifest.json").write_text("[]")
     with pytest.raises(UserError, match=r"manifest\.json: is damaged"):
         encode(pool, views, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("files", "checks"), [(["a", "a"], {"a": {}}), (["a"], {"a": {}, "b": {}}), (["a" * 300], {"a" * 300: {}})]
+)
+def test_a_manifest_with_repeated_missing_or_endless_names_is_refused(
+    tmp_path: Path, files: list, checks: dict
+) -> None:
+    manifest = {"complete": True, "width": 2, "observations": 2, "files": files, "checks": checks}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match="`files` are "):
+        read_features_manifest(tmp_path)
 
 
 def test_a_manifest_that_was_cut_short_is_written_again(views: City, clip: Path, tmp_path: Path) -> None:
