@@ -8,6 +8,7 @@ import types
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse
 import torch
@@ -315,3 +316,47 @@ def test_the_shuffled_city_is_the_same_in_another_order():
     np.testing.assert_allclose(city.flows().toarray(), plain.flows().toarray()[order][:, order])
     np.testing.assert_allclose(city.poi_counts()[0].toarray(), plain.poi_counts()[0].toarray()[order])
     np.testing.assert_allclose(city.table("census")[0], plain.table("census")[0][order])
+
+
+class Lines(View):
+    """Links regions on one metro line, from a file of its own."""
+
+    class Params(View.Params):
+        file: str = Field("stations.csv", description="The file with the columns `region` and `line`.")
+
+    def build(self, city):
+        stations = pd.read_csv(city.source(self.params.file), dtype=str)
+        line = stations.set_index("region")["line"].reindex(city.region_ids)
+        same = (line.to_numpy()[:, None] == line.to_numpy()[None, :]) & line.notna().to_numpy()[:, None]
+        np.fill_diagonal(same, False)
+        present = line.notna().to_numpy()
+        return ViewGraph(scipy.sparse.csr_array(same.astype(np.float32)), present)
+
+
+def test_a_component_that_reads_a_file_of_its_own_is_checked_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("lines")
+    module.Lines = Lines
+    monkeypatch.setitem(sys.modules, "lines", module)
+    registry.add_plugin(
+        types.SimpleNamespace(
+            register_views=hookimpl(lambda register: register("lines", "lines:Lines", "metro lines"))
+        ),
+        "mine",
+    )
+    try:
+        rows = "".join(f"r{i:02d},{i % 3}\n" for i in range(12))
+        with testing.files_beside({"stations.csv": "region,line\n" + rows}) as city:
+            testing.check_view("lines", file="stations.csv")
+        assert not (city.path.parent / "sources" / "stations.csv").exists()
+        with pytest.raises(testing.ConformanceError, match="stations"):
+            testing.check_view("lines")
+    finally:
+        registry.reload()
+
+
+@pytest.mark.parametrize("name", ["../mine.csv", "census.csv"])
+def test_files_beside_the_city_replace_no_source_and_stay_in_its_folder(name: str) -> None:
+    message = "lies outside the folder of the sources, or is a source"
+    with pytest.raises(ValueError, match=message), testing.files_beside({name: ""}):
+        pass
+    assert "region" in tiny_city().source("census.csv").read_text()

@@ -20,6 +20,7 @@ from typing import Any
 from urbankit.testing.candidate import Candidate, ConformanceError
 from urbankit.testing.city import tiny_city
 from urbankit.testing.examine import examine
+from urbankit.testing.own_files import files_beside
 
 __all__ = [
     "ConformanceError",
@@ -33,6 +34,7 @@ __all__ = [
     "check_pair_weight",
     "check_subgraph",
     "check_view",
+    "files_beside",
     "tiny_city",
 ]
 
