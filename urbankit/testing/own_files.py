@@ -16,7 +16,7 @@ from urbankit.utils.removal import remove_files
 def files_beside(files: Mapping[str, str | bytes | Path]) -> Iterator[City]:
     r"""Put files beside the sources of the cities of the checks, for components that read files of their own.
 
-    >>> with testing.files_beside({"stations.csv": "region,lines\\nr00,2\nr01,1\\n"}):
+    >>> with testing.files_beside({"stations.csv": "region,lines\nr00,2\nr01,1\n"}):
     ...     testing.check_view("metro", file="stations.csv")
 
     A component finds them by `city.source(name)`. The regions of all these cities are `r00` to `r19`.
