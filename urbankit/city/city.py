@@ -205,8 +205,7 @@ class City:
     @property
     def overhead_sources(self) -> list[str]:
         """Names of the image sources with one image for each region, such as satellite tiles."""
-        specs = self.manifest["spec"]["images"]
-        return [name for name in self.image_sources if "points" not in specs[name]]
+        return [name for name in self.image_sources if "points" not in self.manifest["spec"]["images"][name]]
 
     def images(self, name: str) -> ImageSource:
         """The images of one source."""
