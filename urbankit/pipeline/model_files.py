@@ -99,9 +99,8 @@ def read_facts(folder: Path) -> dict[str, Any]:
             Problem(f"{message}. Use the version that wrote it ({version}), or export the run again", folder)
         )
     if wrong := faults(_Facts, facts):
-        raise UserError(
-            [Problem(f"is not the description of a model of urbankit: {one}", folder / MODEL) for one in wrong]
-        )
+        message = f"is not the description of a model of urbankit: {'; '.join(wrong)}"
+        raise UserError(Problem(message, folder / MODEL))
     _check(folder)
     return facts
 

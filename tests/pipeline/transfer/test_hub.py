@@ -179,7 +179,7 @@ def test_a_description_with_a_right_hash_and_wrong_keys_is_refused(published, co
     (copy / MODEL).write_text('{"format": 1}')
     record(copy, copy / MODEL, file_check(copy / MODEL))
     published.put(NAME, contents(copy))
-    assert f"{NAME}/{MODEL}: is no description of a model" in refusal(NAME)
+    assert f"{MODEL}: is not the description of a model of urbankit: method: Field required" in refusal(NAME)
 
 
 def test_a_folder_with_other_files_is_never_overwritten(published, model_folder):
