@@ -46,14 +46,19 @@ def page(make_run, browser: Browser) -> Iterator[Path]:
     ids = [f"r{i}" for i in range(63)] + [INERT]
     rename(run, city, ids)
     path = write_report(context_of(run, city)).path
+    opened(browser, path)
+    yield path
+    assert browser.errors == []
+    assert browser.run("document.title").startswith("density and use in ")
+
+
+def opened(browser: Browser, path: Path) -> None:
+    """Open a page on a desktop, in light colours, with the map in sight."""
     browser.errors.clear()
     browser.resize(1280, 900)
     browser.dark(False)
     browser.open(path)
     look(browser)
-    yield path
-    assert browser.errors == []
-    assert browser.run("document.title").startswith("density and use in ")
 
 
 def rename(run, city, ids: list[str]) -> None:
@@ -271,11 +276,7 @@ def compared(make_run, browser: Browser, tmp_path: Path) -> Iterator[Path]:
     page = ReportPage("several", "", Missing())
     page.add_map(lambda: map_data(city.regions, [first, second, third]))
     path = page.write(tmp_path / "several.html", city).path
-    browser.errors.clear()
-    browser.resize(1280, 900)
-    browser.dark(False)
-    browser.open(path)
-    look(browser)
+    opened(browser, path)
     yield path
     assert browser.errors == []
 

@@ -21,7 +21,7 @@ from urbankit.city.io.access import Access
 from urbankit.city.manifest import FORMAT, Entry, all_checks, read_manifest
 from urbankit.city.points import NO_GEOMETRY
 from urbankit.city.report import PrepareReport, SourceReport
-from urbankit.city.target import Target, described, share_columns
+from urbankit.city.target import Target, described, target_values
 from urbankit.utils.base_map import FILE
 from urbankit.utils.errors import Problem, UserError, suggest
 from urbankit.utils.files import hash_json
@@ -253,8 +253,8 @@ class City:
         if "poi" not in self._layers:
             return None
         categories = self._layers["poi"]["categories"]
-        with self._reading("poi.parquet") as content:
-            table = pd.read_parquet(content).dropna(subset="category")
+        with self._reading_table("poi.parquet") as points:
+            table = points.dropna(subset="category")
             column = table["category"].map({name: i for i, name in enumerate(categories)}).to_numpy(np.int64)
             entries = (table["count"].to_numpy(np.float64), (table["region"].to_numpy(), column))
             return scipy.sparse.csr_array(entries, shape=(self.n_regions, len(categories))), categories
@@ -264,16 +264,15 @@ class City:
         """bool[N]: regions with a row of counts, even of zeros, or with any point of interest."""
         present = np.zeros(self.n_regions, bool)
         if "poi" in self._layers:
-            with self._reading("poi.parquet") as content:
-                present[pd.read_parquet(content)["region"].to_numpy()] = True
+            with self._reading_table("poi.parquet") as table:
+                present[table["region"].to_numpy()] = True
         return present
 
     def flows(self) -> scipy.sparse.csr_array | None:
         """Flows, float64 csr [N, N], row = origin, column = destination; None in a city without flows."""
         if "flows" not in self._layers:
             return None
-        with self._reading("flows.parquet") as content:
-            table = pd.read_parquet(content)
+        with self._reading_table("flows.parquet") as table:
             entries = (table["weight"].to_numpy(), (table["origin"].to_numpy(), table["destination"].to_numpy()))
             return scipy.sparse.csr_array(entries, shape=(self.n_regions, self.n_regions))
 
@@ -308,8 +307,8 @@ class City:
     def table(self, name: str) -> tuple[np.ndarray, list[str]]:
         """The values of one table, float64[N, F], NaN missing, and the F column names."""
         columns = self._layer("tables", name, "table")["columns"]
-        with self._reading(f"tables/{name}.parquet") as content:
-            return pd.read_parquet(content)[columns].to_numpy(np.float64), columns
+        with self._reading_table(f"tables/{name}.parquet") as table:
+            return table[columns].to_numpy(np.float64), columns
 
     @property
     def target_names(self) -> list[str]:
@@ -326,14 +325,7 @@ class City:
         """One target, with its values by region."""
         entry = self._layer("targets", name, "target")
         table, parts = self._table(f"targets/{name}.parquet"), tuple(entry.get("parts", ()))
-        values: np.ndarray
-        if parts:
-            values = table[share_columns(parts)].to_numpy(np.float64)
-        elif entry["kind"] == "regression":
-            values = table["value"].to_numpy(np.float64, na_value=np.nan)
-        else:
-            value = table["value"]
-            values = value.astype(object).where(value.notna(), None).to_numpy(dtype=object)
+        values = target_values(table, entry["kind"], parts)
         target = Target(name, entry["kind"], values, entry["unit"], parts=parts)
         return described(target, self.manifest.get("spec", {}))
 
@@ -378,8 +370,14 @@ class City:
         return self._layers[f"{kind}.{name}"]
 
     def _table(self, name: str) -> pd.DataFrame:
+        with self._reading_table(name) as table:
+            return table
+
+    @contextmanager
+    def _reading_table(self, name: str) -> Iterator[pd.DataFrame]:
+        """A table of the city; errors while it is read or used become a `UserError`."""
         with self._reading(name) as content:
-            return pd.read_parquet(content)
+            yield pd.read_parquet(content)
 
     @contextmanager
     def _reading(self, name: str) -> Iterator[BytesIO]:

@@ -121,9 +121,13 @@ LAYERS: dict[str, type[_Layer]] = {
 """The form of an entry of `parts`, by the kind of its layer."""
 
 
+MOST = 5
+"""Most faults that are named of the manifest, and of each layer."""
+
+
 def faults_of_manifest(manifest: Mapping[str, Any]) -> list[str]:
     """Return where a manifest, without its `parts`, is not of the form that urbankit writes."""
-    return faults(_Manifest, manifest)
+    return faults(_Manifest, manifest)[:MOST]
 
 
 def faults_of_layer(key: str, entry: Any) -> list[str]:
@@ -132,4 +136,4 @@ def faults_of_layer(key: str, entry: Any) -> list[str]:
     named = kind not in ("regions", "poi", "flows", "base_map")
     if kind not in LAYERS or named != bool(name) or named != bool(dot):
         return [f"parts.{key} is no layer of a city"]
-    return faults(LAYERS[kind], entry, f"parts.{key}")
+    return faults(LAYERS[kind], entry, f"parts.{key}")[:MOST]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 
 from urbankit.city.texts import Text, spec_keys
 
@@ -62,3 +63,13 @@ def described(target: Target, spec: Mapping[str, Any]) -> Target:
     text, classes = Text.of(keys), {name: Text.of(one) for name, one in (keys.get("classes") or {}).items()}
     unit = keys.get("unit") or target.unit
     return replace(target, unit=unit, title=text.title, description=text.description, classes=classes)
+
+
+def target_values(table: pd.DataFrame, kind: Kind, parts: Sequence[str]) -> np.ndarray:
+    """Return the values of a target, as `Target` has them, from the table that `prepare` wrote."""
+    if parts:
+        return table[share_columns(parts)].to_numpy(np.float64)
+    value = table["value"]
+    if kind == "regression":
+        return value.to_numpy(np.float64, na_value=np.nan)
+    return value.astype(object).where(value.notna(), None).to_numpy(dtype=object)

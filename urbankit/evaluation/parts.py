@@ -9,10 +9,7 @@ import numpy as np
 import pandas as pd
 
 from urbankit.city.texts import Text
-from urbankit.evaluation.tasks import TaskData
-
-TRUTH, PREDICTION = "truth_share_", "prediction_share_"
-"""What the columns of shares begin with in a table of `TaskData.predictions`."""
+from urbankit.evaluation.tasks import PREDICTION_SHARE, TRUTH_SHARE, TaskData, part_name
 
 
 def part_tasks(tasks: Iterable[TaskData]) -> list[TaskData]:
@@ -25,7 +22,7 @@ def part_tasks(tasks: Iterable[TaskData]) -> list[TaskData]:
             text = task.class_texts.get(part, Text())
             of_part = replace(
                 task,
-                name=f"{task.name}_share_{part}",
+                name=part_name(task.name, part),
                 kind="regression",
                 y=y,
                 parts=(),
@@ -48,24 +45,24 @@ def part_predictions(predictions: pd.DataFrame) -> pd.DataFrame:
 
 def share_rows(predictions: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of the parts of distributions alone, with `part_of`, the distribution; empty without one."""
-    names = [str(name).removeprefix(PREDICTION) for name in predictions if str(name).startswith(PREDICTION)]
-    columns = [name for name in predictions if not str(name).startswith((TRUTH, PREDICTION))]
+    names = [str(name).removeprefix(PREDICTION_SHARE) for name in predictions if str(name).startswith(PREDICTION_SHARE)]
+    columns = [name for name in predictions if not str(name).startswith((TRUTH_SHARE, PREDICTION_SHARE))]
     tables = []
     for task in _distributions(predictions):
         rows = predictions[predictions["task"] == task]
         for part in names:
-            shares = rows[f"{PREDICTION}{part}"]
+            shares = rows[f"{PREDICTION_SHARE}{part}"]
             if shares.notna().any():
                 of_part = rows[columns].assign(
-                    task=f"{task}_share_{part}", truth_class=None, prediction_class=None, part_of=task
+                    task=part_name(str(task), part), truth_class=None, prediction_class=None, part_of=task
                 )
-                tables.append(of_part.assign(truth=rows[f"{TRUTH}{part}"], prediction=shares))
+                tables.append(of_part.assign(truth=rows[f"{TRUTH_SHARE}{part}"], prediction=shares))
     return pd.concat(tables, ignore_index=True) if tables else predictions.iloc[:0]
 
 
 def _distributions(predictions: pd.DataFrame) -> list[str]:
     """The tasks that have shares."""
-    names = [name for name in predictions if str(name).startswith(PREDICTION)]
+    names = [name for name in predictions if str(name).startswith(PREDICTION_SHARE)]
     if not names:
         return []
     has_shares = np.isfinite(predictions[names].to_numpy(np.float64)).any(axis=1)

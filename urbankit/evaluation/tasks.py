@@ -52,6 +52,10 @@ class Scored(NamedTuple):
         )
 
 
+TRUTH_SHARE, PREDICTION_SHARE = "truth_share_", "prediction_share_"
+"""What the columns of shares begin with in a table of `TaskData.predictions`."""
+
+
 @dataclass(frozen=True)
 class TaskData:
     """One task over the regions of a city.
@@ -103,6 +107,11 @@ class TaskData:
         return len(self.classes) or max(len(self.parts) - 1, 1)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The classes, or the parts of a distribution; none of a regression."""
+        return self.classes or self.parts
+
+    @property
     def missing(self) -> float:
         """What `y` has where it is not labelled."""
         return -1 if self.classes else np.nan
@@ -150,12 +159,11 @@ class TaskData:
         truth = self.y[regions]
         shares: dict[str, NDArray[Any]] = {}
         if self.parts:
-            for side, values in (("truth", truth), ("prediction", prediction)):
-                shares |= {f"{side}_share_{part}": of for part, of in zip(self.parts, values.T, strict=True)}
+            for side, values in ((TRUTH_SHARE, truth), (PREDICTION_SHARE, prediction)):
+                shares |= {f"{side}{part}": of for part, of in zip(self.parts, values.T, strict=True)}
             truth, prediction = largest(truth), largest(prediction)
-        names = np.array([*(self.classes or self.parts), None], dtype=object)
-        named = len(names) > 1
-        classes = [names[np.asarray(codes)] if named else None for codes in (truth, prediction)]
+        names = np.array([*self.names, None], dtype=object)
+        classes = [names[np.asarray(codes)] if self.names else None for codes in (truth, prediction)]
         return pd.DataFrame(
             {
                 "region": regions, "task": self.name, "model": model, "split": protocol, "seed": seed, "fold": fold,
@@ -164,6 +172,11 @@ class TaskData:
                 "truth_class": classes[0], "prediction_class": classes[1], **shares,
             }
         )  # fmt: skip
+
+
+def part_name(task: str, part: str) -> str:
+    """Return the name that a part of a distribution has as a task of its own."""
+    return f"{task}_share_{part}"
 
 
 def largest(shares: NDArray[np.float64]) -> NDArray[np.int64]:

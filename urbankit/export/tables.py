@@ -127,7 +127,7 @@ def predictions(run: Run) -> ExportTable:
 def all_predictions(run: Run) -> ExportTable:
     """The predictions of every region, labelled or not, with intervals or class probabilities."""
     fits, _ = run.cross_fits
-    classes = {name: fit.classes or fit.parts for name, fit in fits.items()}
+    classes = {name: fit.task.names for name, fit in fits.items()}
     return prediction_export(run.predictions_all, classes, run_facts(run), _class_titles(run))
 
 

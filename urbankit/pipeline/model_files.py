@@ -99,7 +99,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
             Problem(f"{message}. Use the version that wrote it ({version}), or export the run again", folder)
         )
     if wrong := faults(_Facts, facts):
-        message = f"is not the description of a model of urbankit: {'; '.join(wrong)}"
+        message = f"is not the description of a model of urbankit: {'; '.join(wrong[:5])}"
         raise UserError(Problem(message, folder / MODEL))
     _check(folder)
     return facts

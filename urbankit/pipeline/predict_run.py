@@ -55,13 +55,13 @@ class Predictions:
         for name, fit in self.fits.items():
             labelled, metric = int(fit.labelled.sum()), fit.task.metric
             score = f"{metric_label(metric)} {fit.scores()[metric]:.3f}"
-            width = "–" if fit.classes or fit.parts else mean_width(self.table, name)
+            width = "–" if fit.task.names else mean_width(self.table, name)
             rows.append([in_unit(name, fit.task.unit), str(labelled), str(len(self.table) - labelled), score, width])
         return ["task", "labelled", "without label", "out-of-fold score", "mean width"], rows
 
     def export(self) -> ExportTable:
         """The table for an exporter."""
-        classes = {name: fit.classes or fit.parts for name, fit in self.fits.items()}
+        classes = {name: fit.task.names for name, fit in self.fits.items()}
         return prediction_export(
             self.table, classes, self.facts, {n: fit.task.class_titles for n, fit in self.fits.items()}
         )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from pydantic import ConfigDict, TypeAdapter, with_config
 from typing_extensions import TypedDict
+
+from urbankit.utils.forms import faults
 
 STRICT = ConfigDict(strict=True)
 Texts = list[str]
@@ -73,8 +75,4 @@ _ADAPTER = TypeAdapter(RunManifest)
 
 def manifest_faults(manifest: Any) -> list[str]:
     """Return what is wrong with the types of a manifest, by key."""
-    try:
-        _ADAPTER.validate_python(manifest)
-    except ValidationError as error:
-        return [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
-    return []
+    return faults(_ADAPTER, manifest)

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from urbankit.city.city import City
+from urbankit.evaluation.tasks import PREDICTION_SHARE, TRUTH_SHARE
 from urbankit.runs import view_measures
 from urbankit.utils.files import atomic_path, write_json
 from urbankit.utils.parquet import write_table
@@ -93,7 +94,7 @@ def _with_ids(predictions: pd.DataFrame, city: City, columns: Sequence[str]) -> 
     if predictions.empty:
         return pd.DataFrame(columns=list(columns))
     ids = np.asarray(city.region_ids, dtype=object)[predictions["region"].to_numpy()]
-    shares = [name for name in map(str, predictions) if name.startswith(("truth_share_", "prediction_share_"))]
+    shares = [name for name in map(str, predictions) if name.startswith((TRUTH_SHARE, PREDICTION_SHARE))]
     return predictions.assign(region_id=ids)[[*columns, *shares]]
 
 

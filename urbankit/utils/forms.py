@@ -1,10 +1,10 @@
-"""Compares a JSON value with the form that urbankit writes, a pydantic model, and says where it differs."""
+"""Compares a JSON value with the form that urbankit writes, a type of pydantic, and says where it differs."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 
@@ -14,12 +14,15 @@ class Form(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow", hide_input_in_errors=True)
 
 
-def faults(form: type[BaseModel], value: Any, path: str = "") -> list[str]:
-    """Return up to five places where `value`, which is at `path` of its file, differs from `form`, and how."""
+def faults(form: type[Form] | TypeAdapter[Any], value: Any, path: str = "") -> list[str]:
+    """Return the places where `value`, which is at `path` of its file, differs from `form`, and how."""
     try:
-        form.model_validate(value)
+        if isinstance(form, TypeAdapter):
+            form.validate_python(value)
+        else:
+            form.model_validate(value)
     except ValidationError as error:
-        return [_sentence(path, one) for one in error.errors()[:5]]
+        return [_sentence(path, one) for one in error.errors()]
     return []
 
 

@@ -80,8 +80,7 @@ def ledger_folder(path: Path) -> Path | None:
 def is_whole(path: Path) -> bool:
     """Whether a file exists, in a size that the nearest ledger records if it lists the file."""
     folder = ledger_folder(path)
-    checks = [] if folder is None else Ledger(folder).files.get(_name(folder, path), [])
-    return path.is_file() and (not checks or _size(path) in {check["size"] for check in checks})
+    return path.is_file() and (folder is None or _name(folder, path) not in Ledger(folder).incomplete())
 
 
 def is_listed(folder: Path, path: Path) -> bool:

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from urbankit.city.city import City
 from urbankit.city.raw_features import RawFeatures
 from urbankit.evaluation.floors import CARRIED, FLOORS, evaluate_floors
-from urbankit.evaluation.parts import PREDICTION
 from urbankit.evaluation.raw_features import build_raw_features
 from urbankit.evaluation.splits import ALL, Split
-from urbankit.evaluation.tasks import Scored, TaskData
+from urbankit.evaluation.tasks import PREDICTION_SHARE, Scored, TaskData
 from urbankit.pipeline.transfer.zero_shot import Splits, ZeroShot
 from urbankit.recipe.recipe import Recipe
 from urbankit.utils.names import match_names
@@ -43,7 +42,7 @@ def carried_floors(
     for key, rows in fitted.groupby(["task", "model", "split", "seed"], sort=False):
         name, floor, protocol, seed = cast(tuple[str, str, str, int], key)
         task, model = zero_shot.scored[name], floor.replace("floor:", f"floor:{CARRIED}")
-        columns = [f"{PREDICTION}{part}" for part in task.parts] or ["prediction"]
+        columns = [f"{PREDICTION_SHARE}{part}" for part in task.parts] or ["prediction"]
         predicted = np.zeros((city.n_regions, *task.y.shape[1:]), dtype=task.y.dtype)
         of_rows = rows[columns].to_numpy(np.float64).reshape(len(rows), *task.y.shape[1:])
         predicted[rows["region"].to_numpy() - n] = of_rows

@@ -19,7 +19,7 @@ from urbankit.evaluation.builtin_metrics import divergences
 from urbankit.evaluation.out_of_sample import out_of_sample
 from urbankit.evaluation.parts import share_rows
 from urbankit.evaluation.splits import protocol_label
-from urbankit.evaluation.tasks import TaskData
+from urbankit.evaluation.tasks import TaskData, part_name
 from urbankit.evaluation.transforms import LOGARITHMS
 from urbankit.report.page.packing import pack_counts, pack_floats
 from urbankit.report.scale import colour_ends
@@ -179,7 +179,7 @@ def divergence_layers(task: TaskData, predictions: pd.DataFrame, region_ids: NDA
     layers = []
     for split in dict.fromkeys(rows["split"]):
         of_split = rows[rows["split"] == split]
-        parts = [of_split[of_split["task"] == f"{task.name}_share_{part}"] for part in task.parts]
+        parts = [of_split[of_split["task"] == part_name(task.name, part)] for part in task.parts]
         shares = np.stack([out_of_sample(of_part, region_ids, False) for of_part in parts], axis=1)
         values = divergences(task.y, shares)
         finite = values[np.isfinite(values)]
