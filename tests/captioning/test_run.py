@@ -393,7 +393,7 @@ def test_errors_while_loading_or_starting_name_the_captioner(city, tmp_path: Pat
 
 
 def test_two_caption_jobs_in_one_folder_are_refused(city: City, tmp_path: Path) -> None:
-    with file_lock(tmp_path / ".urbankit-lock"), pytest.raises(UserError, match="another process writes captions here"):
+    with file_lock(tmp_path / ".urbankit-lock"), pytest.raises(UserError, match="another caption uses this folder"):
         made(city, tmp_path)
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import itertools
+import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -105,3 +110,28 @@ def test_a_damaged_manifest_of_a_city_is_named(bare_copy: Path, content: str | N
     if content is not None:
         manifest.write_text(content)
     assert [problem.file for problem in check_path(bare_copy).problems] == [manifest]
+
+
+def test_run_in_a_folder_without_locks_ends_in_the_same_files(tiny_recipe, tmp_path: Path, monkeypatch) -> None:
+    completed(tiny_recipe, tmp_path / "locked")
+
+    def flock(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    completed(tiny_recipe, tmp_path / "free")
+    locked, free = (sorted(path.name for path in (tmp_path / name).rglob("*")) for name in ("locked", "free"))
+    assert locked == free
+    for name in ("embeddings.parquet", "predictions.parquet"):
+        assert (tmp_path / "locked" / name).read_bytes() == (tmp_path / "free" / name).read_bytes()
+
+
+@pytest.mark.parametrize("jump", [-86_400, 400_000_000])
+def test_clock_that_jumps_changes_no_result(tiny_recipe, tmp_path: Path, monkeypatch, jump: int) -> None:
+    completed(tiny_recipe, tmp_path / "before")
+    count, clock = itertools.count(), time.time
+    monkeypatch.setattr(time, "time", lambda: clock() + jump * (next(count) % 2))
+    completed(tiny_recipe, tmp_path / "after")
+    assert check_path(tmp_path / "after").problems == []
+    for name in ("embeddings.parquet", "predictions.parquet"):
+        assert (tmp_path / "before" / name).read_bytes() == (tmp_path / "after" / name).read_bytes()

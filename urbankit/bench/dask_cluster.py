@@ -41,7 +41,7 @@ class DaskCluster:
             raise UserError(f"--address {address}: {message}.") from None
         self.at_once = max(1, sum(self._client.nthreads().values()))
 
-    def run(self, jobs: Sequence[Job], lock: int) -> Iterator[Outcome]:
+    def run(self, jobs: Sequence[Job], lock: int | None) -> Iterator[Outcome]:
         """Yield outcomes as jobs end; if the iteration is left, the jobs save their epoch and stop."""
         client, stop = self._client, f"urbankit-stop-{uuid.uuid4().hex}"
         futures = {

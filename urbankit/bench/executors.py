@@ -24,10 +24,11 @@ class Executor(Protocol):
     def at_once(self) -> int:
         """The number of jobs at a time, for an estimate of the time left."""
 
-    def run(self, jobs: Sequence[Job], lock: int) -> Iterator[Outcome]:
+    def run(self, jobs: Sequence[Job], lock: int | None) -> Iterator[Outcome]:
         """Yield outcomes as jobs end; if the iteration is left, the jobs save their epoch and stop.
 
-        `lock` is the descriptor of the lock of the suite's folder, which processes of this machine inherit.
+        `lock` is the descriptor of the lock of the suite's folder, which processes of this machine inherit; None on a
+        file system without locks.
         """
 
 
@@ -37,9 +38,9 @@ class ThisMachine:
 
     at_once: int = 1
 
-    def run(self, jobs: Sequence[Job], lock: int) -> Iterator[Outcome]:
+    def run(self, jobs: Sequence[Job], lock: int | None) -> Iterator[Outcome]:
         """As in `Executor`."""
-        return run_jobs(jobs, self.at_once, [lock])
+        return run_jobs(jobs, self.at_once, [] if lock is None else [lock])
 
 
 @dataclass(frozen=True)

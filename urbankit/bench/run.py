@@ -29,7 +29,7 @@ from urbankit.tables.table import Table
 from urbankit.utils.errors import Problem, Problems, UserError, unwritable
 from urbankit.utils.files import atomic_path, read_json, write_json, write_text
 from urbankit.utils.ledger import LEDGER, PARTIAL, is_whole, start_ledger
-from urbankit.utils.locks import LOCK, file_lock
+from urbankit.utils.locks import LOCK, file_lock, in_use
 from urbankit.utils.progress import Progress
 from urbankit.utils.text import list_some
 
@@ -141,7 +141,7 @@ def _check_out(folder: Path) -> None:
         return
     if all((folder / name).exists() for name in ("results.parquet", "failures.json")):  # of an earlier version
         return
-    foreign = sorted(path.name for path in folder.iterdir() if path.name != LOCK and not path.name.startswith(PARTIAL))
+    foreign = sorted(path.name for path in folder.iterdir() if not path.name.startswith((LOCK, PARTIAL)))
     if foreign:
         message = f"exists and is no folder of a bench (it holds {list_some(foreign, 3)}); choose another --out"
         raise UserError(Problem(message, folder))
@@ -159,7 +159,7 @@ def _draw(finished: Bench, progress: Progress) -> None:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[int]:
+def _locked(folder: Path) -> Iterator[int | None]:
     """Lock the folder of the bench for this process and its workers."""
     deadline = time.monotonic() + LOCK_TIMEOUT
     with ExitStack() as stack:
@@ -169,8 +169,7 @@ def _locked(folder: Path) -> Iterator[int]:
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    message = f"{folder}: another bench uses this folder. Wait for it, or choose another --out."
-                    raise UserError(message) from None
+                    raise in_use(folder, "bench") from None
                 time.sleep(0.2)
             except OSError as error:
                 raise unwritable(folder, "the bench's folder", error) from None
@@ -237,7 +236,7 @@ class _Bench:
         self.succeeded: set[str] = set()
         self._finished: dict[str, pd.DataFrame] = {}
 
-    def run(self, selected: Sequence[SuiteRun], executor: Executor, lock: int) -> None:
+    def run(self, selected: Sequence[SuiteRun], executor: Executor, lock: int | None) -> None:
         """Compute the selected runs, and their floors, that are not finished."""
         runs = {self.runs[run].stored.key: self.runs[run].stored for run in selected}
         for stored in runs.values():

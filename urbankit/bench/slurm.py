@@ -52,7 +52,7 @@ class Slurm:
             raise UserError(message)
         self._submitit, self._folder, self._parameters = submitit, folder.resolve(), DEFAULTS | _parsed(parameters)
 
-    def run(self, jobs: Sequence[Job], lock: int) -> Iterator[Outcome]:
+    def run(self, jobs: Sequence[Job], lock: int | None) -> Iterator[Outcome]:
         """Yield outcomes as jobs end; if the iteration is left, the jobs are cancelled and save their epoch."""
         executor = self._executor()
         with executor.batch():

@@ -80,7 +80,7 @@ def run(recipe: Recipe, out: Path) -> None:
     A machine that a cluster has lost sight of may still work in the folder.
     """
     if out.is_dir():
-        with file_lock(out / LOCK):
+        with file_lock(out / LOCK, say=Progress().say):
             pass
     if is_finished(out):
         return

@@ -22,7 +22,7 @@ from urbankit.city.prepare.attach import attach_captions, check_attachable
 from urbankit.city.spec import Captions
 from urbankit.registry.component import Use
 from urbankit.utils.errors import Problem, RunError, UserError, unwritable
-from urbankit.utils.locks import LOCK, file_lock
+from urbankit.utils.locks import LOCK, file_lock, in_use
 from urbankit.utils.prefetch import prefetch
 from urbankit.utils.progress import Progress
 
@@ -82,8 +82,7 @@ def caption_city(
         with file_lock(out / LOCK, wait=False):
             files = [job.run(items, city) for items in modality_items]
     except BlockingIOError:
-        message = "another process writes captions here; wait for it, or choose another --out"
-        raise UserError(Problem(message, out)) from None
+        raise in_use(out, "caption") from None
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
         raise unwritable(out, "captions", error) from None
     if attach:

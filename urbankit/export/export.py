@@ -21,7 +21,7 @@ from urbankit.runs.folder import Run
 from urbankit.runs.prediction_table import FILE as CROSS_FIT
 from urbankit.utils.errors import Problem, Problems, UserError, suggest, unwritable
 from urbankit.utils.ledger import PARTIAL
-from urbankit.utils.locks import LOCK, file_lock
+from urbankit.utils.locks import LOCK, LOCKS, file_lock
 from urbankit.utils.removal import remove_empty_folder, remove_files, work_folder
 
 WHAT: dict[str, Callable[[Run], ExportTable]] = {
@@ -148,7 +148,7 @@ def _unfinished(folder: Path) -> Iterator[Path]:
     try:
         try:
             with file_lock(unfinished / LOCK), work_folder(unfinished):
-                remove_files(unfinished, [path.name for path in unfinished.iterdir() if path.name != LOCK])
+                remove_files(unfinished, [path.name for path in unfinished.iterdir() if path.name not in LOCKS])
                 yield unfinished
         finally:
             if not existed:

@@ -21,7 +21,7 @@ from urbankit.modalities.cache.store import FeatureStore
 from urbankit.modalities.pooling import RegionEncoder, with_progress
 from urbankit.utils.errors import Problem, UserError, unwritable
 from urbankit.utils.files import file_check, read_json, write_json
-from urbankit.utils.locks import LOCK, file_lock
+from urbankit.utils.locks import LOCK, file_lock, in_use
 from urbankit.utils.prefetch import in_background
 from urbankit.utils.progress import Progress, Stage
 from urbankit.utils.removal import remove_partial_files
@@ -69,7 +69,7 @@ def encode(
             work = _Encoding(pool, city, folder, form, rows, precision, content)
             work.run(Progress(quiet=True) if progress is None else progress)
     except BlockingIOError:
-        raise UserError(Problem("another process is encoding into this folder; wait for it", folder)) from None
+        raise in_use(folder, "encode") from None
     return folder
 
 

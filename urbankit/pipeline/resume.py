@@ -32,7 +32,7 @@ from urbankit.runs.manifest import COPY, MANIFEST, Manifest, new_manifest
 from urbankit.utils.errors import UserError, unwritable
 from urbankit.utils.files import file_check, read_json, write_text
 from urbankit.utils.ledger import LEDGER, PARTIAL, Ledger, start_ledger
-from urbankit.utils.locks import LOCK, file_lock
+from urbankit.utils.locks import LOCK, LOCKS, file_lock, in_use
 from urbankit.utils.removal import remove_empty_folder, remove_file, remove_files, remove_partial_files
 
 
@@ -57,8 +57,7 @@ def folder_lock(folder: Path, what: str) -> Iterator[None]:
         try:
             stack.enter_context(file_lock(folder / LOCK, wait=False))
         except BlockingIOError:
-            message = f"{folder}: another {what} uses this folder. Wait for it, or choose another --out."
-            raise UserError(message) from None
+            raise in_use(folder, what) from None
         except OSError as error:
             raise unwritable(folder, f"the {what} folder", error) from None
         stack.callback(remove_file, folder / LOCK)
@@ -78,7 +77,7 @@ def check_folder(folder: Path, *, resume: bool = False) -> None:
     if resume or not folder.is_dir():
         return
     # A run that was killed before its manifest was written leaves nothing else.
-    if any(path.name not in (LOCK, LEDGER) and not path.name.startswith(PARTIAL) for path in folder.iterdir()):
+    if any(path.name not in (*LOCKS, LEDGER) and not path.name.startswith(PARTIAL) for path in folder.iterdir()):
         raise UserError(f"{folder}: is not empty. Resume the run in it with --resume, or choose another --out.")
 
 

@@ -145,14 +145,14 @@ def _prepare_in(cities: Path, settings: WhichCity, progress: Progress | None) ->
     """Prepare a city file or the synthetic city in a folder of `cities`."""
     if settings.demo is not None:
         sources = cities / f"demo-{settings.demo.regions}-{settings.demo.seed}-{__version__}"
-        with file_lock(sources.with_name(f"{sources.name}.lock")):
+        with file_lock(sources.with_name(f"{sources.name}.lock"), say=progress.say if progress else None):
             if not (sources / "city.yaml").exists():
                 write_demo(sources, regions=settings.demo.regions, seed=settings.demo.seed, progress=progress)
             return City.open(prepare(sources / "city.yaml", out=sources / "prepared", progress=progress))
     assert settings.spec is not None  # a recipe names exactly one of the three
     key = hash_json([str(settings.spec), str(settings.data)])[:8]
     out = cities / f"{settings.spec.name.split('.')[0]}-{key}"
-    with file_lock(out.with_name(f"{out.name}.lock")):
+    with file_lock(out.with_name(f"{out.name}.lock"), say=progress.say if progress else None):
         return City.open(prepare(settings.spec, data=settings.data, out=out, progress=progress))
 
 

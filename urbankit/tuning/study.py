@@ -22,7 +22,7 @@ from urbankit.tuning.space import Space
 from urbankit.tuning.trial import Pruned, check_tunable, run_trial, settings
 from urbankit.utils.errors import Problem, UrbankitError, UserError
 from urbankit.utils.files import hash_json, write_text
-from urbankit.utils.locks import LOCK
+from urbankit.utils.locks import LOCKS
 from urbankit.utils.progress import Progress
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _optuna() -> Any:
 
 def _check_folder(folder: Path) -> None:
     """Raise `UserError` if the folder holds something else than a search."""
-    if folder.is_dir() and not (folder / STUDY).is_file() and any(path.name != LOCK for path in folder.iterdir()):
+    if folder.is_dir() and not (folder / STUDY).is_file() and any(path.name not in LOCKS for path in folder.iterdir()):
         raise UserError(f"{folder}: is not empty and has no search ({STUDY}). Choose another --out.")
 
 

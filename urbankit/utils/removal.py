@@ -11,7 +11,7 @@ from pathlib import Path
 
 from urbankit.utils.files import PARTIAL, abandoned_files, hash_file, raise_if_full, sync_folder
 from urbankit.utils.ledger import LEDGER, Ledger, is_listed, ledger_folder, record
-from urbankit.utils.locks import LOCK, file_lock
+from urbankit.utils.locks import LOCK, LOCKS, file_lock
 from urbankit.utils.paths import resolve_inside
 
 
@@ -85,7 +85,7 @@ def remove_recorded(folder: Path) -> list[str]:
     remove_partial_files(folder)
     files = {name: [entry["sha256"] for entry in entries] for name, entries in Ledger(folder).files.items()}
     remove_unchanged(folder, files)
-    bookkeeping = {LEDGER, LOCK}
+    bookkeeping = {LEDGER, *LOCKS}
     remaining = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()]
     if not set(remaining) - bookkeeping:
         for name in bookkeeping:

@@ -40,7 +40,7 @@ from urbankit.city.report import PrepareReport, SourceReport
 from urbankit.city.spec import CitySpec, load_city_spec
 from urbankit.utils.errors import Problem, Problems, RunError, UserError, unwritable
 from urbankit.utils.files import PARTIAL, hash_json
-from urbankit.utils.locks import LOCK, file_lock
+from urbankit.utils.locks import LOCK, LOCKS, file_lock
 from urbankit.utils.paths import is_name_inside
 from urbankit.utils.progress import Progress
 from urbankit.utils.removal import remove_empty_folder, remove_files, remove_partial_files, remove_unchanged
@@ -81,9 +81,10 @@ def prepare(
     _check_folder(out_folder, city.name)
     existed = out_folder.exists()
     _create(out_folder)
-    with _explain_disk_errors(out_folder), file_lock(out_folder / LOCK):
+    progress = progress or Progress(quiet=True)
+    with _explain_disk_errors(out_folder), file_lock(out_folder / LOCK, say=progress.say):
         manifest = _check_folder(out_folder, city.name)  # again, now that no other process changes it
-        context = Context(data_folder, out_folder, progress or Progress(quiet=True), allow=frozenset(city.allow))
+        context = Context(data_folder, out_folder, progress, allow=frozenset(city.allow))
         _Preparation(city, context, manifest, existed).run()
     return out_folder
 
@@ -309,7 +310,7 @@ def _check_folder(out: Path, name: str) -> dict[str, Any] | None:
 
 def _is_foreign(path: Path) -> bool:
     """Whether an entry of a folder without a manifest is more than what a killed `prepare` leaves."""
-    if path.name == LOCK or path.name.startswith(PARTIAL):
+    if path.name in LOCKS or path.name.startswith(PARTIAL):
         return False
     if path.is_symlink() or not path.is_dir():
         return True
