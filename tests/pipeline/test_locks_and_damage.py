@@ -10,6 +10,8 @@ import shutil
 import time
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from urbankit.pipeline.check import check_path
@@ -135,3 +137,15 @@ def test_clock_that_jumps_changes_no_result(tiny_recipe, tmp_path: Path, monkeyp
     assert check_path(tmp_path / "after").problems == []
     for name in ("embeddings.parquet", "predictions.parquet"):
         assert (tmp_path / "before" / name).read_bytes() == (tmp_path / "after" / name).read_bytes()
+
+
+def test_text_that_is_not_utf_8_is_named_when_the_file_is_read(tiny_recipe, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    completed(tiny_recipe, folder)
+    table = pq.read_table(folder / "history.parquet")
+    stages = pa.array([b"\xf2pretrain"] * len(table), pa.binary()).cast(pa.string(), safe=False)
+    changed = table.set_column(table.schema.get_field_index("stage"), "stage", pa.array(stages))
+    pq.write_table(changed, folder / "history.parquet")
+    (folder / LEDGER).unlink()  # somebody who changes a file may also change its hash
+    with pytest.raises(UserError, match=r"history\.parquet: cannot be read .*[Uu][Tt][Ff]-?8"):
+        _ = Run.open(folder).history

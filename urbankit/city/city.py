@@ -27,6 +27,7 @@ from urbankit.utils.errors import Problem, UserError, suggest
 from urbankit.utils.files import hash_json
 from urbankit.utils.geometry import true_metres
 from urbankit.utils.html import facts
+from urbankit.utils.parquet import valid_text
 from urbankit.utils.paths import data_paths, explain_missing
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ class City:
         Columns: `region_id`, `area_km2`, centroids `lon`, `lat` (degrees) and `x`, `y` (metres), `geometry`.
         """
         with self._reading("regions.parquet") as content:
-            regions = gpd.read_parquet(content)
+            regions = gpd.read_parquet(valid_text(content))
             if len(regions) != self.n_regions:
                 raise ValueError(f"{len(regions)} regions, {self.n_regions} in the manifest")
             return regions
@@ -297,7 +298,7 @@ class City:
         if "base_map" not in self._layers:
             return None
         with self._reading(FILE) as content:
-            return gpd.read_parquet(content), str(self._layers["base_map"].get("credit", ""))
+            return gpd.read_parquet(valid_text(content)), str(self._layers["base_map"].get("credit", ""))
 
     @property
     def tables(self) -> list[str]:
@@ -377,7 +378,7 @@ class City:
     def _reading_table(self, name: str) -> Iterator[pd.DataFrame]:
         """A table of the city; errors while it is read or used become a `UserError`."""
         with self._reading(name) as content:
-            yield pd.read_parquet(content)
+            yield pd.read_parquet(valid_text(content))
 
     @contextmanager
     def _reading(self, name: str) -> Iterator[BytesIO]:

@@ -13,6 +13,7 @@ from urbankit.city.files import CityFiles
 from urbankit.city.io.shards import ShardReader
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.files import hash_json
+from urbankit.utils.parquet import valid_text
 
 
 class ImageSource:
@@ -41,7 +42,7 @@ class ImageSource:
         self.band_mean, self.band_std = np.array(entry["band_mean"]), np.array(entry["band_std"])
         self.content_hash: str = entry["content_hash"]
         folder = f"images/{self.name}"
-        index = pd.read_parquet(files.read(f"{folder}/index.parquet"))
+        index = pd.read_parquet(valid_text(files.read(f"{folder}/index.parquet")))
         shards = entry["shards"]
         arrays = [files.map_array(f"{folder}/{shard['file']}") for shard in shards]
         expected = [(shard["rows"], self.bands, *self.size) for shard in shards]

@@ -25,6 +25,7 @@ from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.html import facts
 from urbankit.utils.json_text import parse_json
 from urbankit.utils.ledger import LEDGER, Ledger
+from urbankit.utils.parquet import valid_text
 from urbankit.utils.text import list_some
 
 if TYPE_CHECKING:
@@ -237,13 +238,13 @@ class Run:
 
     def _table(self, name: str) -> pd.DataFrame:
         with _readable(self.path / name):
-            table = pd.read_parquet(self._content(name))
+            table = pd.read_parquet(valid_text(self._content(name)))
         self._check_columns(name, table)
         return table
 
     def _regions(self, name: str) -> gpd.GeoDataFrame:
         with _readable(self.path / name):
-            table = gpd.read_parquet(self._content(name))
+            table = gpd.read_parquet(valid_text(self._content(name)))
         self._check_columns(name, table)
         return table
 
