@@ -65,17 +65,25 @@ def test_lock_of_another_machine_stays_until_its_file_is_removed(tmp_path: Path)
         pass
 
 
+class Told(Exception):
+    """Ends the waiting of a test, with the sentence that the user gets."""
+
+
+def tell(line: str) -> None:
+    raise Told(line)
+
+
 def test_user_is_told_what_a_process_waits_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locks, "PATIENCE", 0.1)
-    lines: list[str] = []
-
-    class Told(Exception):
+    with file_lock(tmp_path / LOCK), pytest.raises(Told) as told, file_lock(tmp_path / LOCK, say=tell):
         pass
+    assert str(told.value) == f"waiting for another process that uses {tmp_path}."
 
-    def say(line: str) -> None:
-        lines.append(line)
-        raise Told
 
-    with file_lock(tmp_path / LOCK), pytest.raises(Told), file_lock(tmp_path / LOCK, say=say):
+@pytest.mark.usefixtures("without_locks")
+def test_user_is_told_which_machine_a_process_waits_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "PATIENCE", 0.1)
+    path = holder(tmp_path, 2**22 + 1, "another-machine")
+    with pytest.raises(Told, match="on another-machine") as told, file_lock(tmp_path / LOCK, say=tell):
         pass
-    assert lines == [f"waiting for another process that uses {tmp_path}"]
+    assert f"remove {path}." in str(told.value)

@@ -29,7 +29,7 @@ from urbankit.tables.table import Table
 from urbankit.utils.errors import Problem, Problems, UserError, unwritable
 from urbankit.utils.files import atomic_path, read_json, write_json, write_text
 from urbankit.utils.ledger import LEDGER, PARTIAL, is_whole, start_ledger
-from urbankit.utils.locks import LOCK, file_lock, in_use
+from urbankit.utils.locks import LOCK, LOCKS, file_lock, in_use
 from urbankit.utils.progress import Progress
 from urbankit.utils.text import list_some
 
@@ -141,7 +141,8 @@ def _check_out(folder: Path) -> None:
         return
     if all((folder / name).exists() for name in ("results.parquet", "failures.json")):  # of an earlier version
         return
-    foreign = sorted(path.name for path in folder.iterdir() if not path.name.startswith((LOCK, PARTIAL)))
+    names = sorted(path.name for path in folder.iterdir())
+    foreign = [name for name in names if name not in LOCKS and not name.startswith(PARTIAL)]
     if foreign:
         message = f"exists and is no folder of a bench (it holds {list_some(foreign, 3)}); choose another --out"
         raise UserError(Problem(message, folder))

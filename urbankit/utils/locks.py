@@ -70,13 +70,12 @@ def file_lock(
             if not wait:
                 raise BlockingIOError(f"{path} is locked") from None
             assert say is not None
-            say(f"waiting for another process that uses {path.parent}{_holder(path)}")
+            say(f"waiting for another process that uses {path.parent}.{_holder(path)}")
             timeout = -1.0
         except OSError as error:
             if error.errno not in NO_LOCKS or isinstance(lock, SoftFileLock):
                 raise
-            path = _soft_path(path)
-            lock = SoftFileLock(path, thread_local=False)
+            lock = SoftFileLock(_soft_path(path), thread_local=False)
     try:
         yield descriptors[-1] if descriptors else None
     finally:
