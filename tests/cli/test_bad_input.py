@@ -448,3 +448,16 @@ def test_a_process_prints_the_error_on_stderr_and_exits_with_2(sources: Path, tm
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines()[-1].startswith(f"error: {sources / 'street_views/r0001_0.jpg'}: images.svi: ")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("where", ["prepared", "spec"])
+def test_validate_names_every_missing_file_that_components_read(
+    where: str, small: dict[str, Any], sources: Path, cli, tmp_path: Path
+) -> None:
+    city = small["city"] if where == "prepared" else {"spec": str(sources / "city.yaml")}
+    modalities = {name: {"name": "precomputed", "file": f"{name}.csv"} for name in ("one", "two")}
+    changed = {"city": city, "modalities": small["modalities"] | modalities}
+    errors = cli("validate", written(tmp_path, small | changed), status=2).errors
+    assert len(errors) == 2
+    for name, error in zip(modalities, sorted(errors), strict=True):
+        assert f"{name}.csv: modalities.{name}: there is no '{name}.csv' beside the recipe" in error

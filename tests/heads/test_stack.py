@@ -8,7 +8,6 @@ import torch
 from scipy.optimize import minimize
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 from sklearn.linear_model import Ridge
-from sklearn.metrics import f1_score
 
 from urbankit import registry
 from urbankit.evaluation.splits import grid_blocks, random_split, spatial_split, split_groups
@@ -18,8 +17,8 @@ from urbankit.heads.base import RegionData
 from urbankit.heads.stacking import members
 from urbankit.heads.stacking.features import BINS, Bins, Scaler, Table
 from urbankit.heads.stacking.members import Training
-from urbankit.heads.stacking.super_learner import Features, SuperLearner
-from urbankit.heads.stacking.weights import FOLDS, expected_macro_f1, inner_folds, simplex_weights
+from urbankit.heads.stacking.super_learner import GROUPS_TO_LEAVE, Features, SuperLearner
+from urbankit.heads.stacking.weights import FOLDS, inner_folds, simplex_weights
 from urbankit.registry.component import Use
 from urbankit.training.predictor import Labels
 
@@ -201,8 +200,21 @@ def test_weights_minimise_the_error_in_the_targets_own_units(city, monkeypatch):
     x = learner.scalers["features"].scaled(features.tables["features"].values)
     ridge = members.ridge(x, Training(labels, folds, False, 0)).held_out[:, 0]
     means = np.array([y[folds != fold].mean() for fold in folds])
-    weights = simplex_weights(np.stack([means, learned.inverse(ridge)], axis=1), y)
+    expected, strength = np.array([0.0, 1.0]), GROUPS_TO_LEAVE  # without groups each region is one
+    weights = simplex_weights(np.stack([means, learned.inverse(ridge)], axis=1), y, expected, strength)
     np.testing.assert_allclose(list(learner.weights.values()), weights, atol=1e-6)
+
+
+@pytest.mark.parametrize("n_groups", [8, None])
+def test_weights_stay_nearer_to_equal_ones_the_fewer_groups_there_are(city, n_groups):
+    rows = np.arange(N)
+    labels = city["signal"][rows][:, None]
+    features = Features({"features": Table(city["features"][rows], (5,))}, city["xy"][rows])
+    groups = None if n_groups is None else rows * n_groups // N
+    weights = SuperLearner(features, labels, classified=False, groups=groups).weights
+    of_members = np.array([weight for name, weight in weights.items() if name != "mean"])
+    distance = np.abs(of_members - 1 / len(of_members)).sum()
+    assert (distance < 0.3) == (n_groups is not None)
 
 
 def test_held_out_predictions_of_ridge_equal_those_of_a_refit(city):
@@ -320,23 +332,12 @@ def test_predictions_below_zero_are_zero_before_a_logarithm():
     assert learned.inverse(learner.predict(Features({"features": Table(np.zeros((1, 1)), (1,))}))) == 0
 
 
-def test_expected_macro_f1_of_certain_classes_is_macro_f1_and_of_others_near_its_mean():
-    rng = np.random.default_rng(0)
-    truth, predicted = rng.integers(0, 3, 500), rng.integers(0, 3, 500)
-    assert expected_macro_f1(np.eye(3)[truth], predicted) == pytest.approx(f1_score(truth, predicted, average="macro"))
-    probabilities = rng.dirichlet([3, 1, 0.5], 500)
-    draws = (probabilities.cumsum(axis=1) > rng.uniform(size=(200, 500, 1))).argmax(axis=2)
-    mean = np.mean([f1_score(draw, predicted, average="macro") for draw in draws])
-    assert expected_macro_f1(probabilities, predicted) == pytest.approx(mean, abs=0.01)
-
-
 def test_a_rare_class_that_cannot_be_told_apart_is_predicted_where_it_is_likeliest(city):
     """Its probability is below a half everywhere, so the likeliest class is never the rare one."""
     rows = np.arange(N)
     chance = 1 / (1 + np.exp(2.5 - 1.5 * city["z"][:, 0].numpy()))
     labels = torch.from_numpy((np.random.default_rng(0).uniform(size=N) < 0.6 * chance).astype(np.int64))
     head, outputs = fitted(city, labels, rows, 2)
-    assert head.learner.balance > 0
     likeliest, predicted = head.probabilities(outputs).argmax(dim=1), outputs.argmax(dim=1)
     assert 0 < labels.sum() < N / 4
     assert predicted.sum() > likeliest.sum()

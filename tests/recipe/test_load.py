@@ -88,6 +88,13 @@ def test_another_kind_of_city_replaces_the_inherited_one(recipe_file, tmp_path: 
     assert recipe.city.prepared == tmp_path / "prepared"
 
 
+@pytest.mark.parametrize("changes", [["prepared=prepared", "demo=null"], ["demo=null", "prepared=prepared"]])
+def test_a_kind_of_city_that_is_set_to_null_does_not_replace_another(changes, recipe_file, tmp_path: Path) -> None:
+    (tmp_path / "prepared").mkdir()
+    sets = [f"city.{change}".replace("=prepared", f"={tmp_path / 'prepared'}") for change in changes]
+    assert Recipe.load(recipe_file(), sets).city.prepared == tmp_path / "prepared"
+
+
 def test_relative_paths_start_from_the_file_that_contains_them(
     recipe_file, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -143,15 +143,23 @@ class Detached(GraphEncoder):
         return Encoded(self.layer(x).detach())
 
 
-class Wide(Fusion):
-    """Says another width than it has, and lets absent vectors in."""
+class Unmasked(Fusion):
+    """Lets absent vectors in."""
+
+    def __init__(self, params, dims, dim):
+        super().__init__(params, dims, dim)
+        self.out_dim = dim
+
+    def forward(self, vectors, present):
+        return torch.stack(list(vectors)).sum(dim=0)
+
+
+class Wide(Unmasked):
+    """Says another width than it has."""
 
     def __init__(self, params, dims, dim):
         super().__init__(params, dims, dim)
         self.out_dim = 2 * dim
-
-    def forward(self, vectors, present):
-        return torch.stack(list(vectors)).sum(dim=0)
 
 
 class Idle(Head):
@@ -220,7 +228,8 @@ class Hidden(Method):
         ("modality_encoder", Rows, ["the vectors change with the order of the regions"]),
         ("modality_encoder", Unseeded, ["_extra_state of two new components with one seed differ"]),
         ("graph_encoder", Detached, ["no gradient reaches its parameters; compute in torch, without detach()"]),
-        ("fusion", Wide, ["a Tensor [5, 6]; expected [5, 12]", "masked_fill(~present"]),
+        ("fusion", Wide, ["forward() returned a Tensor [5, 6]; expected a Tensor [n, 12]"]),
+        ("fusion", Unmasked, ["masked_fill(~present"]),
         ("head", Idle, ["no gradient reaches spare.weight, spare.bias; use it in the output, freeze it"]),
         ("pair_weight", Heavy, ["the weights have a gradient", "the weights are 2 on average"]),
         ("subgraph", Nowhere, ["sample() gives Tensor; expected urbankit.graph.subgraph.Subgraphs"]),
@@ -235,7 +244,11 @@ def test_each_fault_is_reported_with_a_remedy(faults, kind, cls, expected):
 
 
 def test_all_faults_are_in_one_error(faults):
-    assert faults("fusion", Wide).count("\n  - ") >= 2
+    assert faults("view", Bare).count("\n  - ") >= 2
+
+
+def test_a_fault_that_stops_several_checks_is_reported_once(faults):
+    assert faults("fusion", Wide).count("\n  - ") == 1
 
 
 def test_unknown_component_raises_before_any_check():

@@ -21,6 +21,7 @@ from urbankit.city.io.access import Access
 from urbankit.city.manifest import FORMAT, Entry, all_checks, read_manifest
 from urbankit.city.points import NO_GEOMETRY
 from urbankit.city.report import PrepareReport, SourceReport
+from urbankit.city.sources import Sources
 from urbankit.city.target import Target, described, target_values
 from urbankit.utils.base_map import FILE
 from urbankit.utils.errors import Problem, UserError, suggest
@@ -28,7 +29,6 @@ from urbankit.utils.files import hash_json
 from urbankit.utils.geometry import true_metres
 from urbankit.utils.html import facts
 from urbankit.utils.parquet import valid_text
-from urbankit.utils.paths import data_paths, explain_missing
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -113,20 +113,18 @@ class City:
         Raises:
             UserError: If the file is missing or its path leaves the folder.
         """
-        folder = self.manifest.get("sources")
-        if folder is None:
-            raise UserError(Problem(f"does not record where its sources are ('{name}'); prepare it again", self.path))
-        [path] = data_paths(Path(folder), [name], outside="outside" in self.access.allow)
-        if not path.exists():
-            raise UserError(Problem(explain_missing(path), path))
-        return path
+        return self._sources.source(name)
 
     @property
     def access(self) -> Access:
         """What the city's sources may refer to, as its city file says."""
+        return self._sources.access
+
+    @property
+    def _sources(self) -> Sources:
         folder = self.manifest.get("sources")
         allow = self.manifest.get("spec", {}).get("allow", [])
-        return Access(None if folder is None else Path(folder), frozenset(allow))
+        return Sources(self.path, None if folder is None else Path(folder), frozenset(allow))
 
     @property
     def n_regions(self) -> int:

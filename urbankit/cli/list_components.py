@@ -24,6 +24,7 @@ def list_components(
     from urbankit.cli.output import print_json, print_table
     from urbankit.registry.recipes import description, shipped_with_origin
 
+    kind = None if kind is None else registry.full_name(kind)
     components = [] if kind == RECIPE else [_described(entry) for entry in registry.entries(kind)]
     recipes = shipped_with_origin() if kind in (None, RECIPE) else []
     failed, left_out = registry.failed_plugins(), registry.left_out_plugins()

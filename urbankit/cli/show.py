@@ -22,6 +22,7 @@ def show(
     from urbankit.cli.output import console, print_json, print_table
     from urbankit.recipe.describe import describe
 
+    kind = registry.full_name(kind)
     component = registry.get(kind, name)
     entry = next(entry for entry in registry.entries(kind) if entry.name == name)
     parameters = describe(component.Params)

@@ -120,6 +120,7 @@ def _replaces(base: Node, over: Node, key: str | None) -> bool:
     if key is None:  # the recipe itself, whose `name` is not a component's
         return False
     if key == "city":
-        return not (over.value.keys() & CITY_SOURCES <= base.value.keys() & CITY_SOURCES)
+        named = {name for name in CITY_SOURCES & over.value.keys() if over.value[name].value is not None}
+        return not named <= base.value.keys()
     name, new_name = base.value.get("name"), over.value.get("name")
     return name is not None and new_name is not None and name.value != new_name.value

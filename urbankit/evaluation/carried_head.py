@@ -16,7 +16,7 @@ from urbankit.evaluation.metrics import primary, score_one
 from urbankit.evaluation.tasks import TaskData
 from urbankit.evaluation.transforms import TargetTransform
 from urbankit.heads.stacking.members import Training, fit_ridge
-from urbankit.heads.stacking.super_learner import SMALLEST, balanced_logits, best_balance
+from urbankit.heads.stacking.super_learner import BALANCE, SMALLEST, balanced_logits
 from urbankit.recipe.schema import Task
 from urbankit.utils.standardise import nonzero_std
 
@@ -138,7 +138,7 @@ class CarriedHead:
             calibration = Calibration.fit(held_out[judged], codes[judged])
             probabilities = np.maximum(calibration.probabilities(held_out), SMALLEST)
             fitted["log_shares"] = np.log(np.maximum(y.mean(axis=0), SMALLEST))
-            balance = best_balance(probabilities, fitted["log_shares"])
+            balance = BALANCE
             class_scale, fitted["class_bias"] = calibration.scale, calibration.bias
             predicted = balanced_logits(probabilities, balance, fitted["log_shares"]).argmax(axis=1)
         else:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
 from urbankit.registry.component import Component, P
+from urbankit.registry.contract import check_tensor
 
 
 class Fusion(Component[P], nn.Module, ABC):
@@ -27,6 +29,10 @@ class Fusion(Component[P], nn.Module, ABC):
     def __init__(self, params: P, dims: Sequence[int], dim: int) -> None:
         nn.Module.__init__(self)
         self.params, self.dims, self.dim = params, list(dims), dim
+        self.register_forward_hook(Fusion._check)
+
+    def _check(self, arguments: tuple[Any, ...], joined: Any) -> None:
+        check_tensor(self, "forward()", joined, None, self.out_dim)
 
     def blocks(self, inner: Sequence[Sequence[int]]) -> list[int]:
         """Return the widths of the parts of the result that stay separate; by default the result is one part.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from urbankit.graph.normalise import Normalisation, normalise
 from urbankit.graph.sampled_pairs import SampledPairs
 from urbankit.graph.subgraph import Readout, Subgraphs, pool, readout
 from urbankit.registry.component import Component, P
+from urbankit.registry.contract import check_tensor, check_type
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,11 @@ class GraphEncoder(Component[P], nn.Module, ABC):
     def __init__(self, params: P, in_dim: int, engine: str = "auto") -> None:
         nn.Module.__init__(self)
         self.params, self.in_dim, self.engine = params, in_dim, engine
+        self.register_forward_hook(GraphEncoder._check)
+
+    def _check(self, arguments: tuple[Any, ...], encoded: Any) -> None:
+        check_type(self, "forward()", encoded, Encoded)
+        check_tensor(self, "forward()", encoded.z, None, self.out_dim)
 
     @property
     def needs_encoding(self) -> bool:

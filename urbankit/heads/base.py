@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from urbankit.heads.prior import Prior
 from urbankit.heads.transform import Transform
 from urbankit.registry.component import Component, P
+from urbankit.registry.contract import check_tensor
 
 
 class Head(Component[P], nn.Module, ABC):
@@ -37,6 +38,12 @@ class Head(Component[P], nn.Module, ABC):
     def __init__(self, params: P, in_dim: int, out_dim: int) -> None:
         nn.Module.__init__(self)
         self.params, self.in_dim, self.out_dim = params, in_dim, out_dim
+        self.register_forward_hook(Head._check)
+
+    def _check(self, arguments: tuple[Any, ...], outputs: Any) -> None:
+        if isinstance(outputs, Tensor) and outputs.ndim > 2:  # several fits at once, one after the other in front
+            outputs = outputs.flatten(0, -3)[0]
+        check_tensor(self, "forward()", outputs, arguments[0].shape[-2] if arguments else None, self.out_dim)
 
     @abstractmethod
     def forward(self, embedding: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from urbankit.heads.base import RegionData, RegionHead, label_columns
 from urbankit.heads.stacking import members
 from urbankit.heads.stacking.features import Table
-from urbankit.heads.stacking.super_learner import Features, SuperLearner
+from urbankit.heads.stacking.super_learner import BALANCE, Features, SuperLearner
 from urbankit.registry import component
 
 
@@ -22,15 +22,16 @@ class Stack(RegionHead):
     Ridge and Gaussian processes, each on the embedding and on the input features, a random forest and gradient-boosted
     trees on the input features, a smoother on coordinates, and the mean. Five folds inside the training part, divided
     as the split protocol divides (whole blocks of the grid under `spatial`), predict each training region from the
-    others. The weights minimise the squared error of these predictions; none is negative, their sum is 1.
+    others. The weights minimise the squared error of these predictions; none is negative, their sum is 1. With few
+    regions, or few blocks, they stay near equal weights of all models but the mean.
 
     With `features: false` it reads only the embedding, so that methods can be compared.
 
     With predictions p of a model of other cities all models read p, and there are more: `level + slope · p`, and
     kriging from there on the embedding or the features (the head `kriging`). The weights start from these.
 
-    The logits of classes are `log p - b log share`, with joined probabilities p. Of a few values, b has the best
-    macro-F1 that the held-out probabilities expect.
+    The logits of classes are `log p - log share / 2`, with joined probabilities p and the shares of the classes in
+    the training part, so that rare classes are predicted too.
     """
 
     class Params(component.Params):
@@ -65,7 +66,7 @@ class Stack(RegionHead):
         return torch.as_tensor(outputs, device=embedding.device)
 
     def probabilities(self, outputs: Tensor) -> Tensor:
-        return (outputs + self.learner.balance * torch.as_tensor(self.learner.log_shares).to(outputs)).softmax(dim=1)
+        return (outputs + BALANCE * torch.as_tensor(self.learner.log_shares).to(outputs)).softmax(dim=1)
 
     def member_weights(self) -> Mapping[str, float]:
         return self.learner.weights

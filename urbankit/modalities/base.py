@@ -16,6 +16,7 @@ from typing_extensions import Self, TypeVar
 from urbankit.city.city import City
 from urbankit.city.raw_features import RawSource
 from urbankit.registry.component import Component, Params
+from urbankit.registry.contract import check_tensor
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.files import hash_json
 
@@ -156,6 +157,7 @@ class ModalityEncoder(nn.Module, Component[E], Generic[E, B], ABC):
         The projection is linear without a bias, as in CLIP, unless one is given.
         """
         self.width = width
+        self.register_forward_hook(ModalityEncoder._check)
         self.projection = nn.Linear(width, self.dim, bias=False) if projection is None else projection
         trainable = getattr(self.params, "trainable", "all")
         if trainable != "all":
@@ -163,6 +165,9 @@ class ModalityEncoder(nn.Module, Component[E], Generic[E, B], ABC):
             self.projection.requires_grad_(trainable != "none")
             self.unfreeze(trainable)
         self.train(self.training)
+
+    def _check(self, arguments: tuple[Any, ...], vectors: Any) -> None:
+        check_tensor(self, "forward()", vectors, None, self.width)
 
     def unfreeze(self, trainable: str) -> None:
         """Unfreeze what `trainable` names, except `all`, `projection` and `none`, which every encoder has."""

@@ -17,6 +17,7 @@ from urbankit.city.raw_features import RawFeatures, RawSource
 from urbankit.modalities.base import EncoderParams, ModalityEncoder, hash_arrays
 from urbankit.modalities.feature_table import FeatureTable
 from urbankit.modalities.standardise import Statistics
+from urbankit.registry.contract import wrong_return
 from urbankit.utils.errors import Problem, UserError
 
 # The weights [out, features] that read the features, whichever the encoder has.
@@ -153,14 +154,39 @@ class FeatureEncoder(ModalityEncoder[F, Tensor]):
         tables, start = [], 0
         for member in city.members.values():
             if len(city.members) == 1 or self.requires(self.params, member, self.modality) is None:
-                values, region = self.features(member)
-                tables.append(FeatureTable.of(values, region + start, self.names(member), self.describe))
+                values, region, names = self._checked(member)
+                tables.append(FeatureTable.of(values, region + start, names, self.describe))
             start += member.n_regions
         widths = {table.values.shape[1] for table in tables if not table.named}
         if len(widths) > 1:
             message = f"the cities have {' or '.join(map(str, sorted(widths)))} features without names"
             raise UserError(Problem(f"{message}, which cannot be matched", key=f"modalities.{self.modality}"))
         return FeatureTable.joined(tables)
+
+    def _checked(self, city: City) -> tuple[np.ndarray, np.ndarray, list[str] | None]:
+        """What `features` and `names` return for one city. Raises `ComponentError` if it is not as they say."""
+        returned, names = self.features(city), self.names(city)
+        if not isinstance(returned, tuple) or len(returned) != 2:
+            raise wrong_return(
+                self, "features() is to return two arrays: the values [M, F], and the region of each row [M]"
+            )
+        values, region = (np.asarray(array) for array in returned)
+        if values.ndim != 2 or not np.issubdtype(values.dtype, np.number):
+            found = f"values of shape {list(values.shape)} and type {values.dtype}"
+            raise wrong_return(self, f"features() returned {found}; expected numbers [M, F]")
+        if region.shape != (len(values),) or not np.issubdtype(region.dtype, np.integer):
+            problem = f"regions of shape {list(region.shape)} and type {region.dtype} for {len(values)} rows of values"
+            raise wrong_return(
+                self, f"features() returned {problem}; expected the row number of a region for each, int [M]"
+            )
+        if len(region) and not 0 <= region.min() <= region.max() < city.n_regions:
+            problem = (
+                f"features() returned regions from {region.min()} to {region.max()}; the city has {city.n_regions}"
+            )
+            raise wrong_return(self, f"{problem}, counted from 0")
+        if names is not None and len(names) != values.shape[1]:
+            raise wrong_return(self, f"names() returned {len(names)} names; features() has {values.shape[1]} columns")
+        return values, region, names
 
     def _standardise(self, statistics: Statistics) -> None:
         self._statistics = statistics

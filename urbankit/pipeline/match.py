@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from urbankit.city.city import City
-from urbankit.city.prepare.check import MissingSources, match_sources
+from urbankit.city.prepare.check import MissingSources, match_sources, spec_sources
 from urbankit.city.report import SourceReport
 from urbankit.recipe.recipe import Recipe
-from urbankit.runs.data import folder_cities, load_labels, missing_data, prepare_city
+from urbankit.runs.data import check_files_read, folder_cities, load_labels, missing_data, prepare_city
 from urbankit.utils.errors import Problems, suggest
 
 
@@ -22,9 +22,9 @@ class Matches(NamedTuple):
 def match_city(recipe: Recipe) -> Matches:
     """Compare a recipe with its city: with prepared cities, or with the sources of a city file. Nothing is prepared.
 
-    The ids of tables are compared with those of the regions, and the tasks with the targets. Of a prepared city also
-    the labels that each split needs, and what the modalities and views read. A city file whose sources are missing, and
-    the synthetic city, are not compared.
+    The ids of tables are compared with those of the regions, and the tasks with the targets. Files that components read
+    beside the city have to exist. Of a prepared city also the labels that each split needs, and what the modalities and
+    views read, are compared. A city file whose sources are missing, and the synthetic city, are not compared.
 
     Raises:
         UserError: With all mistakes, such as a table of which no id matches a region, or a task without a target.
@@ -41,6 +41,7 @@ def match_city(recipe: Recipe) -> Matches:
     if any(city.prepared is None for city in settings):
         return Matches([], [])
     city = prepare_city(recipe)
+    check_files_read(recipe, city)
     load_labels(recipe, city)
     return Matches([], _left_out(recipe, city))
 
@@ -59,6 +60,8 @@ def _match_sources(recipe: Recipe) -> Matches:
         target = task.target or name
         if target not in targets:
             problems.add(f"the city has no target '{target}'.{suggest(target, targets)}", key=f"tasks.{name}")
+    with problems.collect():
+        check_files_read(recipe, spec_sources(recipe.city.spec, recipe.city.data))
     problems.raise_if_any()
     return Matches(sources, [])
 

@@ -6,7 +6,7 @@
 """
 
 from urbankit.registry.entry import THIS_PROCESS, Entry
-from urbankit.registry.kinds import KINDS, Kind
+from urbankit.registry.kinds import KINDS, Kind, full_name
 from urbankit.registry.known_packages import known_package
 from urbankit.registry.registry import (
     Registry,
@@ -15,6 +15,7 @@ from urbankit.registry.registry import (
     cached,
     create,
     entries,
+    entry_of,
     failed_plugins,
     faults,
     get,
@@ -35,8 +36,10 @@ __all__ = [
     "cached",
     "create",
     "entries",
+    "entry_of",
     "failed_plugins",
     "faults",
+    "full_name",
     "get",
     "known_package",
     "left_out_plugins",

@@ -74,7 +74,10 @@ def uses(kind: str, default: dict[str, Any] | str | None = None, description: st
 class SourceFolder(Protocol):
     """The part of a city that `reads` of a component may use; `urbankit.City` provides it."""
 
-    path: Path
+    @property
+    def path(self) -> Path:
+        """The folder of the city, or its city file."""
+        ...
 
     def source(self, name: str) -> Path:
         """The file `name` in the folder of the sources."""

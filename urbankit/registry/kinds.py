@@ -54,6 +54,11 @@ class Kind:
         return self.option or self.name
 
 
+def full_name(kind: str) -> str:
+    """Return the name of the kind that `new-plugin` calls `kind`; other names are returned as they are."""
+    return next((one.name for one in KINDS.values() if one.option == kind), kind)
+
+
 _ROWS = (
     Kind(
         name="source",

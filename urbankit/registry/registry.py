@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterable
 from functools import cache, wraps
 from pathlib import Path
@@ -76,6 +77,11 @@ def blame(error: BaseException) -> Entry | None:
     return _registry().blame(error)
 
 
+def entry_of(component: type[Any]) -> Entry | None:
+    """The registered component of a class; None for a class that is not registered."""
+    return next((entry for entry in entries() if entry.names(component)), None)
+
+
 def add_plugin(plugin: object, name: str) -> None:
     """Add a plugin to this process, for example a class in a notebook or test, as if it were installed."""
     _registry().add(load(plugin, name))
@@ -135,18 +141,18 @@ class Registry:
         return plugin
 
     def blame(self, error: BaseException) -> Entry | None:
-        """The component of a plugin in whose module `error` was raised, None if it was in none."""
-        modules = {
-            entry.target.partition(":")[0]: entry
-            for entries in self._entries.values()
-            for entry in entries
-            if entry.distribution != BUILTIN
-        }
-        names, trace = [], error.__traceback__
-        while trace is not None:
-            names.append(str(trace.tb_frame.f_globals.get("__name__")))
-            trace = trace.tb_next
-        return next((modules[name] for name in reversed(names) if name in modules), None)
+        """The component of a plugin in whose module `error` was raised, None if it was in none.
+
+        Of several components in one module it is the one whose method ran.
+        """
+        by_module: dict[str, list[Entry]] = {}
+        for entry in self.entries():
+            if entry.distribution != BUILTIN:
+                by_module.setdefault(entry.module, []).append(entry)
+        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+        suspects = [(frame, by_module.get(str(frame.f_globals.get("__name__")), [])) for frame in reversed(frames)]
+        running = (entry for frame, listed in suspects for entry in listed if entry.runs(frame))
+        return next(running, next((entry for _, listed in suspects for entry in listed), None))
 
     def get(self, kind: str, name: str) -> type[Any]:
         entries = sorted(self._entries.get((kind, name), []), key=lambda entry: entry.origin)

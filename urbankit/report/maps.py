@@ -23,6 +23,9 @@ from urbankit.report.style import ABSENT, INK, SMALL
 MOST_VECTORS = 20_000
 """Maps with up to this many corners are vectors in the PDF; others are images of 300 dots per inch."""
 
+MOST_BORDERS = 5000
+"""Maps of up to this many regions have borders between them; of more, borders would cover the regions."""
+
 _FINEST = 4000
 """Many outlines are simplified to this part of the city's diagonal, about a dot of a printed map."""
 
@@ -51,6 +54,11 @@ class RegionMap:
     def paths(self) -> list[Path]:
         """The outline of each region [N], holes cut out."""
         return _outlines(self.shapes)
+
+    @property
+    def border(self) -> str:
+        """The colour of borders between regions of one colour, or `face` for none."""
+        return "white" if len(self.shapes) <= MOST_BORDERS else "face"
 
     @property
     def ratio(self) -> float:
@@ -113,7 +121,7 @@ def draw_locations(
     """Draw a grey map with a scale bar, with the regions `rows` in their colours and with their names."""
     fill = np.tile(to_rgba(ABSENT), (len(outlines.centres), 1))
     fill[list(rows)] = [to_rgba(colour) for colour in colours]
-    outlines.fill(ax, fill, edge="white")
+    outlines.fill(ax, fill, edge=outlines.border)
     mark_points(ax, outlines.centres[list(rows)], names, colours)
     add_scale_bar(ax)
 

@@ -12,11 +12,15 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
+from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
 from urbankit.evaluation.tasks import TaskData
 from urbankit.evaluation.transforms import LOGARITHMS
 from urbankit.report.style import ABSENT, CONTINUOUS, class_colours, compact, shorten
+
+BELOW_SCALE_BAR = 17
+"""Points from the lower edge of a panel to what is drawn below its scale bar or axis label."""
 
 
 class Scale:
@@ -100,9 +104,10 @@ def axis_label(task: TaskData, what: str = "") -> str:
     return f"{name} ({shorten(task.unit, 20)})" if task.unit else name
 
 
-def bar_below(ax: Any, norm: Any, cmap: Any, extend: str = "both", ticks: Any = None, drop: float = -0.17) -> Any:
-    """Draw a colour bar without a label below one panel, at `drop` times its height; the panel's title has the unit."""
-    inner = ax.inset_axes([0.05, drop, 0.9, 0.04])
+def bar_below(ax: Any, norm: Any, cmap: Any, extend: str = "both", ticks: Any = None) -> Any:
+    """Draw a colour bar without a label below one panel, and below its scale bar; the panel's title has the unit."""
+    below = ScaledTranslation(0, -BELOW_SCALE_BAR / 72, ax.get_figure().dpi_scale_trans)
+    inner = ax.inset_axes([0.05, -0.04, 0.9, 0.04], transform=ax.transAxes + below)
     look: dict[str, Any] = {"orientation": "horizontal", "extend": extend, "ticks": ticks}
     bar = ax.get_figure().colorbar(ScalarMappable(norm, cmap), cax=inner, **look)
     finish_bar(bar, "")

@@ -32,6 +32,7 @@ from urbankit.methods.base import MethodInputs
 from urbankit.recipe.components import components
 from urbankit.recipe.recipe import Recipe
 from urbankit.recipe.schema import CityFolder, WhichCity
+from urbankit.registry.component import SourceFolder
 from urbankit.runs.prediction_table import task_columns
 from urbankit.utils.cache import is_writable, warn_unwritable
 from urbankit.utils.device import encoder_precision, pick_device
@@ -39,6 +40,7 @@ from urbankit.utils.errors import Problem, Problems, UrbankitError, UserError, s
 from urbankit.utils.files import cache_folder, hash_json
 from urbankit.utils.hashes import cached_hash
 from urbankit.utils.locks import file_lock
+from urbankit.utils.paths import explain_missing
 from urbankit.utils.progress import Progress
 from urbankit.utils.version import __version__
 from urbankit.views.base import ViewGraph, build_view
@@ -241,6 +243,18 @@ def files_read(recipe: Recipe, city: City, hash_of: Callable[[Path], str] = cach
         if files:
             hashes[used.key] = {str(file): hash_of(file) for file in files}
     return hashes
+
+
+def check_files_read(recipe: Recipe, folder: SourceFolder) -> None:
+    """Raise `UserError` with every file that a component reads beside the city and that is missing."""
+    problems = Problems()
+    for used in components(recipe):
+        component = registry.get(used.kind, used.use.name)
+        with problems.collect(used.key):
+            for file in component.reads(component.Params(**used.use.params), folder):
+                if not file.exists():
+                    problems.add(explain_missing(file), file=file, key=used.key)
+    problems.raise_if_any()
 
 
 def load_labels(recipe: Recipe, city: City) -> tuple[dict[str, TaskData], Splits]:

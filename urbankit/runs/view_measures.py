@@ -74,6 +74,14 @@ class Recall(NamedTuple):
         """Whether the recall clearly exceeds that before pre-training, and chance."""
         return self.excess > 0
 
+    @property
+    def verdict(self) -> str:
+        """What can be said of the block. A small gain among few regions may be chance."""
+        if self.learned:
+            return "learned something"
+        gained = self.recall > max(self.recall_before, self.recall_chance)
+        return "no clear sign of learning" if gained else "learned nothing"
+
     def __str__(self) -> str:
         return (
             f"recall@{self.recall_k:.0f} {two_digits(self.recall)} of {self.other} among {self.recall_regions:.0f} "
@@ -141,8 +149,8 @@ def best_recalls(recalls: Iterable[Recall]) -> list[Recall]:
 
 
 def learned_nothing(recalls: Iterable[Recall]) -> list[str]:
-    """Return a sentence for each block for which pre-training was of no use on held-out regions."""
-    return [f"{best.block}: learned nothing ({best})" for best in best_recalls(recalls) if not best.learned]
+    """Return a sentence for each block for which pre-training was of no clear use on held-out regions."""
+    return [f"{best.block}: {best.verdict} ({best})" for best in best_recalls(recalls) if not best.learned]
 
 
 def lines(orders: Iterable[Order], losses: Iterable[Loss], recalls: Iterable[Recall]) -> list[str]:

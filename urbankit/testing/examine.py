@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from urbankit import registry
+from urbankit.registry.failure import ComponentError
 from urbankit.testing import declaration
 from urbankit.testing.candidate import Candidate, Check, ConformanceError
 from urbankit.utils.errors import UserError
@@ -27,7 +28,8 @@ def examine(candidate: Candidate) -> None:
     with torch.random.fork_rng(devices=[]):
         faults = [fault for check in (*declaration.CHECKS, *checks) for fault in _faults(check, candidate)]
     if faults:
-        raise ConformanceError(_message(candidate, faults))
+        # A fault that stops several checks is one fault.
+        raise ConformanceError(_message(candidate, dict.fromkeys(faults)))
 
 
 def _faults(check: Check, candidate: Candidate) -> Iterator[str]:
@@ -36,6 +38,8 @@ def _faults(check: Check, candidate: Candidate) -> Iterator[str]:
     except UserError as error:
         for problem in error.problems:
             yield f"{_requirement(check)}: UserError: {problem}"
+    except ComponentError as error:
+        yield str(error)
     except Exception as error:
         yield f"{_requirement(check)}: it raises {type(error).__name__}: {error} ({_location(error, candidate)})"
 

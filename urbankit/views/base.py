@@ -14,6 +14,7 @@ from urbankit.city.city import City
 from urbankit.city.raw_features import RawSource
 from urbankit.registry import component
 from urbankit.registry.component import Component, P
+from urbankit.registry.contract import check_type, wrong_return
 from urbankit.utils.errors import UserError
 
 # Neighbours a region keeps where the sparse form is chosen by the number of regions alone.
@@ -112,12 +113,23 @@ def build_view(view: View[Any], city: City) -> ViewGraph:
     """
     members = list(city.members.values())
     if len(members) == 1:
-        return view.build(members[0])
+        return _built(view, members[0])
     graphs = [
-        view.build(member) if view.requires(member) is None else ViewGraph.empty(member.n_regions) for member in members
+        _built(view, member) if view.requires(member) is None else ViewGraph.empty(member.n_regions)
+        for member in members
     ]
     adjacency = scipy.sparse.block_diag([graph.adjacency for graph in graphs], format="csr")
     return ViewGraph(scipy.sparse.csr_array(adjacency), np.concatenate([graph.present for graph in graphs]))
+
+
+def _built(view: View[Any], city: City) -> ViewGraph:
+    graph = view.build(city)
+    check_type(view, "build()", graph, ViewGraph)
+    if len(graph.present) != city.n_regions:
+        raise wrong_return(
+            view, f"build() returned a view of {len(graph.present)} regions; the city has {city.n_regions}"
+        )
+    return graph
 
 
 class FlowView(View[P]):

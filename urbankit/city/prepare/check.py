@@ -9,6 +9,7 @@ from urbankit.city.prepare import layers
 from urbankit.city.prepare.context import Context
 from urbankit.city.prepare.datasets import check_datasets, city_datasets
 from urbankit.city.report import SourceReport
+from urbankit.city.sources import Sources
 from urbankit.city.spec import CitySpec, load_city_spec
 from urbankit.utils.errors import Problem, Problems, UserError
 from urbankit.utils.paths import data_paths, explain_missing
@@ -36,6 +37,13 @@ def check_files(spec: CitySpec, spec_file: Path, data: Path) -> None:
         check_datasets(spec, spec_file, datasets)
     if problems:
         raise MissingSources(problems)
+
+
+def spec_sources(spec_file: str | Path, data: str | Path | None = None) -> Sources:
+    """Return the folder of the sources of a city file; `data` is that folder, by default that of the file."""
+    spec_file = Path(spec_file)
+    spec = load_city_spec(spec_file)
+    return Sources(spec_file, spec_file.parent if data is None else Path(data), frozenset(spec.allow))
 
 
 def match_sources(spec_file: str | Path, data: str | Path | None = None) -> list[SourceReport]:

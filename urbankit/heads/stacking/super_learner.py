@@ -15,13 +15,17 @@ from urbankit.heads.prior import Prior
 from urbankit.heads.stacking import members
 from urbankit.heads.stacking.features import Array, Bins, Scaler, Table
 from urbankit.heads.stacking.members import Fit, Predict, Training
-from urbankit.heads.stacking.weights import expected_macro_f1, inner_folds, simplex_weights
+from urbankit.heads.stacking.weights import inner_folds, simplex_weights
 from urbankit.heads.transform import Transform
 
-BALANCES = (0.0, 0.25, 0.5, 0.75, 1.0)
+BALANCE = 0.5
+"""Exponent of the shares that probabilities of classes are divided by: half-way between the likeliest class (0) and the
+one whose probability exceeds its share most (1). Macro-F1 counts rare classes as much as others."""
 PRIOR = "prior"
 LABELS_TO_LEAVE = 60
 """How many labels the weights that are expected with a prior count as."""
+GROUPS_TO_LEAVE = 40
+"""How many groups of regions equal weights count as without a prior. The errors of a group's regions are alike."""
 SMALLEST = 1e-6
 """Smallest probability of a class."""
 
@@ -58,13 +62,14 @@ class SuperLearner:
     coordinates. It is expected that these share the weight, as `LABELS_TO_LEAVE` labels would say.
 
     Weights minimise the squared error of held-out predictions: of a regression in the target's own units, of classes
-    that of the probabilities (the Brier score). Ridge and the Gaussian process predict the learned form of the target,
-    the others its own units, of which they give means.
+    that of the probabilities (the Brier score). Without a prior they are pulled towards equal weights of all members
+    but the mean, as `GROUPS_TO_LEAVE` groups of regions would: the few blocks of a spatial split cannot tell good
+    members apart. Ridge and the Gaussian process predict the learned form of the target, the others its own units, of
+    which they give means. The predicted class is argmax p / share^`BALANCE`, with joined probabilities p and the
+    shares of the classes.
 
     Attributes:
         weights: weight by member, such as `boosting on features`; none is negative, their sum is 1.
-        balance: the exponent b in the prediction of classes, argmax p / share^b for joined probabilities p and the
-            shares of the classes. Of `BALANCES` it has the best macro-F1 that the held-out probabilities expect.
         log_shares: logarithms of the shares of the classes, [classes].
     """
 
@@ -92,7 +97,7 @@ class SuperLearner:
         self.learned, self.original, self.prior = _Unit(0.0, 1.0), _Unit(0.0, 1.0), features.prior
         if not classified:
             self.learned, self.original = _Unit.of(y), _Unit.of(self._inverse(y))
-        self.balance, self.log_shares = 0.0, np.log(np.maximum(y.mean(axis=0), SMALLEST))
+        self.log_shares = np.log(np.maximum(y.mean(axis=0), SMALLEST))
         self.scalers: dict[str, Scaler] = {}
         self.bins: dict[str, Bins] = {}
         self._members: dict[str, _Member] = {}
@@ -116,7 +121,7 @@ class SuperLearner:
             self.scalers[name] = Scaler(table)
             if not table.learned:
                 self.bins[name] = Bins(self.scalers[name].scaled(table.values))
-        held_out, from_prior = {}, []
+        held_out, expected = {}, []
         # The matrices are small: threads take longer to meet than to compute.
         with threadpool_limits(1):
             readings = self._readings(features)
@@ -124,13 +129,12 @@ class SuperLearner:
                 fitted = fit(readings[reads], learned if in_learned_form else original)
                 self._members[name] = _Member(reads, fitted.predict, in_learned_form)
                 held_out[name] = self._comparable(fitted.held_out, in_learned_form)
-                from_prior.append(reads.startswith(PRIOR))
+                expected.append(reads.startswith(PRIOR) if self.prior is not None else reads != "nothing")
         matrix = np.stack([predictions.ravel() for predictions in held_out.values()], axis=1)
-        expected = np.array(from_prior) / sum(from_prior) if self.prior is not None else None
-        weights = simplex_weights(matrix, original.y.ravel(), expected, LABELS_TO_LEAVE * y.shape[1])
+        regions_a_group = 1.0 if groups is None else len(y) / len(np.unique(groups))
+        strength = LABELS_TO_LEAVE if self.prior is not None else GROUPS_TO_LEAVE * regions_a_group
+        weights = simplex_weights(matrix, original.y.ravel(), np.array(expected) / sum(expected), strength * y.shape[1])
         self.weights = {name: float(weight) for name, weight in zip(held_out, weights, strict=True)}
-        if classified:
-            self.balance = best_balance((matrix @ weights).reshape(y.shape), self.log_shares)
 
     def predict(self, features: Features) -> Array:
         """Return the learned form of the target, [m, 1], or the joined probabilities of the classes, [m, classes]."""
@@ -149,7 +153,7 @@ class SuperLearner:
 
     def logits(self, probabilities: Array) -> Array:
         """Return what is largest for the predicted class, [m, classes]: log p - b log share."""
-        return balanced_logits(probabilities, self.balance, self.log_shares)
+        return balanced_logits(probabilities, BALANCE, self.log_shares)
 
     def _kinds(self, features: Features) -> list[tuple[str, str, Fit, bool]]:
         """Return for each member its name, its table, its fit function, and whether it predicts the learned form."""
@@ -208,12 +212,6 @@ class SuperLearner:
 def balanced_logits(probabilities: Array, balance: float, log_shares: Array) -> Array:
     """Return what is largest for the predicted class, [n, classes]: log p - b log share, with the exponent b."""
     return np.log(probabilities) - balance * log_shares
-
-
-def best_balance(probabilities: Array, log_shares: Array) -> float:
-    """Return the exponent of `BALANCES` with the best macro-F1 that held-out `probabilities` [n, classes] expect."""
-    predicted = [balanced_logits(probabilities, b, log_shares).argmax(axis=1) for b in BALANCES]
-    return BALANCES[int(np.argmax([expected_macro_f1(probabilities, classes) for classes in predicted]))]
 
 
 class _Unit(NamedTuple):

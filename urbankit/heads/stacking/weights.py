@@ -43,16 +43,6 @@ def simplex_weights(
     return weights / weights.sum()
 
 
-def expected_macro_f1(probabilities: NDArray[np.float64], predicted: NDArray[np.int64]) -> float:
-    """Return the macro-F1 of classes `predicted` [n] if the classes are as the `probabilities` [n, classes] say.
-
-    Each count is replaced by its expected value. Counts of labels vary more: those of a rare class are a few regions.
-    """
-    chosen = np.eye(probabilities.shape[1])[predicted]
-    hits = (probabilities * chosen).sum(axis=0)
-    return float(np.mean(2 * hits / (probabilities.sum(axis=0) + chosen.sum(axis=0))))
-
-
 def inner_folds(n: int, groups: NDArray[np.int64] | None, random: np.random.Generator) -> NDArray[np.int64]:
     """Return the fold of each of `n` regions, int64 [n]: at most `FOLDS`, and fewer where there are fewer groups.
 

@@ -34,7 +34,7 @@ def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
     columns = min(COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
     width, height = context.map.size(DOUBLE / COLUMNS - 0.1, most=2.2)
-    figure = new_figure(DOUBLE if columns == COLUMNS else columns * (width + 0.1), rows * (height + 0.62) + 0.35)
+    figure = new_figure(DOUBLE if columns == COLUMNS else columns * (width + 0.1), rows * (height + 0.75) + 0.35)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for ax, (name, number) in zip(axes, panels.items(), strict=False):
         _panel(ax, context, number)
@@ -72,7 +72,7 @@ def _panel(ax: Any, context: FigureContext, number: NDArray[np.float64]) -> None
         norm = (colors.LogNorm if wide else colors.Normalize)(low, max(high, low * 1.01))
         cmap = colormaps["viridis"]
         rgba[number > 0] = cmap(norm(positive))
-        bar = bar_below(ax, norm, cmap, extend="max" if positive.max() > norm.vmax else "neither", drop=-0.1)
+        bar = bar_below(ax, norm, cmap, extend="max" if positive.max() > norm.vmax else "neither")
         if not wide:
             bar.locator = MaxNLocator(4, integer=True)
             bar.update_ticks()

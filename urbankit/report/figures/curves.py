@@ -36,7 +36,8 @@ def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
             {"": pretrain},
             context,
             "losses-pretrain",
-            "Pre-training: the total loss and its parts by epoch. Dashed: training; solid: held-out regions.",
+            "Pre-training: the total loss and its parts by epoch. Dashed: training; solid: held-out regions. The loss "
+            "of a contrast grows with the number of regions in a batch: it is lower for a few held-out regions.",
         )
     finetune = run.history[run.history["stage"].str.startswith("finetune ")]
     if not finetune.empty:
@@ -63,7 +64,7 @@ def _draw(groups: dict[str, pd.DataFrame], context: FigureContext, name: str, ca
                 lone = "." if len(line) == 1 else None
                 ax.plot(line["epoch"] + 1, line["value"], color=colour, marker=lone, markersize=3, **_LOOKS[part])
         ax.set_title(shorten(loss, 26))
-        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
         ax.yaxis.set_major_locator(MaxNLocator(4))
     hide_unused(axes, len(losses))
     for ax in axes[max(0, len(losses) - columns) : len(losses)]:

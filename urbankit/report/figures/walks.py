@@ -52,7 +52,7 @@ def draw(context: FigureContext) -> Iterator[Drawing | NotPossible]:
 
 
 def _panel(ax: Any, context: FigureContext, table: pd.DataFrame, root: str) -> None:
-    context.map.fill(ax, _LAND, edge="white")
+    context.map.fill(ax, _LAND, edge=context.map.border)
     nodes, edges = table[table["target"].isna()], _undirected(table[table["target"].notna()])
     ends = np.stack([_centres(context, edges[end]) for end in ("region_id", "target")], axis=1)
     weight = edges["weight"].to_numpy()

@@ -105,10 +105,7 @@ def views_section(run: Run) -> str:
         for loss in view_measures.read_losses(table)
     ]
     recalls = view_measures.read_recalls(table)
-    verdicts = [
-        (best.block, "learned something" if best.learned else "learned nothing", str(best))
-        for best in view_measures.best_recalls(recalls)
-    ]
+    verdicts = [(best.block, best.verdict, str(best)) for best in view_measures.best_recalls(recalls)]
     retrievals = [
         (
             recall.name,
