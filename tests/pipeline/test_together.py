@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from urbankit import Run
+from urbankit import Recipe, Run, UserError, run
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="gloo and signals")
 
@@ -217,3 +217,11 @@ def test_batch_normalisation_and_sums_have_the_gradients_of_one_process(start, t
     (tmp_path / "unit.py").write_text(UNIT)
     stdout, _ = ended(start(2, "unit"))
     assert stdout.count("all is well") == 2
+
+
+def test_a_script_in_several_processes_is_told_that_they_do_not_share_its_runs(tiny_recipe, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(UserError, match="let the launcher start `-m urbankit run RECIPE`"):
+        run(Recipe.load(tiny_recipe), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -68,7 +68,11 @@ def test_a_block_that_cannot_learn_its_alignment_is_named_and_one_that_can_is_no
     assert by_block["image"].recall > 0.8 and by_block["image"].learned
     assert by_block["noise"].recall_chance == pytest.approx(0.1) and by_block["noise"].recall_k == 10
     (note,) = learned_nothing(by_block.values())
-    assert note.startswith("noise: learned nothing (recall@10 0.") and note.endswith("chance 0.10)")
+    assert note.startswith(f"noise: {by_block['noise'].verdict} (recall@10 0.") and note.endswith("chance 0.10)")
+    assert by_block["image"].verdict == "learned something"
+    none = by_block["noise"]._replace(recall=0.05)
+    assert none.verdict == "learned nothing"
+    assert none._replace(recall=max(none.recall_before, 0.1) + 1e-3).verdict == "no clear sign of learning"
     (line,) = lines([], [], by_block.values())
     assert "image (recall@10" in line and "noise" not in line
 

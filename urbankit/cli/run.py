@@ -41,16 +41,12 @@ def run(
 
     [bold]urbankit run recipes/new-york.yaml --out runs/ny --set city.data=DATA --set evaluation.seeds=[0,1][/bold]
     """
-    if _launched_in_several():
+    from urbankit.utils.launcher import launched_in_several
+
+    if launched_in_several():
         _run_in_several(recipe, out, sets, resume, dry_run)
     else:
         _run(recipe, out, sets, resume, dry_run)
-
-
-def _launched_in_several() -> bool:
-    """Whether torchrun, accelerate or another launcher of torch started this process and others."""
-    count = os.environ.get("WORLD_SIZE", "1")
-    return "RANK" in os.environ and count.isdigit() and int(count) > 1
 
 
 def _run_in_several(recipe: str, out: Path | None, sets: list[str] | None, resume: bool, dry_run: bool) -> None:

@@ -11,7 +11,9 @@ from urbankit.pipeline.together import with_others
 from urbankit.recipe.recipe import Recipe
 from urbankit.registry.failure import explained
 from urbankit.runs.folder import Run
-from urbankit.utils.errors import RunError
+from urbankit.utils.errors import RunError, UserError
+from urbankit.utils.launcher import launched_first
+from urbankit.utils.processes import in_several
 from urbankit.utils.progress import Progress
 
 
@@ -26,6 +28,11 @@ def run(
     if not isinstance(recipe, Recipe):
         recipe = stages.load_recipe(recipe)
     folder = Path(out) if out is not None else Path("runs") / recipe.name
+    if not launched_first() and not in_several():
+        raise UserError(
+            "urbankit.run was called in several processes of a launcher, which do not divide the work of a script. Call"
+            " it in the first of them, or let the launcher start `-m urbankit run RECIPE`."
+        )
     with nullcontext(progress) if progress is not None else Progress() as reporter, run_lock(folder, resume=resume):
         _run_stages(recipe, folder, resume, reporter)
     return Run.open(folder)
