@@ -35,7 +35,9 @@ def main() -> None:
         seconds = {count: run.manifest["training"]["pretrain"]["seconds_per_epoch"] for count, run in runs.items()}
     one, several = curves.values()
     difference = ((several - one) / one).abs()
-    print(f"largest relative difference: {difference.max():.1e} (first epoch {difference.iloc[0].max():.1e})")
+    print(
+        f"largest relative difference: {difference.to_numpy().max():.1e} (first epoch {difference.iloc[0].max():.1e})"
+    )
     for count, value in seconds.items():
         print(f"{count} processes: {value:.2f} s an epoch")
     if options.figure:
@@ -46,7 +48,7 @@ def pretrained(processes: int, regions: int, epochs: int, out: Path) -> Run:
     """Pre-train in so many processes and return the run."""
     launcher = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}"] if processes > 1 else []
     changes = [
-        f"city.demo.regions={regions}", f"pretrain.epochs={epochs}", "pretrain.patience=null", "tasks={}",
+        f"city.demo.regions={regions}", f"pretrain.epochs={epochs}", f"pretrain.patience={epochs}", "tasks={}",
         "report.figures=false",
     ]  # fmt: skip
     command = [*launcher, "-m", "urbankit", "run", "urbanmmcl", "--out", str(out)]

@@ -17,7 +17,14 @@ from urbankit.heads.base import RegionData
 from urbankit.heads.stacking import members
 from urbankit.heads.stacking.features import BINS, Bins, Scaler, Table
 from urbankit.heads.stacking.members import Training
-from urbankit.heads.stacking.super_learner import GROUPS_TO_LEAVE, Features, SuperLearner
+from urbankit.heads.stacking.super_learner import (
+    BALANCE,
+    GROUPS_TO_LEAVE,
+    Features,
+    SuperLearner,
+    balanced_logits,
+    log_shares,
+)
 from urbankit.heads.stacking.weights import FOLDS, inner_folds, simplex_weights
 from urbankit.registry.component import Use
 from urbankit.training.predictor import Labels
@@ -342,6 +349,24 @@ def test_a_rare_class_that_cannot_be_told_apart_is_predicted_where_it_is_likelie
     assert 0 < labels.sum() < N / 4
     assert predicted.sum() > likeliest.sum()
     assert city["z"][predicted == 1, 0].mean() > 0.5
+
+
+def test_a_class_without_a_label_is_not_predicted_because_its_share_is_small():
+    y = np.eye(3)[[0, 0, 0, 1]]
+    shares = np.exp(log_shares(y))
+    np.testing.assert_allclose(shares, [0.75, 0.25, 0.25])
+    probabilities = np.array([[0.5, 0.45, 0.05]])
+    assert balanced_logits(probabilities, BALANCE, log_shares(y)).argmax() == 1
+    np.testing.assert_array_equal(log_shares(np.eye(3)[[1, 1]]), 0)
+
+
+def test_a_single_group_counts_as_none(city):
+    labels = city["signal"][:40][:, None]
+    features = Features({"features": Table(city["features"][:40], (5,))})
+    one, none = (
+        SuperLearner(features, labels, classified=False, groups=groups).weights for groups in (np.zeros(40, int), None)
+    )
+    assert one == none
 
 
 def test_scaler_fills_missing_values_from_training_rows_and_flags_them():

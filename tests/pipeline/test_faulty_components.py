@@ -15,9 +15,27 @@ from urbankit.registry.failure import ComponentError, explained
 from urbankit.views.base import View, ViewGraph
 
 
+class Right(FeatureEncoder):
+    """Features of types that are as good as float and int."""
+
+    def features(self, city):
+        n = city.n_regions
+        return [np.column_stack([np.arange(n) > 3, np.arange(n)]).astype(object), np.arange(n).astype(float)]
+
+
 class DenseArray(View):
     def build(self, city):
         return np.ones((city.n_regions, city.n_regions))
+
+
+class Derived(DenseArray):
+    """Fails in its own method, beside the class that it derives from."""
+
+    def build(self, city):
+        return self.inner()
+
+    def inner(self):
+        raise ZeroDivisionError
 
 
 class RegionShort(View):
@@ -112,13 +130,13 @@ class Plugin:
     @staticmethod
     @hookimpl
     def register_views(register):
-        for cls in (DenseArray, RegionShort, Crooked):
+        for cls in (DenseArray, Derived, RegionShort, Crooked):
             register(cls.__name__.lower(), f"{__name__}:{cls.__name__}", "faulty")
 
     @staticmethod
     @hookimpl
     def register_modality_encoders(register):
-        for cls in (LostRow, OneColumn, Ids, FromOne, NameShort, Values, Narrow):
+        for cls in (Right, LostRow, OneColumn, Ids, FromOne, NameShort, Values, Narrow):
             register(cls.__name__.lower(), f"{__name__}:{cls.__name__}", "faulty")
 
     @staticmethod
@@ -147,11 +165,12 @@ def plugin(fresh_registry):
     ("section", "name", "fault"),
     [
         ("views", "densearray", "build() returned a ndarray; expected urbankit.views.base.ViewGraph"),
+        ("views", "derived", "ZeroDivisionError"),
         ("views", "regionshort", "build() returned a view of 48 regions; the city has 49"),
         ("views", "crooked", "a view of 4 regions has an adjacency of shape (3, 3)"),
         ("modalities", "lostrow", "regions of shape [48] and type int64 for 49 rows of values"),
         ("modalities", "onecolumn", "values of shape [49] and type float64; expected numbers [M, F]"),
-        ("modalities", "ids", "for 49 rows of values; expected the row number of a region for each, int [M]"),
+        ("modalities", "ids", "for 49 rows of values; expected the row number of a region for each"),
         ("modalities", "fromone", "regions from 1 to 49; the city has 49, counted from 0"),
         ("modalities", "nameshort", "names() returned 1 names; features() has 2 columns"),
         ("modalities", "values", "features() is to return two arrays"),
@@ -179,3 +198,19 @@ def test_the_error_of_a_run_names_the_component_and_the_fault(tiny_recipe, tmp_p
     assert isinstance(error, ComponentError), error
     assert f"'{name}' of plugin 'faulty' (this process)" in str(error)
     assert fault in str(error)
+
+
+def test_features_of_other_types_of_numbers_are_read(tiny_city):
+    city = tiny_city.unlabelled()
+    encoder = registry.create("modality_encoder", urbankit.Use(name="right"), city, "mine", 8)
+    assert encoder.observations().dtype == np.int64 and encoder.width == 2
+
+
+@pytest.mark.parametrize("task", [{"name": "nothing"}])
+def test_nan_of_a_head_is_named_with_few_labels(tiny_recipe, tmp_path, task):
+    tiny_recipe["modalities"] = {"location": tiny_recipe["modalities"]["location"]}
+    tiny_recipe["method"]["alignments"] = []
+    tiny_recipe["tasks"] = {"land_use": {"head": task}}
+    tiny_recipe["evaluation"] |= {"splits": ["few"], "floors": ["mean"], "few": {"labels": [10], "draws": 2}}
+    with pytest.raises(ComponentError, match=r"'nothing' of plugin 'faulty' .* it predicts NaN for 98 of 98 regions"):
+        urbankit.run(urbankit.Recipe.load(tiny_recipe), out=tmp_path / "run")

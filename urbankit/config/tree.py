@@ -120,7 +120,10 @@ def _replaces(base: Node, over: Node, key: str | None) -> bool:
     if key is None:  # the recipe itself, whose `name` is not a component's
         return False
     if key == "city":
-        named = {name for name in CITY_SOURCES & over.value.keys() if over.value[name].value is not None}
-        return not named <= base.value.keys()
+        named, inherited = (
+            {name for name in CITY_SOURCES & node.value.keys() if node.value[name].value is not None}
+            for node in (over, base)
+        )
+        return not named <= inherited
     name, new_name = base.value.get("name"), over.value.get("name")
     return name is not None and new_name is not None and name.value != new_name.value

@@ -16,7 +16,7 @@ from urbankit.evaluation.metrics import primary, score_one
 from urbankit.evaluation.tasks import TaskData
 from urbankit.evaluation.transforms import TargetTransform
 from urbankit.heads.stacking.members import Training, fit_ridge
-from urbankit.heads.stacking.super_learner import BALANCE, SMALLEST, balanced_logits
+from urbankit.heads.stacking.super_learner import BALANCE, SMALLEST, balanced_logits, log_shares
 from urbankit.recipe.schema import Task
 from urbankit.utils.standardise import nonzero_std
 
@@ -137,7 +137,7 @@ class CarriedHead:
             codes = task.y[rows]
             calibration = Calibration.fit(held_out[judged], codes[judged])
             probabilities = np.maximum(calibration.probabilities(held_out), SMALLEST)
-            fitted["log_shares"] = np.log(np.maximum(y.mean(axis=0), SMALLEST))
+            fitted["log_shares"] = log_shares(y)
             balance = BALANCE
             class_scale, fitted["class_bias"] = calibration.scale, calibration.bias
             predicted = balanced_logits(probabilities, balance, fitted["log_shares"]).argmax(axis=1)

@@ -41,9 +41,10 @@ class Head(Component[P], nn.Module, ABC):
         self.register_forward_hook(Head._check)
 
     def _check(self, arguments: tuple[Any, ...], outputs: Any) -> None:
-        if isinstance(outputs, Tensor) and outputs.ndim > 2:  # several fits at once, one after the other in front
-            outputs = outputs.flatten(0, -3)[0]
-        check_tensor(self, "forward()", outputs, arguments[0].shape[-2] if arguments else None, self.out_dim)
+        if isinstance(outputs, Tensor) and outputs.ndim > 2:  # of several fits at once, [..., B, out_dim]
+            outputs = outputs.new_empty(outputs.shape[-2:])
+        if arguments and arguments[0].ndim > 1:
+            check_tensor(self, "forward()", outputs, arguments[0].shape[-2], self.out_dim)
 
     @abstractmethod
     def forward(self, embedding: Tensor) -> Tensor:

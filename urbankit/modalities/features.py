@@ -166,24 +166,19 @@ class FeatureEncoder(ModalityEncoder[F, Tensor]):
     def _checked(self, city: City) -> tuple[np.ndarray, np.ndarray, list[str] | None]:
         """What `features` and `names` return for one city. Raises `ComponentError` if it is not as they say."""
         returned, names = self.features(city), self.names(city)
-        if not isinstance(returned, tuple) or len(returned) != 2:
-            raise wrong_return(
-                self, "features() is to return two arrays: the values [M, F], and the region of each row [M]"
-            )
-        values, region = (np.asarray(array) for array in returned)
-        if values.ndim != 2 or not np.issubdtype(values.dtype, np.number):
-            found = f"values of shape {list(values.shape)} and type {values.dtype}"
+        if not isinstance(returned, tuple | list) or len(returned) != 2:
+            problem = "features() is to return two arrays: the values [M, F], and the region of each row [M]"
+            raise wrong_return(self, problem)
+        values, region = _as_type(returned[0], np.float64), _as_type(returned[1], np.int64)
+        if values is None or values.ndim != 2:
+            found = _described("values", returned[0])
             raise wrong_return(self, f"features() returned {found}; expected numbers [M, F]")
-        if region.shape != (len(values),) or not np.issubdtype(region.dtype, np.integer):
-            problem = f"regions of shape {list(region.shape)} and type {region.dtype} for {len(values)} rows of values"
-            raise wrong_return(
-                self, f"features() returned {problem}; expected the row number of a region for each, int [M]"
-            )
+        if region is None or region.shape != (len(values),):
+            found = f"{_described('regions', returned[1])} for {len(values)} rows of values"
+            raise wrong_return(self, f"features() returned {found}; expected the row number of a region for each")
         if len(region) and not 0 <= region.min() <= region.max() < city.n_regions:
-            problem = (
-                f"features() returned regions from {region.min()} to {region.max()}; the city has {city.n_regions}"
-            )
-            raise wrong_return(self, f"{problem}, counted from 0")
+            found = f"regions from {region.min()} to {region.max()}"
+            raise wrong_return(self, f"features() returned {found}; the city has {city.n_regions}, counted from 0")
         if names is not None and len(names) != values.shape[1]:
             raise wrong_return(self, f"names() returned {len(names)} names; features() has {values.shape[1]} columns")
         return values, region, names
@@ -191,6 +186,23 @@ class FeatureEncoder(ModalityEncoder[F, Tensor]):
     def _standardise(self, statistics: Statistics) -> None:
         self._statistics = statistics
         self._values = torch.from_numpy(statistics.apply(self._raw))
+
+
+def _as_type(values: Any, kind: type[np.generic]) -> np.ndarray | None:
+    """Return `values` as an array of this type, or None if they are no such numbers."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "biufO":
+        return None
+    try:
+        converted = array.astype(kind)
+    except (TypeError, ValueError):
+        return None
+    return converted if kind is np.float64 or (converted == array).all() else None
+
+
+def _described(what: str, values: Any) -> str:
+    array = np.asarray(values)
+    return f"{what} of shape {list(array.shape)} and type {array.dtype}"
 
 
 def _bytes(statistics: Statistics) -> Tensor:

@@ -41,8 +41,12 @@ def match_city(recipe: Recipe) -> Matches:
     if any(city.prepared is None for city in settings):
         return Matches([], [])
     city = prepare_city(recipe)
-    check_files_read(recipe, city)
-    load_labels(recipe, city)
+    problems = Problems()
+    with problems.collect():
+        check_files_read(recipe, city)
+    with problems.collect():
+        load_labels(recipe, city)
+    problems.raise_if_any()
     return Matches([], _left_out(recipe, city))
 
 

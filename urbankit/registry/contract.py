@@ -11,8 +11,8 @@ from urbankit.registry.registry import entry_of
 
 
 def wrong_return(component: object, problem: str) -> ComponentError:
-    """Return an error for a component that returned something else than its base class says."""
-    cls = type(component)
+    """Return an error for a component, or its class, that returned something else than its base class says."""
+    cls = component if isinstance(component, type) else type(component)
     return ComponentError(f"{entry_of(cls) or f'{cls.__module__}.{cls.__qualname__}'}: {problem}")
 
 
@@ -25,6 +25,13 @@ def check_tensor(component: object, method: str, value: Any, *shape: int | None)
     matches = len(sizes) == len(shape) and all(b in (None, a) for a, b in zip(sizes, shape, strict=True))
     if not matches:
         raise wrong_return(component, f"{method} returned a Tensor {sizes}; expected {expected}")
+
+
+def check_predictions(head: object, outputs: Tensor) -> None:
+    """Raise `ComponentError` if a head predicts NaN for a region; `outputs` are [..., N, outputs]."""
+    missing = outputs.isnan().any(dim=-1)
+    if count := int(missing.sum()):
+        raise wrong_return(head, f"it predicts NaN for {count:,} of {missing.numel():,} regions")
 
 
 def check_type(component: object, method: str, value: object, expected: type) -> None:

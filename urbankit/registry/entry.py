@@ -11,8 +11,6 @@ from urbankit.registry.kinds import KINDS
 from urbankit.utils.errors import UserError
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from urbankit.registry.component import Params
 
 BUILTIN = "urbankit"
@@ -49,11 +47,6 @@ class Entry:
         module, _, attribute = self.target.partition(":")
         # A package may register a class of one of its modules under its own name.
         return component.__qualname__ == attribute and f"{component.__module__}.".startswith(f"{module}.")
-
-    def runs(self, frame: FrameType) -> bool:
-        """Return whether `frame` is that of a method of its class, or of a class derived from it."""
-        owner = frame.f_locals.get("self", frame.f_locals.get("cls"))
-        return any(self.names(cls) for cls in (owner if isinstance(owner, type) else type(owner)).__mro__)
 
     def __str__(self) -> str:
         return f"{self.kind} '{self.name}' of plugin '{self.plugin}' ({self.origin})"

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from functools import cache, wraps
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from urbankit.registry.discovery import Plugin, discover, load
@@ -151,7 +152,7 @@ class Registry:
                 by_module.setdefault(entry.module, []).append(entry)
         frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
         suspects = [(frame, by_module.get(str(frame.f_globals.get("__name__")), [])) for frame in reversed(frames)]
-        running = (entry for frame, listed in suspects for entry in listed if entry.runs(frame))
+        running = (e for frame, listed in suspects for cls in _classes(frame) for e in listed if e.names(cls))
         return next(running, next((entry for _, listed in suspects for entry in listed), None))
 
     def get(self, kind: str, name: str) -> type[Any]:
@@ -195,6 +196,13 @@ class Registry:
             listed = ", ".join(f"{plugin.name} ({plugin.origin})" for plugin in left_out)
             message += f" Installed, but left out by URBANKIT_PLUGINS or --no-plugins: {listed}."
         return message
+
+
+def _classes(frame: FrameType) -> tuple[type[Any], ...]:
+    """The class whose method runs in `frame`, and those that it derives from; `NoneType` for a function."""
+    owner: Any = frame.f_locals.get("self", frame.f_locals.get("cls"))
+    cls: type[Any] = owner if issubclass(type(owner), type) else type(owner)
+    return cls.__mro__
 
 
 @cache

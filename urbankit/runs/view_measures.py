@@ -75,12 +75,16 @@ class Recall(NamedTuple):
         return self.excess > 0
 
     @property
+    def gained(self) -> bool:
+        """Whether the recall exceeds that before pre-training, and chance, by however little."""
+        return self.recall > max(self.recall_before, self.recall_chance)
+
+    @property
     def verdict(self) -> str:
         """What can be said of the block. A small gain among few regions may be chance."""
         if self.learned:
             return "learned something"
-        gained = self.recall > max(self.recall_before, self.recall_chance)
-        return "no clear sign of learning" if gained else "learned nothing"
+        return "no clear sign of learning" if self.gained else "learned nothing"
 
     def __str__(self) -> str:
         return (
@@ -141,10 +145,10 @@ def read_recalls(table: pd.DataFrame) -> list[Recall]:
 
 
 def best_recalls(recalls: Iterable[Recall]) -> list[Recall]:
-    """Return for each block the retrieval in which it does best."""
+    """Return for each block the retrieval in which it does best: first of those with a gain."""
     best: dict[str, Recall] = {}
     for recall in recalls:
-        best[recall.block] = max(best.get(recall.block, recall), recall, key=lambda one: one.excess)
+        best[recall.block] = max(best.get(recall.block, recall), recall, key=lambda one: (one.gained, one.excess))
     return list(best.values())
 
 

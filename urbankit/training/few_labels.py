@@ -20,6 +20,7 @@ from urbankit.methods.base import Method
 from urbankit.recipe.schema import Few
 from urbankit.recipe.training_schema import Finetune
 from urbankit.registry.component import Use
+from urbankit.registry.contract import check_predictions, check_tensor
 from urbankit.training.finetune import finetune
 from urbankit.training.seeds import epoch_seed
 from urbankit.utils.progress import Progress
@@ -121,6 +122,9 @@ class FewTraining:
         rows, width = torch.as_tensor(train, device=z.device), task.outputs // len(columns)
         with torch.no_grad():
             fits = [head.fit_each(params, z, rows, labels.to(z.device), width, blocks) for labels in columns]
+        for fit in fits:
+            check_tensor(head, "fit_each()", fit, len(rows), len(z), width)
+            check_predictions(head, fit)
         of_test = torch.cat(fits, dim=2).double().cpu().numpy()[np.arange(len(test))[:, None], test]
         if forms is None:
             return of_test.argmax(axis=2)

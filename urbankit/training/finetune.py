@@ -21,7 +21,7 @@ from urbankit.heads.prior import Prior
 from urbankit.methods.base import Method
 from urbankit.recipe.training_schema import Finetune
 from urbankit.registry.component import Use
-from urbankit.registry.contract import check_tensor, wrong_return
+from urbankit.registry.contract import check_predictions, check_tensor
 from urbankit.training import checkpoint
 from urbankit.training.loop import Loop
 from urbankit.training.losses import Losses, MeanLosses
@@ -217,16 +217,11 @@ def _fit(
             head.fit_regions(z[rows], labels[rows], blocks, regions.rows(rows.cpu().numpy()))
             outputs = head.predict_regions(z, regions)
             check_tensor(head, "predict_regions()", outputs, len(z), head.out_dim)
-            return _without_nan(head, outputs)
-        head.fit(z[rows], labels[rows], blocks)
-        return _without_nan(head, head(z))
-
-
-def _without_nan(head: Head, outputs: Tensor) -> Tensor:
-    """Return `outputs` [N, n_outputs]. Raises `ComponentError` if there are NaN among them."""
-    if missing := int(outputs.isnan().any(dim=1).sum()):
-        raise wrong_return(head, f"it predicts NaN for {missing:,} of {len(outputs):,} regions")
-    return outputs
+        else:
+            head.fit(z[rows], labels[rows], blocks)
+            outputs = head(z)
+        check_predictions(head, outputs)
+        return outputs
 
 
 def _train(
@@ -303,7 +298,8 @@ def _train(
         with torch.no_grad():
             chunks = torch.arange(n, device=device).split(batch_size)
             outputs = torch.cat([model(chunk)[task] for chunk in chunks])
-            result.add(task_labels, _without_nan(model.heads[task], outputs))
+            check_predictions(model.heads[task], outputs)
+            result.add(task_labels, outputs)
     return result
 
 

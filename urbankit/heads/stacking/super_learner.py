@@ -15,7 +15,7 @@ from urbankit.heads.prior import Prior
 from urbankit.heads.stacking import members
 from urbankit.heads.stacking.features import Array, Bins, Scaler, Table
 from urbankit.heads.stacking.members import Fit, Predict, Training
-from urbankit.heads.stacking.weights import inner_folds, simplex_weights
+from urbankit.heads.stacking.weights import groups_of, inner_folds, simplex_weights
 from urbankit.heads.transform import Transform
 
 BALANCE = 0.5
@@ -97,7 +97,7 @@ class SuperLearner:
         self.learned, self.original, self.prior = _Unit(0.0, 1.0), _Unit(0.0, 1.0), features.prior
         if not classified:
             self.learned, self.original = _Unit.of(y), _Unit.of(self._inverse(y))
-        self.log_shares = np.log(np.maximum(y.mean(axis=0), SMALLEST))
+        self.log_shares = log_shares(y)
         self.scalers: dict[str, Scaler] = {}
         self.bins: dict[str, Bins] = {}
         self._members: dict[str, _Member] = {}
@@ -131,7 +131,7 @@ class SuperLearner:
                 held_out[name] = self._comparable(fitted.held_out, in_learned_form)
                 expected.append(reads.startswith(PRIOR) if self.prior is not None else reads != "nothing")
         matrix = np.stack([predictions.ravel() for predictions in held_out.values()], axis=1)
-        regions_a_group = 1.0 if groups is None else len(y) / len(np.unique(groups))
+        regions_a_group = len(y) / len(np.unique(groups_of(len(y), groups)))
         strength = LABELS_TO_LEAVE if self.prior is not None else GROUPS_TO_LEAVE * regions_a_group
         weights = simplex_weights(matrix, original.y.ravel(), np.array(expected) / sum(expected), strength * y.shape[1])
         self.weights = {name: float(weight) for name, weight in zip(held_out, weights, strict=True)}
@@ -207,6 +207,15 @@ class SuperLearner:
 
     def _inverse(self, y: Array) -> Array:
         return y if self.transform is None else self.transform.inverse(y)
+
+
+def log_shares(y: Array) -> Array:
+    """Return the logarithms of the shares of the classes in labels `y` [n, classes], columns of 0 and 1.
+
+    A class without a label counts as one label. If all labels are of one class, they say nothing of shares: zeros.
+    """
+    shares = y.mean(axis=0)
+    return np.log(np.maximum(shares, 1 / len(y))) if np.count_nonzero(shares) > 1 else np.zeros(len(shares))
 
 
 def balanced_logits(probabilities: Array, balance: float, log_shares: Array) -> Array:

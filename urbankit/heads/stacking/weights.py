@@ -43,6 +43,11 @@ def simplex_weights(
     return weights / weights.sum()
 
 
+def groups_of(n: int, groups: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """Return the group of each of `n` regions; each is a group of its own without groups, or if there is only one."""
+    return np.arange(n) if groups is None or len(np.unique(groups)) < 2 else groups
+
+
 def inner_folds(n: int, groups: NDArray[np.int64] | None, random: np.random.Generator) -> NDArray[np.int64]:
     """Return the fold of each of `n` regions, int64 [n]: at most `FOLDS`, and fewer where there are fewer groups.
 
@@ -51,9 +56,7 @@ def inner_folds(n: int, groups: NDArray[np.int64] | None, random: np.random.Gene
         groups: group of each region, [n]; a group is not divided, unless there is only one. None for none.
         random: draws the folds.
     """
-    if groups is None or len(np.unique(groups)) < 2:
-        groups = np.arange(n)
-    _, group = np.unique(groups, return_inverse=True)
+    _, group = np.unique(groups_of(n, groups), return_inverse=True)
     sizes = np.bincount(group)
     order = random.permutation(len(sizes))
     order = order[np.argsort(-sizes[order], kind="stable")]  # large groups first, so that folds are of equal size
