@@ -34,10 +34,8 @@ def main() -> None:
         curves = {count: totals(run) for count, run in runs.items()}
         seconds = {count: run.manifest["training"]["pretrain"]["seconds_per_epoch"] for count, run in runs.items()}
     one, several = curves.values()
-    difference = ((several - one) / one).abs()
-    print(
-        f"largest relative difference: {difference.to_numpy().max():.1e} (first epoch {difference.iloc[0].max():.1e})"
-    )
+    difference = ((several - one) / one).abs().to_numpy()
+    print(f"largest relative difference: {difference.max():.1e} (first epoch {difference[0].max():.1e})")
     for count, value in seconds.items():
         print(f"{count} processes: {value:.2f} s an epoch")
     if options.figure:

@@ -16,7 +16,7 @@ from urbankit.bench.suite import load_plan
 from urbankit.pipeline.resume import changed_files
 from urbankit.pipeline.run import run
 from urbankit.recipe.recipe import Recipe
-from urbankit.runs.data import files_read
+from urbankit.runs.files_read import files_read
 from urbankit.utils.errors import UserError
 from urbankit.utils.progress import Progress
 

@@ -19,7 +19,7 @@ from urbankit.pipeline.resume import is_finished, previous_manifest, run_lock
 from urbankit.pipeline.transfer.source import Source
 from urbankit.recipe.components import components
 from urbankit.recipe.recipe import Recipe
-from urbankit.runs.data import files_read
+from urbankit.runs.files_read import files_read
 from urbankit.runs.manifest import recipe_hash
 from urbankit.utils.errors import Problem, UserError
 from urbankit.utils.files import hash_json

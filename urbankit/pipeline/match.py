@@ -8,7 +8,8 @@ from urbankit.city.city import City
 from urbankit.city.prepare.check import MissingSources, match_sources, spec_sources
 from urbankit.city.report import SourceReport
 from urbankit.recipe.recipe import Recipe
-from urbankit.runs.data import check_files_read, folder_cities, load_labels, missing_data, prepare_city
+from urbankit.runs.data import folder_cities, load_labels, missing_data, prepare_city
+from urbankit.runs.files_read import check_files_read
 from urbankit.utils.errors import Problems, suggest
 
 

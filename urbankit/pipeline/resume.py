@@ -26,7 +26,7 @@ from urbankit.methods.base import Method
 from urbankit.modalities.base import ModalityEncoder
 from urbankit.pipeline.transfer.source import Source
 from urbankit.recipe.recipe import Recipe
-from urbankit.runs.data import files_read
+from urbankit.runs.files_read import files_read
 from urbankit.runs.folder import Run
 from urbankit.runs.manifest import COPY, MANIFEST, Manifest, new_manifest
 from urbankit.utils.errors import UserError, unwritable

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -29,18 +29,14 @@ from urbankit.evaluation.tasks import Scored, TaskData, load_task
 from urbankit.heads.averaged_kriging import typical_spacing
 from urbankit.heads.base import RegionData, RegionHead
 from urbankit.methods.base import MethodInputs
-from urbankit.recipe.components import components
 from urbankit.recipe.recipe import Recipe
 from urbankit.recipe.schema import CityFolder, WhichCity
-from urbankit.registry.component import SourceFolder
 from urbankit.runs.prediction_table import task_columns
 from urbankit.utils.cache import is_writable, warn_unwritable
 from urbankit.utils.device import encoder_precision, pick_device
 from urbankit.utils.errors import Problem, Problems, UrbankitError, UserError, suggest
 from urbankit.utils.files import cache_folder, hash_json
-from urbankit.utils.hashes import cached_hash
 from urbankit.utils.locks import file_lock
-from urbankit.utils.paths import explain_missing
 from urbankit.utils.progress import Progress
 from urbankit.utils.version import __version__
 from urbankit.views.base import ViewGraph, build_view
@@ -229,36 +225,6 @@ def method_inputs(
         raise UserError([Problem(message, city.path, key="modalities"), *(Problem(note) for note in notes)])
     precision = encoder_precision(pick_device(recipe.device), recipe.precision)
     return MethodInputs(city, modalities, views, recipe.engine, precision, absent), notes
-
-
-def files_read(recipe: Recipe, city: City, hash_of: Callable[[Path], str] = cached_hash) -> dict[str, dict[str, str]]:
-    """SHA-256 of the files that components of a recipe read beside the city, by the component's key and the path.
-
-    Raises `UserError` or `OSError` if such a file is missing or cannot be read.
-    """
-    hashes = {}
-    for used in components(recipe):
-        component = registry.get(used.kind, used.use.name)
-        files = component.reads(component.Params(**used.use.params), city)
-        if files:
-            hashes[used.key] = {str(file): hash_of(file) for file in files}
-    return hashes
-
-
-def check_files_read(recipe: Recipe, folder: SourceFolder) -> None:
-    """Raise `UserError` with every file that a component reads beside the city and that is missing."""
-    problems = Problems()
-    for used in components(recipe):
-        component = registry.get(used.kind, used.use.name)
-        with problems.collect(used.key):
-            try:
-                files = [Path(file) for file in component.reads(component.Params(**used.use.params), folder)]
-            except AttributeError:  # it asks for more than a `SourceFolder` has; the run will tell
-                continue
-            for file in files:
-                if not file.exists():
-                    problems.add(explain_missing(file), file=file, key=used.key)
-    problems.raise_if_any()
 
 
 def load_labels(recipe: Recipe, city: City) -> tuple[dict[str, TaskData], Splits]:
