@@ -1,7 +1,7 @@
 """Losses of pre-training in one and in several processes: `python benchmarks/bench_processes.py [--figure FILE]`
 
 Pre-trains UrbanMMCL on the synthetic city once in one process and once under torchrun, with the same recipe and seed.
-Prints the largest difference of the losses and the seconds of an epoch, and draws both curves.
+Prints the relative difference of the losses and the seconds of an epoch, and draws both curves.
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ def main() -> None:
         curves = {count: totals(run) for count, run in runs.items()}
         seconds = {count: run.manifest["training"]["pretrain"]["seconds_per_epoch"] for count, run in runs.items()}
     one, several = curves.values()
-    difference = ((several - one) / one).abs().to_numpy()
-    print(f"largest relative difference: {difference.max():.1e} (first epoch {difference[0].max():.1e})")
+    difference = ((several - one) / one).abs()
+    for part in ("train", "validation"):
+        first, largest = difference[part].iloc[0], difference[part].max()
+        print(f"relative difference, {part}: {first:.1e} in the first epoch, at most {largest:.1e}")
     for count, value in seconds.items():
         print(f"{count} processes: {value:.2f} s an epoch")
     if options.figure:

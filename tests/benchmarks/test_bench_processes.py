@@ -15,6 +15,6 @@ def test_bench_processes_prints_the_difference_and_draws_the_curves(tmp_path):
     environment = os.environ | {"URBANKIT_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    line = next(line for line in done.stdout.splitlines() if line.startswith("largest relative difference"))
+    line = next(line for line in done.stdout.splitlines() if line.startswith("relative difference, train"))
     assert float(line.split(": ")[1].split()[0]) < 1e-3
     assert figure.stat().st_size > 1000

@@ -94,6 +94,8 @@ def _split(name: str, key: str) -> tuple[metadata.Distribution, str | None]:
     """The package, and the file or folder in it. Raises `UserError` if it is not installed."""
     package, *file = name.removeprefix(PREFIX).split("/", 1)
     try:
+        if not package:  # before Python 3.11 an empty name is that of any distribution
+            raise metadata.PackageNotFoundError(package)
         return metadata.distribution(package), file[0] if file else None
     except (metadata.PackageNotFoundError, ValueError):
         message = f"the package '{package}' is not installed; install it with `pip install {package}`"
