@@ -17,7 +17,7 @@ from urbankit_raster.encoder import Raster
 
 from urbankit import Recipe, UserError, testing
 from urbankit.pipeline.resume import changed_files
-from urbankit.runs.data import files_read
+from urbankit.runs.files_read import files_read
 
 EAST, NORTH = 500_000.0, 4_500_000.0
 
