@@ -125,13 +125,13 @@ def test_show_lists_the_parameters_of_a_component(cli, toy) -> None:
     ]  # fmt: skip
     assert "Toy view." in shown
     assert "takes no parameters" in cli("show", "fusion", "toy_sum").stdout
+    assert "Did you mean 'toy_ring'?" in cli("show", "view", "toy_rong", status=2).stderr
 
 
 def test_a_kind_is_found_by_the_name_that_new_plugin_gives_it(cli, toy) -> None:
     listed = cli("list-components", "--kind", "modality").stdout
     assert "toy_pixels" in listed and "toy_ring" not in listed
     assert "Toy modality encoder." in cli("show", "modality", "toy_pixels").stdout
-    assert "Did you mean 'toy_ring'?" in cli("show", "view", "toy_rong", status=2).stderr
 
 
 def test_show_prints_json(cli, toy) -> None:

@@ -206,11 +206,10 @@ def test_features_of_other_types_of_numbers_are_read(tiny_city):
     assert encoder.observations().dtype == np.int64 and encoder.width == 2
 
 
-@pytest.mark.parametrize("task", [{"name": "nothing"}])
-def test_nan_of_a_head_is_named_with_few_labels(tiny_recipe, tmp_path, task):
+def test_nan_of_a_head_is_named_with_few_labels(tiny_recipe, tmp_path):
     tiny_recipe["modalities"] = {"location": tiny_recipe["modalities"]["location"]}
     tiny_recipe["method"]["alignments"] = []
-    tiny_recipe["tasks"] = {"land_use": {"head": task}}
+    tiny_recipe["tasks"] = {"land_use": {"head": {"name": "nothing"}}}
     tiny_recipe["evaluation"] |= {"splits": ["few"], "floors": ["mean"], "few": {"labels": [10], "draws": 2}}
     with pytest.raises(ComponentError, match=r"'nothing' of plugin 'faulty' .* it predicts NaN for 98 of 98 regions"):
         urbankit.run(urbankit.Recipe.load(tiny_recipe), out=tmp_path / "run")

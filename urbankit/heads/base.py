@@ -41,10 +41,8 @@ class Head(Component[P], nn.Module, ABC):
         self.register_forward_hook(Head._check)
 
     def _check(self, arguments: tuple[Any, ...], outputs: Any) -> None:
-        if isinstance(outputs, Tensor) and outputs.ndim > 2:  # of several fits at once, [..., B, out_dim]
-            outputs = outputs.new_empty(outputs.shape[-2:])
-        if arguments and arguments[0].ndim > 1:
-            check_tensor(self, "forward()", outputs, arguments[0].shape[-2], self.out_dim)
+        if arguments and arguments[0].ndim > 1:  # several fits at once return [..., B, out_dim]
+            check_tensor(self, "forward()", outputs, arguments[0].shape[-2], self.out_dim, batched=True)
 
     @abstractmethod
     def forward(self, embedding: Tensor) -> Tensor:

@@ -33,26 +33,24 @@ class FeatureTable:
     @classmethod
     def of(
         cls,
-        values: NDArray,
-        region: NDArray,
+        values: NDArray[np.float64],
+        region: NDArray[np.int64],
         names: Sequence[str] | None,
         describe: Callable[[NDArray[np.float64], list[str]], Statistics],
     ) -> FeatureTable:
         """The table of one city.
 
         Args:
-            values: float [M, F] in any order.
-            region: the region of each observation, int [M].
+            values: float64 [M, F] in any order.
+            region: the region of each observation, int64 [M].
             names: of the F features; None for features that go by position.
             describe: returns what standardises the values.
         """
-        values = np.asarray(values, dtype=np.float64)
         numbered = [str(i) for i in range(values.shape[1])]
         statistics = describe(values, numbered if names is None else list(names))
         order = np.argsort(region, kind="stable")
         ordered = values[order]
-        region = np.asarray(region, dtype=np.int64)[order]
-        return cls(ordered, region, statistics, statistics.apply(ordered), names is not None)
+        return cls(ordered, region[order], statistics, statistics.apply(ordered), names is not None)
 
     @classmethod
     def joined(cls, tables: Sequence[FeatureTable]) -> FeatureTable:

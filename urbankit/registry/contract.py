@@ -16,13 +16,17 @@ def wrong_return(component: object, problem: str) -> ComponentError:
     return ComponentError(f"{entry_of(cls) or f'{cls.__module__}.{cls.__qualname__}'}: {problem}")
 
 
-def check_tensor(component: object, method: str, value: Any, *shape: int | None) -> None:
-    """Raise `ComponentError` if `value` is not a Tensor of this shape; None stands for any number."""
+def check_tensor(component: object, method: str, value: Any, *shape: int | None, batched: bool = False) -> None:
+    """Raise `ComponentError` if `value` is not a Tensor of this shape.
+
+    None stands for any number. A `batched` value may have any dimensions in front.
+    """
     expected = f"a Tensor [{', '.join('n' if size is None else str(size) for size in shape)}]"
     if not isinstance(value, Tensor):
         raise wrong_return(component, f"{method} returned {_article(type(value).__name__)}; expected {expected}")
     sizes = list(value.shape)
-    matches = len(sizes) == len(shape) and all(b in (None, a) for a, b in zip(sizes, shape, strict=True))
+    compared = sizes[-len(shape) :] if batched else sizes
+    matches = len(compared) == len(shape) and all(b in (None, a) for a, b in zip(compared, shape, strict=True))
     if not matches:
         raise wrong_return(component, f"{method} returned a Tensor {sizes}; expected {expected}")
 

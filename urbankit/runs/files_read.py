@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from urbankit import registry
 from urbankit.city.city import City
-from urbankit.recipe.components import components
+from urbankit.recipe.components import Used, components
 from urbankit.recipe.recipe import Recipe
 from urbankit.registry.component import SourceFolder
 from urbankit.utils.errors import Problems
@@ -22,9 +22,7 @@ def files_read(recipe: Recipe, city: City, hash_of: Callable[[Path], str] = cach
     """
     hashes = {}
     for used in components(recipe):
-        component = registry.get(used.kind, used.use.name)
-        files = component.reads(component.Params(**used.use.params), city)
-        if files:
+        if files := _read_by(used, city):
             hashes[used.key] = {str(file): hash_of(file) for file in files}
     return hashes
 
@@ -33,13 +31,18 @@ def check_files_read(recipe: Recipe, folder: SourceFolder) -> None:
     """Raise `UserError` with every file that a component reads beside the city and that is missing."""
     problems = Problems()
     for used in components(recipe):
-        component = registry.get(used.kind, used.use.name)
         with problems.collect(used.key):
             try:
-                files = [Path(file) for file in component.reads(component.Params(**used.use.params), folder)]
+                files = [Path(file) for file in _read_by(used, folder)]
             except AttributeError:  # it asks for more than a `SourceFolder` has; the run will tell
                 continue
             for file in files:
                 if not file.exists():
                     problems.add(explain_missing(file), file=file, key=used.key)
     problems.raise_if_any()
+
+
+def _read_by(used: Used, folder: SourceFolder) -> Sequence[Path]:
+    component = registry.get(used.kind, used.use.name)
+    files: Sequence[Path] = component.reads(component.Params(**used.use.params), folder)
+    return files
